@@ -1,0 +1,1 @@
+"""asiarc: pytest for architecture discovery."""

@@ -1,0 +1,1 @@
+"""The analyst: explains a candidate against its parent, its siblings and the baselines."""

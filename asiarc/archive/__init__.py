@@ -1,0 +1,1 @@
+"""The archive: what happened, in one SQLite file."""

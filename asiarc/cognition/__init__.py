@@ -1,0 +1,1 @@
+"""The cognition base: what the field knows, as entries that a weakness retrieves."""

@@ -1,0 +1,1 @@
+"""Gates: executed checks that admit or reject a candidate."""

@@ -1,0 +1,1 @@
+"""The statistics: paired effects, multiplicity, transfer between stages."""

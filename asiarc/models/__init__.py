@@ -1,0 +1,1 @@
+"""The backbone that every mixer is trained in, and the baselines (each a candidate file)."""

@@ -1,0 +1,1 @@
+"""The baselines: published mixers, each a candidate file of its own."""

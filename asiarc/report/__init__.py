@@ -1,0 +1,1 @@
+"""The report: HTML, Markdown and figures from what the archive holds."""

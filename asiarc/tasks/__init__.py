@@ -1,0 +1,1 @@
+"""What the mixers are measured on: text and synthetic tasks."""

@@ -1,0 +1,1 @@
+"""The mathematics: one folder per operator, imported as ``asiarc.kernels.<operator>``."""

@@ -1,0 +1,1 @@
+"""gated_rms_norm"""
