@@ -1,0 +1,308 @@
+"""The store: one SQLite file in WAL mode, and per-item logs as content-addressed files beside it.
+
+Every method that writes commits before it returns, so a killed process loses at most the trial in flight. One process
+writes at a time (a lock file says who); any number may read.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from asiarc.errors import ArchiveError
+from asiarc.outcome import Outcome
+
+SCHEMA_VERSION = 1
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One stored trial; `value` is set exactly when the outcome is scored."""
+
+    key: str
+    address: str
+    task: str
+    stage: str
+    seed: str
+    steps: int
+    learning_rate: float
+    outcome: Outcome
+    metric: str | None
+    value: float | None
+    parameters: int | None
+    state_bytes: int | None
+    flops_per_token: float | None
+    curve: list[list[float]]
+    details: Row
+    wall_s: float
+    cpu_s: float
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _load(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
+
+
+class Archive:
+    """Open with ``Archive(folder)``; the folder is made when it is missing.
+
+    Raises `ArchiveError` when the folder cannot be written, the file is not an archive, comes from another version,
+    or another process is writing to it.
+    """
+
+    def __init__(self, folder: Path, *, write: bool = True) -> None:
+        self.folder = folder
+        self._lock: Any = None
+        try:
+            if write:
+                folder.mkdir(parents=True, exist_ok=True)
+                self._take_lock()
+            elif not (folder / "archive.db").exists():
+                raise ArchiveError(f"no archive in {folder}; run a campaign first: pytest campaigns")
+            self._db = sqlite3.connect(folder / "archive.db", isolation_level=None)
+            self._db.row_factory = sqlite3.Row
+            self._prepare(write=write)
+        except (OSError, sqlite3.Error) as error:
+            self._release()
+            raise ArchiveError(
+                f"the archive in {folder} cannot be used: {error}. Free the disk or fix its permissions, or choose "
+                "another folder with --store; the file is left as it is"
+            ) from error
+
+    def _take_lock(self) -> None:
+        self._lock = (self.folder / "writer.lock").open("a+")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._lock.seek(0)
+            holder = self._lock.read().strip() or "another process"
+            self._release()
+            raise ArchiveError(
+                f"{holder} is writing to the archive in {self.folder}; wait for it, or give this run a folder of its "
+                "own with --store"
+            ) from error
+        self._lock.seek(0)
+        self._lock.truncate()
+        self._lock.write(f"process {os.getpid()}")
+        self._lock.flush()
+
+    def _prepare(self, *, write: bool) -> None:
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, SCHEMA_VERSION):
+            raise ArchiveError(
+                f"the archive in {self.folder} has format {version}, this asiarc writes format {SCHEMA_VERSION}; "
+                "keep it and choose another folder with --store"
+            )
+        self._db.execute("PRAGMA foreign_keys = ON")
+        self._db.execute("PRAGMA busy_timeout = 10000")
+        if write:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            if version == 0:
+                self._db.executescript(Path(__file__).with_name("schema.sql").read_text())
+                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def close(self) -> None:
+        """Give the file and the lock back."""
+        self._db.close()
+        self._release()
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Several writes as one atomic commit."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def rows(self, sql: str, *parameters: Any) -> list[Row]:
+        """A query of the archive as dictionaries (reading only)."""
+        return [dict(row) for row in self._db.execute(sql, parameters)]
+
+    def _insert(self, table: str, row: Mapping[str, Any], *, replace: bool = False) -> None:
+        verb = "REPLACE" if replace else "IGNORE"
+        names = ", ".join(row)
+        marks = ", ".join("?" * len(row))
+        values = [json.dumps(v) if isinstance(v, (dict, list, tuple)) else v for v in row.values()]
+        self._db.execute(f"INSERT OR {verb} INTO {table} ({names}) VALUES ({marks})", values)
+
+    # --- runs -----------------------------------------------------------------------------------------------------
+
+    def add_run(self, run: str, campaign: str, tier: str, seed: int, identity: Row, provenance: Row) -> None:
+        """Remember a run; running it again keeps the first record."""
+        self._insert("runs", dict(run=run, campaign=campaign, tier=tier, seed=seed, identity=identity,
+                                  provenance=provenance, created_at=_now()))
+
+    def run(self, run: str) -> Row | None:
+        """A run's record, or None."""
+        found = self.rows("SELECT * FROM runs WHERE run = ?", run)
+        return self._run_row(found[0]) if found else None
+
+    def runs(self, campaign: str | None = None, tier: str | None = None) -> list[Row]:
+        """All runs, oldest first."""
+        found = self.rows(
+            "SELECT * FROM runs WHERE (?1 IS NULL OR campaign = ?1) AND (?2 IS NULL OR tier = ?2) ORDER BY created_at, rowid",
+            campaign, tier,
+        )
+        return [self._run_row(row) for row in found]
+
+    @staticmethod
+    def _run_row(row: Row) -> Row:
+        return {**row, "identity": json.loads(row["identity"]), "provenance": json.loads(row["provenance"])}
+
+    # --- candidates and lineage -----------------------------------------------------------------------------------
+
+    def add_candidate(self, address: str, name: str, source: str, motivation: str, genome: Row | None = None) -> None:
+        """Keep a source under its content address."""
+        self._insert("candidates", dict(address=address, name=name, source=source, motivation=motivation, genome=genome))
+
+    def candidate(self, address: str) -> Row | None:
+        """A candidate's record, or None."""
+        found = self.rows("SELECT * FROM candidates WHERE address = ?", address)
+        return {**found[0], "genome": _load(found[0]["genome"])} if found else None
+
+    def add_proposal(self, run: str, number: int, generation: int, proposal: Row) -> None:
+        """Keep one proposal of a run: address, name, motivation, parents, origins, predicted."""
+        self._insert("proposals", dict(run=run, number=number, generation=generation, **proposal))
+
+    def proposals(self, run: str) -> list[Row]:
+        """A run's proposals in order, each with its source and genome."""
+        found = self.rows(
+            "SELECT p.*, c.source, c.genome FROM proposals p JOIN candidates c USING (address) WHERE run = ? ORDER BY number",
+            run,
+        )
+        for row in found:
+            row["parents"], row["origins"], row["genome"] = _load(row["parents"]), _load(row["origins"]), _load(row["genome"])
+        return found
+
+    # --- admissions -----------------------------------------------------------------------------------------------
+
+    def add_admission(self, key: str, address: str, outcome: Outcome, findings: list[Row], measures: Row | None, cpu_s: float) -> None:
+        """Keep what the gates said of a candidate; an infrastructure failure is replaced on the next try."""
+        self._insert("admissions", dict(key=key, address=address, outcome=outcome.kind, gate=outcome.gate, reason=outcome.reason,
+                                        findings=findings, measures=measures, cpu_s=cpu_s), replace=True)
+
+    def admission(self, key: str) -> Row | None:
+        """The stored admission (with `outcome` as `Outcome`), or None."""
+        found = self.rows("SELECT * FROM admissions WHERE key = ?", key)
+        if not found:
+            return None
+        row = found[0]
+        outcome = Outcome(row["outcome"], row["reason"], row["gate"])
+        return {**row, "outcome": outcome, "findings": _load(row["findings"]), "measures": _load(row["measures"])}
+
+    # --- trials ---------------------------------------------------------------------------------------------------
+
+    def add_trial(self, trial: Trial, protocol: Row, *, tokens: int, layers: Iterable[str], peak_memory_bytes: int) -> None:
+        """Keep a finished trial; an infrastructure failure is replaced on the next try."""
+        outcome = trial.outcome
+        assert (outcome.kind == "scored") == (trial.value is not None), "numbers come with scored trials only"
+        self._insert("trials", dict(
+            key=trial.key, address=trial.address, task=trial.task, stage=trial.stage, seed=trial.seed, protocol=protocol,
+            steps=trial.steps, learning_rate=trial.learning_rate, outcome=outcome.kind, gate=outcome.gate, reason=outcome.reason,
+            metric=trial.metric, value=trial.value, parameters=trial.parameters, state_bytes=trial.state_bytes,
+            flops_per_token=trial.flops_per_token, tokens=tokens, curve=trial.curve, details=trial.details, layers=list(layers),
+            wall_s=trial.wall_s, cpu_s=trial.cpu_s, peak_memory_bytes=peak_memory_bytes, created_at=_now(),
+        ), replace=True)
+
+    def trial(self, key: str) -> Trial | None:
+        """A stored trial, or None."""
+        found = self.rows("SELECT * FROM trials WHERE key = ?", key)
+        return self._trial(found[0]) if found else None
+
+    def add_use(self, run: str, stage: str, key: str) -> None:
+        """Note that a run's stage rests on a trial."""
+        self._insert("uses", dict(run=run, stage=stage, trial=key))
+
+    def trials(self, run: str, stage: str | None = None) -> list[Trial]:
+        """The trials that a run (or one stage of it) rests on, ordered by key."""
+        found = self.rows(
+            "SELECT t.* FROM uses u JOIN trials t ON t.key = u.trial WHERE u.run = ?1 AND (?2 IS NULL OR u.stage = ?2) ORDER BY t.key",
+            run, stage,
+        )
+        return [self._trial(row) for row in found]
+
+    @staticmethod
+    def _trial(row: Row) -> Trial:
+        return Trial(
+            key=row["key"], address=row["address"], task=row["task"], stage=row["stage"], seed=row["seed"], steps=row["steps"],
+            learning_rate=row["learning_rate"], outcome=Outcome(row["outcome"], row["reason"], row["gate"]), metric=row["metric"],
+            value=row["value"], parameters=row["parameters"], state_bytes=row["state_bytes"], flops_per_token=row["flops_per_token"],
+            curve=_load(row["curve"]) or [], details=_load(row["details"]) or {}, wall_s=row["wall_s"], cpu_s=row["cpu_s"],
+        )
+
+    # --- what agents and stages leave behind ----------------------------------------------------------------------
+
+    def add_insight(self, run: str, number: int, generation: int, address: str, insight: Row) -> None:
+        """Keep what the analyst wrote about a proposal."""
+        self._insert("insights", dict(run=run, number=number, generation=generation, address=address, insight=insight), replace=True)
+
+    def insights(self, run: str) -> list[Row]:
+        """A run's insights in the order of the proposals."""
+        found = self.rows("SELECT * FROM insights WHERE run = ? ORDER BY number", run)
+        return [{**row, "insight": _load(row["insight"])} for row in found]
+
+    def finish_stage(self, run: str, stage: str, result: Row) -> None:
+        """Mark a stage as done, with what it hands to the next."""
+        self._insert("stages", dict(run=run, stage=stage, result=result), replace=True)
+
+    def stage_result(self, run: str, stage: str) -> Row | None:
+        """What a finished stage handed over, or None while it is not finished."""
+        found = self.rows("SELECT result FROM stages WHERE run = ? AND stage = ?", run, stage)
+        return _load(found[0]["result"]) if found else None
+
+    def add_verdict(self, claim: str, tier: str, item: str, verdict: Row) -> None:
+        """Keep the latest verdict of one item on a claim."""
+        self._insert("verdicts", dict(claim=claim, tier=tier, item=item, verdict=verdict, created_at=_now()), replace=True)
+
+    def verdicts(self, tier: str) -> list[Row]:
+        """The latest verdicts at a tier, ordered by claim."""
+        return [_load(row["verdict"]) for row in self.rows("SELECT verdict FROM verdicts WHERE tier = ? ORDER BY claim, item", tier)]
+
+    # --- per-item logs --------------------------------------------------------------------------------------------
+
+    def add_items(self, key: str, items: list[Row]) -> None:
+        """Keep a trial's lm-eval per-item logs as a compressed JSON-lines file, written whole or not at all."""
+        path = self._items_path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.part")
+        lines = "".join(json.dumps(item) + "\n" for item in items)
+        partial.write_bytes(gzip.compress(lines.encode(), compresslevel=3, mtime=0))
+        partial.replace(path)
+
+    def items(self, key: str) -> list[Row]:
+        """A trial's per-item logs; empty when none were kept."""
+        path = self._items_path(key)
+        if not path.exists():
+            return []
+        return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+
+    def _items_path(self, key: str) -> Path:
+        return self.folder / "items" / key[:2] / f"{key}.jsonl.gz"

@@ -1,0 +1,98 @@
+"""Protocols: the size of the model and the budget of one trial, by stage and tier. No torch in here.
+
+Budgets are in steps and tokens, never in wall time. The micro sizes are the ones at which mixers separate on a CPU
+within seconds; the paper's own sizes are named so that they can be built, counted and run where there is hardware.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
+
+Tier = Literal["smoke", "quick", "full", "paper"]
+StageName = Literal["explore", "verify", "confirm"]
+TIERS: tuple[Tier, ...] = get_args(Tier)
+STAGES: tuple[StageName, ...] = get_args(StageName)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Everything that fixes a trial but the candidate, the task and the seed.
+
+    Sizes: `d_model` channels, `num_layers` blocks of `num_heads` heads, SwiGLU of `mlp_ratio` x d_model hidden
+    units (0: no MLP), sequences of `seq_len` tokens, `batch_size` sequences a step. Optimiser: AdamW, linear
+    warm-up over `warmup` of the steps, cosine down to `final_lr` x the peak, gradient norm clipped at `clip`.
+    """
+
+    name: str
+    d_model: int
+    num_layers: int
+    num_heads: int
+    mlp_ratio: float
+    seq_len: int
+    batch_size: int
+    steps: int
+    learning_rate: float = 3e-3
+    warmup: float = 0.1
+    final_lr: float = 0.05
+    weight_decay: float = 0.1
+    clip: float = 1.0
+    vocab_size: int = 256
+    evaluations: int = 5  # held-out evaluations along the curve
+
+    @property
+    def tokens(self) -> int:
+        """Training tokens of one trial."""
+        return self.steps * self.batch_size * self.seq_len
+
+    def at(self, **changes: Any) -> Protocol:
+        """The same protocol with some fields changed."""
+        return replace(self, **changes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for payloads and the archive."""
+        return asdict(self)
+
+
+MICRO = Protocol("micro", d_model=64, num_layers=2, num_heads=2, mlp_ratio=2.0, seq_len=128, batch_size=32, steps=250)
+SMALL = Protocol("small", d_model=128, num_layers=4, num_heads=4, mlp_ratio=2.0, seq_len=256, batch_size=16, steps=1000)
+MEDIUM = Protocol("medium", d_model=256, num_layers=6, num_heads=4, mlp_ratio=8 / 3, seq_len=512, batch_size=16, steps=2000,
+                  learning_rate=1.5e-3)
+# The paper's exploration and verification sizes (arXiv 2507.18074, section 4.1 and appendix A.2): GPT-2 tokens.
+PAPER_20M = Protocol("paper-20m", d_model=256, num_layers=8, num_heads=8, mlp_ratio=8 / 3, seq_len=2048, batch_size=256,
+                     steps=2000, learning_rate=3e-4, vocab_size=50_257)
+PAPER_340M = Protocol("paper-340m", d_model=1024, num_layers=24, num_heads=8, mlp_ratio=8 / 3, seq_len=2048, batch_size=256,
+                      steps=2000, learning_rate=3e-4, vocab_size=50_257)
+PROTOCOLS = {p.name: p for p in (MICRO, SMALL, MEDIUM, PAPER_20M, PAPER_340M)}
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What one stage trains at one tier: text rungs in steps, and how far capability checks are trained."""
+
+    text: Protocol
+    rungs: tuple[int, ...]  # steps of text training; every candidate enters the first
+    keep: float  # share of the candidates of a rung that enters the next
+    capability: float  # share of a synthetic task's own suggested steps
+    documents: int  # lm-eval documents per task
+
+
+_PLANS: dict[tuple[str, str], StagePlan] = {
+    ("smoke", "explore"): StagePlan(MICRO.at(batch_size=16), (12,), 1.0, 0.05, 16),
+    ("smoke", "verify"): StagePlan(MICRO.at(batch_size=16), (24,), 1.0, 0.05, 16),
+    ("smoke", "confirm"): StagePlan(MICRO.at(batch_size=16), (24,), 1.0, 0.05, 16),
+    ("quick", "explore"): StagePlan(MICRO, (60, 125), 1 / 3, 0.5, 64),
+    ("quick", "verify"): StagePlan(MICRO, (250,), 1.0, 1.0, 128),
+    ("quick", "confirm"): StagePlan(MICRO, (250,), 1.0, 1.0, 128),
+    ("full", "explore"): StagePlan(MICRO, (60, 125, 250), 1 / 3, 1.0, 64),
+    ("full", "verify"): StagePlan(SMALL, (500,), 1.0, 1.0, 128),
+    ("full", "confirm"): StagePlan(SMALL, (1000,), 1.0, 1.0, 256),
+    ("paper", "explore"): StagePlan(PAPER_20M, (2000,), 1.0, 1.0, 500),
+    ("paper", "verify"): StagePlan(PAPER_340M, (2000,), 1.0, 1.0, 500),
+    ("paper", "confirm"): StagePlan(PAPER_340M, (30_000,), 1.0, 1.0, 500),
+}
+
+
+def stage_plan(tier: Tier, stage: StageName) -> StagePlan:
+    """The plan of one stage at one tier."""
+    return _PLANS[tier, stage]

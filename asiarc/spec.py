@@ -1,0 +1,267 @@
+"""The declaration: what a campaign file says. Frozen, typed, unknown fields refused; TOML loads into the same model.
+
+Light on purpose: collecting campaigns imports this module and neither torch nor scipy.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from asiarc.errors import CampaignError, nearest, unknown_name
+from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC
+from asiarc.protocol import STAGES, TIERS, StageName, Tier
+from asiarc.tasks import TASK_NAMES
+
+IDENTITY_VERSION = 1
+RESEARCHERS = ("grammar", "random")
+POLICIES = ("halving", "paper")
+MATCHABLE = ("parameters",)
+RESOURCES = ("state_bytes", "flops", "parameters")
+T = TypeVar("T")
+
+
+def _explain(model: type[BaseModel], error: ValidationError) -> CampaignError:
+    """The first problem of a declaration, with the nearest valid choice and the field to look at."""
+    first = error.errors()[0]
+    field = str(first["loc"][0]) if first["loc"] else ""
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        text = unknown_name(f"field of {model.__name__}", field, model.model_fields)
+    elif first["type"] == "missing":
+        text = f"{model.__name__} needs the field {field!r}: {model.model_fields[field].description or 'see the README'}"
+    else:
+        text = f"{model.__name__}.{where}: {first['msg'].removeprefix('Value error, ')}"
+        if first["type"] != "value_error":
+            text += f" (given: {first['input']!r})"
+    others = error.error_count() - 1
+    raised = CampaignError(text + (f" ({others} more after this one)" if others else ""))
+    raised.field = field  # type: ignore[attr-defined]
+    return raised
+
+
+class Declaration(BaseModel):
+    """A frozen model whose errors are `CampaignError`s."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    if not TYPE_CHECKING:
+
+        def __init__(self, **data: Any) -> None:
+            try:
+                super().__init__(**data)
+            except ValidationError as error:
+                raise _explain(type(self), error) from None
+
+
+class Budget(Declaration):
+    """Hard caps of one campaign at one tier. Reaching `minutes` stops the stage and says so; nothing done is lost."""
+
+    candidates: int = Field(ge=1, description="how many candidates explore evaluates")
+    minutes: float = Field(gt=0, description="wall-clock cap of a stage's run, in minutes")
+    usd: float = Field(default=0.0, ge=0, description="cap on money spent on language models")
+
+
+class ByTier(Declaration):
+    """One value for each tier; a tier that is not named cannot be run."""
+
+    smoke: Budget | None = None
+    quick: Budget | None = None
+    full: Budget | None = None
+    paper: Budget | None = None
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> ByTier:
+        if not self.tiers:
+            raise ValueError(f"an empty budget runs nothing; name at least one tier of {', '.join(TIERS)}")
+        return self
+
+    @property
+    def tiers(self) -> tuple[Tier, ...]:
+        """The tiers that have a budget."""
+        return tuple(tier for tier in TIERS if getattr(self, tier) is not None)
+
+    def at(self, tier: Tier) -> Budget:
+        """The budget of a tier; `CampaignError` names the tiers that have one."""
+        budget: Budget | None = getattr(self, tier)
+        if budget is None:
+            raise CampaignError(f"no budget for tier {tier!r}; this campaign declares: {', '.join(self.tiers)}")
+        return budget
+
+
+def by_tier(**budgets: Budget) -> ByTier:
+    """``by_tier(smoke=Budget(...), quick=Budget(...))``."""
+    return ByTier(**budgets)
+
+
+class Stage(Declaration):
+    """One stage: what is measured, on how many seeds, and how many candidates enter (`top`, for verify and confirm)."""
+
+    tasks: tuple[str, ...] = Field(min_length=1, description="names of tasks, e.g. ('text', 'overwrite')")
+    seeds: int = Field(default=1, ge=1, le=64, description="training seeds a candidate")
+    top: int | None = Field(default=None, ge=1, description="how many candidates enter from the stage before")
+    learning_rates: tuple[float, ...] = Field(
+        default=(), description="grid searched for every candidate and baseline alike; empty: the protocol's own rate"
+    )
+
+    @field_validator("tasks")
+    @classmethod
+    def _known_tasks(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        for task in tasks:
+            if task.partition(":")[0] not in TASK_NAMES:
+                raise ValueError(unknown_name("task", task, TASK_NAMES, then="A level goes after a colon: 'overwrite:hard'."))
+        if len(set(tasks)) != len(tasks):
+            raise ValueError(f"a task is named twice: {', '.join(tasks)}")
+        return tasks
+
+    @field_validator("learning_rates")
+    @classmethod
+    def _sane_rates(cls, rates: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 < rate < 1 for rate in rates) or len(set(rates)) != len(rates):
+            raise ValueError(f"learning rates are distinct numbers between 0 and 1, given {rates}")
+        return rates
+
+
+class Campaign(Declaration):
+    """A question and how it is searched. See `campaigns/` for examples; the test functions below it are its answers."""
+
+    start_from: str = Field(description="the baseline whose design the search starts from and is compared with")
+    baselines: tuple[str, ...] = Field(min_length=1, description="published mixers trained beside the candidates")
+    explore: Stage = Field(description="the search: small models, few seeds")
+    verify: Stage | None = Field(default=None, description="the finalists again: longer training, fresh seeds")
+    confirm: Stage | None = Field(default=None, description="the winner once more: fresh seeds, fresh items")
+    researcher: str | Any = Field(default="grammar", description="a name, or an object that has propose()")
+    policy: Literal["halving", "paper"] = Field(default="halving", description="how parents are chosen from the pool")
+    match: tuple[str, ...] = Field(default=("parameters",), description="made equal to start_from within 2 %")
+    at_most: dict[str, float] = Field(default_factory=dict, description="resource caps relative to start_from")
+    budget: ByTier = Field(description="by_tier(smoke=Budget(...), quick=Budget(...))")
+    seed: int = Field(default=0, ge=0, description="everything random in the campaign follows from it")
+
+    @field_validator("start_from")
+    @classmethod
+    def _known_start(cls, name: str) -> str:
+        _check_baseline(name)
+        if name in QUADRATIC:
+            allowed = ", ".join(n for n in BASELINE_NAMES if n not in QUADRATIC)
+            raise ValueError(f"{name!r} is a quadratic reference and never a parent; start from one of: {allowed}")
+        return name
+
+    @field_validator("baselines")
+    @classmethod
+    def _known_baselines(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            _check_baseline(name)
+        return names
+
+    @field_validator("researcher")
+    @classmethod
+    def _known_researcher(cls, researcher: Any) -> Any:
+        if isinstance(researcher, str) and researcher not in RESEARCHERS:
+            raise ValueError(unknown_name("researcher", researcher, RESEARCHERS, then="Or pass an object with propose()."))
+        if not isinstance(researcher, str) and not callable(getattr(researcher, "propose", None)):
+            raise ValueError(f"a researcher has a method propose(context), {type(researcher).__name__} has none")
+        return researcher
+
+    @field_validator("match")
+    @classmethod
+    def _known_match(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in MATCHABLE:
+                raise ValueError(unknown_name("quantity to match", name, MATCHABLE))
+        return names
+
+    @field_validator("at_most")
+    @classmethod
+    def _known_caps(cls, caps: dict[str, float]) -> dict[str, float]:
+        for name, cap in caps.items():
+            if name not in RESOURCES:
+                raise ValueError(unknown_name("resource", name, RESOURCES))
+            if cap < 1:
+                raise ValueError(f"at_most[{name!r}] = {cap} would refuse start_from itself; give a factor of at least 1")
+        return caps
+
+    @model_validator(mode="after")
+    def _possible_mix(self) -> Campaign:
+        if self.start_from not in self.baselines:
+            close = nearest(self.start_from, self.baselines)
+            hint = f" Did you mean start_from={close!r}?" if close else ""
+            raise ValueError(
+                f"start_from={self.start_from!r} is missing from baselines={self.baselines}; gains are measured "
+                f"against it, so add it there.{hint}"
+            )
+        if self.confirm is not None and self.verify is None:
+            raise ValueError("confirm without verify: confirm tests the winner that verify picks; declare verify too")
+        if self.explore.top is not None:
+            raise ValueError("explore takes every candidate; top belongs to verify or confirm")
+        return self
+
+    @property
+    def stages(self) -> tuple[StageName, ...]:
+        """The declared stages, in order."""
+        return tuple(stage for stage in STAGES if getattr(self, stage) is not None)
+
+    def stage(self, name: StageName) -> Stage:
+        """One declared stage."""
+        stage: Stage | None = getattr(self, name)
+        assert stage is not None, f"{name} is not declared"
+        return stage
+
+    def resolved(self, tier: Tier) -> dict[str, Any]:
+        """Every field with its value at one tier, as plain data: what the archive keeps and the identity hashes."""
+        data = self.model_dump(mode="json", exclude={"budget", "researcher"})
+        budget = self.budget.at(tier)
+        named = isinstance(self.researcher, str)
+        data["researcher"] = self.researcher if named else f"{type(self.researcher).__module__}.{type(self.researcher).__qualname__}"
+        data["candidates"] = budget.candidates
+        return data
+
+
+def _check_baseline(name: str) -> None:
+    if name not in BASELINE_NAMES:
+        raise ValueError(unknown_name("baseline", name, BASELINE_NAMES, then="A candidate file of your own may be added there."))
+
+
+def load_toml(path: Path) -> Campaign:
+    """A campaign from a TOML file; the same model, the same errors."""
+    try:
+        data = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise CampaignError(f"{path}: not TOML: {error}") from error
+    return Campaign(**data)
+
+
+def to_toml(campaign: Campaign) -> str:
+    """The declarative part of a campaign as TOML that `load_toml` reads back to an equal campaign."""
+    data = campaign.model_dump(mode="json", exclude_none=True)
+    if not isinstance(data["researcher"], str):
+        raise CampaignError("a researcher that is an object cannot be written as TOML; name one instead")
+    plain = {key: value for key, value in data.items() if not isinstance(value, dict)}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
+    for key, value in data.items():
+        if isinstance(value, dict):
+            lines += ["", *_toml_table(key, value)]
+    return "\n".join(lines) + "\n"
+
+
+def _toml_table(name: str, table: dict[str, Any]) -> list[str]:
+    lines = [f"[{name}]"]
+    lines += [f"{key} = {json.dumps(value)}" for key, value in table.items() if not isinstance(value, dict)]
+    for key, value in table.items():
+        if isinstance(value, dict):
+            lines += ["", *_toml_table(f"{name}.{key}", value)]
+    return lines
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a TOML campaign; `asiarc/campaign.schema.json` holds it for editors."""
+    schema = Campaign.model_json_schema()
+    schema["properties"]["researcher"] = {
+        "default": "grammar", "enum": list(RESEARCHERS), "title": "Researcher", "type": "string",
+        "description": Campaign.model_fields["researcher"].description,
+    }
+    schema["$id"] = "campaign.schema.json"
+    return schema
