@@ -5,6 +5,18 @@ rest is imported by name. ``python -m asiarc.evidence`` measures the coverage, p
 of all of them.
 """
 
+from asiarc.evidence.claims import (
+    TIERS,
+    VERDICTS,
+    Claim,
+    Verdict,
+    cap_verdict,
+    check_snapshot,
+    decides,
+    load_register,
+    mark_of,
+    record_snapshot,
+)
 from asiarc.evidence.effects import (
     Decision,
     Effect,
@@ -18,13 +30,23 @@ from asiarc.evidence.effects import (
 )
 
 __all__ = [
+    "TIERS",
+    "VERDICTS",
+    "Claim",
     "Decision",
     "Effect",
     "Interval",
+    "Verdict",
     "bootstrap_effect",
+    "cap_verdict",
+    "check_snapshot",
     "decide",
+    "decides",
     "equivalent",
+    "load_register",
+    "mark_of",
     "mean_interval",
     "no_worse",
     "paired_effect",
+    "record_snapshot",
 ]

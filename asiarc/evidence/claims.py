@@ -1,0 +1,291 @@
+"""The claim register, verdicts, and the functions that reach them.
+
+A claim is a sentence of the paper that can be checked (`reproductions/claims.toml`). A function under
+`@decides("C07")` in `reproductions/claim_*.py` takes the evidence of one tier and returns a `Verdict`. A
+contradicted claim is a recorded verdict, never a red test; a verdict that *moves* without a note in the
+snapshot is red.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from asiarc.errors import EvidenceError, unknown_name
+
+if TYPE_CHECKING:
+    from asiarc.evidence.paper import Paper
+
+VerdictName = Literal[
+    "reproduced",
+    "reproduced at smaller scale",
+    "partly",
+    "contradicted",
+    "inconclusive",
+    "not testable here",
+    "not stated clearly",
+]
+VERDICTS: tuple[VerdictName, ...] = get_args(VerdictName)
+"""The closed list, strongest agreement first; the last three decide nothing."""
+
+TierName = Literal["smoke", "quick", "full", "paper"]
+TIERS: tuple[TierName, ...] = get_args(TierName)
+"""How much compute is spent, least first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the evidence of one tier says of one claim.
+
+    `statement` is what was found, in one sentence with its numbers; `effect`, `low`, `high`, `n` and `test`
+    are its headline quantity, absent where the finding is a count or a contradiction in terms. `command`
+    reruns it, `evidence_path` holds what it was read from.
+
+    Raises:
+        EvidenceError: a verdict or tier outside the closed lists, or an effect outside its interval.
+    """
+
+    claim: str
+    verdict: VerdictName
+    statement: str
+    effect: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    test: str = ""
+    tier: TierName = "smoke"
+    command: str = ""
+    evidence_path: str = ""
+    paper_value: str = ""
+    our_value: str = ""
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.verdict not in VERDICTS:
+            raise EvidenceError(unknown_name("verdict", self.verdict, VERDICTS))
+        if self.tier not in TIERS:
+            raise EvidenceError(unknown_name("tier", self.tier, TIERS))
+        bounds = [bound for bound in (self.low, self.effect, self.high) if bound is not None]
+        if bounds != sorted(bounds):
+            raise EvidenceError(f"{self.claim}: effect {self.effect} outside [{self.low}, {self.high}]")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as JSON-ready values; `Verdict(**fields)` reads them back."""
+        return asdict(self)
+
+
+class Claim(BaseModel):
+    """One entry of the register.
+
+    `weakest_tier` is the smallest tier that can speak to the claim at all; `full_tier` the smallest at which
+    it can be reproduced or contradicted as stated. In between, agreement is "reproduced at smaller scale" and
+    disagreement is "inconclusive", with what was seen in the note.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = Field(pattern=r"^C\d{2}[a-z]?$")
+    statement: str = Field(min_length=10)
+    place: str
+    kind: Literal["method", "quality", "scaling", "cost", "speed"]
+    paper_value: str
+    uncertainty: str = "none stated"
+    counts_for: str
+    counts_against: str
+    weakest_tier: TierName
+    full_tier: TierName
+    deviations: str = ""
+    needs: str = ""
+
+    @model_validator(mode="after")
+    def _tiers_in_order(self) -> Claim:
+        if TIERS.index(self.full_tier) < TIERS.index(self.weakest_tier):
+            raise ValueError(f"full_tier {self.full_tier!r} comes before weakest_tier {self.weakest_tier!r}")
+        return self
+
+
+def load_register(path: Path) -> dict[str, Claim]:
+    """The claims of a register file (`[C01]` tables), by id in file order.
+
+    Raises:
+        EvidenceError: the file is missing, is not TOML, or a claim has a wrong or missing field.
+    """
+    claims: dict[str, Claim] = {}
+    for claim_id, fields in _read_toml(path).items():
+        try:
+            claims[claim_id] = Claim.model_validate({"id": claim_id, **fields})
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"])) or "the claim"
+            raise EvidenceError(f"{path}: [{claim_id}] {field}: {first['msg']}") from error
+    return claims
+
+
+def cap_verdict(verdict: Verdict, claim: Claim) -> Verdict:
+    """The verdict, no stronger than its tier can carry for this claim (see `Claim`).
+
+    Raises:
+        EvidenceError: the verdict is about another claim.
+    """
+    if verdict.claim != claim.id:
+        raise EvidenceError(f"a verdict on {verdict.claim} cannot be capped by claim {claim.id}")
+    if verdict.verdict in ("inconclusive", "not testable here", "not stated clearly"):
+        return verdict
+    tier = TIERS.index(verdict.tier)
+    if tier < TIERS.index(claim.weakest_tier):
+        reason = f"the {verdict.tier} tier cannot speak to this claim; {claim.weakest_tier} can"
+        return _lowered(verdict, "not testable here", reason)
+    if tier < TIERS.index(claim.full_tier):
+        if verdict.verdict == "reproduced":
+            return replace(verdict, verdict="reproduced at smaller scale")
+        if verdict.verdict == "contradicted":
+            return _lowered(verdict, "inconclusive", f"contradicted at the {verdict.tier} tier's scale only")
+    return verdict
+
+
+def _lowered(verdict: Verdict, to: VerdictName, reason: str) -> Verdict:
+    return replace(verdict, verdict=to, note="; ".join(filter(None, (verdict.note, reason))))
+
+
+class Evidence(Protocol):
+    """What a decider may look at; all of it read-only."""
+
+    @property
+    def tier(self) -> TierName:
+        """The tier under which the claims are being decided."""
+
+    @property
+    def paper(self) -> Paper:
+        """The tables and figures that the paper prints."""
+
+    @property
+    def release_path(self) -> Path | None:
+        """The folder with the authors' released data, if the user brought it."""
+
+    def campaign(self, name: str) -> Any:
+        """The result of a campaign at this tier; raises EvidenceError where it has not run."""
+
+
+Decider = Callable[[Any], Verdict]
+D = TypeVar("D", bound=Decider)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What `decides` leaves on a function: its claim and the least tier at which it runs."""
+
+    claim: str
+    tier: TierName
+
+
+def decides(claim_id: str, tier: TierName = "smoke") -> Callable[[D], D]:
+    """Marks ``def name(evidence) -> Verdict`` as the decider of a claim, run from `tier` upwards.
+
+    Raises:
+        EvidenceError: no such tier.
+    """
+    if tier not in TIERS:
+        raise EvidenceError(unknown_name("tier", tier, TIERS))
+
+    def mark(function: D) -> D:
+        function.__asiarc_claim__ = Mark(claim_id, tier)  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def mark_of(function: object) -> Mark | None:
+    """The mark that `decides` left, or None: how the collector tells deciders from helpers."""
+    mark = getattr(function, "__asiarc_claim__", None)
+    return mark if isinstance(mark, Mark) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """A verdict that is not what the snapshot says; `recorded` is None where it says nothing."""
+
+    claim: str
+    tier: TierName
+    recorded: str | None
+    found: str | None
+
+    def explain(self) -> str:
+        """One line, with what to do."""
+        if self.found == self.recorded:
+            return (
+                f"{self.claim} at {self.tier}: changed to {self.found!r} without a note; say why in its note"
+            )
+        return (
+            f"{self.claim} at {self.tier}: {self.found!r}, the snapshot has {self.recorded!r}. "
+            "If the change is right, record it with a note that says why."
+        )
+
+
+def check_snapshot(verdicts: Iterable[Verdict], path: Path) -> list[Drift]:
+    """Where the verdicts of a run and the snapshot part: a changed or new verdict, or a recorded change
+    without note.
+
+    An entry is ``[C07.smoke]`` with `verdict`, and, once it has changed, `was` and a `note` that says why.
+    Claims that this run did not decide are left alone.
+
+    Raises:
+        EvidenceError: the snapshot is missing or not TOML.
+    """
+    snapshot = _read_toml(path)
+    drifts = []
+    for verdict in verdicts:
+        entry = snapshot.get(verdict.claim, {}).get(verdict.tier, {})
+        recorded = entry.get("verdict")
+        if recorded != verdict.verdict or ("was" in entry and not entry.get("note", "").strip()):
+            drifts.append(Drift(verdict.claim, verdict.tier, recorded, verdict.verdict))
+    return drifts
+
+
+def record_snapshot(verdicts: Iterable[Verdict], path: Path, *, note: str = "") -> None:
+    """Writes the verdicts into the snapshot, keeping all other entries; what changed gets `was` and the note.
+
+    Raises:
+        EvidenceError: a recorded verdict changes and the note is empty.
+    """
+    snapshot: dict[str, dict[str, dict[str, str]]] = _read_toml(path) if path.exists() else {}
+    for verdict in verdicts:
+        entries = snapshot.setdefault(verdict.claim, {})
+        before = entries.get(verdict.tier)
+        if before is None:
+            entries[verdict.tier] = {"verdict": verdict.verdict}
+        elif before["verdict"] != verdict.verdict:
+            if not note.strip():
+                raise EvidenceError(
+                    f"{verdict.claim} at {verdict.tier} changes from {before['verdict']!r} to "
+                    f"{verdict.verdict!r}: a change is recorded with a note that says why"
+                )
+            entries[verdict.tier] = {"verdict": verdict.verdict, "was": before["verdict"], "note": note}
+    path.write_text(_snapshot_text(snapshot), encoding="utf-8")
+
+
+def _snapshot_text(snapshot: dict[str, dict[str, dict[str, str]]]) -> str:
+    lines = ["# Verdicts as last accepted. CI fails when one moves without a note."]
+    for claim in sorted(snapshot):
+        for tier in sorted(snapshot[claim], key=TIERS.index):
+            lines.append(f"\n[{claim}.{tier}]")
+            # A JSON string is a TOML basic string.
+            lines += [
+                f"{key} = {json.dumps(value, ensure_ascii=False)}"
+                for key, value in snapshot[claim][tier].items()
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise EvidenceError(f"{path} does not exist; it belongs to the reproductions folder") from error
+    except tomllib.TOMLDecodeError as error:
+        raise EvidenceError(f"{path} is not TOML: {error}") from error
