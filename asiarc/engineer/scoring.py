@@ -1,0 +1,108 @@
+"""Scoring: lm-eval's own `simple_evaluate` on a trained model, through its Hugging Face model class.
+
+Our tasks come as configurations over documents that our generators and the corpus's held-out part make; lm-eval's own
+tasks go the same way by name, ``lm_eval:arc_easy``, where their data can be loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asiarc.errors import TaskError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from asiarc.tasks import Task
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number that lm-eval gave, and what it gave for every item."""
+
+    task: str
+    metric: str
+    value: float
+    items: tuple[dict[str, Any], ...]
+
+
+@cache
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """Token id == byte value for ASCII text; 0 is begin, end and padding."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {chr(i): i for i in range(256)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="\x00", eos_token="\x00", pad_token="\x00")
+
+
+def language_model(model: PreTrainedModel, max_length: int, batch_size: int = 32) -> Any:
+    """lm-eval's view of a model of ours."""
+    from lm_eval.models.huggingface import HFLM
+
+    return HFLM(pretrained=model, tokenizer=byte_tokenizer(), backend="causal", device=str(model.device), max_length=max_length,
+                batch_size=batch_size)
+
+
+def score(model: PreTrainedModel, tasks: Sequence[tuple[Task, list[dict[str, Any]]]], *, max_length: int) -> list[Score]:
+    """Score a trained model on each task's documents."""
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    model.eval()
+    scores = []
+    with tempfile.TemporaryDirectory() as folder:
+        configs = []
+        for task, documents in tasks:
+            data = Path(folder) / f"{task.name.replace(':', '_').replace('/', '_')}.jsonl"
+            data.write_text("".join(json.dumps(document) + "\n" for document in documents))
+            configs.append(task.lm_eval_config(str(data)))
+        results = simple_evaluate(
+            model=language_model(model, max_length), tasks=configs, bootstrap_iters=0, log_samples=True, verbosity="ERROR",
+            task_manager=TaskManager(include_defaults=False),
+        )
+        for (task, _), config in zip(tasks, configs, strict=True):
+            scores.append(_read(results, config["task"], task))
+    return scores
+
+
+def score_named(model: PreTrainedModel, names: Sequence[str], *, max_length: int, limit: int | None = None) -> dict[str, Any]:
+    """Score on lm-eval's own tasks by name; needs their data, hence a network or a filled cache.
+
+    Raises `TaskError` where a task is not known or its data cannot be loaded.
+    """
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    try:
+        results = simple_evaluate(model=language_model(model, max_length), tasks=list(names), bootstrap_iters=0, limit=limit,
+                                  log_samples=True, task_manager=TaskManager())
+    except (KeyError, ValueError, OSError, ConnectionError) as error:
+        raise TaskError(f"lm-eval cannot run {', '.join(names)} here: {error}. Its data comes over the network") from error
+    return dict(results["results"])
+
+
+def _read(results: dict[str, Any], name: str, task: Task) -> Score:
+    row = results["results"][name]
+    metric = {"bits_per_byte": "bits_per_byte", "accuracy": "acc"}[task.metric]
+    value = float(row[f"{metric},none"])
+    items = tuple(
+        {"document": sample["doc_id"], "value": _plain(sample[metric])}
+        for sample in sorted(results["samples"][name], key=lambda s: s["doc_id"])
+    )
+    return Score(task.name, task.metric, value, items)
+
+
+def _plain(value: Any) -> Any:
+    """A per-item result as plain numbers; rolling likelihoods are pairs (log-likelihood, bytes)."""
+    return [float(v) for v in value] if isinstance(value, (tuple, list)) else float(value)

@@ -1,0 +1,96 @@
+"""The training loop: plain, and the same for every candidate.
+
+Common random numbers: the tokens of step n depend on (task, seed, n) only, never on the candidate, so two candidates
+trained with one seed saw the same text in the same order and their difference is paired.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from asiarc.models.backbone import AsiarcForCausalLM
+    from asiarc.protocol import Protocol
+    from asiarc.tasks import Batch, Task
+
+LOG_2 = math.log(2.0)
+
+
+class DivergedError(Exception):
+    """The loss left the numbers, or rose far above where it started; the trial ends with that as its outcome."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Held-out loss along training: rows of (step, training loss, held-out loss), in bits a scored token."""
+
+    rows: tuple[tuple[int, float, float], ...]
+
+
+def learning_rate_at(step: int, protocol: Protocol) -> float:
+    """Linear warm-up, then cosine from the peak to `final_lr` x the peak; steps count from 0."""
+    warmup = max(1, round(protocol.warmup * protocol.steps))
+    if step < warmup:
+        return protocol.learning_rate * (step + 1) / warmup
+    progress = (step - warmup) / max(1, protocol.steps - warmup)
+    cosine = 0.5 * (1 + math.cos(math.pi * progress))
+    return protocol.learning_rate * (protocol.final_lr + (1 - protocol.final_lr) * cosine)
+
+
+def train(model: AsiarcForCausalLM, task: Task, protocol: Protocol, seed: str) -> Curve:
+    """Train in place for `protocol.steps` steps and return the curve.
+
+    AdamW (beta 0.9, 0.95; weight decay on matrices only), gradient norm clipped, float32 on CPU and bfloat16 autocast
+    on GPU. Raises `DivergedError` when the loss is not a number or three times its first value after warm-up.
+    """
+    device = next(model.parameters()).device
+    matrices = [p for p in model.parameters() if p.ndim >= 2]
+    others = [p for p in model.parameters() if p.ndim < 2]
+    optimiser = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": protocol.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=protocol.learning_rate, betas=(0.9, 0.95), fused=True,
+    )
+    held_out = task.batch("validation", 2 * protocol.batch_size, "curve", seq_len=protocol.seq_len)
+    marks = {round(protocol.steps * (i + 1) / protocol.evaluations) for i in range(protocol.evaluations)}
+    rows: list[tuple[int, float, float]] = []
+    first_loss = math.inf
+    model.train()
+    for step in range(protocol.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate_at(step, protocol)
+        batch = task.batch("train", protocol.batch_size, seed, step, seq_len=protocol.seq_len)
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            loss = batch_loss(model, batch)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), protocol.clip)
+        optimiser.step()
+        value = float(loss.detach())
+        first_loss = value if step == 0 else first_loss
+        if not math.isfinite(value) or (step > protocol.warmup * protocol.steps and value > 3 * first_loss):
+            raise DivergedError(f"diverged at step {step}: training loss {value:.4g}, {first_loss:.4g} at the start")
+        if step + 1 in marks:
+            rows.append((step + 1, value / LOG_2, evaluate(model, held_out)))
+    return Curve(tuple(rows))
+
+
+def batch_loss(model: AsiarcForCausalLM, batch: Batch) -> torch.Tensor:
+    """Mean cross-entropy in nats over the scored tokens of a batch."""
+    device = next(model.parameters()).device
+    logits_BTV = model(torch.from_numpy(batch.inputs_BT).to(device)).logits
+    targets_BT = torch.from_numpy(batch.targets_BT).to(device)
+    return F.cross_entropy(logits_BTV.flatten(0, 1).float(), targets_BT.flatten(), ignore_index=-100)
+
+
+def evaluate(model: AsiarcForCausalLM, batch: Batch) -> float:
+    """Held-out loss of a batch, in bits a scored token."""
+    model.eval()
+    with torch.no_grad():
+        bits = float(batch_loss(model, batch)) / LOG_2
+    model.train()
+    return bits

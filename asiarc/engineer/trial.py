@@ -1,0 +1,70 @@
+"""What runs behind the wall: the admission of a candidate, and one trial. Plain data in, plain data out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+from asiarc.errors import CampaignError
+from asiarc.protocol import Protocol
+
+Payload = dict[str, Any]
+
+
+def admission(payload: Payload) -> Payload:
+    """Run the gates on a candidate and measure it.
+
+    Takes source, seed, protocol, exempt, max_examples, limits (measured quantity -> largest value allowed);
+    gives findings, and measures when admitted.
+    """
+    from asiarc.engineer.gates import admit
+    from asiarc.engineer.gates.measure import measure
+
+    protocol = Protocol(**payload["protocol"])
+    start = time.process_time()
+    verdict = admit(
+        payload["source"], d_model=protocol.d_model, num_heads=protocol.num_heads, seed=payload["seed"],
+        max_examples=payload["max_examples"], exempt=frozenset(payload["exempt"]),
+    )
+    measures = asdict(measure(payload["source"], protocol.d_model, protocol.num_heads)) if verdict.admitted else None
+    return {**verdict.as_dict(), "measures": measures, "cpu_s": time.process_time() - start}
+
+
+def run(payload: Payload) -> Payload:
+    """Train one candidate with one seed on one task and score it with lm-eval.
+
+    Takes source, task, protocol, seed, target_parameters (or None: unmatched), split, documents, items (the address
+    of the scored items); gives metric, value, curve, items, parameters, tokens, or `diverged` / `size` with a reason.
+    """
+    import torch
+
+    from asiarc.engineer.scoring import score
+    from asiarc.engineer.trainer import DivergedError, train
+    from asiarc.models.backbone import build, count_parameters, matched_hidden, mixer_parameters
+    from asiarc.tasks import get_task
+
+    torch.set_flush_denormal(True)  # decayed states go denormal, and denormals are slow
+    protocol = Protocol(**payload["protocol"])
+    task = get_task(payload["task"])
+    hidden = round(protocol.mlp_ratio * protocol.d_model)
+    if payload["target_parameters"] is not None:
+        try:
+            hidden = matched_hidden(mixer_parameters(payload["source"], protocol), protocol, payload["target_parameters"])
+        except CampaignError as error:
+            return {"size": str(error)}
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = build(payload["source"], protocol, payload["seed"], hidden=hidden).to(device)
+    start = time.process_time()
+    try:
+        curve = train(model, task, protocol, payload["seed"])
+    except DivergedError as error:
+        return {"diverged": str(error)}
+    trained = time.process_time()
+    documents = task.documents(payload["split"], payload["documents"], payload["items"])
+    scored = score(model, [(task, documents)], max_length=protocol.seq_len)[0]
+    return {
+        "metric": scored.metric, "value": scored.value, "items": list(scored.items),
+        "curve": [list(row) for row in curve.rows], "parameters": count_parameters(model), "hidden": hidden,
+        "tokens": protocol.tokens, "train_cpu_s": trained - start, "score_cpu_s": time.process_time() - trained,
+    }

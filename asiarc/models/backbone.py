@@ -1,0 +1,269 @@
+"""The backbone: a Hugging Face language model whose token mixer is a candidate.
+
+Block: x + mixer(RMSNorm(x)), then x + SwiGLU(RMSNorm(x)); tied embeddings; no positional encoding. The generation
+cache is the list of the mixers' states, so decoding a token costs the same however long the text is.
+
+Unusual: initial weights of everything but the mixers are drawn by address (seed, parameter name), so two candidates
+share them exactly; and left padding is handled by zeroing the inputs of the mixers there, which leaves a state that
+starts at zero at zero.
+
+Axes: B batch, T tokens, D model channels, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import GenerationMixin, PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from asiarc.engineer.candidate import load_mixer
+from asiarc.errors import CampaignError
+from asiarc.seeds import seed_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from asiarc.protocol import Protocol
+
+
+class AsiarcConfig(PretrainedConfig):
+    """Sizes, and the source of the mixer that fills the blocks."""
+
+    model_type = "asiarc"
+
+    def __init__(
+        self,
+        mixer_source: str = "",
+        vocab_size: int = 256,
+        hidden_size: int = 64,
+        num_hidden_layers: int = 2,
+        num_attention_heads: int = 2,
+        intermediate_size: int = 128,
+        **kwargs: Any,
+    ) -> None:
+        self.mixer_source = mixer_source
+        self.vocab_size = vocab_size
+        self.hidden_size = hidden_size
+        self.num_hidden_layers = num_hidden_layers
+        self.num_attention_heads = num_attention_heads
+        self.intermediate_size = intermediate_size
+        kwargs = {"tie_word_embeddings": True, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0, **kwargs}
+        super().__init__(**kwargs)
+
+
+class MixerCache:
+    """What generation carries from one call to the next: a state a layer, and how many tokens were seen."""
+
+    is_compileable = False
+
+    def __init__(self, num_layers: int) -> None:
+        self.states: list[Any] = [None] * num_layers
+        self.seen = 0
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Tokens seen so far."""
+        return self.seen
+
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        """Keep the states of the surviving beams."""
+        self.states = [_map_tensors(state, lambda t: t.index_select(0, beam_idx)) for state in self.states]
+
+
+def _map_tensors(state: Any, function: Any) -> Any:
+    if isinstance(state, torch.Tensor):
+        return function(state)
+    if isinstance(state, dict):
+        return {key: _map_tensors(value, function) for key, value in state.items()}
+    if isinstance(state, (list, tuple)):
+        return type(state)(_map_tensors(value, function) for value in state)
+    return state
+
+
+class SwiGLU(nn.Module):
+    """down(silu(gate(x)) * up(x)) (Shazeer 2020, arXiv 2002.05202)."""
+
+    def __init__(self, d_model: int, hidden: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear(d_model, hidden, bias=False)
+        self.up = nn.Linear(d_model, hidden, bias=False)
+        self.down = nn.Linear(hidden, d_model, bias=False)
+
+    def forward(self, x_BTD: torch.Tensor) -> torch.Tensor:
+        return self.down(F.silu(self.gate(x_BTD)) * self.up(x_BTD))
+
+
+class Block(nn.Module):
+    """One layer: the mixer and the MLP, each behind its norm and beside its residual."""
+
+    def __init__(self, config: AsiarcConfig, mixer: nn.Module) -> None:
+        super().__init__()
+        self.mixer_norm = nn.RMSNorm(config.hidden_size, eps=1e-6)
+        self.mixer = mixer
+        self.mlp_norm = nn.RMSNorm(config.hidden_size, eps=1e-6)
+        self.mlp = SwiGLU(config.hidden_size, config.intermediate_size) if config.intermediate_size else None
+
+    def forward(self, x_BTD: torch.Tensor, state: Any, mask_BT1: torch.Tensor | None) -> tuple[torch.Tensor, Any]:
+        normed = self.mixer_norm(x_BTD)
+        mixed, state = self.mixer(normed if mask_BT1 is None else normed * mask_BT1, state)
+        x_BTD = x_BTD + mixed
+        if self.mlp is not None:
+            x_BTD = x_BTD + self.mlp(self.mlp_norm(x_BTD))
+        return x_BTD, state
+
+
+class AsiarcForCausalLM(PreTrainedModel, GenerationMixin):
+    """A causal language model around a candidate's mixer.
+
+    ``model(input_ids, labels=...)`` gives loss and logits; ``generate`` works with greedy search, sampling and beams;
+    ``save_pretrained`` and ``from_pretrained`` keep the mixer's source in the configuration. Loading a model executes
+    that source: load only what you trust.
+    """
+
+    config_class = AsiarcConfig
+    base_model_prefix = ""
+    _no_split_modules = ("Block",)
+    _tied_weights_keys = {"lm_head.weight": "embed.weight"}  # noqa: RUF012 - the shape that transformers asks for
+
+    def __init__(self, config: AsiarcConfig) -> None:
+        super().__init__(config)
+        mixer_class = load_mixer(config.mixer_source)
+        self.embed = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(
+            Block(config, mixer_class(config.hidden_size, config.num_attention_heads)) for _ in range(config.num_hidden_layers)
+        )
+        self.norm = nn.RMSNorm(config.hidden_size, eps=1e-6)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Leave modules as constructed: a mixer's own initialisation is part of the candidate."""
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embed
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.embed = value  # type: ignore[assignment]
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.lm_head
+
+    @classmethod
+    def _supports_default_dynamic_cache(cls) -> bool:
+        return False
+
+    def prepare_inputs_for_generation(
+        self, input_ids: torch.Tensor, past_key_values: MixerCache | None = None,
+        attention_mask: torch.Tensor | None = None, **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Only the tokens that the cache has not seen."""
+        seen = 0 if past_key_values is None else past_key_values.seen
+        mask = None if attention_mask is None else attention_mask[:, seen:]
+        return {"input_ids": input_ids[:, seen:], "past_key_values": past_key_values, "attention_mask": mask, "use_cache": True}
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        past_key_values: MixerCache | None = None,
+        labels: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int = 0,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Logits [B, T, V]; with `labels` (shifted here, -100 unscored) also the mean cross-entropy in nats."""
+        cache = past_key_values
+        if cache is None and use_cache:
+            cache = MixerCache(len(self.layers))
+        mask_BT1 = None
+        if attention_mask is not None and not bool(attention_mask.all()):
+            mask_BT1 = attention_mask[:, -input_ids.shape[1] :, None].to(self.embed.weight.dtype)
+        hidden_BTD = self.embed(input_ids)
+        for index, layer in enumerate(self.layers):
+            hidden_BTD, state = layer(hidden_BTD, cache.states[index] if cache else None, mask_BT1)
+            if cache is not None:
+                cache.states[index] = state
+        if cache is not None:
+            cache.seen += input_ids.shape[1]
+        hidden_BTD = self.norm(hidden_BTD)
+        logits_BTV = self.lm_head(hidden_BTD[:, -logits_to_keep:] if logits_to_keep else hidden_BTD)
+        loss = None
+        if labels is not None:
+            loss = F.cross_entropy(logits_BTV[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100)
+        return CausalLMOutputWithPast(loss=loss, logits=logits_BTV, past_key_values=cache)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _seeded(*address: str | int) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(*address))
+        yield
+
+
+def build(source: str, protocol: Protocol, seed: str, *, hidden: int) -> AsiarcForCausalLM:
+    """The model of one trial, with weights that depend on `seed` only.
+
+    Shared parts (embeddings, norms, MLP) get the same weights for every candidate, also where matching gave them
+    MLPs of different widths: the narrower has the first hidden units of the wider. Mixers are constructed under a
+    seed of their own.
+    """
+    config = AsiarcConfig(
+        mixer_source=source, vocab_size=protocol.vocab_size, hidden_size=protocol.d_model,
+        num_hidden_layers=protocol.num_layers, num_attention_heads=protocol.num_heads, intermediate_size=hidden,
+    )
+    with _seeded("init", seed, "mixers"):
+        model = AsiarcForCausalLM(config)
+    model.tie_weights()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if ".mixer." not in name and parameter.ndim == 2:
+                parameter.copy_(_shared_weight(name, parameter.shape, seed, protocol))
+    return model
+
+
+def _shared_weight(name: str, shape: torch.Size, seed: str, protocol: Protocol) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed_of("init", seed, name))
+    if name.startswith("embed"):
+        return torch.randn(shape, generator=generator) * 0.02
+    d = protocol.d_model
+    units_HD = torch.randn(8 * d, d, generator=generator)
+    if name.endswith("down.weight"):
+        return units_HD[: shape[1]].T * shape[1] ** -0.5
+    return units_HD[: shape[0]] * d**-0.5
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Parameters that training changes, shared ones once."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def mixer_parameters(source: str, protocol: Protocol) -> int:
+    """Parameters of one mixer at a protocol's sizes."""
+    with _seeded("count"):
+        return count_parameters(load_mixer(source)(protocol.d_model, protocol.num_heads))
+
+
+def total_parameters(per_mixer: int, protocol: Protocol, hidden: int) -> int:
+    """Parameters of the whole model, from those of one mixer and the width of its MLP."""
+    d = protocol.d_model
+    return protocol.vocab_size * d + d + protocol.num_layers * (per_mixer + 2 * d + 3 * d * hidden)
+
+
+def matched_hidden(per_mixer: int, protocol: Protocol, target: int, *, tolerance: float = 0.02) -> int:
+    """The MLP width that brings the whole model to `target` parameters within `tolerance`.
+
+    Raises `CampaignError` when no width does (the mixer alone is too large); callers turn it into a size rejection.
+    """
+    slope = 3 * protocol.d_model * protocol.num_layers
+    hidden = max(1, round((target - total_parameters(per_mixer, protocol, 0)) / slope))
+    actual = total_parameters(per_mixer, protocol, hidden)
+    if abs(actual - target) > tolerance * target:
+        raise CampaignError(
+            f"the model has {actual:,} parameters with the narrowest MLP where {target:,} are allowed within "
+            f"{tolerance:.0%}: each mixer has {per_mixer:,}; make it smaller"
+        )
+    return hidden
