@@ -1,0 +1,130 @@
+"""What a researcher is given and what it answers: plain frozen data that can be stored and replayed.
+
+A researcher is any object with `propose`. It is a pure function of its context: the same context gives the
+same proposal, and what randomness it needs comes from `asiarc.seeds.rng_of(context.seed, ...)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, Protocol, TypeVar
+
+from pydantic import TypeAdapter
+
+Data = TypeVar("Data")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where one design element of a proposal comes from, attached when the element is chosen.
+
+    `reference` is the cognition entry's id, the relative's content address, or empty where it is original.
+    """
+
+    element: str
+    kind: Literal["cognition", "experience", "original"]
+    reference: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """One candidate as a researcher proposes it.
+
+    `genome` is the researcher's own typed description of the source, where it has one; `predicted` says
+    which task should move which way against the parent, before anything is trained.
+    """
+
+    source: str
+    name: str
+    motivation: str
+    origins: tuple[Origin, ...]
+    parents: tuple[str, ...]
+    genome: dict[str, Any] | None
+    predicted: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relative:
+    """A candidate that was scored before: the parent, or a reference to learn from."""
+
+    address: str
+    name: str
+    source: str
+    genome: dict[str, Any] | None
+    scores: dict[str, float]
+    insight: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Insight:
+    """What the analyst concluded: the text, the task that is weakest, and mechanisms by name.
+
+    A mechanism with a leading minus is advised against: ``("gated_delta", "-rotary")``.
+    """
+
+    text: str
+    weakness: str
+    mechanisms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CognitionHit:
+    """An entry of the cognition base that answers the parent's weakness, and the mechanism it describes."""
+
+    entry: str
+    title: str
+    mechanism: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A candidate that a gate rejected, and why."""
+
+    address: str
+    gate: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """Everything that a proposal may depend on.
+
+    `seed`, `generation` and `index` (within the generation) address the draw; `known` holds the content
+    addresses already proposed, none of which may be proposed again.
+    """
+
+    seed: int
+    generation: int
+    index: int
+    parent: Relative
+    references: tuple[Relative, ...] = ()
+    insights: tuple[Insight, ...] = ()
+    cognition: tuple[CognitionHit, ...] = ()
+    failed: tuple[Failure, ...] = ()
+    known: frozenset[str] = frozenset()
+
+
+class Researcher(Protocol):
+    """Proposes candidates."""
+
+    def propose(self, context: Context) -> Proposal:
+        """One candidate that is not in `context.known`, a pure function of the context."""
+        ...
+
+
+@cache
+def _adapter(kind: type[Data]) -> TypeAdapter[Data]:
+    return TypeAdapter(kind)
+
+
+def as_json(data: Context | Proposal) -> dict[str, Any]:
+    """A context or proposal as JSON values; sets come out sorted, so equal data give equal text."""
+    encoded: dict[str, Any] = _adapter(type(data)).dump_python(data, mode="json")
+    return encoded | {key: sorted(value) for key, value in encoded.items() if key == "known"}
+
+
+def from_json(kind: type[Data], encoded: Mapping[str, Any]) -> Data:
+    """The inverse of `as_json`; pydantic's ValidationError names what does not fit."""
+    return _adapter(kind).validate_python(encoded)
