@@ -1,1 +1,58 @@
-"""delta_rule"""
+"""The delta rule: each key overwrites what the state says of it: `delta_rule`, its definition (reference) and its implementations."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from asiarc.kernels.contract import sequence_operator
+from asiarc.kernels.delta_rule.chunk import chunk
+from asiarc.kernels.delta_rule.reference import recurrence
+
+BACKENDS = {"chunk": chunk, "reference": recurrence}
+
+
+def delta_rule(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    beta: Tensor,
+    *,
+    scale: float | None = None,
+    initial_state: Tensor | None = None,
+    cu_seqlens: Tensor | None = None,
+    backend: str | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The delta rule: each key overwrites what the state says of it.
+
+        S_t = S_{t-1} + beta_t k_t (v_t - S_{t-1}^T k_t)^T
+        o_t = scale * S_t^T q_t
+
+    Symbols: B batch, T >= 1 tokens, H key heads, HV value heads (a multiple of H; each key head serves HV/H of them in
+    a row), K key channels, V value channels.
+
+    Args:
+        q: Queries [B, T, H, K].
+        k: Keys [B, T, H, K].
+        v: Values [B, T, HV, V].
+        beta: Writing strength [B, T, HV]; in [0, 2] and with ||k|| = 1 the state does not expand.
+        scale: Factor on the output; None is K**-0.5.
+        initial_state: State [B, HV, K, V] before the first token ([N, HV, K, V] for N packed sequences); None is zero.
+        cu_seqlens: Boundaries [N + 1] of sequences packed end to end into a batch of one: 0 = c_0 <= ... <= c_N = T.
+        backend: "chunk" (any device), "reference" (token by token in float64, slow); None picks.
+
+    Returns:
+        o [B, T, HV, V] in the dtype of v, and the final state [B, HV, K, V] in float32 (float64 for float64 inputs).
+        Both are differentiable in every input, once ("reference": any number of times).
+
+    Raises:
+        KernelInputError: A shape, dtype, device, boundary or backend outside the above.
+
+    float32, bfloat16, float16 and float64 are taken (q, k, v alike); the arithmetic is float32, or float64 for float64.
+
+    Source: Schlag et al. 2021, "Linear Transformers Are Secretly Fast Weight Programmers", equations 23 and 24; in chunks,
+    Yang et al. 2024, "Parallelizing Linear Transformers with the Delta Rule", equations 8 to 11. Normalise k (l2_norm).
+    """
+    return sequence_operator(
+        "delta_rule", BACKENDS, q, k, v, None, beta,
+        scale=scale, initial_state=initial_state, cu_seqlens=cu_seqlens, backend=backend,
+    )  # fmt: skip

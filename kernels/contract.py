@@ -1,0 +1,227 @@
+"""The front door of every sequence operator: one contract, checked once, and one way to a backend.
+
+`sequence_operator` checks what it is given, repeats grouped key heads, brings packed sequences into batches, computes
+in float32 (float64 for float64 inputs and for the reference) with autocast off, and hands back the caller's dtype.
+
+Axes: B batch, T tokens, H key heads, HV value heads (a multiple of H), K key channels, V value channels,
+N packed sequences.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from asiarc.errors import KernelInputError, unknown_name
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
+# (q, k, v, g, beta, scale, state) -> (o, final_state): heads already equal, dtype already the one to compute in.
+Implementation = Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor | None, float, Tensor], tuple[Tensor, Tensor]]
+
+
+def refuse(operator: str, argument: str, given: object, allowed: str) -> KernelInputError:
+    """The one wording of every contract error: operator, argument, what was given, what is allowed."""
+    return KernelInputError(f"{operator}: {argument} is {given}; allowed: {allowed}.")
+
+
+def check_tensor(
+    operator: str, argument: str, x: object, shape: Sequence[int | None], axes: str, like: Tensor | None = None
+) -> Tensor:
+    """A floating tensor of the given shape (None: any length >= 1) on the device of `like`, or an error."""
+    if not isinstance(x, Tensor):
+        raise refuse(operator, argument, f"a {type(x).__name__}", f"a tensor of shape {axes}")
+    if x.dtype not in DTYPES:
+        raise refuse(operator, argument, f"of dtype {x.dtype}", "float32, bfloat16, float16 or float64")
+    fits = x.dim() == len(shape) and all(n == m if m is not None else n >= 1 for n, m in zip(x.shape, shape, strict=True))
+    if not fits:
+        wanted = ", ".join("any >= 1" if m is None else str(m) for m in shape)
+        raise refuse(operator, argument, f"of shape {tuple(x.shape)}", f"{axes} = [{wanted}]")
+    if like is not None and x.device != like.device:
+        raise refuse(operator, argument, f"on {x.device}", f"the device of the other inputs, {like.device}")
+    return x
+
+
+def check_boundaries(operator: str, cu_seqlens: Tensor, x_BT: Tensor) -> list[int]:
+    """The boundaries 0 = c_0 <= c_1 <= ... <= c_N = T of sequences packed into one row, as integers."""
+    if not isinstance(cu_seqlens, Tensor) or cu_seqlens.dtype not in (torch.int32, torch.int64) or cu_seqlens.dim() != 1:
+        raise refuse(operator, "cu_seqlens", repr(cu_seqlens), "a one-dimensional int32 or int64 tensor")
+    if x_BT.shape[0] != 1:
+        raise refuse(operator, "the batch size", x_BT.shape[0], "1 together with cu_seqlens (sequences lie end to end)")
+    bounds: list[int] = cu_seqlens.tolist()
+    ascending = all(a <= b for a, b in itertools.pairwise(bounds))
+    if len(bounds) < 2 or bounds[0] != 0 or bounds[-1] != x_BT.shape[1] or not ascending:
+        raise refuse(operator, "cu_seqlens", bounds, f"non-decreasing from 0 to T = {x_BT.shape[1]}")
+    return bounds
+
+
+def choose(operator: str, backend: str | None, backends: Iterable[str], x: Tensor) -> str:
+    """The backend to run: the one asked for, or the best one for the device."""
+    if backend is None:
+        return "triton" if x.device.type == "cuda" and "triton" in backends else "chunk"
+    if backend not in backends:
+        raise KernelInputError(f"{operator}: {unknown_name('backend', backend, backends, then='None picks one.')}")
+    return backend
+
+
+def check_decay(operator: str, g: Tensor) -> None:
+    """Refuse a log-decay above zero; reads the data, therefore skipped where there is none to read."""
+    if torch.compiler.is_compiling() or g.device.type == "meta":
+        return
+    top = float(g.detach().amax())
+    if top > 0:
+        raise refuse(
+            operator, "g", f"positive (maximum {top:.4g})",
+            "the natural logarithm of a decay in [0, 1], so g <= 0, e.g. logsigmoid(x) or -softplus(x)",
+        )  # fmt: skip
+
+
+def sequence_operator(
+    operator: str,
+    backends: Mapping[str, Implementation],
+    q_BTHK: Tensor,
+    k_BTHK: Tensor,
+    v_BTHV: Tensor,
+    g: Tensor | None = None,
+    beta_BTH: Tensor | None = None,
+    *,
+    scale: float | None,
+    initial_state: Tensor | None,
+    cu_seqlens: Tensor | None,
+    backend: str | None,
+    channel_gate: bool = False,
+    steps: int = 1,
+) -> tuple[Tensor, Tensor]:
+    """Check the inputs of a linear recurrence with state [B, HV, K, V], run it, return (o [B,T,HV,V], final state).
+
+    `steps` rows of k, v and beta belong to each row of q and g. Raises `KernelInputError` outside the contract.
+    """
+    q = check_tensor(operator, "q", q_BTHK, (None,) * 4, "[B, T, H, K]")
+    B, T, H, K = q.shape
+    k = check_tensor(operator, "k", k_BTHK, (B, T * steps, H, K), "[B, T, H, K]", q)
+    v = check_tensor(operator, "v", v_BTHV, (B, T * steps, None, None), "[B, T, HV, V]", q)
+    HV, V = v.shape[2:]
+    if HV % H:
+        raise refuse(operator, "the number of value heads", HV, f"a multiple of the {H} key heads")
+    if not q.dtype == k.dtype == v.dtype:
+        raise refuse(operator, "the dtype of q, k, v", (q.dtype, k.dtype, v.dtype), "one and the same")
+    if g is not None:
+        axes = "[B, T, HV, K]" if channel_gate else "[B, T, HV]"
+        check_decay(operator, check_tensor(operator, "g", g, (B, T, HV, K)[: 3 + channel_gate], axes, q))
+    if beta_BTH is not None:
+        check_tensor(operator, "beta", beta_BTH, (B, T * steps, HV), "[B, T, HV]", q)
+    bounds = None if cu_seqlens is None else check_boundaries(operator, cu_seqlens, q)
+    sequences = B if bounds is None else len(bounds) - 1
+    if initial_state is not None:
+        check_tensor(operator, "initial_state", initial_state, (sequences, HV, K, V), "[B or N, HV, K, V]", q)
+
+    name = choose(operator, backend, backends, q)
+    state_dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
+    dtype = torch.float64 if name == "reference" else state_dtype
+    if HV != H:
+        q, k = (x.repeat_interleave(HV // H, dim=2) for x in (q, k))
+    tensors = [None if x is None else x.to(dtype) for x in (q, k, v, g, beta_BTH)]
+    state = q.new_zeros(sequences, HV, K, V, dtype=dtype) if initial_state is None else initial_state.to(dtype)
+    factor = K**-0.5 if scale is None else float(scale)
+
+    def run(x: Sequence[Tensor | None], start: Tensor) -> tuple[Tensor, Tensor]:
+        return backends[name](*x, factor, start)  # type: ignore[arg-type]
+
+    with torch.autocast(q.device.type, enabled=False):
+        o, final = run(tensors, state) if bounds is None else over_sequences(run, tensors, state, bounds)
+    return o.to(v.dtype), final.to(state_dtype)
+
+
+def over_sequences(
+    run: Callable[[Sequence[Tensor | None], Tensor], tuple[Tensor, Tensor]],
+    tensors: Sequence[Tensor | None],
+    state: Tensor,
+    bounds: Sequence[int],
+) -> tuple[Tensor, Tensor]:
+    """Run packed sequences as padded batches of similar length (lengths within a factor of two share a batch).
+
+    The zero rows that pad a sequence neither write (k = 0, beta = 0) nor decay (g = 0), so the state at its end is exact.
+    Tensors are [1, T * steps, ...]; a tensor's own number of rows a token is read off its length.
+    """
+    total = bounds[-1]
+    spans = list(itertools.pairwise(bounds))
+    groups: dict[int, list[int]] = {}
+    for i, (a, b) in enumerate(spans):
+        groups.setdefault((b - a - 1).bit_length() if b > a else -1, []).append(i)
+    outputs, tokens, states, order = [], [], [], []
+    for size, members in groups.items():
+        order += members
+        if size < 0:
+            states.append(state[members])
+            continue
+        longest = max(spans[i][1] - spans[i][0] for i in members)
+        first, last = torch.tensor([spans[i] for i in members], device=state.device).T[:, :, None]
+        at = first + torch.arange(longest, device=state.device)
+        inside = at < last
+        rows = torch.where(inside, at, total)
+        o, final = run([None if x is None else padded_rows(x[0], rows, total) for x in tensors], state[members])
+        outputs.append(o[inside])
+        tokens.append(at[inside])
+        states.append(final)
+    o = torch.cat(outputs)[torch.argsort(torch.cat(tokens))]
+    return o[None], torch.cat(states)[torch.argsort(torch.tensor(order, device=state.device))]
+
+
+def padded_rows(x_T: Tensor, rows_NL: Tensor, total: int) -> Tensor:
+    """Gather rows [N, L] of a packed tensor [T * steps, ...]; row number `total` is zero."""
+    steps = x_T.shape[0] // total
+    tokens = x_T.reshape(total, steps, *x_T.shape[1:])
+    tokens = torch.cat((tokens, tokens.new_zeros(1, *tokens.shape[1:])))
+    return tokens[rows_NL].reshape(rows_NL.shape[0], rows_NL.shape[1] * steps, *x_T.shape[1:])
+
+
+# (x, weight, state) -> (y, final_state), dtype already the one to compute in.
+Filter = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def causal_filter(
+    operator: str,
+    backends: Mapping[str, Filter],
+    x_BTD: Tensor,
+    weight_DW: Tensor,
+    *,
+    bias: Tensor | None = None,
+    activation: str | None = None,
+    initial_state: Tensor | None,
+    cu_seqlens: Tensor | None,
+    backend: str | None,
+) -> tuple[Tensor, Tensor]:
+    """Check the inputs of a causal depthwise filter, run it, return (y [B,T,D], last W-1 inputs [B,D,W-1]).
+
+    Raises `KernelInputError` outside the contract.
+    """
+    x = check_tensor(operator, "x", x_BTD, (None,) * 3, "[B, T, D]")
+    D = x.shape[2]
+    weight = check_tensor(operator, "weight", weight_DW, (D, None), "[D, W]", x)
+    if bias is not None:
+        check_tensor(operator, "bias", bias, (D,), "[D]", x)
+    if activation not in (None, "silu"):
+        raise KernelInputError(f"{operator}: {unknown_name('activation', str(activation), ['silu'], then='Or None.')}")
+    bounds = None if cu_seqlens is None else check_boundaries(operator, cu_seqlens, x)
+    shape = (x.shape[0] if bounds is None else len(bounds) - 1, D, weight.shape[1] - 1)
+    if initial_state is not None and (shape[2] or initial_state.shape != shape):
+        check_tensor(operator, "initial_state", initial_state, shape, "[B or N, D, W-1]", x)
+
+    name = choose(operator, backend, backends, x)
+    state_dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    dtype = torch.float64 if name == "reference" else state_dtype
+    state = x.new_zeros(shape, dtype=dtype) if initial_state is None else initial_state.to(dtype)
+    taps = weight.to(dtype)
+
+    def run(tensors: Sequence[Tensor | None], start: Tensor) -> tuple[Tensor, Tensor]:
+        assert tensors[0] is not None
+        return backends[name](tensors[0], taps, start)
+
+    with torch.autocast(x.device.type, enabled=False):
+        y, final = run([x.to(dtype)], state) if bounds is None else over_sequences(run, [x.to(dtype)], state, bounds)
+        y = y if bias is None else y + bias.to(dtype)
+        y = y if activation is None else torch.nn.functional.silu(y)
+    return y.to(x.dtype), final.to(state_dtype)

@@ -1,0 +1,23 @@
+"""The definition of retention, twice: over tokens, and as one matrix. Meant for float64."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from asiarc.kernels.definitions import decayed_attention, outer, unroll
+
+
+def recurrence(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, beta: Tensor | None, scale: float, state: Tensor
+) -> tuple[Tensor, Tensor]:
+    """S_t = gamma_h S_{t-1} + k_t v_t^T; the front door passes log(gamma_h) as g."""
+    assert g is not None
+    return unroll(lambda S, t: g[:, t, :, None, None].exp() * S + outer(k[:, t], v[:, t]), q, scale, state)
+
+
+def materialised(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, beta: Tensor | None, scale: float, state: Tensor
+) -> tuple[Tensor, Tensor]:
+    """O = (Q K^T * D) V * scale with D_ij = gamma_h^(i-j) for i >= j."""
+    assert g is not None
+    return decayed_attention(q, k, v, g[..., None].expand_as(k), scale, state)
