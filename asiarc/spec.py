@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from asiarc.errors import CampaignError, nearest, unknown_name
+from asiarc.errors import CampaignError, TaskError, nearest, unknown_name
 from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC
 from asiarc.protocol import STAGES, TIERS, StageName, Tier
-from asiarc.tasks import TASK_NAMES
+from asiarc.tasks import check_name
 
 IDENTITY_VERSION = 1
 RESEARCHERS = ("grammar", "random")
@@ -112,8 +112,10 @@ class Stage(Declaration):
     @classmethod
     def _known_tasks(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
         for task in tasks:
-            if task.partition(":")[0] not in TASK_NAMES:
-                raise ValueError(unknown_name("task", task, TASK_NAMES, then="A level goes after a colon: 'overwrite:hard'."))
+            try:
+                check_name(task)
+            except TaskError as error:
+                raise ValueError(str(error)) from error
         if len(set(tasks)) != len(tasks):
             raise ValueError(f"a task is named twice: {', '.join(tasks)}")
         return tasks
@@ -133,7 +135,9 @@ class Campaign(Declaration):
     baselines: tuple[str, ...] = Field(min_length=1, description="published mixers trained beside the candidates")
     explore: Stage = Field(description="the search: small models, few seeds")
     verify: Stage | None = Field(default=None, description="the finalists again: longer training, fresh seeds")
-    confirm: Stage | None = Field(default=None, description="the winner once more: fresh seeds, fresh items")
+    confirm: Stage | None = Field(
+        default=None, description="the winner once more: fresh seeds, fresh items; as verify when not given"
+    )
     researcher: str | Any = Field(default="grammar", description="a name, or an object that has propose()")
     policy: Literal["halving", "paper"] = Field(default="halving", description="how parents are chosen from the pool")
     match: tuple[str, ...] = Field(default=("parameters",), description="made equal to start_from within 2 %")
@@ -201,13 +205,16 @@ class Campaign(Declaration):
 
     @property
     def stages(self) -> tuple[StageName, ...]:
-        """The declared stages, in order."""
-        return tuple(stage for stage in STAGES if getattr(self, stage) is not None)
+        """The stages that run, in order; what verify picks is always confirmed."""
+        return ("explore",) if self.verify is None else STAGES
 
     def stage(self, name: StageName) -> Stage:
-        """One declared stage."""
+        """One of the stages that run."""
+        assert name in self.stages, f"{name} does not run in this campaign"
         stage: Stage | None = getattr(self, name)
-        assert stage is not None, f"{name} is not declared"
+        if stage is None:
+            assert self.verify is not None
+            stage = self.verify.model_copy(update={"top": None, "learning_rates": ()})
         return stage
 
     def resolved(self, tier: Tier) -> dict[str, Any]:

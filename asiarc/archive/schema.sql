@@ -12,6 +12,11 @@ CREATE TABLE IF NOT EXISTS proposals (      -- who was proposed when, and from w
     parents TEXT NOT NULL, origins TEXT NOT NULL, predicted TEXT NOT NULL,
     PRIMARY KEY (run, number)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS results (        -- how each proposal of a run ended: its outcome, the rung reached, its gain
+    run TEXT NOT NULL REFERENCES runs, number INTEGER NOT NULL, address TEXT NOT NULL,
+    outcome TEXT NOT NULL, gate TEXT NOT NULL, reason TEXT NOT NULL,
+    rung INTEGER NOT NULL, gain REAL, scores TEXT NOT NULL, PRIMARY KEY (run, number)
+) STRICT;
 CREATE TABLE IF NOT EXISTS admissions (     -- what the gates said, and why
     key TEXT PRIMARY KEY, address TEXT NOT NULL REFERENCES candidates,
     outcome TEXT NOT NULL, gate TEXT NOT NULL, reason TEXT NOT NULL,

@@ -202,6 +202,17 @@ class Archive:
             row["parents"], row["origins"], row["genome"] = _load(row["parents"]), _load(row["origins"]), _load(row["genome"])
         return found
 
+    def add_result(self, run: str, number: int, address: str, outcome: Outcome, *, rung: int, gain: float | None, scores: Row) -> None:
+        """Keep how a proposal ended: its outcome, the last rung it was scored on (-1: none), its gain there."""
+        assert (outcome.kind == "scored") == (gain is not None), "a gain comes with scored candidates only"
+        self._insert("results", dict(run=run, number=number, address=address, outcome=outcome.kind, gate=outcome.gate,
+                                     reason=outcome.reason, rung=rung, gain=gain, scores=scores), replace=True)
+
+    def results(self, run: str) -> list[Row]:
+        """How a run's proposals ended, in order, with `outcome` as `Outcome`."""
+        found = self.rows("SELECT * FROM results WHERE run = ? ORDER BY number", run)
+        return [{**r, "outcome": Outcome(r["outcome"], r["reason"], r["gate"]), "scores": _load(r["scores"])} for r in found]
+
     # --- admissions -----------------------------------------------------------------------------------------------
 
     def add_admission(self, key: str, address: str, outcome: Outcome, findings: list[Row], measures: Row | None, cpu_s: float) -> None:

@@ -6,7 +6,6 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from asiarc.errors import CampaignError
 from asiarc.protocol import Protocol
 
 Payload = dict[str, Any]
@@ -34,24 +33,33 @@ def admission(payload: Payload) -> Payload:
 def run(payload: Payload) -> Payload:
     """Train one candidate with one seed on one task and score it with lm-eval.
 
-    Takes source, task, protocol, seed, target_parameters (or None: unmatched), split, documents, items (the address
-    of the scored items); gives metric, value, curve, items, parameters, tokens, or `diverged` / `size` with a reason.
+    Takes source, task, protocol, seed, match_source (the candidate whose size the model is brought to, or None),
+    split, documents, items (the address of the scored items); gives metric, value, curve, items, parameters, tokens,
+    or `diverged` / `size` with a reason.
     """
     import torch
 
     from asiarc.engineer.scoring import score
     from asiarc.engineer.trainer import DivergedError, train
-    from asiarc.models.backbone import build, count_parameters, matched_hidden, mixer_parameters
+    from asiarc.models.backbone import (
+        SizeMismatchError,
+        build,
+        count_parameters,
+        matched_hidden,
+        mixer_parameters,
+        total_parameters,
+    )
     from asiarc.tasks import get_task
 
     torch.set_flush_denormal(True)  # decayed states go denormal, and denormals are slow
     protocol = Protocol(**payload["protocol"])
     task = get_task(payload["task"])
     hidden = round(protocol.mlp_ratio * protocol.d_model)
-    if payload["target_parameters"] is not None:
+    if payload["match_source"] is not None and hidden:
+        target = total_parameters(mixer_parameters(payload["match_source"], protocol), protocol, hidden)
         try:
-            hidden = matched_hidden(mixer_parameters(payload["source"], protocol), protocol, payload["target_parameters"])
-        except CampaignError as error:
+            hidden = matched_hidden(mixer_parameters(payload["source"], protocol), protocol, target)
+        except SizeMismatchError as error:
             return {"size": str(error)}
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = build(payload["source"], protocol, payload["seed"], hidden=hidden).to(device)

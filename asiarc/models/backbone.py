@@ -22,13 +22,16 @@ from transformers import GenerationMixin, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from asiarc.engineer.candidate import load_mixer
-from asiarc.errors import CampaignError
 from asiarc.seeds import seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from asiarc.protocol import Protocol
+
+
+class SizeMismatchError(Exception):
+    """No width of the MLP brings the model to the size asked for; the trial ends as rejected."""
 
 
 class AsiarcConfig(PretrainedConfig):
@@ -256,13 +259,13 @@ def total_parameters(per_mixer: int, protocol: Protocol, hidden: int) -> int:
 def matched_hidden(per_mixer: int, protocol: Protocol, target: int, *, tolerance: float = 0.02) -> int:
     """The MLP width that brings the whole model to `target` parameters within `tolerance`.
 
-    Raises `CampaignError` when no width does (the mixer alone is too large); callers turn it into a size rejection.
+    Raises `SizeMismatchError` when no width does: the mixer alone is too large.
     """
     slope = 3 * protocol.d_model * protocol.num_layers
     hidden = max(1, round((target - total_parameters(per_mixer, protocol, 0)) / slope))
     actual = total_parameters(per_mixer, protocol, hidden)
     if abs(actual - target) > tolerance * target:
-        raise CampaignError(
+        raise SizeMismatchError(
             f"the model has {actual:,} parameters with the narrowest MLP where {target:,} are allowed within "
             f"{tolerance:.0%}: each mixer has {per_mixer:,}; make it smaller"
         )

@@ -1,0 +1,190 @@
+"""The workshop: the engineer's side of the loop. Admits candidates and runs trials behind the wall, and stores each
+result the moment it is there.
+
+This is where a candidate is rejected: `Workshop.admit` stores the gates' findings, `Workshop.train` the outcome of
+every trial. Work that the archive already holds is not done again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from asiarc.archive.store import Archive, Trial
+from asiarc.errors import BudgetExhaustedError
+from asiarc.execution import Executor, Job, Limits, Result
+from asiarc.identity import code_hash, digest, versions
+from asiarc.outcome import SCORED, Outcome
+from asiarc.protocol import Protocol
+from asiarc.tasks import get_task
+
+ADMIT_LIMITS = Limits(wall_s=240, cpu_s=90, memory_bytes=6 * 2**30)
+GATE_EXAMPLES = 8
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One trial to run: everything but the candidate's source is plain data that the key hashes."""
+
+    address: str
+    source: str
+    task: str
+    stage: str
+    seed: str
+    protocol: Protocol
+    match: tuple[str, str] | None  # (address, source) of the candidate whose size the model is brought to
+    split: str
+    documents: int
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        """What goes through the wall."""
+        return {
+            "source": self.source, "match_source": self.match[1] if self.match else None, **self._settings,
+        }
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "task": self.task, "seed": self.seed, "protocol": self.protocol.as_dict(), "split": self.split,
+            "documents": self.documents, "items": f"{self.stage} items",
+        }
+
+    @property
+    def key(self) -> str:
+        """The trial's name: equal keys are the same trial, in whichever campaign it was asked for."""
+        match = self.match[0] if self.match else None
+        task = get_task(self.task).identity
+        return digest({"address": self.address, "match": match, "task_identity": task, **self._settings, **versions()})
+
+    @property
+    def limits(self) -> Limits:
+        """Generous: a budget is in steps, the wall only ends what has gone wrong."""
+        cpu_s = 120 + self.protocol.tokens / 1000
+        return Limits(wall_s=4 * cpu_s, cpu_s=cpu_s, memory_bytes=8 * 2**30)
+
+
+def _outcome(result: Result) -> Outcome:
+    """The wall's status in the words of the archive."""
+    kinds = {"timed_out": "timed_out", "out_of_memory": "out_of_memory", "infrastructure": "unscored", "crashed": "crashed"}
+    return Outcome(kinds[result.status], result.reason or result.status)  # type: ignore[arg-type]
+
+
+class Workshop:
+    """Admission and training with an archive and an executor; `deadline` (monotonic seconds) is the hard cap."""
+
+    def __init__(self, archive: Archive, executor: Executor, *, deadline: float | None = None) -> None:
+        self.archive = archive
+        self.executor = executor
+        self.deadline = deadline
+        self.new_trials = 0
+
+    def _run(self, jobs: Sequence[Job], on_result: Callable[[int, Result], None]) -> None:
+        if not jobs:
+            return
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise BudgetExhaustedError(
+                f"the campaign's minutes are used up with {len(jobs)} pieces of work of this step left; everything "
+                "finished is kept: run the same command again to go on, or raise minutes in the campaign's budget"
+            )
+        self.executor.run(jobs, on_result)
+
+    def admit(self, candidates: dict[str, str], protocol: Protocol, *, exempt: dict[str, frozenset[str]] | None = None,
+              said: Callable[[str, Outcome], None] = lambda *_: None) -> dict[str, dict[str, Any]]:
+        """Run the gates on each ``address -> source``; the stored admissions by address."""
+        keys = {
+            address: digest({"address": address, "d_model": protocol.d_model, "num_heads": protocol.num_heads,
+                             "examples": GATE_EXAMPLES, "gates": gates_version(), **versions()})
+            for address in candidates
+        }
+        missing = [address for address, key in keys.items() if not self._admitted(key)]
+        jobs = [
+            Job("asiarc.engineer.trial:admission", {
+                "source": candidates[address], "seed": 0, "protocol": protocol.as_dict(), "max_examples": GATE_EXAMPLES,
+                "exempt": sorted((exempt or {}).get(address, ())),
+            }, ADMIT_LIMITS, label=f"admit {address}")
+            for address in missing
+        ]
+
+        def store(index: int, result: Result) -> None:
+            address = missing[index]
+            outcome, findings, measures = _read_admission(result)
+            self.archive.add_admission(keys[address], address, outcome, findings, measures, result.cpu_s)
+            said(address, outcome)
+
+        self._run(jobs, store)
+        admissions = {address: self.archive.admission(key) for address, key in keys.items()}
+        return {address: admission for address, admission in admissions.items() if admission is not None}
+
+    def _admitted(self, key: str) -> bool:
+        stored = self.archive.admission(key)
+        return stored is not None and stored["outcome"].is_final
+
+    def train(self, run: str, requests: Sequence[Request], said: Callable[[Trial], None] = lambda _: None) -> list[Trial]:
+        """Run each request's trial unless the archive holds it, and return all of them in order."""
+        unique = {request.key: request for request in requests}
+        missing = [r for key, r in unique.items() if (t := self.archive.trial(key)) is None or not t.outcome.is_final]
+        missing.sort(key=lambda r: -r.protocol.tokens)  # long ones first, so that no worker idles at the end
+        jobs = [Job("asiarc.engineer.trial:run", r.payload, r.limits, label=f"{r.task} {r.address}") for r in missing]
+
+        def store(index: int, result: Result) -> None:
+            trial = self._store_trial(missing[index], result)
+            self.new_trials += 1
+            said(trial)
+
+        self._run(jobs, store)
+        for request in requests:
+            self.archive.add_use(run, request.stage, request.key)
+        trials = [self.archive.trial(request.key) for request in requests]
+        assert all(trials), "a trial that ran was stored"
+        return [trial for trial in trials if trial is not None]
+
+    def _store_trial(self, request: Request, result: Result) -> Trial:
+        value = result.value or {}
+        outcome = _trial_outcome(result)
+        scored = outcome.kind == "scored"
+        trial = Trial(
+            key=request.key, address=request.address, task=request.task, stage=request.stage, seed=request.seed,
+            steps=request.protocol.steps, learning_rate=request.protocol.learning_rate, outcome=outcome,
+            metric=value.get("metric") if scored else None, value=value.get("value") if scored else None,
+            parameters=value.get("parameters"), state_bytes=None, flops_per_token=None, curve=value.get("curve", []),
+            details={k: value[k] for k in ("hidden", "train_cpu_s", "score_cpu_s") if k in value},
+            wall_s=result.wall_s, cpu_s=result.cpu_s,
+        )
+        with self.archive.transaction():
+            self.archive.add_trial(trial, request.protocol.as_dict(), tokens=value.get("tokens", 0), layers=result.layers,
+                                   peak_memory_bytes=result.peak_memory_bytes)
+            if scored:
+                self.archive.add_items(request.key, value["items"])
+        return trial
+
+
+def gates_version() -> str:
+    """The hash of the gates' code: a changed gate asks again."""
+    import asiarc.engineer.gates as gates
+
+    return code_hash(sorted(Path(gates.__path__[0]).glob("*.py")))
+
+
+def _read_admission(result: Result) -> tuple[Outcome, list[dict[str, Any]], dict[str, Any] | None]:
+    if result.status != "ok" or result.value is None:
+        return _outcome(result), [], None
+    value = result.value
+    if value["admitted"]:
+        return SCORED, value["findings"], value["measures"]
+    rejection = next(f for f in value["findings"] if f["verdict"] == "rejected")
+    return Outcome("rejected", rejection["reason"], rejection["gate"]), value["findings"], None
+
+
+def _trial_outcome(result: Result) -> Outcome:
+    if result.status != "ok" or result.value is None:
+        return _outcome(result)
+    if "size" in result.value:
+        return Outcome("rejected", result.value["size"], "size match")
+    if "diverged" in result.value:
+        return Outcome("crashed", result.value["diverged"])
+    return SCORED

@@ -1,0 +1,114 @@
+"""What a number depends on: the identity of a run, the key of a trial, and the provenance kept beside both.
+
+Identity = hash of (identity version, resolved spec, engine, kernels, tasks, package versions, tier, seed). Comments
+and docstrings do not count: code is hashed by its normalised syntax tree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import asiarc
+from asiarc.engineer.candidate import content_address
+from asiarc.spec import IDENTITY_VERSION, Campaign
+from asiarc.tasks import get_task
+
+PACKAGES = ("torch", "transformers", "lm-eval", "numpy", "scipy", "hypothesis", "einops", "tokenizers", "pytest", "asiarc")
+# Another version of these may move a trained number; of the others it may not.
+DECIDING_PACKAGES = ("torch", "lm-eval")
+_ENGINE = ("models/backbone.py", "engineer/trainer.py", "engineer/trial.py", "engineer/scoring.py", "protocol.py", "seeds.py")
+
+
+def digest(value: Any) -> str:
+    """Sixteen hex digits of the hash of plain data."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def code_hash(files: list[Path]) -> str:
+    """The hash of what some source files compute (comments and docstrings do not count)."""
+    return digest([content_address(file.read_text()) for file in files])
+
+
+def _package_folder() -> Path:
+    return Path(asiarc.__file__).parent
+
+
+def kernels_folder() -> Path:
+    """Where the kernels' sources are (beside the package in a checkout, inside it in a wheel)."""
+    import asiarc.kernels
+
+    return Path(asiarc.kernels.__path__[0])
+
+
+def version_of(package: str) -> str:
+    """The installed version of a package, without importing it."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+@cache
+def versions() -> dict[str, str]:
+    """What the numbers of a trial depend on besides its own settings."""
+    kernels = kernels_folder()
+    operators = sorted(file for file in kernels.rglob("*.py") if file.name in ("__init__.py", "chunk.py") or file.parent == kernels)
+    found = {"engine": code_hash([_package_folder() / name for name in _ENGINE]), "kernels": code_hash(operators)}
+    return found | {package: version_of(package) for package in DECIDING_PACKAGES}
+
+
+def run_identity(campaign: Campaign, name: str, tier: str) -> dict[str, Any]:
+    """The fields that a run's name is the hash of."""
+    tasks = sorted({task for stage in campaign.stages for task in campaign.stage(stage).tasks})
+    return {
+        "identity_version": IDENTITY_VERSION, "campaign": name, "tier": tier, "seed": campaign.seed,
+        "spec": campaign.resolved(tier), "tasks": {task: get_task(task).identity for task in tasks}, **versions(),  # type: ignore[arg-type]
+    }
+
+
+def moved_fields(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """The fields in which two identities differ, nested ones dotted, with both values."""
+    moved = []
+    for key in sorted(old.keys() | new.keys()):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            moved += [f"{key}.{inner}" for inner in moved_fields(a, b)]
+        elif a != b:
+            moved.append(f"{key}: {a} -> {b}")
+    return moved
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=_package_folder(), capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def provenance() -> dict[str, Any]:
+    """Where a run happened: commit, hash of uncommitted changes, versions, machine, command line."""
+    changes = _git("diff", "HEAD")
+    return {
+        "git_commit": _git("rev-parse", "HEAD"), "git_dirty": digest(changes) if changes else "",
+        "python": platform.python_version(), "packages": {package: version_of(package) for package in PACKAGES},
+        "platform": platform.platform(), "cpu": _cpu_model(), "cores": os.cpu_count(), "command": sys.argv[:1] + sys.argv[1:],
+    }

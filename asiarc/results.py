@@ -1,0 +1,162 @@
+"""What a campaign found, read from the archive: the object behind the `outcome` fixture.
+
+Everything a test or a claim may ask is here, and the word "better" is not: `gain_over` gives an effect with its
+interval, from the fresh seeds and fresh items of confirm.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from asiarc.errors import EvidenceError, unknown_name
+from asiarc.tasks import get_task
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from asiarc.archive.store import Archive, Trial
+    from asiarc.evidence.effects import Effect
+
+Values = dict[str, float]  # seed -> value
+
+
+def values_of(trials: Iterable[Trial], address: str, task: str) -> Values:
+    """The scored values of one candidate on one task, by seed; an unscored trial is absent, never a number."""
+    return {t.seed: t.value for t in trials if t.address == address and t.task == task and t.value is not None}
+
+
+def mean_gain(candidate: Mapping[str, float], baseline: Mapping[str, float], *, higher_is_better: bool) -> float | None:
+    """Mean paired difference over common seeds, positive when the candidate is ahead; None without a pair."""
+    common = sorted(candidate.keys() & baseline.keys())
+    if not common:
+        return None
+    sign = 1 if higher_is_better else -1
+    return sum(sign * (candidate[seed] - baseline[seed]) for seed in common) / len(common)
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A candidate or baseline in one stage, with its measured resources."""
+
+    address: str
+    name: str
+    source: str
+    motivation: str
+    measures: Mapping[str, float]
+    result: CampaignResult = field(repr=False)
+
+    def values(self, task: str, stage: str) -> Values:
+        """Values by seed on one task in one stage."""
+        return values_of(self.result.trials(stage), self.address, task)
+
+    def gain_over(self, baseline: str, task: str | None = None, *, stage: str = "confirm") -> Effect:
+        """The paired gain over a baseline: by seed, on fresh seeds and items, widened for every comparison of the stage.
+
+        `task` defaults to the first task that decides. Raises `EvidenceError` when the stage has not been run or has
+        fewer than two common seeds.
+        """
+        from asiarc.evidence.effects import paired_effect
+
+        task = task or self.result.deciding_tasks(stage)[0]
+        other = self.result.baseline(baseline)
+        mine, theirs = self.values(task, stage), other.values(task, stage)
+        if not mine or not theirs:
+            raise EvidenceError(
+                f"{self.name} and {baseline} have no scored trials on {task!r} in {stage}; run that stage first: "
+                f"pytest campaigns --tier {self.result.tier} -k {stage}"
+            )
+        seeds = sorted(mine.keys() | theirs.keys())
+        number = {seed: index for index, seed in enumerate(seeds)}
+        return paired_effect(
+            {number[s]: v for s, v in mine.items()}, {number[s]: v for s, v in theirs.items()},
+            higher_is_better=get_task(task).higher_is_better, num_comparisons=self.result.num_comparisons(stage),
+        )
+
+
+@dataclass(frozen=True)
+class CampaignResult:
+    """One run of a campaign, as the archive holds it."""
+
+    archive: Archive = field(repr=False)
+    run: str
+    name: str
+    tier: str
+    spec: Mapping[str, Any]
+
+    @classmethod
+    def load(cls, archive: Archive, run: str) -> CampaignResult:
+        """A run by its identity."""
+        found = archive.run(run)
+        assert found is not None, f"run {run} is not in the archive"
+        return cls(archive, run, found["campaign"], found["tier"], found["identity"]["spec"])
+
+    def stage(self, stage: str) -> dict[str, Any]:
+        """What a finished stage handed over; `EvidenceError` while it is not finished."""
+        found = self.archive.stage_result(self.run, stage)
+        if found is None:
+            raise EvidenceError(f"{self.name} has not finished {stage} at tier {self.tier}; run: pytest campaigns --tier {self.tier}")
+        return found
+
+    def trials(self, stage: str | None = None) -> list[Trial]:
+        """Stored trials of the run."""
+        if stage not in self._trials:
+            self._trials[stage] = self.archive.trials(self.run, stage)
+        return self._trials[stage]
+
+    @cached_property
+    def _trials(self) -> dict[str | None, list[Trial]]:
+        return {}
+
+    def deciding_tasks(self, stage: str) -> tuple[str, ...]:
+        """The tasks of a stage that may decide; all of them when none may."""
+        spec = self.spec[stage] or self.spec["verify"]
+        tasks = tuple(spec["tasks"])
+        return tuple(task for task in tasks if get_task(task).decides) or tasks
+
+    def num_comparisons(self, stage: str) -> int:
+        """Candidates that entered the stage times the baselines they are compared with."""
+        return max(1, len(self.stage(stage)["entrants"])) * len(self.spec["baselines"])
+
+    def entrant(self, address: str, name: str | None = None) -> Entrant:
+        """Any candidate of the archive as an entrant of this run."""
+        row = self.archive.candidate(address)
+        assert row is not None, address
+        measured = self.archive.rows("SELECT measures FROM admissions WHERE address = ? AND measures IS NOT NULL", address)
+        measures = json.loads(measured[-1]["measures"]) if measured else {}
+        return Entrant(address, name or row["name"], row["source"], row["motivation"], measures, self)
+
+    def baseline(self, name: str) -> Entrant:
+        """A baseline of the campaign by name."""
+        from asiarc.engineer.candidate import content_address
+        from asiarc.models.baselines import baseline_source
+
+        if name not in self.spec["baselines"]:
+            raise EvidenceError(unknown_name("baseline of this campaign", name, self.spec["baselines"]))
+        return self.entrant(content_address(baseline_source(name)), name)
+
+    @property
+    def baselines(self) -> list[Entrant]:
+        """The campaign's baselines."""
+        return [self.baseline(name) for name in self.spec["baselines"]]
+
+    @property
+    def winner(self) -> Entrant:
+        """The candidate that verify picked; confirm has tested it once more."""
+        address = self.stage("verify")["winner"]
+        if address is None:
+            raise EvidenceError(f"{self.name} has no winner: no candidate was scored in verify; see: asiarc show {self.name}")
+        return self.entrant(address)
+
+    @property
+    def candidates(self) -> list[dict[str, Any]]:
+        """Every proposal with how it ended: number, name, address, outcome, rung, gain, scores."""
+        proposals = {row["number"]: row for row in self.archive.proposals(self.run)}
+        return [{**proposals[row["number"]], **row} for row in self.archive.results(self.run)]
+
+    @property
+    def evaluated(self) -> int:
+        """Candidates with a scored trial."""
+        return sum(row["outcome"].kind == "scored" for row in self.archive.results(self.run))
