@@ -1,1 +1,64 @@
-"""What the mixers are measured on: text and synthetic tasks."""
+"""What the mixers are measured on: real text, and synthetic tasks that each isolate one ability of a memory.
+
+``get_task("overwrite:hard")`` gives a `Task`: seeded batches for training, documents for lm-eval, its chance
+level, its source. `catalogue` is the difficulty table, `synthetic` the generators, `prose` and `corpus` the
+text, `lm_eval_config` the way to lm-eval. ``python -m asiarc.tasks overwrite`` prints a task as a person
+would read it.
+
+Every task shares one alphabet: a token is a byte, the vocabulary is 256, and token 0 opens every input.
+Importing this package reads the catalogue only: no numpy, no corpus.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from asiarc.tasks.catalogue import ALIASES, CATALOGUE, Training, parse_name
+
+if TYPE_CHECKING:
+    from asiarc.tasks.task import Batch, Task
+
+__all__ = [
+    "ALIASES",
+    "BOS",
+    "IGNORE",
+    "SPLITS",
+    "TASK_NAMES",
+    "VOCAB_SIZE",
+    "Batch",
+    "Task",
+    "Training",
+    "check_name",
+    "get_task",
+]
+
+BOS = 0
+IGNORE = -100
+VOCAB_SIZE = 256
+SPLITS = ("train", "validation", "confirmation")
+TASK_NAMES: tuple[str, ...] = (*CATALOGUE, *ALIASES)
+
+
+def check_name(name: str) -> None:
+    """Raise `TaskError` unless ``name`` is a task, ``task:level`` or ``text:/path``; no data is read."""
+    parse_name(name)
+
+
+def get_task(name: str) -> Task:
+    """The task called ``name``: one of `TASK_NAMES`, with a level after a colon where wanted.
+
+    ``text:/a/file-or-folder`` reads any UTF-8 text instead of the default corpus. Raises `TaskError` for an
+    unknown task or level. No corpus is read before the first batch, document or identity is asked for.
+    """
+    from asiarc.tasks.task import SyntheticTask, TextTask
+
+    base, level = parse_name(name)
+    return (TextTask if CATALOGUE[base].kind == "text" else SyntheticTask)(base, level)
+
+
+def __getattr__(name: str) -> object:
+    if name in {"Batch", "Task"}:
+        from asiarc.tasks import task
+
+        return getattr(task, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,240 @@
+"""Every task with its source, its difficulty table, its chance level and a training that suits it. Data only.
+
+`role` says what a score may be used for: text *decides* between mixers; overwrite and reset are *capability*
+checks, passed or failed in seconds; the rest is *reported* and never decides, because at the size of a CPU
+trial it either does not separate mixers that train in linear time or orders them the wrong way round (see
+`Training`).
+
+What is unusual: parity, s3 and memorisation never show an answer to the model. Their targets are not the next
+character but what the reader should know at that point, so that an earlier answer cannot be copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from asiarc.errors import TaskError, unknown_name
+
+Settings = Mapping[str, int | float]
+Kind = Literal["text", "synthetic"]
+Role = Literal["decides", "capability", "reported"]
+Style = Literal["choice", "cloze", "rolling"]
+
+BASE = "base"
+
+
+@dataclass(frozen=True)
+class Training:
+    """A model and a budget at which a task says something about a mixer on one CPU core.
+
+    ``d_model`` is the width, a head has ``d_model // num_heads`` channels, ``mlp_ratio`` 0 leaves the MLP
+    out; the learning rate is AdamW's peak, warmed up over a tenth of ``steps`` and annealed by a cosine.
+    """
+
+    num_layers: int
+    num_heads: int
+    d_model: int
+    mlp_ratio: float
+    steps: int
+    batch_size: int
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the catalogue; `levels` is the difficulty table and always has a ``base``."""
+
+    summary: str
+    source: str
+    role: Role
+    style: Style
+    levels: Mapping[str, Settings]
+    training: Training
+    chance: Callable[[Settings], float] | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """Text is rolled over, everything else is generated."""
+        return "text" if self.style == "rolling" else "synthetic"
+
+
+_CHECK = Training(
+    num_layers=1, num_heads=1, d_model=64, mlp_ratio=0.0, steps=500, batch_size=64, learning_rate=5e-3
+)
+_DEEP = Training(
+    num_layers=2, num_heads=2, d_model=64, mlp_ratio=2.0, steps=600, batch_size=64, learning_rate=3e-3
+)
+_TEXT = Training(
+    num_layers=2, num_heads=2, d_model=64, mlp_ratio=2.0, steps=500, batch_size=32, learning_rate=3e-3
+)
+
+_MAD = "MAD, Poli et al. 2024, arXiv:2403.17844"
+
+
+def _one_of(setting: str) -> Callable[[Settings], float]:
+    return lambda settings: 1.0 / settings[setting]
+
+
+def _null_or_value(settings: Settings) -> float:
+    """Always answering "void" is right for every unbound key; one fixed value is right for few bound ones."""
+    bound = settings["pairs"] / settings["keys"]
+    return max(1.0 - bound, bound / settings["values"])
+
+
+CATALOGUE: dict[str, Entry] = {
+    "text": Entry(
+        summary="English prose, byte by byte",
+        source="docstrings of the packages that asiarc is installed with (asiarc.tasks.prose)",
+        role="decides",
+        style="rolling",
+        levels={BASE: {"length": 128}},
+        training=_TEXT,
+    ),
+    "fineweb-edu": Entry(
+        summary="educational web pages, byte by byte; needs a network once",
+        source="FineWeb-Edu, Penedo et al. 2024, arXiv:2406.17557 (HuggingFaceFW/fineweb-edu, sample-10BT)",
+        role="decides",
+        style="rolling",
+        levels={BASE: {"length": 128, "megabytes": 100}, "large": {"length": 2048, "megabytes": 4_000}},
+        training=_TEXT,
+    ),
+    "overwrite": Entry(
+        summary="keys are bound again and again; at the end every key is asked for its latest value",
+        source="Schlag et al. 2021, arXiv:2102.11174, synthetic setting 2 (keys sampled with replacement)",
+        role="capability",
+        style="choice",
+        levels={
+            BASE: {"keys": 4, "writes": 12, "values": 16},
+            "hard": {"keys": 8, "writes": 24, "values": 16},
+            "extreme": {"keys": 16, "writes": 112, "values": 26},
+        },
+        chance=_one_of("values"),
+        training=_CHECK,
+    ),
+    "reset": Entry(
+        summary="'#' voids every binding; after '?' keys are asked for, bound or void ('-')",
+        source="gating as erasure: Yang et al. 2024, arXiv:2412.06464 (Gated DeltaNet), section 3",
+        role="capability",
+        style="choice",
+        levels={
+            BASE: {"segments": 4, "pairs": 4, "queries": 3, "keys": 8, "values": 16},
+            "hard": {"segments": 8, "pairs": 8, "queries": 7, "keys": 16, "values": 26},
+        },
+        chance=_null_or_value,
+        training=_CHECK,
+    ),
+    "recall": Entry(
+        summary="distinct keys are bound once, then all are asked for in another order (multi-query recall)",
+        source="MQAR: Zoology, Arora et al. 2023, arXiv:2312.04927 (there queries are spread by a power law)",
+        role="reported",
+        style="choice",
+        levels={
+            "easy": {"pairs": 4, "keys": 8, "values": 16},
+            BASE: {"pairs": 8, "keys": 16, "values": 16},
+            "hard": {"pairs": 32, "keys": 36, "values": 26},
+        },
+        chance=_one_of("values"),
+        training=_CHECK,
+    ),
+    "selective_copying": Entry(
+        summary="letters are strewn among dots; after '|' they come again, in order, without the dots",
+        source=f"Mamba, Gu and Dao 2023, arXiv:2312.00752, section 4.1; {_MAD}",
+        role="reported",
+        style="choice",
+        levels={
+            BASE: {"slots": 23, "letters": 8, "values": 16},
+            "hard": {"slots": 95, "letters": 32, "values": 26},
+        },
+        chance=_one_of("values"),
+        training=_DEEP,
+    ),
+    "in_context_recall": Entry(
+        summary="a stream of pairs; every key that returns asks for its one value; dots are noise",
+        source=f"{_MAD}: in-context recall, and noisy in-context recall as the level 'noisy'",
+        role="reported",
+        style="choice",
+        levels={
+            BASE: {"length": 64, "keys": 8, "values": 16, "noise": 0.0},
+            "noisy": {"length": 64, "keys": 8, "values": 16, "noise": 0.25},
+            "hard": {"length": 256, "keys": 32, "values": 26, "noise": 0.0},
+        },
+        chance=_one_of("values"),
+        training=_CHECK,
+    ),
+    "fuzzy_recall": Entry(
+        summary="a stream of pairs whose keys and values are one to three letters long",
+        source=f"{_MAD}: fuzzy in-context recall",
+        role="reported",
+        style="cloze",
+        levels={
+            BASE: {"length": 96, "motifs": 4, "letters": 4, "values": 8},
+            "hard": {"length": 256, "motifs": 16, "letters": 6, "values": 16},
+        },
+        chance=_one_of("values"),
+        training=_DEEP,
+    ),
+    "compression": Entry(
+        summary="a random string is read whole, then said again from memory",
+        source=f"{_MAD}: compression (there an MLP decodes one token; here the state is the bottleneck)",
+        role="reported",
+        style="choice",
+        levels={BASE: {"letters": 15, "values": 8}, "hard": {"letters": 63, "values": 26}},
+        chance=_one_of("values"),
+        training=_DEEP,
+    ),
+    "memorisation": Entry(
+        summary="facts that hold everywhere: a two-letter key has one value, which is never shown",
+        source=f"{_MAD}: memorization (facts belong into the weights, not into the state)",
+        role="reported",
+        style="cloze",
+        levels={
+            BASE: {"length": 64, "letters": 16, "values": 16},
+            "hard": {"length": 64, "letters": 36, "values": 26},
+        },
+        chance=_one_of("values"),
+        training=_DEEP,
+    ),
+    "parity": Entry(
+        summary="after every bit: has the number of ones so far been even or odd?",
+        source="Grazzi et al. 2024, arXiv:2411.12537 (negative eigenvalues); Mamba-3, arXiv:2603.15569",
+        role="reported",
+        style="choice",
+        levels={BASE: {"length": 32}, "hard": {"length": 128}},
+        chance=lambda _: 1 / 2,
+        training=_CHECK,
+    ),
+    "s3": Entry(
+        summary="after every letter, a permutation of three things: which of the six is the product so far?",
+        source="Merrill et al. 2024, arXiv:2404.08819; DeltaProduct, Siems et al. 2025, arXiv:2502.10297",
+        role="reported",
+        style="choice",
+        levels={
+            "swaps": {"length": 32, "generators": 3},
+            BASE: {"length": 32, "generators": 6},
+            "hard": {"length": 128, "generators": 6},
+        },
+        chance=lambda _: 1 / 6,
+        training=_CHECK,
+    ),
+}
+
+# Tracking S3 needs parity (the sign of a permutation), so the harder of the two stands for both.
+ALIASES: dict[str, str] = {"state_tracking": "s3"}
+
+
+def parse_name(name: str) -> tuple[str, str]:
+    """``(task, level)`` of a task name; for ``text:/path`` the level is the path. Raises `TaskError`."""
+    base, _, level = name.partition(":")
+    base = ALIASES.get(base, base)
+    if base not in CATALOGUE:
+        then = "Levels follow a colon (overwrite:hard); text:/path reads your own text."
+        raise TaskError(unknown_name("task", name, (*CATALOGUE, *ALIASES), then=then))
+    levels = CATALOGUE[base].levels
+    if level in levels or (base == "text" and level):
+        return base, level
+    if ":" in name:
+        then = f"{base!r} alone means {BASE!r}."
+        raise TaskError(unknown_name(f"level of task {base!r}:", level, levels, then=then))
+    return base, BASE

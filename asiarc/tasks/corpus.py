@@ -1,0 +1,258 @@
+"""Text as three byte arrays that never overlap, built once, cached as files and verified whenever they are
+read.
+
+Sources: the docstrings of the installed packages (``text``), any UTF-8 file or folder (``text:/path``),
+FineWeb-Edu. All go the same way: sections (a module, a piece of a file, a page) -> near-duplicates dropped
+across all of them -> whole sections dealt to a split by the hash of their name -> one text a split. The hash
+over the three texts is the corpus's identity. The cache folder is ``$ASIARC_CACHE``, else
+``$XDG_CACHE_HOME/asiarc``, else ``~/.cache/asiarc``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import itertools
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asiarc.errors import TaskError
+from asiarc.tasks import SPLITS
+from asiarc.tasks.prose import PACKAGES, Section, docstring_sections, without_near_duplicates
+
+BUILDER_VERSION = 1
+HELD_OUT_SHARE = 0.05  # of the bytes, for validation and for confirmation each
+SECTION_BYTES = 16_384
+PARAGRAPH_BYTES = 4_096
+SMALLEST_SPLIT_BYTES = 2_048
+_SEPARATOR = "\n\n"
+_DISTRIBUTIONS = {"sklearn": "scikit-learn"}
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """``texts[split]`` is a uint8 array; ``sections[split]`` lists ``(name, start, stop)`` in it."""
+
+    content_hash: str
+    texts: dict[str, NDArray[np.uint8]]
+    sections: dict[str, list[tuple[str, int, int]]]
+
+
+def docstring_corpus(packages: tuple[str, ...] = PACKAGES) -> Corpus:
+    """The default corpus, by the versions of the packages in it. Raises `TaskError` where one is missing."""
+    versions = {p: _version(p) for p in packages}
+
+    def sections() -> Iterator[Section]:
+        sys.stderr.write(
+            f"asiarc: building the text corpus from docstrings of {', '.join(packages)} (once)...\n"
+        )
+        return docstring_sections(packages)
+
+    return _cached("text-" + _short_hash(json.dumps([BUILDER_VERSION, versions])), sections)
+
+
+def path_corpus(path: str) -> Corpus:
+    """A corpus of one file, or of every file below a folder that is not hidden; UTF-8, bytes kept as they
+    are.
+
+    A file is cut into sections of some 16 kB at blank lines, which is what splits are made of; blank lines in
+    a row become one, and repeated paragraphs go. Raises `TaskError` when the path is missing, is not text or
+    holds too little of it.
+    """
+    root = Path(path).expanduser()
+    if not root.exists():
+        raise TaskError(f"no file or folder {path!r}: text:PATH takes a UTF-8 text file or a folder of them.")
+    files = [root] if root.is_file() else sorted(f for f in root.rglob("*") if _is_visible_file(f, root))
+    contents = {f.name if f == root else f.relative_to(root).as_posix(): f.read_bytes() for f in files}
+    digest = hashlib.blake2b(json.dumps(BUILDER_VERSION).encode())
+    for name, content in contents.items():
+        digest.update(json.dumps([name, len(content)]).encode() + content)
+    return _cached("path-" + digest.hexdigest()[:16], lambda: _file_sections(contents))
+
+
+def fineweb_edu_corpus(megabytes: int) -> Corpus:
+    """The first ``megabytes`` of FineWeb-Edu's 10-billion-token sample, one section a page.
+
+    Raises `TaskError` when it is neither cached nor to be reached.
+    """
+    return _cached(f"fineweb-edu-{BUILDER_VERSION}-{megabytes}", lambda: _pages(megabytes * 1_000_000))
+
+
+def cache_folder() -> Path:
+    """Where built corpora are kept; asked anew each time, so that the environment may move it."""
+    if "ASIARC_CACHE" in os.environ:
+        return Path(os.environ["ASIARC_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "asiarc"
+
+
+def _cached(key: str, sections: Callable[[], Iterable[Section]]) -> Corpus:
+    """The corpus kept under ``key``; built from ``sections()`` if it is not there or not whole any more."""
+    folder = cache_folder() / "corpora" / key
+    corpus = _read(folder)
+    if corpus is None:
+        _write(folder, _deal(without_near_duplicates(sections()), key))
+        corpus = _read(folder)
+        assert corpus is not None, f"{folder} does not read back"
+    return corpus
+
+
+def _deal(sections: list[Section], key: str) -> dict[str, list[tuple[str, bytes]]]:
+    """Every section to one split: by the order of the hashes of their names, the held-out shares first."""
+    encoded = {name: (_SEPARATOR.join(paragraphs) + _SEPARATOR).encode() for name, paragraphs in sections}
+    share = HELD_OUT_SHARE * sum(map(len, encoded.values()))
+    dealt: dict[str, list[tuple[str, bytes]]] = {split: [] for split in SPLITS}
+    held_out = iter(sorted(encoded, key=_short_hash))
+    for split in ("validation", "confirmation"):
+        size = 0.0
+        while size < share and (name := next(held_out, None)) is not None:
+            dealt[split].append((name, encoded[name]))
+            size += len(encoded[name])
+    dealt["train"] = [(name, encoded[name]) for name in held_out]
+    for split, members in dealt.items():
+        members.sort()
+        size = sum(len(text) for _, text in members)
+        if size < SMALLEST_SPLIT_BYTES:
+            raise TaskError(
+                f"too little text in {key}: of {len(encoded)} sections without repetitions, {size} bytes are "
+                f"left for {split}; at least {SMALLEST_SPLIT_BYTES} are needed. Name a longer file or a larger folder."
+            )
+    return dealt
+
+
+def _write(folder: Path, dealt: dict[str, list[tuple[str, bytes]]]) -> None:
+    """All files of a corpus at once: a rename decides between processes that build the same one."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix="draft-", dir=folder.parent))
+    except OSError as error:
+        raise TaskError(
+            f"cannot write to {folder.parent} ({error.strerror}): let ASIARC_CACHE name a writable folder."
+        ) from error
+    try:
+        index = {}
+        for split, members in dealt.items():
+            ends = list(itertools.accumulate(len(text) for _, text in members))
+            starts = [0, *ends[:-1]]
+            index[split] = [
+                [name, start, end] for (name, _), start, end in zip(members, starts, ends, strict=True)
+            ]
+            (draft / f"{split}.txt").write_bytes(b"".join(text for _, text in members))
+        texts = {split: (draft / f"{split}.txt").read_bytes() for split in SPLITS}
+        record = {"content_hash": _content_hash(texts), "sections": index}
+        (draft / "index.json").write_text(json.dumps(record), encoding="utf-8")
+        draft.chmod(0o755)  # a worker may run as another user
+        with contextlib.suppress(OSError):  # another process was first, with the same bytes
+            draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+@lru_cache(maxsize=4)
+def _verified(folder: Path) -> Corpus:
+    record = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    texts = {split: (folder / f"{split}.txt").read_bytes() for split in SPLITS}
+    if record["content_hash"] != _content_hash(texts):
+        raise ValueError("the bytes are not those that were written")
+    sections = {
+        split: [(str(n), int(a), int(b)) for n, a, b in record["sections"][split]] for split in SPLITS
+    }
+    return Corpus(
+        record["content_hash"], {s: np.frombuffer(t, dtype=np.uint8) for s, t in texts.items()}, sections
+    )
+
+
+def _read(folder: Path) -> Corpus | None:
+    """What the cache holds under ``folder``; None, and the folder removed, when it is missing or damaged."""
+    try:
+        return _verified(folder)
+    except FileNotFoundError:
+        pass
+    except (ValueError, KeyError) as damage:
+        sys.stderr.write(f"asiarc: {folder} is damaged ({damage}); building it again\n")
+    if folder.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+    return None
+
+
+def _content_hash(texts: dict[str, bytes]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for split in SPLITS:
+        digest.update(json.dumps([split, len(texts[split])]).encode() + texts[split])
+    return digest.hexdigest()
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(_DISTRIBUTIONS.get(package, package))
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"  # the builder names the package and what to do
+
+
+def _is_visible_file(file: Path, root: Path) -> bool:
+    return file.is_file() and not any(part.startswith(".") for part in file.relative_to(root).parts)
+
+
+def _file_sections(contents: dict[str, bytes]) -> Iterator[Section]:
+    for name, content in contents.items():
+        try:
+            text = content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise TaskError(
+                f"{name} is not UTF-8 text ({error.reason} at byte {error.start}): convert or remove it."
+            ) from error
+        if "\0" in text:
+            raise TaskError(
+                f"{name} holds NUL bytes, which open every input here: it does not look like text."
+            )
+        yield from _cut(name, text)
+
+
+def _cut(name: str, text: str) -> Iterator[Section]:
+    """Sections of at least `SECTION_BYTES` (the last may be shorter), each of whole paragraphs."""
+    blocks = (block for block in re.split(r"\n\s*\n", text.strip("\n")) if block.strip())
+    pieces = (b[i : i + PARAGRAPH_BYTES] for b in blocks for i in range(0, len(b), PARAGRAPH_BYTES))
+    size, number, section = 0, 0, list[str]()
+    for piece in pieces:
+        section.append(piece)
+        size += len(piece)
+        if size >= SECTION_BYTES:
+            yield f"{name}#{number}", section
+            size, number, section = 0, number + 1, []
+    if section:
+        yield f"{name}#{number}", section
+
+
+def _pages(wanted_bytes: int) -> Iterator[Section]:
+    """FineWeb-Edu page by page, as it streams, until ``wanted_bytes`` are read."""
+    from datasets import load_dataset  # type: ignore[import-untyped]
+
+    sys.stderr.write(f"asiarc: streaming {wanted_bytes / 1e6:.0f} MB of FineWeb-Edu (once)...\n")
+    try:
+        pages = load_dataset("HuggingFaceFW/fineweb-edu", name="sample-10BT", split="train", streaming=True)
+        for page in pages:
+            text = page["text"].replace("\0", " ")
+            yield page["id"], [section for _, pieces in _cut("", text) for section in pieces]
+            wanted_bytes -= len(text)
+            if wanted_bytes <= 0:
+                return
+    except OSError as error:
+        raise TaskError(
+            f"FineWeb-Edu is not cached and cannot be reached ({error}). With a network, run again; without "
+            "one, use the task 'text' or your own text with text:/path/to/folder."
+        ) from error

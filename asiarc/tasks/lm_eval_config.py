@@ -1,0 +1,32 @@
+"""Task definitions for lm-eval 0.4.13, from the templates beside this file: ``choice``, ``cloze``,
+``rolling``.
+
+A document carries its context, choices and target as fields, so a template names fields and formats nothing:
+lm-eval would strip a newline or add a space between context and answer. The scorer's model must open every
+context with BOS.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from asiarc.tasks.catalogue import Style
+
+
+def lm_eval_config(name: str, style: Style, identity: str, data_file: str) -> dict[str, Any]:
+    """The template of ``style``, named after the task, over the JSON lines in ``data_file`` (an absolute
+    path).
+
+    The result goes to `lm_eval.simple_evaluate` as one of ``tasks``, or into a YAML file for its command
+    line.
+    """
+    template = files("asiarc.tasks").joinpath("templates", f"{style}.yaml").read_text(encoding="utf-8")
+    config: dict[str, Any] = yaml.safe_load(template)
+    config["task"] = "asiarc_" + re.sub(r"\W+", "_", name).strip("_")
+    config["dataset_kwargs"] = {"data_files": {"test": data_file}}
+    config["metadata"] = {"version": 1, "identity": identity}
+    return config

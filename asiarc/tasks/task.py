@@ -1,0 +1,218 @@
+"""A task in use: batches for training, documents for lm-eval, and what identifies both.
+
+Every draw is seeded by its address, so the same address gives the same batch on every machine, and the splits
+share none. Axes: B rows, T positions; inputs open with BOS, and the target at position t is what should
+follow t characters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asiarc.errors import TaskError
+from asiarc.seeds import Part, seed_of
+from asiarc.tasks import BOS, IGNORE, SPLITS
+from asiarc.tasks.catalogue import BASE, CATALOGUE, Kind, Settings, Style, Training
+from asiarc.tasks.corpus import Corpus, docstring_corpus, fineweb_edu_corpus, path_corpus
+from asiarc.tasks.synthetic import GENERATORS, choices
+
+Split = Literal["train", "validation", "confirmation"]
+Document = dict[str, Any]
+
+GENERATOR_VERSION = 1  # goes up whenever an address gives other bytes than before
+DOCUMENT_BYTES = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """``inputs_BT`` and ``targets_BT``, int64; a target of -100 is not scored."""
+
+    inputs_BT: NDArray[np.int64]  # noqa: N815
+    targets_BT: NDArray[np.int64]  # noqa: N815
+
+
+class Task(ABC):
+    """A task at one level of difficulty; made by `asiarc.tasks.get_task`.
+
+    ``name`` is the canonical name, ``chance`` the accuracy of the best reader who never looks (None for
+    text), ``levels`` the difficulty table, ``training`` a model and budget that suit it, ``decides`` whether
+    its score may rank mixers (``role`` says what else it is for).
+    """
+
+    def __init__(self, base: str, level: str) -> None:
+        entry = CATALOGUE[base]
+        self.base = base
+        self.level = level
+        self.name = base if level == BASE else f"{base}:{level}"
+        self.kind: Kind = entry.kind
+        self.metric = "bits_per_byte" if entry.kind == "text" else "accuracy"
+        self.higher_is_better = self.metric == "accuracy"
+        self.summary = entry.summary
+        self.source = entry.source
+        self.role = entry.role
+        self.decides = entry.role == "decides"
+        self.style: Style = entry.style
+        self.levels = entry.levels
+        self.settings: Settings = entry.levels.get(level, entry.levels[BASE])
+        self.training: Training = entry.training
+        self.chance = None if entry.chance is None else entry.chance(self.settings)
+
+    def __repr__(self) -> str:
+        return f"get_task({self.name!r})"
+
+    @property
+    @abstractmethod
+    def seq_len(self) -> int:
+        """Positions of an input, BOS included."""
+
+    @property
+    @abstractmethod
+    def content_hash(self) -> str | None:
+        """The hash of the corpus, or None where the task generates its own."""
+
+    @abstractmethod
+    def batch(self, split: Split, count: int, *address: Part, seq_len: int | None = None) -> Batch:
+        """``count`` rows of ``split`` for an address; ``seq_len`` other than the task's own where the task
+        can.
+
+        Raises `TaskError` where a length cannot be had.
+        """
+
+    @abstractmethod
+    def documents(self, split: Split, count: int, *address: Part) -> list[Document]:
+        """Up to ``count`` documents of ``split`` as lm-eval reads them (see `lm_eval_config`)."""
+
+    @cached_property
+    def identity(self) -> str:
+        """A short hash of everything that determines the bytes: generator version, settings, corpus."""
+        parts = [GENERATOR_VERSION, self.base, dict(self.settings), self.content_hash]
+        return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=6).hexdigest()
+
+    def lm_eval_config(self, data_file: str) -> dict[str, Any]:
+        """A complete lm-eval 0.4.13 task over documents written to ``data_file``, one JSON object a line."""
+        from asiarc.tasks.lm_eval_config import lm_eval_config
+
+        return lm_eval_config(self.name, self.style, self.identity, data_file)
+
+    def _rng(self, split: Split, address: tuple[Part, ...]) -> np.random.Generator:
+        assert split in SPLITS, f"no split {split!r}: {', '.join(SPLITS)}"
+        name = self.name if self.content_hash is None else self.base
+        return np.random.Generator(np.random.PCG64(seed_of("task", name, split, *address)))
+
+
+class SyntheticTask(Task):
+    """A generator of `asiarc.tasks.synthetic` with the settings of one level."""
+
+    content_hash = None
+
+    @cached_property
+    def seq_len(self) -> int:  # noqa: D102
+        return GENERATORS[self.base](np.random.default_rng(0), 1, **self.settings)[0].shape[1]
+
+    @cached_property
+    def choices(self) -> list[str]:
+        """Every answer that can be due at a position."""
+        return choices(self.base, self.settings)
+
+    def batch(self, split: Split, count: int, *address: Part, seq_len: int | None = None) -> Batch:  # noqa: D102
+        settings = dict(self.settings)
+        if seq_len is not None and seq_len != self.seq_len:
+            if "length" not in settings:
+                raise TaskError(
+                    f"{self.name} has {self.seq_len} positions, not {seq_len}: its length follows from "
+                    f"{dict(self.settings)}. Choose a level instead: {', '.join(self.levels)}."
+                )
+            settings["length"] = seq_len
+        return Batch(*GENERATORS[self.base](self._rng(split, address), count, **settings))
+
+    def documents(self, split: Split, count: int, *address: Part) -> list[Document]:
+        """One document a row of the batch at the same address, asking at one of the row's answers.
+
+        ``context`` is what is read, ``target`` what is due; for multiple choice ``choices`` and the index
+        ``answer``, for cloze the target runs on as long as the answer does. A row without an answer gives no
+        document.
+        """
+        batch = self.batch(split, count, *address)
+        rng = self._rng(split, (*address, "documents"))
+        rows = zip(batch.inputs_BT, batch.targets_BT, strict=True)
+        return [document for row in rows if (document := self._document(rng, *row)) is not None]
+
+    def _document(
+        self, rng: np.random.Generator, inputs_T: NDArray[np.int64], targets_T: NDArray[np.int64]
+    ) -> Document | None:
+        is_answer_T = targets_T != IGNORE
+        starts = is_answer_T.copy()
+        if self.style == "cloze":
+            starts[1:] &= ~is_answer_T[:-1]
+        if not starts.any():
+            return None
+        start = stop = int(rng.choice(np.flatnonzero(starts)))
+        while self.style == "cloze" and stop + 1 < len(is_answer_T) and is_answer_T[stop + 1]:
+            stop += 1
+        document = {"context": _text(inputs_T[1 : start + 1]), "target": _text(targets_T[start : stop + 1])}
+        if self.style == "cloze":
+            return document
+        return document | {"choices": self.choices, "answer": self.choices.index(document["target"])}
+
+
+class TextTask(Task):
+    """Byte-level language modelling; a path as the level names the user's own text."""
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The text; built on first use, then read from the cache. Raises `TaskError`."""
+        if self.base == "fineweb-edu":
+            return fineweb_edu_corpus(int(self.settings["megabytes"]))
+        return docstring_corpus() if self.level in self.levels else path_corpus(self.level)
+
+    @property
+    def content_hash(self) -> str:  # noqa: D102
+        return self.corpus.content_hash
+
+    @property
+    def seq_len(self) -> int:  # noqa: D102
+        return int(self.settings["length"])
+
+    def batch(self, split: Split, count: int, *address: Part, seq_len: int | None = None) -> Batch:
+        """Windows at random places of the split; every byte of a window is a target. Raises `TaskError`."""
+        length = seq_len or self.seq_len
+        rng, text_N = self._rng(split, address), self.corpus.texts[split]
+        if length > len(text_N):
+            raise TaskError(
+                f"{self.name} has {len(text_N)} bytes for {split}, fewer than a window of {length}."
+            )
+        starts_B1 = rng.integers(len(text_N) - length + 1, size=(count, 1))
+        targets_BT = text_N[starts_B1 + np.arange(length)].astype(np.int64)
+        inputs_BT = np.concatenate([np.full((count, 1), BOS), targets_BT[:, :-1]], axis=1)
+        return Batch(inputs_BT, targets_BT)
+
+    def documents(self, split: Split, count: int, *address: Part) -> list[Document]:
+        """Up to ``count`` distinct windows of 512 bytes, none reaching over the end of its section.
+
+        ``text`` is the window (a character cut in two at its edge is left out), ``section`` where it comes
+        from.
+        """
+        windows = [
+            (name, start)
+            for name, begin, end in self.corpus.sections[split]
+            for start in range(begin, end - DOCUMENT_BYTES + 1, DOCUMENT_BYTES)
+        ]
+        chosen = self._rng(split, (*address, "documents")).permutation(len(windows))[:count]
+        text_N = self.corpus.texts[split]
+
+        def text(start: int) -> str:
+            return text_N[start : start + DOCUMENT_BYTES].tobytes().decode("utf-8", errors="ignore")
+
+        return [{"text": text(start), "section": name} for name, start in (windows[i] for i in chosen)]
+
+
+def _text(codes: NDArray[np.int64]) -> str:
+    return codes.astype(np.uint8).tobytes().decode("ascii")
