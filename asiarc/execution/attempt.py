@@ -1,0 +1,74 @@
+"""The one place that catches everything: a call becomes a value or a `Failure`.
+
+Whatever a candidate raises, `SystemExit` and exceptions whose own text raises included, ends here and nowhere
+else.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+TEXT_LIMIT = 4000
+_OUT_OF_MEMORY = ("can't allocate memory", "cannot allocate memory", "out of memory", "not enough memory")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An exception as text: its type, its message, the last line that is the candidate's, the end of its
+    traceback."""
+
+    type: str
+    message: str = "(cannot be described)"
+    line: str = ""
+    traceback: str = ""
+    out_of_memory: bool = False
+
+    def __str__(self) -> str:
+        where = f" (at {self.line})" if self.line else ""
+        return f"{self.type}: {self.message}{where}" if self.message else f"{self.type}{where}"
+
+
+def attempt(call: Callable[[], Any]) -> tuple[Any, Failure | None]:
+    """Return `(call(), None)`, or `(None, failure)` if it raises anything at all."""
+    return _attempt(call, _describe)
+
+
+def _attempt(
+    call: Callable[[], Any], describe: Callable[[BaseException], Failure]
+) -> tuple[Any, Failure | None]:
+    try:
+        return call(), None
+    except BaseException as error:  # noqa: BLE001
+        caught = error
+    if describe is _named:
+        return None, _named(caught)
+    # Describing runs the exception's own code, which may raise in turn.
+    described, trouble = _attempt(lambda: describe(caught), _named)
+    return None, _named(caught) if trouble else described
+
+
+def _named(error: BaseException) -> Failure:
+    """The exception's type and no more: runs no code of the exception's own, past any metaclass."""
+    return Failure(type.__getattribute__(type(error), "__name__"))
+
+
+def _describe(error: BaseException) -> Failure:
+    name, message = type(error).__name__, str(error)
+    says_so = issubclass(type(error), (RuntimeError, OSError)) and any(
+        text in message.lower() for text in _OUT_OF_MEMORY
+    )
+    out_of_memory = issubclass(type(error), MemoryError) or name == "OutOfMemoryError" or says_so
+    text = "".join(traceback.format_exception(error, limit=-12))
+    line = _candidate_line(error.__traceback__)
+    return Failure(name[:200], message[:TEXT_LIMIT], line[:200], text[-TEXT_LIMIT:], out_of_memory)
+
+
+def _candidate_line(trace: TracebackType | None) -> str:
+    """The innermost line that belongs to a candidate, whose code is compiled from a text named
+    ``<candidate_...>``."""
+    frames = [frame for frame in traceback.extract_tb(trace) if frame.filename.startswith("<candidate")]
+    return f"line {frames[-1].lineno}: {frames[-1].line}" if frames else ""

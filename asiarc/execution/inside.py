@@ -1,0 +1,158 @@
+"""The job's own process: it enters the wall, calls the job's function and sends back what came of it.
+
+What this process cannot do for itself: the job's function and the candidate's code share it, so code that
+goes through frames, `gc` or `ctypes` can find the result channel and its token and send a result of its own
+making. That is not contained in one process. What does hold: a result without the token (blind writes to
+every descriptor) is recorded as a forgery, a result is bounded and checked JSON, names that the candidate
+rebound in the modules that matter are found when the job's function returns, and nothing that this process
+does reaches the harness in any other way.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import math
+import os
+import random
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from asiarc.execution import frames, layers
+from asiarc.execution.attempt import attempt
+from asiarc.execution.job import Limits, resolve
+
+TOKEN_BYTES = 16
+_THREADS = 64
+READY, VALUE, FAILED = b"R", b"V", b"F"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What the worker gives every job: where it may write and read, which layers hold already, its
+    variables."""
+
+    scratch: Path
+    readable: tuple[str, ...]
+    held: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+def main(
+    function: str,
+    payload: dict[str, Any],
+    limits: Limits,
+    cell: Cell,
+    token: bytes,
+    result_fd: int,
+    output_fd: int,
+) -> NoReturn:
+    """Run the job and end the process, whatever happens, without running any exit handler."""
+    exit_now, write, encode = os._exit, os.write, json.JSONEncoder(allow_nan=False).encode
+    watched = watch()
+
+    def reply(kind: bytes, text: str) -> None:
+        frames.send(result_fd, token + kind + text.encode("utf-8", "backslashreplace"), write=write)
+
+    def work() -> None:
+        nonlocal result_fd
+        result_fd, held = enter(limits, cell, result_fd, output_fd)
+        call = resolve(function)
+        reply(READY, encode(held))
+        value = call(payload)
+        if not isinstance(value, dict):
+            raise TypeError(f"the job's function returned {type(value).__name__}, not a JSON object")
+        text = encode(value)
+        check(watched)
+        reply(VALUE, text)
+
+    _, failure = attempt(work)
+    if failure is not None:
+        attempt(lambda: reply(FAILED, encode(vars(failure))))
+    exit_now(0)
+
+
+def enter(limits: Limits, cell: Cell, result_fd: int, output_fd: int) -> tuple[int, list[str]]:
+    """Put every layer that the machine offers around this process; return where the result goes and what
+    held."""
+    os.setsid()
+    result_fd = _only_these_open(result_fd, output_fd)
+    os.chdir(cell.scratch)
+    os.umask(0o077)
+    os.environ.clear()
+    os.environ.update(cell.environment, HOME=str(cell.scratch), TMPDIR=str(cell.scratch))
+    tempfile.tempdir = None  # the worker may have looked it up
+    faulthandler.enable(file=2, all_threads=False)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    held = ["session", "environment", *cell.held]
+    for name, layer in (
+        ("rlimits", lambda: layers.limit_resources(math.ceil(limits.cpu_s), limits.memory_bytes, limits.file_bytes)),
+        ("rlimit_nproc", lambda: layers.limit_processes(_THREADS + limits.processes, "user_namespace" in cell.held)),
+        ("capabilities", layers.drop_capabilities),
+        ("no_new_privs", layers.no_new_privs),
+        ("landlock", lambda: layers.landlock(cell.readable, [str(cell.scratch)])),
+        ("seccomp", lambda: layers.seccomp(limits.processes)),
+    ):  # fmt: skip
+        if layers.holds(layer):
+            held.append(name)
+    return result_fd, held
+
+
+def _only_these_open(result_fd: int, output_fd: int) -> int:
+    """Standard streams, and the result channel at a number that nobody can guess; everything else is
+    closed."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(output_fd, 1)
+    os.dup2(output_fd, 2)
+    target = random.SystemRandom().randrange(100, 250)
+    while target in (result_fd, output_fd):
+        target += 1
+    os.dup2(result_fd, target, inheritable=False)
+    os.closerange(3, target)
+    os.closerange(target + 1, 4096)
+    return target
+
+
+# Where a rebound name would change what a trial measures. Only names that were callable before the job are compared.
+_WATCHED = (
+    "builtins", "math", "time", "json", "json.encoder", "os", "random", "torch", "torch.nn", "torch.nn.functional",
+    "torch.nn.modules.module", "torch.nn.modules.linear", "torch.nn.modules.loss", "torch.autograd", "torch.optim", "torch.optim.adamw",
+    "torch.optim.optimizer", "torch.random", "torch.serialization", "torch.nn.utils.clip_grad",
+)  # fmt: skip
+_WATCHED_CLASSES = (
+    "torch:Tensor",
+    "torch.nn:Module",
+    "torch.nn:Linear",
+    "torch.optim:AdamW",
+    "torch.optim:Optimizer",
+)
+
+
+_REBOUND_BY_TORCH = {"torch.manual_seed"}  # when torch._dynamo is imported, which the first optimiser does
+
+
+def watch() -> list[tuple[str, Any, dict[str, Any]]]:
+    """The callables of the watched modules and classes as they are now."""
+    places = [(name, sys.modules[name]) for name in _WATCHED if name in sys.modules]
+    for path in _WATCHED_CLASSES:
+        module, _, name = path.partition(":")
+        if module in sys.modules:
+            places.append((f"{module}.{name}", getattr(sys.modules[module], name)))
+    return [(label, place, {k: v for k, v in vars(place).items() if callable(v)}) for label, place in places]
+
+
+def check(watched: Sequence[tuple[str, Any, Mapping[str, Any]]]) -> None:
+    """Raise `PermissionError` if a watched name is no longer what it was."""
+    for label, place, before in watched:
+        now = vars(place)
+        for name, value in before.items():
+            if now.get(name) is not value and f"{label}.{name}" not in _REBOUND_BY_TORCH:
+                raise PermissionError(f"the candidate replaced {label}.{name}")

@@ -1,0 +1,127 @@
+"""What is run and how it ends: `Job`, `Limits`, `Result`, and the `Executor` protocol that every runner
+obeys."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from asiarc.execution.attempt import attempt
+
+Status = Literal["ok", "crashed", "timed_out", "out_of_memory", "infrastructure"]
+OnResult = Callable[[int, "Result"], None]
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one job may spend; every number is a hard limit of the process that runs it.
+
+    `cpu_s` is counted by the kernel in whole seconds (rounded up). `memory_bytes` is address space on top of
+    what the warm worker already maps. `file_bytes` bounds each file and, where mounts are offered, the
+    scratch folder as a whole. `result_bytes` bounds the result as JSON text. `processes` is how many other
+    processes the job may start: with 0 it can neither fork nor execute a program.
+    """
+
+    wall_s: float = 120.0
+    cpu_s: float = 120.0
+    memory_bytes: int = 2048 * MIB
+    file_bytes: int = 64 * MIB
+    result_bytes: int = 4 * MIB
+    processes: int = 0
+
+    def __post_init__(self) -> None:
+        assert self.wall_s > 0 and self.cpu_s > 0, "time limits are positive"
+        assert min(self.memory_bytes, self.file_bytes, self.result_bytes) > 0, "size limits are positive"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call `function(payload)` in a fresh process behind the wall.
+
+    `function` is ``"package.module:callable"``, trusted code that takes a JSON object and returns one;
+    `label` names the job in reasons and logs.
+    """
+
+    function: str
+    payload: dict[str, Any]
+    limits: Limits = field(default_factory=Limits)
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        module, colon, name = self.function.partition(":")
+        assert module and colon and name, (
+            f"a job's function is 'package.module:callable', not {self.function!r}"
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a job ended.
+
+    `value` is the returned JSON object when `status` is ``"ok"`` and None otherwise; `reason` then says what
+    happened. ``"infrastructure"`` is the machine's or the harness's fault, never the candidate's. Seconds and
+    bytes are the kernel's count for the job's process; `peak_memory_bytes` includes what the warm worker
+    shares with it. `layers` names the parts of the wall that held.
+    """
+
+    status: Status
+    value: dict[str, Any] | None = None
+    reason: str = ""
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    peak_memory_bytes: int = 0
+    layers: tuple[str, ...] = ()
+
+
+class Executor(Protocol):
+    """Runs jobs: all of them, in any order, answering in the order given."""
+
+    def run(self, jobs: Sequence[Job], on_result: OnResult | None = None) -> list[Result]:
+        """Run all jobs; call `on_result(index, result)` in the calling thread as each ends; return in job
+        order."""
+        ...
+
+
+def resolve(function: str) -> Callable[[dict[str, Any]], Any]:
+    """Import the callable that ``"package.module:callable"`` names."""
+    module, _, name = function.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+class InlineExecutor:
+    """Runs jobs in this very process, with no wall and no limits: to debug trusted code, never for
+    candidates."""
+
+    def __enter__(self) -> InlineExecutor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def run(self, jobs: Sequence[Job], on_result: OnResult | None = None) -> list[Result]:
+        """As `Executor.run`; an exception of the job becomes ``"crashed"``, its limits are not enforced."""
+        results = []
+        for index, job in enumerate(jobs):
+            results.append(_run_here(job))
+            if on_result is not None:
+                on_result(index, results[-1])
+        return results
+
+
+def _run_here(job: Job) -> Result:
+    started, cpu_started = time.perf_counter(), time.process_time()
+    value, failure = attempt(lambda: _as_json(resolve(job.function)(job.payload)))
+    wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
+    if failure is None:
+        return Result("ok", value, "", wall_s, cpu_s)
+    status: Status = "out_of_memory" if failure.out_of_memory else "crashed"
+    return Result(status, None, str(failure), wall_s, cpu_s)
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value, allow_nan=False))

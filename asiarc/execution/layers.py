@@ -1,0 +1,300 @@
+"""The layers of the wall, as thin calls to the Linux kernel through ctypes.
+
+Each layer is one function that raises `OSError` where the machine does not offer it. Nothing here is asiarc's
+own idea of safety: the kernel holds the wall, this file asks for it. Namespaces are entered before the job's
+process is forked (`unshare`), the rest inside it (`inside.py` has the order).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import resource
+import struct
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+LAYERS = {
+    "session": "own session and process group: the terminal's signals do not reach the job",
+    "environment": "only named variables reach the job: no keys",
+    "rlimits": "CPU seconds, address space, file size, open files; no core dumps",
+    "rlimit_nproc": "a bound on processes and threads (ordinary users only)",
+    "capabilities": "root's powers are given up",
+    "no_new_privs": "no program can give powers back",
+    "seccomp": "no sockets, no ptrace, no signals to others, no mounts; no processes unless the job may start some",
+    "landlock": "files: only the interpreter, the packages and what the executor names can be read; only the scratch "
+    "folder can be written",
+    "user_namespace": "powers over nothing outside",
+    "net_namespace": "no network, not even loopback",
+    "pid_namespace": "other processes cannot be seen; all that the job starts dies with it",
+    "ipc_namespace": "no shared memory with others",
+    "private_proc": "/proc shows the job's own processes only",
+    "mount_namespace": "every mount read-only; the scratch folder is a memory file system of bounded size",
+}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_CLONE = {
+    "user_namespace": 0x10000000,
+    "mount_namespace": 0x00020000,
+    "ipc_namespace": 0x08000000,
+    "net_namespace": 0x40000000,
+    "pid_namespace": 0x20000000,
+}
+_MACHINE = platform.machine()
+
+
+def holds(layer: Callable[[], None]) -> bool:
+    """Put a layer in place; False where the machine does not offer it."""
+    try:
+        layer()
+    except OSError:
+        return False
+    return True
+
+
+def _checked(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result
+
+
+def _syscall(number: int, what: str, *arguments: object) -> int:
+    wide = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
+    return _checked(_libc.syscall(ctypes.c_long(number), *wide), what)
+
+
+def _prctl(what: str, option: int, value: int, pointer: bytes | None = None) -> None:
+    wide = ctypes.c_ulong
+    _checked(_libc.prctl(ctypes.c_int(option), wide(value), pointer or wide(0), wide(0), wide(0)), what)
+
+
+def die_with_parent() -> None:
+    """SIGKILL for this process when the one that forked it dies."""
+    _prctl("PR_SET_PDEATHSIG", 1, 9)
+
+
+def adopt_orphans() -> None:
+    """Descendants whose parent dies become this process's children, so that they can be found and ended."""
+    _prctl("PR_SET_CHILD_SUBREAPER", 36, 1)
+
+
+def no_new_privs() -> None:
+    """No later `execve` gains anything; Landlock and seccomp require it."""
+    _prctl("PR_SET_NO_NEW_PRIVS", 38, 1)
+
+
+# ---------------------------------------------------------------- namespaces and mounts
+
+
+def offered_namespaces() -> tuple[str, ...]:
+    """The namespaces that this process may enter, each tried in a child; an ordinary user needs the user
+    namespace."""
+    alone = ("net_namespace", "pid_namespace", "ipc_namespace", "mount_namespace")
+    if os.geteuid() == 0 and all(_try_unshare((name,)) for name in alone):
+        return alone
+    if not _try_unshare(("user_namespace",)):
+        return ()
+    return ("user_namespace", *(name for name in alone if _try_unshare(("user_namespace", name))))
+
+
+def _try_unshare(names: Iterable[str]) -> bool:
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            unshare(names)
+            status = 0
+        except OSError:
+            pass
+        finally:
+            os._exit(status)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def unshare(names: Iterable[str]) -> None:
+    """Enter new namespaces; in a new user namespace this user stays itself and nobody else exists."""
+    names, uid, gid = tuple(names), os.getuid(), os.getgid()
+    if not names:
+        return
+    flags = sum(_CLONE[name] for name in names)
+    _checked(_libc.unshare(ctypes.c_int(flags)), "unshare")
+    if "user_namespace" in names:
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
+        Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+
+
+def _mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+    texts = [None if text is None else text.encode() for text in (source, target, kind)]
+    options = None if data is None else data.encode()
+    _checked(_libc.mount(*texts, ctypes.c_ulong(flags), options), f"mount {target}")
+
+
+def seal_mounts(scratch: Path, file_bytes: int) -> None:
+    """Everything read-only; on `scratch` a memory file system of `file_bytes`, whose content vanishes with
+    the job."""
+    nosuid_nodev, recursive, private = 2 | 4, 0x4000, 0x40000
+    at_recursive, at_fdcwd, read_only = 0x8000, -100, 1
+    _mount("none", "/", None, recursive | private)
+    attributes = struct.pack("QQQQ", read_only, 0, 0, 0)
+    _syscall(442, "mount_setattr", at_fdcwd, b"/", at_recursive, attributes, len(attributes))
+    _mount("asiarc", str(scratch), "tmpfs", nosuid_nodev, f"size={file_bytes},nr_inodes=4096,mode=0700")
+
+
+def private_proc() -> None:
+    """A /proc that shows only this PID namespace's processes; to be called by its first process."""
+    _mount("proc", "/proc", "proc", 2 | 4 | 8)
+
+
+# ---------------------------------------------------------------- limits and powers
+
+
+def limit_resources(cpu_s: int, memory_bytes: int, file_bytes: int) -> None:
+    """Kernel limits of this process and what it starts; SIGXCPU comes after `cpu_s`, SIGKILL one second
+    later.
+
+    Address space is limited to what is mapped now plus `memory_bytes`.
+    """
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    for which, soft, hard in (
+        (resource.RLIMIT_CPU, cpu_s, cpu_s + 1),
+        (resource.RLIMIT_AS, mapped + memory_bytes, mapped + memory_bytes),
+        (resource.RLIMIT_FSIZE, file_bytes, file_bytes),
+        (resource.RLIMIT_NOFILE, 256, 256),
+        (resource.RLIMIT_CORE, 0, 0),
+    ):
+        ceiling = resource.getrlimit(which)[1]
+        bounded = hard if ceiling == resource.RLIM_INFINITY else min(hard, ceiling)
+        resource.setrlimit(which, (min(soft, bounded), bounded))
+
+
+def limit_processes(count: int, own_user: bool) -> None:
+    """At most `count` processes and threads; only where a user namespace (`own_user`) counts the job's alone.
+
+    The kernel exempts root from this limit and counts everything that an ordinary user runs elsewhere.
+    """
+    if not own_user or os.getuid() == 0:
+        raise OSError("RLIMIT_NPROC would count other processes, or none")
+    resource.setrlimit(resource.RLIMIT_NPROC, (count, count))
+
+
+def drop_capabilities() -> None:
+    """Give up every capability, for good."""
+    header = struct.pack("II", 0x20080522, 0)
+    _checked(_libc.capset(header, bytes(24)), "capset")
+
+
+# ---------------------------------------------------------------- Landlock
+
+_EXECUTE, _WRITE, _READ_FILE, _READ_DIR, _TRUNCATE, _IOCTL = 1, 1 << 1, 1 << 2, 1 << 3, 1 << 14, 1 << 15
+_FILE_RIGHTS = _EXECUTE | _WRITE | _READ_FILE | _TRUNCATE | _IOCTL
+_READ = _READ_FILE | _READ_DIR
+_RIGHTS_BY_ABI = (0, 13, 14, 15, 15, 16)  # how many file-system rights each version of the interface knows
+READABLE = ["/usr", "/lib", "/lib64", "/proc", "/sys/devices/system", "/sys/fs/cgroup", "/etc/ld.so.cache", "/etc/localtime", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/dev/zero", "/dev/random", "/dev/urandom"]
+
+
+def landlock(readable: Iterable[str], writable: Iterable[str]) -> None:
+    """Only `readable` (and what the interpreter needs) can be read, only `writable` written; no TCP, no
+    signals out."""
+    abi = _syscall(444, "landlock", None, 0, 1)
+    rights = (1 << _RIGHTS_BY_ABI[min(abi, 5)]) - 1
+    net, scope = (3 if abi >= 4 else 0), (3 if abi >= 6 else 0)
+    attributes = struct.pack("QQQ", rights, net, scope)[: 24 if abi >= 6 else 16 if abi >= 4 else 8]
+    ruleset = _syscall(444, "landlock", attributes, len(attributes), 0)
+    for path in (*READABLE, *readable):
+        _allow(ruleset, path, _READ & rights)
+    for path in writable:
+        _allow(ruleset, path, rights & ~_EXECUTE)
+    _allow(ruleset, "/dev/null", (_READ | _WRITE | _TRUNCATE) & rights)
+    _syscall(446, "landlock", ruleset, 0)
+    os.close(ruleset)
+
+
+def _allow(ruleset: int, path: str, rights: int) -> None:
+    if not Path(path).exists():
+        return
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    allowed = rights if Path(path).is_dir() else rights & _FILE_RIGHTS
+    _syscall(445, f"landlock {path}", ruleset, 1, struct.pack("=Qi", allowed, fd), 0)
+    os.close(fd)
+
+
+# ---------------------------------------------------------------- seccomp
+
+# name -> number on (x86_64, aarch64); None where the machine has no such call
+_CALLS: dict[str, tuple[int | None, int | None]] = {
+    "clone": (56, 220), "clone3": (435, 435),
+    "kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138),
+    "rt_tgsigqueueinfo": (297, 240), "prlimit64": (302, 261),
+    "fork": (57, None), "vfork": (58, None), "execve": (59, 221), "execveat": (322, 281),
+    "socket": (41, 198), "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271),
+    "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41),
+    "chroot": (161, 51), "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430),
+    "fsmount": (432, 432), "mount_setattr": (442, 442), "bpf": (321, 280), "perf_event_open": (298, 241),
+    "userfaultfd": (323, 282), "io_uring_setup": (425, 425), "keyctl": (250, 219), "add_key": (248, 217),
+    "request_key": (249, 218), "open_by_handle_at": (304, 265), "kexec_load": (246, 104), "init_module": (175, 105),
+    "finit_module": (313, 273), "delete_module": (176, 106), "reboot": (169, 142), "swapon": (167, 224),
+    "swapoff": (168, 225), "settimeofday": (164, 170), "clock_settime": (227, 112), "clock_adjtime": (305, 266),
+    "adjtimex": (159, 171), "sethostname": (170, 161), "setdomainname": (171, 162), "acct": (163, 89),
+    "personality": (135, 92), "kcmp": (312, 272), "pidfd_getfd": (438, 438), "pidfd_send_signal": (424, 424),
+    "process_madvise": (440, 440), "fanotify_init": (300, 262), "quotactl": (179, 60), "syslog": (103, 116),
+    "iopl": (172, None), "ioperm": (173, None),
+}  # fmt: skip
+_TO_ITSELF_ONLY = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
+_SPECIAL = {"clone", "clone3", "prlimit64", *_TO_ITSELF_ONLY}
+_PROCESS = ("fork", "vfork", "execve", "execveat")
+_AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_EPERM, _ENOSYS, _CLONE_THREAD = 1, 38, 0x10000
+
+
+def _numbers(*names: str) -> list[int]:
+    column = {"x86_64": 0, "aarch64": 1}.get(_MACHINE)
+    if column is None:
+        raise OSError(_ENOSYS, f"no table of system calls for {_MACHINE}")
+    return [number for name in names if (number := _CALLS[name][column]) is not None]
+
+
+def seccomp(processes: int) -> None:
+    """Refuse, with EPERM, what a training never needs: sockets, tracing, signals to others, mounts, kernel
+    doors.
+
+    With `processes` = 0 nothing can be forked or executed either; threads can.
+    """
+    program = _filter(processes, os.getpid())
+    buffer = ctypes.create_string_buffer(program, len(program))
+    fprog = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
+    _prctl("PR_SET_SECCOMP", 22, 2, fprog)
+
+
+def _filter(processes: int, pid: int) -> bytes:
+    """The BPF program; loads at offset 0 the call's number, 4 the architecture, 16 its first argument."""
+    load, equal, at_least, any_bit, answer = 0x20, 0x15, 0x35, 0x45, 0x06
+    allow, refuse, missing = 0x7FFF0000, 0x50000 | _EPERM, 0x50000 | _ENOSYS
+
+    def op(code: int, k: int, if_true: int = 0, if_false: int = 0) -> bytes:
+        return struct.pack("HBBI", code, if_true, if_false, k)
+
+    numbers = _numbers(*_TO_ITSELF_ONLY)  # raises where there is no table
+    program = [op(load, 4), op(equal, _AUDIT_ARCH[_MACHINE], 1, 0), op(answer, refuse), op(load, 0)]
+    program += [op(at_least, 0x40000000, 0, 1), op(answer, refuse)]  # x86's x32 calls, a second way in
+    plain = [name for name in _CALLS if name not in _SPECIAL and (processes == 0 or name not in _PROCESS)]
+    for number in _numbers(*plain):
+        program += [op(equal, number, 0, 1), op(answer, refuse)]
+    if processes == 0:
+        # glibc falls back from clone3, whose flags a filter cannot read, to clone.
+        program += [op(equal, _numbers("clone3")[0], 0, 1), op(answer, missing)]
+        program += [op(equal, _numbers("clone")[0], 0, 4), op(load, 16), op(any_bit, _CLONE_THREAD, 1, 0)]
+        program += [op(answer, refuse), op(answer, allow)]
+        for number in numbers:
+            program += [op(equal, number, 0, 4), op(load, 16), op(equal, pid, 1, 0)]
+            program += [op(answer, refuse), op(answer, allow)]
+    program += [
+        op(equal, _numbers("prlimit64")[0], 0, 5),
+        op(load, 16),
+        op(equal, 0, 2, 0),
+        op(equal, pid, 1, 0),
+    ]
+    program += [op(answer, refuse), op(answer, allow)]
+    return b"".join([*program, op(answer, allow)])
