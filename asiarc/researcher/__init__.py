@@ -1,8 +1,8 @@
 """The researcher: proposes candidates.
 
-`protocol` says what it is given and answers; `genome`, `render` and `grammar` are the offline researcher, which writes
-candidates from typed mechanisms; `designs` names the baselines and the paper's five headline architectures in them.
-Nothing here imports torch.
+`protocol` says what it is given and answers. `genome`, `render` and `grammar` are the offline researcher,
+which writes candidates from typed mechanisms; `designs` names the baselines and the paper's five headline
+architectures in them. Nothing here imports torch.
 """
 
 from asiarc.researcher.protocol import (

@@ -33,10 +33,12 @@ class Mixer(nn.Module):
     def __init__(self, d_model: int, num_heads: int, **kwargs: object) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
-        self.conv_CW = nn.Parameter(torch.empty(3 * d_model, TAPS).uniform_(-(TAPS**-0.5), TAPS**-0.5))
+        head_dim = d_model // num_heads
+        channels = 3 * d_model
+        self.qkv = nn.Linear(d_model, channels, bias=False)
+        self.conv_CW = nn.Parameter(torch.empty(channels, TAPS).uniform_(-(TAPS**-0.5), TAPS**-0.5))
         self.beta = nn.Linear(d_model, num_heads, bias=False)
-        self.norm = nn.RMSNorm(d_model // num_heads, eps=1e-6)
+        self.norm = nn.RMSNorm(head_dim, eps=1e-6)
         self.out = nn.Linear(d_model, d_model, bias=False)
 
     def forward(self, x_BTD: Tensor, state: State | None = None) -> tuple[Tensor, State]:
@@ -47,9 +49,9 @@ class Mixer(nn.Module):
         )
         qkv_3BTHK = rearrange(qkv_BTC, "b t (n h k) -> n b t h k", n=3, h=self.num_heads)
         q_BTHK, k_BTHK, v_BTHV = qkv_3BTHK.unbind()
+        q_BTHK, k_BTHK = l2_norm(q_BTHK), l2_norm(k_BTHK)
         beta_BTH = torch.sigmoid(self.beta(x_BTD))
-        o_BTHV, memory_BHKV = delta_rule(
-            l2_norm(q_BTHK), l2_norm(k_BTHK), v_BTHV, beta_BTH, initial_state=state.get("memory")
-        )
-        y_BTD = self.out(rearrange(self.norm(o_BTHV), "b t h v -> b t (h v)"))
-        return y_BTD, {"memory": memory_BHKV, "conv": conv_state}
+        o_BTHV, memory_BHKV = delta_rule(q_BTHK, k_BTHK, v_BTHV, beta_BTH, initial_state=state.get("memory"))
+        o_BTHV = self.norm(o_BTHV)
+        y_BTD = self.out(rearrange(o_BTHV, "b t h v -> b t (h v)"))
+        return y_BTD, {"conv": conv_state, "memory": memory_BHKV}

@@ -37,15 +37,17 @@ class Mixer(nn.Module):
     def __init__(self, d_model: int, num_heads: int, **kwargs: object) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
-        self.conv_CW = nn.Parameter(torch.empty(3 * d_model, TAPS).uniform_(-(TAPS**-0.5), TAPS**-0.5))
+        head_dim = d_model // num_heads
+        channels = 3 * d_model
+        self.qkv = nn.Linear(d_model, channels, bias=False)
+        self.conv_CW = nn.Parameter(torch.empty(channels, TAPS).uniform_(-(TAPS**-0.5), TAPS**-0.5))
         self.beta = nn.Linear(d_model, num_heads, bias=False)
         self.step = nn.Linear(d_model, num_heads, bias=False)
         first_step_H = torch.exp(torch.empty(num_heads).uniform_(math.log(1e-3), math.log(0.05)))
         self.step_bias_H = nn.Parameter(first_step_H.expm1().log())
         self.log_rate_H = nn.Parameter(torch.empty(num_heads).uniform_(1, 4).log())
         self.gate = nn.Linear(d_model, d_model, bias=False)
-        self.norm_weight_V = nn.Parameter(torch.ones(d_model // num_heads))
+        self.norm_weight_V = nn.Parameter(torch.ones(head_dim))
         self.out = nn.Linear(d_model, d_model, bias=False)
 
     def forward(self, x_BTD: Tensor, state: State | None = None) -> tuple[Tensor, State]:
@@ -56,17 +58,14 @@ class Mixer(nn.Module):
         )
         qkv_3BTHK = rearrange(qkv_BTC, "b t (n h k) -> n b t h k", n=3, h=self.num_heads)
         q_BTHK, k_BTHK, v_BTHV = qkv_3BTHK.unbind()
+        q_BTHK, k_BTHK = l2_norm(q_BTHK), l2_norm(k_BTHK)
         beta_BTH = torch.sigmoid(self.beta(x_BTD))
-        log_decay_BTH = -self.log_rate_H.exp() * softplus(self.step(x_BTD) + self.step_bias_H)
+        step_BTH = softplus(self.step(x_BTD) + self.step_bias_H)
+        log_decay_BTH = -self.log_rate_H.exp() * step_BTH
         o_BTHV, memory_BHKV = gated_delta_rule(
-            l2_norm(q_BTHK),
-            l2_norm(k_BTHK),
-            v_BTHV,
-            log_decay_BTH,
-            beta_BTH,
-            initial_state=state.get("memory"),
+            q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, initial_state=state.get("memory")
         )
         gate_BTHV = rearrange(self.gate(x_BTD), "b t (h v) -> b t h v", h=self.num_heads)
         o_BTHV = gated_rms_norm(o_BTHV, gate_BTHV, self.norm_weight_V)
         y_BTD = self.out(rearrange(o_BTHV, "b t h v -> b t (h v)"))
-        return y_BTD, {"memory": memory_BHKV, "conv": conv_state}
+        return y_BTD, {"conv": conv_state, "memory": memory_BHKV}

@@ -32,11 +32,12 @@ class Mixer(nn.Module):
     def __init__(self, d_model: int, num_heads: int, **kwargs: object) -> None:
         super().__init__()
         self.num_heads = num_heads
+        head_dim = d_model // num_heads
         self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
         self.decay = nn.Sequential(nn.Linear(d_model, RANK, bias=False), nn.Linear(RANK, d_model, bias=False))
         self.decay_bias_D = nn.Parameter(torch.zeros(d_model))
         self.gate = nn.Linear(d_model, d_model, bias=False)
-        self.norm_weight_V = nn.Parameter(torch.ones(d_model // num_heads))
+        self.norm_weight_V = nn.Parameter(torch.ones(head_dim))
         self.out = nn.Linear(d_model, d_model, bias=False)
 
     def forward(self, x_BTD: Tensor, state: State | None = None) -> tuple[Tensor, State]:

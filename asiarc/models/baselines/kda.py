@@ -37,16 +37,21 @@ class Mixer(nn.Module):
     def __init__(self, d_model: int, num_heads: int, **kwargs: object) -> None:
         super().__init__()
         self.num_heads = num_heads
-        rank = d_model // num_heads
-        self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
-        self.conv_CW = nn.Parameter(torch.empty(3 * d_model, TAPS).uniform_(-(TAPS**-0.5), TAPS**-0.5))
+        head_dim = d_model // num_heads
+        channels = 3 * d_model
+        self.qkv = nn.Linear(d_model, channels, bias=False)
+        self.conv_CW = nn.Parameter(torch.empty(channels, TAPS).uniform_(-(TAPS**-0.5), TAPS**-0.5))
         self.beta = nn.Linear(d_model, num_heads, bias=False)
-        self.step = nn.Sequential(nn.Linear(d_model, rank, bias=False), nn.Linear(rank, d_model, bias=False))
+        self.step = nn.Sequential(
+            nn.Linear(d_model, head_dim, bias=False), nn.Linear(head_dim, d_model, bias=False)
+        )
         first_step_D = torch.exp(torch.empty(d_model).uniform_(math.log(1e-3), math.log(0.05)))
         self.step_bias_D = nn.Parameter(first_step_D.expm1().log())
         self.log_rate_H1 = nn.Parameter(torch.empty(num_heads, 1).uniform_(1, 4).log())
-        self.gate = nn.Sequential(nn.Linear(d_model, rank, bias=False), nn.Linear(rank, d_model, bias=False))
-        self.norm = nn.RMSNorm(d_model // num_heads, eps=1e-6)
+        self.gate = nn.Sequential(
+            nn.Linear(d_model, head_dim, bias=False), nn.Linear(head_dim, d_model, bias=False)
+        )
+        self.norm = nn.RMSNorm(head_dim, eps=1e-6)
         self.out = nn.Linear(d_model, d_model, bias=False)
 
     def forward(self, x_BTD: Tensor, state: State | None = None) -> tuple[Tensor, State]:
@@ -57,17 +62,16 @@ class Mixer(nn.Module):
         )
         qkv_3BTHK = rearrange(qkv_BTC, "b t (n h k) -> n b t h k", n=3, h=self.num_heads)
         q_BTHK, k_BTHK, v_BTHV = qkv_3BTHK.unbind()
+        q_BTHK, k_BTHK = l2_norm(q_BTHK), l2_norm(k_BTHK)
         beta_BTH = torch.sigmoid(self.beta(x_BTD))
         step_BTD = softplus(self.step(x_BTD) + self.step_bias_D)
         step_BTHK = rearrange(step_BTD, "b t (h k) -> b t h k", h=self.num_heads)
+        log_decay_BTHK = -self.log_rate_H1.exp() * step_BTHK
         o_BTHV, memory_BHKV = kda(
-            l2_norm(q_BTHK),
-            l2_norm(k_BTHK),
-            v_BTHV,
-            -self.log_rate_H1.exp() * step_BTHK,
-            beta_BTH,
-            initial_state=state.get("memory"),
+            q_BTHK, k_BTHK, v_BTHV, log_decay_BTHK, beta_BTH, initial_state=state.get("memory")
         )
-        gate_BTD = torch.sigmoid(self.gate(x_BTD))
-        y_BTD = self.out(gate_BTD * rearrange(self.norm(o_BTHV), "b t h v -> b t (h v)"))
-        return y_BTD, {"memory": memory_BHKV, "conv": conv_state}
+        gate_BTHV = rearrange(self.gate(x_BTD), "b t (h v) -> b t h v", h=self.num_heads)
+        o_BTHV = self.norm(o_BTHV)
+        o_BTHV = o_BTHV * torch.sigmoid(gate_BTHV)
+        y_BTD = self.out(rearrange(o_BTHV, "b t h v -> b t (h v)"))
+        return y_BTD, {"conv": conv_state, "memory": memory_BHKV}

@@ -28,8 +28,9 @@ class Mixer(nn.Module):
     def __init__(self, d_model: int, num_heads: int, **kwargs: object) -> None:
         super().__init__()
         self.num_heads = num_heads
+        head_dim = d_model // num_heads
         self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
-        self.norm = nn.RMSNorm(d_model // num_heads, eps=1e-6)
+        self.norm = nn.RMSNorm(head_dim, eps=1e-6)
         self.out = nn.Linear(d_model, d_model, bias=False)
 
     def forward(self, x_BTD: Tensor, state: State | None = None) -> tuple[Tensor, State]:
@@ -37,8 +38,8 @@ class Mixer(nn.Module):
         state = state or {}
         qkv_3BTHK = rearrange(self.qkv(x_BTD), "b t (n h k) -> n b t h k", n=3, h=self.num_heads)
         q_BTHK, k_BTHK, v_BTHV = qkv_3BTHK.unbind()
-        o_BTHV, memory_BHKV = linear_attention(
-            elu(q_BTHK) + 1, elu(k_BTHK) + 1, v_BTHV, initial_state=state.get("memory")
-        )
-        y_BTD = self.out(rearrange(self.norm(o_BTHV), "b t h v -> b t (h v)"))
+        q_BTHK, k_BTHK = elu(q_BTHK) + 1, elu(k_BTHK) + 1
+        o_BTHV, memory_BHKV = linear_attention(q_BTHK, k_BTHK, v_BTHV, initial_state=state.get("memory"))
+        o_BTHV = self.norm(o_BTHV)
+        y_BTD = self.out(rearrange(o_BTHV, "b t h v -> b t (h v)"))
         return y_BTD, {"memory": memory_BHKV}

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
@@ -35,7 +35,9 @@ class Mixer(nn.Module):
 
     def __init__(self, d_model: int, num_heads: int, **kwargs: object) -> None:
         super().__init__()
-        self.num_heads, self.head_dim = num_heads, d_model // num_heads
+        self.num_heads = num_heads
+        head_dim = d_model // num_heads
+        self.head_dim = head_dim
         channels = d_model + 2 * self.head_dim
         self.qkv = nn.Linear(d_model, channels, bias=False)
         self.conv_CW = nn.Parameter(torch.empty(channels, TAPS).uniform_(-(TAPS**-0.5), TAPS**-0.5))
@@ -45,7 +47,7 @@ class Mixer(nn.Module):
         self.log_rate_H = nn.Parameter(torch.empty(num_heads).uniform_(1, 4).log())
         self.skip_H1 = nn.Parameter(torch.ones(num_heads, 1))
         self.gate = nn.Linear(d_model, d_model, bias=False)
-        self.norm_weight_V = nn.Parameter(torch.ones(self.head_dim))
+        self.norm_weight_V = nn.Parameter(torch.ones(head_dim))
         self.out = nn.Linear(d_model, d_model, bias=False)
 
     def forward(self, x_BTD: Tensor, state: State | None = None) -> tuple[Tensor, State]:
@@ -55,19 +57,16 @@ class Mixer(nn.Module):
             self.qkv(x_BTD), self.conv_CW, activation="silu", initial_state=state.get("conv")
         )
         q_BTK, k_BTK, v_BTD = qkv_BTC.split((self.head_dim, self.head_dim, x_BTD.shape[-1]), dim=-1)
-        q_BTHK = repeat(q_BTK, "b t k -> b t h k", h=self.num_heads)
-        k_BTHK = repeat(k_BTK, "b t k -> b t h k", h=self.num_heads)
+        q_BT1K, k_BT1K = q_BTK[:, :, None], k_BTK[:, :, None]
         v_BTHV = rearrange(v_BTD, "b t (h v) -> b t h v", h=self.num_heads)
         step_BTH = softplus(self.step(x_BTD) + self.step_bias_H)
+        log_decay_BTH = -self.log_rate_H.exp() * step_BTH
+        written_BTHV = (v_BTHV * step_BTH[..., None]).type_as(v_BTHV)
         o_BTHV, memory_BHKV = simple_gla(
-            q_BTHK,
-            k_BTHK,
-            v_BTHV * step_BTH[..., None],
-            -self.log_rate_H.exp() * step_BTH,
-            initial_state=state.get("memory"),
+            q_BT1K, k_BT1K, written_BTHV, log_decay_BTH, initial_state=state.get("memory")
         )
         o_BTHV = o_BTHV + self.skip_H1 * v_BTHV
         gate_BTHV = rearrange(self.gate(x_BTD), "b t (h v) -> b t h v", h=self.num_heads)
         o_BTHV = gated_rms_norm(o_BTHV, gate_BTHV, self.norm_weight_V)
         y_BTD = self.out(rearrange(o_BTHV, "b t h v -> b t (h v)"))
-        return y_BTD, {"memory": memory_BHKV, "conv": conv_state}
+        return y_BTD, {"conv": conv_state, "memory": memory_BHKV}

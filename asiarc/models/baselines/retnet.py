@@ -41,9 +41,10 @@ class Mixer(nn.Module):
     def __init__(self, d_model: int, num_heads: int, **kwargs: object) -> None:
         super().__init__()
         self.num_heads = num_heads
+        head_dim = d_model // num_heads
         self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
         self.gate = nn.Linear(d_model, d_model, bias=False)
-        self.norm_weight_V = nn.Parameter(torch.ones(d_model // num_heads))
+        self.norm_weight_V = nn.Parameter(torch.ones(head_dim))
         self.out = nn.Linear(d_model, d_model, bias=False)
 
     def forward(self, x_BTD: Tensor, state: State | None = None) -> tuple[Tensor, State]:
@@ -52,13 +53,10 @@ class Mixer(nn.Module):
         position_BT = state["position"][:, None] + torch.arange(x_BTD.shape[1], device=x_BTD.device)
         qkv_3BTHK = rearrange(self.qkv(x_BTD), "b t (n h k) -> n b t h k", n=3, h=self.num_heads)
         q_BTHK, k_BTHK, v_BTHV = qkv_3BTHK.unbind()
-        o_BTHV, memory_BHKV = retention(
-            rotate(q_BTHK, position_BT),
-            rotate(k_BTHK, position_BT),
-            v_BTHV,
-            initial_state=state.get("memory"),
-        )
+        q_BTHK = rotate(q_BTHK, position_BT)
+        k_BTHK = rotate(k_BTHK, position_BT)
+        o_BTHV, memory_BHKV = retention(q_BTHK, k_BTHK, v_BTHV, initial_state=state.get("memory"))
         gate_BTHV = rearrange(self.gate(x_BTD), "b t (h v) -> b t h v", h=self.num_heads)
         o_BTHV = gated_rms_norm(o_BTHV, gate_BTHV, self.norm_weight_V)
         y_BTD = self.out(rearrange(o_BTHV, "b t h v -> b t (h v)"))
-        return y_BTD, {"memory": memory_BHKV, "position": position_BT[:, -1] + 1}
+        return y_BTD, {"position": position_BT[:, -1] + 1, "memory": memory_BHKV}

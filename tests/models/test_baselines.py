@@ -1,0 +1,281 @@
+"""Each baseline against its paper's recurrence, token by token in float64, on the module's own weights.
+
+The recurrences below share no code with the baselines or the kernels: plain loops over tokens, one matrix a head.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asiarc.engineer.candidate import load_mixer
+from asiarc.errors import CandidateError
+from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC, baseline_source
+
+D, H = 32, 2
+K = D // H
+
+
+def build(name, dtype=torch.float64):
+    torch.manual_seed(0)
+    mixer = load_mixer(baseline_source(name))(D, H).to(dtype)
+    with torch.no_grad():
+        for weight in mixer.parameters():  # away from the constants that some start at
+            weight.add_(0.1 * torch.randn_like(weight))
+    return mixer
+
+
+def inputs(tokens, batch=2):
+    return torch.randn(batch, tokens, D, dtype=torch.float64, generator=torch.Generator().manual_seed(tokens))
+
+
+def silu(x):
+    return x / (1 + torch.exp(-x))
+
+
+def unit(x):
+    return x / (x.square().sum(-1, keepdim=True) + 1e-6).sqrt()
+
+
+def convolve(x_BTC, weight_CW):
+    """y_t = silu(sum_w weight_{W-1-w} x_{t-w}), one token and tap at a time."""
+    y = torch.zeros_like(x_BTC)
+    taps = weight_CW.shape[1]
+    for t in range(x_BTC.shape[1]):
+        for w in range(min(taps, t + 1)):
+            y[:, t] += weight_CW[:, taps - 1 - w] * x_BTC[:, t - w]
+    return silu(y)
+
+
+def heads(x_BTC):
+    return x_BTC.unflatten(-1, (-1, K))
+
+
+def recall(q, k, v, decay=None, beta=None):
+    """S <- decay S; then S + beta k (v - S^T k)^T, or S + k v^T; o = S^T q / sqrt(K)."""
+    batch, tokens, n_heads, _ = v.shape
+    o = torch.zeros_like(v)
+    for b in range(batch):
+        for h in range(n_heads):
+            S = torch.zeros(K, K, dtype=v.dtype)
+            for t in range(tokens):
+                if decay is not None:
+                    S = torch.diag(decay[b, t, h] * torch.ones(K, dtype=v.dtype)) @ S
+                key, value = k[b, t, h], v[b, t, h]
+                if beta is None:
+                    S = S + torch.outer(key, value)
+                else:
+                    S = S + beta[b, t, h] * torch.outer(key, value - key @ S)
+                o[b, t, h] = q[b, t, h] @ S / K**0.5
+    return o
+
+
+def rms(x, weight):
+    return x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt() * weight
+
+
+def turn(x_BTHK):
+    """Each pair (i, i + K/2) as a complex number, times exp(i t 10000^(-2i/K))."""
+    pair = torch.complex(x_BTHK[..., : K // 2], x_BTHK[..., K // 2 :])
+    rate = torch.tensor([10_000.0 ** (-2 * i / K) for i in range(K // 2)], dtype=torch.float64)
+    for t in range(x_BTHK.shape[1]):
+        pair[:, t] = pair[:, t] * torch.exp(1j * t * rate)
+    return torch.cat((pair.real, pair.imag), dim=-1)
+
+
+def convolved(m, x):
+    return [heads(part) for part in convolve(x @ m.qkv.weight.T, m.conv_CW).split((D, D, D), dim=-1)]
+
+
+def projected(m, x):
+    return [heads(part) for part in (x @ m.qkv.weight.T).split((D, D, D), dim=-1)]
+
+
+def softplus(x):
+    return torch.log1p(torch.exp(x))
+
+
+def sigmoid(x):
+    return 1 / (1 + torch.exp(-x))
+
+
+def linear_attention(m, x):
+    q, k, v = projected(m, x)
+
+    def phi(a):
+        return torch.where(a > 0, a + 1, torch.exp(a))
+
+    return rms(recall(phi(q), phi(k), v), m.norm.weight)
+
+
+def retnet(m, x):
+    q, k, v = projected(m, x)
+    decay = torch.tensor([1 - 2.0 ** (-5 - h) for h in range(H)], dtype=x.dtype).expand(*x.shape[:2], H)
+    return rms(recall(turn(q), turn(k), v, decay), m.norm_weight_V) * silu(heads(x @ m.gate.weight.T))
+
+
+def gla(m, x):
+    q, k, v = projected(m, x)
+    raw = x @ m.decay[0].weight.T @ m.decay[1].weight.T + m.decay_bias_D
+    o = recall(q, k, v, heads(sigmoid(raw) ** (1 / 16)))
+    return rms(o, m.norm_weight_V) * silu(heads(x @ m.gate.weight.T))
+
+
+def mamba2(m, x):
+    mixed = convolve(x @ m.qkv.weight.T, m.conv_CW)
+    q, k = (mixed[:, :, None, a : a + K].expand(-1, -1, H, -1) for a in (0, K))
+    v = heads(mixed[..., 2 * K :])
+    step = softplus(x @ m.step.weight.T + m.step_bias_H)
+    o = recall(q, k, step[..., None] * v, torch.exp(-torch.exp(m.log_rate_H) * step)) + m.skip_H1 * v
+    return rms(o, m.norm_weight_V) * silu(heads(x @ m.gate.weight.T))
+
+
+def delta_net(m, x):
+    q, k, v = convolved(m, x)
+    return rms(recall(unit(q), unit(k), v, beta=sigmoid(x @ m.beta.weight.T)), m.norm.weight)
+
+
+def gated_delta_net(m, x):
+    q, k, v = convolved(m, x)
+    decay = torch.exp(-torch.exp(m.log_rate_H) * softplus(x @ m.step.weight.T + m.step_bias_H))
+    o = recall(unit(q), unit(k), v, decay, sigmoid(x @ m.beta.weight.T))
+    return rms(o, m.norm_weight_V) * silu(heads(x @ m.gate.weight.T))
+
+
+def kda(m, x):
+    q, k, v = convolved(m, x)
+    step = softplus(x @ m.step[0].weight.T @ m.step[1].weight.T + m.step_bias_D)
+    decay = torch.exp(-torch.exp(m.log_rate_H1) * heads(step))
+    o = recall(unit(q), unit(k), v, decay, sigmoid(x @ m.beta.weight.T))
+    return rms(o, m.norm.weight) * sigmoid(heads(x @ m.gate[0].weight.T @ m.gate[1].weight.T))
+
+
+def softmax_attention(m, x):
+    q, k, v = convolved(m, x)
+    q, k = turn(q), turn(k)
+    o = torch.zeros_like(v)
+    for t in range(x.shape[1]):
+        scores = torch.exp((q[:, t, None] * k[:, : t + 1]).sum(-1) / K**0.5)
+        o[:, t] = (scores[..., None] * v[:, : t + 1]).sum(1) / scores.sum(1)[..., None]
+    return o
+
+
+RECURRENCES = {
+    function.__name__: function
+    for function in (
+        linear_attention,
+        retnet,
+        gla,
+        mamba2,
+        delta_net,
+        gated_delta_net,
+        kda,
+        softmax_attention,
+    )
+}
+
+
+def test_every_baseline_has_a_recurrence():
+    assert set(RECURRENCES) == set(BASELINE_NAMES)
+
+
+@pytest.mark.parametrize("name", BASELINE_NAMES)
+def test_equals_its_recurrence(name):
+    mixer, x = build(name), inputs(37)
+    with torch.no_grad():
+        expected = RECURRENCES[name](mixer, x).flatten(-2) @ mixer.out.weight.T
+        y, _ = mixer(x)
+    torch.testing.assert_close(y, expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", BASELINE_NAMES)
+def test_a_wrong_weight_is_seen(name):
+    """The comparison above has teeth: it notices every parameter being off by a little."""
+    mixer, x = build(name), inputs(9)
+    with torch.no_grad():
+        expected = RECURRENCES[name](mixer, x).flatten(-2) @ mixer.out.weight.T
+        for parameter in mixer.parameters():
+            kept = parameter.clone()
+            parameter.add_(
+                0.1
+                * torch.randn(
+                    parameter.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+                )
+            )
+            assert not torch.allclose(mixer(x)[0], expected, rtol=1e-6, atol=1e-8)
+            parameter.copy_(kept)
+
+
+@pytest.mark.parametrize("name", BASELINE_NAMES)
+@settings(max_examples=5, deadline=None, derandomize=True)
+@given(cuts=st.lists(st.integers(1, 69), max_size=4, unique=True))
+def test_state_hands_over_at_any_split(name, cuts):
+    mixer, x = build(name), inputs(70)
+    with torch.no_grad():
+        whole, _ = mixer(x)
+        state, pieces = None, []
+        for piece in torch.tensor_split(x, sorted(cuts), dim=1):
+            y, state = mixer(piece, state)
+            pieces.append(y)
+    torch.testing.assert_close(torch.cat(pieces, dim=1), whole, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", BASELINE_NAMES)
+def test_decodes_one_token_at_a_time(name):
+    mixer, x = build(name, torch.float32), inputs(12).float()
+    with torch.no_grad():
+        whole, _ = mixer(x)
+        state, rows = None, []
+        for t in range(x.shape[1]):
+            y, state = mixer(x[:, t : t + 1], state)
+            rows.append(y)
+    torch.testing.assert_close(torch.cat(rows, dim=1), whole, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", BASELINE_NAMES)
+def test_gradient_reaches_every_parameter(name):
+    mixer = build(name)
+    y, _ = mixer(inputs(16))
+    y.square().mean().backward()
+    for label, parameter in mixer.named_parameters():
+        assert parameter.grad is not None, label
+        assert parameter.grad.isfinite().all(), label
+        assert parameter.grad.abs().sum() > 0, label
+
+
+@pytest.mark.parametrize("name", BASELINE_NAMES)
+def test_every_state_tensor_leads_with_the_batch(name):
+    """Beam search and batched generation pick rows of the state."""
+    _, state = build(name)(inputs(5, batch=3))
+    assert {tensor.shape[0] for tensor in state.values()} == {3}
+
+
+@pytest.mark.parametrize("name", sorted(set(BASELINE_NAMES) - QUADRATIC))
+def test_the_state_of_a_linear_baseline_does_not_grow(name):
+    mixer = build(name)
+    sizes = [sum(tensor.numel() for tensor in mixer(inputs(tokens))[1].values()) for tokens in (5, 50)]
+    assert sizes[0] == sizes[1]
+
+
+def test_sizes_stay_within_a_small_factor():
+    counts = [sum(p.numel() for p in build(name).parameters()) for name in BASELINE_NAMES]
+    assert max(counts) < 1.7 * min(counts)
+
+
+def test_an_unknown_baseline_is_answered_with_the_nearest():
+    with pytest.raises(CandidateError, match="Did you mean 'delta_net'"):
+        baseline_source("deltanet")
+
+
+def test_reading_a_baseline_imports_no_torch():
+    code = (
+        "import sys; from asiarc.models.baselines import baseline_source;"
+        "baseline_source('kda'); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
