@@ -32,10 +32,10 @@ def shrink(
     """Every candidate's mean, drawn toward the population as far as its noise demands.
 
     With x_i ~ N(theta_i, se_i²) and theta_i ~ N(m, tau²): estimate m + w_i (x_i - m), w_i = tau² / (tau² +
-    se_i²), interval ± z sqrt(w_i se_i² + (1 - w_i)² var(m)); m and tau² from all candidates that were scored
-    (moments: Paule and Mandel 1982). The estimate of the largest is then no longer biased by having been
-    picked; measured by ``python -m asiarc.evidence``. With no visible spread between candidates, all get the
-    common mean.
+    se_i²), m and tau² from all k candidates that were scored (Paule and Mandel 1982). Interval ± z sqrt(w_i
+    se_i² + (1 - w_i)² (var(m) + 2 (x_i - m)² / (k - 1))), whose last term is tau²'s own uncertainty (Morris
+    1983). The estimate of the largest is then no longer biased by having been picked; measured by ``python -m
+    asiarc.evidence``. With no visible spread between candidates, all get the common mean.
 
     Raises:
         EvidenceError: fewer than 3 candidates, a missing or non-positive standard error, a value that is not
@@ -61,7 +61,8 @@ def shrink(
     for name, raw, error in zip(means, x, se, strict=True):
         keep = between / (between + error * error)
         mean = centre + keep * (raw - centre)
-        radius = z * math.sqrt(keep * error * error + (1 - keep) ** 2 * centre_variance)
+        uncertain = centre_variance + 2 * (raw - centre) ** 2 / (len(x) - 1)
+        radius = z * math.sqrt(keep * error * error + (1 - keep) ** 2 * uncertain)
         shrunken[name] = Shrunken(raw, mean, mean - radius, mean + radius, keep)
     return shrunken
 

@@ -1,0 +1,49 @@
+"""The promises, at a size that tests can afford, and that the measuring itself would notice a broken one."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from asiarc.evidence import __main__ as command
+from asiarc.evidence.simulate import Check, all_checks, measure
+
+
+@pytest.mark.parametrize("check", all_checks(), ids=lambda check: check.name)
+def test_promises_hold(check):
+    found = measure(check, 150 if check.promised else 100)
+    assert found.holds or not check.promised, f"{found.rate:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "t interval looked at 100 times",
+        "winner of 30, as it scored",
+        "winner of 30, as it scored: overstated",
+    ],
+)
+def test_the_habits_that_the_defaults_avoid_are_caught(name):
+    check = next(check for check in all_checks() if check.name == name)
+    assert not measure(check, 100).holds
+
+
+def test_a_broken_promise_is_noticed():
+    liar = Check("covers 80 %", "coverage", "at least", 0.95, lambda rng: float(rng.random() < 0.8))
+    assert not measure(liar, 300).holds
+    honest = Check("covers 96 %", "coverage", "at least", 0.95, lambda rng: float(rng.random() < 0.96))
+    assert measure(honest, 300).holds
+    assert measure(honest, 300) == measure(honest, 300)
+
+
+def test_command_fails_when_a_promise_is_broken(monkeypatch):
+    never = Check("never right", "coverage", "at least", 0.95, lambda rng: 0.0)
+    monkeypatch.setattr(command, "all_checks", lambda: [never])
+    result = CliRunner().invoke(command.main, ["100"])
+    assert result.exit_code == 1
+    assert "BROKEN" in result.output
+
+
+def test_names_are_unique_since_they_seed():
+    names = [check.name for check in all_checks()]
+    assert len(names) == len(set(names))
