@@ -1,0 +1,114 @@
+"""A sequence gets the same output whoever its neighbours in the batch are, and whatever padding follows it.
+
+B batch, T tokens, D model width.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+from torch import Tensor
+
+from asiarc.engineer.gates.drawing import choice, whole
+from asiarc.engineer.gates.gate import PropertyGate, Violation
+from asiarc.engineer.gates.subject import TOLERANCE, Subject, relative_error, run, run_segments
+
+
+class RowCase(NamedTuple):
+    """The row watched in a batch of B sequences of T tokens."""
+
+    batch: int
+    row: int
+    tokens: int
+    train: bool
+
+
+@st.composite
+def _rows(draw: st.DrawFn) -> RowCase:
+    batch = draw(whole(2, 6))
+    return RowCase(batch, draw(whole(0, batch - 1)), draw(whole(1, 100)), draw(choice((False, True))))
+
+
+class BatchIndependence(PropertyGate[RowCase]):
+    """A row of a batch equals the row alone, with loud strangers beside it, and with the rows in another order.
+
+    Also when the sequence is continued from its state. Cannot see batches over 17.
+    """
+
+    name = "batch_independence"
+
+    def cases(self, subject: Subject) -> SearchStrategy[RowCase]:
+        """Batches of up to 6."""
+        return _rows()
+
+    def known(self, subject: Subject) -> tuple[RowCase, ...]:
+        """A pair and larger batches."""
+        return (RowCase(2, 0, 1, True), RowCase(3, 1, 65, False), RowCase(8, 7, 20, True), RowCase(17, 3, 9, False))
+
+    def violation(self, subject: Subject, case: RowCase) -> Violation | None:
+        """Four batches that hold the row against the row alone."""
+        dtype = subject.exact
+        mixer = subject.mixer(dtype=dtype, train=case.train)
+        x_BTD = subject.inputs(case.batch, case.tokens, "batch", dtype=dtype)
+        row = slice(case.row, case.row + 1)
+        strangers_BTD = 50 * x_BTD.flip(0)
+        strangers_BTD[row] = x_BTD[row]
+        lengths = [1, case.tokens - 1] if case.tokens > 1 else [1]
+        with torch.no_grad():
+            alone, _ = run(mixer, x_BTD[row])
+            others: dict[str, Tensor] = {
+                "in a batch": run(mixer, x_BTD)[0][row],
+                "beside loud rows": run(mixer, strangers_BTD)[0][row],
+                "with the rows reversed": run(mixer, x_BTD.flip(0))[0].flip(0)[row],
+                "continued in a batch": run_segments(mixer, strangers_BTD, lengths)[row],
+            }
+        for how, y in others.items():
+            if (error := relative_error(y, alone)) > TOLERANCE[dtype]:
+                limit = f"relative error <= {TOLERANCE[dtype]:.0e}"
+                return Violation(f"row {case.row} gives another output {how} than alone", limit, f"{error:.2g}")
+        return None
+
+
+class PaddingCase(NamedTuple):
+    """A sequence of T tokens followed by `padding` tokens of one value."""
+
+    tokens: int
+    padding: int
+    value: float
+
+
+class Padding(PropertyGate[PaddingCase]):
+    """Padding after a sequence, silent or loud, changes none of its outputs.
+
+    The mixer is given no mask, so zeros must not act as one. Cannot see padding before a sequence, which is input.
+    """
+
+    name = "padding"
+
+    def cases(self, subject: Subject) -> SearchStrategy[PaddingCase]:
+        """Up to 80 tokens followed by up to 80 of padding."""
+        return st.builds(PaddingCase, whole(1, 80), whole(1, 80), choice((0.0, 1.0, -100.0)))
+
+    def known(self, subject: Subject) -> tuple[PaddingCase, ...]:
+        """Silent padding to a chunk edge, and far beyond the sequence."""
+        return (PaddingCase(5, 59, 0.0), PaddingCase(40, 100, 0.0), PaddingCase(33, 31, 100.0))
+
+    def violation(self, subject: Subject, case: PaddingCase) -> Violation | None:
+        """The padded row, beside a full one, against the sequence alone."""
+        dtype = subject.exact
+        mixer = subject.mixer(dtype=dtype)
+        x_BTD = subject.inputs(2, case.tokens + case.padding, "padding", dtype=dtype)
+        x_BTD[0, case.tokens :] = case.value
+        with torch.no_grad():
+            expected, _ = run(mixer, x_BTD[:1, : case.tokens])
+            actual = run(mixer, x_BTD)[0][:1, : case.tokens]
+        if (error := relative_error(actual, expected)) <= TOLERANCE[dtype]:
+            return None
+        return Violation(
+            f"{case.padding} tokens of padding change the outputs of the {case.tokens} tokens before them",
+            f"relative error <= {TOLERANCE[dtype]:.0e}",
+            f"{error:.2g}",
+        )

@@ -1,0 +1,95 @@
+"""Cost grows less than with the square of the length, the state does not grow, a decoding step costs the same anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from asiarc.engineer.gates import counting
+from asiarc.engineer.gates.gate import Cost, Finding, Gate
+from asiarc.engineer.gates.subject import Subject, run, state_bytes
+
+LENGTHS = (128, 256, 512, 1024)
+# The second difference of a cost over T, 2T, 4T vanishes where it is linear. From one octave to the next it grows
+# twofold for T log T, 2.8-fold for T**1.5 and fourfold for T**2.
+SUPERLINEAR_GROWTH = 3.4
+NEGLIGIBLE = 1e-3  # of the cost at the longest length
+
+
+class Complexity(Gate):
+    """FLOPs and memory, counted and not timed, grow less than quadratically; state and decoding step do not grow.
+
+    The forward pass is counted at T, 2T, 4T, 8T with T = 128, elementwise operators and FFT included. Cannot see
+    quadratic work that starts beyond 1024 tokens, nor work done outside torch.
+    """
+
+    name = "complexity"
+    cost = Cost.COUNTED
+
+    def check(self, subject: Subject) -> Finding | None:
+        """Growth first, then the state and the step."""
+        costs = []
+        for tokens in LENGTHS:
+            x_BTD = subject.inputs(1, tokens, "complexity")
+            costs.append(counting.count(lambda x_BTD=x_BTD: run(subject.mixer(train=True), x_BTD)))
+        return _growth_finding(self, costs) or self._state(subject)
+
+    def _state(self, subject: Subject) -> Finding | None:
+        mixer = subject.mixer()
+        sizes, steps = {}, {}
+        for tokens in LENGTHS[1::2]:
+            with torch.no_grad():
+                _, state = run(mixer, subject.inputs(1, tokens, "state"))
+                step: Callable[[], object] = lambda held=state: run(mixer, subject.inputs(1, 1, "step"), held)  # noqa: E731
+                sizes[str(tokens)] = state_bytes(state)
+                steps[str(tokens)] = counting.count(step).flops
+        for words, numbers in (("the state", sizes), ("a decoding step's FLOPs", steps)):
+            early, late = numbers.values()
+            if late > 1.25 * early:
+                return self.finds(f"{words} grows with the length", example=numbers, expected="constant",
+                                  actual=f"{late / max(early, 1):.2f} times from {LENGTHS[1]} to {LENGTHS[3]} tokens")  # fmt: skip
+        return None
+
+
+class BackwardCost(Gate):
+    """The backward pass, too, grows less than quadratically.
+
+    A warning: slicing a sequence in a loop costs one full-length gradient a slice, which is quadratic and cheap at
+    first; split, unbind or chunk it once instead. Cannot see what starts beyond 1024 tokens.
+    """
+
+    name = "backward_cost"
+    cost = Cost.COUNTED
+    severity = "warn"
+
+    def check(self, subject: Subject) -> Finding | None:
+        """Only the backward pass is counted."""
+        costs = []
+        for tokens in LENGTHS:
+            y_BTD, _ = run(subject.mixer(train=True), subject.inputs(1, tokens, "complexity").requires_grad_(True))
+            costs.append(counting.count(lambda y_BTD=y_BTD: y_BTD.sum().backward()))
+        return _growth_finding(self, costs)
+
+
+def _growth_finding(gate: Gate, costs: list[counting.Counted]) -> Finding | None:
+    words = {"flops": "FLOPs", "allocated_bytes": "memory", "largest_bytes": "the largest tensor"}
+    for field, word in words.items():
+        counted = [getattr(cost, field) for cost in costs]
+        if (growth := quadratic_growth(counted)) is not None:
+            return gate.finds(
+                f"{word} grows quadratically with the length",
+                example=dict(zip(map(str, LENGTHS), counted, strict=True)),
+                expected=f"second difference grows less than {SUPERLINEAR_GROWTH}-fold from octave to octave",
+                actual=f"{growth:.2f}-fold",
+            )
+    return None
+
+
+def quadratic_growth(costs: list[float]) -> float | None:
+    """How the second difference of costs at T, 2T, 4T, 8T grows, where that means T**2; None where it does not."""
+    first, second = (costs[i + 2] - 3 * costs[i + 1] + 2 * costs[i] for i in (0, 1))
+    if second <= NEGLIGIBLE * costs[-1]:
+        return None
+    growth = second / first if first > 0 else float("inf")
+    return growth if growth > SUPERLINEAR_GROWTH else None

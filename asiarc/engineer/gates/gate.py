@@ -1,0 +1,128 @@
+"""What a gate is, and what it finds.
+
+A gate guards one property. It is an object with a name, a cost class, a severity and a docstring that says what it
+guards and what it cannot see.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+
+from hypothesis.strategies import SearchStrategy
+
+from asiarc.engineer.gates.drawing import smallest_failing
+from asiarc.engineer.gates.guard import CandidateFailure, guarded
+from asiarc.seeds import seed_of
+
+if TYPE_CHECKING:
+    from asiarc.engineer.gates.subject import Subject
+
+Verdict = Literal["passed", "rejected", "warned", "not run", "exempt"]
+Severity = Literal["reject", "warn"]
+
+
+class Cost(IntEnum):
+    """What a gate has to run, from cheap to dear; `GATES` is ordered by it."""
+
+    STATIC = 0
+    CONSTRUCT = 1
+    FORWARD = 2
+    BACKWARD = 3
+    PROPERTY = 4
+    COUNTED = 5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row of the verdict table: a gate, its verdict and, where it did not pass, a reason that can be acted on.
+
+    `example` is the smallest failing case found (shape, cut, seed …), `cpu_s` the gate's CPU-seconds.
+    """
+
+    gate: str
+    verdict: Verdict
+    reason: str = ""
+    example: Mapping[str, Any] = field(default_factory=dict)
+    expected: str = ""
+    actual: str = ""
+    cpu_s: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able; `Finding(**d)` reads it back."""
+        return {**asdict(self), "example": dict(self.example)}
+
+    def timed(self, cpu_s: float) -> Finding:
+        """The same finding with the gate's CPU-seconds."""
+        return replace(self, cpu_s=cpu_s)
+
+
+class Gate(ABC):
+    """A check that admits or rejects. Severity "warn" informs the researcher and never rejects."""
+
+    name: ClassVar[str]
+    cost: ClassVar[Cost]
+    severity: ClassVar[Severity] = "reject"
+
+    @abstractmethod
+    def check(self, subject: Subject) -> Finding | None:
+        """None when the candidate passes, else what was found."""
+
+    def finds(
+        self, reason: str, *, example: Mapping[str, Any] | None = None, expected: str = "", actual: str = ""
+    ) -> Finding:
+        """A finding against the candidate, with the verdict that this gate's severity calls for."""
+        verdict: Verdict = "rejected" if self.severity == "reject" else "warned"
+        return Finding(self.name, verdict, reason, example or {}, expected, actual)
+
+
+class Violation(NamedTuple):
+    """How one case breaks a property."""
+
+    reason: str
+    expected: str = ""
+    actual: str = ""
+
+
+CaseT = TypeVar("CaseT", bound=tuple)
+
+
+class PropertyGate(Gate, Generic[CaseT]):
+    """A property over cases (NamedTuples): fixed ones that history says to try, then cases that Hypothesis draws.
+
+    A failing case is shrunk; the smallest one goes into the finding.
+    """
+
+    cost = Cost.PROPERTY
+
+    @abstractmethod
+    def cases(self, subject: Subject) -> SearchStrategy[CaseT]:
+        """What Hypothesis draws from; the first shrinks to the smallest."""
+
+    def known(self, subject: Subject) -> tuple[CaseT, ...]:
+        """Cases that are always tried first."""
+        return ()
+
+    @abstractmethod
+    def violation(self, subject: Subject, case: CaseT) -> Violation | None:
+        """How the case breaks the property, or None. Must depend on subject and case alone."""
+
+    def check(self, subject: Subject) -> Finding | None:
+        """Tries the known cases, then draws, shrinks and reports."""
+
+        def verdict(case: CaseT) -> Violation | None:
+            found = guarded(lambda: self.violation(subject, case))
+            return Violation(found.text) if isinstance(found, CandidateFailure) else found
+
+        seed = seed_of("gates", self.name, subject.seed)
+        failing = smallest_failing(
+            self.cases(subject), verdict, known=self.known(subject), seed=seed, max_examples=subject.max_examples
+        )
+        if failing is None:
+            return None
+        case, violation = failing
+        example = {**case._asdict(), "weights_seed": subject.seed}  # type: ignore[attr-defined]
+        return self.finds(violation.reason, example=example, expected=violation.expected, actual=violation.actual)

@@ -1,0 +1,53 @@
+"""The one place where whatever a candidate raises is caught and turned into a finding.
+
+Unusual: `guarded` catches `Exception`. Everything else in the project catches narrowly; here any class is possible,
+because the code that raises was written by nobody we know.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from asiarc.errors import CandidateError
+
+T = TypeVar("T")
+
+_CANDIDATE_FILE = "<candidate_"
+
+
+class ContractError(Exception):
+    """A candidate returned something that the candidate contract does not allow; the text says what."""
+
+
+@dataclass(frozen=True)
+class CandidateFailure:
+    """What a candidate raised: the text names the exception and the last line of the candidate that was running."""
+
+    text: str
+
+
+def guarded(call: Callable[[], T]) -> T | CandidateFailure:
+    """The value of `call()`, or the failure of the candidate that it ran.
+
+    An exception is the candidate's when one of its own lines was running, when torch raised it as a RuntimeError (a
+    backward pass has no candidate frame), or when it says itself that the contract is broken. Any other is a fault of
+    the gates and passes through.
+    """
+    try:
+        return call()
+    except Exception as error:  # noqa: BLE001 - generated code may raise any class; ours is raised again below
+        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(_CANDIDATE_FILE)]
+        if not lines and not isinstance(error, (RuntimeError, ContractError, CandidateError)):
+            raise
+        return CandidateFailure(_describe(error, lines[-1] if lines else None))
+
+
+def _describe(error: Exception, line: int | None) -> str:
+    text = " ".join(str(error).split())[:300]
+    if isinstance(error, (ContractError, CandidateError)):
+        return text
+    where = f" at line {line} of the candidate" if line else ""
+    return f"raised {type(error).__name__}: {text}{where}"

@@ -1,0 +1,33 @@
+"""The sizes by which candidates are matched: parameters, state and FLOPs per token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from asiarc.engineer.gates.counting import count
+from asiarc.engineer.gates.subject import Subject, run, state_bytes
+
+TOKENS = 128  # length at which FLOPs are counted
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Trainable parameters; bytes of one sequence's float32 state, the larger of after 1 and after 64 tokens; forward
+    FLOPs per token at T = 128 (elementwise operators count one an element)."""
+
+    parameters: int
+    state_bytes: int
+    flops_per_token: float
+
+
+def measure(source: str, d_model: int, num_heads: int) -> Measures:
+    """Measures of a candidate at one size (behind the wall only)."""
+    subject = Subject(source, d_model, num_heads, seed=0)
+    mixer = subject.make()
+    with torch.no_grad():
+        states = [run(mixer, subject.inputs(1, tokens, "measure"))[1] for tokens in (1, 64)]
+        flops = count(lambda: run(mixer, subject.inputs(1, TOKENS, "measure"))).flops
+    parameters = sum(p.numel() for p in mixer.parameters() if p.requires_grad)
+    return Measures(parameters, max(map(state_bytes, states)), flops / TOKENS)

@@ -1,0 +1,72 @@
+"""The trainable parameters are what `parameters()` says, from construction on, and belong to one mixer."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from asiarc.engineer.gates.gate import Cost, Finding, Gate
+from asiarc.engineer.gates.snapshot import tensors_within
+from asiarc.engineer.gates.subject import Subject, relative_error, run
+
+
+class Parameters(Gate):
+    """Size is honest: no parameter made lazily, kept outside the module, shared between mixers or laid over another.
+
+    Fixed buffers may not outweigh the parameters. A second mixer has equal weights, gives equal outputs, and depends
+    on nothing that the first did. Cannot see weights spelled out as formulas.
+    """
+
+    name = "parameters"
+    cost = Cost.FORWARD
+
+    def check(self, subject: Subject) -> Finding | None:
+        """Two mixers, before and after a call."""
+        first, second = subject.make(as_initialised=True), subject.make(as_initialised=True)
+        before = _shapes(first)
+        x_BTD = subject.inputs(2, 20, "parameters")
+        y_BTD, _ = run(first, x_BTD)
+        if _shapes(first) != before:
+            return self.finds("its parameters change in number or shape at the first call; make them in __init__",
+                              expected=f"{len(before)} tensors", actual=f"{len(_shapes(first))} tensors")  # fmt: skip
+        return self._hidden(first) or self._laid_over(first) or self._shared(first, second, x_BTD, y_BTD)
+
+    def _hidden(self, mixer: nn.Module) -> Finding | None:
+        known = {id(p) for p in mixer.parameters()}
+        buffers = {id(b) for b in mixer.buffers()}
+        reachable = tensors_within(mixer)
+        loose = {path: t for path, t in reachable.items() if id(t) not in known | buffers}
+        trainable = [path for path, t in loose.items() if t.requires_grad]
+        if trainable:
+            return self.finds("trainable tensors outside parameters(): " + ", ".join(trainable))
+        constants = sum(t.numel() for t in (*mixer.buffers(), *loose.values()))
+        parameters = sum(p.numel() for p in mixer.parameters())
+        if constants > parameters:
+            return self.finds("holds more constants than parameters; size is matched by parameters",
+                              expected=f"at most {parameters} numbers", actual=f"{constants} numbers")  # fmt: skip
+        return None
+
+    def _laid_over(self, mixer: nn.Module) -> Finding | None:
+        owners: dict[int, str] = {}
+        for name, p in mixer.named_parameters():
+            storage = p.untyped_storage()
+            if storage.nbytes() < p.numel() * p.element_size():
+                return self.finds(f"parameter {name} is an expanded view: it counts more numbers than it holds")
+            owner = owners.setdefault(storage.data_ptr(), name)
+            if owner != name and p.numel():
+                return self.finds(f"parameters {owner} and {name} share memory; register one tensor once")
+        return None
+
+    def _shared(self, first: nn.Module, second: nn.Module, x_BTD: Tensor, y_BTD: Tensor) -> Finding | None:
+        mine = {p.data_ptr() for p in first.parameters()}
+        shared = [name for name, p in second.named_parameters() if p.data_ptr() in mine and p.numel()]
+        if shared:
+            return self.finds("two mixers share the parameters " + ", ".join(shared))
+        error = relative_error(run(second, x_BTD)[0], y_BTD)
+        if _shapes(first) != _shapes(second) or not error <= 1e-6:
+            return self.finds("a second mixer, made with the same seed, computes something else",
+                              expected="equal outputs", actual=f"relative error {error:.2g}")  # fmt: skip
+        return None
+
+
+def _shapes(mixer: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(p.shape) for name, p in mixer.named_parameters()}

@@ -1,0 +1,144 @@
+"""The state is handed over exactly, and there is none beside it.
+
+B batch, T tokens, D model width.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+from torch import Tensor
+
+from asiarc.engineer.gates.drawing import choice, whole
+from asiarc.engineer.gates.gate import Cost, Finding, Gate, PropertyGate, Violation
+from asiarc.engineer.gates.snapshot import changes, snapshot
+from asiarc.engineer.gates.subject import TOLERANCE, Subject, relative_error, run, run_segments
+
+MODES = tuple((train, grad) for train in (True, False) for grad in (True, False))
+
+
+class Determinism(Gate):
+    """The output does not depend on torch's random numbers, and a call draws none.
+
+    Dropout and sampling belong to training, not to the mixer. Cannot see randomness from outside torch, which the
+    import rule keeps out.
+    """
+
+    name = "determinism"
+    cost = Cost.FORWARD
+
+    def check(self, subject: Subject) -> Finding | None:
+        """Two seeds in each mode."""
+        x_BTD = subject.inputs(2, 40, "determinism")
+        for train, grad in MODES:
+            outputs = []
+            for seed in (1, 2):
+                mixer = subject.make(train=train)
+                with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(grad):
+                    torch.manual_seed(seed)
+                    before = torch.get_rng_state()
+                    outputs.append(run(mixer, x_BTD)[0])
+                    drew = not torch.equal(before, torch.get_rng_state())
+            if drew or not torch.equal(*outputs):
+                example = {"batch": 2, "tokens": 40, "train": train, "grad": grad}
+                return self.finds("draws random numbers in forward", example=example, expected="the same output",
+                                  actual=f"relative error {relative_error(*outputs):.2g} between two seeds")  # fmt: skip
+        return None
+
+
+class Statelessness(Gate):
+    """The same input gives the same output whatever was computed before, bit for bit, and nothing is remembered.
+
+    In training and evaluation, with and without autograd, after other lengths, after a backward pass, and with new
+    data in the memory of an old input. A counter or history anywhere in reach of the code is found even if it changes
+    no output yet; a table that is filled once per length is allowed. Cannot see memory kept outside the interpreter.
+    """
+
+    name = "statelessness"
+    cost = Cost.FORWARD
+
+    def check(self, subject: Subject) -> Finding | None:
+        """Outputs in each mode, then what is remembered."""
+        for train, grad in MODES:
+            mixer = subject.make(train=train)
+            x_BTD = subject.inputs(2, 40, "first")
+            buffer_BTD = x_BTD.clone()
+            with torch.set_grad_enabled(grad):
+                first, _ = run(mixer, buffer_BTD)
+                buffer_BTD.copy_(subject.inputs(2, 40, "second"))
+                reused, _ = run(mixer, buffer_BTD)
+                fresh, _ = run(mixer, subject.inputs(2, 40, "second"))
+                _, state = run(mixer, subject.inputs(1, 7, "third"))
+                run(mixer, subject.inputs(1, 1, "third"), state)
+                again, _ = run(mixer, x_BTD.clone())
+            example = {"batch": 2, "tokens": 40, "train": train, "grad": grad}
+            if not torch.equal(reused, fresh):
+                return self._differs("new data in the memory of an old input gives another output", reused, fresh, example)
+            if not torch.equal(first, again):
+                return self._differs("the same input gives another output after other calls", again, first, example)
+            if changed := _remembered(mixer, x_BTD):
+                paths = ", ".join(changed[:4])
+                return self.finds(f"remembers something between calls, beside the state it returns: {paths}", example=example)
+        return None
+
+    def _differs(self, reason: str, actual: Tensor, expected: Tensor, example: dict[str, object]) -> Finding:
+        error = f"relative error {relative_error(actual, expected):.2g}"
+        return self.finds(reason, example=example, expected="equal bits", actual=error)
+
+
+def _remembered(mixer: torch.nn.Module, x_BTD: Tensor) -> list[str]:
+    """What differs in the candidate's reach after a call of a kind that it has seen before."""
+    run(mixer, x_BTD)
+    before = snapshot(mixer)
+    run(mixer, x_BTD.flip(1))
+    return changes(before, snapshot(mixer))
+
+
+class SplitCase(NamedTuple):
+    """A sequence cut into segments of these lengths."""
+
+    segments: tuple[int, ...]
+    batch: int
+    train: bool
+    dtype: str
+
+
+class StateHandover(PropertyGate[SplitCase]):
+    """Any split of a sequence, each part continued from the state of the one before, equals the whole.
+
+    Prefill, decoding token by token and segment-wise training are this one property. Cannot see drift beyond 1100
+    tokens.
+    """
+
+    name = "state_handover"
+
+    def cases(self, subject: Subject) -> SearchStrategy[SplitCase]:
+        """Two to four segments of up to 70 tokens."""
+        segments = st.lists(whole(1, 70), min_size=2, max_size=4).map(tuple)
+        return st.builds(SplitCase, segments, whole(1, 2), choice((False, True)), choice(("exact", "float32")))
+
+    def known(self, subject: Subject) -> tuple[SplitCase, ...]:
+        """Token by token, splits in the middle of chunks and at their edges, a long one."""
+        splits = ((1, 1), (1, 64), (64, 1, 1), (63, 2, 65), (16, 17, 31, 1), (100, 28, 4), (601, 1, 498))
+        steps = (SplitCase((1,) * 40, 2, False, "exact"), SplitCase((33,) + (1,) * 8, 1, True, "float32"))
+        return (*steps, *(SplitCase(split, 1 + i % 2, i % 2 == 0, "exact") for i, split in enumerate(splits)))
+
+    def violation(self, subject: Subject, case: SplitCase) -> Violation | None:
+        """Segments against the whole."""
+        dtype = subject.dtype(case.dtype)
+        mixer = subject.mixer(dtype=dtype, train=case.train)
+        x_BTD = subject.inputs(case.batch, sum(case.segments), "handover", dtype=dtype)
+        with torch.no_grad():
+            expected, _ = run(mixer, x_BTD)
+            actual = run_segments(mixer, x_BTD, list(case.segments))
+        error = relative_error(actual, expected)
+        if error <= TOLERANCE[dtype]:
+            return None
+        return Violation(
+            "continuing from the returned state does not give what one call over the whole sequence gives",
+            f"relative error <= {TOLERANCE[dtype]:.0e}",
+            f"{error:.2g}",
+        )
