@@ -32,9 +32,8 @@ from asiarc.identity import digest, moved_fields, provenance, run_identity
 from asiarc.models.baselines import QUADRATIC, baseline_source
 from asiarc.outcome import SCORED, Outcome
 from asiarc.protocol import MICRO, Protocol, StageName, Tier, stage_plan
-from asiarc.researcher import researcher_called
-from asiarc.researcher.designs import BASELINE_GENOMES
-from asiarc.researcher.protocol import Context, Failure, Insight, Proposal, Relative
+from asiarc.researcher.designs import BASELINES
+from asiarc.researcher.protocol import Context, Failure, Insight, Origin, Proposal, Relative, Researcher
 from asiarc.results import mean_gain, values_of
 from asiarc.seeds import rng_of, seed_of
 from asiarc.spec import Campaign, Stage
@@ -78,7 +77,7 @@ class Run:
     def _keep(self, baseline: str) -> str:
         source = baseline_source(baseline)
         address = content_address(source)
-        self.archive.add_candidate(address, baseline, source, motivation(source), BASELINE_GENOMES.get(baseline))
+        self.archive.add_candidate(address, baseline, source, motivation(source), _genome(baseline))
         return address
 
     # --- the three stages -----------------------------------------------------------------------------------------
@@ -91,7 +90,8 @@ class Run:
         """Search: propose, admit and halve `budget.candidates` candidates, generation by generation."""
         self._admit_baselines()
         reference = self._train_baselines("explore")
-        pool = [Member(self.start, -1, 0.0, 0, holds=True)]
+        deepest = len(self.plan("explore").rungs) - 1
+        pool = [Member(self.start, -1, 0.0, deepest, holds=True)]
         for generation, numbers in enumerate(self._generations()):
             drafts = self.propose(pool, generation, numbers)
             admitted = self.admit(drafts)
@@ -100,7 +100,7 @@ class Run:
             pool += members.values()
             self._say_generation(generation, drafts, members, pool)
         order = [member for member in ranked(pool) if member.number >= 0]
-        finalists = [member.address for member in order if member.rung == len(self.plan("explore").rungs) - 1]
+        finalists = [member.address for member in order if member.rung == deepest]
         result = {"entrants": [member.address for member in order], "finalists": finalists, "candidates": self.budget.candidates}
         self.archive.finish_stage(self.run, "explore", result)
         return result
@@ -157,8 +157,7 @@ class Run:
             references=tuple(self._relative(member, insights) for member in references), insights=tuple(own),
             cognition=tuple(hits(own[0].text if own else "", k=3)), failed=tuple(failed[-8:]), known=frozenset(known),
         )
-        researcher = self.campaign.researcher
-        return (researcher_called(researcher) if isinstance(researcher, str) else researcher).propose(context)
+        return _researcher(self.campaign.researcher).propose(context)
 
     def admit(self, drafts: Sequence[Draft]) -> list[Draft]:
         """The gates, behind the wall; what they reject is stored with its reason and goes no further."""
@@ -200,10 +199,11 @@ class Run:
             trials = self.workshop.train(self.run, requests, self._say_trial)
             for draft in entrants:
                 member = self._finish(draft, rung, tasks, trials, reference)
+                members.pop(draft.number, None)
                 if member is not None:
                     members[draft.number] = member
-            alive = sorted((d for d in entrants if d.number in members and members[d.number].rung == rung),
-                           key=lambda d: members[d.number].rank_key)
+            alive = [draft for draft in entrants if draft.number in members]
+            alive.sort(key=lambda draft: members[draft.number].rank_key)
             entrants = alive[: ceil(plan.keep * len(entrants))]
         return members
 
@@ -231,7 +231,7 @@ class Run:
         """The analyst writes an insight on every scored candidate, from the numbers of its relatives."""
         seen = {row["number"]: self._observe(row) for row in self.archive.results(self.run) if row["outcome"].kind == "scored"}
         by_address = {observation.address: observation for observation in seen.values()}
-        root = Observation(self.start, self.campaign.start_from, tags_of(BASELINE_GENOMES.get(self.campaign.start_from)), 0.0, {})
+        root = Observation(self.start, self.campaign.start_from, tags_of(_genome(self.campaign.start_from)), 0.0, {})
         by_address[self.start] = root
         effects = mechanism_effects(list(seen.values()))
         for draft in drafts:
@@ -409,13 +409,23 @@ def _gain(mine: Sequence[Trial], reference: Sequence[Trial], address: str, start
     return mean_gain(values_of(mine, address, task), values_of(reference, start, task), higher_is_better=get_task(task).higher_is_better)
 
 
+def _genome(baseline: str) -> dict[str, Any] | None:
+    return BASELINES[baseline].model_dump() if baseline in BASELINES else None
+
+
+def _researcher(named: Any) -> Researcher:
+    from asiarc.researcher.grammar import GrammarResearcher, RandomResearcher
+
+    if named == "grammar":
+        return GrammarResearcher()
+    return RandomResearcher() if named == "random" else named
+
+
 def _mean(values: dict[str, float]) -> float | None:
     return sum(values.values()) / len(values) if values else None
 
 
 def _stored_proposal(row: dict[str, Any]) -> Proposal:
-    from asiarc.researcher.protocol import Origin
-
     return Proposal(
         source=row["source"], name=row["name"], motivation=row["motivation"], origins=tuple(Origin(**o) for o in row["origins"]),
         parents=tuple(row["parents"]), genome=row["genome"], predicted=row["predicted"],

@@ -1,0 +1,34 @@
+"""Can an evolved mixer beat DeltaNet on text at equal size, without losing what the delta rule is good at?"""
+
+import pytest
+
+from asiarc import Budget, Campaign, Stage, by_tier
+
+delta_text = Campaign(
+    start_from="delta_net",
+    baselines=("delta_net", "gated_delta_net", "mamba2"),
+    researcher="grammar",
+    explore=Stage(tasks=("text", "overwrite", "reset"), seeds=2),
+    verify=Stage(tasks=("text", "overwrite", "reset"), seeds=3, top=4),
+    confirm=Stage(tasks=("text",), seeds=5),
+    match=("parameters",),
+    at_most={"state_bytes": 2.0, "flops": 2.0},
+    budget=by_tier(
+        smoke=Budget(candidates=4, minutes=5),
+        quick=Budget(candidates=48, minutes=60),
+        full=Budget(candidates=400, minutes=480),
+    ),
+    seed=0,
+)
+
+
+def test_budget_was_used(outcome, tier):
+    evaluated = {"smoke": 2, "quick": 40, "full": 300}[tier]
+    assert outcome.evaluated >= evaluated, f"only {outcome.evaluated} candidates were scored"
+
+
+@pytest.mark.tier("quick")
+@pytest.mark.claim("C24")
+def test_winner_beats_delta_net(outcome):
+    gain = outcome.winner.gain_over("delta_net")
+    assert gain.low > 0, gain.explain()
