@@ -126,7 +126,7 @@ def _deal(sections: list[Section], key: str) -> dict[str, list[tuple[str, bytes]
         if size < SMALLEST_SPLIT_BYTES:
             raise TaskError(
                 f"too little text in {key}: of {len(encoded)} sections without repetitions, {size} bytes are "
-                f"left for {split}; at least {SMALLEST_SPLIT_BYTES} are needed. Name a longer file or a larger folder."
+                f"left for {split}, fewer than {SMALLEST_SPLIT_BYTES}. Name a longer file or a larger folder."
             )
     return dealt
 

@@ -63,7 +63,7 @@ def _package_folder(package: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise TaskError(
             f"the default text corpus is made of docstrings of {', '.join(PACKAGES)}, but {package} "
-            "is not installed. Install asiarc's own requirements again, or name your own text: text:/path/to/folder."
+            "is not installed. Install asiarc again, or name your own text: text:/path/to/folder."
         )
     return Path(spec.submodule_search_locations[0])
 

@@ -219,9 +219,13 @@ def compression(rng: np.random.Generator, rows: int, *, letters: int, values: in
 
 
 def memorised_facts(letters: int, values: int) -> Ints:
-    """The value of every two-letter key, ``[letters, letters]``: the same in every split, batch and run."""
+    """The value of every two-letter key, ``[letters, letters]``: the same in every split and run.
+
+    Every value belongs to the same number of keys, or one more, so that no answer is a better guess than
+    another.
+    """
     seed = seed_of("task", "memorisation", "facts", letters, values)
-    return np.random.default_rng(seed).integers(values, size=(letters, letters))
+    return np.random.default_rng(seed).permutation(letters**2).reshape(letters, letters) % values
 
 
 def memorisation(rng: np.random.Generator, rows: int, *, length: int, letters: int, values: int) -> Pair:
