@@ -35,3 +35,27 @@ def grow(payload):
     x = []
     while True:
         x.append(bytearray(10_000_000))
+
+
+def sub(payload):
+    import subprocess, os, socket
+
+    out = {}
+    for n, f in dict(
+        sub=lambda: subprocess.run(["git"]),
+        fork=os.fork,
+        ex=lambda: os.execv("/bin/sh", ["sh"]),
+        sock=socket.socket,
+        kill=lambda: os.kill(1, 9),
+        system=lambda: os.system("ls"),
+        spawn=lambda: os.posix_spawn("/bin/ls", ["ls"], {}),
+        thread=lambda: __import__("threading").Thread(target=print).start(),
+        home=lambda: os.listdir("/root"),
+        w=lambda: open("/tmp/x", "w"),
+        ok=lambda: open("x", "w").write("a"),
+    ).items():
+        try:
+            out[n] = str(f())
+        except Exception as e:
+            out[n] = repr(e)
+    return out

@@ -9,6 +9,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -23,12 +24,11 @@ class Failure:
 
     type: str
     message: str = "(cannot be described)"
-    line: str = ""
-    traceback: str = ""
+    place: str = ""
     out_of_memory: bool = False
 
     def __str__(self) -> str:
-        where = f" (at {self.line})" if self.line else ""
+        where = f" (at {self.place})" if self.place else ""
         return f"{self.type}: {self.message}{where}" if self.message else f"{self.type}{where}"
 
 
@@ -62,13 +62,15 @@ def _describe(error: BaseException) -> Failure:
         text in message.lower() for text in _OUT_OF_MEMORY
     )
     out_of_memory = issubclass(type(error), MemoryError) or name == "OutOfMemoryError" or says_so
-    text = "".join(traceback.format_exception(error, limit=-12))
-    line = _candidate_line(error.__traceback__)
-    return Failure(name[:200], message[:TEXT_LIMIT], line[:200], text[-TEXT_LIMIT:], out_of_memory)
+    return Failure(name[:200], message[:TEXT_LIMIT], _place(error.__traceback__)[:200], out_of_memory)
 
 
-def _candidate_line(trace: TracebackType | None) -> str:
-    """The innermost line that belongs to a candidate, whose code is compiled from a text named
-    ``<candidate_...>``."""
-    frames = [frame for frame in traceback.extract_tb(trace) if frame.filename.startswith("<candidate")]
-    return f"line {frames[-1].lineno}: {frames[-1].line}" if frames else ""
+def _place(trace: TracebackType | None) -> str:
+    """The innermost line of a candidate (its code is compiled from a text named ``<candidate_...>``); without
+    one, where it was raised.
+    """
+    frames = list(traceback.extract_tb(trace, limit=-100))
+    for frame in reversed(frames):
+        if frame.filename.startswith("<candidate"):
+            return f"line {frame.lineno}: {frame.line}"
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}: {frames[-1].line}" if frames else ""

@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 from asiarc.execution import frames, layers
 from asiarc.execution.attempt import attempt
 from asiarc.execution.job import Limits, resolve
+from asiarc.execution.seccomp import seccomp
 
 TOKEN_BYTES = 16
 _THREADS = 64
@@ -54,14 +55,14 @@ def main(
 ) -> NoReturn:
     """Run the job and end the process, whatever happens, without running any exit handler."""
     exit_now, write, encode = os._exit, os.write, json.JSONEncoder(allow_nan=False).encode
+    hidden_fd = _only_these_open(result_fd, output_fd)
     watched = watch()
 
     def reply(kind: bytes, text: str) -> None:
-        frames.send(result_fd, token + kind + text.encode("utf-8", "backslashreplace"), write=write)
+        frames.send(hidden_fd, token + kind + text.encode(), write=write)
 
     def work() -> None:
-        nonlocal result_fd
-        result_fd, held = enter(limits, cell, result_fd, output_fd)
+        held = enter(limits, cell)
         call = resolve(function)
         reply(READY, encode(held))
         value = call(payload)
@@ -77,11 +78,9 @@ def main(
     exit_now(0)
 
 
-def enter(limits: Limits, cell: Cell, result_fd: int, output_fd: int) -> tuple[int, list[str]]:
-    """Put every layer that the machine offers around this process; return where the result goes and what
-    held."""
+def enter(limits: Limits, cell: Cell) -> list[str]:
+    """Put every layer that the machine offers around this process; return the names of those that hold."""
     os.setsid()
-    result_fd = _only_these_open(result_fd, output_fd)
     os.chdir(cell.scratch)
     os.umask(0o077)
     os.environ.clear()
@@ -90,17 +89,18 @@ def enter(limits: Limits, cell: Cell, result_fd: int, output_fd: int) -> tuple[i
     faulthandler.enable(file=2, all_threads=False)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     held = ["session", "environment", *cell.held]
+    cpu_s, own_user = math.ceil(limits.cpu_s), "user_namespace" in cell.held
     for name, layer in (
-        ("rlimits", lambda: layers.limit_resources(math.ceil(limits.cpu_s), limits.memory_bytes, limits.file_bytes)),
-        ("rlimit_nproc", lambda: layers.limit_processes(_THREADS + limits.processes, "user_namespace" in cell.held)),
+        ("rlimits", lambda: layers.limit_resources(cpu_s, limits.memory_bytes, limits.file_bytes)),
+        ("rlimit_nproc", lambda: layers.limit_processes(_THREADS + limits.processes, own_user)),
         ("capabilities", layers.drop_capabilities),
         ("no_new_privs", layers.no_new_privs),
         ("landlock", lambda: layers.landlock(cell.readable, [str(cell.scratch)])),
-        ("seccomp", lambda: layers.seccomp(limits.processes)),
-    ):  # fmt: skip
+        ("seccomp", lambda: seccomp(limits.processes)),
+    ):
         if layers.holds(layer):
             held.append(name)
-    return result_fd, held
+    return held
 
 
 def _only_these_open(result_fd: int, output_fd: int) -> int:
@@ -121,31 +121,24 @@ def _only_these_open(result_fd: int, output_fd: int) -> int:
     return target
 
 
-# Where a rebound name would change what a trial measures. Only names that were callable before the job are compared.
-_WATCHED = (
-    "builtins", "math", "time", "json", "json.encoder", "os", "random", "torch", "torch.nn", "torch.nn.functional",
-    "torch.nn.modules.module", "torch.nn.modules.linear", "torch.nn.modules.loss", "torch.autograd", "torch.optim", "torch.optim.adamw",
-    "torch.optim.optimizer", "torch.random", "torch.serialization", "torch.nn.utils.clip_grad",
-)  # fmt: skip
-_WATCHED_CLASSES = (
-    "torch:Tensor",
-    "torch.nn:Module",
-    "torch.nn:Linear",
-    "torch.optim:AdamW",
-    "torch.optim:Optimizer",
-)
-
-
+# Where a rebound name would change what a trial measures; only what was callable before the job is compared.
+_WATCHED = """
+    builtins math time json json.encoder os random
+    torch torch.nn torch.nn.functional torch.nn.modules.module torch.nn.modules.linear torch.nn.modules.loss
+    torch.autograd torch.optim torch.optim.adamw torch.optim.optimizer torch.random torch.serialization
+    torch.nn.utils.clip_grad
+    json:JSONEncoder torch:Tensor torch.nn:Module torch.nn:Linear torch.optim:AdamW torch.optim:Optimizer
+"""
 _REBOUND_BY_TORCH = {"torch.manual_seed"}  # when torch._dynamo is imported, which the first optimiser does
 
 
 def watch() -> list[tuple[str, Any, dict[str, Any]]]:
-    """The callables of the watched modules and classes as they are now."""
-    places = [(name, sys.modules[name]) for name in _WATCHED if name in sys.modules]
-    for path in _WATCHED_CLASSES:
-        module, _, name = path.partition(":")
-        if module in sys.modules:
-            places.append((f"{module}.{name}", getattr(sys.modules[module], name)))
+    """The callables of the watched modules and classes (``module:class``) as they are now."""
+    places = []
+    for label in _WATCHED.split():
+        module, _, name = label.partition(":")
+        if place := sys.modules.get(module):
+            places.append((label, getattr(place, name) if name else place))
     return [(label, place, {k: v for k, v in vars(place).items() if callable(v)}) for label, place in places]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import resource
 import struct
 from collections.abc import Callable, Iterable
@@ -22,9 +21,8 @@ LAYERS = {
     "rlimit_nproc": "a bound on processes and threads (ordinary users only)",
     "capabilities": "root's powers are given up",
     "no_new_privs": "no program can give powers back",
-    "seccomp": "no sockets, no ptrace, no signals to others, no mounts; no processes unless the job may start some",
-    "landlock": "files: only the interpreter, the packages and what the executor names can be read; only the scratch "
-    "folder can be written",
+    "seccomp": "no sockets, ptrace, mounts or signals to others; no processes unless a job may start some",
+    "landlock": "reads only the interpreter, the packages and what is named; writes only the scratch folder",
     "user_namespace": "powers over nothing outside",
     "net_namespace": "no network, not even loopback",
     "pid_namespace": "other processes cannot be seen; all that the job starts dies with it",
@@ -41,7 +39,6 @@ _CLONE = {
     "net_namespace": 0x40000000,
     "pid_namespace": 0x20000000,
 }
-_MACHINE = platform.machine()
 
 
 def holds(layer: Callable[[], None]) -> bool:
@@ -65,24 +62,25 @@ def _syscall(number: int, what: str, *arguments: object) -> int:
     return _checked(_libc.syscall(ctypes.c_long(number), *wide), what)
 
 
-def _prctl(what: str, option: int, value: int, pointer: bytes | None = None) -> None:
+def prctl(what: str, option: int, value: int, pointer: bytes | None = None) -> None:
+    """The system call of that name."""
     wide = ctypes.c_ulong
     _checked(_libc.prctl(ctypes.c_int(option), wide(value), pointer or wide(0), wide(0), wide(0)), what)
 
 
 def die_with_parent() -> None:
     """SIGKILL for this process when the one that forked it dies."""
-    _prctl("PR_SET_PDEATHSIG", 1, 9)
+    prctl("PR_SET_PDEATHSIG", 1, 9)
 
 
 def adopt_orphans() -> None:
     """Descendants whose parent dies become this process's children, so that they can be found and ended."""
-    _prctl("PR_SET_CHILD_SUBREAPER", 36, 1)
+    prctl("PR_SET_CHILD_SUBREAPER", 36, 1)
 
 
 def no_new_privs() -> None:
     """No later `execve` gains anything; Landlock and seccomp require it."""
-    _prctl("PR_SET_NO_NEW_PRIVS", 38, 1)
+    prctl("PR_SET_NO_NEW_PRIVS", 38, 1)
 
 
 # ---------------------------------------------------------------- namespaces and mounts
@@ -192,7 +190,22 @@ _EXECUTE, _WRITE, _READ_FILE, _READ_DIR, _TRUNCATE, _IOCTL = 1, 1 << 1, 1 << 2, 
 _FILE_RIGHTS = _EXECUTE | _WRITE | _READ_FILE | _TRUNCATE | _IOCTL
 _READ = _READ_FILE | _READ_DIR
 _RIGHTS_BY_ABI = (0, 13, 14, 15, 15, 16)  # how many file-system rights each version of the interface knows
-READABLE = ["/usr", "/lib", "/lib64", "/proc", "/sys/devices/system", "/sys/fs/cgroup", "/etc/ld.so.cache", "/etc/localtime", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/dev/zero", "/dev/random", "/dev/urandom"]
+READABLE = [
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/proc",
+    "/sys/devices/system",
+    "/sys/fs/cgroup",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+    "/etc/passwd",
+    "/etc/group",
+    "/etc/nsswitch.conf",
+    "/dev/zero",
+    "/dev/random",
+    "/dev/urandom",
+]
 
 
 def landlock(readable: Iterable[str], writable: Iterable[str]) -> None:
@@ -219,82 +232,3 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
     allowed = rights if Path(path).is_dir() else rights & _FILE_RIGHTS
     _syscall(445, f"landlock {path}", ruleset, 1, struct.pack("=Qi", allowed, fd), 0)
     os.close(fd)
-
-
-# ---------------------------------------------------------------- seccomp
-
-# name -> number on (x86_64, aarch64); None where the machine has no such call
-_CALLS: dict[str, tuple[int | None, int | None]] = {
-    "clone": (56, 220), "clone3": (435, 435),
-    "kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138),
-    "rt_tgsigqueueinfo": (297, 240), "prlimit64": (302, 261),
-    "fork": (57, None), "vfork": (58, None), "execve": (59, 221), "execveat": (322, 281),
-    "socket": (41, 198), "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271),
-    "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41),
-    "chroot": (161, 51), "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430),
-    "fsmount": (432, 432), "mount_setattr": (442, 442), "bpf": (321, 280), "perf_event_open": (298, 241),
-    "userfaultfd": (323, 282), "io_uring_setup": (425, 425), "keyctl": (250, 219), "add_key": (248, 217),
-    "request_key": (249, 218), "open_by_handle_at": (304, 265), "kexec_load": (246, 104), "init_module": (175, 105),
-    "finit_module": (313, 273), "delete_module": (176, 106), "reboot": (169, 142), "swapon": (167, 224),
-    "swapoff": (168, 225), "settimeofday": (164, 170), "clock_settime": (227, 112), "clock_adjtime": (305, 266),
-    "adjtimex": (159, 171), "sethostname": (170, 161), "setdomainname": (171, 162), "acct": (163, 89),
-    "personality": (135, 92), "kcmp": (312, 272), "pidfd_getfd": (438, 438), "pidfd_send_signal": (424, 424),
-    "process_madvise": (440, 440), "fanotify_init": (300, 262), "quotactl": (179, 60), "syslog": (103, 116),
-    "iopl": (172, None), "ioperm": (173, None),
-}  # fmt: skip
-_TO_ITSELF_ONLY = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
-_SPECIAL = {"clone", "clone3", "prlimit64", *_TO_ITSELF_ONLY}
-_PROCESS = ("fork", "vfork", "execve", "execveat")
-_AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-_EPERM, _ENOSYS, _CLONE_THREAD = 1, 38, 0x10000
-
-
-def _numbers(*names: str) -> list[int]:
-    column = {"x86_64": 0, "aarch64": 1}.get(_MACHINE)
-    if column is None:
-        raise OSError(_ENOSYS, f"no table of system calls for {_MACHINE}")
-    return [number for name in names if (number := _CALLS[name][column]) is not None]
-
-
-def seccomp(processes: int) -> None:
-    """Refuse, with EPERM, what a training never needs: sockets, tracing, signals to others, mounts, kernel
-    doors.
-
-    With `processes` = 0 nothing can be forked or executed either; threads can.
-    """
-    program = _filter(processes, os.getpid())
-    buffer = ctypes.create_string_buffer(program, len(program))
-    fprog = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
-    _prctl("PR_SET_SECCOMP", 22, 2, fprog)
-
-
-def _filter(processes: int, pid: int) -> bytes:
-    """The BPF program; loads at offset 0 the call's number, 4 the architecture, 16 its first argument."""
-    load, equal, at_least, any_bit, answer = 0x20, 0x15, 0x35, 0x45, 0x06
-    allow, refuse, missing = 0x7FFF0000, 0x50000 | _EPERM, 0x50000 | _ENOSYS
-
-    def op(code: int, k: int, if_true: int = 0, if_false: int = 0) -> bytes:
-        return struct.pack("HBBI", code, if_true, if_false, k)
-
-    numbers = _numbers(*_TO_ITSELF_ONLY)  # raises where there is no table
-    program = [op(load, 4), op(equal, _AUDIT_ARCH[_MACHINE], 1, 0), op(answer, refuse), op(load, 0)]
-    program += [op(at_least, 0x40000000, 0, 1), op(answer, refuse)]  # x86's x32 calls, a second way in
-    plain = [name for name in _CALLS if name not in _SPECIAL and (processes == 0 or name not in _PROCESS)]
-    for number in _numbers(*plain):
-        program += [op(equal, number, 0, 1), op(answer, refuse)]
-    if processes == 0:
-        # glibc falls back from clone3, whose flags a filter cannot read, to clone.
-        program += [op(equal, _numbers("clone3")[0], 0, 1), op(answer, missing)]
-        program += [op(equal, _numbers("clone")[0], 0, 4), op(load, 16), op(any_bit, _CLONE_THREAD, 1, 0)]
-        program += [op(answer, refuse), op(answer, allow)]
-        for number in numbers:
-            program += [op(equal, number, 0, 4), op(load, 16), op(equal, pid, 1, 0)]
-            program += [op(answer, refuse), op(answer, allow)]
-    program += [
-        op(equal, _numbers("prlimit64")[0], 0, 5),
-        op(load, 16),
-        op(equal, 0, 2, 0),
-        op(equal, pid, 1, 0),
-    ]
-    program += [op(answer, refuse), op(answer, allow)]
-    return b"".join([*program, op(answer, allow)])

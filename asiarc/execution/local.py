@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from asiarc.execution import frames
+from asiarc.execution.attempt import Failure
 from asiarc.execution.job import Job, Limits, OnResult, Result
 
 _log = logging.getLogger(__name__)
@@ -55,8 +56,8 @@ class LocalExecutor:
 
     `preload` names the modules that each worker imports once (what jobs import themselves they pay for each
     time). `scratch` is where the jobs' scratch folders are made (default: a temporary folder). `readable`
-    names the files and folders that jobs may read besides the interpreter, the installed packages and asiarc
-    itself.
+    names the files and folders that jobs may read besides the interpreter, the installed packages, asiarc and
+    its cache of texts (which jobs cannot write: a corpus is built before the trials that read it).
 
     First Ctrl-C during `run`: no new job starts, the running ones finish and are delivered, then
     KeyboardInterrupt. Second Ctrl-C: everything ends at once.
@@ -203,9 +204,9 @@ class _Worker:
     def __init__(self, scratch: Path, preload: Sequence[str], readable: Sequence[str]) -> None:
         self.ready = False
         self._buffer = bytearray()
-        self._log = tempfile.TemporaryFile(dir=scratch)
+        self._log = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115
         command = [sys.executable, "-P", "-m", "asiarc.execution.zygote", "--scratch", str(scratch)]
-        command += ["--preload", *preload, "--readable", *_installation(), *readable]
+        command += ["--preload", *preload, "--readable", *_installation(), _texts(), *readable]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -295,7 +296,13 @@ def _two_interrupts() -> Iterator[threading.Event]:
 
 def _environment(scratch: Path) -> dict[str, str]:
     passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    return passed | _FIXED | {"HOME": str(scratch), "TMPDIR": str(scratch)}
+    return passed | _FIXED | {"ASIARC_CACHE": _texts(), "HOME": str(scratch), "TMPDIR": str(scratch)}
+
+
+def _texts() -> str:
+    from asiarc.tasks.corpus import cache_folder  # brings numpy: not before a worker starts
+
+    return str(cache_folder().resolve())
 
 
 def _installation() -> list[str]:
@@ -368,9 +375,8 @@ def _verdict(account: dict[str, Any], text: bytes, limits: Limits) -> tuple[Any,
 def _failure(text: bytes) -> tuple[bool, str]:
     try:
         failure = _decode(text)
-        where = f" (at {failure['line']})" if failure["line"] else ""
-        return failure["out_of_memory"] is True, f"{failure['type']}: {failure['message']}{where}"
-    except (ValueError, RecursionError, KeyError) as error:
+        return failure["out_of_memory"] is True, str(Failure(**failure))
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
         return False, f"an unreadable failure: {error}"
 
 

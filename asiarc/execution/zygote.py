@@ -125,7 +125,7 @@ def _supervisor(request: dict[str, Any], bench: _Bench, scratch: Path, account_f
     """In a child: supervise the job inside its namespaces and write the account; always ends the process."""
     _, failure = attempt(lambda: _inside_namespaces(request, bench, scratch, account_fd))
     if failure is not None:
-        os.write(2, failure.traceback.encode())
+        os.write(2, f"{failure}\n".encode())
     os._exit(1 if failure else 0)
 
 
