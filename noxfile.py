@@ -1,0 +1,107 @@
+"""Every developer task as one command: ``nox -l`` lists them, ``nox -s tests`` runs one.
+
+All sessions share one environment, ``.nox/asiarc``, made on first use from `requirements.lock` (hashes checked) and made
+anew when the lock or the package list changes: about two minutes and 3 GB once, seconds afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["lint", "types", "tests"]
+
+ROOT = Path(__file__).parent
+SHARED = ROOT / ".nox" / "asiarc"
+LOCK = ROOT / "requirements.lock"
+# torch and what torch brings stay out of the lock: which build is right depends on the machine (CPU or which CUDA).
+UNLOCKED = ("torch>=2.9,<2.14", "triton==3.7.1 ; sys_platform == 'linux'")
+COMPANIONS = re.compile(r"^(torch|triton|nvidia-|cuda-)")
+
+
+def environment(session: nox.Session) -> str:
+    """The shared environment's Python; builds the environment when it is missing or stale."""
+    python = SHARED / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    stamp = SHARED / "stamp"
+    project = (ROOT / "pyproject.toml").read_text()
+    wanted = hashlib.sha256((LOCK.read_text() + project + sys.version + str(ROOT)).encode()).hexdigest()
+    if python.exists() and stamp.exists() and stamp.read_text() == wanted:
+        return str(python)
+    session.log(f"making {SHARED.relative_to(ROOT)} from {LOCK.name}: about two minutes, once")
+    shutil.rmtree(SHARED, ignore_errors=True)
+    subprocess.run([sys.executable, "-m", "venv", str(SHARED)], check=True)
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    session.run(*pip, *UNLOCKED, external=True)
+    session.run(*pip, "--require-hashes", "--no-deps", "-r", str(LOCK), external=True)
+    session.run(*pip, "--no-deps", "--no-build-isolation", "-e", str(ROOT), external=True)
+    stamp.write_text(wanted)
+    return str(python)
+
+
+def run(session: nox.Session, *command: str) -> None:
+    """Run a module of the shared environment: ``run(session, "pytest", "-x")``."""
+    session.run(environment(session), "-m", *command, external=True, env={"TOKENIZERS_PARALLELISM": "false"})
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests on this machine, no network and no GPU needed; arguments after -- go to pytest."""
+    run(session, "pytest", "-q", "-n", "2", "--dist", "loadfile", *(session.posargs or ["tests"]))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style: ruff's rules and its formatting of imports; says what it would change and changes nothing."""
+    run(session, "ruff", "check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types: mypy in strict mode on the installed package (kernels are checked as asiarc.kernels)."""
+    run(session, "mypy")
+
+
+@nox.session
+def reproduce(session: nox.Session) -> None:
+    """The paper's claims: runs the campaigns and the deciders, ends in a table and a report. -- --tier smoke|quick|full"""
+    run(session, "asiarc", "reproduce", *session.posargs)
+
+
+@nox.session
+def baselines(session: nox.Session) -> None:
+    """Every baseline on every task: mean, interval, seconds, parameters, state bytes. -- --tier smoke|quick"""
+    run(session, "asiarc", "baselines", *session.posargs)
+
+
+@nox.session
+def speed(session: nox.Session) -> None:
+    """Kernel timings beside their peers, as ratios taken in one run; wants a quiet machine."""
+    run(session, "asiarc.kernels.bench", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The README's commands and the exported schema are current."""
+    run(session, "pytest", "-q", "tests/test_readme.py", "tests/test_schema.py", *session.posargs)
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Make requirements.lock anew from pyproject.toml, without torch and its companions (needs uv on the path)."""
+    links = subprocess.run([sys.executable, "-m", "pip", "config", "get", "global.find-links"], capture_output=True, text=True, check=False)
+    session.run("uv", "pip", "compile", "pyproject.toml", "--extra", "dev", "--universal", "--generate-hashes", "--python-version", "3.11",
+                "--quiet", "--no-annotate", "--no-header", "-o", str(LOCK), external=True, env={"UV_FIND_LINKS": links.stdout.strip()})
+    lines = LOCK.read_text().splitlines(keepends=True)
+    starts = [index for index, line in enumerate(lines) if not line.startswith((" ", "#"))] + [len(lines)]
+    blocks = ("".join(lines[a:b]) for a, b in itertools.pairwise(starts))
+    LOCK.write_text("# Everything but torch and what torch brings, with hashes. Made by: nox -s lock\n" + "".join(b for b in blocks if not COMPANIONS.match(b)))
