@@ -1,0 +1,155 @@
+"""The base: every entry, found again by the weakness that it answers.
+
+BM25 (Robertson and Zaragoza 2009, through bm25s) over one document an entry. Fields are weighted as in BM25F: a word
+of a field of weight w counts w times before saturation. What was observed (`trigger`, `problem`) counts most, because
+that is what a query talks about. bm25s and numpy are imported with the first search, so that collecting campaigns
+stays quick. Ties are broken by id: the same query gives the same hits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asiarc.cognition.entry import CognitionError, Entry, load_file, load_folder
+from asiarc.errors import nearest
+from asiarc.researcher.protocol import CognitionHit
+
+if TYPE_CHECKING:
+    from bm25s import BM25
+
+ENTRIES = Path(__file__).parent / "entries"
+
+WEIGHTS: Mapping[str, int] = {"trigger": 4, "problem": 3, "title": 2, "mechanism": 1, "limits": 0, "cost": 0}
+"""How often a word of a field counts; fixed beforehand, not fitted to the labelled queries."""
+PLAIN: Mapping[str, int] = dict.fromkeys(WEIGHTS, 1)
+"""Every field alike: what the weights are compared with."""
+
+WEAKNESSES: Mapping[str, str] = {
+    "text": "high bits per byte on English prose, worse next byte prediction in language modelling",
+    "fineweb-edu": "high bits per byte on web pages, worse next byte prediction in language modelling",
+    "overwrite": "stale value returned after a key is written again, rebinding and updating associations fails",
+    "reset": "old bindings survive after a delimiter, cannot clear or forget the whole memory at once",
+    "recall": "associative recall of many key value pairs fails, keys collide in a fixed-size state",
+    "selective_copying": "cannot ignore filler and copy the marked tokens in order, content-dependent selection is missing",
+    "in_context_recall": "value of a repeated key in context is not found, associative recall and induction fail",
+    "fuzzy_recall": "recall of keys that span several tokens fails, neighbouring tokens are not joined into a key",
+    "compression": "cannot repeat a random string from the state, information is lost in compression",
+    "memorisation": "facts fixed across sequences are not stored in the weights",
+    "parity": "cannot track parity of bits, eigenvalues of the transition are never negative",
+    "s3": "cannot track state under permutations, group word problems need more expressive transitions",
+    "state_tracking": "cannot track state under permutations, group word problems need more expressive transitions",
+}
+"""What it means to be weak on a task, in the words of an analyst."""
+
+_STOP = frozenset(
+    "a an and are as at be but by for from has have if in into is it its no not of on or so such than that the their"
+    " then there these they this to was when where which while will with".split()
+)
+
+
+@dataclass(frozen=True)
+class Hit:
+    """An entry and its BM25 score; only the order of scores means anything."""
+
+    entry: Entry
+    score: float
+
+
+@dataclass(frozen=True)
+class Base:
+    """The entries, ordered by id, and their index."""
+
+    entries: tuple[Entry, ...]
+
+    @classmethod
+    def load(cls, extra: Path | None = None) -> Base:
+        """The base that is shipped, with the entries of a folder or file of your own. Raises `CognitionError`."""
+        found = load_folder(ENTRIES)
+        if extra is not None:
+            if not extra.exists():
+                raise CognitionError(f"no cognition entries at {extra}: give a TOML file or a folder of them.")
+            found += load_file(extra) if extra.is_file() else load_folder(extra)
+        return cls(tuple(sorted(found, key=lambda entry: entry.id)))
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, entry_id: str) -> Entry:
+        if entry_id not in self._by_id:
+            close = nearest(entry_id, self._by_id)
+            hint = f" Did you mean {close!r}?" if close else ""
+            raise CognitionError(f"no cognition entry {entry_id!r} among {len(self)}.{hint} Search for one by weakness.")
+        return self._by_id[entry_id]
+
+    def search(self, query: str, k: int = 3, weights: Mapping[str, int] = WEIGHTS) -> list[Hit]:
+        """At most k entries that share a word with the query, best first; none for a query without known words."""
+        assert k >= 1, k
+        tokens = tokens_of(query)
+        if not tokens or not self.entries:
+            return []
+        scores = self._index(tuple(weights.items())).get_scores(tokens)
+        order = sorted(range(len(self)), key=lambda i: (-float(scores[i]), self.entries[i].id))
+        return [Hit(self.entries[i], float(scores[i])) for i in order[:k] if scores[i] > 0]
+
+    @cached_property
+    def _by_id(self) -> dict[str, Entry]:
+        return {entry.id: entry for entry in self.entries}
+
+    @cached_property
+    def _indices(self) -> dict[tuple[tuple[str, int], ...], BM25]:
+        return {}
+
+    def _index(self, weights: tuple[tuple[str, int], ...]) -> BM25:
+        if weights not in self._indices:
+            from bm25s import BM25
+
+            index = BM25(method="lucene", k1=1.5, b=0.75)
+            index.index([_document(entry, dict(weights)) for entry in self.entries], show_progress=False)
+            self._indices[weights] = index
+        return self._indices[weights]
+
+
+def tokens_of(text: str) -> list[str]:
+    """Lower-case words and numbers without stop words, plural and verb endings cut."""
+    return [_stem(word) for word in re.findall(r"[a-z0-9]+", text.lower()) if word not in _STOP]
+
+
+def _stem(word: str) -> str:
+    """Cuts the first ending that fits and leaves at least four letters; both sides of a match go through it."""
+    for ending, instead in (("ies", "y"), ("ing", ""), ("ed", ""), ("es", ""), ("s", ""), ("e", "")):
+        if word.endswith(ending) and not word.endswith("ss") and len(word) - len(ending) >= 4:
+            return word[: -len(ending)] + instead
+    return word
+
+
+def _document(entry: Entry, weights: Mapping[str, int]) -> list[str]:
+    texts = {"title": entry.paper.title} | {name: getattr(entry, name) for name in weights if name != "title"}
+    return [token for name, weight in weights.items() for token in tokens_of(texts[name]) * weight]
+
+
+@cache
+def shipped() -> Base:
+    """The base that comes with the package, loaded once a process."""
+    return Base.load()
+
+
+def hits(weakness: str, k: int = 3, base: Base | None = None) -> tuple[CognitionHit, ...]:
+    """What a researcher is given: the k best answers that the grammar can express, each mechanism once.
+
+    `weakness` is free text, an insight, or the name of a task; a task's name is read as what failing it means.
+    """
+    base = base or shipped()
+    query = " ".join([weakness, *(meaning for task, meaning in WEAKNESSES.items() if task in weakness.split())])
+    best: dict[str, Entry] = {}
+    for hit in base.search(query, k=max(len(base), 1)):
+        if hit.entry.grammar is not None:
+            best.setdefault(hit.entry.grammar, hit.entry)
+    return tuple(
+        CognitionHit(entry=entry.id, title=entry.paper.title, mechanism=mechanism)
+        for mechanism, entry in list(best.items())[:k]
+    )
