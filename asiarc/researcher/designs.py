@@ -1,11 +1,11 @@
 """Named genomes: the linear baselines, and the five headline architectures of the paper in repaired form.
 
-A baseline's genome renders to the code of its file in `asiarc.models.baselines` (equal content addresses), so a
-search that starts from a baseline knows what it is made of, and proposing one again is recognised.
+A baseline's genome renders to the code of its file in `asiarc.models.baselines` (equal content addresses), so
+a search that starts from a baseline knows what it is made of, and proposing one again is recognised.
 
-The five are described in sec. 5 of arXiv 2507.18074; two have released programs, three had to be rebuilt from
-the text and their nearest released relatives. Repaired: every mechanism reaches the output (no slots that only a
-softmax denominator sees, no scale that the norm cancels, no decay that is applied once a chunk), all are causal and
+The five are those of arXiv 2507.18074; two have released programs, three had to be rebuilt from the text and
+their nearest released relatives. Repaired: every mechanism reaches the output (no slots that only a softmax
+denominator sees, no scale that the norm cancels, no decay that is applied once a chunk), all are causal and
 carry their state exactly, and entropy terms are left out because a mixer cannot add to the loss.
 """
 
@@ -41,7 +41,7 @@ BASELINES: dict[str, Genome] = {
 }
 
 HEADLINES: dict[str, Genome] = {
-    # Two stages: copy against context, then short, long and delta; a small gated residual; a head gate after the norm.
+    # Copy against context, then short, long and delta; a small gated residual; a head gate after the norm.
     "path_gate_fusion_net": Genome(
         **_MULTI_PATH,
         router="hierarchical",
@@ -62,7 +62,7 @@ HEADLINES: dict[str, Genome] = {
         temperature="learnable",
         lean="value",
     ),
-    # Independent sigmoid gates; its retention, applied once a chunk in the release, is the gated delta rule's decay.
+    # Independent sigmoid gates; the retention, once a chunk in the release, is the gated delta rule's decay.
     "fusion_gated_fir_net": Genome(
         **_MULTI_PATH | {"memory": "gated_delta", "long_fir": 63},
         router="sigmoid",
@@ -81,7 +81,7 @@ HEADLINES: dict[str, Genome] = {
         floor="learnable",
         lean="value",
     ),
-    # Logits that sum a head's and a token's term (a term for all heads is contained in the first); a small floor.
+    # Logits that sum a head's and a token's term (one for all heads is part of the first); a small floor.
     "ada_multi_path_gate_net": Genome(
         **_MULTI_PATH, router="softmax", temperature="learnable", floor="fixed"
     ),

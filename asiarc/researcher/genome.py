@@ -1,11 +1,11 @@
 """The typed mechanisms that a candidate is composed of, and the genome that holds one choice of each.
 
-A genome is flat, frozen and canonical: a choice that has no effect beside the others (a router without paths, a
-step form without a gate) is set to its default when the genome is made, so that equal mixers have equal genomes and
-render equal sources.
+A genome is flat, frozen and canonical: a choice that has no effect beside the others (a router without paths,
+a step form without a gate) is set to its default when the genome is made, so that equal mixers have equal
+genomes and render equal sources.
 
-Unusual: an entropy term for routers is missing on purpose. A mixer has no way to add to the loss, so such a term
-would be inert, as it is in every released program of the paper (arXiv 2507.18074).
+Unusual: an entropy term for routers is missing on purpose. A mixer has no way to add to the loss, so such a
+term would be inert, as it is in every released program of the paper (arXiv 2507.18074).
 """
 
 from __future__ import annotations
@@ -129,12 +129,12 @@ MEANT: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
     "norm": lambda g: g["memory"] in DELTA,
     "gate_rank": lambda g: g["output_gate"] in ("silu", "sigmoid"),
 }
-"""When a field has an effect; where it has none its default stands. An unnormalised sum grows without bound, so only
-the delta family, whose memory stays bounded, may leave the norm out."""
+"""When a field has an effect; where it has none its default stands. An unnormalised sum grows without bound,
+so only the delta family, whose memory stays bounded, may leave the norm out."""
 
 
 def canonical(choices: Mapping[str, Any]) -> dict[str, Any]:
-    """Complete choices with every ineffective one reset; fields that are not a mechanism are left for pydantic to refuse."""
+    """Complete choices, every ineffective one reset; what is unknown is left for pydantic to refuse."""
     g = defaults() | dict(choices)
     paths = 1 + bool(g["short_fir"]) + bool(g["long_fir"]) + bool(g["value_path"])
     if paths == 1:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal, Protocol, TypeVar
 
 from pydantic import TypeAdapter
@@ -114,17 +113,12 @@ class Researcher(Protocol):
         ...
 
 
-@cache
-def _adapter(kind: type[Data]) -> TypeAdapter[Data]:
-    return TypeAdapter(kind)
-
-
 def as_json(data: Context | Proposal) -> dict[str, Any]:
     """A context or proposal as JSON values; sets come out sorted, so equal data give equal text."""
-    encoded: dict[str, Any] = _adapter(type(data)).dump_python(data, mode="json")
+    encoded: dict[str, Any] = TypeAdapter(type(data)).dump_python(data, mode="json")
     return encoded | {key: sorted(value) for key, value in encoded.items() if key == "known"}
 
 
 def from_json(kind: type[Data], encoded: Mapping[str, Any]) -> Data:
     """The inverse of `as_json`; pydantic's ValidationError names what does not fit."""
-    return _adapter(kind).validate_python(encoded)
+    return TypeAdapter(kind).validate_python(encoded)

@@ -1,8 +1,8 @@
 """From a genome to a complete candidate source: one module, only what it needs, formatted as a person would.
 
-Each part below writes its share of `__init__`, of `forward` and of the state into a draft; `render` assembles them.
-The code depends on the genome alone, the docstring on the motivation as well, so equal genomes have equal content
-addresses. Rendering is text work: nothing is imported or executed.
+Each part below writes its share of `__init__`, of `forward` and of the state into a draft; `render` assembles
+them. The code depends on the genome alone, the docstring on the motivation as well, so equal genomes have
+equal content addresses. Rendering is text work: nothing is imported or executed.
 
 Axes in what is written: B batch, T time, D width, H heads, K and V key and value width of a head, C channels,
 W taps, P paths, N router inputs, R rows of keys and values (several a token), F rotary frequencies.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from asiarc.researcher.genome import DELTA, GATED, PER_CHANNEL, PRODUCT, STATISTICS, Genome
@@ -40,7 +40,7 @@ RECURRENCES = {
     "gated_delta": "S_t = alpha_t (I - beta_t k_t k_t^T) S_{t-1} + beta_t k_t v_t^T",
     "kda": "S_t = (I - beta_t k_t k_t^T) diag(alpha_t) S_{t-1} + beta_t k_t v_t^T",
     "delta_product": "S <- (I - beta_r k_r k_r^T) S + beta_r k_r v_r^T for each row r of a token",
-    "gated_delta_product": "S <- alpha_t S, then (I - beta_r k_r k_r^T) S + beta_r k_r v_r^T for each row r of a token",
+    "gated_delta_product": "S <- alpha_t S, then (I - beta_r k_r k_r^T) S + beta_r k_r v_r^T for each row r",
 }
 
 AXES = {
@@ -98,9 +98,10 @@ class Draft:
         self.forward.append(f"{per_head} = rearrange(self.{name}(x_BTD), {pattern}, h=self.num_heads)")
 
 
-def low_rank(rank: str) -> str:
+def low_rank(target: str, rank: str) -> str:
     """A projection from the width to itself through `rank` channels."""
-    return f"nn.Sequential(nn.Linear(d_model, {rank}, bias=False), nn.Linear({rank}, d_model, bias=False))"
+    layers = [f"nn.Linear(d_model, {rank}, bias=False)", f"nn.Linear({rank}, d_model, bias=False)"]
+    return call(target, "nn.Sequential", layers)
 
 
 def call(target: str, function: str, arguments: Sequence[str], indent: int = 8) -> str:
@@ -214,8 +215,8 @@ def write_decay(g: Genome, draft: Draft) -> str:
     axes = "D" if g.memory in PER_CHANNEL else "H"
     width = "d_model" if axes == "D" else "num_heads"
     name, rank = ("step", "head_dim") if g.decay == "step" else ("decay", "RANK")
-    plain = f"nn.Linear(d_model, {width}, bias=False)"
-    draft.init.append(f"self.{name} = {low_rank(rank) if axes == 'D' else plain}")
+    plain = f"self.{name} = nn.Linear(d_model, {width}, bias=False)"
+    draft.init.append(low_rank(f"self.{name}", rank) if axes == "D" else plain)
     split = 'rearrange({}, "b t (h k) -> b t h k", h=self.num_heads)'
     result = "log_decay_BTHK" if axes == "D" else "log_decay_BTH"
     if g.decay == "sigmoid":
@@ -332,13 +333,9 @@ def write_logits(g: Genome, draft: Draft) -> None:
     seen, inputs, outputs = "x_BTD", "d_model", f"{paths} * num_heads"
     if measures:
         inputs = f"d_model + {paths * len(measures)} * num_heads"
-        measured = [f"{MEASURES[name]}.flatten(2)" for name in measures]
-        draft.forward.append(
-            call("seen_BTN", "torch.cat", [f"({', '.join(['x_BTD', *measured])})", "dim=-1"])
-        )
-        if len(measures) > 2:
-            rows = "".join(f"        {row},\n" for row in ("x_BTD", *measured))
-            draft.forward[-1] = f"seen_BTN = torch.cat(\n    (\n{rows}    ),\n    dim=-1,\n)"
+        draft.forward += [f"{name}_BTN = {MEASURES[name]}.flatten(2)" for name in measures]
+        inside = ", ".join(["x_BTD", *(f"{name}_BTN" for name in measures)])
+        draft.forward.append(f"seen_BTN = torch.cat(({inside}), dim=-1)")
         seen = "seen_BTN"
     if g.router_depth == "mlp":
         draft.init += [
@@ -358,7 +355,7 @@ def write_logits(g: Genome, draft: Draft) -> None:
     if g.lean != "even":
         draft.init.append(f"nn.init.constant_(self.router_bias_HP[:, {g.paths().index(g.lean)}], 2.0)")
     split = f'rearrange(self.router({seen}), "b t (h p) -> b t h p", h=self.num_heads)'
-    draft.forward.append(f"logits_BTHP = {split} + self.router_bias_HP")
+    draft.forward += [f"logits_BTHP = {split}", "logits_BTHP = logits_BTHP + self.router_bias_HP"]
     if g.temperature == "sharp":
         draft.constants.append("SHARPNESS = 2.0")
         draft.forward.append("logits_BTHP = SHARPNESS * logits_BTHP")
@@ -406,8 +403,8 @@ def write_residual(g: Genome, draft: Draft) -> None:
 def write_output(g: Genome, draft: Draft) -> None:
     """The norm a head, the output gate after it, and the output projection."""
     if g.output_gate in ("silu", "sigmoid"):
-        full = "nn.Linear(d_model, d_model, bias=False)"
-        draft.init.append(f"self.gate = {full if g.gate_rank == 'full' else low_rank('head_dim')}")
+        full = "self.gate = nn.Linear(d_model, d_model, bias=False)"
+        draft.init.append(full if g.gate_rank == "full" else low_rank("self.gate", "head_dim"))
         draft.read_projection("gate", "gate_BTHV", "V")
     elif g.output_gate == "head":
         draft.init.append("self.gate = nn.Linear(d_model, num_heads, bias=False)")
@@ -426,6 +423,26 @@ def write_output(g: Genome, draft: Draft) -> None:
         draft.forward.append(f"o_BTHV = o_BTHV * {gates[g.output_gate]}")
     draft.init.append("self.out = nn.Linear(d_model, d_model, bias=False)")
     draft.forward.append('y_BTD = self.out(rearrange(o_BTHV, "b t h v -> b t (h v)"))')
+
+
+def handed_over(state: Mapping[str, str]) -> str:
+    """The return statement: the output and the state."""
+    entries = [f'"{name}": {value}' for name, value in state.items()]
+    one = f"return y_BTD, {{{', '.join(entries)}}}"
+    if 8 + len(one) <= WIDTH:
+        return one
+    return "return y_BTD, {\n" + "".join(f"    {entry},\n" for entry in entries) + "}"
+
+
+PARTS = (
+    write_projections,
+    write_features,
+    write_memory,
+    write_paths,
+    write_router,
+    write_residual,
+    write_output,
+)
 
 
 def indented(lines: Iterable[str]) -> str:
@@ -469,16 +486,13 @@ def _uses_axis(body: str, letter: str) -> bool:
 
 
 def render(genome: Genome, title: str = "", motivation: str = "") -> str:
-    """The candidate's source; the code is a function of the genome, `title` and `motivation` fill its docstring."""
+    """The candidate's source: the code is the genome's, the docstring also holds title and motivation."""
     draft = Draft()
-    for write in (
-        write_projections, write_features, write_memory, write_paths, write_router, write_residual, write_output
-    ):  # fmt: skip
+    for write in PARTS:
         write(genome, draft)
     if not genome.rotary:
         draft.forward.insert(0, "state = state or {}")
-    held = ", ".join(f'"{name}": {value}' for name, value in draft.state.items())
-    draft.forward.append(f"return y_BTD, {{{held}}}")
+    draft.forward.append(handed_over(draft.state))
     sizes = ["self.num_heads = num_heads"]
     sizes += ["head_dim = d_model // num_heads"] * any("head_dim" in line for line in draft.init)
     recurrence = RECURRENCES[genome.memory]
