@@ -137,9 +137,7 @@ def _write(folder: Path, dealt: dict[str, list[tuple[str, bytes]]]) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix="draft-", dir=folder.parent))
     except OSError as error:
-        raise TaskError(
-            f"cannot write to {folder.parent} ({error.strerror}): let ASIARC_CACHE name a writable folder."
-        ) from error
+        raise _no_access(folder.parent, error) from error
     try:
         index = {}
         for split, members in dealt.items():
@@ -157,6 +155,12 @@ def _write(folder: Path, dealt: dict[str, list[tuple[str, bytes]]]) -> None:
             draft.rename(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _no_access(folder: Path, error: OSError) -> TaskError:
+    return TaskError(
+        f"cannot keep text in {folder} ({error.strerror}): set ASIARC_CACHE to a folder of your own."
+    )
 
 
 @lru_cache(maxsize=4)
@@ -177,8 +181,10 @@ def _read(folder: Path) -> Corpus | None:
     """What the cache holds under ``folder``; None, and the folder removed, when it is missing or damaged."""
     try:
         return _verified(folder)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         pass
+    except PermissionError as error:
+        raise _no_access(folder, error) from error
     except (ValueError, KeyError) as damage:
         sys.stderr.write(f"asiarc: {folder} is damaged ({damage}); building it again\n")
     if folder.exists():

@@ -26,7 +26,7 @@ SHARED_AT_MOST = 0.4
 
 Section = tuple[str, list[str]]  # a name and its paragraphs: a module, a file, a web page
 
-_MIN_CHARACTERS, _MIN_PROSE_SHARE = 80, 0.85
+_MIN_CHARACTERS, _MIN_PROSE_SHARE, _MAX_WORD_CHARACTERS = 80, 0.85, 12
 _PUNCTUATION = str.maketrans(
     {
         "‘": "'",
@@ -80,7 +80,8 @@ def _docstrings(source: bytes) -> Iterator[str]:
 
 
 def prose_paragraphs(text: str) -> list[str]:
-    """The paragraphs that are prose: >= 80 characters, > 85 % letters and spaces, ASCII, no example session.
+    """The paragraphs that are prose: ASCII, >= 80 characters, > 85 % of them letters or spaces, words of at
+    most 12 characters on average (identifiers are longer), no example session.
 
     Underlined headings go, line breaks inside a paragraph become spaces, typographic punctuation becomes
     ASCII.
@@ -93,7 +94,9 @@ def prose_paragraphs(text: str) -> list[str]:
 def _is_prose(paragraph: str) -> bool:
     if len(paragraph) < _MIN_CHARACTERS or not paragraph.isascii() or not paragraph.isprintable():
         return False
-    return ">>>" not in paragraph and len(_PROSE.findall(paragraph)) > _MIN_PROSE_SHARE * len(paragraph)
+    if ">>>" in paragraph or len(paragraph) > _MAX_WORD_CHARACTERS * (paragraph.count(" ") + 1):
+        return False
+    return len(_PROSE.findall(paragraph)) > _MIN_PROSE_SHARE * len(paragraph)
 
 
 def without_near_duplicates(sections: Iterable[Section]) -> list[Section]:

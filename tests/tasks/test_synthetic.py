@@ -180,7 +180,7 @@ def test_length_follows_where_the_task_is_a_stream():
         assert batch.inputs_BT.shape == (4, 201)
         if name != "memorisation":
             assert disagreement(name, batch.inputs_BT, batch.targets_BT, task.settings) is None
-    with pytest.raises(TaskError, match="32 positions, not 64.*hard"):
+    with pytest.raises(TaskError, match=r"32 positions, not 64.*hard"):
         get_task("overwrite").batch("train", 4, seq_len=64)
 
 
