@@ -1,123 +1,387 @@
 """The chunked algebra that all linear recurrences with a matrix state share; any device, no loop over tokens.
 
     S_t = Diag(e^{g_t}) S_{t-1} + beta_t k_t y_t^T,      o_t = scale * q_t^T S_t
-    y_t = v_t - (Diag(e^{g_t}) S_{t-1})^T k_t            for the delta rules; y_t = v_t and beta_t = 1 otherwise
+    y_t = v_t - (Diag(e^{g_t}) S_{t-1})^T k_t            (the delta rules; else y_t = v_t and beta_t = 1)
 
-In a chunk of C tokens that starts from S, with in_i the decay from the chunk's start to token i, out_j the decay from
-token j to its end, and X(a)_ij = sum_c a_ic beta_j k_jc e^{g_{j+1,c} + ... + g_{i,c}} for i >= j:
+In a chunk of C tokens that starts from S, with into_i the decay from the chunk's start to token i, out_j the decay
+from token j to its end, over = into_C, and the scores X(a)_ij = sum_c a_ic beta_j k_jc e^{g_{j+1,c} + ... + g_{i,c}}
+for i >= j:
 
-    (I + strict(X(k))) y = v - (in * k) S,    o = (in * q) S + X(q) y,    S' = in_C * S + (out * beta * k)^T y.
+    (I + strict(X(k))) y = v - (into * k) S
+    o = (into * q) S + X(q) y
+    S' = over * S + (out * beta * k)^T y
 
-Everything but S' is computed for all chunks at once. Only exponents <= 0 are formed: decays per channel meet in halves
-of halves, the boundary between two halves being the anchor of the products across it, and sums of log-decays are built
-by adding, never by subtracting, so that g = -inf (a hard reset) is an ordinary value and what comes after it is exact.
-The chunk length depends on the operator and its widths, never on T: a prefix keeps its bits whatever follows it.
+Everything but the chain of S' is computed for all chunks at once. The backward pass is written out: it keeps the
+scores and the states between chunks, recomputes the rest, and runs the one chain in reverse; dX(q) = do y^T and
+dX(k) = -dr y^T with dr = (I + strict(X(k)))^-T dy are all it takes to reach q, k, beta and g.
+
+Only exponents <= 0 are formed, and g = -inf (a hard reset) is an ordinary value. The chunk length depends on the
+operator and its widths, never on T, so that a prefix keeps its bits whatever follows it.
 
 Axes: B batch, T tokens, H heads, K key channels, V value channels, N chunks, C tokens of a chunk, M = N * B * H.
 """
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812  torch's own convention
 
 
-def to_chunks(x_BTHD: Tensor, C: int) -> Tensor:
-    """[B, T, H, D] -> [N, B, H, C, D], zero rows filling the last chunk."""
+def to_chunks(x_BTHD: Tensor, C: int, factor: float = 1.0) -> Tensor:
+    """[B, T, H, D] -> [N * B * H, C, D] times a factor, in memory of its own; zero rows fill the last chunk."""
     B, T, H, D = x_BTHD.shape
-    x = F.pad(x_BTHD, (0, 0, 0, 0, 0, -T % C))
-    return x.reshape(B, -1, C, H, D).permute(1, 0, 3, 2, 4).contiguous()
+    x = F.pad(x_BTHD, (0, 0, 0, 0, 0, -T % C)) if T % C else x_BTHD
+    x = x.unflatten(1, (-1, C)).permute(1, 0, 3, 2, 4)
+    return torch.mul(x, factor, out=x.new_empty(x.shape)).view(-1, C, D)
 
 
-def from_chunks(x_NBHCD: Tensor, T: int) -> Tensor:
-    """[N, B, H, C, D] -> [B, T, H, D]."""
-    N, B, H, C, D = x_NBHCD.shape
-    return x_NBHCD.permute(1, 0, 3, 2, 4).reshape(B, N * C, H, D)[:, :T]
+def from_chunks(x_MCD: Tensor, B: int, T: int) -> Tensor:
+    """[N * B * H, C, D] -> [B, T, H, D], contiguous."""
+    M, C, D = x_MCD.shape
+    N = -(-T // C)
+    x = x_MCD.view(N, B, M // (N * B), C, D).permute(1, 0, 3, 2, 4).reshape(B, N * C, -1, D)
+    return x[:, :T].contiguous()
+
+
+def corners(x_MCC: Tensor, s: int) -> Tensor:
+    """The 2 x 2 corners of the diagonal blocks of width 2s, [M, 2, s, 2, s, C / 2s], as a view."""
+    M, C, _ = x_MCC.shape
+    n = C // (2 * s)
+    return x_MCC.view(M, n, 2, s, n, 2, s).diagonal(dim1=1, dim2=4)
+
+
+def gather(blocks_MSSN: Tensor) -> Tensor:
+    """[M, s, s, n] -> [M * n, s, s], contiguous."""
+    return blocks_MSSN.permute(0, 3, 1, 2).flatten(0, 1)
+
+
+def scatter(to_MSSN: Tensor, blocks: Tensor) -> None:
+    """Write [M * n, s, s] over [M, s, s, n]."""
+    M, s, _, n = to_MSSN.shape
+    to_MSSN.copy_(blocks.view(M, n, s, s).permute(0, 2, 3, 1))
 
 
 def inverse(A_MCC: Tensor) -> Tensor:
-    """(I + strictly lower triangle of A)^-1; the rest of A is not read."""
-    C = A_MCC.shape[-1]
-    eye = torch.eye(C, dtype=A_MCC.dtype, device=A_MCC.device)
-    return torch.linalg.solve_triangular(A_MCC, eye.expand_as(A_MCC), upper=False, unitriangular=True)
+    """(I + strictly lower triangle of A)^-1, merging blocks from width 1 up; the rest of A is not read.
 
-
-def head_decays(g_MC: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Decays of one gate a head: into a token [M,C,1], out of it [M,C,1], over the chunk [M,1,1], between two [M,C,C].
-
-    The running sum is held in float64 with steps cut off where e^g is zero in any case, so that differences of it are
-    exact to the precision of `g` even behind a hard reset.
+    [[P, 0], [Q, R]]^-1 = [[P', 0], [-R' Q P', R']]: no power of A is formed, so large entries do not overflow early.
     """
-    total = g_MC.double().clamp(min=-800.0 if g_MC.dtype == torch.float64 else -200.0).cumsum(-1)
-    between = total[:, :, None] - total[:, None, :]
-    above = torch.ones(between.shape[-2:], dtype=torch.bool, device=g_MC.device).triu(1)
-    L = between.to(g_MC.dtype).masked_fill(above, -torch.inf).exp()
-    into = total[..., None].to(g_MC.dtype).exp()
-    return into, L[:, -1, :, None], into[:, -1:], L
+    X = torch.zeros_like(A_MCC)
+    X.diagonal(dim1=-2, dim2=-1).fill_(1)
+    s = 1
+    while s < A_MCC.shape[-1]:
+        done, low = corners(X, s), gather(corners(A_MCC, s)[:, 1, :, 0])
+        if s > 1:
+            low = gather(done[:, 1, :, 1]) @ low @ gather(done[:, 0, :, 0])
+        scatter(done[:, 1, :, 0], low.neg_())
+        s *= 2
+    return X
 
 
-def channel_scores(rows_MRCK: Tensor, keys_MCK: Tensor, g_MCK: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """X(a) for R kinds of rows under one gate a channel, and the decays into, out of and over the chunk.
+class Gate(Protocol):
+    """How the state decays: the factors of a chunk, the scores under them, and the way back to g.
+
+    `into` is the decay from the chunk's start to each token [M, C, 1 or K], `out` that from each token to the chunk's
+    end, `over` that of the whole chunk [M, 1 or K, 1]; None is no decay.
+    """
+
+    into: Tensor | None
+    out: Tensor | None
+    over: Tensor | None
+
+    def saved(self) -> list[Tensor]:
+        """The tensors from which the class makes this gate again."""
+        ...
+
+    def scores(self, rows: list[Tensor], keys: Tensor) -> list[Tensor]:
+        """X(a) [M, C, C] for each a in rows [M, C, K]; zero above the diagonal."""
+        ...
+
+    def scores_backward(
+        self, rows: list[Tensor], keys: Tensor, X: list[Tensor], dX: list[Tensor], drows: list[Tensor], dkeys: Tensor
+    ) -> Any:
+        """Add the gradients of rows and keys to drows and dkeys; dX is used up.
+
+        Returns the gradient of the log-decays within chunks, as `log_decay_backward` takes it.
+        """
+        ...
+
+    def log_decay_backward(self, within: Any, into: Tensor, out: Tensor, over: Tensor) -> Tensor:
+        """Gradient of g from those of the log-decays: within chunks, into [M,C,K], out [M,C,K], over [M,1,K]."""
+        ...
+
+
+class NoGate:
+    """No decay at all."""
+
+    into = out = over = None
+
+    def saved(self) -> list[Tensor]:
+        return []
+
+    def scores(self, rows: list[Tensor], keys: Tensor) -> list[Tensor]:
+        return [torch.bmm(a, keys.mT).tril_() for a in rows]
+
+    def scores_backward(
+        self, rows: list[Tensor], keys: Tensor, X: list[Tensor], dX: list[Tensor], drows: list[Tensor], dkeys: Tensor
+    ) -> None:
+        for a, d, da in zip(rows, dX, drows, strict=True):
+            da.baddbmm_(d.tril_(), keys)
+            dkeys.baddbmm_(d.mT, a)
+
+    def log_decay_backward(self, within: Any, into: Tensor, out: Tensor, over: Tensor) -> Tensor:
+        raise AssertionError("there is no gate to differentiate")
+
+
+class HeadGate:
+    """One log-decay a head and token: `into` and the decay L_ij from j to i, zero above the diagonal."""
+
+    def __init__(self, into_MC1: Tensor, L_MCC: Tensor) -> None:
+        self.into, self.L = into_MC1, L_MCC
+        self.out, self.over = L_MCC[:, -1, :, None], into_MC1[:, -1:]
+
+    @classmethod
+    def of(cls, g_MC: Tensor) -> HeadGate:
+        """The running sum is held in float64 with steps cut off where e^g is zero in any case.
+
+        So its differences are as exact as g even behind a hard reset.
+        """
+        floor = -800.0 if g_MC.dtype == torch.float64 else -200.0
+        total = g_MC.double().clamp(min=floor).cumsum(-1)
+        between = (total[:, :, None] - total[:, None, :]).to(g_MC.dtype)
+        above = torch.ones_like(between[0], dtype=torch.bool).triu_(1)
+        return cls(total[..., None].to(g_MC.dtype).exp_(), between.masked_fill_(above, -torch.inf).exp_())
+
+    def saved(self) -> list[Tensor]:
+        return [self.into, self.L]
+
+    def scores(self, rows: list[Tensor], keys: Tensor) -> list[Tensor]:
+        return [torch.bmm(a, keys.mT).mul_(self.L) for a in rows]
+
+    def scores_backward(
+        self, rows: list[Tensor], keys: Tensor, X: list[Tensor], dX: list[Tensor], drows: list[Tensor], dkeys: Tensor
+    ) -> Tensor:
+        within = X[0] * dX[0]
+        for x, d in zip(X[1:], dX[1:], strict=True):
+            within.addcmul_(x, d)
+        for a, d, da in zip(rows, dX, drows, strict=True):
+            da.baddbmm_(d.mul_(self.L), keys)
+            dkeys.baddbmm_(d.mT, a)
+        return within
+
+    def log_decay_backward(self, within: Tensor, into: Tensor, out: Tensor, over: Tensor) -> Tensor:
+        """g_m takes part in every decay that begins before m and ends at or after it; nothing is subtracted."""
+        before = torch.ones_like(within[0]).triu_(1)
+        ends = torch.matmul(within, before).add_(into.sum(-1, keepdim=True))
+        return ends.tril_().sum(-2) + torch.matmul(out.sum(-1), before) + over.sum(-1)
+
+
+class ChannelGate:
+    """One log-decay a key channel and token.
 
     At width s, a block of 2s tokens has its anchor between its halves: rows of the right half carry the decay since
-    the anchor, keys of the left half the decay up to it, and one product gives all scores across it.
+    the anchor, keys of the left half the decay up to it, and one product gives all scores across it. The sums of
+    log-decays grow with s by adding, so that -inf needs no care and nothing cancels; on the way back they shrink.
     """
-    M, R, C, K = rows_MRCK.shape
-    X = rows_MRCK.new_zeros(M, R, C, C)
-    X.diagonal(dim1=-2, dim2=-1).copy_((rows_MRCK * keys_MCK[:, None]).sum(-1))
-    ahead, behind = g_MCK, torch.zeros_like(g_MCK)  # sums from the block's start to a token, from after it to the end
-    s = 1
-    while s < C:
-        n = C // (2 * s)
-        a, b = (x.view(M, n, 2, s, K) for x in (ahead, behind))
-        rows = rows_MRCK.view(M, R, n, 2, s, K)[:, :, :, 1] * a[:, None, :, 1].exp()
-        keys = keys_MCK.view(M, n, 2, s, K)[:, :, 0] * b[:, :, 0].exp()
-        across = rows.transpose(1, 2).reshape(M * n, R * s, K) @ keys.reshape(M * n, s, K).mT
-        blocks = X.view(M, R, n, 2, s, n, 2, s)[:, :, :, 1, :, :, 0].diagonal(dim1=2, dim2=4)  # [M, R, s, s, n]
-        blocks.copy_(across.view(M, n, R, s, s).permute(0, 2, 3, 4, 1))
-        left, right = a[:, :, 0, -1:], a[:, :, 1, -1:]
-        ahead = torch.stack((a[:, :, 0], a[:, :, 1] + left), dim=2).view(M, C, K)
-        behind = torch.stack((b[:, :, 0] + right, b[:, :, 1]), dim=2).view(M, C, K)
-        s *= 2
-    return X, ahead.exp(), behind.exp(), ahead[:, -1:].exp()
+
+    def __init__(self, g_MCK: Tensor) -> None:
+        M, C, K = g_MCK.shape
+        self.g = g_MCK
+        self.levels: list[tuple[int, Tensor, Tensor]] = []
+        ahead, behind = g_MCK.clone(), torch.zeros_like(g_MCK)  # from the block's start to a token, from it to the end
+        s = 1
+        while s < C:
+            a, b = (x.view(M, -1, 2, s, K) for x in (ahead, behind))
+            self.levels.append((s, a[:, :, 1].exp(), b[:, :, 0].exp()))
+            b[:, :, 0] += a[:, :, 1, -1:]
+            a[:, :, 1] += a[:, :, 0, -1:]
+            s *= 2
+        self.into, self.out = ahead.exp_(), behind.exp_()
+        self.over = self.into[:, -1:].mT
+
+    def saved(self) -> list[Tensor]:
+        return [self.g]
+
+    @staticmethod
+    def half(x_MCK: Tensor, s: int, side: int, decay: Tensor) -> Tensor:
+        """The left (0) or right (1) halves of all blocks of width 2s, decayed, [M * n, s, K]."""
+        return (x_MCK.unflatten(1, (-1, 2, s))[:, :, side] * decay).flatten(0, 1)
+
+    def scores(self, rows: list[Tensor], keys: Tensor) -> list[Tensor]:
+        M, C, _ = keys.shape
+        X = [keys.new_zeros(M, C, C) for _ in rows]
+        for a, x in zip(rows, X, strict=True):
+            x.diagonal(dim1=-2, dim2=-1).copy_((a * keys).sum(-1))
+        for s, ahead, behind in self.levels:
+            left = self.half(keys, s, 0, behind)
+            for a, x in zip(rows, X, strict=True):
+                scatter(corners(x, s)[:, 1, :, 0], self.half(a, s, 1, ahead) @ left.mT)
+        return X
+
+    def scores_backward(
+        self, rows: list[Tensor], keys: Tensor, X: list[Tensor], dX: list[Tensor], drows: list[Tensor], dkeys: Tensor
+    ) -> list[tuple[Tensor, Tensor]]:
+        M, _, K = keys.shape
+        for a, d, da in zip(rows, dX, drows, strict=True):
+            diagonal = d.diagonal(dim1=-2, dim2=-1)[..., None]
+            da.addcmul_(diagonal, keys)
+            dkeys.addcmul_(diagonal, a)
+        within = []
+        for s, ahead, behind in self.levels:
+            left = self.half(keys, s, 0, behind)
+            dleft, dahead = torch.zeros_like(left), torch.zeros_like(left)
+            for a, da, d in zip(rows, drows, dX, strict=True):
+                right, block = self.half(a, s, 1, ahead), gather(corners(d, s)[:, 1, :, 0])
+                dright = block @ left
+                dleft.baddbmm_(block.mT, right)
+                dahead.addcmul_(dright, right)
+                da.view(M, -1, 2, s, K)[:, :, 1].addcmul_(dright.view(ahead.shape), ahead)
+            within.append((dahead.view(ahead.shape), (dleft * left).view(behind.shape)))
+            dkeys.view(M, -1, 2, s, K)[:, :, 0].addcmul_(dleft.view(behind.shape), behind)
+        return within
+
+    def log_decay_backward(
+        self, within: list[tuple[Tensor, Tensor]], into: Tensor, out: Tensor, over: Tensor
+    ) -> Tensor:
+        """From the chunk down to the token: a half's sum took part in whatever crossed the other half."""
+        M, _, K = into.shape
+        total = over
+        for (s, _, _), (dahead, dbehind) in zip(reversed(self.levels), reversed(within), strict=True):
+            a, b = (x.view(M, -1, 2, s, K) for x in (into, out))
+            total = torch.stack((total + a[:, :, 1].sum(2), total + b[:, :, 0].sum(2)), dim=2).view(M, -1, K)
+            a[:, :, 1] += dahead
+            b[:, :, 0] += dbehind
+        return into + total
+
+
+def times(x: Tensor, factor: Tensor | None) -> Tensor:
+    """x * factor, or x where there is no factor."""
+    return x if factor is None else x * factor
+
+
+def gate_of(g: Tensor | None, C: int) -> Gate:
+    """The gate of g: None, [B, T, H] or [B, T, H, K]."""
+    if g is None:
+        return NoGate()
+    return HeadGate.of(to_chunks(g[..., None], C)[..., 0]) if g.dim() == 3 else ChannelGate(to_chunks(g, C))
+
+
+class Chunked(torch.autograd.Function):
+    """The algebra of this module with its backward pass; see `chunked`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, C: int, scale: float, q_: Tensor, k_: Tensor, v_: Tensor, g_: Tensor | None, beta_: Tensor | None,
+        state: Tensor,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        B, T = q_.shape[:2]
+        q, k, y = to_chunks(q_, C, scale), to_chunks(k_, C), to_chunks(v_, C)
+        gate, beta = gate_of(g_, C), None if beta_ is None else to_chunks(beta_[..., None], C)
+        keys = times(k, beta)
+        X = gate.scores([q] if beta is None else [q, k], keys)
+        T_inv = w = None
+        if beta is not None:
+            T_inv = inverse(X[1])
+            w, y = torch.bmm(T_inv, times(k, gate.into)), torch.bmm(T_inv, y)
+        S = states(state, y, w, times(keys, gate.out), gate.over)
+        o = torch.bmm(X[0], y).baddbmm_(times(q, gate.into), S[:-1].flatten(0, 1))
+        ctx.save_for_backward(q, k, beta, T_inv, w, y, S, *X, *gate.saved())
+        ctx.gate, ctx.C, ctx.scale, ctx.B, ctx.T = type(gate), C, scale, B, T
+        return from_chunks(o, B, T), S[-1].view_as(state).clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, do_: Tensor, dfinal: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        q, k, beta, T_inv, w, y, S, *rest = ctx.saved_tensors
+        B, T = ctx.B, ctx.T
+        rows = [q] if beta is None else [q, k]
+        X, gate = rest[: len(rows)], ctx.gate(*rest[len(rows) :])
+        keys, do = times(k, beta), to_chunks(do_, ctx.C)
+
+        dy = torch.bmm(X[0].mT, do)
+        dS = states_backward(dfinal, torch.bmm(times(q, gate.into).mT, do), dy, w, times(keys, gate.out), gate.over)
+        reads = [do]
+        if T_inv is not None:
+            dy = torch.bmm(T_inv.mT, dy)
+            reads.append(-dy)
+        dX = [torch.bmm(d, y.mT) for d in reads]
+        if T_inv is not None:
+            dX[1].diagonal(dim1=-2, dim2=-1).zero_()
+
+        starts, ends = S[:-1].flatten(0, 1), dS[1:].flatten(0, 1)
+        drows, dkeys = [torch.bmm(d, starts.mT) for d in reads], torch.bmm(y, ends.mT)
+        dg = dinto = dout = None
+        if gate.into is not None:
+            dinto = drows[0].mul_(gate.into) * q
+            if beta is not None:
+                dinto.addcmul_(drows[1].mul_(gate.into), k)
+            dout = dkeys.mul_(gate.out) * keys
+        within = gate.scores_backward(rows, keys, X, dX, drows, dkeys)
+        if dinto is not None:
+            dover = (starts * ends).sum(-1)[:, None] * gate.over.mT
+            dg = gate.log_decay_backward(within, dinto, dout, dover)
+            dg = from_chunks(dg if dg.dim() == 3 else dg[..., None], B, T)
+            dg = dg if ctx.gate is ChannelGate else dg[..., 0]
+        dk, dbeta = dkeys, None
+        if beta is not None:
+            dbeta = from_chunks((dkeys * k).sum(-1, keepdim=True), B, T)[..., 0]
+            dk = drows[1].addcmul_(dkeys, beta)
+        dq, dk, dv = (from_chunks(x, B, T) for x in (drows[0].mul_(ctx.scale), dk, dy))
+        return None, None, dq, dk, dv, dg, dbeta, dS[0].view_as(dfinal)
+
+
+def states(state: Tensor, y: Tensor, w: Tensor | None, keys_out: Tensor, over: Tensor | None) -> Tensor:
+    """All states between chunks [N+1, B*H, K, V]; y (given as if S were 0) is corrected in place by -w S."""
+    K, V = state.shape[-2:]
+    BH = state.shape[0] * state.shape[1]
+    N = y.shape[0] // BH
+    writes = None if w is not None else torch.bmm(keys_out.mT, y)
+    S = y.new_empty(N + 1, BH, K, V)
+    S[0] = state.view(BH, K, V)
+    for n in range(N):
+        at = slice(n * BH, (n + 1) * BH)
+        if w is not None:
+            y[at].baddbmm_(w[at], S[n], alpha=-1)
+        decayed = S[n] if over is None else torch.mul(S[n], over[at], out=S[n + 1])
+        if writes is None:
+            torch.baddbmm(decayed, keys_out[at].mT, y[at], out=S[n + 1])
+        else:
+            torch.add(decayed, writes[at], out=S[n + 1])
+    return S
+
+
+def states_backward(
+    dfinal: Tensor, reads: Tensor, dy: Tensor, w: Tensor | None, keys_out: Tensor, over: Tensor | None
+) -> Tensor:
+    """Gradients of all states between chunks; dy (given as if the state after a chunk were not read) is completed."""
+    K, V = dfinal.shape[-2:]
+    BH = dfinal.shape[0] * dfinal.shape[1]
+    N = dy.shape[0] // BH
+    dS = dy.new_empty(N + 1, BH, K, V)
+    dS[N] = dfinal.reshape(BH, K, V)
+    for n in reversed(range(N)):
+        at = slice(n * BH, (n + 1) * BH)
+        if over is None:
+            torch.add(reads[at], dS[n + 1], out=dS[n])
+        else:
+            torch.addcmul(reads[at], dS[n + 1], over[at], out=dS[n])
+        if w is not None:
+            dy[at].baddbmm_(keys_out[at], dS[n + 1])
+            dS[n].baddbmm_(w[at].mT, dy[at], alpha=-1)
+    if w is None:
+        dy.baddbmm_(keys_out, dS[1:].flatten(0, 1))
+    return dS
 
 
 def chunked(
     C: int, q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, beta: Tensor | None, scale: float, state: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Run the algebra above in chunks of C (a power of two); g [B,T,H] or [B,T,H,K]; beta marks the delta rules."""
-    B, T, H, K = q.shape
-    V = v.shape[-1]
-    N = -(-T // C)
-    q_, k_, v_ = (to_chunks(x, C).view(N * B * H, C, -1) for x in (q * scale, k, v))
-    erases = beta is not None
-    keys = k_ if beta is None else k_ * to_chunks(beta[..., None], C).view(N * B * H, C, 1)
-    rows = torch.stack((q_, k_), dim=1) if erases else q_[:, None]
-    M, R = rows.shape[:2]
-    if g is None:
-        X = (rows.reshape(M, R * C, K) @ keys.mT).view(M, R, C, C).tril()
-        into = out = over = torch.ones((), dtype=q.dtype, device=q.device)
-    elif g.dim() == 3:
-        into, out, over, L = head_decays(to_chunks(g[..., None], C).view(M, C))
-        X = (rows.reshape(M, R * C, K) @ keys.mT).view(M, R, C, C) * L[:, None]
-    else:
-        X, into, out, over = channel_scores(rows, keys, to_chunks(g, C).view(M, C, K))
-        over = over.mT
-    keys_out = (keys * out).mT
-    if erases:
-        T_inv = inverse(X[:, 1])
-        erase = (T_inv @ (k_ * into)).view(N, B * H, C, K)
-        y_ = (T_inv @ v_).view(N, B * H, C, V)
-    else:
-        y_ = v_.view(N, B * H, C, V)
-    over = over.expand(M, *over.shape[1:]).view(N, B * H, -1, 1) if over.dim() else over.expand(N, 1, 1, 1)
-    S = state.reshape(B * H, K, V)
-    starts, ys = [], []
-    for n in range(N):
-        starts.append(S)
-        y = torch.baddbmm(y_[n], erase[n], S, alpha=-1) if erases else y_[n]
-        ys.append(y)
-        S = torch.baddbmm(over[n] * S, keys_out.view(N, B * H, K, C)[n], y)
-    o = torch.baddbmm(X[:, 0] @ torch.cat(ys), q_ * into, torch.cat(starts))
-    return from_chunks(o.view(N, B, H, C, V), T), S.view(B, H, K, V)
+    """Run the algebra above in chunks of C, a power of two; g [B,T,H] or [B,T,H,K]; beta [B,T,H] marks the delta rules.
+
+    Returns o [B,T,H,V] and the final state [B,H,K,V]; differentiable once in every tensor.
+    """
+    return Chunked.apply(C, scale, q, k, v, g, beta, state.contiguous())
