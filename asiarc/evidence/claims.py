@@ -206,6 +206,32 @@ def mark_of(function: object) -> Mark | None:
     return mark if isinstance(mark, Mark) else None
 
 
+def reach_verdict(function: Decider, evidence: Evidence, claim: Claim) -> Verdict:
+    """Runs a decider and completes its verdict: tier, command, the paper's value, and the cap of the tier.
+
+    Evidence that is not to be had (an EvidenceError) is a verdict too: "not testable here", with the reason.
+    """
+    mark = mark_of(function)
+    assert mark is not None and mark.claim == claim.id, f"{function} does not decide {claim.id}"
+    if TIERS.index(evidence.tier) < TIERS.index(mark.tier):
+        found = Verdict(claim.id, "not testable here", f"decided from the {mark.tier} tier upwards")
+    else:
+        try:
+            found = function(evidence)
+        except EvidenceError as error:
+            found = Verdict(claim.id, "not testable here", str(error))
+    code = function.__code__
+    tier_option = "" if evidence.tier == "smoke" else f" --tier {evidence.tier}"
+    completed = replace(
+        found,
+        tier=evidence.tier,
+        command=found.command
+        or f"pytest reproductions/{Path(code.co_filename).name}::{code.co_name}{tier_option}",
+        paper_value=found.paper_value or claim.paper_value,
+    )
+    return cap_verdict(completed, claim)
+
+
 @dataclass(frozen=True, slots=True)
 class Drift:
     """A verdict that is not what the snapshot says; `recorded` is None where it says nothing."""
@@ -242,6 +268,8 @@ def check_snapshot(verdicts: Iterable[Verdict], path: Path) -> list[Drift]:
     for verdict in verdicts:
         entry = snapshot.get(verdict.claim, {}).get(verdict.tier, {})
         recorded = entry.get("verdict")
+        if verdict.verdict == "not testable here":
+            continue
         if recorded != verdict.verdict or ("was" in entry and not entry.get("note", "").strip()):
             drifts.append(Drift(verdict.claim, verdict.tier, recorded, verdict.verdict))
     return drifts
@@ -250,6 +278,8 @@ def check_snapshot(verdicts: Iterable[Verdict], path: Path) -> list[Drift]:
 def record_snapshot(verdicts: Iterable[Verdict], path: Path, *, note: str = "") -> None:
     """Writes the verdicts into the snapshot, keeping all other entries; what changed gets `was` and the note.
 
+    "not testable here" is not recorded: it would bury what was once found with the evidence at hand.
+
     Raises:
         EvidenceError: a recorded verdict changes and the note is empty.
     """
@@ -257,6 +287,8 @@ def record_snapshot(verdicts: Iterable[Verdict], path: Path, *, note: str = "") 
     for verdict in verdicts:
         entries = snapshot.setdefault(verdict.claim, {})
         before = entries.get(verdict.tier)
+        if verdict.verdict == "not testable here":
+            continue
         if before is None:
             entries[verdict.tier] = {"verdict": verdict.verdict}
         elif before["verdict"] != verdict.verdict:

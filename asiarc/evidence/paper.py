@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import math
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,14 +35,11 @@ Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
-class Table1Row:
-    """A model at nominal 340M and 15B tokens: perplexities, accuracies in percent by task, the printed
-    average."""
+class Accuracies:
+    """A model's accuracies in percent by task, as printed, with the printed average."""
 
     model: str
     discovered: bool
-    wikitext_ppl: float
-    lambada_ppl: float
     accuracy: dict[str, float]
     average: float
 
@@ -50,6 +47,28 @@ class Table1Row:
         """Mean accuracy in percent over all tasks but these."""
         kept = [value for task, value in self.accuracy.items() if task not in tasks]
         return math.fsum(kept) / len(kept)
+
+    def item_error(self, *tasks: str) -> float:
+        """Binomial standard error of `mean_without` in points, from the tasks' item counts; no seed noise in
+        it."""
+        kept = [task for task in self.accuracy if task not in tasks]
+        return binomial_error({task: self.accuracy[task] / 100 for task in kept}, TASK_ITEMS) * 100
+
+
+@dataclass(frozen=True, slots=True)
+class Table1Row(Accuracies):
+    """A model at nominal 340M and 15B tokens: accuracies, and two perplexities."""
+
+    wikitext_ppl: float
+    lambada_ppl: float
+
+
+@dataclass(frozen=True, slots=True)
+class FollowupRow(Accuracies):
+    """A model of the follow-up at 1.3B and 100B tokens: the eight development tasks, and the mean over all
+    14."""
+
+    overall: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +113,8 @@ class Paper:
     table3: dict[str, Table3Row]
     figure1: tuple[tuple[int, int], ...]
     figure8: tuple[Figure8Row, ...]
+    followup: tuple[FollowupRow, ...]
     printed: dict[str, dict[str, Any]]
-
-    @property
-    def humans(self) -> tuple[Table1Row, ...]:
-        """Table 1's human baselines."""
-        return tuple(row for row in self.table1 if not row.discovered)
-
-    @property
-    def discovered(self) -> tuple[Table1Row, ...]:
-        """Table 1's five discovered models."""
-        return tuple(row for row in self.table1 if row.discovered)
 
 
 def load_paper(reproductions: Path) -> Paper:
@@ -132,6 +142,7 @@ def load_paper(reproductions: Path) -> Paper:
             _rows(data / "figure1.csv", lambda row: (int(row["gpu_hours_axis"]), int(row["cumulative_sota"])))
         ),
         figure8=tuple(_rows(data / "figure8.csv", _figure8_row)),
+        followup=tuple(_rows(data / "followup.csv", _followup_row)),
         printed=printed,
     )
 
@@ -151,20 +162,31 @@ def fitness(loss: float, benchmark: float, judge: float) -> float:
     )
 
 
+def binomial_error(shares: Mapping[str, float], items: Mapping[str, int]) -> float:
+    """Standard error of the mean of task accuracies (shares) when each task's items are a sample.
+
+    sqrt(sum p (1 - p) / n) / K over K tasks. For the difference of two models it is an upper bound times
+    sqrt(2): both meet the same items, and only item logs would say how much that helps.
+    """
+    return math.sqrt(math.fsum(p * (1 - p) / items[task] for task, p in shares.items())) / len(shares)
+
+
 def _saturating(relative_gain: float) -> float:
     return 1 / (1 + math.exp(-6 * max(-1.0, min(1.0, relative_gain))))
 
 
-def _table1_row(row: dict[str, str]) -> Table1Row:
+def _accuracies(row: dict[str, str]) -> tuple[str, bool, dict[str, float], float]:
     columns = {task: next(key for key in row if key.startswith(f"{task}_acc")) for task in TASK_ITEMS}
-    return Table1Row(
-        row["model"],
-        row["origin"] == "discovered",
-        float(row["wikitext_ppl"]),
-        float(row["lambada_ppl"]),
-        {task: float(row[column]) for task, column in columns.items()},
-        float(row["average"]),
-    )
+    accuracy = {task: float(row[column]) for task, column in columns.items()}
+    return row["model"], row["origin"] == "discovered", accuracy, float(row["average"])
+
+
+def _table1_row(row: dict[str, str]) -> Table1Row:
+    return Table1Row(*_accuracies(row), float(row["wikitext_ppl"]), float(row["lambada_ppl"]))
+
+
+def _followup_row(row: dict[str, str]) -> FollowupRow:
+    return FollowupRow(*_accuracies(row), float(row["overall"]))
 
 
 def _table2_row(row: dict[str, str]) -> Table2Row:
