@@ -3,22 +3,22 @@
     S_t = Diag(e^{g_t}) S_{t-1} + beta_t k_t y_t^T,      o_t = scale * q_t^T S_t
     y_t = v_t - (Diag(e^{g_t}) S_{t-1})^T k_t            (the delta rules; else y_t = v_t and beta_t = 1)
 
-In a chunk of C tokens that starts from S, with into_i the decay from the chunk's start to token i, out_j the decay
-from token j to its end, over = into_C, and the scores X(a)_ij = sum_c a_ic beta_j k_jc e^{g_{j+1,c} + ... + g_{i,c}}
-for i >= j:
+In a chunk of C tokens that starts from S, with into_i the decay from the chunk's start to token i, out_j that from
+token j to its end, and over = into_C:
 
+    X(a)_ij = sum_c a_ic beta_j k_jc e^{g_{j+1,c} + ... + g_{i,c}}   for i >= j, else 0
     (I + strict(X(k))) y = v - (into * k) S
     o = (into * q) S + X(q) y
     S' = over * S + (out * beta * k)^T y
 
 Everything but the chain of S' is computed for all chunks at once. The backward pass is written out: it keeps the
-scores and the states between chunks, recomputes the rest, and runs the one chain in reverse; dX(q) = do y^T and
-dX(k) = -dr y^T with dr = (I + strict(X(k)))^-T dy are all it takes to reach q, k, beta and g.
+scores and the states between chunks, recomputes the rest, and runs the one chain in reverse; from there,
+dX(q) = do y^T and dX(k) = -dr y^T with dr = (I + strict(X(k)))^-T dy lead to q, k, beta and g.
 
 Only exponents <= 0 are formed, and g = -inf (a hard reset) is an ordinary value. The chunk length depends on the
 operator and its widths, never on T, so that a prefix keeps its bits whatever follows it.
 
-Axes: B batch, T tokens, H heads, K key channels, V value channels, N chunks, C tokens of a chunk, M = N * B * H.
+Axes: B batch, T tokens, H heads, K key channels, V value channels, N chunks, C tokens a chunk, M = N * B * H.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812  torch's own convention
+
+
+Tensors = list[Tensor]
 
 
 def to_chunks(x_BTHD: Tensor, C: int, factor: float = 1.0) -> Tensor:
@@ -68,7 +71,8 @@ def scatter(to_MSSN: Tensor, blocks: Tensor) -> None:
 def inverse(A_MCC: Tensor) -> Tensor:
     """(I + strictly lower triangle of A)^-1, merging blocks from width 1 up; the rest of A is not read.
 
-    [[P, 0], [Q, R]]^-1 = [[P', 0], [-R' Q P', R']]: no power of A is formed, so large entries do not overflow early.
+    [[P, 0], [Q, R]]^-1 = [[P', 0], [-R' Q P', R']]: no power of A is formed, so large entries overflow no earlier
+    than the inverse itself.
     """
     X = torch.zeros_like(A_MCC)
     X.diagonal(dim1=-2, dim2=-1).fill_(1)
@@ -85,24 +89,24 @@ def inverse(A_MCC: Tensor) -> Tensor:
 class Gate(Protocol):
     """How the state decays: the factors of a chunk, the scores under them, and the way back to g.
 
-    `into` is the decay from the chunk's start to each token [M, C, 1 or K], `out` that from each token to the chunk's
-    end, `over` that of the whole chunk [M, 1 or K, 1]; None is no decay.
+    `into` is the decay from the chunk's start to each token [M, C, 1 or K], `out` that from each token to the
+    chunk's end, `over` that of the whole chunk [M, 1 or K, 1]; None is no decay.
     """
 
     into: Tensor | None
     out: Tensor | None
     over: Tensor | None
 
-    def saved(self) -> list[Tensor]:
+    def saved(self) -> Tensors:
         """The tensors from which the class makes this gate again."""
         ...
 
-    def scores(self, rows: list[Tensor], keys: Tensor) -> list[Tensor]:
+    def scores(self, rows: Tensors, keys: Tensor) -> Tensors:
         """X(a) [M, C, C] for each a in rows [M, C, K]; zero above the diagonal."""
         ...
 
     def scores_backward(
-        self, rows: list[Tensor], keys: Tensor, X: list[Tensor], dX: list[Tensor], drows: list[Tensor], dkeys: Tensor
+        self, rows: Tensors, keys: Tensor, X: Tensors, dX: Tensors, drows: Tensors, dkeys: Tensor
     ) -> Any:
         """Add the gradients of rows and keys to drows and dkeys; dX is used up.
 
@@ -120,14 +124,14 @@ class NoGate:
 
     into = out = over = None
 
-    def saved(self) -> list[Tensor]:
+    def saved(self) -> Tensors:
         return []
 
-    def scores(self, rows: list[Tensor], keys: Tensor) -> list[Tensor]:
+    def scores(self, rows: Tensors, keys: Tensor) -> Tensors:
         return [torch.bmm(a, keys.mT).tril_() for a in rows]
 
     def scores_backward(
-        self, rows: list[Tensor], keys: Tensor, X: list[Tensor], dX: list[Tensor], drows: list[Tensor], dkeys: Tensor
+        self, rows: Tensors, keys: Tensor, X: Tensors, dX: Tensors, drows: Tensors, dkeys: Tensor
     ) -> None:
         for a, d, da in zip(rows, dX, drows, strict=True):
             da.baddbmm_(d.tril_(), keys)
@@ -156,14 +160,14 @@ class HeadGate:
         above = torch.ones_like(between[0], dtype=torch.bool).triu_(1)
         return cls(total[..., None].to(g_MC.dtype).exp_(), between.masked_fill_(above, -torch.inf).exp_())
 
-    def saved(self) -> list[Tensor]:
+    def saved(self) -> Tensors:
         return [self.into, self.L]
 
-    def scores(self, rows: list[Tensor], keys: Tensor) -> list[Tensor]:
+    def scores(self, rows: Tensors, keys: Tensor) -> Tensors:
         return [torch.bmm(a, keys.mT).mul_(self.L) for a in rows]
 
     def scores_backward(
-        self, rows: list[Tensor], keys: Tensor, X: list[Tensor], dX: list[Tensor], drows: list[Tensor], dkeys: Tensor
+        self, rows: Tensors, keys: Tensor, X: Tensors, dX: Tensors, drows: Tensors, dkeys: Tensor
     ) -> Tensor:
         within = X[0] * dX[0]
         for x, d in zip(X[1:], dX[1:], strict=True):
@@ -192,7 +196,8 @@ class ChannelGate:
         M, C, K = g_MCK.shape
         self.g = g_MCK
         self.levels: list[tuple[int, Tensor, Tensor]] = []
-        ahead, behind = g_MCK.clone(), torch.zeros_like(g_MCK)  # from the block's start to a token, from it to the end
+        # Sums of g from a block's start to each of its tokens, and from each token to the block's end.
+        ahead, behind = g_MCK.clone(), torch.zeros_like(g_MCK)
         s = 1
         while s < C:
             a, b = (x.view(M, -1, 2, s, K) for x in (ahead, behind))
@@ -203,7 +208,7 @@ class ChannelGate:
         self.into, self.out = ahead.exp_(), behind.exp_()
         self.over = self.into[:, -1:].mT
 
-    def saved(self) -> list[Tensor]:
+    def saved(self) -> Tensors:
         return [self.g]
 
     @staticmethod
@@ -211,7 +216,7 @@ class ChannelGate:
         """The left (0) or right (1) halves of all blocks of width 2s, decayed, [M * n, s, K]."""
         return (x_MCK.unflatten(1, (-1, 2, s))[:, :, side] * decay).flatten(0, 1)
 
-    def scores(self, rows: list[Tensor], keys: Tensor) -> list[Tensor]:
+    def scores(self, rows: Tensors, keys: Tensor) -> Tensors:
         M, C, _ = keys.shape
         X = [keys.new_zeros(M, C, C) for _ in rows]
         for a, x in zip(rows, X, strict=True):
@@ -223,7 +228,7 @@ class ChannelGate:
         return X
 
     def scores_backward(
-        self, rows: list[Tensor], keys: Tensor, X: list[Tensor], dX: list[Tensor], drows: list[Tensor], dkeys: Tensor
+        self, rows: Tensors, keys: Tensor, X: Tensors, dX: Tensors, drows: Tensors, dkeys: Tensor
     ) -> list[tuple[Tensor, Tensor]]:
         M, _, K = keys.shape
         for a, d, da in zip(rows, dX, drows, strict=True):
@@ -275,9 +280,16 @@ class Chunked(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, C: int, scale: float, q_: Tensor, k_: Tensor, v_: Tensor, g_: Tensor | None, beta_: Tensor | None,
+        ctx: Any,
+        C: int,
+        scale: float,
+        q_: Tensor,
+        k_: Tensor,
+        v_: Tensor,
+        g_: Tensor | None,
+        beta_: Tensor | None,
         state: Tensor,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+    ) -> tuple[Tensor, Tensor]:
         B, T = q_.shape[:2]
         q, k, y = to_chunks(q_, C, scale), to_chunks(k_, C), to_chunks(v_, C)
         gate, beta = gate_of(g_, C), None if beta_ is None else to_chunks(beta_[..., None], C)
@@ -303,7 +315,8 @@ class Chunked(torch.autograd.Function):
         keys, do = times(k, beta), to_chunks(do_, ctx.C)
 
         dy = torch.bmm(X[0].mT, do)
-        dS = states_backward(dfinal, torch.bmm(times(q, gate.into).mT, do), dy, w, times(keys, gate.out), gate.over)
+        reads_S, keys_out = torch.bmm(times(q, gate.into).mT, do), times(keys, gate.out)
+        dS = states_backward(dfinal, reads_S, dy, w, keys_out, gate.over)
         reads = [do]
         if T_inv is not None:
             dy = torch.bmm(T_inv.mT, dy)
@@ -357,7 +370,7 @@ def states(state: Tensor, y: Tensor, w: Tensor | None, keys_out: Tensor, over: T
 def states_backward(
     dfinal: Tensor, reads: Tensor, dy: Tensor, w: Tensor | None, keys_out: Tensor, over: Tensor | None
 ) -> Tensor:
-    """Gradients of all states between chunks; dy (given as if the state after a chunk were not read) is completed."""
+    """Gradients of all states between chunks; dy, given as if no later chunk read it, is completed in place."""
     K, V = dfinal.shape[-2:]
     BH = dfinal.shape[0] * dfinal.shape[1]
     N = dy.shape[0] // BH
@@ -378,10 +391,18 @@ def states_backward(
 
 
 def chunked(
-    C: int, q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, beta: Tensor | None, scale: float, state: Tensor
+    C: int,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor | None,
+    beta: Tensor | None,
+    scale: float,
+    state: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Run the algebra above in chunks of C, a power of two; g [B,T,H] or [B,T,H,K]; beta [B,T,H] marks the delta rules.
+    """Run the algebra above in chunks of C, a power of two; g is [B, T, H] or [B, T, H, K], beta [B, T, H].
 
-    Returns o [B,T,H,V] and the final state [B,H,K,V]; differentiable once in every tensor.
+    With beta it is a delta rule, without one the plain sum. Returns o [B, T, H, V] and the final state [B, H, K, V];
+    differentiable once in every tensor.
     """
     return Chunked.apply(C, scale, q, k, v, g, beta, state.contiguous())

@@ -1,7 +1,8 @@
 """The front door of every sequence operator: one contract, checked once, and one way to a backend.
 
-`sequence_operator` checks what it is given, repeats grouped key heads, brings packed sequences into batches, computes
-in float32 (float64 for float64 inputs and for the reference) with autocast off, and hands back the caller's dtype.
+`sequence_operator` checks what it is given, repeats grouped key heads, brings packed sequences into batches,
+computes in float32 (float64 for float64 inputs and for the reference) with autocast off, and hands back the
+caller's dtype. `causal_filter` does the same for depthwise filters.
 
 Axes: B batch, T tokens, H key heads, HV value heads (a multiple of H), K key channels, V value channels,
 N packed sequences.
@@ -19,8 +20,10 @@ from asiarc.errors import KernelInputError, unknown_name
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
-# (q, k, v, g, beta, scale, state) -> (o, final_state): heads already equal, dtype already the one to compute in.
-Implementation = Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor | None, float, Tensor], tuple[Tensor, Tensor]]
+# (q, k, v, g, beta, scale, state) -> (o, final_state): heads are equal by now, the dtype is the one to compute in.
+Implementation = Callable[
+    [Tensor, Tensor, Tensor, Tensor | None, Tensor | None, float, Tensor], tuple[Tensor, Tensor]
+]
 
 
 def refuse(operator: str, argument: str, given: object, allowed: str) -> KernelInputError:
@@ -29,15 +32,21 @@ def refuse(operator: str, argument: str, given: object, allowed: str) -> KernelI
 
 
 def check_tensor(
-    operator: str, argument: str, x: object, shape: Sequence[int | None], axes: str, like: Tensor | None = None
+    operator: str,
+    argument: str,
+    x: object,
+    shape: Sequence[int | None],
+    axes: str,
+    like: Tensor | None = None,
 ) -> Tensor:
     """A floating tensor of the given shape (None: any length >= 1) on the device of `like`, or an error."""
     if not isinstance(x, Tensor):
         raise refuse(operator, argument, f"a {type(x).__name__}", f"a tensor of shape {axes}")
     if x.dtype not in DTYPES:
         raise refuse(operator, argument, f"of dtype {x.dtype}", "float32, bfloat16, float16 or float64")
-    fits = x.dim() == len(shape) and all(n == m if m is not None else n >= 1 for n, m in zip(x.shape, shape, strict=True))
-    if not fits:
+    if x.dim() != len(shape) or any(
+        n < 1 if m is None else n != m for n, m in zip(x.shape, shape, strict=True)
+    ):
         wanted = ", ".join("any >= 1" if m is None else str(m) for m in shape)
         raise refuse(operator, argument, f"of shape {tuple(x.shape)}", f"{axes} = [{wanted}]")
     if like is not None and x.device != like.device:
@@ -47,10 +56,13 @@ def check_tensor(
 
 def check_boundaries(operator: str, cu_seqlens: Tensor, x_BT: Tensor) -> list[int]:
     """The boundaries 0 = c_0 <= c_1 <= ... <= c_N = T of sequences packed into one row, as integers."""
-    if not isinstance(cu_seqlens, Tensor) or cu_seqlens.dtype not in (torch.int32, torch.int64) or cu_seqlens.dim() != 1:
+    integers = isinstance(cu_seqlens, Tensor) and cu_seqlens.dtype in (torch.int32, torch.int64)
+    if not integers or cu_seqlens.dim() != 1:
         raise refuse(operator, "cu_seqlens", repr(cu_seqlens), "a one-dimensional int32 or int64 tensor")
     if x_BT.shape[0] != 1:
-        raise refuse(operator, "the batch size", x_BT.shape[0], "1 together with cu_seqlens (sequences lie end to end)")
+        raise refuse(
+            operator, "the batch size", x_BT.shape[0], "1 with cu_seqlens (sequences lie end to end)"
+        )
     bounds: list[int] = cu_seqlens.tolist()
     ascending = all(a <= b for a, b in itertools.pairwise(bounds))
     if len(bounds) < 2 or bounds[0] != 0 or bounds[-1] != x_BT.shape[1] or not ascending:
@@ -63,7 +75,8 @@ def choose(operator: str, backend: str | None, backends: Iterable[str], x: Tenso
     if backend is None:
         return "triton" if x.device.type == "cuda" and "triton" in backends else "chunk"
     if backend not in backends:
-        raise KernelInputError(f"{operator}: {unknown_name('backend', backend, backends, then='None picks one.')}")
+        message = unknown_name("backend", backend, backends, then="None picks one.")
+        raise KernelInputError(f"{operator}: {message}")
     return backend
 
 
@@ -95,7 +108,7 @@ def sequence_operator(
     channel_gate: bool = False,
     steps: int = 1,
 ) -> tuple[Tensor, Tensor]:
-    """Check the inputs of a linear recurrence with state [B, HV, K, V], run it, return (o [B,T,HV,V], final state).
+    """Check the inputs of a linear recurrence with a matrix state, run it, return (o, final state).
 
     `steps` rows of k, v and beta belong to each row of q and g. Raises `KernelInputError` outside the contract.
     """
@@ -122,9 +135,11 @@ def sequence_operator(
     state_dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
     dtype = torch.float64 if name == "reference" else state_dtype
     if HV != H:
-        q, k = (x.repeat_interleave(HV // H, dim=2) for x in (q, k))
+        q, k = q.repeat_interleave(HV // H, dim=2), k.repeat_interleave(HV // H, dim=2)
     tensors = [None if x is None else x.to(dtype) for x in (q, k, v, g, beta_BTH)]
-    state = q.new_zeros(sequences, HV, K, V, dtype=dtype) if initial_state is None else initial_state.to(dtype)
+    state = (
+        q.new_zeros(sequences, HV, K, V, dtype=dtype) if initial_state is None else initial_state.to(dtype)
+    )
     factor = K**-0.5 if scale is None else float(scale)
 
     def run(x: Sequence[Tensor | None], start: Tensor) -> tuple[Tensor, Tensor]:
@@ -143,8 +158,8 @@ def over_sequences(
 ) -> tuple[Tensor, Tensor]:
     """Run packed sequences as padded batches of similar length (lengths within a factor of two share a batch).
 
-    The zero rows that pad a sequence neither write (k = 0, beta = 0) nor decay (g = 0), so the state at its end is exact.
-    Tensors are [1, T * steps, ...]; a tensor's own number of rows a token is read off its length.
+    The zero rows that pad a sequence neither write (k = 0, beta = 0) nor decay (g = 0), so the state at its end is
+    exact. Tensors are [1, T * steps, ...]; a tensor's own number of rows a token is read off its length.
     """
     total = bounds[-1]
     spans = list(itertools.pairwise(bounds))
@@ -162,7 +177,8 @@ def over_sequences(
         at = first + torch.arange(longest, device=state.device)
         inside = at < last
         rows = torch.where(inside, at, total)
-        o, final = run([None if x is None else padded_rows(x[0], rows, total) for x in tensors], state[members])
+        padded = [None if x is None else padded_rows(x[0], rows, total) for x in tensors]
+        o, final = run(padded, state[members])
         outputs.append(o[inside])
         tokens.append(at[inside])
         states.append(final)
@@ -194,7 +210,7 @@ def causal_filter(
     cu_seqlens: Tensor | None,
     backend: str | None,
 ) -> tuple[Tensor, Tensor]:
-    """Check the inputs of a causal depthwise filter, run it, return (y [B,T,D], last W-1 inputs [B,D,W-1]).
+    """Check the inputs of a causal depthwise filter, run it, return (y [B, T, D], last W-1 inputs [B, D, W-1]).
 
     Raises `KernelInputError` outside the contract.
     """
@@ -204,7 +220,8 @@ def causal_filter(
     if bias is not None:
         check_tensor(operator, "bias", bias, (D,), "[D]", x)
     if activation not in (None, "silu"):
-        raise KernelInputError(f"{operator}: {unknown_name('activation', str(activation), ['silu'], then='Or None.')}")
+        message = unknown_name("activation", str(activation), ["silu"], then="Or None.")
+        raise KernelInputError(f"{operator}: {message}")
     bounds = None if cu_seqlens is None else check_boundaries(operator, cu_seqlens, x)
     shape = (x.shape[0] if bounds is None else len(bounds) - 1, D, weight.shape[1] - 1)
     if initial_state is not None and (shape[2] or initial_state.shape != shape):
@@ -221,7 +238,8 @@ def causal_filter(
         return backends[name](tensors[0], taps, start)
 
     with torch.autocast(x.device.type, enabled=False):
-        y, final = run([x.to(dtype)], state) if bounds is None else over_sequences(run, [x.to(dtype)], state, bounds)
+        wide = [x.to(dtype)]
+        y, final = run(wide, state) if bounds is None else over_sequences(run, wide, state, bounds)
         y = y if bias is None else y + bias.to(dtype)
         y = y if activation is None else torch.nn.functional.silu(y)
     return y.to(x.dtype), final.to(state_dtype)

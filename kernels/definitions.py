@@ -1,8 +1,8 @@
 """What the references share: unrolling a recurrence over tokens, and writing the same operator as one matrix.
 
-Every operator of this family reads o_t = scale * q_t^T S_t off a state S in R^{K x V}. The two ways to define it are
-independent: `unroll` carries the state forward and never forms a token-by-token matrix; `decay_matrix` and `pull_back`
-build that matrix and never form a state. They must agree before anything is tested against either.
+Every operator of this family reads o_t = scale * q_t^T S_t off a state S in R^{K x V}. The two ways to define it
+are independent: `unroll` carries the state forward and never forms a token-by-token matrix; `decay_matrix` and
+`pull_back` build that matrix and never form a state. They must agree before anything is tested against either.
 
 Axes: B batch, T tokens, H heads, K key channels, V value channels; i the reading token, j the writing one.
 """
@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 
-def unroll(update: Callable[[Tensor, int], Tensor], q_BTHK: Tensor, scale: float, state: Tensor) -> tuple[Tensor, Tensor]:
+def unroll(
+    update: Callable[[Tensor, int], Tensor], q_BTHK: Tensor, scale: float, state: Tensor
+) -> tuple[Tensor, Tensor]:
     """S_t = update(S_{t-1}, t), o_t = scale * q_t^T S_t."""
     outputs = []
     for t in range(q_BTHK.shape[1]):
@@ -50,7 +52,7 @@ def decay_matrix(g_BTHK: Tensor) -> tuple[Tensor, Tensor]:
 def decayed_attention(
     q: Tensor, k: Tensor, v: Tensor, g_BTHK: Tensor, scale: float, state: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """o_i = scale * sum_{j<=i} <q_i, decay_ij * k_j> v_j + scale * (decay_i0 * q_i)^T S_0, all weights at once."""
+    """o_i = scale * sum_{j<=i} <q_i, decay_ij * k_j> v_j + scale * (decay_i0 * q_i)^T S_0, weights all at once."""
     decay, since_start = decay_matrix(g_BTHK)
     weights = scale * torch.einsum("bihk,bijhk,bjhk->bhij", q, decay, k)
     o = torch.einsum("bhij,bjhv->bihv", weights, v)
@@ -60,12 +62,17 @@ def decayed_attention(
 
 
 def pull_back(
-    transpose: Callable[[Tensor, int], Tensor], write_BTHK: Tensor, q: Tensor, v: Tensor, scale: float, state: Tensor
+    transpose: Callable[[Tensor, int], Tensor],
+    write_BTHK: Tensor,
+    q: Tensor,
+    v: Tensor,
+    scale: float,
+    state: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """The matrix of S_t = A_t S_{t-1} + b_t v_t^T, by pulling every reader back through the transitions.
 
-    `transpose(x, j)` is A_j^T x for x of shape [B, R, H, K]; `write` holds b. The readers are the T queries and, at the
-    end of the sequence, the K unit vectors, whose readings are the final state.
+    `transpose(x, j)` is A_j^T x for x of shape [B, R, H, K]; `write` holds b. The readers are the T queries and, at
+    the end of the sequence, the K unit vectors, whose readings are the final state.
     """
     B, T, H, K = q.shape
     unit = torch.eye(K, dtype=q.dtype, device=q.device)[None, :, None].expand(B, K, H, K)
@@ -88,5 +95,5 @@ def written(state: Tensor, k: Tensor, v: Tensor, beta: Tensor) -> Tensor:
 
 
 def erased(x_BRHK: Tensor, k: Tensor, beta: Tensor) -> Tensor:
-    """(I - beta k k^T) x, the transition of a delta-rule step, for every reader x; it is its own transpose."""
+    """(I - beta k k^T) x, the transition of a delta-rule step (and its transpose), for every reader x."""
     return x_BRHK - (beta[..., None] * k)[:, None] * (x_BRHK * k[:, None]).sum(-1, keepdim=True)

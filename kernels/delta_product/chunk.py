@@ -1,4 +1,4 @@
-"""delta_product in chunks: the (gated) delta rule over n T rows, of which every n-th is read and the first one decays."""
+"""delta_product in chunks: the (gated) delta rule over n T rows; a token decays at its first and is read at its last."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The delta rule: each key overwrites what the state says of it: `delta_rule`, its definition (reference) and its implementations."""
+"""`delta_rule`: its contract, its definition (`reference`) and its implementation (`chunk`)."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def delta_rule(
         S_t = S_{t-1} + beta_t k_t (v_t - S_{t-1}^T k_t)^T
         o_t = scale * S_t^T q_t
 
-    Symbols: B batch, T >= 1 tokens, H key heads, HV value heads (a multiple of H; each key head serves HV/H of them in
-    a row), K key channels, V value channels.
+    Symbols: B batch, T >= 1 tokens, H key heads, HV value heads (a multiple of H; each key head serves HV/H of
+    them in a row), K key channels, V value channels, N packed sequences.
 
     Args:
         q: Queries [B, T, H, K].
@@ -36,21 +36,22 @@ def delta_rule(
         v: Values [B, T, HV, V].
         beta: Writing strength [B, T, HV]; in [0, 2] and with ||k|| = 1 the state does not expand.
         scale: Factor on the output; None is K**-0.5.
-        initial_state: State [B, HV, K, V] before the first token ([N, HV, K, V] for N packed sequences); None is zero.
-        cu_seqlens: Boundaries [N + 1] of sequences packed end to end into a batch of one: 0 = c_0 <= ... <= c_N = T.
+        initial_state: State [B, HV, K, V] before the first token ([N, HV, K, V] when packed); None is zero.
+        cu_seqlens: Boundaries [N + 1], 0 = c_0 <= ... <= c_N = T, of sequences end to end in a batch of one.
         backend: "chunk" (any device), "reference" (token by token in float64, slow); None picks.
 
     Returns:
-        o [B, T, HV, V] in the dtype of v, and the final state [B, HV, K, V] in float32 (float64 for float64 inputs).
-        Both are differentiable in every input, once ("reference": any number of times).
+        o [B, T, HV, V] in the dtype of v, and the final state, shaped as the initial one, in float32 (float64
+        for float64 inputs). Both are differentiable in every input, once ("reference": any number of times).
 
     Raises:
         KernelInputError: A shape, dtype, device, boundary or backend outside the above.
 
-    float32, bfloat16, float16 and float64 are taken (q, k, v alike); the arithmetic is float32, or float64 for float64.
+    Takes float32, bfloat16, float16 and float64 (q, k, v alike) and computes in float32, float64 for float64.
 
-    Source: Schlag et al. 2021, "Linear Transformers Are Secretly Fast Weight Programmers", equations 23 and 24; in chunks,
-    Yang et al. 2024, "Parallelizing Linear Transformers with the Delta Rule", equations 8 to 11. Normalise k (l2_norm).
+    Source: Schlag et al. 2021, "Linear Transformers Are Secretly Fast Weight Programmers", equations 23
+    and 24; in chunks, Yang et al. 2024, "Parallelizing Linear Transformers with the Delta Rule", equations 8 to
+    11. Normalise k (l2_norm).
     """
     return sequence_operator(
         "delta_rule", BACKENDS, q, k, v, None, beta,

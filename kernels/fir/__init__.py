@@ -1,4 +1,4 @@
-"""Long causal depthwise filters: `fir`, its definition (reference) and its implementation."""
+"""`fir`: its contract, its definition (`reference`) and its implementation (`chunk`)."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ def fir(
         y_td = sum_{j=0..K-1} weight_{d,K-1-j} x_{t-j,d}
 
     `short_convolution` without bias and activation, by another algorithm: each channel is a product with a banded
-    Toeplitz matrix, in chunks, so that a future input meets an exact zero (a Fourier transform would leak rounding).
-    The last tap weighs the current token. Symbols: B batch, T >= 1 tokens, D channels, K >= 1 taps.
+    Toeplitz matrix, in chunks, so that a future input meets an exact zero (a Fourier transform leaks rounding).
+    The last tap weighs the current token. Symbols: B batch, T >= 1 tokens, D channels, K >= 1 taps, N packed
+    sequences.
 
     Args:
         x_BTD: Inputs.
         weight_DK: Taps of each channel.
-        initial_state: The K-1 inputs before the first token, oldest first, [B, D, K-1] ([N, D, K-1] for N packed
-            sequences); None is zeros.
-        cu_seqlens: Boundaries [N + 1] of sequences packed end to end into a batch of one: 0 = c_0 <= ... <= c_N = T.
+        initial_state: The K-1 inputs before the first token, oldest first, [B, D, K-1] ([N, D, K-1] when
+            packed); None is zeros.
+        cu_seqlens: Boundaries [N + 1], 0 = c_0 <= ... <= c_N = T, of sequences end to end in a batch of one.
         backend: "chunk" (any device), "reference" (token by token in float64, slow); None picks.
 
     Returns:

@@ -1,4 +1,4 @@
-"""fir on any device: per channel, windows of the input times one banded Toeplitz matrix, in chunks of tokens."""
+"""fir on any device: per channel, chunks of tokens and what came before them times one banded Toeplitz matrix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ def chunk(x_BTD: Tensor, weight_DK: Tensor, state_BDP: Tensor) -> tuple[Tensor, 
     inputs = torch.cat((state_BDP, x_BTD.mT), dim=-1)
     padded = F.pad(inputs, (0, -T % C))
     windows = padded.unfold(-1, C + K - 1, C).transpose(0, 1).reshape(D, -1, C + K - 1)
-    flat = F.pad(weight_DK, (0, C)).repeat(1, C)[:, : C * (C + K - 1)]  # row i starts i places later: a Toeplitz band
+    # Repeating [weight, C zeros] and cutting rows one shorter moves each row one place on: a Toeplitz band.
+    flat = F.pad(weight_DK, (0, C)).repeat(1, C)[:, : C * (C + K - 1)]
     toeplitz = flat.view(D, C, C + K - 1)
     y = (windows @ toeplitz.mT).view(D, B, -1).permute(1, 2, 0)
     return y[:, :T], inputs[..., T:]

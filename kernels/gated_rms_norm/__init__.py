@@ -1,4 +1,4 @@
-"""Root-mean-square norm with an output gate: `gated_rms_norm` and its definition (reference)."""
+"""`gated_rms_norm`: its contract, its computation and its definition (`reference`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from asiarc.kernels.contract import check_tensor
 
 
 def gated_rms_norm(x: Tensor, gate: Tensor, weight: Tensor, *, eps: float = 1e-6) -> Tensor:
-    """Normalise the last axis by its root mean square, weigh it, and gate it; differentiable any number of times.
+    """Divide the last axis by its root mean square, weigh it, gate it; differentiable any number of times.
 
         y = x / sqrt(mean_d x_d^2 + eps) * weight * silu(gate),      silu(a) = a / (1 + exp(-a))
 

@@ -1,4 +1,4 @@
-"""The definition of gated linear attention with one decay a key channel, twice: over tokens, and as one matrix. Meant for float64."""
+"""The definition of `gla`, twice: over tokens, and as one matrix. Meant for float64."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Unit vectors: `l2_norm` and its definition (reference)."""
+"""`l2_norm`: its contract, its computation and its definition (`reference`)."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def l2_norm(x: Tensor, *, eps: float = 1e-6) -> Tensor:
     Raises:
         KernelInputError: x is no tensor of float32, bfloat16, float16 or float64, or has no axis.
 
-    Source: the query and key normalisation of Yang et al. 2024, "Parallelizing Linear Transformers with the Delta Rule",
-    section 3.4.
+    Source: the query and key normalisation of Yang et al. 2024, "Parallelizing Linear Transformers with the Delta
+    Rule", section 3.4.
     """
     axes = max(x.dim(), 1) if isinstance(x, Tensor) else 1
     check_tensor("l2_norm", "x", x, (None,) * axes, "[..., D]")

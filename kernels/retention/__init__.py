@@ -1,4 +1,4 @@
-"""Retention: linear attention whose heads forget at fixed rates: `retention`, its definition (reference) and its implementations."""
+"""`retention`: its contract, its definition (`reference`) and its implementation (`chunk`)."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ def retention(
         S_t = gamma_h S_{t-1} + k_t v_t^T,      gamma_h = 1 - 2^(-5-h),   h = 0 .. HV-1
         o_t = scale * S_t^T q_t
 
-    Symbols: B batch, T >= 1 tokens, H key heads, HV value heads (a multiple of H; each key head serves HV/H of them in
-    a row), K key channels, V value channels.
+    Symbols: B batch, T >= 1 tokens, H key heads, HV value heads (a multiple of H; each key head serves HV/H of
+    them in a row), K key channels, V value channels, N packed sequences.
 
     Args:
         q: Queries [B, T, H, K].
         k: Keys [B, T, H, K].
         v: Values [B, T, HV, V].
         scale: Factor on the output; None is K**-0.5.
-        initial_state: State [B, HV, K, V] before the first token ([N, HV, K, V] for N packed sequences); None is zero.
-        cu_seqlens: Boundaries [N + 1] of sequences packed end to end into a batch of one: 0 = c_0 <= ... <= c_N = T.
+        initial_state: State [B, HV, K, V] before the first token ([N, HV, K, V] when packed); None is zero.
+        cu_seqlens: Boundaries [N + 1], 0 = c_0 <= ... <= c_N = T, of sequences end to end in a batch of one.
         backend: "chunk" (any device), "reference" (token by token in float64, slow); None picks.
 
     Returns:
-        o [B, T, HV, V] in the dtype of v, and the final state [B, HV, K, V] in float32 (float64 for float64 inputs).
-        Both are differentiable in every input, once ("reference": any number of times).
+        o [B, T, HV, V] in the dtype of v, and the final state, shaped as the initial one, in float32 (float64
+        for float64 inputs). Both are differentiable in every input, once ("reference": any number of times).
 
     Raises:
         KernelInputError: A shape, dtype, device, boundary or backend outside the above.
 
-    float32, bfloat16, float16 and float64 are taken (q, k, v alike); the arithmetic is float32, or float64 for float64.
+    Takes float32, bfloat16, float16 and float64 (q, k, v alike) and computes in float32, float64 for float64.
 
-    Source: Sun et al. 2023, "Retentive Network", equations 5 and 6; rotation of q and k, group norm and output gate
-    are left to the caller.
+    Source: Sun et al. 2023, "Retentive Network", equations 5 and 6; rotation of q and k, group norm and output
+    gate are left to the caller.
     """
     return sequence_operator(
         "retention", BACKENDS, q, k, v, log_decay(q, v),
@@ -58,7 +58,7 @@ def retention(
 
 
 def log_decay(q_BTHK: Tensor, v_BTHV: Tensor) -> Tensor | None:
-    """log(1 - 2^(-5-h)) for every token and value head, [B, T, HV]; None where the shapes are for the contract to refuse."""
+    """log(1 - 2^(-5-h)) for every token and value head, [B, T, HV]; None for shapes that the contract refuses."""
     if not isinstance(v_BTHV, Tensor) or not isinstance(q_BTHK, Tensor) or v_BTHV.dim() != 4:
         return None
     dtype = torch.float64 if v_BTHV.dtype == torch.float64 else torch.float32

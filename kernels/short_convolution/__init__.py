@@ -1,4 +1,4 @@
-"""Short causal depthwise convolution: `short_convolution`, its definition (reference) and its implementation."""
+"""`short_convolution`: its contract, its definition (`reference`) and its implementation (`chunk`)."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ def short_convolution(
 
         y_td = act(bias_d + sum_{w=0..W-1} weight_{d,W-1-w} x_{t-w,d})
 
-    The last tap weighs the current token. Symbols: B batch, T >= 1 tokens, D channels, W >= 1 taps.
+    The last tap weighs the current token. Symbols: B batch, T >= 1 tokens, D channels, W >= 1 taps, N packed
+    sequences.
 
     Args:
         x_BTD: Inputs.
         weight_DW: Taps of each channel.
         bias: [D], or None.
         activation: "silu" or None.
-        initial_state: The W-1 inputs before the first token, oldest first, [B, D, W-1] ([N, D, W-1] for N packed
-            sequences); None is zeros.
-        cu_seqlens: Boundaries [N + 1] of sequences packed end to end into a batch of one: 0 = c_0 <= ... <= c_N = T.
+        initial_state: The W-1 inputs before the first token, oldest first, [B, D, W-1] ([N, D, W-1] when
+            packed); None is zeros.
+        cu_seqlens: Boundaries [N + 1], 0 = c_0 <= ... <= c_N = T, of sequences end to end in a batch of one.
         backend: "chunk" (any device), "reference" (token by token in float64, slow); None picks.
 
     Returns:

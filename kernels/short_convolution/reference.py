@@ -19,7 +19,7 @@ def recurrence(x_BTD: Tensor, weight_DW: Tensor, state_BDP: Tensor) -> tuple[Ten
 
 def materialised(x_BTD: Tensor, weight_DW: Tensor, state_BDP: Tensor) -> tuple[Tensor, Tensor]:
     """y_d = M_d [state_d; x_d] with the banded Toeplitz matrix M_d,ij = weight_d,j-i for 0 <= j-i < W."""
-    T, (D, W) = x_BTD.shape[1], weight_DW.shape
+    T, W = x_BTD.shape[1], weight_DW.shape[1]
     inputs = torch.cat((state_BDP, x_BTD.mT), dim=-1)
     lag = torch.arange(T + W - 1, device=x_BTD.device) - torch.arange(T, device=x_BTD.device)[:, None]
     inside = (lag >= 0) & (lag < W)

@@ -1,4 +1,4 @@
-"""Gated linear attention with one decay a head: the state-space dual (SSD) of Mamba2: `simple_gla`, its definition (reference) and its implementations."""
+"""`simple_gla`: its contract, its definition (`reference`) and its implementation (`chunk`)."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def simple_gla(
     cu_seqlens: Tensor | None = None,
     backend: str | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Gated linear attention with one decay a head: the state-space dual (SSD) of Mamba2.
+    """Gated linear attention with one decay a head, the state-space dual (SSD) of Mamba2.
 
         S_t = exp(g_t) S_{t-1} + k_t v_t^T
         o_t = scale * S_t^T q_t
 
-    Symbols: B batch, T >= 1 tokens, H key heads, HV value heads (a multiple of H; each key head serves HV/H of them in
-    a row), K key channels, V value channels.
+    Symbols: B batch, T >= 1 tokens, H key heads, HV value heads (a multiple of H; each key head serves HV/H of
+    them in a row), K key channels, V value channels, N packed sequences.
 
     Args:
         q: Queries [B, T, H, K].
@@ -36,21 +36,21 @@ def simple_gla(
         v: Values [B, T, HV, V].
         g: Natural logarithm of the decay, <= 0, [B, T, HV]; -inf clears the state.
         scale: Factor on the output; None is K**-0.5.
-        initial_state: State [B, HV, K, V] before the first token ([N, HV, K, V] for N packed sequences); None is zero.
-        cu_seqlens: Boundaries [N + 1] of sequences packed end to end into a batch of one: 0 = c_0 <= ... <= c_N = T.
+        initial_state: State [B, HV, K, V] before the first token ([N, HV, K, V] when packed); None is zero.
+        cu_seqlens: Boundaries [N + 1], 0 = c_0 <= ... <= c_N = T, of sequences end to end in a batch of one.
         backend: "chunk" (any device), "reference" (token by token in float64, slow); None picks.
 
     Returns:
-        o [B, T, HV, V] in the dtype of v, and the final state [B, HV, K, V] in float32 (float64 for float64 inputs).
-        Both are differentiable in every input, once ("reference": any number of times).
+        o [B, T, HV, V] in the dtype of v, and the final state, shaped as the initial one, in float32 (float64
+        for float64 inputs). Both are differentiable in every input, once ("reference": any number of times).
 
     Raises:
         KernelInputError: A shape, dtype, device, sign of g, boundary or backend outside the above.
 
-    float32, bfloat16, float16 and float64 are taken (q, k, v alike); the arithmetic is float32, or float64 for float64.
+    Takes float32, bfloat16, float16 and float64 (q, k, v alike) and computes in float32, float64 for float64.
 
-    Source: Dao and Gu 2024, "Transformers are SSMs", equation 2 with scalar A: q = C, k = B, v = dt * x, g = dt * A
-    (scale=1 there).
+    Source: Dao and Gu 2024, "Transformers are SSMs", equation 2 with scalar A: q = C, k = B, v = dt * x,
+    g = dt * A (scale=1 there).
     """
     return sequence_operator(
         "simple_gla", BACKENDS, q, k, v, g,

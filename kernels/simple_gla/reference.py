@@ -1,4 +1,4 @@
-"""The definition of gated linear attention with one decay a head (SSD), twice: over tokens, and as one matrix. Meant for float64."""
+"""The definition of `simple_gla`, twice: over tokens, and as one matrix. Meant for float64."""
 
 from __future__ import annotations
 
