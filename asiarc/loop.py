@@ -155,7 +155,7 @@ class Run:
         context = Context(
             seed=seed_of(*address, "propose"), generation=generation, index=number, parent=self._relative(parent, insights),
             references=tuple(self._relative(member, insights) for member in references), insights=tuple(own),
-            cognition=tuple(hits(own[0].text if own else "", k=3)), failed=tuple(failed[-8:]), known=frozenset(known),
+            cognition=hits(own[0].weakness, k=3) if own and own[0].weakness else (), failed=tuple(failed[-8:]), known=frozenset(known),
         )
         return _researcher(self.campaign.researcher).propose(context)
 

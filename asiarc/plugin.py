@@ -94,8 +94,9 @@ class Lab:
         from asiarc.tasks.corpus import cache_folder
 
         if self._executor is None:
-            preload = ("torch", "asiarc.models.backbone", "asiarc.engineer.scoring", "asiarc.engineer.gates", "lm_eval", "lm_eval.models.huggingface")
-            self._executor = LocalExecutor(self.config.option.workers, preload=preload, readable=(cache_folder(),))
+            self._executor = LocalExecutor(
+                self.config.option.workers, preload=("torch", "asiarc.engineer.warm"), readable=(cache_folder(),)
+            )
         return self._executor
 
     def run(self, campaign: Campaign, name: str) -> Run:

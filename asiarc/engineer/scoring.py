@@ -66,7 +66,9 @@ def score(model: PreTrainedModel, tasks: Sequence[tuple[Task, list[dict[str, Any
         for task, documents in tasks:
             data = Path(folder) / f"{task.name.replace(':', '_').replace('/', '_')}.jsonl"
             data.write_text("".join(json.dumps(document) + "\n" for document in documents))
-            configs.append(task.lm_eval_config(str(data)))
+            config = task.lm_eval_config(str(data))
+            config["dataset_kwargs"]["cache_dir"] = folder  # the default folder was fixed when datasets was imported
+            configs.append(config)
         results = simple_evaluate(
             model=language_model(model, max_length), tasks=configs, bootstrap_iters=0, log_samples=True, verbosity="ERROR",
             task_manager=TaskManager(include_defaults=False),

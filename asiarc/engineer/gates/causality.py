@@ -101,6 +101,7 @@ class Causality(PropertyGate[CutCase]):
             f"leaks the future: the output at position {position} changes when inputs from position {cut} on change",
             f"relative change <= {LEAK[dtype]:.0e}",
             f"{ratio:.2g}",
+            {"cut": cut, "position": position},
         )
 
 
@@ -139,10 +140,12 @@ class FutureGradient(PropertyGate[CutCase]):
         if ratio <= LEAK[dtype]:
             return None
         row, position = divmod(int(leak.amax(-1).argmax()), case.tokens)
+        cut = int(cuts[row // case.batch])
         return Violation(
-            f"outputs before position {int(cuts[row // case.batch])} have a gradient to the input at {position}",
+            f"outputs before position {cut} have a gradient to the input at {position}",
             "no gradient",
             f"{ratio:.2g} of the largest",
+            {"cut": cut, "position": position},
         )
 
 

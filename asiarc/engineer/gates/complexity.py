@@ -8,20 +8,24 @@ import torch
 
 from asiarc.engineer.gates import counting
 from asiarc.engineer.gates.gate import Cost, Finding, Gate
+from asiarc.engineer.gates.guard import CandidateFailure, guarded
 from asiarc.engineer.gates.subject import Subject, run, state_bytes
 
 LENGTHS = (128, 256, 512, 1024)
 # The second difference of a cost over T, 2T, 4T vanishes where it is linear. From one octave to the next it grows
 # twofold for T log T, 2.8-fold for T**1.5 and fourfold for T**2.
 SUPERLINEAR_GROWTH = 3.4
+LONGEST = 65_536
+MOST_OPERATORS = 4_000
 NEGLIGIBLE = 1e-3  # of the cost at the longest length
 
 
 class Complexity(Gate):
     """FLOPs and memory, counted and not timed, grow less than quadratically; state and decoding step do not grow.
 
-    The forward pass is counted at T, 2T, 4T, 8T with T = 128, elementwise operators and FFT included. Cannot see
-    quadratic work that starts beyond 1024 tokens, nor work done outside torch.
+    The forward pass is counted at 128, 256, 512 and 1024 tokens, elementwise operators and FFT included; then, on
+    tensors without data, at every octave up to 65,536 that takes no more than a few thousand operators. Cannot see
+    work done outside torch, nor, in a loop over tokens, quadratic work that starts beyond 1024.
     """
 
     name = "complexity"
@@ -29,10 +33,11 @@ class Complexity(Gate):
 
     def check(self, subject: Subject) -> Finding | None:
         """Growth first, then the state and the step."""
-        costs = []
+        costs = {}
         for tokens in LENGTHS:
             x_BTD = subject.inputs(1, tokens, "complexity")
-            costs.append(counting.count(lambda x_BTD=x_BTD: run(subject.mixer(train=True), x_BTD)))
+            costs[tokens] = counting.count(lambda x_BTD=x_BTD: run(subject.mixer(train=True), x_BTD))
+        costs |= _without_data(subject, costs[LENGTHS[-1]].operators)
         return _growth_finding(self, costs) or self._state(subject)
 
     def _state(self, subject: Subject) -> Finding | None:
@@ -65,31 +70,53 @@ class BackwardCost(Gate):
 
     def check(self, subject: Subject) -> Finding | None:
         """Only the backward pass is counted."""
-        costs = []
+        costs = {}
         for tokens in LENGTHS:
             y_BTD, _ = run(subject.mixer(train=True), subject.inputs(1, tokens, "complexity").requires_grad_(True))
-            costs.append(counting.count(lambda y_BTD=y_BTD: y_BTD.sum().backward()))
+            costs[tokens] = counting.count(lambda y_BTD=y_BTD: y_BTD.sum().backward())
         return _growth_finding(self, costs)
 
 
-def _growth_finding(gate: Gate, costs: list[counting.Counted]) -> Finding | None:
+def _without_data(subject: Subject, operators: int) -> dict[int, counting.Counted]:
+    """Counts at longer lengths on the meta device; as far as it goes, since some code needs numbers to run."""
+    mixer = subject.make(train=True).to("meta")
+    costs: dict[int, counting.Counted] = {}
+    tokens = 2 * LENGTHS[-1]
+    while tokens <= LONGEST and operators * tokens / LENGTHS[-1] <= MOST_OPERATORS:
+        x_BTD = torch.empty(1, tokens, subject.d_model, device="meta")
+        with torch.device("meta"):
+            counted = guarded(lambda x_BTD=x_BTD: counting.count(lambda: run(mixer, x_BTD)))
+        if isinstance(counted, CandidateFailure):
+            break
+        costs[tokens] = counted
+        tokens *= 2
+    return costs
+
+
+def _growth_finding(gate: Gate, costs: dict[int, counting.Counted]) -> Finding | None:
     words = {"flops": "FLOPs", "allocated_bytes": "memory", "largest_bytes": "the largest tensor"}
+    lengths = sorted(costs)
     for field, word in words.items():
-        counted = [getattr(cost, field) for cost in costs]
-        if (growth := quadratic_growth(counted)) is not None:
-            return gate.finds(
-                f"{word} grows quadratically with the length",
-                example=dict(zip(map(str, LENGTHS), counted, strict=True)),
-                expected=f"second difference grows less than {SUPERLINEAR_GROWTH}-fold from octave to octave",
-                actual=f"{growth:.2f}-fold",
-            )
+        for i in range(len(lengths) - 3):
+            counted = {str(tokens): getattr(costs[tokens], field) for tokens in lengths[i : i + 4]}
+            if (growth := quadratic_growth(list(counted.values()))) is not None:
+                return gate.finds(
+                    f"{word} grows quadratically with the length",
+                    example=counted,
+                    expected=f"second difference grows less than {SUPERLINEAR_GROWTH}-fold from octave to octave",
+                    actual=f"{growth:.2f}-fold",
+                )
     return None
 
 
 def quadratic_growth(costs: list[float]) -> float | None:
-    """How the second difference of costs at T, 2T, 4T, 8T grows, where that means T**2; None where it does not."""
+    """How the second difference of costs at T, 2T, 4T, 8T grows, where that means T**2; None where it does not.
+
+    A second difference that begins at zero or below tells of a step (a chunk that fills up, a path that opens), not
+    of a power, and is left to the octaves after it.
+    """
     first, second = (costs[i + 2] - 3 * costs[i + 1] + 2 * costs[i] for i in (0, 1))
-    if second <= NEGLIGIBLE * costs[-1]:
+    if second <= NEGLIGIBLE * costs[-1] or first <= 0:
         return None
-    growth = second / first if first > 0 else float("inf")
+    growth = second / first
     return growth if growth > SUPERLINEAR_GROWTH else None

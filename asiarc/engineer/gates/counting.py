@@ -18,11 +18,12 @@ from torch.utils.flop_counter import flop_registry
 
 
 class Counted(NamedTuple):
-    """Floating-point operations, bytes allocated in all, and bytes of the largest tensor."""
+    """Floating-point operations, bytes allocated in all, bytes of the largest tensor, and how many operators ran."""
 
     flops: float
     allocated_bytes: float
     largest_bytes: float
+    operators: int
 
 
 class Counter(TorchDispatchMode):
@@ -33,6 +34,7 @@ class Counter(TorchDispatchMode):
         self.flops = 0.0
         self.allocated_bytes = 0.0
         self.largest_bytes = 0.0
+        self.operators = 0
         self.narrowest = torch.float64
 
     def __torch_dispatch__(
@@ -44,6 +46,7 @@ class Counter(TorchDispatchMode):
         if func.is_view or not made:
             return result
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        self.operators += 1
         self.flops += _flops(func, args, kwargs or {}, result, given, made)
         for tensor in made:
             size = tensor.numel() * tensor.element_size()
@@ -56,7 +59,7 @@ class Counter(TorchDispatchMode):
     @property
     def cost(self) -> Counted:
         """What has been counted so far."""
-        return Counted(self.flops, self.allocated_bytes, self.largest_bytes)
+        return Counted(self.flops, self.allocated_bytes, self.largest_bytes, self.operators)
 
 
 def count(call: Callable[[], object]) -> Counted:

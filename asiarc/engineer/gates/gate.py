@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import IntEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 from hypothesis.strategies import SearchStrategy
@@ -85,6 +86,7 @@ class Violation(NamedTuple):
     reason: str
     expected: str = ""
     actual: str = ""
+    where: Mapping[str, Any] = MappingProxyType({})  # what the case leaves open, e.g. the one cut of many that failed
 
 
 CaseT = TypeVar("CaseT", bound=tuple)
@@ -124,5 +126,5 @@ class PropertyGate(Gate, Generic[CaseT]):
         if failing is None:
             return None
         case, violation = failing
-        example = {**case._asdict(), "weights_seed": subject.seed}  # type: ignore[attr-defined]
+        example = {**case._asdict(), **violation.where, "weights_seed": subject.seed}  # type: ignore[attr-defined]
         return self.finds(violation.reason, example=example, expected=violation.expected, actual=violation.actual)

@@ -35,7 +35,7 @@ class Parameters(Gate):
         buffers = {id(b) for b in mixer.buffers()}
         reachable = tensors_within(mixer)
         loose = {path: t for path, t in reachable.items() if id(t) not in known | buffers}
-        trainable = [path for path, t in loose.items() if t.requires_grad]
+        trainable = [path for path, t in loose.items() if t.requires_grad and t.is_leaf]
         if trainable:
             return self.finds("trainable tensors outside parameters(): " + ", ".join(trainable))
         constants = sum(t.numel() for t in (*mixer.buffers(), *loose.values()))

@@ -29,7 +29,7 @@ _WATCHED: tuple[Any, ...] = (
 
 def _table() -> dict[tuple[int, str], Any]:
     return {(i, name): value for i, holder in enumerate(_WATCHED) for name, value in vars(holder).items()
-            if callable(value) and not isinstance(value, ModuleType)}  # fmt: skip
+            if callable(value) and not isinstance(value, ModuleType) and not name.startswith("_")}  # fmt: skip
 
 
 def _settings() -> dict[str, Any]:
@@ -75,15 +75,20 @@ class Pristine:
 
 
 def _restore_functions() -> list[str]:
+    now = _table()
     patched = []
-    for (i, name), value in _FUNCTIONS.items():
-        holder = _WATCHED[i]
-        now = vars(holder).get(name)
+    for key in now.keys() | _FUNCTIONS.keys():
+        before, after = _FUNCTIONS.get(key), now.get(key)
         # torch itself wraps manual_seed when its compiler is first imported.
-        if now is not value and getattr(now, "__wrapped__", None) is not value:
-            setattr(holder, name, value)
-            patched.append(f"{getattr(holder, '__name__', holder)}.{name}")
-    return patched
+        if after is before or (before is not None and getattr(after, "__wrapped__", None) is before):
+            continue
+        holder, name = _WATCHED[key[0]], key[1]
+        if before is None:
+            delattr(holder, name)
+        else:
+            setattr(holder, name, before)
+        patched.append(f"{getattr(holder, '__name__', holder)}.{name}")
+    return sorted(patched)
 
 
 def _changed_kernels() -> list[str]:

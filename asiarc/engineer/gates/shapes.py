@@ -29,25 +29,24 @@ class Construction(Gate):
     def check(self, subject: Subject) -> Finding | None:
         """Builds; an exception becomes the finding through `guarded` in `admit`."""
         for d_model in (subject.d_model, 2 * subject.d_model):
-            mixer = subject.make(d_model=d_model)
+            mixer = subject.make(d_model=d_model, as_initialised=True)
             if not any(p.requires_grad for p in mixer.parameters()):
                 return self.finds("has no trainable parameter", example={"d_model": d_model})
         return None
 
 
 class ShapeCase(NamedTuple):
-    """A batch of B sequences of T tokens; `strided` inputs are a view whose memory is not contiguous."""
+    """A batch of B sequences of T tokens."""
 
     tokens: int
     batch: int
     train: bool
-    strided: bool
 
 
 class Shapes(PropertyGate[ShapeCase]):
     """Any B and T >= 1 give an output of the input's shape and dtype, a plain tensor, and a state of plain tensors.
 
-    Also with inputs that are not contiguous in memory, which must give the same numbers. Cannot see lengths over 200.
+    Cannot see lengths over 200.
     """
 
     name = "shapes"
@@ -55,19 +54,18 @@ class Shapes(PropertyGate[ShapeCase]):
 
     def cases(self, subject: Subject) -> SearchStrategy[ShapeCase]:
         """T up to 200 and B up to 5."""
-        return st.builds(ShapeCase, whole(1, 200), whole(1, 5), choice((False, True)), choice((False, True)))
+        return st.builds(ShapeCase, whole(1, 200), whole(1, 5), choice((False, True)))
 
     def known(self, subject: Subject) -> tuple[ShapeCase, ...]:
         """One token, an odd length, and lengths around the usual chunks."""
         lengths = (1, 2, 3, 17, 63, 64, 65)
-        return tuple(ShapeCase(tokens, 1 + i % 3, i % 2 == 0, i % 2 == 1) for i, tokens in enumerate(lengths))
+        return tuple(ShapeCase(tokens, 1 + i % 3, i % 2 == 0) for i, tokens in enumerate(lengths))
 
     def violation(self, subject: Subject, case: ShapeCase) -> Violation | None:
-        """Shape, dtype and type of the output; the strided input's output against the contiguous one's."""
+        """Shape, dtype and type of the output; the state's parts."""
         mixer = subject.mixer(train=case.train)
         x_BTD = subject.inputs(case.batch, case.tokens, "shapes")
-        fed = x_BTD.transpose(0, 1).contiguous().transpose(0, 1) if case.strided else x_BTD
-        y_BTD, state = run(mixer, fed)
+        y_BTD, state = run(mixer, x_BTD)
         plain_copy(state)
         if type(y_BTD) is not Tensor:
             return Violation("the output is not a plain tensor", "torch.Tensor", type(y_BTD).__name__)
@@ -75,8 +73,6 @@ class Shapes(PropertyGate[ShapeCase]):
             return Violation("the output's shape is not the input's", str([*x_BTD.shape]), str([*y_BTD.shape]))
         if y_BTD.dtype != x_BTD.dtype:
             return Violation("the output's dtype is not the input's", str(x_BTD.dtype), str(y_BTD.dtype))
-        if case.strided and (error := relative_error(y_BTD, run(mixer, x_BTD)[0])) > 1e-3:
-            return Violation("a non-contiguous input changes the output", "relative error <= 1e-3", f"{error:.2g}")
         return None
 
 
@@ -107,8 +103,13 @@ class DtypeLadder(Gate):
             return self.finds(
                 "bfloat16 loses far more than rounding explains", example=example, expected=limit, actual=f"{error:.2g}"
             )
-        half_BTD.float().square().sum().backward()
-        silent = [n for n, p in half.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
-        if silent:
+        if silent := sorted(_silent(subject, torch.bfloat16) - _silent(subject, torch.float32)):
             return self.finds("these parameters get no gradient in bfloat16: " + ", ".join(silent), example=example)
         return None
+
+
+def _silent(subject: Subject, dtype: torch.dtype) -> set[str]:
+    """Parameters without gradient at the initial weights."""
+    mixer = subject.make(dtype=dtype, as_initialised=True)
+    run(mixer, subject.inputs(2, 65, "dtype").to(dtype))[0].float().square().sum().backward()
+    return {name for name, p in mixer.named_parameters() if p.grad is None or not p.grad.any()}

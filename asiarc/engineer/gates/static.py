@@ -233,11 +233,13 @@ def _kernel_fault(module: str, name: str) -> str | None:
 
 
 def _immutable(value: ast.expr) -> bool:
-    """Numbers, text, names, tuples of them, arithmetic on them and calls into math."""
+    """Numbers, text, names, tuples of them, arithmetic on them, types such as dict[str, Tensor], calls into math."""
     if isinstance(value, ast.Call):
         return _dotted(value.func).startswith("math.") if isinstance(value.func, ast.Attribute) else False
     if isinstance(value, ast.Tuple):
         return all(_immutable(item) for item in value.elts)
+    if isinstance(value, ast.Subscript):
+        return _immutable(value.value) and _immutable(value.slice)
     if isinstance(value, ast.BinOp):
         return _immutable(value.left) and _immutable(value.right)
     if isinstance(value, ast.UnaryOp):

@@ -92,7 +92,8 @@ class Subject:
 def _move_off_initial(mixer: nn.Module) -> None:
     with torch.no_grad():
         for parameter in mixer.parameters():
-            if parameter.is_floating_point():
+            expanded = parameter.untyped_storage().nbytes() < parameter.numel() * parameter.element_size()
+            if parameter.is_floating_point() and not expanded:
                 size = parameter.square().mean().sqrt().clamp(min=0.1)
                 parameter.add_(0.2 * size * torch.randn_like(parameter))
 
