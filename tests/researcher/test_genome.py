@@ -1,0 +1,102 @@
+"""Genomes: canonical, typed, and one to one with the sources that they render to."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from asiarc.engineer.candidate import content_address
+from asiarc.errors import CandidateError
+from asiarc.researcher.genome import Genome, domain, random_genome
+from asiarc.researcher.mechanisms import (
+    TRAITS,
+    check_mechanism,
+    choice_of,
+    difference,
+    mechanism_names,
+    phrase,
+    tag_of,
+    with_choice,
+)
+from asiarc.researcher.render import render
+
+genomes = st.integers(0, 2**32).map(lambda seed: random_genome(random.Random(seed)))
+choices = st.fixed_dictionaries({field: st.sampled_from(values) for field, values in domain().items()})
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(choices)
+def test_canonical_form_is_a_fixed_point(choice):
+    genome = Genome(**choice)
+    assert Genome(**genome.model_dump()) == genome
+    assert Genome.model_validate_json(genome.model_dump_json()) == genome
+    assert Genome(**genome.choices()) == genome
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(genomes)
+def test_every_choice_of_a_canonical_genome_reaches_the_source(genome):
+    """Distinct genomes never render the same code: no choice is decoration."""
+    address = content_address(render(genome))
+    for field, values in domain().items():
+        for value in values:
+            child = Genome(**genome.model_dump() | {field: value})
+            assert (child == genome) == (content_address(render(child)) == address), (field, value)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(genomes, st.text(max_size=300), st.text(max_size=80))
+def test_words_never_change_the_code(genome, motivation, title):
+    assert content_address(render(genome, title, motivation)) == content_address(render(genome))
+
+
+@pytest.mark.parametrize(
+    "text", ['end """ here', "a \\ backslash \\n", '"quoted"', 'ends with a quote"', "\\"]
+)
+def test_a_hostile_motivation_stays_text(text):
+    source = render(Genome(), title=text, motivation=text)
+    assert content_address(source) == content_address(render(Genome()))
+
+
+def test_unknown_fields_and_values_are_refused():
+    with pytest.raises(ValidationError, match="memroy"):
+        Genome(memroy="delta")
+    with pytest.raises(ValidationError, match="gated_delta"):
+        Genome(memory="gated")
+
+
+def test_a_delta_memory_always_has_bounded_keys():
+    """With keys longer than one, I - beta k k^T expands and the state diverges."""
+    for memory in ("delta", "gated_delta", "kda", "delta_product", "gated_delta_product"):
+        genome = Genome(memory=memory, key_norm="none", features="identity")
+        assert genome.key_norm == "l2"
+
+
+def test_every_choice_has_words_and_every_trait_is_a_choice():
+    assert set(TRAITS) <= set(mechanism_names())
+    for tag in mechanism_names():
+        assert phrase(tag)
+        field, value = choice_of(tag)
+        assert tag_of(field, value) == tag
+
+
+def test_an_unknown_mechanism_is_answered_with_the_nearest():
+    assert check_mechanism("memory=kda") == "memory=kda"
+    with pytest.raises(CandidateError, match="Did you mean 'memory=gated_delta'"):
+        check_mechanism("memory=gated_deltas")
+    assert choice_of("memory") is None
+    assert choice_of("attention=flash") is None
+
+
+@pytest.mark.parametrize("tag", mechanism_names())
+def test_every_choice_can_be_inserted_into_plain_linear_attention(tag):
+    """With its companions each choice takes effect."""
+    field, value = choice_of(tag)
+    child = with_choice(Genome(), field, value)
+    if value != getattr(Genome(), field):
+        assert getattr(child, field) == value
+        assert tag in difference(Genome(), child)
