@@ -33,6 +33,9 @@ _THREADS = 64
 READY, VALUE, FAILED = b"R", b"V", b"F"
 
 
+Watched = Sequence[tuple[str, Any, Mapping[str, Any]]]
+
+
 @dataclass(frozen=True)
 class Cell:
     """What the worker gives every job: where it may write and read, which layers hold already, its
@@ -42,6 +45,7 @@ class Cell:
     readable: tuple[str, ...]
     held: tuple[str, ...]
     environment: Mapping[str, str]
+    watched: Watched
 
 
 def main(
@@ -56,7 +60,6 @@ def main(
     """Run the job and end the process, whatever happens, without running any exit handler."""
     exit_now, write, encode = os._exit, os.write, json.JSONEncoder(allow_nan=False).encode
     hidden_fd = _only_these_open(result_fd, output_fd)
-    watched = watch()
 
     def reply(kind: bytes, text: str) -> None:
         frames.send(hidden_fd, token + kind + text.encode(), write=write)
@@ -69,7 +72,7 @@ def main(
         if not isinstance(value, dict):
             raise TypeError(f"the job's function returned {type(value).__name__}, not a JSON object")
         text = encode(value)
-        check(watched)
+        check(cell.watched)
         reply(VALUE, text)
 
     _, failure = attempt(work)
@@ -80,6 +83,7 @@ def main(
 
 def enter(limits: Limits, cell: Cell) -> list[str]:
     """Put every layer that the machine offers around this process; return the names of those that hold."""
+    layers.die_with_parent()
     os.setsid()
     os.chdir(cell.scratch)
     os.umask(0o077)
@@ -132,7 +136,7 @@ _WATCHED = """
 _REBOUND_BY_TORCH = {"torch.manual_seed"}  # when torch._dynamo is imported, which the first optimiser does
 
 
-def watch() -> list[tuple[str, Any, dict[str, Any]]]:
+def watch() -> Watched:
     """The callables of the watched modules and classes (``module:class``) as they are now."""
     places = []
     for label in _WATCHED.split():
@@ -142,7 +146,7 @@ def watch() -> list[tuple[str, Any, dict[str, Any]]]:
     return [(label, place, {k: v for k, v in vars(place).items() if callable(v)}) for label, place in places]
 
 
-def check(watched: Sequence[tuple[str, Any, Mapping[str, Any]]]) -> None:
+def check(watched: Watched) -> None:
     """Raise `PermissionError` if a watched name is no longer what it was."""
     for label, place, before in watched:
         now = vars(place)

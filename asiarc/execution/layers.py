@@ -8,10 +8,13 @@ process is forked (`unshare`), the rest inside it (`inside.py` has the order).
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import platform
 import resource
+import signal
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 LAYERS = {
@@ -32,6 +35,7 @@ LAYERS = {
 }
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc_locked = ctypes.PyDLL(None, use_errno=True)  # keeps the interpreter's lock, as a fork must
 _CLONE = {
     "user_namespace": 0x10000000,
     "mount_namespace": 0x00020000,
@@ -87,41 +91,53 @@ def no_new_privs() -> None:
 
 
 def offered_namespaces() -> tuple[str, ...]:
-    """The namespaces that this process may enter, each tried in a child; an ordinary user needs the user
-    namespace."""
-    alone = ("net_namespace", "pid_namespace", "ipc_namespace", "mount_namespace")
-    if os.geteuid() == 0 and all(_try_unshare((name,)) for name in alone):
+    """The namespaces that this process may enter, each tried; an ordinary user needs the user namespace first."""
+    alone = tuple(name for name in _CLONE if name != "user_namespace")
+    if all(_opens((name,)) for name in alone):
         return alone
-    if not _try_unshare(("user_namespace",)):
-        return ()
-    return ("user_namespace", *(name for name in alone if _try_unshare(("user_namespace", name))))
+    pairs = [("user_namespace", name) for name in alone]
+    return tuple(dict.fromkeys(name for pair in pairs if _opens(pair) for name in pair))
 
 
-def _try_unshare(names: Iterable[str]) -> bool:
-    child = os.fork()
+def _opens(names: tuple[str, ...]) -> bool:
+    try:
+        child = fork_into(names)
+    except OSError:
+        return False
     if child == 0:
-        status = 1
-        try:
-            unshare(names)
-            status = 0
-        except OSError:
-            pass
-        finally:
-            os._exit(status)
+        os._exit(0)
     return os.waitpid(child, 0)[1] == 0
 
 
-def unshare(names: Iterable[str]) -> None:
-    """Enter new namespaces; in a new user namespace this user stays itself and nobody else exists."""
-    names, uid, gid = tuple(names), os.getuid(), os.getgid()
+def fork_into(names: Sequence[str]) -> int:
+    """`os.fork`, with the child in new namespaces of these kinds (as the first process, where it is one of PIDs).
+
+    In a new user namespace this user stays itself and nobody else exists. The C library does not know of this
+    fork and takes the child's thread for its parent's: the child may run Python and fork, it must not start
+    threads. Raises `OSError` where a kind is not offered.
+    """
     if not names:
-        return
-    flags = sum(_CLONE[name] for name in names)
-    _checked(_libc.unshare(ctypes.c_int(flags)), "unshare")
-    if "user_namespace" in names:
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
-        Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+        return os.fork()
+    number = {"x86_64": 56, "aarch64": 220}.get(platform.machine())
+    if number is None:
+        raise OSError(errno.ENOSYS, "the number of the clone call is not known here")
+    flags = sum(_CLONE[name] for name in names) | signal.SIGCHLD
+    uid, gid = os.getuid(), os.getgid()
+    ctypes.pythonapi.PyOS_BeforeFork()
+    pid = _libc_locked.syscall(*map(ctypes.c_long, (number, flags, 0, 0, 0, 0)))
+    if pid == 0:
+        ctypes.pythonapi.PyOS_AfterFork_Child()
+        if "user_namespace" in names and not holds(lambda: _map_only(uid, gid)):
+            os._exit(1)
+        return 0
+    ctypes.pythonapi.PyOS_AfterFork_Parent()
+    return _checked(pid, "clone")
+
+
+def _map_only(uid: int, gid: int) -> None:
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
 
 
 def _mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> None:

@@ -119,12 +119,12 @@ def end_descendants() -> None:
     import psutil
 
     while True:
-        with contextlib.suppress(ChildProcessError):
+        try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-        if not (living := psutil.Process().children(recursive=True)):
+        except ChildProcessError:
             return
-        for process in living:
+        for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 process.kill()
 

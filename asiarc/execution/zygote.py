@@ -20,9 +20,9 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from asiarc.execution import frames, layers
+from asiarc.execution import frames, inside, layers
 from asiarc.execution.attempt import attempt
 from asiarc.execution.inside import Cell
 from asiarc.execution.job import Limits
@@ -31,25 +31,25 @@ from asiarc.execution.supervisor import end_descendants, supervise
 
 @dataclass(frozen=True)
 class _Bench:
-    """What every job of this worker gets: where scratch folders go, what it may read, namespaces,
-    variables."""
+    """What every job of this worker gets: a place for scratch folders, what it may read, namespaces, variables."""
 
     scratch: Path
-    readable: Sequence[str]
+    readable: tuple[str, ...]
     namespaces: tuple[str, ...]
     environment: Mapping[str, str]
+    watched: inside.Watched
 
 
 def main() -> None:
     """Serve until the driver goes away."""
     options = _options()
     requests, replies = os.dup(0), os.dup(1)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
-    bench = _Bench(options.scratch, options.readable, layers.offered_namespaces(), dict(os.environ))
+    environment, namespaces = dict(os.environ), layers.offered_namespaces()
     layers.adopt_orphans()
     _preload(options.preload)
+    bench = _Bench(options.scratch, tuple(options.readable), namespaces, environment, inside.watch())
     frames.send(replies, b"ready")
     buffer = bytearray()
     while (request := _next_request(requests, buffer)) is not None:
@@ -90,9 +90,12 @@ def _run(request: dict[str, Any], bench: _Bench, driver: int) -> bytes | None:
     """One job in a process of its own; None when the driver went away meanwhile."""
     scratch = Path(tempfile.mkdtemp(prefix="job-", dir=bench.scratch))
     account_r, account_w = os.pipe()
-    pid = os.fork()
+    pid = layers.fork_into(bench.namespaces)
     if pid == 0:
-        _supervisor(request, bench, scratch, account_w)
+        _, failure = attempt(lambda: _supervise(request, bench, scratch, account_w))
+        if failure is not None:
+            os.write(2, f"{failure}\n".encode())
+        os._exit(1 if failure else 0)
     os.close(account_w)
     account = _collect(account_r, driver)
     os.close(account_r)
@@ -121,40 +124,19 @@ def _collect(fd: int, driver: int) -> bytes | None:
         account += chunk
 
 
-def _supervisor(request: dict[str, Any], bench: _Bench, scratch: Path, account_fd: int) -> NoReturn:
-    """In a child: supervise the job inside its namespaces and write the account; always ends the process."""
-    _, failure = attempt(lambda: _inside_namespaces(request, bench, scratch, account_fd))
-    if failure is not None:
-        os.write(2, f"{failure}\n".encode())
-    os._exit(1 if failure else 0)
-
-
-def _inside_namespaces(request: dict[str, Any], bench: _Bench, scratch: Path, account_fd: int) -> None:
+def _supervise(request: dict[str, Any], bench: _Bench, scratch: Path, account_fd: int) -> None:
+    """In the supervisor's process: prepare the job's place, see it through, write the account."""
     os.closerange(3, account_fd)
     os.closerange(account_fd + 1, 4096)
-    layers.unshare(bench.namespaces)
     layers.die_with_parent()
     layers.adopt_orphans()
-    if "pid_namespace" in bench.namespaces:  # holds for children only: the first one supervises
-        first = os.fork()
-        if first:
-            status = os.waitstatus_to_exitcode(os.waitpid(first, 0)[1])
-            assert status == 0, f"the first process of the job's PID namespace ended with {status}"
-            return
-        layers.die_with_parent()
-    _account(request, bench, scratch, account_fd)
-
-
-def _account(request: dict[str, Any], bench: _Bench, scratch: Path, account_fd: int) -> None:
-    limits, namespaces = Limits(**request["limits"]), bench.namespaces
-    held = [name for name in namespaces if name != "mount_namespace"]
-    sealed = "mount_namespace" in namespaces
-    if sealed and layers.holds(lambda: layers.seal_mounts(scratch, limits.file_bytes)):
-        held.append("mount_namespace")
-    alone = "pid_namespace" in namespaces
+    limits, held = Limits(**request["limits"]), list(bench.namespaces)
+    alone = "pid_namespace" in held
+    if "mount_namespace" in held and not layers.holds(lambda: layers.seal_mounts(scratch, limits.file_bytes)):
+        held.remove("mount_namespace")
     if alone and "mount_namespace" in held and layers.holds(layers.private_proc):
         held.append("private_proc")
-    cell = Cell(scratch, tuple(bench.readable), tuple(held), bench.environment)
+    cell = Cell(scratch, bench.readable, tuple(held), bench.environment, bench.watched)
     account = memoryview(supervise(request["function"], request["payload"], limits, cell, alone))
     while account:
         account = account[os.write(account_fd, account) :]
