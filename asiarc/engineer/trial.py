@@ -34,11 +34,12 @@ def run(payload: Payload) -> Payload:
     """Train one candidate with one seed on one task and score it with lm-eval.
 
     Takes source, task, protocol, seed, match_source (the candidate whose size the model is brought to, or None),
-    split, documents, items (the address of the scored items); gives metric, value, curve, items, parameters, tokens,
-    or `diverged` / `size` with a reason.
+    split, documents, items (the address of the scored items); gives metric, value, curve, items, tokens and the whole
+    model's parameters, state_bytes (a sequence) and flops_per_token (forward), or `diverged` / `size` with a reason.
     """
     import torch
 
+    from asiarc.engineer.gates.measure import measure
     from asiarc.engineer.scoring import score
     from asiarc.engineer.trainer import DivergedError, train
     from asiarc.models.backbone import (
@@ -69,10 +70,27 @@ def run(payload: Payload) -> Payload:
     except DivergedError as error:
         return {"diverged": str(error)}
     trained = time.process_time()
-    documents = task.documents(payload["split"], payload["documents"], payload["items"])
+    documents = _windows(task.documents(payload["split"], payload["documents"], payload["items"]), protocol.seq_len)
     scored = score(model, [(task, documents)], max_length=protocol.seq_len)[0]
+    mixer = measure(payload["source"], protocol.d_model, protocol.num_heads)
+    dense = 3 * protocol.d_model * hidden * protocol.num_layers + protocol.vocab_size * protocol.d_model
     return {
         "metric": scored.metric, "value": scored.value, "items": list(scored.items),
         "curve": [list(row) for row in curve.rows], "parameters": count_parameters(model), "hidden": hidden,
+        "state_bytes": protocol.num_layers * mixer.state_bytes,
+        "flops_per_token": protocol.num_layers * mixer.flops_per_token + 2 * dense,
         "tokens": protocol.tokens, "train_cpu_s": trained - start, "score_cpu_s": time.process_time() - trained,
     }
+
+
+def _windows(documents: list[dict[str, Any]], seq_len: int) -> list[dict[str, Any]]:
+    """Texts cut to the length that was trained, so that every scored window opens as the trained ones did.
+
+    Left whole, lm-eval would roll over a text in windows that open in mid-sentence, which the model never saw: the
+    score would measure that, and the more so the better a model fits its training.
+    """
+    return [
+        {**document, "text": document["text"][start : start + seq_len]} if "text" in document else document
+        for document in documents
+        for start in range(0, len(document.get("text", " ")), seq_len)
+    ]

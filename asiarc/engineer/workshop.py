@@ -151,7 +151,8 @@ class Workshop:
             key=request.key, address=request.address, task=request.task, stage=request.stage, seed=request.seed,
             steps=request.protocol.steps, learning_rate=request.protocol.learning_rate, outcome=outcome,
             metric=value.get("metric") if scored else None, value=value.get("value") if scored else None,
-            parameters=value.get("parameters"), state_bytes=None, flops_per_token=None, curve=value.get("curve", []),
+            parameters=value.get("parameters"), state_bytes=value.get("state_bytes"),
+            flops_per_token=value.get("flops_per_token"), curve=value.get("curve", []),
             details={k: value[k] for k in ("hidden", "train_cpu_s", "score_cpu_s") if k in value},
             wall_s=result.wall_s, cpu_s=result.cpu_s,
         )
