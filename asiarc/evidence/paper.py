@@ -147,6 +147,13 @@ def load_paper(reproductions: Path) -> Paper:
     )
 
 
+def find_paper() -> Paper | None:
+    """The paper's numbers of the checkout that asiarc runs from, or None where it is installed without
+    one."""
+    reproductions = Path(__file__).resolve().parents[2] / "reproductions"
+    return load_paper(reproductions) if (reproductions / "data").is_dir() else None
+
+
 def fitness(loss: float, benchmark: float, judge: float) -> float:
     """The paper's composite fitness as a sum of three terms in 0..1 (its eq. 2 has a third of it).
 
