@@ -65,10 +65,10 @@ def imports(draft: Draft, body: str) -> str:
 
 
 def fill(text: str) -> str:
-    """Paragraphs wrapped to the line width, safe inside a docstring."""
+    """Paragraphs wrapped to the line width with room for the opening quotes, safe inside a docstring."""
     safe = text.replace("\\", "\\\\").replace('"""', "'''")
     return "\n\n".join(
-        textwrap.fill(paragraph, WIDTH, break_long_words=False, break_on_hyphens=False)
+        textwrap.fill(paragraph, WIDTH - 3, break_long_words=False, break_on_hyphens=False)
         for paragraph in safe.strip().split("\n\n")
     )
 

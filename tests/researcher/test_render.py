@@ -137,7 +137,9 @@ CHEATS = {
     "rows share a gate": (
         "self.router(seen_BTN)", "self.router(seen_BTN.mean(0, keepdim=True).expand_as(seen_BTN))", "batch"
     ),
-    "temperature is detached": ("self.log_temperature_H1.exp()", "self.log_temperature_H1.data.exp()", "gradient"),
+    "temperature is cut off": (
+        "self.log_temperature_H1.exp()", "self.log_temperature_H1.detach().exp()", "gradient"
+    ),
     "weights are drawn": ("return y_BTD,", "return y_BTD + torch.randn_like(y_BTD),", "repeatable"),
 }  # fmt: skip
 
@@ -200,7 +202,8 @@ def test_every_name_in_a_legend_is_used_and_every_constant_too():
 
 def test_rendering_imports_no_torch():
     code = (
-        "import sys; from asiarc.researcher.designs import DESIGNS; from asiarc.researcher.render import render;"
+        "import sys; from asiarc.researcher.designs import DESIGNS;"
+        "from asiarc.researcher.render import render;"
         "import asiarc.researcher.grammar; render(DESIGNS['kda']); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
