@@ -47,9 +47,9 @@ class Correlation:
 def rank_correlation(x: Sequence[float], y: Sequence[float], *, level: float = 0.95) -> Correlation:
     """Spearman's rank correlation of x and y (ties share their mean rank).
 
-    Interval: tanh(atanh(rho) ± z sqrt((1 + rho²/2) / (n - 3))) (Bonett and Wright 2000). A perfect order of
-        few candidates is read as one swap short of perfect, since atanh(1) would claim certainty. The p-value
-        is exact over all orders up to n = 7 and by Student's t above.
+    The interval is tanh(atanh(rho) ± z sqrt((1 + rho²/2) / (n - 3))) (Bonett and Wright 2000). A perfect
+    order of few candidates is read as one swap short of perfect, since atanh(1) would claim certainty. The
+    p-value is exact over all orders up to n = 7 and by Student's t above.
 
     Raises:
         EvidenceError: unequal lengths, fewer than 4 candidates, a value that is not finite, or one side
