@@ -53,7 +53,7 @@ def _attempt(
 
 def _named(error: BaseException) -> Failure:
     """The exception's type and no more: runs no code of the exception's own, past any metaclass."""
-    return Failure(type.__getattribute__(type(error), "__name__"))
+    return Failure(type.__dict__["__name__"].__get__(type(error)))
 
 
 def _describe(error: BaseException) -> Failure:

@@ -75,10 +75,12 @@ def main(
         check(cell.watched)
         reply(VALUE, text)
 
-    _, failure = attempt(work)
-    if failure is not None:
-        attempt(lambda: reply(FAILED, encode(vars(failure))))
-    exit_now(0)
+    try:
+        _, failure = attempt(work)
+        if failure is not None:
+            attempt(lambda: reply(FAILED, encode(vars(failure))))
+    finally:
+        exit_now(0)
 
 
 def enter(limits: Limits, cell: Cell) -> list[str]:
@@ -147,9 +149,13 @@ def watch() -> Watched:
 
 
 def check(watched: Watched) -> None:
-    """Raise `PermissionError` if a watched name is no longer what it was."""
+    """Raise `PermissionError` if a watched name, or a watched module, is no longer what it was."""
     for label, place, before in watched:
+        module, _, name = label.partition(":")
+        if not name and sys.modules.get(module) is not place:
+            raise PermissionError(f"the candidate replaced the module {label}")
         now = vars(place)
-        for name, value in before.items():
-            if now.get(name) is not value and f"{label}.{name}" not in _REBOUND_BY_TORCH:
-                raise PermissionError(f"the candidate replaced {label}.{name}")
+        for key, value in before.items():
+            path = f"{module}.{name}.{key}" if name else f"{module}.{key}"
+            if now.get(key) is not value and path not in _REBOUND_BY_TORCH:
+                raise PermissionError(f"the candidate replaced {path}")

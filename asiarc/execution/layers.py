@@ -91,7 +91,7 @@ def no_new_privs() -> None:
 
 
 def offered_namespaces() -> tuple[str, ...]:
-    """The namespaces that this process may enter, each tried; an ordinary user needs the user namespace first."""
+    """The namespaces that this process may enter, each tried; an ordinary user needs that of users first."""
     alone = tuple(name for name in _CLONE if name != "user_namespace")
     if all(_opens((name,)) for name in alone):
         return alone
@@ -110,7 +110,7 @@ def _opens(names: tuple[str, ...]) -> bool:
 
 
 def fork_into(names: Sequence[str]) -> int:
-    """`os.fork`, with the child in new namespaces of these kinds (as the first process, where it is one of PIDs).
+    """`os.fork`, with the child in new namespaces of these kinds (its first process, where PIDs are one).
 
     In a new user namespace this user stays itself and nobody else exists. The C library does not know of this
     fork and takes the child's thread for its parent's: the child may run Python and fork, it must not start

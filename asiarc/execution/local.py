@@ -7,6 +7,7 @@ supervisor has bounded its size, and `judge` alone turns an account into a `Resu
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import logging
 import math
@@ -308,11 +309,10 @@ def _texts() -> str:
 def _installation() -> list[str]:
     """The folders that Python code comes from: the interpreter's, the installed packages', asiarc's and its
     kernels'."""
-    import asiarc
-    import asiarc.kernels
-
     paths = {*sysconfig.get_paths().values(), *site.getsitepackages(), sys.prefix, sys.base_prefix}
-    paths |= {folder for package in (asiarc, asiarc.kernels) for folder in package.__path__}
+    for name in ("asiarc", "asiarc.kernels"):
+        spec = importlib.util.find_spec(name)
+        paths |= set(spec.submodule_search_locations or ()) if spec else set()
     return sorted(str(Path(path).resolve()) for path in paths)
 
 

@@ -30,8 +30,9 @@ _CALLS: dict[str, tuple[int | None, int | None]] = {
     "clock_adjtime": (305, 266), "adjtimex": (159, 171), "sethostname": (170, 161),
     "setdomainname": (171, 162), "acct": (163, 89), "personality": (135, 92), "kcmp": (312, 272),
     "pidfd_getfd": (438, 438), "pidfd_send_signal": (424, 424), "process_madvise": (440, 440),
-    "fanotify_init": (300, 262), "quotactl": (179, 60), "syslog": (103, 116), "iopl": (172, None),
-    "ioperm": (173, None),
+    "fanotify_init": (300, 262), "quotactl": (179, 60), "syslog": (103, 116), "memfd_create": (319, 279),
+    "memfd_secret": (447, 447), "shmget": (29, 194), "msgget": (68, 186), "semget": (64, 190),
+    "iopl": (172, None), "ioperm": (173, None),
 }  # fmt: skip
 _TO_ITSELF_ONLY = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
 _STARTERS = ("fork", "vfork", "execve", "execveat")
@@ -52,7 +53,7 @@ EPERM, ENOENT, ENOSYS = (_op(_ANSWER, 0x50000 | number) for number in (1, 2, 38)
 
 
 def seccomp(processes: int) -> None:
-    """Refuse, with EPERM, sockets, tracing, signals to others, mounts and the kernel's back doors.
+    """Refuse, with EPERM, sockets, tracing, signals to others, mounts, uncounted memory, the kernel's doors.
 
     With `processes` = 0 nothing can be forked or executed either (threads can be started): the answer is then
     ENOENT, because code that starts a program expects that it may not be found. Raises `OSError` where the

@@ -31,7 +31,7 @@ from asiarc.execution.supervisor import end_descendants, supervise
 
 @dataclass(frozen=True)
 class _Bench:
-    """What every job of this worker gets: a place for scratch folders, what it may read, namespaces, variables."""
+    """What every job of this worker gets: a place for scratch folders, what it may read, and so on."""
 
     scratch: Path
     readable: tuple[str, ...]

@@ -1,0 +1,36 @@
+"""Executors with warm workers, shared by a module's tests, and the jobs of `wall_jobs`."""
+
+from pathlib import Path
+
+import pytest
+
+from asiarc.execution import Job, Limits, LocalExecutor
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="package", autouse=True)
+def jobs_on_the_path():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(HERE))
+        yield
+
+
+@pytest.fixture(scope="module")
+def executor(jobs_on_the_path):
+    with LocalExecutor(workers=2, preload=(), readable=[HERE]) as executor:
+        yield executor
+
+
+@pytest.fixture(scope="package")
+def torch_executor(jobs_on_the_path):
+    with LocalExecutor(workers=1, readable=[HERE]) as executor:
+        yield executor
+
+
+@pytest.fixture
+def job():
+    def make(name, payload=None, **limits):
+        return Job(f"wall_jobs:{name}", payload or {}, Limits(**{"wall_s": 60, "cpu_s": 60} | limits))
+
+    return make
