@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import comb
 from typing import Literal
 
 from asiarc.errors import TaskError, unknown_name
@@ -81,9 +82,14 @@ def _one_of(setting: str) -> Callable[[Settings], float]:
 
 
 def _null_or_value(settings: Settings) -> float:
-    """Always answering "void" is right for every unbound key; one fixed value is right for few bound ones."""
-    bound = settings["pairs"] / settings["keys"]
-    return max(1.0 - bound, bound / settings["values"])
+    """Always answering "void" is right for the keys that only the last segment bound, when ``queries <= pairs``.
+
+    Two segments of ``pairs`` out of ``keys`` share o keys with the hypergeometric probability; of the ``2 pairs - o``
+    keys worth asking for, ``pairs - o`` are void.
+    """
+    keys, pairs = int(settings["keys"]), int(settings["pairs"])
+    shared = {o: comb(pairs, o) * comb(keys - pairs, pairs - o) / comb(keys, pairs) for o in range(pairs + 1)}
+    return sum(share * (pairs - o) / (2 * pairs - o) for o, share in shared.items())
 
 
 CATALOGUE: dict[str, Entry] = {
@@ -122,8 +128,8 @@ CATALOGUE: dict[str, Entry] = {
         role="capability",
         style="choice",
         levels={
-            BASE: {"segments": 4, "pairs": 4, "queries": 3, "keys": 8, "values": 16},
-            "hard": {"segments": 8, "pairs": 8, "queries": 7, "keys": 16, "values": 26},
+            BASE: {"segments": 4, "pairs": 4, "queries": 3, "keys": 24, "values": 16},
+            "hard": {"segments": 8, "pairs": 8, "queries": 7, "keys": 36, "values": 26},
         },
         chance=_null_or_value,
         training=_CHECK,

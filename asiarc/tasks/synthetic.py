@@ -111,11 +111,19 @@ def overwrite(rng: np.random.Generator, rows: int, *, keys: int, writes: int, va
 def reset(
     rng: np.random.Generator, rows: int, *, segments: int, pairs: int, queries: int, keys: int, values: int
 ) -> Pair:
-    """Segments of ``#``, distinct pairs, ``?``, distinct queries with what this segment bound, or ``-``."""
+    """Segments of ``#``, distinct pairs, ``?``, distinct queries with what this segment bound, or ``-``.
+
+    Keys that this or the last segment bound are asked for, all alike (before the first, an unseen one); other keys only
+    once those are used up.
+    """
     each = rows * segments
-    key_SN, asked_SQ = _choose(rng, each, keys, pairs), _choose(rng, each, keys, queries)
+    key_SN = _choose(rng, rows * (segments + 1), keys, pairs).reshape(rows, segments + 1, pairs)
+    before_SN, key_SN = (part.reshape(each, pairs) for part in (key_SN[:, :-1], key_SN[:, 1:]))
     value_SN = rng.integers(values, size=(each, pairs))
     last_SK, bound_SK = _last_use(key_SN, keys)
+    # Worth asking: what is bound now, and what a memory that missed the '#' still holds from the segment before.
+    is_worth_SK = bound_SK | _last_use(before_SN, keys)[1]
+    asked_SQ = (rng.random((each, keys)) - is_worth_SK).argsort(axis=1)[:, :queries]
     table_SK = np.where(bound_SK, VALUES[np.take_along_axis(value_SN, last_SK, axis=1)], NULL)
     answer_SQ = np.take_along_axis(table_SK, asked_SQ, axis=1)
     opening_S1, question_S1 = np.full((each, 1), RESET), np.full((each, 1), QUERY)
