@@ -2,8 +2,8 @@
 
 An attack is a job's function. One that gets through returns ``{"breached": ...}``; one that is refused ends
 as its decorator says: a status, a pattern that the reason must show, the layers of which any one holds it
-(none: the process boundary itself does). `NOT_CONTAINED` marks what no layer here holds. Everything is aimed
-at the `Targets` that the caller sets up and at the job's own process; ``python -m asiarc.execution`` runs all.
+(none: the process boundary itself does). `NOT_CONTAINED` marks what no layer here holds. All is aimed at the
+`Targets` that the caller sets up and at the job's own process; ``python -m asiarc.execution`` runs them all.
 """
 
 from __future__ import annotations
@@ -247,7 +247,7 @@ def overflows_the_stack(_: Payload) -> Payload:
     """Recurses until the C stack ends."""
     sys.setrecursionlimit(10**9)
     nested: list[Any] = []
-    for _level in range(10**6):
+    for _level in range(2 * 10**5):
         nested = [nested]
     return {"breached": len(repr(nested))}
 

@@ -1,8 +1,8 @@
 """`LocalExecutor`: what comes back, in which order, from whom, and what is left behind."""
 
+import contextlib
 import json
 import math
-import os
 import random
 import signal
 import subprocess
@@ -18,12 +18,16 @@ from asiarc.execution import InlineExecutor, Job, Limits, LocalExecutor, doctor
 HERE = Path(__file__).parent
 
 
-def workers_of(pid=None):
-    """The zygotes below a process, as the machine lists them."""
-    children = psutil.Process(pid).children(recursive=True)
-    return [
-        p for p in children if "asiarc.execution.zygote" in p.cmdline() and p.ppid() == (pid or os.getpid())
-    ]
+def zygotes():
+    children = psutil.Process().children()
+    return [p for p in children if "asiarc.execution.zygote" in " ".join(p.cmdline())]
+
+
+@pytest.fixture
+def new_workers():
+    """The workers that were started since the test began, as the machine lists them."""
+    before = zygotes()
+    return lambda: [p for p in zygotes() if p not in before]
 
 
 def test_jobs_return_in_their_order(executor, job):
@@ -53,14 +57,14 @@ def test_results_are_delivered_as_they_come_in_the_calling_thread(executor, job,
     assert [r.status for r in results] == ["ok", "ok"]
 
 
-def test_an_error_of_the_caller_ends_the_run_and_the_jobs(job, tmp_path):
+def test_an_error_of_the_caller_ends_the_run_and_the_jobs(job, tmp_path, new_workers):
     def on_result(index, result):
         raise OSError("disk full")
 
     with LocalExecutor(workers=2, preload=(), readable=[HERE, tmp_path]) as executor:
         with pytest.raises(OSError, match="disk full"):
             executor.run([job("wait_for", {"path": str(tmp_path / "never")}), job("echo")], on_result)
-        assert workers_of() == []
+        assert new_workers() == []
         assert executor.run([job("echo", {"again": 1})])[0].value == {"again": 1}
 
 
@@ -81,13 +85,14 @@ def test_a_job_finds_nothing_of_the_job_before_it(job):
     assert second["home"] == second["cwd"] != first["cwd"]
 
 
-def test_keys_stay_outside(monkeypatch, job):
-    for name in ("OPENAI_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "SSH_AUTH_SOCK"):
+def test_keys_stay_outside(monkeypatch, job, new_workers):
+    secrets = ("OPENAI_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "SSH_AUTH_SOCK")
+    for name in secrets:
         monkeypatch.setenv(name, "sk-planted")
     with LocalExecutor(workers=1, preload=(), readable=[HERE]) as executor:
         seen = executor.run([job("state_of_things")])[0].value["environment"]
-        zygote = workers_of()[0].environ()
-    assert not {name for name in seen if "KEY" in name or "TOKEN" in name or "SOCK" in name}
+        zygote = new_workers()[0].environ()
+    assert not set(secrets) & set(seen)
     assert "sk-planted" not in zygote.values()
 
 
@@ -134,30 +139,31 @@ def test_workers_that_cannot_start_are_our_fault(job):
     assert sorted(delivered) == [0, 1, 2]
 
 
-def test_a_job_whose_worker_dies_runs_again(job, tmp_path):
+def test_a_job_whose_worker_dies_runs_again(job, tmp_path, new_workers):
     go = tmp_path / "go"
 
     def on_result(index, result):
         if index == 1:
-            for worker in workers_of():
+            for worker in new_workers():
                 worker.kill()
             go.touch()
 
     with LocalExecutor(workers=2, preload=(), readable=[HERE, tmp_path]) as executor:
-        before = executor.run([job("echo")] * 2) and {p.pid for p in workers_of()}
+        before = executor.run([job("echo")] * 2) and {p.pid for p in new_workers()}
         results = executor.run([job("wait_for", {"path": str(go)}), job("echo"), job("echo")], on_result)
         assert {r.status for r in results} == {"ok"}
-        assert not before & {p.pid for p in workers_of()}
+        assert not before & {p.pid for p in new_workers()}
 
 
-def test_a_job_whose_workers_keep_dying_is_given_up(job, tmp_path):
+def test_a_job_whose_workers_keep_dying_is_given_up(job, tmp_path, new_workers):
     done = threading.Event()
 
     def kill_the_busy():
         while not done.wait(0.01):
-            for worker in workers_of():
-                if worker.is_running() and worker.children():
-                    worker.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for worker in new_workers():
+                    if len(worker.children(recursive=True)) >= 2:  # a supervisor and a job
+                        worker.kill()
 
     killer = threading.Thread(target=kill_the_busy)
     with LocalExecutor(workers=1, preload=(), readable=[HERE, tmp_path]) as executor:
@@ -172,12 +178,12 @@ def test_a_job_whose_workers_keep_dying_is_given_up(job, tmp_path):
     assert "tried 2 times" in result.reason
 
 
-def test_nothing_is_left_when_it_closes(job, tmp_path):
+def test_nothing_is_left_when_it_closes(job, tmp_path, new_workers):
     with LocalExecutor(workers=2, preload=(), scratch=tmp_path, readable=[HERE]) as executor:
         executor.run([job("state_of_things")] * 3)
         assert [p.name.startswith("asiarc-") for p in tmp_path.iterdir()] == [True]
         assert not list(tmp_path.glob("*/job-*"))
-    assert workers_of() == []
+    assert new_workers() == []
     assert not list(tmp_path.iterdir())
 
 

@@ -19,17 +19,16 @@ def state_of_things(payload):
         "calls": len(CALLS),
         "files": [path.name for path in Path().iterdir()],
         "random": random.random(),
+        "environment": sorted(os.environ),
         "home": os.environ["HOME"],
+        "cwd": str(Path.cwd()),
+        "order": list({"a", "b", "c", "d"}),
     }
     CALLS.append(1)
     Path("left").write_text("behind")
     random.seed(0)
     os.environ["LEFT"] = "behind"
-    return found | {
-        "environment": sorted(os.environ),
-        "order": list({"a", "b", "c", "d"}),
-        "cwd": str(Path.cwd()),
-    }
+    return found
 
 
 def wait_for(payload):
