@@ -405,4 +405,25 @@ def chunked(
     With beta it is a delta rule, without one the plain sum. Returns o [B, T, H, V] and the final state [B, H, K, V];
     differentiable once in every tensor.
     """
+    if q.shape[1] == 1:
+        return step(q, k, v, g, beta, scale, state)
     return Chunked.apply(C, scale, q, k, v, g, beta, state.contiguous())
+
+
+def step(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor | None,
+    beta: Tensor | None,
+    scale: float,
+    state: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """One token of the recurrence, which is all that decoding needs; axes [B, 1, H, D]."""
+    if g is not None:
+        state = (g[:, 0, :, None, None] if g.dim() == 3 else g[:, 0, :, :, None]).exp() * state
+    y = v.transpose(1, 2)
+    if beta is not None:
+        y = beta.transpose(1, 2)[..., None] * (y - k.transpose(1, 2) @ state)
+    state = state + k[:, 0, :, :, None] * y
+    return scale * (q.transpose(1, 2) @ state).transpose(1, 2), state

@@ -1,0 +1,238 @@
+"""What the kernel tests share: the operators as a table, drawn cases, and the error metric.
+
+Hypothesis draws a case as (shape, seed, families): tensors are made from it deterministically, so that shrinking finds
+the smallest shape that fails. `ASIARC_KERNEL_EXAMPLES` raises the number of examples for a nightly run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+from collections.abc import Callable
+
+import torch
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from asiarc.seeds import seed_of
+
+GATES = ("zero", "tiny", "moderate", "strong", "reset", "mixed")
+BETAS = ("zero", "one", "two", "random")
+KEYS = ("unit", "repeated", "orthogonal", "zero")
+SEGMENT = 16  # tokens over which the local error is taken
+
+examples = settings(
+    max_examples=int(os.environ.get("ASIARC_KERNEL_EXAMPLES", "6")),
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Operator:
+    name: str
+    gate: str = ""  # "", "head" or "channel"
+    erases: bool = False
+    multistep: bool = False
+    optional_gate: bool = False
+
+    @property
+    def call(self) -> Callable:
+        return getattr(importlib.import_module(f"asiarc.kernels.{self.name}"), self.name)
+
+    @property
+    def reference(self):
+        return importlib.import_module(f"asiarc.kernels.{self.name}.reference")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+OPERATORS = (
+    Operator("linear_attention"),
+    Operator("retention"),
+    Operator("simple_gla", gate="head"),
+    Operator("gla", gate="channel"),
+    Operator("delta_rule", erases=True),
+    Operator("gated_delta_rule", gate="head", erases=True),
+    Operator("kda", gate="channel", erases=True),
+    Operator("delta_product", gate="head", erases=True, multistep=True, optional_gate=True),
+)
+GATED = tuple(op for op in OPERATORS if op.gate)
+ERASING = tuple(op for op in OPERATORS if op.erases)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    op: Operator
+    seed: int
+    B: int = 2
+    T: int = 40
+    H: int = 2
+    groups: int = 1  # value heads per key head
+    K: int = 16
+    V: int = 16
+    steps: int = 1
+    gate: str = "moderate"
+    beta: str = "random"
+    keys: str = "unit"
+    state: str = "random"
+
+    def __post_init__(self) -> None:
+        assert self.gate in GATES and self.beta in BETAS and self.keys in KEYS
+
+    def tensors(self, dtype: torch.dtype = torch.float64, requires_grad: bool = False) -> dict[str, Tensor]:
+        """Every tensor argument of the operator by name; the values are those of float32 or coarser."""
+        HV, rows = self.H * self.groups, self.T * self.steps
+        x = {
+            "q": self.normal("q", self.B, self.T, self.H, self.K),
+            "k": self.key(rows),
+            "v": self.normal("v", self.B, rows, HV, self.V),
+        }
+        if self.op.gate:
+            shape = (self.B, self.T, HV, self.K)[: 4 if self.op.gate == "channel" else 3]
+            x["g"] = self.log_decay(*shape)
+        if self.op.erases:
+            x["beta"] = self.strength(self.B, rows, HV)
+        if self.state != "none":
+            x["initial_state"] = self.normal("state", self.B, HV, self.K, self.V) * (self.state == "random")
+        coarse = dtype if dtype in (torch.bfloat16, torch.float16) else torch.float32
+        wide = torch.float64 if dtype == torch.float64 else torch.float32
+        made = {name: value.to(coarse).to(dtype if name in "qkv" else wide) for name, value in x.items()}
+        return {name: value.requires_grad_(requires_grad) for name, value in made.items()}
+
+    def normal(self, purpose: str, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self.generator(purpose), dtype=torch.float64)
+
+    def uniform(self, purpose: str, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=self.generator(purpose), dtype=torch.float64)
+
+    def generator(self, purpose: str) -> torch.Generator:
+        return torch.Generator().manual_seed(seed_of("kernel case", self.op.name, self.seed, purpose))
+
+    def key(self, rows: int) -> Tensor:
+        k = self.normal("k", self.B, rows, self.H, self.K)
+        if self.keys == "zero":
+            return torch.zeros_like(k)
+        if self.keys == "repeated":
+            k = k[:, :1].expand_as(k).contiguous()
+        if self.keys == "orthogonal":
+            k = torch.eye(self.K, dtype=torch.float64)[torch.arange(rows) % self.K][None, :, None].expand_as(
+                k
+            )
+        return torch.nn.functional.normalize(k, dim=-1)
+
+    def log_decay(self, *shape: int) -> Tensor:
+        moderate = torch.nn.functional.logsigmoid(self.normal("g", *shape) + 1)
+        if self.gate == "mixed":
+            kind = torch.randint(5, shape, generator=self.generator("kind"))
+            values = (
+                torch.zeros(()),
+                torch.full((), -1e-6),
+                None,
+                torch.full((), -60.0),
+                torch.full((), -torch.inf),
+            )
+            for i, value in enumerate(values):
+                moderate = moderate if value is None else torch.where(kind == i, value.double(), moderate)
+            return moderate
+        factor = {"zero": 0.0, "tiny": 1e-6, "moderate": 1.0, "strong": 0.0, "reset": 1.0}[self.gate]
+        g = moderate * factor - (60.0 if self.gate == "strong" else 0.0)
+        if self.gate == "reset":
+            g = torch.where(self.uniform("reset", *shape) < 0.1, -torch.inf, g)
+        return g
+
+    def strength(self, *shape: int) -> Tensor:
+        if self.beta == "random":
+            return 2 * self.uniform("beta", *shape)
+        return torch.full(shape, {"zero": 0.0, "one": 1.0, "two": 2.0}[self.beta], dtype=torch.float64)
+
+
+# Lengths near the multiples of every chunk length, and anything short.
+LENGTHS = st.sampled_from((1, 2, 3, 15, 16, 17, 31, 32, 33, 47, 63, 64, 65)) | st.integers(1, 20)
+
+
+@st.composite
+def cases(draw: st.DrawFn, op: Operator, **fixed: object) -> Case:
+    drawn = dict(
+        B=st.integers(1, 3),
+        T=LENGTHS,
+        H=st.integers(1, 3),
+        groups=st.sampled_from((1, 1, 2, 3)),
+        K=st.sampled_from((1, 3, 8, 16, 17, 32)),
+        V=st.sampled_from((1, 3, 8, 16, 20, 32)),
+        steps=st.integers(1, 3) if op.multistep else st.just(1),
+        gate=st.sampled_from(GATES) if op.gate else st.just("moderate"),
+        beta=st.sampled_from(BETAS) if op.erases else st.just("random"),
+        keys=st.sampled_from(KEYS),
+        state=st.sampled_from(("random", "zero", "none")),
+        seed=st.integers(0, 2**16),
+    )
+    return Case(
+        op, **{name: fixed.get(name, draw(s) if name not in fixed else None) for name, s in drawn.items()}
+    )
+
+
+def run(case_or_op: Case | Operator, tensors: dict[str, Tensor], **options: object) -> tuple[Tensor, Tensor]:
+    op = case_or_op.op if isinstance(case_or_op, Case) else case_or_op
+    return op.call(**tensors, **options)
+
+
+def gradients(case: Case, outputs: tuple[Tensor, Tensor], inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Gradients of a random functional of both outputs, by input name."""
+    loss = sum((x * case.normal(f"upstream {i}", *x.shape).to(x.dtype)).sum() for i, x in enumerate(outputs))
+    found = torch.autograd.grad(loss, list(inputs.values()), allow_unused=True, materialize_grads=True)
+    return dict(zip(inputs, found, strict=True))
+
+
+def error(actual: Tensor, expected: Tensor, tokens: bool = True, unit: float = 0.0) -> float:
+    """The larger of the global relative L2 error and the largest one of any (batch, head, segment of 16 tokens).
+
+    `tokens` says that axis 1 counts tokens and axis 2 heads; otherwise the axes are batch and head. A segment counts
+    as at least a thousandth of the average one, and an element as at least `unit`, lest the rounding of large terms
+    that cancel look like an error.
+    """
+    assert actual.shape == expected.shape, (actual.shape, expected.shape)
+    if not torch.isfinite(actual).all():
+        return float("inf")
+    a, e = actual.detach().double(), expected.detach().double()
+    if tokens:
+        a, e = (torch.nn.functional.pad(x.flatten(3), (0, 0, 0, 0, 0, -x.shape[1] % SEGMENT)) for x in (a, e))
+        a, e = (x.unflatten(1, (-1, SEGMENT)).transpose(2, 3).flatten(3) for x in (a, e))
+    else:
+        a, e = a.flatten(2), e.flatten(2)
+    off, size = (a - e).norm(dim=-1), e.norm(dim=-1)
+    smallest = unit * a.shape[-1] ** 0.5 + 1e-30
+    floor = torch.maximum(1e-3 * size.square().mean().sqrt(), torch.tensor(smallest))
+    worst = (off / size.clamp(min=float(floor))).max()
+    return float(torch.maximum(worst, off.norm() / size.norm().clamp(min=smallest * size.numel() ** 0.5)))
+
+
+def errors(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, float]:
+    """`error` of each named tensor; gates and strengths [B, T, H] count as vectors of one.
+
+    What the tensors have in common is the size of the terms that they are sums of: the unit is 1e-3 of the largest.
+    """
+    assert actual.keys() == expected.keys()
+    unit = 1e-3 * max(float(x.detach().double().square().mean().sqrt()) for x in expected.values())
+    return {
+        name: error(
+            *(x[..., None] if x.dim() == 3 else x for x in (actual[name], expected[name])),
+            tokens=name not in ("final_state", "initial_state"),
+            unit=unit,
+        )
+        for name in actual
+    }
+
+
+def named(outputs: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+    return dict(zip(("o", "final_state"), outputs, strict=True))
+
+
+def assert_close(actual: dict[str, Tensor], expected: dict[str, Tensor], bound: float) -> None:
+    found = errors(actual, expected)
+    assert max(found.values()) <= bound, found
