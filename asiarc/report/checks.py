@@ -1,0 +1,164 @@
+"""Verification of a written report: checksums, and every number that its own data give again.
+
+No archive is needed. What is derived again: means and intervals of the stage tables, the winner's gains and what
+`decide` makes of them, rank correlations from the transfer table, counts from the population table, sums of the
+spend, the winner's content address, and whether each verdict is one its tier may carry.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from asiarc.engineer.candidate import content_address
+from asiarc.errors import AsiarcError, EvidenceError
+from asiarc.evidence.claims import Claim, Verdict, cap_verdict
+from asiarc.evidence.effects import Effect
+from asiarc.evidence.transfer import rank_correlation
+from asiarc.report.document import read_report, sha256, signed_files
+from asiarc.report.facts import decision_of, summary
+from asiarc.report.reading import Row, effect_of
+from asiarc.report.tables import load, number
+
+
+def verify(folder: Path) -> list[str]:
+    """The problems of a written report as readable lines; none when all is as it was signed and adds up."""
+    problems = list(_files(folder))
+    try:
+        report = read_report(folder)
+        problems += [*_spend(report), *_baselines(report["baselines"])]
+        for row in report["claims"]["decided"]:
+            problems += _claim(row)
+        for campaign in report["campaigns"]:
+            problems += [f"{campaign['name']}: {problem}" for problem in _campaign(campaign, folder)]
+    except AsiarcError as error:
+        problems.append(str(error))
+    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+        problems.append(f"report.json and its tables do not have the form that they are written in: {error!r}")
+    return problems
+
+
+def _files(folder: Path) -> Iterator[str]:
+    path = folder / "manifest.json"
+    try:
+        signed = dict(json.loads(path.read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        yield f"{path} cannot be read ({error!r}): the report was interrupted or is not one; write it again"
+        return
+    present = {file.relative_to(folder).as_posix(): file for file in signed_files(folder)}
+    for name in sorted(signed.keys() | present.keys()):
+        if name not in present:
+            yield f"{name}: in the manifest, but missing"
+        elif name not in signed:
+            yield f"{name}: not in the manifest"
+        elif (found := sha256(present[name])) != signed[name]:
+            yield f"{name}: SHA-256 is {found[:12]}…, the manifest has {str(signed[name])[:12]}…"
+
+
+def _claim(row: Row) -> Iterator[str]:
+    try:
+        verdict = Verdict(**row["verdict"])
+        claim = Claim(**row["register"]) if row["register"] else None
+        if claim is not None and cap_verdict(verdict, claim).verdict != verdict.verdict:
+            yield f"{claim.id}: {verdict.verdict!r} is more than the {verdict.tier} tier can carry"
+    except (EvidenceError, ValueError) as error:
+        yield f"{row['verdict'].get('claim')}: {error}"
+
+
+def _spend(report: Row) -> Iterator[str]:
+    for campaign in report["campaigns"]:
+        for stage in campaign["ran"]["spend"]:
+            if stage["scored"] > stage["trials"] or stage["cpu_s"] < 0:
+                yield f"{campaign['name']}: {stage['stage']} counts {stage['scored']} scored of {stage['trials']} trials"
+    summed = sum(stage["trials"] for campaign in report["campaigns"] for stage in campaign["ran"]["spend"])
+    if report["spend"]["trials"] > summed:
+        yield f"{report['spend']['trials']} trials in all, {summed} over the stages"
+
+
+def _baselines(baselines: Row) -> Iterator[str]:
+    cells = {(cell["task"], cell["baseline"]): cell for cell in baselines["cells"]}
+    for (task, name), cell in cells.items():
+        yield from _differences(f"baseline {name} on {task}", cell, summary(cell["values"]))
+    for order in baselines["signatures"]:
+        if order["effect"] is not None:
+            ahead, behind = (cells[order["task"], order[side]] for side in ("ahead", "behind"))
+            found = effect_of(ahead["values"], behind["values"], higher_is_better=ahead["higher_is_better"], num_comparisons=1)
+            yield from _differences(f"{order['ahead']} against {order['behind']} on {order['task']}", order["effect"], found.as_dict())
+
+
+def _campaign(campaign: Row, folder: Path) -> Iterator[str]:
+    csv_files = {figure["kind"]: folder / figure["csv"] for figure in campaign["figures"]}
+    for stage in campaign["stages"]:
+        for row in stage["rows"]:
+            for task, stored in row["tasks"].items():
+                yield from _differences(f"{stage['stage']}, {row['name']} on {task}", stored, summary(stored["values"]))
+    for gain in campaign["gains"]:
+        if gain["effect"] is not None:
+            yield from _gain(campaign, gain)
+    if "transfer" in csv_files:
+        yield from _transfer(campaign, load(csv_files["transfer"]))
+    if "population" in csv_files:
+        yield from _population(campaign, load(csv_files["population"]))
+    winner = campaign["winner"]
+    if winner and content_address(winner["source"]) != winner["address"]:
+        yield f"the winner's source has address {content_address(winner['source'])}, not {winner['address']}"
+
+
+def _gain(campaign: Row, gain: Row) -> Iterator[str]:
+    """The effect from the values of the stage table, and the decision from the effect."""
+    where = f"{gain['stage']}, gain over {gain['baseline']} on {gain['task']}"
+    stage = next(s for s in campaign["stages"] if s["stage"] == gain["stage"])
+    rows = {row["address"]: row for row in stage["rows"]}
+    mine = rows.get(campaign["winner"]["address"])
+    other = next((r for r in stage["rows"] if r["role"] == "baseline" and r["name"] == gain["baseline"]), None)
+    if mine is None or other is None:
+        yield f"{where}: no values to derive it from"
+        return
+    task = next(t for t in stage["tasks"] if t["name"] == gain["task"])
+    stored = gain["effect"]
+    found = effect_of(
+        mine["tasks"][gain["task"]]["values"], other["tasks"][gain["task"]]["values"],
+        higher_is_better=task["higher_is_better"], num_comparisons=stored["num_comparisons"],
+    )  # fmt: skip
+    yield from _differences(where, stored, found.as_dict())
+    decision = decision_of(Effect(**stored), gain["stage"])
+    if decision != gain["decision"]:
+        yield f"{where}: the interval allows {decision!r}, the report says {gain['decision']!r}"
+
+
+def _transfer(campaign: Row, rows: list[dict[str, str]]) -> Iterator[str]:
+    for pair in campaign["transfer"]:
+        mine = [row for row in rows if (row["from"], row["to"]) == (pair["from"], pair["to"])]
+        where = f"transfer from {pair['from']} to {pair['to']}"
+        if len(mine) != pair["n"]:
+            yield f"{where}: n = {pair['n']}, the table has {len(mine)}"
+        elif pair["correlation"] is not None:
+            x, y = ([float(row[column]) for row in mine] for column in ("gain_from", "gain_to"))
+            yield from _differences(where, pair["correlation"], rank_correlation(x, y).as_dict())
+
+
+def _population(campaign: Row, rows: list[dict[str, str]]) -> Iterator[str]:
+    ran, counted = campaign["ran"], Counter(row["outcome"] for row in rows)
+    stored = Counter(ran["outcomes"]) + Counter(pending=ran["pending"])
+    if counted != stored or len(rows) != ran["proposed"]:
+        yield f"proposals by outcome: {dict(stored)} of {ran['proposed']}, the table has {dict(counted)} of {len(rows)}"
+    for row in rows:
+        if (row["outcome"] == "scored") != (number(row["gain"]) is not None):
+            yield f"proposal {row['number']}: {row['outcome']} with gain {row['gain']!r}"
+
+
+def _differences(where: str, stored: Any, found: Any) -> Iterator[str]:
+    """Fields of two rows that are not the same; floats to nine digits."""
+    for key, value in found.items():
+        if not _same(value, stored.get(key)):
+            yield f"{where}: {key} is {stored.get(key)!r}, its data give {value!r}"
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, float) and isinstance(b, (int, float)):
+        return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12)
+    return bool(a == b)

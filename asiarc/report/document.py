@@ -1,0 +1,150 @@
+"""The report as files: report.json and CSV from the archive; figures, HTML, Markdown and the manifest from those.
+
+Everything after report.json and the CSV files is a function of them, so a committed report can be drawn again without
+its archive. The manifest is written last: a report without one was interrupted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from asiarc.archive.store import Archive
+from asiarc.errors import EvidenceError
+from asiarc.identity import provenance
+from asiarc.report import facts, tables, wording
+from asiarc.report.figures import draw, inline
+from asiarc.report.reading import Reading, Row
+
+TEMPLATES = Path(__file__).with_name("templates")
+LOCKS = ("uv.lock", "pylock.toml", "requirements.lock", "requirements.txt")
+
+CAPTIONS = {
+    "effects": "Gain of the winner over each baseline by stage. Filled: fresh seeds and items, on which nothing was chosen. "
+               "Hollow: the seeds that helped to choose it, which flatter.",
+    "curves": "Held-out loss along training: mean over seeds, band from the lowest to the highest seed.",
+    "population": "Every proposal in order, by the rung it reached; what was not scored stands at the foot.",
+    "lineage": "Who was made from whom; the heavy line leads to the winner.",
+    "transfer": "Gain at one rung or stage against the gain at another; squares are baselines.",
+    "tasks": "Baselines by tasks at this tier. The number is the mean over seeds; the shade is its place within the column.",
+}  # fmt: skip
+
+
+def write(archive: Archive, tier: str, folder: Path, *, campaigns: Sequence[str] | None = None) -> Path:
+    """Write the report of a tier into `folder` and return the path of its HTML file.
+
+    Takes the latest finished run of each campaign (or of those named), else the latest. What is missing is said, never
+    made up: no claims, no winner, no admitted candidate and unfinished stages all give a report. Files of an earlier
+    report there are replaced. Raises `EvidenceError` where the claim register cannot be read.
+    """
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").unlink(missing_ok=True)
+    for old in (folder / "figures").iterdir():
+        if old.suffix in (".svg", ".csv"):
+            old.unlink()
+    runs = facts.latest_runs(archive, tier, campaigns)
+    readings = [Reading.of(archive, row["run"]) for row in runs]
+    found = [_campaign(reading, row, folder) for reading, row in zip(readings, runs, strict=True)]
+    baselines = facts.baseline_facts(facts.baseline_trials(archive, tier, readings))
+    report = {
+        "format": facts.FORMAT, "tier": tier, "claims": facts.claim_facts(archive, tier, folder), "campaigns": found,
+        "absent": sorted(set(campaigns or ()) - {row["campaign"] for row in runs}), "spend": facts.total_spend(readings),
+        "baselines": baselines, "figures": _save_table(tables.baselines_by_task(baselines["cells"]), folder, "baselines", "tasks"),
+        "provenance": {**provenance(), "lock": _lock(folder)},
+    }  # fmt: skip
+    text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+    return render(folder)
+
+
+def _campaign(reading: Reading, row: Row, folder: Path) -> Row:
+    """A run's facts, with the tables of its figures saved beside."""
+    found = facts.campaign_facts(reading, row, folder)
+    figures: list[Row] = []
+    for kind, table in tables.FIGURE_TABLES.items():
+        figures += _save_table(table(reading, found), folder, row["campaign"], kind)
+    return {**found, "figures": figures, "identity": row["identity"], "provenance": row["provenance"]}
+
+
+def _save_table(rows: Sequence[Row], folder: Path, name: str, kind: str) -> list[Row]:
+    if not rows:
+        return []
+    stem = f"figures/{tables.slug(name)}-{kind}"
+    tables.save(rows, folder / f"{stem}.csv")
+    return [{"kind": kind, "csv": f"{stem}.csv", "svg": f"{stem}.svg", "caption": CAPTIONS[kind]}]
+
+
+def _lock(folder: Path) -> str:
+    """The hash of the lock file of the checkout, where there is one."""
+    files = [facts.project_folder(folder) / name for name in LOCKS]
+    return next((f"{file.name} {sha256(file)}" for file in files if file.exists()), "")
+
+
+def render(folder: Path) -> Path:
+    """Figures, HTML, Markdown and manifest from `report.json` and the CSV files of `folder`; the HTML's path.
+
+    Raises `EvidenceError` where they cannot be read.
+    """
+    report = read_report(folder)
+    svgs = {}
+    for figure in [*report["figures"], *(f for campaign in report["campaigns"] for f in campaign["figures"])]:
+        svgs[figure["svg"]] = draw(figure["kind"], tables.load(folder / figure["csv"]))
+        (folder / figure["svg"]).write_text(svgs[figure["svg"]] + "\n", encoding="utf-8")
+    environment = _environment()
+    shown = {"report": report, "svg": {name: Markup(inline(svg)) for name, svg in svgs.items()}}
+    for name in ("report.html", "report.md"):
+        (folder / name).write_text(environment.get_template(f"{name}.j2").render(shown), encoding="utf-8")
+    _sign(folder, report)
+    return folder / "report.html"
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """What `report.json` holds; `EvidenceError` where it is missing, damaged or of another format."""
+    path = folder / "report.json"
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise EvidenceError(f"{path} cannot be read ({error.strerror}); write the report first: nox -s reproduce") from error
+    except ValueError as error:
+        raise EvidenceError(f"{path} is not JSON: {error}") from error
+    if not isinstance(report, dict) or report.get("format") != facts.FORMAT:
+        raise EvidenceError(f"{path} is not a report of format {facts.FORMAT}; write it again: nox -s reproduce")
+    return report
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
+    )  # fmt: skip
+    environment.filters |= wording.FILTERS
+    environment.globals |= wording.GLOBALS
+    return environment
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def signed_files(folder: Path) -> list[Path]:
+    """Every file of a report but its manifest, in order."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / "manifest.json")
+
+
+def _sign(folder: Path, report: Row) -> None:
+    """The manifest: where the report and its runs come from, and the checksum of every file."""
+    kept = ("campaign", "seed", "created_at", "identity", "provenance")
+    manifest = {
+        "format": facts.FORMAT, "tier": report["tier"], "written": report["provenance"],
+        "runs": {row["run"]: {key: row["name" if key == "campaign" else key] for key in kept} for row in report["campaigns"]},
+        "files": {path.relative_to(folder).as_posix(): sha256(path) for path in signed_files(folder)},
+    }  # fmt: skip
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

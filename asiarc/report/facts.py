@@ -1,0 +1,360 @@
+"""What the report says, as plain data: the claims, and each campaign from its question to its winner.
+
+Everything in here is JSON-ready and is what `report.json` holds. A gain that cannot be computed carries `problem`
+instead of numbers; nothing missing is ever a number.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from asiarc.archive.store import Archive
+from asiarc.errors import EvidenceError
+from asiarc.evidence.claims import Verdict, load_register
+from asiarc.evidence.effects import Effect, decide, mean_interval
+from asiarc.evidence.transfer import rank_correlation
+from asiarc.identity import kernels_folder
+from asiarc.protocol import STAGES, StageName
+from asiarc.report.reading import TRIALS, Reading, Row, effect_of
+from asiarc.signatures import NAME as BASELINES_RUN
+from asiarc.signatures import SIGNATURES
+from asiarc.tasks import get_task
+
+FORMAT = 1
+LEADING = 5  # candidates whose insights are shown
+EXAMPLES = 5  # reasons shown for each gate
+FRESH: StageName = "confirm"  # the stage whose seeds and items chose nothing
+
+
+def project_folder(folder: Path) -> Path:
+    """The checkout that holds `reproductions/` and `campaigns/`: from here or the report's folder upwards."""
+    candidates = (Path.cwd(), *folder.resolve().parents, kernels_folder().parent)
+    return next((place for place in candidates if (place / "reproductions").is_dir()), Path.cwd())
+
+
+# --- claims -----------------------------------------------------------------------------------------------------------
+
+
+def claim_facts(archive: Archive, tier: str, folder: Path) -> Row:
+    """The verdicts of a tier, each with what the register says of its claim, and the claims without one."""
+    path = project_folder(folder) / "reproductions" / "claims.toml"
+    register = load_register(path) if path.exists() else {}
+    decided = []
+    for verdict in archive.verdicts(tier):
+        claim = register.get(verdict["claim"])
+        decided.append({"verdict": Verdict(**verdict).as_dict(), "register": claim.model_dump() if claim else None})
+    asked = {row["verdict"]["claim"] for row in decided}
+    open_claims = [claim.model_dump() for claim_id, claim in register.items() if claim_id not in asked]
+    return {"decided": decided, "open": open_claims, "counts": dict(Counter(row["verdict"]["verdict"] for row in decided))}
+
+
+# --- campaigns --------------------------------------------------------------------------------------------------------
+
+
+def latest_runs(archive: Archive, tier: str, campaigns: Sequence[str] | None) -> list[Row]:
+    """One run a campaign: the latest that finished its last stage, else the latest; in order of their start."""
+    chosen: dict[str, Row] = {}
+    for row in archive.runs(tier=tier):
+        spec = row["identity"].get("spec")
+        if spec is None or (campaigns is not None and row["campaign"] not in campaigns):
+            continue
+        last = "confirm" if spec.get("verify") else "explore"
+        finished = archive.stage_result(row["run"], last) is not None
+        before = chosen.get(row["campaign"])
+        if before is None or finished or not before["finished"]:
+            chosen[row["campaign"]] = {**row, "finished": finished, "earlier": (before["earlier"] + 1) if before else 0}
+        else:
+            before["earlier"] += 1
+    return list(chosen.values())
+
+
+def campaign_facts(reading: Reading, row: Row, folder: Path) -> Row:
+    """Everything that the report says of one run."""
+    return {
+        "name": row["campaign"], "run": row["run"], "tier": row["tier"], "seed": row["seed"], "created_at": row["created_at"],
+        "finished": row["finished"], "earlier_runs": row["earlier"], "stages_finished": list(reading.stages),
+        "question": question_of(row["campaign"], folder), "spec": row["identity"]["spec"],
+        "ran": ran_facts(reading), "winner": winner_facts(reading), "gains": gain_facts(reading),
+        "stages": [stage_facts(reading, stage) for stage in STAGES if reading.stage_trials(stage)],
+        "failures": failure_facts(reading), "transfer": transfer_facts(reading),
+        "insights": insight_facts(reading), "origins": origin_facts(reading),
+    }  # fmt: skip
+
+
+def question_of(campaign: str, folder: Path) -> str:
+    """The docstring of the file that declares the campaign, where the checkout still has it."""
+    for path in sorted((project_folder(folder) / "campaigns").glob("campaign_*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = {target.id for node in tree.body if isinstance(node, ast.Assign) for target in node.targets if isinstance(target, ast.Name)}
+        if campaign in names:
+            return ast.get_docstring(tree) or ""
+    return ""
+
+
+def ran_facts(reading: Reading) -> Row:
+    """Counts of proposals by outcome, and what each stage cost."""
+    endings = reading.endings
+    outcomes = Counter(row["outcome"] for row in endings.values())
+    admitted = sum(count for kind, count in outcomes.items() if kind != "rejected")
+    admission = reading.archive.rows(
+        "SELECT SUM(cpu_s) AS cpu_s, COUNT(*) AS n FROM admissions WHERE address IN (SELECT address FROM proposals WHERE run = ?)",
+        reading.run,
+    )[0]
+    return {
+        "proposed": len(reading.proposals), "pending": len(reading.proposals) - len(endings), "admitted": admitted,
+        "outcomes": dict(sorted(outcomes.items())),
+        "spend": [_spend(stage, [t for t in reading.trials if t["used_in"] == stage]) for stage in STAGES if stage in reading.result.spec],
+        "admission_cpu_s": admission["cpu_s"] or 0.0, "admissions": admission["n"],
+        "last_trial_at": max((t["created_at"] for t in reading.trials), default=None),
+    }  # fmt: skip
+
+
+def _spend(stage: str, trials: Sequence[Row]) -> Row:
+    return {
+        "stage": stage, "trials": len(trials), "scored": sum(t["outcome"] == "scored" for t in trials),
+        "cpu_s": sum(t["cpu_s"] for t in trials), "wall_s": sum(t["wall_s"] for t in trials),
+        "tokens": sum(t["tokens"] or 0 for t in trials),
+    }  # fmt: skip
+
+
+def total_spend(readings: Iterable[Reading]) -> Row:
+    """Trials of all campaigns, one that several share counted once."""
+    trials = {trial["key"]: trial for reading in readings for trial in reading.trials}
+    return _spend("all", list(trials.values()))
+
+
+def winner_facts(reading: Reading) -> Row | None:
+    """Who won, what it is and where it comes from; None where no stage has picked one."""
+    address = reading.winner
+    row = reading.archive.candidate(address) if address else None
+    if address is None or row is None:
+        return None
+    proposal = next((p for p in reading.proposals if p["address"] == address), None)
+    return {
+        "address": address, "name": reading.names.get(address, row["name"]), "number": reading.numbers.get(address),
+        "motivation": row["motivation"], "source": row["source"], "measures": reading.measures.get(address, {}),
+        "origins": proposal["origins"] if proposal else [], "predicted": proposal["predicted"] if proposal else "",
+        "lineage": lineage_of(reading, address),
+    }  # fmt: skip
+
+
+def lineage_of(reading: Reading, address: str) -> list[Row]:
+    """The chain of first parents from a candidate back to the start, the candidate first."""
+    parents = {row["address"]: row["parents"] for row in reversed(reading.proposals)}
+    chain: list[Row] = []
+    here: str | None = address
+    while here is not None and here not in {link["address"] for link in chain}:
+        ending = reading.endings.get(reading.numbers.get(here, -1), {})
+        chain.append({"address": here, "name": reading.names.get(here, here), "number": reading.numbers.get(here),
+                      "gain": ending.get("gain"), "rung": ending.get("rung")})  # fmt: skip
+        here = next(iter(parents.get(here, [])), None)
+    return chain
+
+
+def gain_facts(reading: Reading) -> list[Row]:
+    """The winner's gain over each baseline in each stage, on the tasks that decide; fresh where nothing was chosen."""
+    if reading.winner is None:
+        return []
+    rows = []
+    for stage in reversed(STAGES):
+        values = reading.values(stage)
+        for task in reading.result.deciding_tasks(stage) if values else ():
+            for name, baseline in reading.baselines.items():
+                row: Row = {"stage": stage, "task": task, "baseline": name, "fresh": stage == FRESH}
+                try:
+                    effect = reading.gain(stage, values, reading.winner, baseline, task)
+                except EvidenceError as error:
+                    rows.append({**row, "effect": None, "decision": None, "problem": str(error)})
+                else:
+                    rows.append({**row, "effect": effect.as_dict(), "decision": decision_of(effect, stage), "problem": ""})
+    return rows
+
+
+def decision_of(effect: Effect, stage: str) -> str:
+    """What `decide` allows one to say of an effect measured in a stage."""
+    return decide(effect, fresh_seeds=stage == FRESH, fresh_items=stage == FRESH)
+
+
+def stage_facts(reading: Reading, stage: StageName) -> Row:
+    """The table of a stage: every finalist and baseline with its numbers and its resources."""
+    trials, values = reading.stage_trials(stage), reading.values(stage)
+    entrants = reading.stages.get(stage, {})
+    listed = entrants.get("finalists" if stage == "explore" else "entrants", [])
+    baselines = set(reading.baselines.values())
+    others = sorted({t["address"] for t in trials} - baselines - set(listed), key=lambda a: reading.numbers.get(a, -1))
+    candidates = [*listed, *others] if stage not in reading.stages else listed
+    tasks = [task for task in reading.tasks(stage) if any(t["task"] == task for t in trials)]
+    rows = [_mixer_row(reading, address, "candidate", trials, values, tasks) for address in candidates]
+    rows += [_mixer_row(reading, address, "baseline", trials, values, tasks) for address in reading.baselines.values()]
+    return {
+        "stage": stage, "finished": stage in reading.stages, "fresh": stage == FRESH, "entrants": len(entrants.get("entrants", [])),
+        "tasks": [_task_facts(task, trials) for task in tasks], "rows": _in_order(rows, reading.result.deciding_tasks(stage)),
+    }  # fmt: skip
+
+
+def _task_facts(name: str, trials: Sequence[Row]) -> Row:
+    task = get_task(name)
+    return {
+        "name": name, "metric": task.metric, "higher_is_better": task.higher_is_better, "chance": task.chance,
+        "decides": task.decides, "steps": max(t["steps"] for t in trials if t["task"] == name),
+    }  # fmt: skip
+
+
+def _mixer_row(reading: Reading, address: str, role: str, trials: Sequence[Row], values: Row, tasks: Sequence[str]) -> Row:
+    mine = [t for t in trials if t["address"] == address]
+    measures = reading.measures.get(address, {})
+    known: Row = {key: max((t[key] for t in mine if t[key] is not None), default=None) for key in ("parameters", "state_bytes", "flops_per_token")}
+    return {
+        "address": address, "name": reading.names.get(address, address), "number": reading.numbers.get(address),
+        "role": "winner" if address == reading.winner else role, "parameters": known["parameters"],
+        "state_bytes": known["state_bytes"] or measures.get("state_bytes"),
+        "flops_per_token": known["flops_per_token"] or measures.get("flops_per_token"),
+        "mixer_parameters": measures.get("parameters"),
+        "trials": len(mine), "cpu_s_per_trial": sum(t["cpu_s"] for t in mine) / len(mine) if mine else None,
+        "learning_rates": sorted({t["learning_rate"] for t in mine}),
+        "outcomes": dict(Counter(t["outcome"] for t in mine if t["outcome"] != "scored")),
+        "tasks": {task: summary(values.get(address, {}).get(task, {})) for task in tasks},
+    }  # fmt: skip
+
+
+def summary(values: dict[str, float]) -> Row:
+    """Values by seed with their mean and, from two on, its 95 % interval."""
+    found: Row = {"values": values, "n": len(values), "mean": None, "low": None, "high": None}
+    if len(values) == 1:
+        return {**found, "mean": next(iter(values.values()))}
+    if not values:
+        return found
+    interval = mean_interval(list(values.values()))
+    return {**found, "mean": interval.mean, "low": interval.low, "high": interval.high}
+
+
+def _in_order(rows: list[Row], deciding: Sequence[str]) -> list[Row]:
+    """Best first on the first deciding task; what was not scored there last."""
+    task = deciding[0]
+    sign = -1 if get_task(task).higher_is_better else 1
+
+    def key(row: Row) -> tuple[bool, float, str]:
+        mean = row["tasks"].get(task, {}).get("mean")
+        return (mean is None, sign * (mean or 0.0), row["address"])
+
+    return sorted(rows, key=key)
+
+
+def failure_facts(reading: Reading) -> list[Row]:
+    """Proposals that were not scored, grouped by gate or kind of ending, the largest group first."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for number, row in reading.endings.items():
+        if row["outcome"] != "scored":
+            name = reading.names.get(row["address"], row["address"])
+            groups.setdefault((row["outcome"], row["gate"]), []).append({"number": number, "name": name, "reason": row["reason"]})
+    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+    return [{"outcome": outcome, "gate": gate, "count": len(rows), "examples": rows[:EXAMPLES]} for (outcome, gate), rows in ordered]
+
+
+def transfer_facts(reading: Reading) -> list[Row]:
+    """The rank correlation of gains between every two rungs and stages, or why there is none."""
+    levels, baselines = reading.levels, set(reading.baselines.values())
+    rows = []
+    for index, first in enumerate(levels):
+        for second in list(levels)[index + 1 :]:
+            common = sorted(levels[first].keys() & levels[second].keys())
+            row: Row = {"from": first, "to": second, "n": len(common), "baselines": len(baselines.intersection(common)), "problem": ""}
+            try:
+                found = rank_correlation([levels[first][a] for a in common], [levels[second][a] for a in common])
+            except EvidenceError as error:
+                rows.append({**row, "correlation": None, "problem": str(error)})
+            else:
+                rows.append({**row, "correlation": found.as_dict(), "says": found.explain().rpartition(": ")[2]})
+    return rows
+
+
+def insight_facts(reading: Reading) -> list[Row]:
+    """What the analyst wrote about the leading candidates."""
+    endings, order = reading.endings, reading.stages.get("explore", {}).get("entrants", [])
+    wanted = [reading.numbers[address] for address in order if address in reading.numbers]
+    if not wanted:
+        scored = [(row["rung"], row["gain"], -number) for number, row in endings.items() if row["outcome"] == "scored"]
+        wanted = [-number for _, _, number in sorted(scored, reverse=True)]
+    by_number = {row["number"]: row for row in reading.archive.insights(reading.run)}
+    found = [by_number[number] for number in wanted if number in by_number][:LEADING]
+    return [{"number": row["number"], "name": reading.names.get(row["address"], row["address"]),
+             "gain": endings.get(row["number"], {}).get("gain"), **row["insight"]} for row in found]  # fmt: skip
+
+
+def origin_facts(reading: Reading) -> list[Row]:
+    """Where design elements came from: counts by kind over all proposals, the scored, the finalists and the winner."""
+    scored = {number for number, row in reading.endings.items() if row["outcome"] == "scored"}
+    finalists = set(reading.stages.get("explore", {}).get("finalists", []))
+    groups = {
+        "all proposals": reading.proposals,
+        "scored": [p for p in reading.proposals if p["number"] in scored],
+        "finalists": [p for p in reading.proposals if p["address"] in finalists],
+        "winner": [p for p in reading.proposals if p["address"] == reading.winner],
+    }
+    return [{"group": group, "candidates": len(rows), **_origin_counts(rows)} for group, rows in groups.items() if rows]
+
+
+def _origin_counts(proposals: Sequence[Row]) -> Row:
+    counts = Counter(origin["kind"] for row in proposals for origin in row["origins"])
+    return {"elements": counts.total(), "counts": {kind: counts[kind] for kind in ("experience", "cognition", "original")}}
+
+
+# --- baselines --------------------------------------------------------------------------------------------------------
+
+
+def baseline_trials(archive: Archive, tier: str, readings: Sequence[Reading]) -> list[Row]:
+    """The trials that baselines are compared by: those of ``asiarc baselines`` where it ran, else the campaigns'.
+
+    Of each task the deepest level only (steps, then stage); a trial that several runs share comes once.
+    """
+    trials: dict[str, Row] = {}
+    table = [row["run"] for row in archive.runs(BASELINES_RUN, tier) if "spec" not in row["identity"]]
+    if table:
+        names = {row["address"]: row["name"] for row in archive.rows("SELECT address, name FROM candidates")}
+        trials = {trial["key"]: {**trial, "name": names[trial["address"]]} for trial in archive.rows(TRIALS, table[-1])}
+    else:
+        for reading in readings:
+            named = {address: name for name, address in reading.baselines.items()}
+            trials |= {t["key"]: {**t, "name": named[t["address"]]} for t in reading.trials if t["address"] in named}
+    scored = [t for t in trials.values() if t["outcome"] == "scored" and "tuning" not in t["seed"]]
+    deepest: dict[str, tuple[int, int]] = {}
+    for trial in scored:
+        deepest[trial["task"]] = max(deepest.get(trial["task"], (0, 0)), _level(trial))
+    return [trial for trial in scored if _level(trial) == deepest[trial["task"]]]
+
+
+def _level(trial: Row) -> tuple[int, int]:
+    return trial["steps"], STAGES.index(trial["used_in"])
+
+
+def baseline_facts(trials: Sequence[Row]) -> Row:
+    """Every baseline on every task, and whether the published orders between them hold."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for trial in trials:
+        groups.setdefault((trial["task"], trial["name"]), []).append(trial)
+    cells = [_baseline_cell(name, task, groups[task, name]) for task, name in sorted(groups)]
+    values = {(cell["task"], cell["baseline"]): cell["values"] for cell in cells}
+    return {"cells": cells, "signatures": [_signature(values, *order) for order in SIGNATURES if order[2] in {c["task"] for c in cells}]}
+
+
+def _baseline_cell(name: str, task: str, trials: Sequence[Row]) -> Row:
+    known, first = get_task(task), trials[0]
+    return {
+        "baseline": name, "task": task, "metric": known.metric, "higher_is_better": known.higher_is_better, "chance": known.chance,
+        **summary({t["seed"]: t["value"] for t in trials}), "stage": first["used_in"], "steps": first["steps"],
+        "cpu_s_per_trial": sum(t["cpu_s"] for t in trials) / len(trials),
+        **{key: first[key] for key in ("parameters", "state_bytes", "flops_per_token")},
+    }  # fmt: skip
+
+
+def _signature(values: Row, ahead: str, behind: str, task: str) -> Row:
+    row: Row = {"ahead": ahead, "behind": behind, "task": task, "problem": "", "effect": None}
+    try:
+        effect = effect_of(values.get((task, ahead), {}), values.get((task, behind), {}),
+                           higher_is_better=get_task(task).higher_is_better, num_comparisons=1)  # fmt: skip
+    except EvidenceError as error:
+        return {**row, "problem": str(error)}
+    return {**row, "effect": effect.as_dict()}

@@ -1,0 +1,296 @@
+"""Figures as SVG, drawn from CSV rows (text) alone; the same rows give the same bytes.
+
+Text and axes take the reader's own colour (`currentColor`), series use mid tones, the ground is transparent: one file
+reads well in light and in dark. matplotlib is used without pyplot, so no global state is touched but its settings,
+which are put back.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from asiarc.report.tables import number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Rows = Sequence[dict[str, str]]
+
+INK = "#0a0b0c"  # stands for the reader's text colour while matplotlib draws
+PALETTE = ("#3b82c4", "#d9822b", "#2f9e77", "#a06cd5", "#d1495b", "#9a8c1f", "#1f9bb0", "#b06a8f", "#7a8a99")
+THEME = "<style>:root{color:#1f2328}@media(prefers-color-scheme:dark){:root{color:#d5dbe3}}</style>"
+OUTCOME_MARKS = {"rejected": "x", "crashed": "P", "timed_out": "D", "out_of_memory": "s", "unscored": "1", "pending": "2"}
+LABELLED = 28  # nodes up to which the lineage tree carries names
+TREE_LEADERS = 24  # leading candidates whose ancestry is drawn when the population is larger than that
+PAIRS = 6  # pairs of levels in the transfer figure
+
+SETTINGS = {
+    "svg.hashsalt": "asiarc", "svg.fonttype": "none", "text.parse_math": False, "font.family": "DejaVu Sans", "font.size": 9.0,
+    "axes.titlesize": 9.5, "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False,
+    "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
+    "axes.linewidth": 0.7, "axes.grid": True, "grid.color": INK, "grid.alpha": 0.13, "grid.linewidth": 0.6, "axes.axisbelow": True,
+    "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none", "legend.frameon": False,
+    "legend.fontsize": 8.0, "lines.linewidth": 1.6, "figure.constrained_layout.use": True,
+}  # fmt: skip
+
+
+def draw(kind: str, rows: Rows) -> str:
+    """The SVG of one figure; `kind` is a key of `FIGURES`, `rows` are what its CSV file holds."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(SETTINGS)
+        figure = Figure(figsize=(7.0, 3.6))
+        FIGURES[kind](figure, rows)
+        drawn = io.StringIO()
+        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    return _tidy(drawn.getvalue())
+
+
+def _tidy(svg: str) -> str:
+    """One `<svg>` element that scales, without prologue and without ids that nothing refers to."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'<g id="[A-Za-z_]+[0-9]*">', "<g>", svg)
+    svg = re.sub(r' (width|height)="[0-9.]+pt"', "", svg, count=2)
+    svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    return svg.replace(INK, "currentColor").replace(">", f">{THEME}", 1)
+
+
+def inline(svg: str) -> str:
+    """A figure for use inside an HTML page, which brings the colours itself."""
+    return svg.replace(THEME, "", 1)
+
+
+def plain(text: str, limit: int = 26) -> str:
+    """A name that any font can draw, cut to `limit` characters."""
+    safe = "".join(c if c.isprintable() and c.isascii() else "?" for c in text)
+    return safe if len(safe) <= limit else safe[: limit - 1] + "~"
+
+
+def _numbers(rows: Rows, column: str) -> list[float]:
+    return [value for row in rows if (value := number(row[column])) is not None]
+
+
+def _groups(rows: Rows, *columns: str) -> dict[tuple[str, ...], list[dict[str, str]]]:
+    groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[column] for column in columns), []).append(row)
+    return groups
+
+
+# --- one function a figure --------------------------------------------------------------------------------------------
+
+
+def effects(figure: Figure, rows: Rows) -> None:
+    """Forest plot: the winner's gain over each baseline; filled on fresh seeds and items, hollow on those that chose it."""
+    figure.set_size_inches(7.0, 1.2 + 0.3 * len(rows))
+    axes = figure.subplots()
+    left, right = _telling_range(rows)
+    for place, row in enumerate(rows):
+        low, mean, high = (float(row[key]) for key in ("low", "mean", "high"))
+        fresh = row["fresh"] == "True"
+        colour = PALETTE[0] if fresh else PALETTE[-1]
+        axes.plot([max(low, left), min(high, right)], [place, place], color=colour, solid_capstyle="butt")
+        for bound, edge, mark in ((low, left, "<"), (high, right, ">")):
+            if min(max(bound, left), right) != bound:
+                axes.plot([edge], [place], mark, color=colour, markersize=5, clip_on=False)
+        if left <= mean <= right:
+            axes.plot([mean], [place], "o", color=colour, markerfacecolor=colour if fresh else "none", markersize=6)
+        axes.annotate(row["decision"], (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+    axes.axvline(0, color=INK, linewidth=0.9)
+    axes.set_xlim(left, right)
+    axes.set_yticks(range(len(rows)), [f"{row['stage']}: {plain(row['baseline'])} (n={row['n']})" for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel(f"gain on {plain(rows[0]['task'])} in the metric's unit; arrows: the interval goes on")
+
+
+def _telling_range(rows: Rows) -> tuple[float, float]:
+    """Limits that hold zero and every interval of three pairs or more; those of two pairs would dwarf the rest."""
+    telling = [row for row in rows if int(row["n"]) > 2] or rows
+    ends = [0.0, *_numbers(telling, "low"), *_numbers(telling, "high"), *_numbers(rows, "mean")]
+    margin = 0.06 * ((max(ends) - min(ends)) or 1.0)
+    return min(ends) - margin, max(ends) + margin
+
+
+def curves(figure: Figure, rows: Rows) -> None:
+    """Held-out loss along training: mean over seeds, band from the lowest to the highest seed."""
+    axes = figure.subplots()
+    colours = iter(PALETTE * 3)
+    for (_, role, mixer), mine in _groups(rows, "address", "role", "mixer").items():
+        by_step = _groups(mine, "step")
+        steps = [float(step) for (step,) in by_step]
+        values = [_numbers(at, "held_out_bits") for at in by_step.values()]
+        colour = next(colours)
+        axes.fill_between(steps, [min(v) for v in values], [max(v) for v in values], color=colour, alpha=0.15, linewidth=0)
+        axes.plot(steps, [math.fsum(v) / len(v) for v in values], "--" if role == "baseline" else "-", color=colour,
+                  linewidth=2.4 if role == "winner" else 1.5, label=plain(mixer) + (" (winner)" if role == "winner" else ""))  # fmt: skip
+    axes.set_xlabel("training steps")
+    axes.set_ylabel("held-out loss (bits a scored token)")
+    axes.set_title(f"{rows[0]['task']}, {rows[0]['stage']}; dashed: baselines")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
+
+
+def population(figure: Figure, rows: Rows) -> None:
+    """Gain of each proposal in the order of proposing, by the rung it reached; what was not scored along the foot."""
+    axes = figure.subplots()
+    scored = [row for row in rows if row["outcome"] == "scored"]
+    gains = sorted(_numbers(scored, "gain"))
+    floor = _lower_edge(gains)
+    for (rung,), mine in sorted(_groups(scored, "rung").items()):
+        heights = [max(floor, float(row["gain"])) for row in mine]
+        axes.plot([float(row["number"]) for row in mine], heights, "o", color=PALETTE[int(rung) % len(PALETTE)], markersize=4.5,
+                  alpha=0.8, label=f"scored, rung {int(rung) + 1}")  # fmt: skip
+    deepest = [row for row in scored if row["rung"] == max((r["rung"] for r in scored), key=int)]
+    if deepest:
+        best, steps = -math.inf, []
+        for row in deepest:
+            best = max(best, float(row["gain"]))
+            steps.append((float(row["number"]), best))
+        steps.append((float(rows[-1]["number"]), best))
+        axes.step(*zip(*steps, strict=True), where="post", color=INK, linewidth=1.0, label="highest on the last rung so far")
+    for (outcome,), mine in sorted(_groups([r for r in rows if r["outcome"] != "scored"], "outcome").items()):
+        axes.plot([float(row["number"]) for row in mine], [0.02] * len(mine), OUTCOME_MARKS.get(outcome, "x"), color=PALETTE[4],
+                  markersize=5, transform=axes.get_xaxis_transform(), label=outcome.replace("_", " "), clip_on=False)  # fmt: skip
+    axes.axhline(0, color=INK, linewidth=0.8, alpha=0.6)
+    axes.set_xlabel("proposal number")
+    axes.set_ylabel("gain over the start" + (" (lowest clipped)" if gains and gains[0] < floor else ""))
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
+
+
+def _lower_edge(gains: Sequence[float]) -> float:
+    """Below it a few very bad candidates would squeeze all others into a line."""
+    if len(gains) < 8:
+        return gains[0] if gains else 0.0
+    tenth, top = gains[len(gains) // 10], gains[-1]
+    return tenth - 1.5 * (top - tenth)
+
+
+def lineage(figure: Figure, rows: Rows) -> None:
+    """The tree of who was made from whom, left to right; colour is the gain, the winner's line is heavy."""
+    nodes = _tree(rows)
+    children = _groups(list(nodes.values()), "parent")
+    depth, height = _layout(nodes, children)
+    leaves = max(height.values()) + 1
+    figure.set_size_inches(7.0, min(10.0, max(1.8, 0.75 + 0.21 * leaves)))
+    axes = figure.subplots()
+    for key, row in nodes.items():
+        if row["parent"] in nodes:
+            heavy = bool(row["role"])
+            axes.plot([depth[row["parent"]], depth[key]], [height[row["parent"]], height[key]], color=PALETTE[0] if heavy else INK,
+                      linewidth=2.2 if heavy else 0.7, alpha=1.0 if heavy else 0.35, zorder=1)  # fmt: skip
+    gains = [float(row["gain"]) for row in nodes.values()]
+    span = max(map(abs, gains)) or 1.0
+    dots = axes.scatter([depth[k] for k in nodes], [height[k] for k in nodes], c=gains, cmap="coolwarm_r", vmin=-span, vmax=span,
+                        s=[70 if r["role"] == "winner" else 30 for r in nodes.values()], edgecolors=INK, linewidths=0.5, zorder=2)  # fmt: skip
+    if len(nodes) <= LABELLED:
+        for key, row in nodes.items():
+            if (key,) in children:  # inside the tree there is room for a number only
+                label, place, side = plain(row["name"], 22) if key == "-1" else f"#{key}", (0, 6), "center"
+            else:
+                label, place, side = f"#{key} {plain(row['name'], 22)}", (7, -2.5), "left"
+            axes.annotate(label, (depth[key], height[key]), xytext=place, textcoords="offset points", fontsize=7, ha=side)
+    figure.colorbar(dots, ax=axes, label="gain over the start", shrink=0.8, aspect=25)
+    axes.set_axis_off()
+    axes.set_xlim(-0.4, max(depth.values()) + (1.2 if len(nodes) <= LABELLED else 0.3))
+
+
+def _tree(rows: Rows) -> dict[str, dict[str, str]]:
+    """All nodes, or the ancestry of the leading ones where all would be too many."""
+    by_number = {row["number"]: row for row in rows}
+    if len(rows) <= 3 * TREE_LEADERS:
+        return by_number
+    leading = sorted(rows, key=lambda row: (row["role"] != "winner", -float(row["gain"])))[:TREE_LEADERS]
+    kept: set[str] = {"-1"}
+    for row in leading:
+        here = row["number"]
+        while here and here not in kept:
+            kept.add(here)
+            here = by_number[here]["parent"]
+    return {key: row for key, row in by_number.items() if key in kept}
+
+
+def _layout(nodes: dict[str, dict[str, str]], children: dict[tuple[str, ...], list[dict[str, str]]]) -> tuple[dict[str, int], dict[str, float]]:
+    """(generation of each node, its height): leaves one below the other, a parent midway between its children."""
+    depth: dict[str, int] = {}
+    for key, row in nodes.items():  # rows come parents first
+        depth[key] = depth[row["parent"]] + 1 if row["parent"] in depth else 0
+    height: dict[str, float] = {}
+    leaves, stack = 0, [("-1", False)]
+    while stack:
+        key, expanded = stack.pop()
+        below = [row["number"] for row in children.get((key,), [])]
+        if below and not expanded:
+            stack += [(key, True), *((child, False) for child in reversed(below))]
+        elif below:
+            height[key] = (height[below[0]] + height[below[-1]]) / 2
+        else:
+            height[key], leaves = float(leaves), leaves + 1
+    return depth, height
+
+
+def transfer(figure: Figure, rows: Rows) -> None:
+    """Gain at one rung or stage against gain at another, a panel a pair; squares are baselines."""
+    pairs = sorted(_groups(rows, "from", "to").items(), key=lambda item: -len(item[1]))[:PAIRS]
+    columns = min(3, len(pairs))
+    lines = math.ceil(len(pairs) / columns)
+    figure.set_size_inches(7.0, 2.5 * lines + 0.2)
+    panels = figure.subplots(lines, columns, squeeze=False).flat
+    for axes, ((first, second), mine) in zip(panels, pairs, strict=False):
+        for (role,), some in _groups(mine, "role").items():
+            axes.plot(_numbers(some, "gain_from"), _numbers(some, "gain_to"), "s" if role == "baseline" else "o",
+                      color=PALETTE[1] if role == "baseline" else PALETTE[0], markersize=5, alpha=0.8)  # fmt: skip
+        axes.set_xlabel(f"gain: {first}", fontsize=8)
+        axes.set_ylabel(f"gain: {second}", fontsize=8)
+        axes.set_title(f"n = {len(mine)}", fontsize=8)
+        axes.tick_params(labelsize=7)
+        axes.locator_params(nbins=4)
+    for axes in list(figure.axes)[len(pairs) :]:
+        axes.set_axis_off()
+
+
+def tasks(figure: Figure, rows: Rows) -> None:
+    """Baselines by tasks: the number is the mean, the shade its place between the lowest and the highest of the column."""
+    names, columns = list(dict.fromkeys(row["baseline"] for row in rows)), list(_groups(rows, "task"))
+    figure.set_size_inches(max(3.6, min(7.0, 2.0 + 1.15 * len(columns))), 1.1 + 0.38 * len(names))
+    axes = figure.subplots()
+    for x, (task,) in enumerate(columns):
+        mine = [row for row in rows if row["task"] == task]
+        means = _numbers(mine, "mean")
+        low, span = min(means), (max(means) - min(means)) or 1.0
+        for row, mean in zip(mine, means, strict=True):
+            place = (mean - low) / span
+            place = place if row["higher_is_better"] == "True" else 1 - place
+            _cell(axes, x, names.index(row["baseline"]), place, f"{mean:.3f}")
+    axes.set_xticks(range(len(columns)), [_task_label(rows, task) for (task,) in columns], fontsize=8)
+    axes.set_yticks(range(len(names)), [plain(name) for name in names])
+    axes.set_xlim(-0.5, len(columns) - 0.5)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(visible=False)
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)
+
+
+def _cell(axes: Axes, x: float, y: float, place: float, text: str) -> None:
+    from matplotlib.patches import Rectangle
+
+    axes.add_patch(Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, facecolor=PALETTE[0], alpha=0.06 + 0.5 * place, linewidth=0))
+    axes.annotate(text, (x, y), ha="center", va="center", fontsize=8.5)
+
+
+def _task_label(rows: Rows, task: str) -> str:
+    metric = next(row["metric"] for row in rows if row["task"] == task)
+    return f"{plain(task, 18)}\n{'bits a byte' if metric == 'bits_per_byte' else metric}"
+
+
+FIGURES: dict[str, Callable[[Figure, Rows], None]] = {
+    "effects": effects, "curves": curves, "population": population, "lineage": lineage, "transfer": transfer, "tasks": tasks,
+}  # fmt: skip

@@ -1,0 +1,197 @@
+"""One run as the report reads it: trials without their curves, who took part, gains by level.
+
+Sources, curves and per-item logs stay in the archive; what is held here grows with the number of trials only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from asiarc.archive.store import Archive
+from asiarc.engineer.candidate import content_address
+from asiarc.errors import EvidenceError
+from asiarc.evidence.effects import Effect, paired_effect
+from asiarc.models.baselines import baseline_source
+from asiarc.protocol import STAGES, StageName
+from asiarc.results import CampaignResult, Values, mean_gain
+from asiarc.tasks import get_task
+
+Row = dict[str, Any]
+
+TRIALS = """
+    SELECT u.stage AS used_in, t.key, t.address, t.task, t.seed, t.steps, t.learning_rate, t.outcome, t.value,
+           t.parameters, t.state_bytes, t.flops_per_token, t.tokens, t.wall_s, t.cpu_s, t.created_at
+    FROM uses u JOIN trials t ON t.key = u.trial WHERE u.run = ? ORDER BY u.stage, t.address, t.task, t.seed, t.key
+"""
+
+
+def effect_of(candidate: Values, baseline: Values, *, higher_is_better: bool, num_comparisons: int) -> Effect:
+    """`paired_effect` over seeds that are named by text."""
+    number = {seed: index for index, seed in enumerate(sorted(candidate.keys() | baseline.keys()))}
+    return paired_effect(
+        {number[s]: v for s, v in candidate.items()}, {number[s]: v for s, v in baseline.items()},
+        higher_is_better=higher_is_better, num_comparisons=num_comparisons,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One run of a campaign, read once."""
+
+    archive: Archive
+    result: CampaignResult
+
+    @classmethod
+    def of(cls, archive: Archive, run: str) -> Reading:
+        """A run by its identity."""
+        return cls(archive, CampaignResult.load(archive, run))
+
+    @property
+    def run(self) -> str:
+        """The run's identity."""
+        return self.result.run
+
+    @cached_property
+    def trials(self) -> list[Row]:
+        """Every trial that the run rests on, without its curve."""
+        return self.archive.rows(TRIALS, self.run)
+
+    @cached_property
+    def proposals(self) -> list[Row]:
+        """Proposals in order, without sources: number, generation, address, name, parents, origins, predicted."""
+        found = self.archive.rows(
+            "SELECT number, generation, address, name, parents, origins, predicted FROM proposals WHERE run = ? "
+            "ORDER BY number", self.run,
+        )  # fmt: skip
+        return [{**row, "parents": json.loads(row["parents"]), "origins": json.loads(row["origins"])} for row in found]
+
+    @cached_property
+    def endings(self) -> dict[int, Row]:
+        """How each finished proposal ended, by number."""
+        found = self.archive.rows(
+            "SELECT number, address, outcome, gate, reason, rung, gain FROM results WHERE run = ? ORDER BY number", self.run
+        )
+        return {row["number"]: row for row in found}
+
+    @cached_property
+    def baselines(self) -> dict[str, str]:
+        """Baseline name to address, as trained in this run; one that has no trial yet is left out."""
+        trained = {trial["address"] for trial in self.trials}
+        proposed = {row["address"] for row in self.proposals}
+        found = {}
+        for name in self.result.spec["baselines"]:
+            stored = self.archive.rows("SELECT address FROM candidates WHERE name = ? ORDER BY rowid DESC", name)
+            known = [content_address(baseline_source(name)), *(row["address"] for row in stored)]
+            here = [address for address in known if address in trained and address not in proposed]
+            if here:
+                found[name] = here[0]
+        return found
+
+    @property
+    def start(self) -> str | None:
+        """The address of the baseline that gains are counted from."""
+        return self.baselines.get(self.result.spec["start_from"])
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """Address to name, of proposals and baselines."""
+        return {row["address"]: row["name"] for row in self.proposals} | {a: name for name, a in self.baselines.items()}
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """Address to the number of its (first) proposal."""
+        return {row["address"]: row["number"] for row in reversed(self.proposals)}
+
+    @cached_property
+    def measures(self) -> dict[str, Row]:
+        """Address to what the gates measured of one mixer at micro size: parameters, state bytes, FLOPs per token."""
+        found = self.archive.rows(
+            "SELECT address, measures FROM admissions WHERE measures IS NOT NULL AND address IN "
+            "(SELECT address FROM proposals WHERE run = ?1 UNION SELECT t.address FROM uses u JOIN trials t "
+            "ON t.key = u.trial WHERE u.run = ?1) ORDER BY rowid", self.run,
+        )  # fmt: skip
+        return {row["address"]: json.loads(row["measures"]) for row in found}
+
+    @cached_property
+    def stages(self) -> dict[StageName, Row]:
+        """What each finished stage handed over."""
+        found = {stage: self.archive.stage_result(self.run, stage) for stage in STAGES}
+        return {stage: result for stage, result in found.items() if result is not None}
+
+    @property
+    def winner(self) -> str | None:
+        """The address that verify picked, if it has."""
+        return self.stages.get("verify", {}).get("winner")
+
+    def tasks(self, stage: StageName) -> tuple[str, ...]:
+        """The tasks that a stage declares; confirm falls back to verify's."""
+        declared = self.result.spec[stage] or self.result.spec["verify"]
+        return tuple(declared["tasks"]) if declared else ()
+
+    def stage_trials(self, stage: StageName) -> list[Row]:
+        """The trials that a stage is judged by: its last rung, tuning left out (it ran on a seed of its own)."""
+        here = [t for t in self.trials if t["used_in"] == stage and "tuning" not in t["seed"]]
+        last: dict[str, int] = {}
+        for trial in here:
+            last[trial["task"]] = max(last.get(trial["task"], 0), trial["steps"])
+        return [trial for trial in here if trial["steps"] == last[trial["task"]]]
+
+    def values(self, stage: StageName) -> dict[str, dict[str, Values]]:
+        """Address to task to values by seed, of the stage's last rung."""
+        return _by_mixer(self.stage_trials(stage))
+
+    def gain(self, stage: StageName, values: Mapping[str, Mapping[str, Values]], address: str, baseline: str, task: str) -> Effect:
+        """A candidate's gain over a baseline (addresses), widened for all that the stage compared.
+
+        Raises `EvidenceError` where the stage is not finished or the two have too few seeds in common.
+        """
+        if stage not in self.stages:
+            raise EvidenceError(f"{stage} is not finished")
+        comparisons = self.result.num_comparisons(stage) * len(self.result.deciding_tasks(stage))
+        return effect_of(
+            values.get(address, {}).get(task, {}), values.get(baseline, {}).get(task, {}),
+            higher_is_better=get_task(task).higher_is_better, num_comparisons=comparisons,
+        )  # fmt: skip
+
+    @cached_property
+    def levels(self) -> dict[str, dict[str, float]]:
+        """Rung or stage to address to mean gain over start_from on the deciding tasks: what ranks are compared on."""
+        found = {}
+        for steps, trials in self._rungs().items():
+            found[f"explore, {steps} steps"] = self._gains("explore", trials)
+        for stage in ("verify", "confirm"):
+            if self.tasks(stage):
+                found[stage] = self._gains(stage, self.stage_trials(stage))
+        return {label: gains for label, gains in found.items() if gains}
+
+    def _rungs(self) -> dict[int, list[Row]]:
+        trials = [t for t in self.trials if t["used_in"] == "explore"]
+        rungs = sorted({t["steps"] for t in trials if get_task(t["task"]).kind == "text"})
+        if not rungs:
+            return {max(t["steps"] for t in trials): trials} if trials else {}
+        return {steps: [t for t in trials if t["steps"] == steps or get_task(t["task"]).kind != "text"] for steps in rungs}
+
+    def _gains(self, stage: StageName, trials: list[Row]) -> dict[str, float]:
+        values = _by_mixer(trials)
+        if self.start not in values:
+            return {}
+        gains = {}
+        for address, mine in values.items():
+            each = [mean_gain(mine.get(task, {}), values[self.start].get(task, {}), higher_is_better=get_task(task).higher_is_better)
+                    for task in self.result.deciding_tasks(stage)]  # fmt: skip
+            scored = [gain for gain in each if gain is not None]
+            if scored and len(scored) == len(each):
+                gains[address] = sum(scored) / len(scored)
+        return gains
+
+
+def _by_mixer(trials: list[Row]) -> dict[str, dict[str, Values]]:
+    values: dict[str, dict[str, Values]] = {}
+    for trial in trials:
+        if trial["outcome"] == "scored":
+            values.setdefault(trial["address"], {}).setdefault(trial["task"], {})[trial["seed"]] = trial["value"]
+    return values

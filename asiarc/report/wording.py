@@ -1,0 +1,150 @@
+"""Numbers and names as a reader wants them, in HTML and in Markdown: the filters of the templates."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+from asiarc.tasks import get_task
+
+Row = Mapping[str, Any]
+
+_MARKDOWN = re.compile(r"([\\`*_\[\]|#~!<>&$])")
+
+
+def fixed(value: float | None, metric: str = "bits_per_byte") -> str:
+    """A score: four decimals for bits a byte, three for an accuracy."""
+    return "–" if value is None else f"{value:.{4 if metric == 'bits_per_byte' else 3}f}"
+
+
+def signed(value: float | None) -> str:
+    """A gain, with its sign."""
+    return "–" if value is None else f"{value:+.4f}"
+
+
+def short(value: float | str | None) -> str:
+    """A number of unknown unit in four significant digits; text as it is."""
+    if value is None:
+        return "–"
+    return value if isinstance(value, str) else f"{value:.4g}"
+
+
+def interval(row: Row, form: Callable[..., str] | None = None) -> str:
+    """``[low, high]`` as gains, or in another form; nothing where there is none."""
+    form = form or signed
+    return "" if row.get("low") is None or row.get("high") is None else f"[{form(row['low'])}, {form(row['high'])}]"
+
+
+def effect(row: Row | None) -> str:
+    """``+0.0123 [+0.0100, +0.0146], n = 5``."""
+    return "–" if row is None else f"{signed(row['mean'])} {interval(row)}, n = {row['n']}"
+
+
+def score(row: Row | None, metric: str) -> str:
+    """``2.3123 [2.3010, 2.3236]``; without an interval where one seed gives none."""
+    if row is None or row["mean"] is None:
+        return "–"
+    return f"{fixed(row['mean'], metric)} {interval(row, lambda v: fixed(v, metric))}".strip()
+
+
+def count(value: float | None) -> str:
+    """A whole number with thousands apart."""
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def large(value: float | None) -> str:
+    """A large number with its prefix: 1.23 M."""
+    return "–" if value is None else _scaled(value, 1000, ("", " k", " M", " G", " T", " P"))
+
+
+def size(value: float | None) -> str:
+    """Bytes: 64 KiB."""
+    return "–" if value is None else _scaled(value, 1024, (" B", " KiB", " MiB", " GiB", " TiB"))
+
+
+def _scaled(value: float, base: int, units: tuple[str, ...]) -> str:
+    power = min(len(units) - 1, int(math.log(abs(value), base))) if abs(value) >= base else 0
+    scaled = value / base**power
+    return f"{scaled:,.0f}{units[power]}" if power == 0 or scaled == int(scaled) else f"{scaled:.3g}{units[power]}"
+
+
+def duration(seconds: float | None) -> str:
+    """``12.3 s``, ``4 min 05 s``, ``3 h 20 min``, ``2 d 4 h``."""
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for big, small, one, other in ((3600, 60, "min", "s"), (86400, 3600, "h", "min")):
+        if whole < big:
+            return f"{whole // small} {one} {whole % small // (small // 60):02d} {other}"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def share(part: float, whole: float) -> str:
+    """A share in per cent."""
+    return "–" if not whole else f"{100 * part / whole:.0f} %"
+
+
+def asked(spec: Row) -> str:
+    """The question of a campaign in one sentence."""
+    tasks = [task for task in spec["explore"]["tasks"] if get_task(task).decides] or spec["explore"]["tasks"]
+    matched = f", with {', '.join(spec['match'])} made equal within 2 %" if spec["match"] else ""
+    names = {"state_bytes": "state bytes", "flops": "FLOPs a token"}
+    caps = [f"at most {factor:g} × its {names.get(name, name)}" for name, factor in spec["at_most"].items()]
+    return (
+        f"Starting from {spec['start_from']}, does the researcher {spec['researcher']} find a mixer that gains over "
+        f"{', '.join(spec['baselines'])} on {', '.join(tasks)}{matched}{' and ' + ' and '.join(caps) if caps else ''}?"
+    )
+
+
+def no_winner(campaign: Row) -> str:
+    """Why a campaign has no winner."""
+    if not campaign["spec"].get("verify"):
+        return "this campaign declares explore only, and a winner is picked by verify"
+    if "verify" not in campaign["stages_finished"]:
+        after = "explore" if "explore" not in campaign["stages_finished"] else "verify"
+        return f"{after} is not finished; the same command goes on where it stopped"
+    return "no candidate was scored in verify"
+
+
+def order_found(row: Row) -> str:
+    """Whether an interval shows a published order, shows it reversed, or leaves it open."""
+    return "yes" if row["low"] > 0 else "reversed" if row["high"] < 0 else "cannot tell"
+
+
+def plural(number: float, noun: str) -> str:
+    """``1 trial``, ``2 trials``."""
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
+def badge(verdict: str) -> str:
+    """A CSS class for a verdict or a decision."""
+    good, bad = ("reproduced", "reproduced at smaller scale", "better"), ("contradicted", "worse")
+    return "good" if verdict in good else "bad" if verdict in bad else "part" if verdict in ("partly", "no worse") else "open"
+
+
+# --- Markdown ---------------------------------------------------------------------------------------------------------
+
+
+def md(value: Any) -> Markup:
+    """Text of any origin on one line of Markdown, every mark of the language escaped."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
+    return Markup(_MARKDOWN.sub(r"\\\1", line))
+
+
+def fence(source: str) -> Markup:
+    """A code block whose fence is longer than any run of backticks in it."""
+    longest = max((len(run) for run in re.findall(r"`+", source)), default=0)
+    marks = "`" * max(3, longest + 1)
+    return Markup(f"{marks}python\n{source.rstrip()}\n{marks}")
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    f.__name__: f for f in (fixed, signed, short, interval, effect, score, count, large, size, duration, asked, no_winner, order_found, badge, md, fence)
+}  # fmt: skip
+GLOBALS: dict[str, Callable[..., Any]] = {"share": share, "plural": plural, "short": short}

@@ -1,0 +1,146 @@
+"""Archives made by hand, through the archive's own methods: no trial runs, every number is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asiarc import Budget, Campaign, Stage, by_tier
+from asiarc.archive.store import Archive, Trial
+from asiarc.engineer.candidate import content_address
+from asiarc.models.baselines import baseline_source
+from asiarc.outcome import SCORED, Outcome
+from asiarc.seeds import rng_of
+
+BASELINES = ("delta_net", "gated_delta_net", "mamba2")
+OFFSETS = {"delta_net": 0.0, "gated_delta_net": 0.15, "mamba2": 0.12}  # bits a byte gained over delta_net
+HOSTILE = 'x</script><script>alert(1)</script>|`*_$\\frac$ [a](javascript:1) <img src=x onerror=1> \x00\x07 naïve漢字 "q"'
+
+
+@dataclass
+class Bench:
+    """Fills an archive with one campaign; `gain` says what each candidate is worth."""
+
+    archive: Archive
+    name: str = "delta_text"
+    tier: str = "quick"
+    run: str = "00aa11bb22cc33dd"
+    rungs: tuple[int, ...] = (60, 125)
+    seeds: int = 3
+    count: int = 0
+
+    def spec(self, *, stages: Sequence[str] = ("explore", "verify", "confirm")) -> dict[str, Any]:
+        campaign = Campaign(
+            start_from="delta_net", baselines=BASELINES, explore=Stage(tasks=("text", "reset"), seeds=2),
+            verify=Stage(tasks=("text", "reset"), seeds=3, top=3) if "verify" in stages else None,
+            confirm=Stage(tasks=("text",), seeds=5) if "confirm" in stages else None,
+            at_most={"state_bytes": 2.0}, budget=by_tier(quick=Budget(candidates=12, minutes=5)), seed=0,
+        )  # fmt: skip
+        return campaign.resolved("quick")
+
+    def start(self, **kwargs: Any) -> None:
+        identity = {"campaign": self.name, "tier": self.tier, "seed": 0, "spec": self.spec(**kwargs),
+                    "tasks": {"text": "a1b2c3", "reset": "d4e5f6"}, "engine": "e" * 16, "kernels": "k" * 16}  # fmt: skip
+        self.archive.add_run(self.run, self.name, self.tier, 0, identity, {"git_commit": "c" * 40, "git_dirty": ""})
+        for baseline in BASELINES:
+            source = baseline_source(baseline)
+            self.archive.add_candidate(content_address(source), baseline, source, "published")
+            self.measure(content_address(source))
+
+    def measure(self, address: str) -> None:
+        measures = {"parameters": 20_000, "state_bytes": 8192, "flops_per_token": 123_456.0}
+        self.archive.add_admission(f"adm{address}", address, SCORED, [], measures, 2.5)
+
+    def trial(self, address: str, task: str, stage: str, seed: int, steps: int, gain: float, outcome: Outcome = SCORED) -> None:
+        """One trial whose value lies `gain` under the start's on text (over it on reset), with seed noise that is shared."""
+        self.count += 1
+        shared = 0.02 * math.sin(7 * seed + len(stage) + steps)
+        own = rng_of("bench", address, task, stage, seed, steps).gauss(0, 0.004)
+        value = 2.6 - 0.001 * steps + shared - gain + own if task == "text" else min(1.0, 0.6 + 0.3 * gain + own)
+        scored = outcome.kind == "scored"
+        curve = [[steps * (i + 1) // 3, value + 0.9 - 0.3 * i, value + 0.8 - 0.3 * i] for i in range(3)] if scored else []
+        trial = Trial(
+            key=f"{self.run[:4]}{self.count:06d}", address=address, task=task, stage=stage, seed=f"0/{stage}/{seed}", steps=steps,
+            learning_rate=0.003, outcome=outcome, metric="x" if scored else None, value=value if scored else None, parameters=105_000,
+            state_bytes=None, flops_per_token=None, curve=curve, details={}, wall_s=3.0, cpu_s=2.0,
+        )  # fmt: skip
+        self.archive.add_trial(trial, {}, tokens=steps * 4096, layers=[], peak_memory_bytes=1)
+        self.archive.add_use(self.run, stage, trial.key)
+
+    def baselines(self, stage: str, seeds: int, steps: int, tasks: Sequence[str]) -> None:
+        for name, offset in OFFSETS.items():
+            for task in tasks:
+                for seed in range(seeds):
+                    self.trial(content_address(baseline_source(name)), task, stage, seed, steps, offset)
+
+    def propose(self, number: int, name: str, parents: Sequence[str] = (), motivation: str = "A gate decides what stays.") -> str:
+        source = f'"""{name.encode("ascii", "replace").decode().translate({0: 32, 7: 32, 34: 32, 92: 32})}"""\nNUMBER = {number}\n'
+        address = content_address(source)
+        self.archive.add_candidate(address, name, source, motivation)
+        origins = [{"element": "memory=gated_delta", "kind": "cognition", "reference": "gated-delta-rule"},
+                   {"element": f"floor={number}", "kind": "experience" if number % 3 else "original", "reference": ""}]  # fmt: skip
+        self.archive.add_proposal(self.run, number, number // 4, {
+            "address": address, "name": name, "motivation": motivation, "parents": list(parents), "origins": origins, "predicted": "text up",
+        })  # fmt: skip
+        return address
+
+    def fill(self, gains: Sequence[float], *, stages: Sequence[str] = ("explore", "verify", "confirm"), top: int = 3) -> list[str]:
+        """A whole campaign: one candidate a gain, every fifth rejected, the best third on the deepest rung."""
+        self.start(stages=stages)
+        for steps in self.rungs:
+            self.baselines("explore", 2, steps, ("text", "reset") if steps == self.rungs[-1] else ("text",))
+        addresses: list[str] = []
+        order = sorted(range(len(gains)), key=lambda i: -gains[i])
+        deep = {i for i in order if i % 5 != 4} & set(order[: max(4, len(gains) // 2)])
+        for number, gain in enumerate(gains):
+            parents = [addresses[number // 2]] if number > 1 else [content_address(baseline_source("delta_net"))]
+            address = self.propose(number, f"gated_delta_fir_{number}", parents)
+            addresses.append(address)
+            if number % 5 == 4:
+                outcome = Outcome("rejected", "output at position 3 moved by 0.2 when position 9 changed", "causality")
+                self.archive.add_result(self.run, number, address, outcome, rung=-1, gain=None, scores={})
+                continue
+            self.measure(address)
+            for rung, steps in enumerate(self.rungs if number in deep else self.rungs[:1]):
+                for seed in range(2 if rung else 1):
+                    self.trial(address, "text", "explore", seed, steps, gain)
+                if rung:
+                    self.trial(address, "reset", "explore", 0, steps, gain)
+            self.archive.add_result(self.run, number, address, SCORED, rung=len(self.rungs) - 1 if number in deep else 0, gain=gain, scores={})
+            self.archive.add_insight(self.run, number, 0, address, {"text": f"It gains {gain:+.3f}.", "weakness": "reset", "mechanisms": ["-floor=0"]})
+        ranked = [addresses[i] for i in order if i in deep]
+        worth = dict(zip(addresses, gains, strict=True))
+        others = [addresses[i] for i in order if i % 5 != 4 and i not in deep]
+        self.archive.finish_stage(self.run, "explore", {"entrants": ranked + others, "finalists": ranked, "candidates": len(gains)})
+        if "verify" in stages:
+            self.baselines("verify", 3, 250, ("text", "reset"))
+            for address in ranked[:top]:
+                for seed in range(3):
+                    self.trial(address, "text", "verify", seed, 250, worth[address])
+                    self.trial(address, "reset", "verify", seed, 250, worth[address])
+            winner = ranked[0] if ranked else None
+            self.archive.finish_stage(self.run, "verify", {"entrants": ranked[:top], "winner": winner, "gains": {}})
+            if "confirm" in stages:
+                if winner:
+                    self.baselines("confirm", 5, 250, ("text",))
+                    for seed in range(5):
+                        self.trial(winner, "text", "confirm", seed, 250, worth[winner])
+                self.archive.finish_stage(self.run, "confirm", {"entrants": [winner] if winner else [], "winner": winner})
+        return addresses
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Any:
+    with Archive(tmp_path / "store") as opened:
+        yield opened
+
+
+@pytest.fixture
+def bench(archive: Archive) -> Callable[..., Bench]:
+    """``bench(name=..., tier=...)``: something to fill the test's archive with."""
+    return lambda **kwargs: Bench(archive, **kwargs)
