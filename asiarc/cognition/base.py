@@ -1,15 +1,16 @@
 """The base: every entry, found again by the weakness that it answers.
 
-BM25 (Robertson and Zaragoza 2009, through bm25s) over one document an entry. Fields are weighted as in BM25F: a word
-of a field of weight w counts w times before saturation. What was observed (`trigger`, `problem`) counts most, because
-that is what a query talks about. bm25s and numpy are imported with the first search, so that collecting campaigns
-stays quick. Ties are broken by id: the same query gives the same hits.
+BM25 (Robertson and Zaragoza 2009, through bm25s) over one document an entry. Fields are weighted as in
+BM25F: a word of a field of weight w counts w times before saturation. What was observed (`trigger`,
+`problem`) counts most, because that is what a query talks about. bm25s and numpy are imported with the
+first search, so that collecting campaigns stays quick. Ties are broken by id: the same query gives the same
+hits.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -32,23 +33,25 @@ PLAIN: Mapping[str, int] = dict.fromkeys(WEIGHTS, 1)
 WEAKNESSES: Mapping[str, str] = {
     "text": "high bits per byte on English prose, worse next byte prediction in language modelling",
     "fineweb-edu": "high bits per byte on web pages, worse next byte prediction in language modelling",
-    "overwrite": "stale value returned after a key is written again, rebinding and updating associations fails",
+    "overwrite": "stale value returned after a key is written again, updating associations fails",
     "reset": "old bindings survive after a delimiter, cannot clear or forget the whole memory at once",
     "recall": "associative recall of many key value pairs fails, keys collide in a fixed-size state",
-    "selective_copying": "cannot ignore filler and copy the marked tokens in order, content-dependent selection is missing",
-    "in_context_recall": "value of a repeated key in context is not found, associative recall and induction fail",
-    "fuzzy_recall": "recall of keys that span several tokens fails, neighbouring tokens are not joined into a key",
+    "selective_copying": "cannot ignore filler and copy the marked tokens in order, selection by content is missing",
+    "in_context_recall": "value of a repeated key in context is not found, recall and induction fail",
+    "fuzzy_recall": "recall of keys of several tokens fails, neighbouring tokens are not joined into a key",
     "compression": "cannot repeat a random string from the state, information is lost in compression",
     "memorisation": "facts fixed across sequences are not stored in the weights",
     "parity": "cannot track parity of bits, eigenvalues of the transition are never negative",
-    "s3": "cannot track state under permutations, group word problems need more expressive transitions",
-    "state_tracking": "cannot track state under permutations, group word problems need more expressive transitions",
+    "s3": "cannot track state under permutations, group word problems are not solved",
+    "state_tracking": "cannot track state under permutations, group word problems are not solved",
 }
 """What it means to be weak on a task, in the words of an analyst."""
 
 _STOP = frozenset(
-    "a an and are as at be but by for from has have if in into is it its no not of on or so such than that the their"
-    " then there these they this to was when where which while will with".split()
+    (
+        "a an and are as at be but by for from has have if in into is it its no not of on or so such than that the "
+        + "their then there these they this to was when where which while will with"
+    ).split(" ")
 )
 
 
@@ -68,11 +71,13 @@ class Base:
 
     @classmethod
     def load(cls, extra: Path | None = None) -> Base:
-        """The base that is shipped, with the entries of a folder or file of your own. Raises `CognitionError`."""
+        """The shipped base, with the entries of a folder or file of your own. Raises `CognitionError`."""
         found = load_folder(ENTRIES)
         if extra is not None:
             if not extra.exists():
-                raise CognitionError(f"no cognition entries at {extra}: give a TOML file or a folder of them.")
+                raise CognitionError(
+                    f"no cognition entries at {extra}: give a TOML file or a folder of them."
+                )
             found += load_file(extra) if extra.is_file() else load_folder(extra)
         return cls(tuple(sorted(found, key=lambda entry: entry.id)))
 
@@ -83,11 +88,13 @@ class Base:
         if entry_id not in self._by_id:
             close = nearest(entry_id, self._by_id)
             hint = f" Did you mean {close!r}?" if close else ""
-            raise CognitionError(f"no cognition entry {entry_id!r} among {len(self)}.{hint} Search for one by weakness.")
+            raise CognitionError(
+                f"no cognition entry {entry_id!r} among {len(self)}.{hint} Search for one by weakness."
+            )
         return self._by_id[entry_id]
 
     def search(self, query: str, k: int = 3, weights: Mapping[str, int] = WEIGHTS) -> list[Hit]:
-        """At most k entries that share a word with the query, best first; none for a query without known words."""
+        """At most k entries that share a word with the query, best first."""
         assert k >= 1, k
         tokens = tokens_of(query)
         if not tokens or not self.entries:
@@ -120,7 +127,7 @@ def tokens_of(text: str) -> list[str]:
 
 
 def _stem(word: str) -> str:
-    """Cuts the first ending that fits and leaves at least four letters; both sides of a match go through it."""
+    """Cuts the first ending that fits and leaves four letters or more, in entries and queries alike."""
     for ending, instead in (("ies", "y"), ("ing", ""), ("ed", ""), ("es", ""), ("s", ""), ("e", "")):
         if word.endswith(ending) and not word.endswith("ss") and len(word) - len(ending) >= 4:
             return word[: -len(ending)] + instead
@@ -138,16 +145,21 @@ def shipped() -> Base:
     return Base.load()
 
 
-def hits(weakness: str, k: int = 3, base: Base | None = None) -> tuple[CognitionHit, ...]:
+def hits(
+    weakness: str, k: int = 3, base: Base | None = None, *, without: Collection[str] = ()
+) -> tuple[CognitionHit, ...]:
     """What a researcher is given: the k best answers that the grammar can express, each mechanism once.
 
-    `weakness` is free text, an insight, or the name of a task; a task's name is read as what failing it means.
+    `weakness` is free text, an insight, or a task's name, which is read as what failing it means. `without`
+    names mechanisms (``memory=gated_delta``) that are of no use, such as those the parent already has.
     """
     base = base or shipped()
-    query = " ".join([weakness, *(meaning for task, meaning in WEAKNESSES.items() if task in weakness.split())])
+    query = " ".join(
+        [weakness, *(meaning for task, meaning in WEAKNESSES.items() if task in weakness.split())]
+    )
     best: dict[str, Entry] = {}
     for hit in base.search(query, k=max(len(base), 1)):
-        if hit.entry.grammar is not None:
+        if hit.entry.grammar is not None and hit.entry.grammar not in without:
             best.setdefault(hit.entry.grammar, hit.entry)
     return tuple(
         CognitionHit(entry=entry.id, title=entry.paper.title, mechanism=mechanism)

@@ -1,8 +1,9 @@
 """Entries of the cognition base and the TOML they are written in.
 
-A file holds papers, and under each paper one to three entries (`[[paper]]`, `[[paper.entry]]`), so that a title and
-an identifier are written once. An entry states what was observed (`problem`, `trigger`), what answers it (`mechanism`,
-`equation`) and what that costs and leaves open, in the base's own words; the identifier is there to be looked up.
+A file holds papers, and under each paper one to three entries (`[[paper]]`, `[[paper.entry]]`), so that a
+title and an identifier are written once. An entry states what was observed (`problem`, `trigger`), what
+answers it (`mechanism`, `equation`) and what that costs and leaves open, in the base's own words; the
+identifier is there to be looked up.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ FIELDS = ("problem", "trigger", "mechanism", "equation", "cost", "limits")
 
 
 class CognitionError(AsiarcError):
-    """An entry of the cognition base cannot be read or may not be added; the message names file, entry and field."""
+    """An entry cannot be read or may not be added; the message names file, entry and field."""
 
 
 class _Frozen(BaseModel):
@@ -147,19 +148,22 @@ def _required(model: type[_Frozen]) -> list[str]:
 
 
 def as_toml(entries: Iterable[Entry]) -> str:
-    """Entries as a file that `load_file` reads back to equal ones; neighbours of one paper share its table."""
+    """Entries as a file that `load_file` reads back; neighbours of one paper share its table."""
     lines: list[str] = []
     previous: Paper | None = None
     for entry in entries:
         if entry.paper != previous:
             lines += ["[[paper]]", *_assignments(entry.paper.model_dump()), ""]
-        lines += ["[[paper.entry]]", *_assignments(entry.model_dump(exclude={"paper"}, exclude_none=True)), ""]
+        lines += [
+            "[[paper.entry]]",
+            *_assignments(entry.model_dump(exclude={"paper"}, exclude_none=True)),
+            "",
+        ]
         previous = entry.paper
     return "\n".join(lines)
 
 
 def _assignments(fields: Mapping[str, str | int]) -> list[str]:
     """A JSON string is a TOML basic string, but for DEL, which TOML wants escaped."""
-    return [
-        f"{key} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f") for key, value in fields.items()
-    ]
+    encoded = {key: json.dumps(value, ensure_ascii=False) for key, value in fields.items()}
+    return [f"{key} = {value}".replace("\x7f", "\\u007f") for key, value in encoded.items()]

@@ -1,0 +1,102 @@
+"""Does retrieval find what answers a weakness? Measured on `labelled.toml`, which set no weight.
+
+Recall at k of a query is the share of its labelled entries among the first k; with at most three labels a
+query, one is reachable at k = 3. A random choice of k out of n entries has recall k/n in expectation,
+exactly. Intervals are bootstrap intervals over queries, paired where two ways are compared. Entries that
+would also have served but are not labelled count as misses, so that recall is a lower bound.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import comb
+from pathlib import Path
+
+from asiarc.cognition.base import PLAIN, WEIGHTS, Base, hits
+from asiarc.cognition.check import Problem
+from asiarc.evidence import Effect, bootstrap_effect
+
+LABELLED = Path(__file__).parent / "labelled.toml"
+MINIMUM_QUERIES = 60
+MOST_LABELS = 3
+
+
+@dataclass(frozen=True)
+class Label:
+    """A weakness as an analyst would write it, and the entries that answer it."""
+
+    weakness: str
+    entries: tuple[str, ...]
+
+
+def load_labels(path: Path = LABELLED) -> tuple[Label, ...]:
+    """The labelled weaknesses, in the order of the file."""
+    queries = tomllib.loads(path.read_text(encoding="utf-8"))["query"]
+    return tuple(Label(query["weakness"], tuple(query["entries"])) for query in queries)
+
+
+def check_labels(base: Base, labels: Sequence[Label]) -> Iterator[Problem]:
+    """Labels that cannot be measured: unknown entries, too many or none for one query, too few queries."""
+    known = {entry.id for entry in base.entries}
+    for label in labels:
+        where = f"labelled.toml: {label.weakness[:60]!r}"
+        if missing := sorted(set(label.entries) - known):
+            yield Problem(where, f"names entries that do not exist: {', '.join(missing)}.")
+        if not 1 <= len(set(label.entries)) <= MOST_LABELS:
+            yield Problem(where, f"has {len(set(label.entries))} labels; one to {MOST_LABELS}.")
+    if len(labels) < MINIMUM_QUERIES:
+        yield Problem("labelled.toml", f"{len(labels)} queries, at least {MINIMUM_QUERIES}.")
+
+
+def recall(
+    base: Base, labels: Sequence[Label], k: int = 3, weights: Mapping[str, int] = WEIGHTS
+) -> dict[int, float]:
+    """Recall at k by the query's number."""
+    found = {}
+    for number, label in enumerate(labels):
+        first = {hit.entry.id for hit in base.search(label.weakness, k, weights)}
+        found[number] = len(first & set(label.entries)) / len(set(label.entries))
+    return found
+
+
+def mechanism_found(
+    base: Base, labels: Sequence[Label], k: int = 3
+) -> tuple[dict[int, float], dict[int, float]]:
+    """Whether `hits` names a labelled mechanism, and the chance of that for k mechanisms drawn at random.
+
+    By the number of each query whose labels have one that the grammar can express.
+    """
+    every = {entry.grammar for entry in base.entries if entry.grammar}
+    found, chance = {}, {}
+    for number, label in enumerate(labels):
+        if wanted := {base[entry].grammar for entry in label.entries} - {None}:
+            named = {hit.mechanism for hit in hits(label.weakness, k, base)}
+            found[number] = float(bool(named & wanted))
+            chance[number] = 1 - comb(len(every) - len(wanted), k) / comb(len(every), k)
+    return found, chance
+
+
+def report(base: Base, k: int = 3) -> str:
+    """Recall at k against random and against unweighted fields, and mechanisms found, with intervals."""
+    labels = load_labels()
+    weighted, plain = recall(base, labels, k), recall(base, labels, k, PLAIN)
+    random = dict.fromkeys(weighted, k / len(base))
+    named, chance = mechanism_found(base, labels, k)
+    nothing = dict.fromkeys(weighted, 0.0)
+    rows = [
+        (f"recall at {k}, field-weighted", weighted, nothing),
+        (f"recall at {k}, unweighted BM25", plain, nothing),
+        ("gain of weighted over random", weighted, random),
+        ("gain of weighted over unweighted", weighted, plain),
+        (f"a labelled mechanism among {k} hits", named, dict.fromkeys(named, 0.0)),
+        ("gain of that over random mechanisms", named, chance),
+    ]
+    head = f"{len(labels)} labelled weaknesses over {len(base)} entries; random recall at {k} is {k / len(base):.3f}"
+    return "\n".join([head, *(f"{name:38}{_shown(better, than)}" for name, better, than in rows)])
+
+
+def _shown(better: Mapping[int, float], than: Mapping[int, float]) -> str:
+    effect: Effect = bootstrap_effect(better, than, higher_is_better=True, method="percentile")
+    return f"{effect.mean:+.3f} [{effect.low:+.3f}, {effect.high:+.3f}] (95 %, n={effect.n} queries)"

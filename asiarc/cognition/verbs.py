@@ -1,0 +1,75 @@
+"""What ``asiarc cognition search | add | check`` calls: text in, text out, nothing printed here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from asiarc.cognition.base import Base, shipped
+from asiarc.cognition.check import check, check_entries
+from asiarc.cognition.entry import CognitionError, Entry, as_toml, load_file
+
+
+def render_search(query: str, k: int = 3, extra: Path | None = None) -> str:
+    """The k best entries for a weakness, readable; says so when none shares a word with it."""
+    base = Base.load(extra) if extra else shipped()
+    found = base.search(query, k)
+    if not found:
+        return f"none of {len(base)} entries shares a word with {query!r}; use other words."
+    return "\n\n".join(_rendered(hit.entry, hit.score) for hit in found)
+
+
+def _rendered(entry: Entry, score: float) -> str:
+    paper = entry.paper
+    lines = [
+        f"{entry.id}  (score {score:.1f})",
+        f"paper      {paper.authors} ({paper.year}). {paper.title}. {paper.identifier}",
+        f"trigger    {entry.trigger}",
+        f"mechanism  {entry.mechanism}",
+        f"equation   {entry.equation}",
+        f"cost       {entry.cost}",
+        f"limits     {entry.limits}",
+        f"grammar    {entry.grammar or 'cannot express it'}",
+    ]
+    return "\n  ".join(lines + ([f"evidence   {entry.evidence}"] if entry.evidence else []))
+
+
+def add(file: Path, folder: Path) -> tuple[Entry, ...]:
+    """Take the entries of a TOML file into a folder of one's own (``Base.load(extra=folder)``).
+
+    Nothing is written unless they are valid and sound beside the shipped entries and those already there.
+
+    Raises:
+        CognitionError: the file cannot be read, an entry is invalid, or it collides with one that exists.
+    """
+    new = load_file(file)
+    if not new:
+        raise CognitionError(f"{file} has no entry; write [[paper]] and under it [[paper.entry]].")
+    target = folder / file.name
+    if target.exists():
+        raise CognitionError(
+            f"{target} exists; give {file.name} another name, or edit the one that is there."
+        )
+    present = Base.load(folder if folder.exists() else None).entries
+    before = set(check_entries(present))
+    if problems := [problem for problem in check_entries((*present, *new)) if problem not in before]:
+        raise CognitionError(f"{file} was not added:\n" + "\n".join(f"  {problem}" for problem in problems))
+    folder.mkdir(parents=True, exist_ok=True)
+    target.write_text(as_toml(new), encoding="utf-8")
+    return new
+
+
+def check_report(extra: Path | None = None) -> tuple[str, bool]:
+    """What `check` finds in the base and its labels, with counts, and whether all is sound."""
+    from asiarc.cognition.quality import check_labels, load_labels
+
+    base, labels = Base.load(extra), load_labels()
+    problems = [*check(base), *check_labels(base, labels)]
+    papers = {entry.paper.identifier for entry in base.entries}
+    years = sorted(entry.paper.year for entry in base.entries)
+    expressible = {entry.grammar for entry in base.entries if entry.grammar}
+    counts = (
+        f"{len(base)} entries from {len(papers)} papers, {years[0]} to {years[-1]}; "
+        f"{len(expressible)} mechanisms of the grammar are described; {len(labels)} labelled weaknesses"
+    )
+    verdict = f"{len(problems)} problems" if problems else "no problems"
+    return "\n".join([counts, *map(str, problems), verdict]), not problems
