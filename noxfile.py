@@ -1,7 +1,7 @@
 """Every developer task as one command: ``nox -l`` lists them, ``nox -s tests`` runs one.
 
-All sessions share one environment, ``.nox/asiarc``, made on first use from `requirements.lock` (hashes checked) and made
-anew when the lock or the package list changes: about two minutes and 3 GB once, seconds afterwards.
+All sessions share one environment, ``.nox/asiarc``, made on first use from `requirements.lock` (hashes checked) and
+made anew when the lock or the package list changes: about two minutes and 3 GB once, seconds afterwards.
 """
 
 from __future__ import annotations
@@ -67,19 +67,32 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Types: mypy in strict mode on the installed package (kernels are checked as asiarc.kernels)."""
-    run(session, "mypy")
+    """Types: mypy in strict mode on the installed package, where kernels/ is asiarc.kernels as for users."""
+    python = environment(session)
+    installed = ROOT / ".nox" / "types"
+    shutil.rmtree(installed, ignore_errors=True)
+    install = [
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--no-build-isolation",
+    ]
+    session.run(python, "-m", *install, "--target", str(installed), str(ROOT), external=True)
+    session.chdir(installed)
+    session.run(python, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), external=True)
 
 
 @nox.session
 def reproduce(session: nox.Session) -> None:
-    """The paper's claims: runs the campaigns and the deciders, ends in a table and a report. -- --tier smoke|quick|full"""
+    """The paper's claims: campaigns and deciders, then a table and a report. -- --tier smoke|quick|full"""
     run(session, "asiarc", "reproduce", *session.posargs)
 
 
 @nox.session
 def baselines(session: nox.Session) -> None:
-    """Every baseline on every task: mean, interval, seconds, parameters, state bytes. -- --tier smoke|quick"""
+    """Every baseline on every task: mean, interval, seconds, sizes. -- --tier smoke|quick"""
     run(session, "asiarc", "baselines", *session.posargs)
 
 
@@ -98,10 +111,35 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def lock(session: nox.Session) -> None:
     """Make requirements.lock anew from pyproject.toml, without torch and its companions (needs uv on the path)."""
-    links = subprocess.run([sys.executable, "-m", "pip", "config", "get", "global.find-links"], capture_output=True, text=True, check=False)
-    session.run("uv", "pip", "compile", "pyproject.toml", "--extra", "dev", "--universal", "--generate-hashes", "--python-version", "3.11",
-                "--quiet", "--no-annotate", "--no-header", "-o", str(LOCK), external=True, env={"UV_FIND_LINKS": links.stdout.strip()})
+    links = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "get", "global.find-links"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    session.run(
+        "uv",
+        "pip",
+        "compile",
+        "pyproject.toml",
+        "--extra",
+        "dev",
+        "--universal",
+        "--generate-hashes",
+        "--python-version",
+        "3.11",
+        "--quiet",
+        "--no-annotate",
+        "--no-header",
+        "-o",
+        str(LOCK),
+        external=True,
+        env={"UV_FIND_LINKS": links.stdout.strip()},
+    )
     lines = LOCK.read_text().splitlines(keepends=True)
     starts = [index for index, line in enumerate(lines) if not line.startswith((" ", "#"))] + [len(lines)]
     blocks = ("".join(lines[a:b]) for a, b in itertools.pairwise(starts))
-    LOCK.write_text("# Everything but torch and what torch brings, with hashes. Made by: nox -s lock\n" + "".join(b for b in blocks if not COMPANIONS.match(b)))
+    LOCK.write_text(
+        "# Everything but torch and what torch brings, with hashes. Made by: nox -s lock\n"
+        + "".join(b for b in blocks if not COMPANIONS.match(b))
+    )

@@ -15,16 +15,26 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from asiarc.errors import AsiarcError, EvidenceError, unknown_name
-from asiarc.protocol import TIERS
+from asiarc.protocol import TIERS, Tier
 
 if TYPE_CHECKING:
     from asiarc.archive.store import Archive
     from asiarc.results import CampaignResult
 
-STORE = click.option("--store", type=click.Path(path_type=Path), default=Path(".asiarc"), show_default=True, help="the archive's folder")
-TIER = click.option("--tier", type=click.Choice(TIERS), default="quick", show_default=True, help="how much compute is spent")
+STORE = click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    default=Path(".asiarc"),
+    show_default=True,
+    help="the archive's folder",
+)
+TIER = click.option(
+    "--tier", type=click.Choice(TIERS), default="quick", show_default=True, help="how much compute is spent"
+)
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="machine-readable, on stdout")
-WORKERS = click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="processes that train at once")
+WORKERS = click.option(
+    "--workers", type=click.IntRange(min=1), default=2, show_default=True, help="processes that train at once"
+)
 console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
 
 
@@ -60,11 +70,21 @@ def doctor(as_json: bool) -> None:
 
     facts, layers = provenance(), wall()
     if as_json:
-        click.echo(json.dumps({"machine": facts, "wall": [dict(zip(("layer", "offered", "detail"), row, strict=True)) for row in layers]}, indent=1))
+        click.echo(
+            json.dumps(
+                {
+                    "machine": facts,
+                    "wall": [dict(zip(("layer", "offered", "detail"), row, strict=True)) for row in layers],
+                },
+                indent=1,
+            )
+        )
         return
     for name in ("python", "platform", "cpu", "cores", "git_commit"):
         click.echo(f"{name:<12} {facts[name]}")
-    click.echo("packages     " + ", ".join(f"{package} {version}" for package, version in facts["packages"].items()))
+    click.echo(
+        "packages     " + ", ".join(f"{package} {version}" for package, version in facts["packages"].items())
+    )
     table = RichTable("layer of the wall", "offered", "what it holds", box=None)
     for layer, offered, detail in layers:
         table.add_row(layer, "yes" if offered else "no", detail)
@@ -79,7 +99,9 @@ def doctor(as_json: bool) -> None:
 @click.option("--tasks", default="all", show_default=True, help="comma-separated task names")
 @click.option("--baselines", "names", default="all", show_default=True, help="comma-separated baseline names")
 @click.option("--seeds", type=click.IntRange(min=2), default=3, show_default=True)
-def baselines(tier: str, store: Path, workers: int, as_json: bool, tasks: str, names: str, seeds: int) -> None:
+def baselines(
+    tier: Tier, store: Path, workers: int, as_json: bool, tasks: str, names: str, seeds: int
+) -> None:
     """Every baseline on every task: mean and 95 % interval over seeds, seconds a trial, parameters, state bytes."""
     from asiarc.archive.store import Archive
     from asiarc.models.baselines import BASELINE_NAMES
@@ -87,14 +109,18 @@ def baselines(tier: str, store: Path, workers: int, as_json: bool, tasks: str, n
     from asiarc.signatures import Table
     from asiarc.tasks.catalogue import CATALOGUE
 
-    chosen_tasks = [task for task in CATALOGUE if task != "fineweb-edu"] if tasks == "all" else tasks.split(",")
+    chosen_tasks = (
+        [task for task in CATALOGUE if task != "fineweb-edu"] if tasks == "all" else tasks.split(",")
+    )
     chosen = list(BASELINE_NAMES) if names == "all" else names.split(",")
     with Archive(store) as archive:
-        table = Table(archive, tier, baselines=chosen, tasks=chosen_tasks, seeds=seeds)  # type: ignore[arg-type]
+        table = Table(archive, tier, baselines=chosen, tasks=chosen_tasks, seeds=seeds)
         measure(table, archive, workers)
         cells, signatures = table.cells(), signature_rows(table)
     if as_json:
-        click.echo(json.dumps({"cells": [cell.as_dict() for cell in cells], "signatures": signatures}, indent=1))
+        click.echo(
+            json.dumps({"cells": [cell.as_dict() for cell in cells], "signatures": signatures}, indent=1)
+        )
     else:
         render(console, cells, signatures, tier)
 
@@ -107,15 +133,24 @@ def measure(table: Any, archive: Archive, workers: int) -> None:
 
     requests = table.requests()
     done, total = 0, len({r.key for r in requests if archive.trial(r.key) is None})
-    names = {request.address: name for request in requests for name in [request.source.partition("\n")[0].strip('"').partition(":")[0]]}
+    names = {
+        request.address: name
+        for request in requests
+        for name in [request.source.partition("\n")[0].strip('"').partition(":")[0]]
+    }
 
     def said(trial: Any) -> None:
         nonlocal done
         done += 1
         shown = f"{trial.value:.4f}" if trial.value is not None else str(trial.outcome)
-        click.echo(f"  {done}/{total} {names[trial.address]:<24} {trial.task:<18} {shown}  {trial.cpu_s:.0f} s", err=True)
+        click.echo(
+            f"  {done}/{total} {names[trial.address]:<24} {trial.task:<18} {shown}  {trial.cpu_s:.0f} s",
+            err=True,
+        )
 
-    with LocalExecutor(workers, preload=("torch", "asiarc.engineer.warm"), readable=(cache_folder(),)) as executor:
+    with LocalExecutor(
+        workers, preload=("torch", "asiarc.engineer.warm"), readable=(cache_folder(),)
+    ) as executor:
         table.measure(Workshop(archive, executor), said)
 
 
@@ -123,24 +158,58 @@ def measure(table: Any, archive: Archive, workers: int) -> None:
 @TIER
 @STORE
 @WORKERS
-@click.option("--claims", default="", help="comma-separated claim ids; the campaigns run all the same unless --only-claims")
-@click.option("--release", type=click.Path(exists=True, path_type=Path), default=None, help="the paper's released data, if you have it")
-@click.option("--output", type=click.Path(path_type=Path), default=None, help="the report's folder (default: results/reproduction/<tier>)")
+@click.option(
+    "--claims",
+    default="",
+    help="comma-separated claim ids; the campaigns run all the same unless --only-claims",
+)
+@click.option(
+    "--release",
+    type=click.Path(exists=True, path_type=Path),
+    default=None,
+    help="the paper's released data, if you have it",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="the report's folder (default: results/reproduction/<tier>)",
+)
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
-def reproduce(tier: str, store: Path, workers: int, claims: str, release: Path | None, output: Path | None, pytest_arguments: tuple[str, ...]) -> None:
+def reproduce(
+    tier: Tier,
+    store: Path,
+    workers: int,
+    claims: str,
+    release: Path | None,
+    output: Path | None,
+    pytest_arguments: tuple[str, ...],
+) -> None:
     """Run the shipped campaigns and decide the paper's claims; ends in the claim table and a report."""
     from asiarc.report.reproduce import reproduce as run
 
-    status = run(tier, store, workers=workers, claims=[c for c in claims.split(",") if c], release=release,  # type: ignore[arg-type]
-                 output=output or Path("results") / "reproduction" / tier, pytest_arguments=list(pytest_arguments))
+    status = run(
+        tier,
+        store,
+        workers=workers,
+        claims=[c for c in claims.split(",") if c],
+        release=release,
+        output=output or Path("results") / "reproduction" / tier,
+        pytest_arguments=list(pytest_arguments),
+    )
     sys.exit(status)
 
 
 @main.command()
 @TIER
 @STORE
-@click.option("--output", type=click.Path(path_type=Path), default=None, help="the report's folder (default: results/reproduction/<tier>)")
-def report(tier: str, store: Path, output: Path | None) -> None:
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="the report's folder (default: results/reproduction/<tier>)",
+)
+def report(tier: Tier, store: Path, output: Path | None) -> None:
     """Write the report of what the archive holds at a tier: HTML, Markdown, JSON and figures."""
     from asiarc.archive.store import Archive
     from asiarc.report import write
@@ -178,10 +247,12 @@ def release(folder: Path, as_json: bool) -> None:
 @TIER
 @STORE
 @AS_JSON
-def show(campaign: str, tier: str, store: Path, as_json: bool) -> None:
+def show(campaign: str, tier: Tier, store: Path, as_json: bool) -> None:
     """A campaign's candidates, best first: outcome, rung, gain, name and motivation."""
     with _result(campaign, tier, store) as (result, _):
-        rows = sorted(result.candidates, key=lambda row: (-row["rung"], -(row["gain"] or -9e9), row["number"]))
+        rows = sorted(
+            result.candidates, key=lambda row: (-row["rung"], -(row["gain"] or -9e9), row["number"])
+        )
     if as_json:
         click.echo(json.dumps([{**row, "outcome": str(row["outcome"])} for row in rows], indent=1))
         return
@@ -189,7 +260,15 @@ def show(campaign: str, tier: str, store: Path, as_json: bool) -> None:
     for row in rows:
         gain = "" if row["gain"] is None else f"{row['gain']:+.4f}"
         first = row["motivation"].strip().partition("\n")[0]
-        table.add_row(str(row["number"]), row["address"], row["name"], str(row["rung"]), gain, row["outcome"].kind, first[:80])
+        table.add_row(
+            str(row["number"]),
+            row["address"],
+            row["name"],
+            str(row["rung"]),
+            gain,
+            row["outcome"].kind,
+            first[:80],
+        )
     console.print(table)
 
 
@@ -198,16 +277,25 @@ def show(campaign: str, tier: str, store: Path, as_json: bool) -> None:
 @click.argument("candidate", required=False)
 @TIER
 @STORE
-def why_rejected(campaign: str, candidate: str | None, tier: str, store: Path) -> None:
+def why_rejected(campaign: str, candidate: str | None, tier: Tier, store: Path) -> None:
     """The reason of every candidate that was not scored; of one, with its table of gates."""
     with _result(campaign, tier, store) as (result, archive):
-        failed = [row for row in result.candidates if row["outcome"].kind != "scored" and (not candidate or row["address"].startswith(candidate))]
+        failed = [
+            row
+            for row in result.candidates
+            if row["outcome"].kind != "scored" and (not candidate or row["address"].startswith(candidate))
+        ]
         counts = Counter(row["outcome"].gate or row["outcome"].kind for row in failed)
-        click.echo(f"{len(failed)} of {len(result.candidates)} not scored: " + (", ".join(f"{n} {gate}" for gate, n in counts.most_common()) or "none"))
+        click.echo(
+            f"{len(failed)} of {len(result.candidates)} not scored: "
+            + (", ".join(f"{n} {gate}" for gate, n in counts.most_common()) or "none")
+        )
         for row in failed:
             click.echo(f"#{row['number']} {row['address']} {row['name']}: {row['outcome']}")
             if candidate:
-                for admission in archive.rows("SELECT findings FROM admissions WHERE address = ?", row["address"]):
+                for admission in archive.rows(
+                    "SELECT findings FROM admissions WHERE address = ?", row["address"]
+                ):
                     for finding in json.loads(admission["findings"]):
                         click.echo(f"    {finding['gate']:<20} {finding['verdict']:<9} {finding['reason']}")
 
@@ -220,9 +308,15 @@ def source(candidate: str, store: Path) -> None:
     from asiarc.archive.store import Archive
 
     with Archive(store, write=False) as archive:
-        found = archive.rows("SELECT address, source FROM candidates WHERE address LIKE ? || '%' OR name = ?", candidate, candidate)
+        found = archive.rows(
+            "SELECT address, source FROM candidates WHERE address LIKE ? || '%' OR name = ?",
+            candidate,
+            candidate,
+        )
     if len(found) != 1:
-        raise EvidenceError(f"{len(found)} candidates match {candidate!r}; asiarc show CAMPAIGN lists the addresses")
+        raise EvidenceError(
+            f"{len(found)} candidates match {candidate!r}; asiarc show CAMPAIGN lists the addresses"
+        )
     click.echo(found[0]["source"])
 
 
@@ -283,16 +377,16 @@ def cognition_check() -> None:
 
 @cognition.command("add")
 @click.argument("file", type=click.Path(exists=True, path_type=Path))
-def cognition_add(file: Path) -> None:
-    """Add an entry from a TOML file, after checking it."""
-    from asiarc.cognition.base import ENTRIES
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("cognition"), show_default=True)
+def cognition_add(file: Path, folder: Path) -> None:
+    """Add the entries of a TOML file to a folder of your own, after checking them."""
     from asiarc.cognition.verbs import add
 
-    click.echo(f"added {add(file, ENTRIES).id}")
+    click.echo("added " + ", ".join(entry.id for entry in add(file, folder)))
 
 
 @contextmanager
-def _result(campaign: str, tier: str, store: Path) -> Iterator[tuple[CampaignResult, Archive]]:
+def _result(campaign: str, tier: Tier, store: Path) -> Iterator[tuple[CampaignResult, Archive]]:
     """The latest run of a campaign, and the archive it is in."""
     from asiarc.archive.store import Archive
     from asiarc.results import CampaignResult

@@ -19,13 +19,32 @@ from typing import Any
 
 import asiarc
 from asiarc.engineer.candidate import content_address
+from asiarc.protocol import Tier
 from asiarc.spec import IDENTITY_VERSION, Campaign
 from asiarc.tasks import get_task
 
-PACKAGES = ("torch", "transformers", "lm-eval", "numpy", "scipy", "hypothesis", "einops", "tokenizers", "pytest", "asiarc")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "lm-eval",
+    "numpy",
+    "scipy",
+    "hypothesis",
+    "einops",
+    "tokenizers",
+    "pytest",
+    "asiarc",
+)
 # Another version of these may move a trained number; of the others it may not.
 DECIDING_PACKAGES = ("torch", "lm-eval")
-_ENGINE = ("models/backbone.py", "engineer/trainer.py", "engineer/trial.py", "engineer/scoring.py", "protocol.py", "seeds.py")
+_ENGINE = (
+    "models/backbone.py",
+    "engineer/trainer.py",
+    "engineer/trial.py",
+    "engineer/scoring.py",
+    "protocol.py",
+    "seeds.py",
+)
 
 
 def digest(value: Any) -> str:
@@ -62,17 +81,29 @@ def version_of(package: str) -> str:
 def versions() -> dict[str, str]:
     """What the numbers of a trial depend on besides its own settings."""
     kernels = kernels_folder()
-    operators = sorted(file for file in kernels.rglob("*.py") if file.name in ("__init__.py", "chunk.py") or file.parent == kernels)
-    found = {"engine": code_hash([_package_folder() / name for name in _ENGINE]), "kernels": code_hash(operators)}
+    operators = sorted(
+        file
+        for file in kernels.rglob("*.py")
+        if file.name in ("__init__.py", "chunk.py") or file.parent == kernels
+    )
+    found = {
+        "engine": code_hash([_package_folder() / name for name in _ENGINE]),
+        "kernels": code_hash(operators),
+    }
     return found | {package: version_of(package) for package in DECIDING_PACKAGES}
 
 
-def run_identity(campaign: Campaign, name: str, tier: str) -> dict[str, Any]:
+def run_identity(campaign: Campaign, name: str, tier: Tier) -> dict[str, Any]:
     """The fields that a run's name is the hash of."""
     tasks = sorted({task for stage in campaign.stages for task in campaign.stage(stage).tasks})
     return {
-        "identity_version": IDENTITY_VERSION, "campaign": name, "tier": tier, "seed": campaign.seed,
-        "spec": campaign.resolved(tier), "tasks": {task: get_task(task).identity for task in tasks}, **versions(),  # type: ignore[arg-type]
+        "identity_version": IDENTITY_VERSION,
+        "campaign": name,
+        "tier": tier,
+        "seed": campaign.seed,
+        "spec": campaign.resolved(tier),
+        "tasks": {task: get_task(task).identity for task in tasks},
+        **versions(),
     }
 
 
@@ -90,7 +121,14 @@ def moved_fields(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 def _git(*arguments: str) -> str:
     try:
-        done = subprocess.run(["git", *arguments], cwd=_package_folder(), capture_output=True, text=True, check=False, timeout=10)
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=_package_folder(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
@@ -101,14 +139,22 @@ def _cpu_model() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )
 
 
 def provenance() -> dict[str, Any]:
     """Where a run happened: commit, hash of uncommitted changes, versions, machine, command line."""
     changes = _git("diff", "HEAD")
     return {
-        "git_commit": _git("rev-parse", "HEAD"), "git_dirty": digest(changes) if changes else "",
-        "python": platform.python_version(), "packages": {package: version_of(package) for package in PACKAGES},
-        "platform": platform.platform(), "cpu": _cpu_model(), "cores": os.cpu_count(), "command": sys.argv[:1] + sys.argv[1:],
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": digest(changes) if changes else "",
+        "python": platform.python_version(),
+        "packages": {package: version_of(package) for package in PACKAGES},
+        "platform": platform.platform(),
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "command": sys.argv[:1] + sys.argv[1:],
     }

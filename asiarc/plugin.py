@@ -14,12 +14,20 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from asiarc.errors import AsiarcError, CampaignError, EvidenceError
-from asiarc.evidence.claims import Mark, Verdict, cap_verdict, check_snapshot, load_register, mark_of, record_snapshot
+from asiarc.evidence.claims import (
+    Mark,
+    Verdict,
+    cap_verdict,
+    check_snapshot,
+    load_register,
+    mark_of,
+    record_snapshot,
+)
 from asiarc.protocol import TIERS, StageName, Tier
 from asiarc.spec import Campaign, load_toml
 
@@ -37,14 +45,29 @@ CAMPAIGN_FILES, CLAIM_FILES = "campaign_*.py", "claim_*.py"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options that asiarc adds to pytest; each has its section in the README."""
     group = parser.getgroup("asiarc", "architecture discovery")
-    group.addoption("--tier", choices=TIERS, default="smoke", help="how much compute is spent (default: smoke)")
-    group.addoption("--plan", action="store_true", help="print what each campaign would do and cost, and run nothing")
+    group.addoption(
+        "--tier", choices=TIERS, default="smoke", help="how much compute is spent (default: smoke)"
+    )
+    group.addoption(
+        "--plan", action="store_true", help="print what each campaign would do and cost, and run nothing"
+    )
     group.addoption("--fresh", action="store_true", help="set the archive aside and start from an empty one")
-    group.addoption("--workers", type=int, default=2, metavar="N", help="processes that train at once (default: 2)")
-    group.addoption("--store", type=Path, default=None, metavar="DIR", help="the archive's folder (default: .asiarc)")
-    group.addoption("--release", type=Path, default=None, metavar="DIR", help="the paper's released data, if you have it")
+    group.addoption(
+        "--workers", type=int, default=2, metavar="N", help="processes that train at once (default: 2)"
+    )
+    group.addoption(
+        "--store", type=Path, default=None, metavar="DIR", help="the archive's folder (default: .asiarc)"
+    )
+    group.addoption(
+        "--release", type=Path, default=None, metavar="DIR", help="the paper's released data, if you have it"
+    )
     group.addoption("--strict-claims", action="store_true", help="a contradicted claim fails its item")
-    group.addoption("--accept-verdicts", default=None, metavar="NOTE", help="record changed verdicts, with a note that says why")
+    group.addoption(
+        "--accept-verdicts",
+        default=None,
+        metavar="NOTE",
+        help="record changed verdicts, with a note that says why",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -95,7 +118,9 @@ class Lab:
 
         if self._executor is None:
             self._executor = LocalExecutor(
-                self.config.option.workers, preload=("torch", "asiarc.engineer.warm"), readable=(cache_folder(),)
+                self.config.option.workers,
+                preload=("torch", "asiarc.engineer.warm"),
+                readable=(cache_folder(),),
             )
         return self._executor
 
@@ -106,7 +131,14 @@ class Lab:
 
         if name not in self._runs:
             deadline = time.monotonic() + 60 * campaign.budget.at(self.tier).minutes
-            self._runs[name] = Run(campaign, name, self.tier, self.archive, Workshop(self.archive, self.executor, deadline=deadline), self.say)
+            self._runs[name] = Run(
+                campaign,
+                name,
+                self.tier,
+                self.archive,
+                Workshop(self.archive, self.executor, deadline=deadline),
+                self.say,
+            )
         return self._runs[name]
 
     def say(self, line: str) -> None:
@@ -182,7 +214,14 @@ class TomlCampaign(pytest.File):
         if isinstance(excinfo.value, AsiarcError):
             field = getattr(excinfo.value, "field", "")
             lines = self.path.read_text().splitlines()
-            line = next((n for n, text in enumerate(lines, 1) if field and text.lstrip().startswith((field, f"[{field}"))), 1)
+            line = next(
+                (
+                    n
+                    for n, text in enumerate(lines, 1)
+                    if field and text.lstrip().startswith((field, f"[{field}"))
+                ),
+                1,
+            )
             return f"{self.path}:{line}: {excinfo.value}"
         return super().repr_failure(excinfo)
 
@@ -213,7 +252,11 @@ class CampaignNode(pytest.Collector):
         return [StageItem.from_parent(self, name=stage) for stage in self.campaign.stages]
 
     def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
-        return f"{self.path}: {self.name}: {excinfo.value}" if isinstance(excinfo.value, AsiarcError) else super().repr_failure(excinfo)
+        return (
+            f"{self.path}: {self.name}: {excinfo.value}"
+            if isinstance(excinfo.value, AsiarcError)
+            else super().repr_failure(excinfo)
+        )
 
 
 class StageItem(pytest.Item):
@@ -221,18 +264,32 @@ class StageItem(pytest.Item):
 
     parent: CampaignNode
 
+    @property
+    def stage(self) -> StageName:
+        """The stage that this item runs; its name."""
+        return cast("StageName", self.name)
+
     def runtest(self) -> None:
         lab = self.config.stash[_LAB]
         run = lab.run(self.parent.campaign, self.parent.name)
         lab.say(f"{self.parent.name} {self.name} at tier {lab.tier}, run {run.run}")
-        stage: StageName = self.name  # type: ignore[assignment]
-        result = run.ensure(stage)
-        self.user_properties += [("asiarc_run", run.run), ("tier", lab.tier), ("entrants", len(result["entrants"]))]
+        result = run.ensure(self.stage)
+        self.user_properties += [
+            ("asiarc_run", run.run),
+            ("tier", lab.tier),
+            ("entrants", len(result["entrants"])),
+        ]
         if self.name == "explore" and not result["finalists"]:
-            raise EvidenceError(f"none of {result['candidates']} candidates was scored; asiarc why-rejected lists the reasons")
+            raise EvidenceError(
+                f"none of {result['candidates']} candidates was scored; asiarc why-rejected lists the reasons"
+            )
 
     def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
-        return f"{self.nodeid}: {excinfo.value}" if isinstance(excinfo.value, AsiarcError) else super().repr_failure(excinfo)
+        return (
+            f"{self.nodeid}: {excinfo.value}"
+            if isinstance(excinfo.value, AsiarcError)
+            else super().repr_failure(excinfo)
+        )
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         return self.path, 0, f"{self.parent.name}::{self.name}"
@@ -268,7 +325,9 @@ class ClaimItem(pytest.Item):
             pytest.skip(f"{self.mark.claim} needs tier {self.mark.tier}")
         register = load_register(self.path.parent / "claims.toml")
         if self.mark.claim not in register:
-            raise EvidenceError(f"claim {self.mark.claim} is not in {self.path.parent / 'claims.toml'}; add it there first")
+            raise EvidenceError(
+                f"claim {self.mark.claim} is not in {self.path.parent / 'claims.toml'}; add it there first"
+            )
         verdict = self._decide(lab)
         verdict = cap_verdict(verdict, register[self.mark.claim])
         lab.verdicts.append(verdict)
@@ -298,7 +357,11 @@ class ClaimItem(pytest.Item):
                 raise EvidenceError(drift.explain() + " Accept it with --accept-verdicts 'why'")
 
     def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
-        return f"{self.nodeid}: {excinfo.value}" if isinstance(excinfo.value, AsiarcError) else super().repr_failure(excinfo)
+        return (
+            f"{self.nodeid}: {excinfo.value}"
+            if isinstance(excinfo.value, AsiarcError)
+            else super().repr_failure(excinfo)
+        )
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         return self.path, 0, f"claim {self.mark.claim}: {self.name}"
@@ -310,7 +373,9 @@ class ClaimItem(pytest.Item):
 def _campaign_of(request: pytest.FixtureRequest) -> tuple[Campaign, str]:
     found = [(value, name) for name, value in vars(request.module).items() if isinstance(value, Campaign)]
     if len(found) != 1:
-        raise CampaignError(f"{request.path} declares {len(found)} campaigns; the outcome fixture needs exactly one in the file")
+        raise CampaignError(
+            f"{request.path} declares {len(found)} campaigns; the outcome fixture needs exactly one in the file"
+        )
     return found[0]
 
 
@@ -363,7 +428,12 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
     lab = session.config.stash[_LAB]
     stages = [item for item in session.items if isinstance(item, StageItem)]
-    lines = plan_lines([(item.nodeid, item.parent.campaign, item.parent.name, item.name) for item in stages], lab.tier, lab.folder, session.config.option.workers)
+    lines = plan_lines(
+        [(item.nodeid, item.parent.campaign, item.parent.name, item.stage) for item in stages],
+        lab.tier,
+        lab.folder,
+        session.config.option.workers,
+    )
     for line in lines:
         lab.say(line)
     return True

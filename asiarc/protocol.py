@@ -54,15 +54,56 @@ class Protocol:
         return asdict(self)
 
 
-MICRO = Protocol("micro", d_model=64, num_layers=2, num_heads=2, mlp_ratio=2.0, seq_len=128, batch_size=32, steps=250)
-SMALL = Protocol("small", d_model=128, num_layers=4, num_heads=4, mlp_ratio=2.0, seq_len=256, batch_size=16, steps=1000)
-MEDIUM = Protocol("medium", d_model=256, num_layers=6, num_heads=4, mlp_ratio=8 / 3, seq_len=512, batch_size=16, steps=2000,
-                  learning_rate=1.5e-3)
+MICRO = Protocol(
+    "micro",
+    d_model=64,
+    num_layers=2,
+    num_heads=2,
+    mlp_ratio=2.0,
+    seq_len=128,
+    batch_size=32,
+    steps=250,
+    learning_rate=8e-3,
+)
+SMALL = Protocol(
+    "small", d_model=128, num_layers=4, num_heads=4, mlp_ratio=2.0, seq_len=256, batch_size=16, steps=1000
+)
+MEDIUM = Protocol(
+    "medium",
+    d_model=256,
+    num_layers=6,
+    num_heads=4,
+    mlp_ratio=8 / 3,
+    seq_len=512,
+    batch_size=16,
+    steps=2000,
+    learning_rate=1.5e-3,
+)
 # The paper's exploration and verification sizes (arXiv 2507.18074, section 4.1 and appendix A.2): GPT-2 tokens.
-PAPER_20M = Protocol("paper-20m", d_model=256, num_layers=8, num_heads=8, mlp_ratio=8 / 3, seq_len=2048, batch_size=256,
-                     steps=2000, learning_rate=3e-4, vocab_size=50_257)
-PAPER_340M = Protocol("paper-340m", d_model=1024, num_layers=24, num_heads=8, mlp_ratio=8 / 3, seq_len=2048, batch_size=256,
-                      steps=2000, learning_rate=3e-4, vocab_size=50_257)
+PAPER_20M = Protocol(
+    "paper-20m",
+    d_model=256,
+    num_layers=8,
+    num_heads=8,
+    mlp_ratio=8 / 3,
+    seq_len=2048,
+    batch_size=256,
+    steps=2000,
+    learning_rate=3e-4,
+    vocab_size=50_257,
+)
+PAPER_340M = Protocol(
+    "paper-340m",
+    d_model=1024,
+    num_layers=24,
+    num_heads=8,
+    mlp_ratio=8 / 3,
+    seq_len=2048,
+    batch_size=256,
+    steps=2000,
+    learning_rate=3e-4,
+    vocab_size=50_257,
+)
 PROTOCOLS = {p.name: p for p in (MICRO, SMALL, MEDIUM, PAPER_20M, PAPER_340M)}
 
 
@@ -82,8 +123,8 @@ _PLANS: dict[tuple[str, str], StagePlan] = {
     ("smoke", "verify"): StagePlan(MICRO.at(batch_size=16), (24,), 1.0, 0.05, 16),
     ("smoke", "confirm"): StagePlan(MICRO.at(batch_size=16), (24,), 1.0, 0.05, 16),
     ("quick", "explore"): StagePlan(MICRO, (60, 125), 1 / 3, 0.5, 64),
-    ("quick", "verify"): StagePlan(MICRO, (250,), 1.0, 1.0, 128),
-    ("quick", "confirm"): StagePlan(MICRO, (250,), 1.0, 1.0, 128),
+    ("quick", "verify"): StagePlan(MICRO, (250,), 1.0, 0.5, 128),
+    ("quick", "confirm"): StagePlan(MICRO, (250,), 1.0, 0.5, 128),
     ("full", "explore"): StagePlan(MICRO, (60, 125, 250), 1 / 3, 1.0, 64),
     ("full", "verify"): StagePlan(SMALL, (500,), 1.0, 1.0, 128),
     ("full", "confirm"): StagePlan(SMALL, (1000,), 1.0, 1.0, 256),

@@ -25,10 +25,14 @@ Values = dict[str, float]  # seed -> value
 
 def values_of(trials: Iterable[Trial], address: str, task: str) -> Values:
     """The scored values of one candidate on one task, by seed; an unscored trial is absent, never a number."""
-    return {t.seed: t.value for t in trials if t.address == address and t.task == task and t.value is not None}
+    return {
+        t.seed: t.value for t in trials if t.address == address and t.task == task and t.value is not None
+    }
 
 
-def mean_gain(candidate: Mapping[str, float], baseline: Mapping[str, float], *, higher_is_better: bool) -> float | None:
+def mean_gain(
+    candidate: Mapping[str, float], baseline: Mapping[str, float], *, higher_is_better: bool
+) -> float | None:
     """Mean paired difference over common seeds, positive when the candidate is ahead; None without a pair."""
     common = sorted(candidate.keys() & baseline.keys())
     if not common:
@@ -53,7 +57,7 @@ class Entrant:
         return values_of(self.result.trials(stage), self.address, task)
 
     def gain_over(self, baseline: str, task: str | None = None, *, stage: str = "confirm") -> Effect:
-        """The paired gain over a baseline: by seed, on fresh seeds and items, widened for every comparison of the stage.
+        """The paired gain over a baseline: by seed, on fresh seeds and items, widened for all comparisons of the stage.
 
         `task` defaults to the first task that decides. Raises `EvidenceError` when the stage has not been run or has
         fewer than two common seeds.
@@ -71,8 +75,10 @@ class Entrant:
         seeds = sorted(mine.keys() | theirs.keys())
         number = {seed: index for index, seed in enumerate(seeds)}
         return paired_effect(
-            {number[s]: v for s, v in mine.items()}, {number[s]: v for s, v in theirs.items()},
-            higher_is_better=get_task(task).higher_is_better, num_comparisons=self.result.num_comparisons(stage),
+            {number[s]: v for s, v in mine.items()},
+            {number[s]: v for s, v in theirs.items()},
+            higher_is_better=get_task(task).higher_is_better,
+            num_comparisons=self.result.num_comparisons(stage),
         )
 
 
@@ -97,7 +103,9 @@ class CampaignResult:
         """What a finished stage handed over; `EvidenceError` while it is not finished."""
         found = self.archive.stage_result(self.run, stage)
         if found is None:
-            raise EvidenceError(f"{self.name} has not finished {stage} at tier {self.tier}; run: pytest campaigns --tier {self.tier}")
+            raise EvidenceError(
+                f"{self.name} has not finished {stage} at tier {self.tier}; run: pytest campaigns --tier {self.tier}"
+            )
         return found
 
     def trials(self, stage: str | None = None) -> list[Trial]:
@@ -124,7 +132,9 @@ class CampaignResult:
         """Any candidate of the archive as an entrant of this run."""
         row = self.archive.candidate(address)
         assert row is not None, address
-        measured = self.archive.rows("SELECT measures FROM admissions WHERE address = ? AND measures IS NOT NULL", address)
+        measured = self.archive.rows(
+            "SELECT measures FROM admissions WHERE address = ? AND measures IS NOT NULL", address
+        )
         measures = json.loads(measured[-1]["measures"]) if measured else {}
         return Entrant(address, name or row["name"], row["source"], row["motivation"], measures, self)
 
@@ -147,7 +157,9 @@ class CampaignResult:
         """The candidate that verify picked; confirm has tested it once more."""
         address = self.stage("verify")["winner"]
         if address is None:
-            raise EvidenceError(f"{self.name} has no winner: no candidate was scored in verify; see: asiarc show {self.name}")
+            raise EvidenceError(
+                f"{self.name} has no winner: no candidate was scored in verify; see: asiarc show {self.name}"
+            )
         return self.entrant(address)
 
     @property

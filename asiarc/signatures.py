@@ -57,31 +57,59 @@ class Cell:
     def as_dict(self) -> dict[str, Any]:
         """Plain data for ``--json``."""
         interval = {key: getattr(self.value, key) for key in ("mean", "low", "high", "n", "sd")}
-        rest = {key: getattr(self, key) for key in ("baseline", "task", "metric", "chance", "cpu_s", "parameters", "state_bytes", "flops_per_token")}
+        rest = {
+            key: getattr(self, key)
+            for key in (
+                "baseline",
+                "task",
+                "metric",
+                "chance",
+                "cpu_s",
+                "parameters",
+                "state_bytes",
+                "flops_per_token",
+            )
+        }
         return rest | interval
 
 
 class Table:
     """The trials of the baselines at one tier."""
 
-    def __init__(self, archive: Archive, tier: Tier, *, baselines: Sequence[str], tasks: Sequence[str], seeds: int) -> None:
+    def __init__(
+        self, archive: Archive, tier: Tier, *, baselines: Sequence[str], tasks: Sequence[str], seeds: int
+    ) -> None:
         self.archive, self.tier = archive, tier
         self.baselines, self.tasks, self.seeds = tuple(baselines), tuple(tasks), seeds
-        identity = {"campaign": NAME, "tier": tier, "seed": 0, "tasks": {t: get_task(t).identity for t in tasks}, **versions()}
+        identity = {
+            "campaign": NAME,
+            "tier": tier,
+            "seed": 0,
+            "tasks": {t: get_task(t).identity for t in tasks},
+            **versions(),
+        }
         self.run = digest(identity)
         self._identity = identity
 
     def requests(self) -> list[Request]:
-        """Verify's protocol on seeds of the table's own."""
+        """Verify's protocol and the seeds of a campaign with seed 0, so that both share their trials."""
         plan = stage_plan(self.tier, "verify")
         match = (content_address(baseline_source(REFERENCE)), baseline_source(REFERENCE))
         return [
             Request(
-                address=content_address(baseline_source(name)), source=baseline_source(name), task=task, stage="verify", seed=f"{NAME}/{seed}",
-                protocol=trial_protocol(task, plan.text, plan.rungs[-1], plan.capability), match=match, split="validation",
+                address=content_address(baseline_source(name)),
+                source=baseline_source(name),
+                task=task,
+                stage="verify",
+                seed=f"0/verify/{seed}",
+                protocol=trial_protocol(task, plan.text, plan.rungs[-1], plan.capability),
+                match=match,
+                split="validation",
                 documents=plan.documents,
             )
-            for task in self.tasks for name in self.baselines for seed in range(self.seeds)
+            for task in self.tasks
+            for name in self.baselines
+            for seed in range(self.seeds)
         ]
 
     def measure(self, workshop: Workshop, said: Callable[[Trial], None]) -> None:
@@ -109,11 +137,24 @@ class Table:
                 if len(mine) < 2:
                     continue
                 first = mine[0]
-                assert first.parameters is not None and first.state_bytes is not None and first.flops_per_token is not None
-                cells.append(Cell(
-                    name, task, get_task(task).metric, mean_interval([t.value for t in mine if t.value is not None]), get_task(task).chance,
-                    sum(t.cpu_s for t in mine) / len(mine), first.parameters, first.state_bytes, first.flops_per_token,
-                ))
+                assert (
+                    first.parameters is not None
+                    and first.state_bytes is not None
+                    and first.flops_per_token is not None
+                )
+                cells.append(
+                    Cell(
+                        name,
+                        task,
+                        get_task(task).metric,
+                        mean_interval([t.value for t in mine if t.value is not None]),
+                        get_task(task).chance,
+                        sum(t.cpu_s for t in mine) / len(mine),
+                        first.parameters,
+                        first.state_bytes,
+                        first.flops_per_token,
+                    )
+                )
         return cells
 
     def signature(self, ahead: str, behind: str, task: str) -> Effect:
@@ -123,7 +164,10 @@ class Table:
         trials = self.trials()
         values = [values_of(trials, content_address(baseline_source(name)), task) for name in (ahead, behind)]
         if min(map(len, values)) < 2:
-            raise EvidenceError(f"{ahead} and {behind} have no trials on {task} at tier {self.tier}; run: asiarc baselines --tier {self.tier}")
+            raise EvidenceError(
+                f"{ahead} and {behind} have no trials on {task} at tier {self.tier}; "
+                f"run: asiarc baselines --tier {self.tier}"
+            )
         number = {seed: index for index, seed in enumerate(sorted(values[0].keys() | values[1].keys()))}
         a, b = ({number[seed]: value for seed, value in side.items()} for side in values)
         return paired_effect(a, b, higher_is_better=get_task(task).higher_is_better)

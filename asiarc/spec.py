@@ -33,7 +33,7 @@ def _explain(model: type[BaseModel], error: ValidationError) -> CampaignError:
     if first["type"] == "extra_forbidden":
         text = unknown_name(f"field of {model.__name__}", field, model.model_fields)
     elif first["type"] == "missing":
-        text = f"{model.__name__} needs the field {field!r}: {model.model_fields[field].description or 'see the README'}"
+        text = f"{model.__name__} needs the field {field!r}: {model.model_fields[field].description}"
     else:
         text = f"{model.__name__}.{where}: {first['msg'].removeprefix('Value error, ')}"
         if first["type"] != "value_error":
@@ -89,7 +89,9 @@ class ByTier(Declaration):
         """The budget of a tier; `CampaignError` names the tiers that have one."""
         budget: Budget | None = getattr(self, tier)
         if budget is None:
-            raise CampaignError(f"no budget for tier {tier!r}; this campaign declares: {', '.join(self.tiers)}")
+            raise CampaignError(
+                f"no budget for tier {tier!r}; this campaign declares: {', '.join(self.tiers)}"
+            )
         return budget
 
 
@@ -105,7 +107,8 @@ class Stage(Declaration):
     seeds: int = Field(default=1, ge=1, le=64, description="training seeds a candidate")
     top: int | None = Field(default=None, ge=1, description="how many candidates enter from the stage before")
     learning_rates: tuple[float, ...] = Field(
-        default=(), description="grid searched for every candidate and baseline alike; empty: the protocol's own rate"
+        default=(),
+        description="grid searched for every candidate and baseline alike; empty: the protocol's own rate",
     )
 
     @field_validator("tasks")
@@ -131,17 +134,27 @@ class Stage(Declaration):
 class Campaign(Declaration):
     """A question and how it is searched. See `campaigns/` for examples; the test functions below it are its answers."""
 
-    start_from: str = Field(description="the baseline whose design the search starts from and is compared with")
-    baselines: tuple[str, ...] = Field(min_length=1, description="published mixers trained beside the candidates")
+    start_from: str = Field(
+        description="the baseline whose design the search starts from and is compared with"
+    )
+    baselines: tuple[str, ...] = Field(
+        min_length=1, description="published mixers trained beside the candidates"
+    )
     explore: Stage = Field(description="the search: small models, few seeds")
-    verify: Stage | None = Field(default=None, description="the finalists again: longer training, fresh seeds")
+    verify: Stage | None = Field(
+        default=None, description="the finalists again: longer training, fresh seeds"
+    )
     confirm: Stage | None = Field(
         default=None, description="the winner once more: fresh seeds, fresh items; as verify when not given"
     )
     researcher: str | Any = Field(default="grammar", description="a name, or an object that has propose()")
-    policy: Literal["halving", "paper"] = Field(default="halving", description="how parents are chosen from the pool")
+    policy: Literal["halving", "paper"] = Field(
+        default="halving", description="how parents are chosen from the pool"
+    )
     match: tuple[str, ...] = Field(default=("parameters",), description="made equal to start_from within 2 %")
-    at_most: dict[str, float] = Field(default_factory=dict, description="resource caps relative to start_from")
+    at_most: dict[str, float] = Field(
+        default_factory=dict, description="resource caps relative to start_from"
+    )
     budget: ByTier = Field(description="by_tier(smoke=Budget(...), quick=Budget(...))")
     seed: int = Field(default=0, ge=0, description="everything random in the campaign follows from it")
 
@@ -151,7 +164,9 @@ class Campaign(Declaration):
         _check_baseline(name)
         if name in QUADRATIC:
             allowed = ", ".join(n for n in BASELINE_NAMES if n not in QUADRATIC)
-            raise ValueError(f"{name!r} is a quadratic reference and never a parent; start from one of: {allowed}")
+            raise ValueError(
+                f"{name!r} is a quadratic reference and never a parent; start from one of: {allowed}"
+            )
         return name
 
     @field_validator("baselines")
@@ -165,9 +180,13 @@ class Campaign(Declaration):
     @classmethod
     def _known_researcher(cls, researcher: Any) -> Any:
         if isinstance(researcher, str) and researcher not in RESEARCHERS:
-            raise ValueError(unknown_name("researcher", researcher, RESEARCHERS, then="Or pass an object with propose()."))
+            raise ValueError(
+                unknown_name("researcher", researcher, RESEARCHERS, then="Or pass an object with propose().")
+            )
         if not isinstance(researcher, str) and not callable(getattr(researcher, "propose", None)):
-            raise ValueError(f"a researcher has a method propose(context), {type(researcher).__name__} has none")
+            raise ValueError(
+                f"a researcher has a method propose(context), {type(researcher).__name__} has none"
+            )
         return researcher
 
     @field_validator("match")
@@ -185,7 +204,9 @@ class Campaign(Declaration):
             if name not in RESOURCES:
                 raise ValueError(unknown_name("resource", name, RESOURCES))
             if cap < 1:
-                raise ValueError(f"at_most[{name!r}] = {cap} would refuse start_from itself; give a factor of at least 1")
+                raise ValueError(
+                    f"at_most[{name!r}] = {cap} would refuse start_from itself; give a factor of at least 1"
+                )
         return caps
 
     @model_validator(mode="after")
@@ -198,7 +219,9 @@ class Campaign(Declaration):
                 f"against it, so add it there.{hint}"
             )
         if self.confirm is not None and self.verify is None:
-            raise ValueError("confirm without verify: confirm tests the winner that verify picks; declare verify too")
+            raise ValueError(
+                "confirm without verify: confirm tests the winner that verify picks; declare verify too"
+            )
         if self.explore.top is not None:
             raise ValueError("explore takes every candidate; top belongs to verify or confirm")
         return self
@@ -222,14 +245,22 @@ class Campaign(Declaration):
         data = self.model_dump(mode="json", exclude={"budget", "researcher"})
         budget = self.budget.at(tier)
         named = isinstance(self.researcher, str)
-        data["researcher"] = self.researcher if named else f"{type(self.researcher).__module__}.{type(self.researcher).__qualname__}"
+        data["researcher"] = (
+            self.researcher
+            if named
+            else f"{type(self.researcher).__module__}.{type(self.researcher).__qualname__}"
+        )
         data["candidates"] = budget.candidates
         return data
 
 
 def _check_baseline(name: str) -> None:
     if name not in BASELINE_NAMES:
-        raise ValueError(unknown_name("baseline", name, BASELINE_NAMES, then="A candidate file of your own may be added there."))
+        raise ValueError(
+            unknown_name(
+                "baseline", name, BASELINE_NAMES, then="A candidate file of your own may be added there."
+            )
+        )
 
 
 def load_toml(path: Path) -> Campaign:
@@ -267,7 +298,10 @@ def json_schema() -> dict[str, Any]:
     """The JSON Schema of a TOML campaign; `asiarc/campaign.schema.json` holds it for editors."""
     schema = Campaign.model_json_schema()
     schema["properties"]["researcher"] = {
-        "default": "grammar", "enum": list(RESEARCHERS), "title": "Researcher", "type": "string",
+        "default": "grammar",
+        "enum": list(RESEARCHERS),
+        "title": "Researcher",
+        "type": "string",
         "description": Campaign.model_fields["researcher"].description,
     }
     schema["$id"] = "campaign.schema.json"

@@ -50,8 +50,13 @@ def mechanism_effects(population: Sequence[Observation], minimum: int = 2) -> di
 
 
 def analyse(
-    child: Observation, parent: Observation, siblings: Sequence[Observation], effects: Mapping[Tag, float],
-    *, start_name: str, noise: float,
+    child: Observation,
+    parent: Observation,
+    siblings: Sequence[Observation],
+    effects: Mapping[Tag, float],
+    *,
+    start_name: str,
+    noise: float,
 ) -> Insight:
     """One insight: what changed, what it did, what is weakest, which mechanisms to favour or avoid.
 
@@ -70,14 +75,21 @@ def analyse(
     if better:
         best = max(better, key=lambda s: (s.gain, s.address))
         has = sorted(best.tags - child.tags)
-        text.append(f"Its sibling {best.name} is {best.gain - child.gain:.3f} ahead with {', '.join(has) or 'the same choices'}.")
+        choices = ", ".join(has) or "the same choices"
+        text.append(f"Its sibling {best.name} is {best.gain - child.gain:.3f} ahead with {choices}.")
     weakness = min(child.gains, key=lambda task: (child.gains[task], task)) if child.gains else ""
     if weakness:
         text.append(f"Weakest on {weakness} ({child.gains[weakness]:+.3f} against {start_name}).")
     good = [tag for tag in added if step > noise or effects.get(tag, 0) > noise]
     bad = [tag for tag in added if step < -noise and effects.get(tag, 0) < 0]
-    leading = sorted((tag for tag in effects if effects[tag] > noise and tag not in child.tags), key=lambda t: -effects[t])[:2]
+    leading = sorted(
+        (tag for tag in effects if effects[tag] > noise and tag not in child.tags), key=lambda t: -effects[t]
+    )[:2]
     if leading:
-        text.append("In the population so far " + ", ".join(f"{tag} goes with {effects[tag]:+.3f}" for tag in leading) + ".")
+        text.append(
+            "In the population so far "
+            + ", ".join(f"{tag} goes with {effects[tag]:+.3f}" for tag in leading)
+            + "."
+        )
     mechanisms = (*good, *leading, *(f"-{tag}" for tag in bad))
     return Insight(text=" ".join(text), weakness=weakness, mechanisms=tuple(dict.fromkeys(mechanisms)))

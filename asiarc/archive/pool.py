@@ -48,6 +48,7 @@ class HalvingPolicy:
     the deepest rung, so one lucky run does not found a dynasty; references are drawn from the other leading members."""
 
     def sample(self, pool: Sequence[Member], rng: Random) -> tuple[Member, list[Member]]:
+        """See `Policy`."""
         order = ranked(pool)
         elite = order[: max(3, len(order) // 4)]
         parent = rng.choices(elite, weights=[1 / (place + 1) for place in range(len(elite))])[0]
@@ -63,6 +64,7 @@ class PaperPolicy:
         self.capacity, self.refresh, self.cold_start = capacity, refresh, cold_start
 
     def sample(self, pool: Sequence[Member], rng: Random) -> tuple[Member, list[Member]]:
+        """See `Policy`."""
         root = min(pool, key=lambda member: member.number)
         inserted = max(member.number for member in pool) + 1
         seen = inserted // self.refresh * self.refresh if inserted >= self.cold_start else 0
@@ -71,4 +73,7 @@ class PaperPolicy:
         return rng.choice(best[:10]), rng.sample(best[10:], min(REFERENCES, len(best[10:])))
 
 
-POLICY_CLASSES: dict[str, type[HalvingPolicy] | type[PaperPolicy]] = {"halving": HalvingPolicy, "paper": PaperPolicy}
+POLICY_CLASSES: dict[str, type[HalvingPolicy] | type[PaperPolicy]] = {
+    "halving": HalvingPolicy,
+    "paper": PaperPolicy,
+}

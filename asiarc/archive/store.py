@@ -157,8 +157,18 @@ class Archive:
 
     def add_run(self, run: str, campaign: str, tier: str, seed: int, identity: Row, provenance: Row) -> None:
         """Remember a run; running it again keeps the first record."""
-        self._insert("runs", dict(run=run, campaign=campaign, tier=tier, seed=seed, identity=identity,
-                                  provenance=provenance, created_at=_now()))
+        self._insert(
+            "runs",
+            dict(
+                run=run,
+                campaign=campaign,
+                tier=tier,
+                seed=seed,
+                identity=identity,
+                provenance=provenance,
+                created_at=_now(),
+            ),
+        )
 
     def run(self, run: str) -> Row | None:
         """A run's record, or None."""
@@ -168,8 +178,10 @@ class Archive:
     def runs(self, campaign: str | None = None, tier: str | None = None) -> list[Row]:
         """All runs, oldest first."""
         found = self.rows(
-            "SELECT * FROM runs WHERE (?1 IS NULL OR campaign = ?1) AND (?2 IS NULL OR tier = ?2) ORDER BY created_at, rowid",
-            campaign, tier,
+            "SELECT * FROM runs WHERE (?1 IS NULL OR campaign = ?1) AND (?2 IS NULL OR tier = ?2) "
+            "ORDER BY created_at, rowid",
+            campaign,
+            tier,
         )
         return [self._run_row(row) for row in found]
 
@@ -179,9 +191,14 @@ class Archive:
 
     # --- candidates and lineage -----------------------------------------------------------------------------------
 
-    def add_candidate(self, address: str, name: str, source: str, motivation: str, genome: Row | None = None) -> None:
+    def add_candidate(
+        self, address: str, name: str, source: str, motivation: str, genome: Row | None = None
+    ) -> None:
         """Keep a source under its content address."""
-        self._insert("candidates", dict(address=address, name=name, source=source, motivation=motivation, genome=genome))
+        self._insert(
+            "candidates",
+            dict(address=address, name=name, source=source, motivation=motivation, genome=genome),
+        )
 
     def candidate(self, address: str) -> Row | None:
         """A candidate's record, or None."""
@@ -195,30 +212,81 @@ class Archive:
     def proposals(self, run: str) -> list[Row]:
         """A run's proposals in order, each with its source and genome."""
         found = self.rows(
-            "SELECT p.*, c.source, c.genome FROM proposals p JOIN candidates c USING (address) WHERE run = ? ORDER BY number",
+            "SELECT p.*, c.source, c.genome FROM proposals p JOIN candidates c USING (address) "
+            "WHERE run = ? ORDER BY number",
             run,
         )
         for row in found:
-            row["parents"], row["origins"], row["genome"] = _load(row["parents"]), _load(row["origins"]), _load(row["genome"])
+            row["parents"], row["origins"], row["genome"] = (
+                _load(row["parents"]),
+                _load(row["origins"]),
+                _load(row["genome"]),
+            )
         return found
 
-    def add_result(self, run: str, number: int, address: str, outcome: Outcome, *, rung: int, gain: float | None, scores: Row) -> None:
+    def add_result(
+        self,
+        run: str,
+        number: int,
+        address: str,
+        outcome: Outcome,
+        *,
+        rung: int,
+        gain: float | None,
+        scores: Row,
+    ) -> None:
         """Keep how a proposal ended: its outcome, the last rung it was scored on (-1: none), its gain there."""
         assert (outcome.kind == "scored") == (gain is not None), "a gain comes with scored candidates only"
-        self._insert("results", dict(run=run, number=number, address=address, outcome=outcome.kind, gate=outcome.gate,
-                                     reason=outcome.reason, rung=rung, gain=gain, scores=scores), replace=True)
+        self._insert(
+            "results",
+            dict(
+                run=run,
+                number=number,
+                address=address,
+                outcome=outcome.kind,
+                gate=outcome.gate,
+                reason=outcome.reason,
+                rung=rung,
+                gain=gain,
+                scores=scores,
+            ),
+            replace=True,
+        )
 
     def results(self, run: str) -> list[Row]:
         """How a run's proposals ended, in order, with `outcome` as `Outcome`."""
         found = self.rows("SELECT * FROM results WHERE run = ? ORDER BY number", run)
-        return [{**r, "outcome": Outcome(r["outcome"], r["reason"], r["gate"]), "scores": _load(r["scores"])} for r in found]
+        return [
+            {**r, "outcome": Outcome(r["outcome"], r["reason"], r["gate"]), "scores": _load(r["scores"])}
+            for r in found
+        ]
 
     # --- admissions -----------------------------------------------------------------------------------------------
 
-    def add_admission(self, key: str, address: str, outcome: Outcome, findings: list[Row], measures: Row | None, cpu_s: float) -> None:
+    def add_admission(
+        self,
+        key: str,
+        address: str,
+        outcome: Outcome,
+        findings: list[Row],
+        measures: Row | None,
+        cpu_s: float,
+    ) -> None:
         """Keep what the gates said of a candidate; an infrastructure failure is replaced on the next try."""
-        self._insert("admissions", dict(key=key, address=address, outcome=outcome.kind, gate=outcome.gate, reason=outcome.reason,
-                                        findings=findings, measures=measures, cpu_s=cpu_s), replace=True)
+        self._insert(
+            "admissions",
+            dict(
+                key=key,
+                address=address,
+                outcome=outcome.kind,
+                gate=outcome.gate,
+                reason=outcome.reason,
+                findings=findings,
+                measures=measures,
+                cpu_s=cpu_s,
+            ),
+            replace=True,
+        )
 
     def admission(self, key: str) -> Row | None:
         """The stored admission (with `outcome` as `Outcome`), or None."""
@@ -227,21 +295,51 @@ class Archive:
             return None
         row = found[0]
         outcome = Outcome(row["outcome"], row["reason"], row["gate"])
-        return {**row, "outcome": outcome, "findings": _load(row["findings"]), "measures": _load(row["measures"])}
+        return {
+            **row,
+            "outcome": outcome,
+            "findings": _load(row["findings"]),
+            "measures": _load(row["measures"]),
+        }
 
     # --- trials ---------------------------------------------------------------------------------------------------
 
-    def add_trial(self, trial: Trial, protocol: Row, *, tokens: int, layers: Iterable[str], peak_memory_bytes: int) -> None:
+    def add_trial(
+        self, trial: Trial, protocol: Row, *, tokens: int, layers: Iterable[str], peak_memory_bytes: int
+    ) -> None:
         """Keep a finished trial; an infrastructure failure is replaced on the next try."""
         outcome = trial.outcome
         assert (outcome.kind == "scored") == (trial.value is not None), "numbers come with scored trials only"
-        self._insert("trials", dict(
-            key=trial.key, address=trial.address, task=trial.task, stage=trial.stage, seed=trial.seed, protocol=protocol,
-            steps=trial.steps, learning_rate=trial.learning_rate, outcome=outcome.kind, gate=outcome.gate, reason=outcome.reason,
-            metric=trial.metric, value=trial.value, parameters=trial.parameters, state_bytes=trial.state_bytes,
-            flops_per_token=trial.flops_per_token, tokens=tokens, curve=trial.curve, details=trial.details, layers=list(layers),
-            wall_s=trial.wall_s, cpu_s=trial.cpu_s, peak_memory_bytes=peak_memory_bytes, created_at=_now(),
-        ), replace=True)
+        self._insert(
+            "trials",
+            dict(
+                key=trial.key,
+                address=trial.address,
+                task=trial.task,
+                stage=trial.stage,
+                seed=trial.seed,
+                protocol=protocol,
+                steps=trial.steps,
+                learning_rate=trial.learning_rate,
+                outcome=outcome.kind,
+                gate=outcome.gate,
+                reason=outcome.reason,
+                metric=trial.metric,
+                value=trial.value,
+                parameters=trial.parameters,
+                state_bytes=trial.state_bytes,
+                flops_per_token=trial.flops_per_token,
+                tokens=tokens,
+                curve=trial.curve,
+                details=trial.details,
+                layers=list(layers),
+                wall_s=trial.wall_s,
+                cpu_s=trial.cpu_s,
+                peak_memory_bytes=peak_memory_bytes,
+                created_at=_now(),
+            ),
+            replace=True,
+        )
 
     def trial(self, key: str) -> Trial | None:
         """A stored trial, or None."""
@@ -255,25 +353,44 @@ class Archive:
     def trials(self, run: str, stage: str | None = None) -> list[Trial]:
         """The trials that a run (or one stage of it) rests on, ordered by key."""
         found = self.rows(
-            "SELECT t.* FROM uses u JOIN trials t ON t.key = u.trial WHERE u.run = ?1 AND (?2 IS NULL OR u.stage = ?2) ORDER BY t.key",
-            run, stage,
+            "SELECT t.* FROM uses u JOIN trials t ON t.key = u.trial "
+            "WHERE u.run = ?1 AND (?2 IS NULL OR u.stage = ?2) ORDER BY t.key",
+            run,
+            stage,
         )
         return [self._trial(row) for row in found]
 
     @staticmethod
     def _trial(row: Row) -> Trial:
         return Trial(
-            key=row["key"], address=row["address"], task=row["task"], stage=row["stage"], seed=row["seed"], steps=row["steps"],
-            learning_rate=row["learning_rate"], outcome=Outcome(row["outcome"], row["reason"], row["gate"]), metric=row["metric"],
-            value=row["value"], parameters=row["parameters"], state_bytes=row["state_bytes"], flops_per_token=row["flops_per_token"],
-            curve=_load(row["curve"]) or [], details=_load(row["details"]) or {}, wall_s=row["wall_s"], cpu_s=row["cpu_s"],
+            key=row["key"],
+            address=row["address"],
+            task=row["task"],
+            stage=row["stage"],
+            seed=row["seed"],
+            steps=row["steps"],
+            learning_rate=row["learning_rate"],
+            outcome=Outcome(row["outcome"], row["reason"], row["gate"]),
+            metric=row["metric"],
+            value=row["value"],
+            parameters=row["parameters"],
+            state_bytes=row["state_bytes"],
+            flops_per_token=row["flops_per_token"],
+            curve=_load(row["curve"]) or [],
+            details=_load(row["details"]) or {},
+            wall_s=row["wall_s"],
+            cpu_s=row["cpu_s"],
         )
 
     # --- what agents and stages leave behind ----------------------------------------------------------------------
 
     def add_insight(self, run: str, number: int, generation: int, address: str, insight: Row) -> None:
         """Keep what the analyst wrote about a proposal."""
-        self._insert("insights", dict(run=run, number=number, generation=generation, address=address, insight=insight), replace=True)
+        self._insert(
+            "insights",
+            dict(run=run, number=number, generation=generation, address=address, insight=insight),
+            replace=True,
+        )
 
     def insights(self, run: str) -> list[Row]:
         """A run's insights in the order of the proposals."""
@@ -291,11 +408,18 @@ class Archive:
 
     def add_verdict(self, claim: str, tier: str, item: str, verdict: Row) -> None:
         """Keep the latest verdict of one item on a claim."""
-        self._insert("verdicts", dict(claim=claim, tier=tier, item=item, verdict=verdict, created_at=_now()), replace=True)
+        self._insert(
+            "verdicts",
+            dict(claim=claim, tier=tier, item=item, verdict=verdict, created_at=_now()),
+            replace=True,
+        )
 
     def verdicts(self, tier: str) -> list[Row]:
         """The latest verdicts at a tier, ordered by claim."""
-        return [_load(row["verdict"]) for row in self.rows("SELECT verdict FROM verdicts WHERE tier = ? ORDER BY claim, item", tier)]
+        return [
+            _load(row["verdict"])
+            for row in self.rows("SELECT verdict FROM verdicts WHERE tier = ? ORDER BY claim, item", tier)
+        ]
 
     # --- per-item logs --------------------------------------------------------------------------------------------
 

@@ -43,18 +43,28 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="?"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="\x00", eos_token="\x00", pad_token="\x00")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="\x00", eos_token="\x00", pad_token="\x00"
+    )
 
 
 def language_model(model: PreTrainedModel, max_length: int, batch_size: int = 32) -> Any:
     """lm-eval's view of a model of ours."""
     from lm_eval.models.huggingface import HFLM
 
-    return HFLM(pretrained=model, tokenizer=byte_tokenizer(), backend="causal", device=str(model.device), max_length=max_length,
-                batch_size=batch_size)
+    return HFLM(
+        pretrained=model,
+        tokenizer=byte_tokenizer(),
+        backend="causal",
+        device=str(model.device),
+        max_length=max_length,
+        batch_size=batch_size,
+    )
 
 
-def score(model: PreTrainedModel, tasks: Sequence[tuple[Task, list[dict[str, Any]]]], *, max_length: int) -> list[Score]:
+def score(
+    model: PreTrainedModel, tasks: Sequence[tuple[Task, list[dict[str, Any]]]], *, max_length: int
+) -> list[Score]:
     """Score a trained model on each task's documents."""
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
@@ -67,10 +77,16 @@ def score(model: PreTrainedModel, tasks: Sequence[tuple[Task, list[dict[str, Any
             data = Path(folder) / f"{task.name.replace(':', '_').replace('/', '_')}.jsonl"
             data.write_text("".join(json.dumps(document) + "\n" for document in documents))
             config = task.lm_eval_config(str(data))
-            config["dataset_kwargs"]["cache_dir"] = folder  # the default folder was fixed when datasets was imported
+            config["dataset_kwargs"]["cache_dir"] = (
+                folder  # the default folder was fixed when datasets was imported
+            )
             configs.append(config)
         results = simple_evaluate(
-            model=language_model(model, max_length), tasks=configs, bootstrap_iters=0, log_samples=True, verbosity="ERROR",
+            model=language_model(model, max_length),
+            tasks=configs,
+            bootstrap_iters=0,
+            log_samples=True,
+            verbosity="ERROR",
             task_manager=TaskManager(include_defaults=False),
         )
         for (task, _), config in zip(tasks, configs, strict=True):
@@ -78,7 +94,9 @@ def score(model: PreTrainedModel, tasks: Sequence[tuple[Task, list[dict[str, Any
     return scores
 
 
-def score_named(model: PreTrainedModel, names: Sequence[str], *, max_length: int, limit: int | None = None) -> dict[str, Any]:
+def score_named(
+    model: PreTrainedModel, names: Sequence[str], *, max_length: int, limit: int | None = None
+) -> dict[str, Any]:
     """Score on lm-eval's own tasks by name; needs their data, hence a network or a filled cache.
 
     Raises `TaskError` where a task is not known or its data cannot be loaded.
@@ -87,10 +105,18 @@ def score_named(model: PreTrainedModel, names: Sequence[str], *, max_length: int
     from lm_eval.tasks import TaskManager
 
     try:
-        results = simple_evaluate(model=language_model(model, max_length), tasks=list(names), bootstrap_iters=0, limit=limit,
-                                  log_samples=True, task_manager=TaskManager())
+        results = simple_evaluate(
+            model=language_model(model, max_length),
+            tasks=list(names),
+            bootstrap_iters=0,
+            limit=limit,
+            log_samples=True,
+            task_manager=TaskManager(),
+        )
     except (KeyError, ValueError, OSError, ConnectionError) as error:
-        raise TaskError(f"lm-eval cannot run {', '.join(names)} here: {error}. Its data comes over the network") from error
+        raise TaskError(
+            f"lm-eval cannot run {', '.join(names)} here: {error}. Its data comes over the network"
+        ) from error
     return dict(results["results"])
 
 

@@ -23,10 +23,16 @@ def admission(payload: Payload) -> Payload:
     protocol = Protocol(**payload["protocol"])
     start = time.process_time()
     verdict = admit(
-        payload["source"], d_model=protocol.d_model, num_heads=protocol.num_heads, seed=payload["seed"],
-        max_examples=payload["max_examples"], exempt=frozenset(payload["exempt"]),
+        payload["source"],
+        d_model=protocol.d_model,
+        num_heads=protocol.num_heads,
+        seed=payload["seed"],
+        max_examples=payload["max_examples"],
+        exempt=frozenset(payload["exempt"]),
     )
-    measures = asdict(measure(payload["source"], protocol.d_model, protocol.num_heads)) if verdict.admitted else None
+    measures = (
+        asdict(measure(payload["source"], protocol.d_model, protocol.num_heads)) if verdict.admitted else None
+    )
     return {**verdict.as_dict(), "measures": measures, "cpu_s": time.process_time() - start}
 
 
@@ -70,16 +76,24 @@ def run(payload: Payload) -> Payload:
     except DivergedError as error:
         return {"diverged": str(error)}
     trained = time.process_time()
-    documents = _windows(task.documents(payload["split"], payload["documents"], payload["items"]), protocol.seq_len)
+    documents = _windows(
+        task.documents(payload["split"], payload["documents"], payload["items"]), protocol.seq_len
+    )
     scored = score(model, [(task, documents)], max_length=protocol.seq_len)[0]
     mixer = measure(payload["source"], protocol.d_model, protocol.num_heads)
     dense = 3 * protocol.d_model * hidden * protocol.num_layers + protocol.vocab_size * protocol.d_model
     return {
-        "metric": scored.metric, "value": scored.value, "items": list(scored.items),
-        "curve": [list(row) for row in curve.rows], "parameters": count_parameters(model), "hidden": hidden,
+        "metric": scored.metric,
+        "value": scored.value,
+        "items": list(scored.items),
+        "curve": [list(row) for row in curve.rows],
+        "parameters": count_parameters(model),
+        "hidden": hidden,
         "state_bytes": protocol.num_layers * mixer.state_bytes,
         "flops_per_token": protocol.num_layers * mixer.flops_per_token + 2 * dense,
-        "tokens": protocol.tokens, "train_cpu_s": trained - start, "score_cpu_s": time.process_time() - trained,
+        "tokens": protocol.tokens,
+        "train_cpu_s": trained - start,
+        "score_cpu_s": time.process_time() - trained,
     }
 
 

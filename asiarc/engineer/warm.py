@@ -1,13 +1,7 @@
-"""What a warm worker imports once, so that no trial pays for it and an edit to a kernel does not reach a running session."""
+"""What a warm worker imports once: no trial pays for it, and an edit to a kernel does not reach a running session."""
 
 import importlib
 import pkgutil
-
-import datasets.packaged_modules.json.json
-import lm_eval.evaluator
-import lm_eval.models.huggingface
-import lm_eval.tasks
-import torch.utils.flop_counter
 
 import asiarc.engineer.gates
 import asiarc.engineer.scoring

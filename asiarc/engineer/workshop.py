@@ -44,14 +44,20 @@ class Request:
     def payload(self) -> dict[str, Any]:
         """What goes through the wall."""
         return {
-            "source": self.source, "match_source": self.match[1] if self.match else None, **self._settings,
+            "source": self.source,
+            "match_source": self.match[1] if self.match else None,
+            **self._settings,
         }
 
     @property
     def _settings(self) -> dict[str, Any]:
         return {
-            "task": self.task, "seed": self.seed, "protocol": self.protocol.as_dict(), "split": self.split,
-            "documents": self.documents, "items": f"{self.stage} items",
+            "task": self.task,
+            "seed": self.seed,
+            "protocol": self.protocol.as_dict(),
+            "split": self.split,
+            "documents": self.documents,
+            "items": f"{self.stage} items",
         }
 
     @property
@@ -59,7 +65,9 @@ class Request:
         """The trial's name: equal keys are the same trial, in whichever campaign it was asked for."""
         match = self.match[0] if self.match else None
         task = get_task(self.task).identity
-        return digest({"address": self.address, "match": match, "task_identity": task, **self._settings, **versions()})
+        return digest(
+            {"address": self.address, "match": match, "task_identity": task, **self._settings, **versions()}
+        )
 
     @property
     def limits(self) -> Limits:
@@ -70,7 +78,12 @@ class Request:
 
 def _outcome(result: Result) -> Outcome:
     """The wall's status in the words of the archive."""
-    kinds = {"timed_out": "timed_out", "out_of_memory": "out_of_memory", "infrastructure": "unscored", "crashed": "crashed"}
+    kinds = {
+        "timed_out": "timed_out",
+        "out_of_memory": "out_of_memory",
+        "infrastructure": "unscored",
+        "crashed": "crashed",
+    }
     return Outcome(kinds[result.status], result.reason or result.status)  # type: ignore[arg-type]
 
 
@@ -93,20 +106,42 @@ class Workshop:
             )
         self.executor.run(jobs, on_result)
 
-    def admit(self, candidates: dict[str, str], protocol: Protocol, *, exempt: dict[str, frozenset[str]] | None = None,
-              said: Callable[[str, Outcome], None] = lambda *_: None) -> dict[str, dict[str, Any]]:
+    def admit(
+        self,
+        candidates: dict[str, str],
+        protocol: Protocol,
+        *,
+        exempt: dict[str, frozenset[str]] | None = None,
+        said: Callable[[str, Outcome], None] = lambda *_: None,
+    ) -> dict[str, dict[str, Any]]:
         """Run the gates on each ``address -> source``; the stored admissions by address."""
         keys = {
-            address: digest({"address": address, "d_model": protocol.d_model, "num_heads": protocol.num_heads,
-                             "examples": GATE_EXAMPLES, "gates": gates_version(), **versions()})
+            address: digest(
+                {
+                    "address": address,
+                    "d_model": protocol.d_model,
+                    "num_heads": protocol.num_heads,
+                    "examples": GATE_EXAMPLES,
+                    "gates": gates_version(),
+                    **versions(),
+                }
+            )
             for address in candidates
         }
         missing = [address for address, key in keys.items() if not self._admitted(key)]
         jobs = [
-            Job("asiarc.engineer.trial:admission", {
-                "source": candidates[address], "seed": 0, "protocol": protocol.as_dict(), "max_examples": GATE_EXAMPLES,
-                "exempt": sorted((exempt or {}).get(address, ())),
-            }, ADMIT_LIMITS, label=f"admit {address}")
+            Job(
+                "asiarc.engineer.trial:admission",
+                {
+                    "source": candidates[address],
+                    "seed": 0,
+                    "protocol": protocol.as_dict(),
+                    "max_examples": GATE_EXAMPLES,
+                    "exempt": sorted((exempt or {}).get(address, ())),
+                },
+                ADMIT_LIMITS,
+                label=f"admit {address}",
+            )
             for address in missing
         ]
 
@@ -124,12 +159,19 @@ class Workshop:
         stored = self.archive.admission(key)
         return stored is not None and stored["outcome"].is_final
 
-    def train(self, run: str, requests: Sequence[Request], said: Callable[[Trial], None] = lambda _: None) -> list[Trial]:
+    def train(
+        self, run: str, requests: Sequence[Request], said: Callable[[Trial], None] = lambda _: None
+    ) -> list[Trial]:
         """Run each request's trial unless the archive holds it, and return all of them in order."""
         unique = {request.key: request for request in requests}
-        missing = [r for key, r in unique.items() if (t := self.archive.trial(key)) is None or not t.outcome.is_final]
+        missing = [
+            r for key, r in unique.items() if (t := self.archive.trial(key)) is None or not t.outcome.is_final
+        ]
         missing.sort(key=lambda r: -r.protocol.tokens)  # long ones first, so that no worker idles at the end
-        jobs = [Job("asiarc.engineer.trial:run", r.payload, r.limits, label=f"{r.task} {r.address}") for r in missing]
+        jobs = [
+            Job("asiarc.engineer.trial:run", r.payload, r.limits, label=f"{r.task} {r.address}")
+            for r in missing
+        ]
 
         def store(index: int, result: Result) -> None:
             trial = self._store_trial(missing[index], result)
@@ -148,17 +190,32 @@ class Workshop:
         outcome = _trial_outcome(result)
         scored = outcome.kind == "scored"
         trial = Trial(
-            key=request.key, address=request.address, task=request.task, stage=request.stage, seed=request.seed,
-            steps=request.protocol.steps, learning_rate=request.protocol.learning_rate, outcome=outcome,
-            metric=value.get("metric") if scored else None, value=value.get("value") if scored else None,
-            parameters=value.get("parameters"), state_bytes=value.get("state_bytes"),
-            flops_per_token=value.get("flops_per_token"), curve=value.get("curve", []),
+            key=request.key,
+            address=request.address,
+            task=request.task,
+            stage=request.stage,
+            seed=request.seed,
+            steps=request.protocol.steps,
+            learning_rate=request.protocol.learning_rate,
+            outcome=outcome,
+            metric=value.get("metric") if scored else None,
+            value=value.get("value") if scored else None,
+            parameters=value.get("parameters"),
+            state_bytes=value.get("state_bytes"),
+            flops_per_token=value.get("flops_per_token"),
+            curve=value.get("curve", []),
             details={k: value[k] for k in ("hidden", "train_cpu_s", "score_cpu_s") if k in value},
-            wall_s=result.wall_s, cpu_s=result.cpu_s,
+            wall_s=result.wall_s,
+            cpu_s=result.cpu_s,
         )
         with self.archive.transaction():
-            self.archive.add_trial(trial, request.protocol.as_dict(), tokens=value.get("tokens", 0), layers=result.layers,
-                                   peak_memory_bytes=result.peak_memory_bytes)
+            self.archive.add_trial(
+                trial,
+                request.protocol.as_dict(),
+                tokens=value.get("tokens", 0),
+                layers=result.layers,
+                peak_memory_bytes=result.peak_memory_bytes,
+            )
             if scored:
                 self.archive.add_items(request.key, value["items"])
         return trial

@@ -55,7 +55,13 @@ class AsiarcConfig(PretrainedConfig):
         self.num_hidden_layers = num_hidden_layers
         self.num_attention_heads = num_attention_heads
         self.intermediate_size = intermediate_size
-        kwargs = {"tie_word_embeddings": True, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0, **kwargs}
+        kwargs = {
+            "tie_word_embeddings": True,
+            "bos_token_id": 0,
+            "eos_token_id": 0,
+            "pad_token_id": 0,
+            **kwargs,
+        }
         super().__init__(**kwargs)
 
 
@@ -110,7 +116,9 @@ class Block(nn.Module):
         self.mlp_norm = nn.RMSNorm(config.hidden_size, eps=1e-6)
         self.mlp = SwiGLU(config.hidden_size, config.intermediate_size) if config.intermediate_size else None
 
-    def forward(self, x_BTD: torch.Tensor, state: Any, mask_BT1: torch.Tensor | None) -> tuple[torch.Tensor, Any]:
+    def forward(
+        self, x_BTD: torch.Tensor, state: Any, mask_BT1: torch.Tensor | None
+    ) -> tuple[torch.Tensor, Any]:
         normed = self.mixer_norm(x_BTD)
         mixed, state = self.mixer(normed if mask_BT1 is None else normed * mask_BT1, state)
         x_BTD = x_BTD + mixed
@@ -137,7 +145,8 @@ class AsiarcForCausalLM(PreTrainedModel, GenerationMixin):
         mixer_class = load_mixer(config.mixer_source)
         self.embed = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(
-            Block(config, mixer_class(config.hidden_size, config.num_attention_heads)) for _ in range(config.num_hidden_layers)
+            Block(config, mixer_class(config.hidden_size, config.num_attention_heads))
+            for _ in range(config.num_hidden_layers)
         )
         self.norm = nn.RMSNorm(config.hidden_size, eps=1e-6)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
@@ -160,13 +169,21 @@ class AsiarcForCausalLM(PreTrainedModel, GenerationMixin):
         return False
 
     def prepare_inputs_for_generation(
-        self, input_ids: torch.Tensor, past_key_values: MixerCache | None = None,
-        attention_mask: torch.Tensor | None = None, **kwargs: Any,
+        self,
+        input_ids: torch.Tensor,
+        past_key_values: MixerCache | None = None,
+        attention_mask: torch.Tensor | None = None,
+        **kwargs: Any,
     ) -> dict[str, Any]:
         """Only the tokens that the cache has not seen."""
         seen = 0 if past_key_values is None else past_key_values.seen
         mask = None if attention_mask is None else attention_mask[:, seen:]
-        return {"input_ids": input_ids[:, seen:], "past_key_values": past_key_values, "attention_mask": mask, "use_cache": True}
+        return {
+            "input_ids": input_ids[:, seen:],
+            "past_key_values": past_key_values,
+            "attention_mask": mask,
+            "use_cache": True,
+        }
 
     def forward(
         self,
@@ -196,8 +213,10 @@ class AsiarcForCausalLM(PreTrainedModel, GenerationMixin):
         logits_BTV = self.lm_head(hidden_BTD[:, -logits_to_keep:] if logits_to_keep else hidden_BTD)
         loss = None
         if labels is not None:
-            loss = F.cross_entropy(logits_BTV[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100)
-        return CausalLMOutputWithPast(loss=loss, logits=logits_BTV, past_key_values=cache)  # type: ignore[arg-type]
+            loss = F.cross_entropy(
+                logits_BTV[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100
+            )
+        return CausalLMOutputWithPast(loss=loss, logits=logits_BTV, past_key_values=cache)
 
 
 @contextmanager
@@ -215,8 +234,12 @@ def build(source: str, protocol: Protocol, seed: str, *, hidden: int) -> AsiarcF
     seed of their own.
     """
     config = AsiarcConfig(
-        mixer_source=source, vocab_size=protocol.vocab_size, hidden_size=protocol.d_model,
-        num_hidden_layers=protocol.num_layers, num_attention_heads=protocol.num_heads, intermediate_size=hidden,
+        mixer_source=source,
+        vocab_size=protocol.vocab_size,
+        hidden_size=protocol.d_model,
+        num_hidden_layers=protocol.num_layers,
+        num_attention_heads=protocol.num_heads,
+        intermediate_size=hidden,
     )
     with _seeded("init", seed, "mixers"):
         model = AsiarcForCausalLM(config)
@@ -231,7 +254,7 @@ def build(source: str, protocol: Protocol, seed: str, *, hidden: int) -> AsiarcF
 def _shared_weight(name: str, shape: torch.Size, seed: str, protocol: Protocol) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed_of("init", seed, name))
     if name.startswith("embed"):
-        return torch.randn(shape, generator=generator) * 0.02
+        return torch.randn(shape, generator=generator) * protocol.d_model**-0.5
     d = protocol.d_model
     units_HD = torch.randn(8 * d, d, generator=generator)
     if name.endswith("down.weight"):

@@ -40,4 +40,6 @@ class LabEvidence:
             last = "confirm" if result.spec.get("verify") else "explore"
             if self.archive.stage_result(row["run"], last) is not None:
                 return result
-        raise EvidenceError(f"campaign {name} has no finished run at tier {self.tier}; run: pytest campaigns --tier {self.tier}")
+        raise EvidenceError(
+            f"campaign {name} has no finished run at tier {self.tier}; run: pytest campaigns --tier {self.tier}"
+        )

@@ -1,4 +1,4 @@
-"""The plan: what each stage would do and cost, before anything runs. Estimates come from stored trials where there are some."""
+"""The plan: what each stage would do and cost, before anything runs; estimated from stored trials where there are."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ def stage_trials(campaign: Campaign, stage: StageName, tier: Tier) -> list[tuple
             last = rung == len(plan.rungs) - 1
             tasks = declared.tasks if last else deciding
             seeds, beside = (declared.seeds, baselines) if last else (1, 1)
-            rows += [(seeds * (entrants + beside), trial_protocol(task, plan.text, steps, plan.capability).tokens) for task in tasks]
+            rows += [
+                (seeds * (entrants + beside), trial_protocol(task, plan.text, steps, plan.capability).tokens)
+                for task in tasks
+            ]
             entrants = ceil(entrants * plan.keep)
         return rows
     entrants = (declared.top or 4) if stage == "verify" else 1
@@ -44,16 +47,22 @@ def measured_rate(archive: Archive | None) -> float:
     """Tokens a CPU-second over the stored trials, or the default."""
     if archive is None:
         return TOKENS_PER_CPU_S
-    row = archive.rows("SELECT SUM(tokens) AS tokens, SUM(cpu_s) AS cpu_s FROM trials WHERE outcome = 'scored'")[0]
+    row = archive.rows(
+        "SELECT SUM(tokens) AS tokens, SUM(cpu_s) AS cpu_s FROM trials WHERE outcome = 'scored'"
+    )[0]
     return float(row["tokens"] / row["cpu_s"]) if row["cpu_s"] else TOKENS_PER_CPU_S
 
 
-def plan_lines(stages: Iterable[tuple[str, Campaign, str, StageName]], tier: Tier, folder: Path, workers: int) -> list[str]:
+def plan_lines(
+    stages: Iterable[tuple[str, Campaign, str, StageName]], tier: Tier, folder: Path, workers: int
+) -> list[str]:
     """The table that --plan prints."""
     archive = Archive(folder, write=False) if (folder / "archive.db").exists() else None
     rate = measured_rate(archive)
-    lines = [f"plan at tier {tier}, {workers} workers, {rate:,.0f} tokens a CPU-second:",
-             f"  {'item':<64} {'candidates':>10} {'trials':>7} {'Mtokens':>8} {'LLM calls':>9} {'minutes':>8} {'usd':>6}  done"]
+    lines = [
+        f"plan at tier {tier}, {workers} workers, {rate:,.0f} tokens a CPU-second:",
+        _row("item", "candidates", "trials", "Mtokens", "LLM calls", "minutes", "usd", "done"),
+    ]
     total = 0.0
     for nodeid, campaign, name, stage in stages:
         rows = stage_trials(campaign, stage, tier)
@@ -63,11 +72,17 @@ def plan_lines(stages: Iterable[tuple[str, Campaign, str, StageName]], tier: Tie
         minutes = cpu_s / workers / 60
         total += minutes
         done = "yes" if archive and _is_done(archive, name, tier, stage, campaign) else "no"
-        lines.append(f"  {nodeid:<64} {candidates:>10} {trials:>7} {tokens / 1e6:>8.1f} {0:>9} {minutes:>8.1f} {0.0:>6.2f}  {done}")
+        mtokens = f"{tokens / 1e6:.1f}"
+        lines.append(_row(nodeid, str(candidates), str(trials), mtokens, "0", f"{minutes:.1f}", "0.00", done))
     lines.append(f"  at most {total:.1f} minutes in all; nothing was run (--plan)")
     if archive:
         archive.close()
     return lines
+
+
+def _row(item: str, *columns: str) -> str:
+    *numbers, done = columns
+    return f"  {item:<60}" + "".join(f"{number:>11}" for number in numbers) + f"  {done}"
 
 
 def _is_done(archive: Archive, name: str, tier: Tier, stage: StageName, campaign: Campaign) -> bool:

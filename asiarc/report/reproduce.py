@@ -17,14 +17,34 @@ from asiarc.protocol import Tier
 from asiarc.report import write
 
 
-def reproduce(tier: Tier, store: Path, *, workers: int, claims: Sequence[str], release: Path | None, output: Path,
-              pytest_arguments: Sequence[str] = ()) -> int:
+def reproduce(
+    tier: Tier,
+    store: Path,
+    *,
+    workers: int,
+    claims: Sequence[str],
+    release: Path | None,
+    output: Path,
+    pytest_arguments: Sequence[str] = (),
+) -> int:
     """Run everything at a tier; pytest's exit status (0 also when claims are contradicted: that is a verdict)."""
     campaigns, reproductions = Path("campaigns"), Path("reproductions")
     for folder in (campaigns, reproductions):
         if not folder.is_dir():
-            raise EvidenceError(f"no folder {folder}/ here ({Path.cwd()}); run this from the root of a checkout of asiarc")
-    common = ["--tier", tier, "--store", str(store), "--workers", str(workers), "-p", "no:cacheprovider", *pytest_arguments]
+            raise EvidenceError(
+                f"no folder {folder}/ here ({Path.cwd()}); run this from the root of a checkout of asiarc"
+            )
+    common = [
+        "--tier",
+        tier,
+        "--store",
+        str(store),
+        "--workers",
+        str(workers),
+        "-p",
+        "no:cacheprovider",
+        *pytest_arguments,
+    ]
     if pytest.main([str(campaigns), "--plan", "-q", "--no-header", *common]) not in (0, 5):
         return 1
     sys.stdout.flush()
