@@ -281,9 +281,11 @@ def fork_bombs(_: Payload) -> Payload:
 @_attack("timed_out", "wall time", "cgroup", "rlimit_nproc", wall_s=0.5, processes=16)
 def fork_bombs_where_forks_are_allowed(_: Payload) -> Payload:
     """Forks for ever in a job that may start processes."""
-    while True:
+    started = 0
+    while started < 200:
         with contextlib.suppress(OSError):
-            os.fork()
+            started += os.fork() > 0
+    return {"breached": f"{started} children of one process alone"}
 
 
 @_attack("crashed", "start new thread|Cannot allocate|MemoryError", "rlimits")
@@ -345,7 +347,7 @@ def signals_everybody(_: Payload) -> Payload:
 # ---------------------------------------------------------------- memory
 
 
-@_attack("out_of_memory", "", "rlimits", "cgroup")
+@_attack("out_of_memory", "", "rlimits")
 def fills_memory(_: Payload) -> Payload:
     """Allocates for ever."""
     kept = []
@@ -353,7 +355,7 @@ def fills_memory(_: Payload) -> Payload:
         kept.append(bytearray(32 * MIB))
 
 
-@_attack("out_of_memory", "allocate", "rlimits", "cgroup")
+@_attack("out_of_memory", "allocate", "rlimits")
 def makes_a_huge_tensor(_: Payload) -> Payload:
     """50 GB in one tensor."""
     import torch
@@ -361,14 +363,14 @@ def makes_a_huge_tensor(_: Payload) -> Payload:
     return {"breached": torch.ones(50 * 10**9 // 4).sum().item()}
 
 
-@_attack("out_of_memory", "allocate", "rlimits", "cgroup")
+@_attack("out_of_memory", "allocate", "rlimits")
 def maps_shared_memory(_: Payload) -> Payload:
     """4 GiB of shared anonymous memory, which data limits do not count."""
     with mmap.mmap(-1, 4096 * MIB) as shared:
         return {"breached": len(shared)}
 
 
-@_attack("crashed", "PermissionError", "seccomp", "cgroup")
+@_attack("crashed", "PermissionError", "seccomp")
 def hides_memory_in_descriptors(_: Payload) -> Payload:
     """Memory files that are written and never mapped: no address space counts them."""
     for number in range(200):
@@ -376,7 +378,7 @@ def hides_memory_in_descriptors(_: Payload) -> Payload:
     return {"breached": "800 MiB"}
 
 
-@_attack("crashed", "not permitted", "seccomp", "cgroup")
+@_attack("crashed", "not permitted", "seccomp")
 def hides_memory_in_segments(_: Payload) -> Payload:
     """System V segments, which stay when they are detached."""
     return {"breached": _libc("shmget", 0, ctypes.c_size_t(4 * MIB), 0o1600)}

@@ -29,7 +29,7 @@ from asiarc.execution.job import Limits, resolve
 from asiarc.execution.seccomp import seccomp
 
 TOKEN_BYTES = 16
-_THREADS = 64
+THREADS = 64
 READY, VALUE, FAILED = b"R", b"V", b"F"
 
 
@@ -98,7 +98,7 @@ def enter(limits: Limits, cell: Cell) -> list[str]:
     cpu_s, own_user = math.ceil(limits.cpu_s), "user_namespace" in cell.held
     for name, layer in (
         ("rlimits", lambda: layers.limit_resources(cpu_s, limits.memory_bytes, limits.file_bytes)),
-        ("rlimit_nproc", lambda: layers.limit_processes(_THREADS + limits.processes, own_user)),
+        ("rlimit_nproc", lambda: layers.limit_processes(THREADS + limits.processes, own_user)),
         ("capabilities", layers.drop_capabilities),
         ("no_new_privs", layers.no_new_privs),
         ("landlock", lambda: layers.landlock(cell.readable, [str(cell.scratch)])),

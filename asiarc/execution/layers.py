@@ -21,7 +21,8 @@ LAYERS = {
     "session": "own session and process group: the terminal's signals do not reach the job",
     "environment": "only named variables reach the job: no keys",
     "rlimits": "CPU seconds, address space, file size, open files; no core dumps",
-    "rlimit_nproc": "a bound on processes and threads (ordinary users only)",
+    "rlimit_nproc": "a bound on processes and threads, for ordinary users (binds no root)",
+    "cgroup": "a bound on processes and threads, where control groups can be written (mostly by root)",
     "capabilities": "root's powers are given up",
     "no_new_privs": "no program can give powers back",
     "seccomp": "no sockets, ptrace, mounts or signals to others; no processes unless a job may start some",
@@ -140,7 +141,8 @@ def _map_only(uid: int, gid: int) -> None:
     Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
 
 
-def _mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+def mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+    """The system call of that name."""
     texts = [None if text is None else text.encode() for text in (source, target, kind)]
     options = None if data is None else data.encode()
     _checked(_libc.mount(*texts, ctypes.c_ulong(flags), options), f"mount {target}")
@@ -151,15 +153,15 @@ def seal_mounts(scratch: Path, file_bytes: int) -> None:
     the job."""
     nosuid_nodev, recursive, private = 2 | 4, 0x4000, 0x40000
     at_recursive, at_fdcwd, read_only = 0x8000, -100, 1
-    _mount("none", "/", None, recursive | private)
+    mount("none", "/", None, recursive | private)
     attributes = struct.pack("QQQQ", read_only, 0, 0, 0)
     _syscall(442, "mount_setattr", at_fdcwd, b"/", at_recursive, attributes, len(attributes))
-    _mount("asiarc", str(scratch), "tmpfs", nosuid_nodev, f"size={file_bytes},nr_inodes=4096,mode=0700")
+    mount("asiarc", str(scratch), "tmpfs", nosuid_nodev, f"size={file_bytes},nr_inodes=4096,mode=0700")
 
 
 def private_proc() -> None:
     """A /proc that shows only this PID namespace's processes; to be called by its first process."""
-    _mount("proc", "/proc", "proc", 2 | 4 | 8)
+    mount("proc", "/proc", "proc", 2 | 4 | 8)
 
 
 # ---------------------------------------------------------------- limits and powers
@@ -192,6 +194,30 @@ def limit_processes(count: int, own_user: bool) -> None:
     if not own_user or os.getuid() == 0:
         raise OSError("RLIMIT_NPROC would count other processes, or none")
     resource.setrlimit(resource.RLIMIT_NPROC, (count, count))
+
+
+def enter_group(name: str, count: int) -> None:
+    """At most `count` processes and threads for this process and what it starts: a cgroup, which binds root too.
+
+    Version 1 takes a child of the own group, version 2 a sibling (a group with members cannot limit children).
+    """
+    folder = _group(name)
+    folder.mkdir(exist_ok=True)
+    (folder / "pids.max").write_text(str(count))
+    (folder / "cgroup.procs").write_text("0")
+
+
+def remove_group(name: str) -> None:
+    """Remove the group when all in it have ended; `OSError` if it is not there."""
+    _group(name).rmdir()
+
+
+def _group(name: str) -> Path:
+    lines = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    for _, controllers, path in lines:
+        if "pids" in controllers.split(","):
+            return Path(f"/sys/fs/cgroup/pids{path}") / name
+    return Path(f"/sys/fs/cgroup{lines[-1][2]}").parent / name
 
 
 def drop_capabilities() -> None:

@@ -38,6 +38,7 @@ class _Bench:
     namespaces: tuple[str, ...]
     environment: Mapping[str, str]
     watched: inside.Watched
+    group: str
 
 
 def main() -> None:
@@ -49,12 +50,14 @@ def main() -> None:
     environment, namespaces = dict(os.environ), layers.offered_namespaces()
     layers.adopt_orphans()
     _preload(options.preload)
-    bench = _Bench(options.scratch, tuple(options.readable), namespaces, environment, inside.watch())
+    readable, group = tuple(options.readable), f"asiarc-{os.getpid()}"
+    bench = _Bench(options.scratch, readable, namespaces, environment, inside.watch(), group)
     frames.send(replies, b"ready")
     buffer = bytearray()
     while (request := _next_request(requests, buffer)) is not None:
         reply = _run(json.loads(request), bench, requests)
         end_descendants()
+        layers.holds(lambda: layers.remove_group(group))
         if reply is None:
             return
         frames.send(replies, reply)
@@ -132,6 +135,8 @@ def _supervise(request: dict[str, Any], bench: _Bench, scratch: Path, account_fd
     layers.adopt_orphans()
     limits, held = Limits(**request["limits"]), list(bench.namespaces)
     alone = "pid_namespace" in held
+    if layers.holds(lambda: layers.enter_group(bench.group, inside.THREADS + limits.processes)):
+        held.append("cgroup")
     if "mount_namespace" in held and not layers.holds(lambda: layers.seal_mounts(scratch, limits.file_bytes)):
         held.remove("mount_namespace")
     if alone and "mount_namespace" in held and layers.holds(layers.private_proc):

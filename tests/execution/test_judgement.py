@@ -1,0 +1,198 @@
+"""The parts that face what a hostile process may send, without a process: judgement, frames, the call filter."""
+
+import dataclasses
+import itertools
+import json
+import math
+import signal
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asiarc.execution import Limits, frames, seccomp
+from asiarc.execution.attempt import Failure, attempt
+from asiarc.execution.local import judge
+
+LIMITS = Limits(wall_s=2, cpu_s=3, result_bytes=1000)
+CALM = {
+    "signal": 0, "code": 0, "timed_out": False, "wall_s": 0.1, "cpu_s": 0.1, "peak_memory_bytes": 1, "tail": "",
+    "kind": "V", "held": ["session"], "forged": False, "too_large": False,
+}  # fmt: skip
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc"), inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+
+
+def judged(text, **account):
+    return judge(json.dumps(CALM | account).encode() + b"\n" + text, LIMITS)
+
+
+@given(st.dictionaries(st.text("abc"), JSON, max_size=3))
+def test_json_objects_pass_unchanged(value):
+    result = judged(json.dumps(value).encode())
+    if len(json.dumps(value)) <= LIMITS.result_bytes:
+        assert result.status == "ok"
+        assert result.value == value
+    else:
+        assert result.status == "crashed"
+
+
+@given(st.binary(max_size=300), st.sampled_from(["V", "F", "R", "", "?"]))
+def test_no_bytes_upset_the_judge(text, kind):
+    result = judged(text, kind=kind)
+    assert result.status in ("ok", "crashed", "out_of_memory")
+    assert (result.value is None) == (result.status != "ok")
+    json.dumps(dataclasses.asdict(result), allow_nan=False, ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"x": NaN}', b'{"x": Infinity}', b'{"x": -Infinity}', b'{"x": 1e999}', b"[1]", b"1", b"null", b"", b"{",
+        b'{"x": "\\ud800"}', b'{"x": "\\uDFFF"}', b'{"\\ud800": 1}', b'{"x": ' + b"9" * 5000 + b"}", b"\xff{}",
+        b"[" * 900, b'{"x":1}{"y":2}',
+    ],
+)  # fmt: skip
+def test_what_is_not_plain_json_is_a_crash(text):
+    result = judge(json.dumps(CALM).encode() + b"\n" + text, Limits(result_bytes=10**5))
+    assert (result.status, result.value) == ("crashed", None)
+
+
+@pytest.mark.parametrize(
+    ("account", "status", "says"),
+    [
+        ({"timed_out": True, "signal": signal.SIGKILL}, "timed_out", "exceeded 2 s of wall time"),
+        ({"signal": signal.SIGXCPU, "cpu_s": 3.0}, "timed_out", "exceeded 3 s of CPU time"),
+        ({"signal": signal.SIGKILL, "cpu_s": 4.0}, "timed_out", "exceeded 3 s of CPU time"),
+        ({"signal": signal.SIGKILL, "cpu_s": 0.1}, "crashed", "SIGKILL"),
+        ({"signal": signal.SIGXCPU, "cpu_s": 0.1}, "crashed", "SIGXCPU"),
+        ({"signal": signal.SIGABRT, "tail": "std::bad_alloc"}, "out_of_memory", "SIGABRT"),
+        ({"forged": True}, "crashed", "forged"),
+        ({"too_large": True}, "crashed", "larger than 1000 bytes"),
+        ({"kind": "", "code": 3}, "crashed", "exit code 3 and no result"),
+        ({"kind": "", "held": []}, "infrastructure", "did not start"),
+    ],
+)
+def test_each_account_has_its_verdict(account, status, says):
+    result = judged(b"{}", **account)
+    assert result.status == status
+    assert says in result.reason
+    assert result.value is None
+
+
+def test_a_broken_supervisor_is_our_fault():
+    assert judge(b'{"broken": "status 9"}\n', LIMITS).status == "infrastructure"
+
+
+@given(st.lists(st.binary(max_size=40), max_size=5), st.lists(st.integers(1, 30), min_size=1))
+def test_messages_survive_any_cut(messages, cuts):
+    stream, calls = bytearray(), itertools.count()
+
+    def write_a_little(_, data):
+        count = min(len(data), cuts[next(calls) % len(cuts)])
+        stream.extend(data[:count])
+        return count
+
+    for message in messages:
+        frames.send(-1, message, write=write_a_little)
+    buffer, found = bytearray(), []
+    for byte in bytes(stream):
+        buffer.append(byte)
+        while (message := frames.take(buffer)) is not None:
+            found.append(message)
+    assert found == messages
+    assert not buffer
+
+
+def test_attempt_reports_a_value_or_a_failure():
+    assert attempt(lambda: 3) == (3, None)
+    value, failure = attempt(lambda: 1 / 0)
+    assert value is None
+    assert str(failure).startswith("ZeroDivisionError: division by zero (at test_judgement.py:")
+
+
+@pytest.mark.parametrize(
+    ("error", "out_of_memory"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"), True),
+        (OSError(12, "Cannot allocate memory"), True),
+        (ValueError("out of memory"), False),
+        (RuntimeError("shapes"), False),
+    ],
+)
+def test_running_out_of_memory_is_told_from_other_errors(error, out_of_memory):
+    def fail():
+        raise error
+
+    assert attempt(fail)[1].out_of_memory is out_of_memory
+
+
+def test_long_messages_are_cut():
+    def fail():
+        raise ValueError("x" * 10**6)
+
+    assert len(str(attempt(fail)[1])) < 5000
+    assert Failure("A").message == "(cannot be described)"
+
+
+# ---------------------------------------------------------------- the filter, run by an interpreter of its own
+
+
+def answer(program, number, first=0, machine=0xC000003E):
+    """What a BPF program says to a system call: a second, independent reading of its instructions."""
+    data = struct.pack("IIQQ", number, machine, 0, first)
+    at = accumulator = 0
+    while True:
+        code, if_true, if_false, k = struct.unpack_from("HBBI", program, 8 * at)
+        at += 1
+        if code == 0x20:
+            accumulator = struct.unpack_from("I", data, k)[0]
+        elif code == 0x06:
+            return {0x7FFF0000: "allow", 0x50001: "EPERM", 0x50002: "ENOENT", 0x50026: "ENOSYS"}[k]
+        else:
+            holds = {0x15: accumulator == k, 0x35: accumulator >= k, 0x45: bool(accumulator & k)}[code]
+            at += if_true if holds else if_false
+
+
+@pytest.fixture
+def on_x86(monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+
+
+@pytest.mark.parametrize("processes", [0, 4])
+def test_the_filter_decides_as_it_says(on_x86, processes):
+    program = seccomp._filter(processes, pid=77)
+    read, mmap, socket, ptrace, fork, clone, clone3, kill, prlimit = 0, 9, 41, 101, 57, 56, 435, 62, 302
+    free = processes > 0
+    assert {answer(program, n) for n in (read, mmap, 1, 3, 202, 231, 257)} == {"allow"}
+    assert {answer(program, n) for n in (socket, ptrace, 165, 272, 321, 425, 319)} == {"EPERM"}
+    assert answer(program, fork) == ("allow" if free else "ENOENT")
+    assert answer(program, clone, 0x10000 | 0x100) == "allow", "threads"
+    assert answer(program, clone, 17) == ("allow" if free else "ENOENT"), "processes"
+    assert answer(program, clone3) == ("allow" if free else "ENOSYS")
+    assert answer(program, kill, 77) == "allow"
+    assert answer(program, kill, 1) == ("allow" if free else "EPERM")
+    assert answer(program, kill, 2**32 - 1) == ("allow" if free else "EPERM"), "everybody"
+    assert [answer(program, prlimit, pid) for pid in (0, 77, 1)] == ["allow", "allow", "EPERM"]
+    assert answer(program, read, machine=0x40000003) == "EPERM", "32-bit calls"
+    assert answer(program, 0x40000000 | read) == "EPERM", "x32 calls"
+
+
+def test_the_filter_knows_its_machines(monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert answer(seccomp._filter(0, 1), 198, machine=0xC00000B7) == "EPERM"
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+    with pytest.raises(OSError, match="riscv64"):
+        seccomp._filter(0, 1)
+
+
+def test_finite_only():
+    assert judged(b'{"x": 1.5e308}').value == {"x": 1.5e308}
+    assert math.isfinite(judged(b'{"x": 5e-324}').value["x"])
