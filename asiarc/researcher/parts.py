@@ -210,6 +210,16 @@ def write_decay(g: Genome, draft: Draft) -> str:
     return result
 
 
+def read_scale(g: Genome, query: str) -> str:
+    """The factor on what is read, so that a matching key returns its value at about full size; empty is 1 / sqrt(K).
+
+    It matters where the memory is one of several paths; before a norm a head it cancels.
+    """
+    if g.key_norm == "l1" or g.features == "softmax":
+        return f"{query}.shape[-1]"
+    return "1.0" if g.key_norm == "l2" or g.coupled_input else ""
+
+
 def write_memory(g: Genome, draft: Draft) -> None:
     """The memory update, read by the query."""
     kernel = KERNELS[g.memory]
@@ -232,6 +242,8 @@ def write_memory(g: Genome, draft: Draft) -> None:
         arguments[2] = "written_BTHV"
     if g.memory in DELTA:
         arguments.insert(3 if g.memory in PRODUCT else len(arguments), beta)
+    if scale := read_scale(g, draft.q):
+        arguments.append(f"scale={scale}")
     arguments.append('initial_state=state.get("memory")')
     result = "o_BTHV" if len(g.paths()) == 1 else "recalled_BTHV"
     draft.forward.append(call(f"{result}, memory_BHKV", kernel, arguments))

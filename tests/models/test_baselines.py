@@ -1,6 +1,7 @@
 """Each baseline against its paper's recurrence, token by token in float64, on the module's own weights.
 
-The recurrences below share no code with the baselines or the kernels: plain loops over tokens, one matrix a head.
+The recurrences below share no code with the baselines or the kernels: plain loops over tokens, one matrix
+a head.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def heads(x_BTC):
 
 
 def recall(q, k, v, decay=None, beta=None):
-    """S <- decay S; then S + beta k (v - S^T k)^T, or S + k v^T; o = S^T q / sqrt(K)."""
+    """S <- decay S; then S + beta k (v - S^T k)^T, or S + k v^T; o = S^T q."""
     batch, tokens, n_heads, _ = v.shape
     o = torch.zeros_like(v)
     for b in range(batch):
@@ -71,7 +72,7 @@ def recall(q, k, v, decay=None, beta=None):
                     S = S + torch.outer(key, value)
                 else:
                     S = S + beta[b, t, h] * torch.outer(key, value - key @ S)
-                o[b, t, h] = q[b, t, h] @ S / K**0.5
+                o[b, t, h] = q[b, t, h] @ S
     return o
 
 
@@ -110,19 +111,21 @@ def linear_attention(m, x):
     def phi(a):
         return torch.where(a > 0, a + 1, torch.exp(a))
 
-    return rms(recall(phi(q), phi(k), v), m.norm.weight)
+    return rms(recall(phi(q) / K**0.5, phi(k), v), m.norm.weight)
 
 
 def retnet(m, x):
     q, k, v = projected(m, x)
     decay = torch.tensor([1 - 2.0 ** (-5 - h) for h in range(H)], dtype=x.dtype).expand(*x.shape[:2], H)
-    return rms(recall(turn(q), turn(k), v, decay), m.norm_weight_V) * silu(heads(x @ m.gate.weight.T))
+    return rms(recall(turn(q) / K**0.5, turn(k), v, decay), m.norm_weight_V) * silu(
+        heads(x @ m.gate.weight.T)
+    )
 
 
 def gla(m, x):
     q, k, v = projected(m, x)
     raw = x @ m.decay[0].weight.T @ m.decay[1].weight.T + m.decay_bias_D
-    o = recall(q, k, v, heads(sigmoid(raw) ** (1 / 16)))
+    o = recall(q / K**0.5, k, v, heads(sigmoid(raw) ** (1 / 16)))
     return rms(o, m.norm_weight_V) * silu(heads(x @ m.gate.weight.T))
 
 

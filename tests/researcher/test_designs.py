@@ -95,7 +95,7 @@ def paths_of(m, x):
         S = decay[:, t, :, None, None] * S
         old = torch.einsum("bhk,bhkv->bhv", k[:, t], S)
         S = S + torch.einsum("bh,bhk,bhv->bhkv", beta[:, t], k[:, t], v[:, t] - old)
-        recalled.append(torch.einsum("bhk,bhkv->bhv", q[:, t], S) / K**0.5)
+        recalled.append(torch.einsum("bhk,bhkv->bhv", q[:, t], S))
     short, long = (filtered(v.flatten(2), weight).unflatten(-1, (H, K)) for weight in (m.short_DW, m.long_DW))
     return {"memory": torch.stack(recalled, dim=1), "short": short, "long": long, "value": v}
 

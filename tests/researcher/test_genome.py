@@ -37,7 +37,7 @@ def test_canonical_form_is_a_fixed_point(choice):
     assert Genome(**genome.choices()) == genome
 
 
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=6, deadline=None, derandomize=True)
 @given(genomes)
 def test_every_choice_of_a_canonical_genome_reaches_the_source(genome):
     """Distinct genomes never render the same code: no choice is decoration."""

@@ -7,7 +7,7 @@ forgotten.
 Source: Yang et al. 2024, arXiv 2406.06484, eq. 3 to 5 and sec. 3.4 (short convolution of 4, SiLU,
 L2-normalised queries and keys, RMSNorm before the output projection); the rule is from Schlag et al. 2021,
 arXiv 2102.11174, eqs. 24-26.
-Differs from the paper: nothing but the scale 1 / sqrt(K) on the queries, which the norm cancels.
+Differs from the paper: in nothing but sizes.
 
 Axes: B batch, T time, D width, H heads, K key and V value width of a head (K == V == D / H), C convolved
 channels, W taps.
@@ -51,7 +51,9 @@ class Mixer(nn.Module):
         q_BTHK, k_BTHK, v_BTHV = qkv_3BTHK.unbind()
         q_BTHK, k_BTHK = l2_norm(q_BTHK), l2_norm(k_BTHK)
         beta_BTH = torch.sigmoid(self.beta(x_BTD))
-        o_BTHV, memory_BHKV = delta_rule(q_BTHK, k_BTHK, v_BTHV, beta_BTH, initial_state=state.get("memory"))
+        o_BTHV, memory_BHKV = delta_rule(
+            q_BTHK, k_BTHK, v_BTHV, beta_BTH, scale=1.0, initial_state=state.get("memory")
+        )
         o_BTHV = self.norm(o_BTHV)
         y_BTD = self.out(rearrange(o_BTHV, "b t h v -> b t (h v)"))
         return y_BTD, {"conv": conv_state, "memory": memory_BHKV}

@@ -63,7 +63,7 @@ class Mixer(nn.Module):
         step_BTH = softplus(self.step(x_BTD) + self.step_bias_H)
         log_decay_BTH = -self.log_rate_H.exp() * step_BTH
         o_BTHV, memory_BHKV = gated_delta_rule(
-            q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, initial_state=state.get("memory")
+            q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, scale=1.0, initial_state=state.get("memory")
         )
         gate_BTHV = rearrange(self.gate(x_BTD), "b t (h v) -> b t h v", h=self.num_heads)
         o_BTHV = gated_rms_norm(o_BTHV, gate_BTHV, self.norm_weight_V)

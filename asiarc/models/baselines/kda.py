@@ -68,7 +68,7 @@ class Mixer(nn.Module):
         step_BTHK = rearrange(step_BTD, "b t (h k) -> b t h k", h=self.num_heads)
         log_decay_BTHK = -self.log_rate_H1.exp() * step_BTHK
         o_BTHV, memory_BHKV = kda(
-            q_BTHK, k_BTHK, v_BTHV, log_decay_BTHK, beta_BTH, initial_state=state.get("memory")
+            q_BTHK, k_BTHK, v_BTHV, log_decay_BTHK, beta_BTH, scale=1.0, initial_state=state.get("memory")
         )
         gate_BTHV = rearrange(self.gate(x_BTD), "b t (h v) -> b t h v", h=self.num_heads)
         o_BTHV = self.norm(o_BTHV)

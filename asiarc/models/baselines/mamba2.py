@@ -63,7 +63,7 @@ class Mixer(nn.Module):
         log_decay_BTH = -self.log_rate_H.exp() * step_BTH
         written_BTHV = (v_BTHV * step_BTH[..., None]).type_as(v_BTHV)
         o_BTHV, memory_BHKV = simple_gla(
-            q_BT1K, k_BT1K, written_BTHV, log_decay_BTH, initial_state=state.get("memory")
+            q_BT1K, k_BT1K, written_BTHV, log_decay_BTH, scale=1.0, initial_state=state.get("memory")
         )
         o_BTHV = o_BTHV + self.skip_H1 * v_BTHV
         gate_BTHV = rearrange(self.gate(x_BTD), "b t (h v) -> b t h v", h=self.num_heads)
