@@ -23,7 +23,7 @@ from asiarc.researcher.protocol import CognitionHit
 if TYPE_CHECKING:
     from bm25s import BM25
 
-ENTRIES = Path(__file__).parent / "entries"
+ENTRIES = Path(__file__).resolve().parent / "entries"
 
 WEIGHTS: Mapping[str, int] = {"trigger": 4, "problem": 3, "title": 2, "mechanism": 1, "limits": 0, "cost": 0}
 """How often a word of a field counts; fixed beforehand, not fitted to the labelled queries."""
@@ -47,12 +47,11 @@ WEAKNESSES: Mapping[str, str] = {
 }
 """What it means to be weak on a task, in the words of an analyst."""
 
-_STOP = frozenset(
-    (
-        "a an and are as at be but by for from has have if in into is it its no not of on or so such than that the "
-        + "their then there these they this to was when where which while will with"
-    ).split(" ")
-)
+_STOP_WORDS = """
+    a an and are as at be but by for from has have if in into is it its no not of on or so such than that the their
+    then there these they this to was when where which while will with
+"""
+_STOP = frozenset(_STOP_WORDS.split())
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Base:
     def load(cls, extra: Path | None = None) -> Base:
         """The shipped base, with the entries of a folder or file of your own. Raises `CognitionError`."""
         found = load_folder(ENTRIES)
-        if extra is not None:
+        if extra is not None and extra.resolve() != ENTRIES:
             if not extra.exists():
                 raise CognitionError(
                     f"no cognition entries at {extra}: give a TOML file or a folder of them."

@@ -55,7 +55,7 @@ def promote(insight: Insight, evidence: Evidence) -> Entry:
         ),
         problem=f"{evidence.against} was outdone in {evidence.campaign}.",
         trigger=f"Weak on {insight.weakness}: {meaning}.",
-        mechanism=f"{', '.join(favoured)}. {insight.text}",
+        mechanism=f"The campaign's analyst favours {', '.join(favoured)}. {insight.text}",
         equation="see the candidate's source under its content address",
         cost="within the campaign's caps on parameters, state and operations",
         limits="Shown at the size and budget of this campaign only.",

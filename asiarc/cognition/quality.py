@@ -1,9 +1,9 @@
-"""Does retrieval find what answers a weakness? Measured on `labelled.toml`, which set no weight.
+"""Does retrieval find what answers a weakness? Measured on `labelled.toml`, by which no weight was set.
 
 Recall at k of a query is the share of its labelled entries among the first k; with at most three labels a
 query, one is reachable at k = 3. A random choice of k out of n entries has recall k/n in expectation,
 exactly. Intervals are bootstrap intervals over queries, paired where two ways are compared. Entries that
-would also have served but are not labelled count as misses, so that recall is a lower bound.
+would also have served but are not labelled count as misses.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ MINIMUM_QUERIES = 60
 MOST_LABELS = 3
 
 
+KINDS = ("query", "paraphrase")
+"""Written before most entries, and written after all of them in other words."""
+
+
 @dataclass(frozen=True)
 class Label:
     """A weakness as an analyst would write it, and the entries that answer it."""
@@ -31,10 +35,10 @@ class Label:
     entries: tuple[str, ...]
 
 
-def load_labels(path: Path = LABELLED) -> tuple[Label, ...]:
-    """The labelled weaknesses, in the order of the file."""
-    queries = tomllib.loads(path.read_text(encoding="utf-8"))["query"]
-    return tuple(Label(query["weakness"], tuple(query["entries"])) for query in queries)
+def load_labels(kinds: Sequence[str] = KINDS, path: Path = LABELLED) -> tuple[Label, ...]:
+    """The labelled weaknesses of some kinds, in the order of the file."""
+    tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    return tuple(Label(row["weakness"], tuple(row["entries"])) for kind in kinds for row in tables[kind])
 
 
 def check_labels(base: Base, labels: Sequence[Label]) -> Iterator[Problem]:
@@ -80,21 +84,23 @@ def mechanism_found(
 
 def report(base: Base, k: int = 3) -> str:
     """Recall at k against random and against unweighted fields, and mechanisms found, with intervals."""
-    labels = load_labels()
+    blocks = [(kind, load_labels([kind])) for kind in KINDS]
+    head = f"{len(base)} entries; a random choice has recall {k / len(base):.3f} at {k}"
+    return "\n\n".join([head, *(f"{kind}:\n{_block(base, labels, k)}" for kind, labels in blocks)])
+
+
+def _block(base: Base, labels: Sequence[Label], k: int) -> str:
     weighted, plain = recall(base, labels, k), recall(base, labels, k, PLAIN)
-    random = dict.fromkeys(weighted, k / len(base))
     named, chance = mechanism_found(base, labels, k)
-    nothing = dict.fromkeys(weighted, 0.0)
     rows = [
-        (f"recall at {k}, field-weighted", weighted, nothing),
-        (f"recall at {k}, unweighted BM25", plain, nothing),
-        ("gain of weighted over random", weighted, random),
+        (f"recall at {k}, field-weighted", weighted, dict.fromkeys(weighted, 0.0)),
+        (f"recall at {k}, unweighted BM25", plain, dict.fromkeys(plain, 0.0)),
+        ("gain of weighted over random", weighted, dict.fromkeys(weighted, k / len(base))),
         ("gain of weighted over unweighted", weighted, plain),
         (f"a labelled mechanism among {k} hits", named, dict.fromkeys(named, 0.0)),
         ("gain of that over random mechanisms", named, chance),
     ]
-    head = f"{len(labels)} labelled weaknesses over {len(base)} entries; random recall at {k} is {k / len(base):.3f}"
-    return "\n".join([head, *(f"{name:38}{_shown(better, than)}" for name, better, than in rows)])
+    return "\n".join(f"  {name:38}{_shown(better, than)}" for name, better, than in rows)
 
 
 def _shown(better: Mapping[int, float], than: Mapping[int, float]) -> str:

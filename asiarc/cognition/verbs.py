@@ -59,8 +59,8 @@ def add(file: Path, folder: Path) -> tuple[Entry, ...]:
 
 
 def check_report(extra: Path | None = None) -> tuple[str, bool]:
-    """What `check` finds in the base and its labels, with counts, and whether all is sound."""
-    from asiarc.cognition.quality import check_labels, load_labels
+    """What `check` finds, with counts; retrieval quality if all is sound; and whether it is."""
+    from asiarc.cognition.quality import check_labels, load_labels, report
 
     base, labels = Base.load(extra), load_labels()
     problems = [*check(base), *check_labels(base, labels)]
@@ -71,5 +71,6 @@ def check_report(extra: Path | None = None) -> tuple[str, bool]:
         f"{len(base)} entries from {len(papers)} papers, {years[0]} to {years[-1]}; "
         f"{len(expressible)} mechanisms of the grammar are described; {len(labels)} labelled weaknesses"
     )
-    verdict = f"{len(problems)} problems" if problems else "no problems"
-    return "\n".join([counts, *map(str, problems), verdict]), not problems
+    if problems:
+        return "\n".join([counts, *map(str, problems), f"{len(problems)} problems"]), False
+    return f"{counts}\nno problems\n\n{report(base)}", True
