@@ -49,16 +49,13 @@ def rate_is_constant(evidence):
     whole = {width: dispersion_p(counts) for width, counts in blocks.items()}
     warm = {width: dispersion_p(counts[-(-cold // width) :]) for width, counts in blocks.items()}
     order, wide = by_order(evidence), blocks[WIDTHS[-1]]
-    if min(whole.values()) > 0.05:
-        verdict = "reproduced"
-    else:
-        verdict = "contradicted" if max(warm.values()) < 0.05 else "partly"
+    uneven = "contradicted" if max(warm.values()) < 0.05 else "partly"
     p_values = "; ".join(
         f"blocks of {w}: p={whole[w]:.2g}, {warm[w]:.2g} after the cold start" for w in WIDTHS
     )
     return Verdict(
         "C11b",
-        verdict,
+        "reproduced" if min(whole.values()) > 0.05 else uneven,
         f"discoveries per {WIDTHS[-1]} experiments: {', '.join(map(str, wide))}. One rate? {p_values}. The "
         f"cumulated count fits a line with R² = {linregress(range(len(order)), order).rvalue ** 2:.3f}, as "
         "cumulated counts do",

@@ -528,7 +528,7 @@ def _strangers_above_parent(
     shares = []
     for child in children:
         near = nodes[bisect_left(order, child.index - around) : bisect_left(order, child.index + around + 1)]
-        others = [node.fitness for node in near if node.parent not in (None, child.parent)]
+        others = [n.fitness for n in near if n.parent not in (None, child.parent) and n.index != child.parent]
         if others:
             parent = by_index[_parent(child)].fitness
             shares.append(fmean(fitness > parent for fitness in others))

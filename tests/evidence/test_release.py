@@ -104,6 +104,8 @@ def test_the_papers_policy_is_recognised_and_another_is_not(write_release):
     assert (faithful.first_other_parent, faithful.last_child_of_root) == (202, 201)
     anywhere = search_findings(read_release(write_release(faithful_search(top=50), [member_record(2)])))
     assert anywhere.parents_in_pool == 1.0
+    assert faithful.parents_ever_in_elite == 1.0
+    assert anywhere.parents_in_elite < anywhere.parents_ever_in_elite < 0.7
     assert anywhere.parents_in_elite == pytest.approx(ELITE / POOL, abs=0.08)
 
 
@@ -121,6 +123,19 @@ def test_children_of_no_merit_look_like_strangers_and_gifted_ones_do_not(write_r
             node["score"] += 1.0
     merit = search_findings(read_release(write_release(nodes, [member_record(2)])))
     assert merit.children_above_parent > merit.strangers_above_parent + 0.05
+
+
+def test_strangers_are_other_parents_children_of_the_same_time(write_release):
+    """Two families side by side, and a node of another time; no node is a stranger to its own child."""
+    scores = {1: 0.0, 2: 2.0, 3: 2.5, 4: 2.6, 5: 2.2, 6: 1.0, 7: 1.1, 500: 2.9}
+    parents = {1: None, 2: 1, 3: 2, 4: 2, 5: 1, 6: 5, 7: 5, 500: 5}
+    nodes = [node_record(i, parents[i], scores[i]) for i in scores]
+    found = search_findings(read_release(write_release(nodes, [member_record(2)])))
+    assert found.children == 5
+    assert found.children_above_parent == pytest.approx(3 / 5)
+    # 3 and 4 meet {5, 6, 7}, of which 5 is above node 2; 6 and 7 meet {2, 3, 4}, of which 3 and 4 are above node 5;
+    # 500 meets nobody.
+    assert found.strangers_above_parent == pytest.approx((1 / 3 + 1 / 3 + 2 / 3 + 2 / 3) / 4)
 
 
 def test_late_slope_sees_progress_and_its_absence(write_release):
@@ -151,6 +166,8 @@ def test_ranks_of_a_random_gallery_look_random_and_of_the_best_do_not(write_rele
     path = write_release(nodes, [member_record(i) for i in by_fitness[:60]])
     best = gallery_findings(read_release(path), promising=500)
     assert best.uniform_p < 1e-6
+    # Only the promising can be drawn: of the best 30, all are found, evenly.
+    assert gallery_findings(read_release(path), promising=30).uniform_p > 0.9
     assert (best.best_rank, best.worst_rank, best.in_top_50) == (1, 60, 50)
     assert best.rank_quartiles == (15.75, 30.5, 45.25)
 
