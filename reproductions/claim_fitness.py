@@ -12,8 +12,7 @@ SOURCE = "reproductions/data/printed.toml"
 
 @decides("C02")
 def formula_gives_the_stored_score(evidence):
-    """The one node whose loss and benchmark are known; the judge's score is the one of two decimals that fits
-    best."""
+    """The one node whose loss and benchmark are known; the judge's score is the one of two decimals that fits best."""
     seed = evidence.paper.printed["delta_net_seed"]
     benchmark, stored = fmean(seed["benchmark"]), seed["stored_score"]
     tasks = fmean(seed["benchmark"][:-1])

@@ -12,8 +12,7 @@ SOURCE = "reproductions/data/followup.csv"
 
 @decides("C23")
 def lead_is_kept(evidence):
-    """Gains over the best human baseline against item noise, with and without BoolQ, and the order against
-    Table 1."""
+    """Gains over the best human baseline against item noise, with and without BoolQ, and the order against Table 1."""
     ours = [row for row in evidence.paper.followup if row.discovered]
     theirs = [row for row in evidence.paper.followup if not row.discovered]
     base = max(theirs, key=lambda row: row.mean_without())

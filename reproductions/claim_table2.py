@@ -108,8 +108,7 @@ def discoveries_are_documented(evidence):
 
 @decides("C07e")
 def gain_exceeds_item_noise(evidence):
-    """Gains over Gated DeltaNet against item noise, and against the winners of equal models (half a normal's
-    mean)."""
+    """Gains over Gated DeltaNet against item noise, and against the winners of equal models (half a normal's mean)."""
     rows, base = evidence.paper.table2, evidence.paper.table2_baselines["Gated DeltaNet"]
     error = item_error(evidence)
     gains = [row.score_340m - base.score_340m for row in rows]
@@ -136,8 +135,7 @@ def gain_exceeds_item_noise(evidence):
 
 @decides("C07f")
 def discoveries_differ_by_more_than_noise(evidence):
-    """Spread of the gallery's scores (chi-square) and its best (maximum of N equal draws) against item
-    noise."""
+    """Spread of the gallery's scores (chi-square) and its best (maximum of N equal draws) against item noise."""
     from scipy.stats import chi2, norm
 
     scores = [row.score_340m for row in evidence.paper.table2]
@@ -190,7 +188,7 @@ def carries_over(evidence, claim, quantity):
     return Verdict(
         claim,
         verdict,
-        f"{found.explain().replace('rank correlation', f'rank correlation of the {quantity}')}; it orders "
+        f"{found.explain().replace('rank correlation', f'rank correlation of the {quantity}')}; it explains "
         f"{100 * found.rho**2:.0f} % of the rank variance",
         effect=found.rho,
         low=found.low,

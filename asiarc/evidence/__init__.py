@@ -15,6 +15,7 @@ from asiarc.evidence.claims import (
     decides,
     load_register,
     mark_of,
+    reach_verdict,
     record_snapshot,
 )
 from asiarc.evidence.effects import (
@@ -48,5 +49,6 @@ __all__ = [
     "mean_interval",
     "no_worse",
     "paired_effect",
+    "reach_verdict",
     "record_snapshot",
 ]

@@ -136,8 +136,7 @@ def _fixed_tasks(
 def _resampled_means(
     values: np.ndarray, counts: np.ndarray, resamples: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Bootstrap means of a task; items with one value are drawn together, so right-or-wrong scores cost
-    nothing."""
+    """Bootstrap means of a task; items with one value are drawn together, so right-or-wrong scores cost nothing."""
     total = int(counts.sum())
     return rng.multinomial(total, counts / total, size=resamples) @ values / total
 

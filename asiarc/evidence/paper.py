@@ -49,8 +49,7 @@ class Accuracies:
         return math.fsum(kept) / len(kept)
 
     def item_error(self, *tasks: str) -> float:
-        """Binomial standard error of `mean_without` in points, from the tasks' item counts; no seed noise in
-        it."""
+        """Binomial standard error of `mean_without` in points, from the tasks' item counts; no seed noise in it."""
         kept = [task for task in self.accuracy if task not in tasks]
         return binomial_error({task: self.accuracy[task] / 100 for task in kept}, TASK_ITEMS) * 100
 
@@ -65,16 +64,14 @@ class Table1Row(Accuracies):
 
 @dataclass(frozen=True, slots=True)
 class FollowupRow(Accuracies):
-    """A model of the follow-up at 1.3B and 100B tokens: the eight development tasks, and the mean over all
-    14."""
+    """A model of the follow-up at 1.3B and 100B tokens: the eight development tasks, and the mean over all 14."""
 
     overall: float
 
 
 @dataclass(frozen=True, slots=True)
 class Table2Row:
-    """A gallery member or baseline: final training loss (nats) and mean accuracy (percent) at 20M and
-    340M."""
+    """A gallery member or baseline: final training loss (nats) and mean accuracy (percent) at 20M and 340M."""
 
     model: str
     loss_20m: float
@@ -148,8 +145,7 @@ def load_paper(reproductions: Path) -> Paper:
 
 
 def find_paper() -> Paper | None:
-    """The paper's numbers of the checkout that asiarc runs from, or None where it is installed without
-    one."""
+    """The paper's numbers of the checkout that asiarc runs from, or None where it is installed without one."""
     reproductions = Path(__file__).resolve().parents[2] / "reproductions"
     return load_paper(reproductions) if (reproductions / "data").is_dir() else None
 

@@ -37,8 +37,7 @@ def power_of(
 def pairs_needed(
     difference: float, sd: float, *, power: float = 0.8, level: float = 0.95, num_comparisons: int = 1
 ) -> int:
-    """The fewest seed pairs that find a true `difference` with chance `power`; `sd` is that of the paired
-    gains.
+    """The fewest seed pairs that find a true `difference` with chance `power`; `sd` is of the paired gains.
 
     Raises:
         EvidenceError: a zero difference, an `sd` that is not positive, or more than 100,000 pairs needed.

@@ -57,8 +57,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A discovery: its 340M training losses at the logged steps, accuracies by task (shares), parameters in
-    millions."""
+    """A discovery at 340M: training losses at the logged steps, accuracies (shares) by task, parameters in millions."""
 
     index: int
     name: str
@@ -120,8 +119,7 @@ class SearchFindings:
     proposals: dict[int, float]
     """First index of a block of 100 -> mean fitness of its proposals."""
     late_slope: float
-    """Change of proposals' fitness per 1,000 experiments over the second half of the search, with its 95 %
-    interval."""
+    """Change of proposals' fitness per 1,000 experiments over the second half, with its 95 % interval."""
     late_slope_low: float
     late_slope_high: float
     children: int
@@ -129,8 +127,7 @@ class SearchFindings:
     children_above_parent: float
     mean_gain_over_parent: float
     strangers_above_parent: float
-    """What an unrelated proposal of the same time does against the same parent: the control for regression to
-    the mean."""
+    """Share of unrelated proposals of the same time above that same parent: the control for regression to the mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,16 +146,14 @@ class GalleryFindings:
     parameters_m: tuple[float, float, float]
     """Smallest, median, largest, in millions."""
     outside_2_percent: int
-    """Members more than 2 % larger than the smallest, which is about DeltaNet's size at this
-    configuration."""
+    """Members more than 2 % larger than the smallest, which is about DeltaNet's size at this configuration."""
     component_shares: dict[str, float] | None
     """Share of programs with each component; None where the file has no programs."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskTrend:
-    """A task's accuracy at 340M, percent: discoveries against Gated DeltaNet, whose `z` is taken from their
-    trend on loss."""
+    """Accuracy at 340M in percent: discoveries against Gated DeltaNet, whose `z` is off their trend on loss."""
 
     task: str
     lowest: float
@@ -248,8 +243,7 @@ def read_release(path: Path) -> Release:
 
 
 def tree_findings(release: Release) -> TreeFindings:
-    """Counts over the tree; `reused_names` is the number of internal names that stand for more than one
-    node."""
+    """Counts over the tree; `reused_names` is the number of internal names that stand for more than one node."""
     nodes, root = release.nodes, release.root
     ancestors = {index: list(_ancestors(nodes, index)) for index in nodes}
     descendants = Counter(a for chain in ancestors.values() for a in chain if a != root.index)
@@ -336,8 +330,7 @@ def component_shares(programs: Sequence[str]) -> dict[str, float]:
 
 
 def paper_findings(release: Release, paper: Paper) -> PaperFindings:
-    """Table 2 and Figure 1 against the release, and how one stage predicts the next over the tabulated
-    rows."""
+    """Table 2 and Figure 1 against the release, and how one stage predicts the next over the tabulated rows."""
     from statistics import correlation
 
     members = {member.index: member for member in release.gallery}
@@ -522,8 +515,7 @@ def _block_means(nodes: Sequence[Node], width: int) -> dict[int, float]:
 def _strangers_above_parent(
     nodes: Sequence[Node], children: Sequence[Node], by_index: Mapping[int, Node], around: int = 100
 ) -> float:
-    """Mean share of the proposals within ±`around` experiments, other parents' children, that beat a child's
-    parent."""
+    """Mean share of other families' proposals within ±`around` experiments that beat a child's parent."""
     order = [node.index for node in nodes]
     shares = []
     for child in children:
@@ -536,8 +528,7 @@ def _strangers_above_parent(
 
 
 def _task_trends(release: Release, paper: Paper) -> Iterator[TaskTrend]:
-    """Each task regressed on final loss over the discoveries; z of Gated DeltaNet in residual standard
-    deviations."""
+    """Each task regressed on final loss over the discoveries; z of Gated DeltaNet in residual standard deviations."""
     from scipy.stats import linregress
 
     stage = paper.printed["stage2"]

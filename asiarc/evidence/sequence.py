@@ -44,8 +44,7 @@ class ConfidenceSequence:
         self._n, self._mean, self._squares = 0, 0.0, 0.0
 
     def update(self, difference: float) -> Interval:
-        """Takes the next difference and returns the interval as of now (unbounded for the first few, and
-        while they are all equal)."""
+        """Takes the next difference; returns the interval as of now, unbounded while too few or all equal."""
         if not math.isfinite(difference):
             raise EvidenceError(
                 f"{difference!r} is not a difference; skip pairs that were not scored on both sides"

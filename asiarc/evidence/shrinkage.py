@@ -16,8 +16,7 @@ Name = TypeVar("Name", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class Shrunken:
-    """A candidate's `raw` mean, its estimate after shrinkage with interval, and the share of `raw` it
-    kept."""
+    """A candidate's `raw` mean, its estimate after shrinkage with interval, and the share of `raw` it kept."""
 
     raw: float
     mean: float

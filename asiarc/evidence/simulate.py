@@ -33,8 +33,7 @@ rates."""
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One experiment: `draw` should average `at least` or `at most` `declared`; `promised` by a docstring or
-    not."""
+    """One experiment: `draw` should average `at least` or `at most` `declared`; `promised` by a docstring or not."""
 
     name: str
     measures: str
@@ -233,8 +232,7 @@ def _peeking_covers(rng: np.random.Generator) -> float:
 def _item_logs(
     rng: np.random.Generator, *, gain: float, spread: float
 ) -> tuple[dict[str, dict[int, float]], dict[str, dict[int, float]]]:
-    """Two models' right-or-wrong answers on 7 tasks of unequal size; each task's true gain is gain + N(0,
-    spread)."""
+    """Two models' right-or-wrong answers on 7 tasks of unequal size; each task's true gain is gain + N(0, spread)."""
     candidate: dict[str, dict[int, float]] = {}
     baseline: dict[str, dict[int, float]] = {}
     for task, size in enumerate((1_200, 2_400, 3_300, 1_800, 2_000, 1_300, 800)):
@@ -279,8 +277,7 @@ def _correlated(rng: np.random.Generator, pearson: float, n: int) -> Any:
 
 
 def _winner(rng: np.random.Generator, shrunken: bool) -> tuple[float, float, float, float]:
-    """(truth, estimate, low, high) of the best of 30 candidates whose spread equals the noise of one
-    score."""
+    """(truth, estimate, low, high) of the best of 30 candidates whose spread equals the noise of one score."""
     truth = rng.standard_normal(30)
     scores = _by_seed(truth + rng.standard_normal(30))
     best = max(scores, key=scores.__getitem__)
@@ -341,8 +338,7 @@ def _half_null_found(rng: np.random.Generator) -> float:
 
 
 def _null_own_seeds(rng: np.random.Generator) -> float:
-    """The habit that this room exists to prevent: pick the best of 20, then test it on the scores that picked
-    it."""
+    """The habit that this room exists to prevent: pick the best of 20, then test it on the scores that picked it."""
     baseline, scores = rng.standard_normal(5), rng.standard_normal((20, 5))
     return float(_paired(scores[scores.mean(axis=1).argmax()] - baseline).low > 0)
 

@@ -14,8 +14,7 @@ _EXACT_UP_TO = 7  # 5,040 orders; beyond it the t approximation is close
 
 @dataclass(frozen=True, slots=True)
 class Correlation:
-    """Spearman's `rho` over `n` candidates with its interval at `level` and the two-sided p-value of rho =
-    0."""
+    """Spearman's `rho` over `n` candidates with its interval at `level` and the two-sided p-value of rho = 0."""
 
     rho: float
     low: float
