@@ -56,7 +56,8 @@ def run(session: nox.Session, *command: str) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests on this machine, no network and no GPU needed; arguments after -- go to pytest."""
-    run(session, "pytest", "-q", "-n", "2", "--dist", "loadfile", *(session.posargs or ["tests"]))
+    limits = ["--timeout", "600"]  # a stuck test ends, and says where it stood
+    run(session, "pytest", "-q", "-n", "2", "--dist", "loadfile", *limits, *(session.posargs or ["tests"]))
 
 
 @nox.session

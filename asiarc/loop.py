@@ -32,7 +32,7 @@ from asiarc.models.baselines import QUADRATIC, baseline_source
 from asiarc.outcome import SCORED, Outcome
 from asiarc.protocol import MICRO, Protocol, StageName, Tier, stage_plan
 from asiarc.researcher.designs import BASELINES
-from asiarc.researcher.protocol import Context, Failure, Insight, Origin, Proposal, Relative, Researcher
+from asiarc.researcher.protocol import CognitionHit, Context, Failure, Insight, Origin, Proposal, Relative, Researcher
 from asiarc.results import mean_gain, values_of
 from asiarc.seeds import rng_of, seed_of
 from asiarc.spec import Campaign, Stage
@@ -184,11 +184,18 @@ class Run:
             parent=self._relative(parent, insights),
             references=tuple(self._relative(member, insights) for member in references),
             insights=tuple(own),
-            cognition=hits(own[0].weakness, k=3) if own and own[0].weakness else (),
+            cognition=self._read_up(parent, own),
             failed=tuple(failed[-8:]),
             known=frozenset(known),
         )
         return _researcher(self.campaign.researcher).propose(context)
+
+    def _read_up(self, parent: Member, insights: Sequence[Insight]) -> tuple[CognitionHit, ...]:
+        """What the cognition base answers to the parent's weakness, besides what the parent is made of."""
+        if not insights or not insights[0].weakness:
+            return ()
+        row = self.archive.candidate(parent.address)
+        return hits(insights[0].weakness, k=3, without=sorted(tags_of(row["genome"] if row else None)))
 
     def admit(self, drafts: Sequence[Draft]) -> list[Draft]:
         """The gates, behind the wall; what they reject is stored with its reason and goes no further."""
