@@ -95,13 +95,18 @@ def enter(limits: Limits, cell: Cell) -> list[str]:
     faulthandler.enable(file=2, all_threads=False)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     held = ["session", "environment", *cell.held]
-    cpu_s, own_user = math.ceil(limits.cpu_s), "user_namespace" in cell.held
+    cpu_s, own_user, gpus = math.ceil(limits.cpu_s), "user_namespace" in cell.held, layers.gpu_devices()
     for name, layer in (
-        ("rlimits", lambda: layers.limit_resources(cpu_s, limits.memory_bytes, limits.file_bytes)),
+        (
+            "rlimits",
+            lambda: layers.limit_resources(
+                cpu_s, limits.memory_bytes, limits.file_bytes, reserves=bool(gpus)
+            ),
+        ),
         ("rlimit_nproc", lambda: layers.limit_processes(THREADS + limits.processes, own_user)),
         ("capabilities", layers.drop_capabilities),
         ("no_new_privs", layers.no_new_privs),
-        ("landlock", lambda: layers.landlock(cell.readable, [str(cell.scratch)])),
+        ("landlock", lambda: layers.landlock(cell.readable, [str(cell.scratch), *gpus])),
         ("seccomp", lambda: seccomp(limits.processes)),
     ):
         if layers.holds(layer):

@@ -167,16 +167,25 @@ def private_proc() -> None:
 # ---------------------------------------------------------------- limits and powers
 
 
-def limit_resources(cpu_s: int, memory_bytes: int, file_bytes: int) -> None:
+def gpu_devices() -> list[str]:
+    """The device files of this machine's GPUs, unless ``CUDA_VISIBLE_DEVICES`` hides them all."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        return []
+    return [str(path) for pattern in ("nvidia*", "kfd", "dri") for path in Path("/dev").glob(pattern)]
+
+
+def limit_resources(cpu_s: int, memory_bytes: int, file_bytes: int, *, reserves: bool = False) -> None:
     """Kernel limits of this process and what it starts; SIGXCPU comes after `cpu_s`, SIGKILL one second
     later.
 
-    Address space is limited to what is mapped now plus `memory_bytes`.
+    Address space is limited to what is mapped now plus `memory_bytes`. A GPU's driver `reserves` far more address
+    space than there is memory: then private writable memory is what is limited.
     """
-    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    memory, column = (resource.RLIMIT_DATA, 5) if reserves else (resource.RLIMIT_AS, 0)
+    mapped = int(Path("/proc/self/statm").read_text().split()[column]) * resource.getpagesize()
     for which, soft, hard in (
         (resource.RLIMIT_CPU, cpu_s, cpu_s + 1),
-        (resource.RLIMIT_AS, mapped + memory_bytes, mapped + memory_bytes),
+        (memory, mapped + memory_bytes, mapped + memory_bytes),
         (resource.RLIMIT_FSIZE, file_bytes, file_bytes),
         (resource.RLIMIT_NOFILE, 256, 256),
         (resource.RLIMIT_CORE, 0, 0),

@@ -1,7 +1,7 @@
 """`LocalExecutor`: jobs on this machine, over a pool of warm workers (`zygote.py`), each behind the wall.
 
 The driver never imports torch and never runs a candidate. It decodes what a job sent only after the
-supervisor has bounded its size, and `judge` alone turns an account into a `Result`.
+supervisor has bounded its size, in `judge` alone.
 """
 
 from __future__ import annotations
@@ -9,33 +9,26 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
-import logging
-import math
 import os
 import selectors
 import shutil
-import signal
 import site
 import subprocess
 import sys
 import sysconfig
 import tempfile
-import threading
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
 
 from asiarc.execution import frames
-from asiarc.execution.attempt import Failure
-from asiarc.execution.job import Job, Limits, OnResult, Result
+from asiarc.execution.job import Job, OnResult, Result
+from asiarc.execution.judge import judge
+from asiarc.execution.round import TRIES, Round, two_interrupts
 
-_log = logging.getLogger(__name__)
 _START_S = 300.0  # importing torch on a crowded machine
 _GRACE_S = 30.0  # between a job's own wall limit and giving its worker up
-_TRIES = 2
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH", "CUDA_VISIBLE_DEVICES")
 _FIXED = {
     "OMP_NUM_THREADS": "1",
@@ -89,6 +82,8 @@ class LocalExecutor:
     def close(self) -> None:
         """End every worker, whatever it does, and remove the scratch folder; the executor can be used
         again."""
+        for worker in self._pool:
+            worker.hang_up()
         for worker in list(self._pool):
             self._discard(worker)
         if self._scratch is not None:
@@ -98,9 +93,9 @@ class LocalExecutor:
     def run(self, jobs: Sequence[Job], on_result: OnResult | None = None) -> list[Result]:
         """As `Executor.run`. A job whose worker dies under it is tried once more, then
         ``"infrastructure"``."""
-        round_ = _Round(jobs, on_result)
+        round_ = Round(jobs, on_result)
         try:
-            with _two_interrupts() as asked:
+            with two_interrupts() as asked:
                 while round_.open:
                     if asked.is_set():
                         round_.waiting.clear()
@@ -114,10 +109,10 @@ class LocalExecutor:
             raise
         return [result for result in round_.results if result is not None]
 
-    def _staff(self, round_: _Round) -> None:
+    def _staff(self, round_: Round) -> None:
         """Start workers while some are missing, and give every idle one a job."""
-        if round_.failed_starts >= _TRIES:
-            round_.give_up(self._pool)
+        if round_.failed_starts >= TRIES and not any(worker.ready for worker in self._pool):
+            round_.give_up()
         wanted = min(self.workers, len(round_.waiting) + len(round_.running))
         while len(self._pool) < wanted:
             if self._scratch is None:
@@ -131,7 +126,7 @@ class LocalExecutor:
                 round_.running[worker] = index
                 worker.start(round_.jobs[index])
 
-    def _serve(self, round_: _Round) -> None:
+    def _serve(self, round_: Round) -> None:
         """Wait a moment for the workers; deliver what they answer, replace those that died or answer no
         more."""
         for key, _ in self._selector.select(timeout=0.5 if round_.open else 0):
@@ -147,7 +142,7 @@ class LocalExecutor:
             if worker.overdue:
                 self._replace(worker, round_, "the worker did not answer in time")
 
-    def _replace(self, worker: _Worker, round_: _Round, reason: str) -> None:
+    def _replace(self, worker: _Worker, round_: Round, reason: str) -> None:
         self._discard(worker)
         if not worker.ready:
             round_.failed_starts += 1
@@ -159,44 +154,6 @@ class LocalExecutor:
         self._selector.unregister(worker.output)
         self._pool.remove(worker)
         worker.end()
-
-
-class _Round:
-    """One call of `run`: what waits, what runs where, what is done."""
-
-    def __init__(self, jobs: Sequence[Job], on_result: OnResult | None) -> None:
-        self.jobs = jobs
-        self.on_result = on_result
-        self.waiting = deque(range(len(jobs)))
-        self.running: dict[_Worker, int] = {}
-        self.results: list[Result | None] = [None] * len(jobs)
-        self.tries = [0] * len(jobs)
-        self.failed_starts = 0
-        self.last_failure = ""
-
-    @property
-    def open(self) -> bool:
-        return bool(self.waiting or self.running)
-
-    def deliver(self, index: int, result: Result) -> None:
-        self.results[index] = result
-        if self.on_result is not None:
-            self.on_result(index, result)
-
-    def lost(self, index: int, reason: str) -> None:
-        """A job's worker is gone through no fault of the job: again at the front of the queue, once."""
-        self.tries[index] += 1
-        if self.tries[index] < _TRIES:
-            self.waiting.appendleft(index)
-        else:
-            self.deliver(index, Result("infrastructure", reason=f"{reason} (tried {_TRIES} times)"))
-
-    def give_up(self, pool: Sequence[_Worker]) -> None:
-        """No worker starts: what waits cannot run, unless a worker lives that can."""
-        if any(worker.ready for worker in pool):
-            return
-        while self.waiting:
-            self.deliver(self.waiting.popleft(), Result("infrastructure", reason=self.last_failure))
 
 
 class _Worker:
@@ -260,44 +217,31 @@ class _Worker:
         lines = self._log.read().decode("utf-8", "replace").strip().splitlines()
         return lines[-1] if lines else "without a word"
 
+    def hang_up(self) -> None:
+        """Close the input, upon which the zygote ends its job and itself."""
+        assert self._process.stdin
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+
     def end(self) -> None:
-        """Hang up: the zygote ends its job and itself; SIGKILL if it does not within a second."""
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.close()
-        self._process.stdout.close()
+        """Wait for the zygote's end; SIGKILL if it does not come within a second."""
+        self.hang_up()
         try:
             self._process.wait(timeout=1)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        assert self._process.stdout
+        self._process.stdout.close()
         self._log.close()
 
 
-@contextlib.contextmanager
-def _two_interrupts() -> Iterator[threading.Event]:
-    """Set the event at the first SIGINT and raise KeyboardInterrupt at the second (in the main thread
-    only)."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-
-    def on_interrupt(*_: object) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-        _log.warning("Ctrl-C: the running jobs finish, no new one starts; Ctrl-C again ends them at once")
-
-    before = signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _environment(scratch: Path) -> dict[str, str]:
-    passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    return passed | _FIXED | {"ASIARC_CACHE": _texts(), "HOME": str(scratch), "TMPDIR": str(scratch)}
+    named = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    named |= {"ASIARC_CACHE": _texts(), "HOME": str(scratch), "TMPDIR": str(scratch)}
+    if site.ENABLE_USER_SITE:
+        named["PYTHONUSERBASE"] = site.getuserbase()  # else looked for in HOME
+    return named | _FIXED
 
 
 def _texts() -> str:
@@ -310,93 +254,9 @@ def _installation() -> list[str]:
     """The folders that Python code comes from: the interpreter's, the installed packages', asiarc's and its
     kernels'."""
     paths = {*sysconfig.get_paths().values(), *site.getsitepackages(), sys.prefix, sys.base_prefix}
+    if site.ENABLE_USER_SITE:
+        paths.add(site.getusersitepackages())
     for name in ("asiarc", "asiarc.kernels"):
         spec = importlib.util.find_spec(name)
         paths |= set(spec.submodule_search_locations or ()) if spec else set()
     return sorted(str(Path(path).resolve()) for path in paths)
-
-
-# ---------------------------------------------------------------- the verdict on one job
-
-
-def judge(message: bytes, limits: Limits) -> Result:
-    """Turn a supervisor's account into a result: the only reader of what a job sent."""
-    line, _, text = message.partition(b"\n")
-    account = json.loads(line)
-    if "broken" in account:
-        return Result("infrastructure", reason=account["broken"])
-    status, reason, value = _verdict(account, text, limits)
-    if tail := account["tail"].strip():
-        reason = f"{reason}; last output: {tail[-500:]}" if status != "ok" else reason
-    return Result(
-        status,
-        value,
-        reason,
-        account["wall_s"],
-        account["cpu_s"],
-        account["peak_memory_bytes"],
-        tuple(account["held"]),
-    )
-
-
-def _verdict(account: dict[str, Any], text: bytes, limits: Limits) -> tuple[Any, str, dict[str, Any] | None]:
-    if account["timed_out"]:
-        return "timed_out", f"exceeded {limits.wall_s:g} s of wall time", None
-    if (
-        account["signal"] in (signal.SIGXCPU, signal.SIGKILL)
-        and account["cpu_s"] >= math.ceil(limits.cpu_s) - 0.1
-    ):
-        return "timed_out", f"exceeded {limits.cpu_s:g} s of CPU time", None
-    if account["forged"]:
-        return (
-            "crashed",
-            "forged: something wrote to the result channel that was not the job's own result",
-            None,
-        )
-    if account["too_large"] or len(text) > limits.result_bytes:
-        return "crashed", f"the result is larger than {limits.result_bytes} bytes", None
-    if account["signal"]:
-        name = signal.Signals(account["signal"]).name
-        out_of_memory = "bad_alloc" in account["tail"]
-        return ("out_of_memory" if out_of_memory else "crashed"), f"ended by {name}", None
-    if not account["held"]:
-        return "infrastructure", f"the job did not start: {_failure(text)[1] if text else 'no message'}", None
-    if account["kind"] == "F":
-        out_of_memory, reason = _failure(text)
-        return ("out_of_memory" if out_of_memory else "crashed"), reason, None
-    if account["kind"] != "V":
-        return "crashed", f"ended with exit code {account['code']} and no result", None
-    try:
-        return "ok", "", _decode(text)
-    except (ValueError, RecursionError) as error:
-        return "crashed", f"the result is not plain JSON: {error}", None
-
-
-def _failure(text: bytes) -> tuple[bool, str]:
-    try:
-        failure = _decode(text)
-        return failure["out_of_memory"] is True, str(Failure(**failure))
-    except (ValueError, RecursionError, KeyError, TypeError) as error:
-        return False, f"an unreadable failure: {error}"
-
-
-def _decode(text: bytes) -> dict[str, Any]:
-    """A JSON object with finite numbers and text that UTF-8 can hold; ValueError or RecursionError
-    otherwise."""
-    value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
-    if not isinstance(value, dict):
-        raise ValueError("not an object")
-    if b"\\ud" in text.lower():
-        json.dumps(value, ensure_ascii=False).encode()  # lone surrogates
-    return value
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a number that JSON has")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if not math.isfinite(number):
-        raise ValueError(f"{digits} is out of range")
-    return number

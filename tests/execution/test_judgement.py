@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from asiarc.execution import Limits, frames, seccomp
 from asiarc.execution.attempt import Failure, attempt
-from asiarc.execution.local import judge
+from asiarc.execution.judge import judge
 
 LIMITS = Limits(wall_s=2, cpu_s=3, result_bytes=1000)
 CALM = {

@@ -1,0 +1,101 @@
+"""The verdict on one job: `judge` turns a supervisor's account into a `Result`.
+
+It is the only reader of what a job sent, and takes nothing in it for granted: the bytes are bounded already, here
+they must be one JSON object with finite numbers and whole characters.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+from typing import Any, NoReturn
+
+from asiarc.execution.attempt import Failure
+from asiarc.execution.job import Limits, Result, Status
+
+
+def judge(message: bytes, limits: Limits) -> Result:
+    """Turn a supervisor's account into a result: the only reader of what a job sent."""
+    line, _, text = message.partition(b"\n")
+    account = json.loads(line)
+    if "broken" in account:
+        return Result("infrastructure", reason=account["broken"])
+    status, reason, value = _verdict(account, text, limits)
+    tail = account["tail"].strip()[-500:]
+    if tail and status != "ok" and account["kind"] != "F":  # an exception says enough
+        reason = f"{reason}; last output: {tail}"
+    return Result(
+        status,
+        value,
+        reason,
+        account["wall_s"],
+        account["cpu_s"],
+        account["peak_memory_bytes"],
+        tuple(account["held"]),
+    )
+
+
+def _verdict(
+    account: dict[str, Any], text: bytes, limits: Limits
+) -> tuple[Status, str, dict[str, Any] | None]:
+    if account["timed_out"]:
+        return "timed_out", f"exceeded {limits.wall_s:g} s of wall time", None
+    if (
+        account["signal"] in (signal.SIGXCPU, signal.SIGKILL)
+        and account["cpu_s"] >= math.ceil(limits.cpu_s) - 0.1
+    ):
+        return "timed_out", f"exceeded {limits.cpu_s:g} s of CPU time", None
+    if account["forged"]:
+        return (
+            "crashed",
+            "forged: something wrote to the result channel that was not the job's own result",
+            None,
+        )
+    if account["too_large"] or len(text) > limits.result_bytes:
+        return "crashed", f"the result is larger than {limits.result_bytes} bytes", None
+    if account["signal"]:
+        name = signal.Signals(account["signal"]).name
+        out_of_memory = "bad_alloc" in account["tail"]
+        return ("out_of_memory" if out_of_memory else "crashed"), f"ended by {name}", None
+    if not account["held"]:
+        return "infrastructure", f"the job did not start: {_failure(text)[1] if text else 'no message'}", None
+    if account["kind"] == "F":
+        out_of_memory, reason = _failure(text)
+        return ("out_of_memory" if out_of_memory else "crashed"), reason, None
+    if account["kind"] != "V":
+        return "crashed", f"ended with exit code {account['code']} and no result", None
+    try:
+        return "ok", "", _decode(text)
+    except (ValueError, RecursionError) as error:
+        return "crashed", f"the result is not plain JSON: {error}", None
+
+
+def _failure(text: bytes) -> tuple[bool, str]:
+    try:
+        failure = _decode(text)
+        return failure["out_of_memory"] is True, str(Failure(**failure))
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
+        return False, f"an unreadable failure: {error}"
+
+
+def _decode(text: bytes) -> dict[str, Any]:
+    """A JSON object with finite numbers and text that UTF-8 can hold; ValueError or RecursionError
+    otherwise."""
+    value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    if not isinstance(value, dict):
+        raise ValueError("not an object")
+    if b"\\ud" in text.lower():
+        json.dumps(value, ensure_ascii=False).encode()  # lone surrogates
+    return value
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a number that JSON has")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits} is out of range")
+    return number
