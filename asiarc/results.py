@@ -41,6 +41,17 @@ def mean_gain(
     return sum(sign * (candidate[seed] - baseline[seed]) for seed in common) / len(common)
 
 
+def paired_by_seed(candidate: Values, baseline: Values, task: str, *, num_comparisons: int = 1) -> Effect:
+    """The paired effect of two sides' values by seed; `EvidenceError` for fewer than two common seeds."""
+    from asiarc.evidence.effects import paired_effect
+
+    number = {seed: index for index, seed in enumerate(sorted(candidate.keys() | baseline.keys()))}
+    a, b = ({number[seed]: value for seed, value in side.items()} for side in (candidate, baseline))
+    return paired_effect(
+        a, b, higher_is_better=get_task(task).higher_is_better, num_comparisons=num_comparisons
+    )
+
+
 @dataclass(frozen=True)
 class Entrant:
     """A candidate or baseline in one stage, with its measured resources."""
@@ -62,8 +73,6 @@ class Entrant:
         `task` defaults to the first task that decides. Raises `EvidenceError` when the stage has not been run or has
         fewer than two common seeds.
         """
-        from asiarc.evidence.effects import paired_effect
-
         task = task or self.result.deciding_tasks(stage)[0]
         other = self.result.baseline(baseline)
         mine, theirs = self.values(task, stage), other.values(task, stage)
@@ -72,14 +81,7 @@ class Entrant:
                 f"{self.name} and {baseline} have no scored trials on {task!r} in {stage}; run that stage first: "
                 f"pytest campaigns --tier {self.result.tier} -k {stage}"
             )
-        seeds = sorted(mine.keys() | theirs.keys())
-        number = {seed: index for index, seed in enumerate(seeds)}
-        return paired_effect(
-            {number[s]: v for s, v in mine.items()},
-            {number[s]: v for s, v in theirs.items()},
-            higher_is_better=get_task(task).higher_is_better,
-            num_comparisons=self.result.num_comparisons(stage),
-        )
+        return paired_by_seed(mine, theirs, task, num_comparisons=self.result.num_comparisons(stage))
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,24 @@ class CampaignResult:
     def baselines(self) -> list[Entrant]:
         """The campaign's baselines."""
         return [self.baseline(name) for name in self.spec["baselines"]]
+
+    def best_baseline(self, stage: str) -> Entrant:
+        """The baseline with the best mean on the first deciding task of a stage."""
+        task = self.deciding_tasks(stage)[0]
+        sign = 1 if get_task(task).higher_is_better else -1
+
+        def mean(baseline: Entrant) -> float:
+            values = baseline.values(task, stage).values()
+            if not values:
+                raise EvidenceError(f"{baseline.name} has no scored trials on {task} in {stage}")
+            return sign * sum(values) / len(values)
+
+        return max(self.baselines, key=mean)
+
+    def compare(self, ahead: str, behind: str, task: str, stage: str, *, num_comparisons: int) -> Effect:
+        """The paired gain of one baseline over another in a stage, widened for `num_comparisons`."""
+        mine, theirs = (self.baseline(name).values(task, stage) for name in (ahead, behind))
+        return paired_by_seed(mine, theirs, task, num_comparisons=num_comparisons)
 
     @property
     def winner(self) -> Entrant:

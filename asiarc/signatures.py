@@ -18,7 +18,7 @@ from asiarc.identity import digest, provenance, versions
 from asiarc.loop import trial_protocol
 from asiarc.models.baselines import baseline_source
 from asiarc.protocol import Tier, stage_plan
-from asiarc.results import values_of
+from asiarc.results import paired_by_seed, values_of
 from asiarc.tasks import get_task
 
 if TYPE_CHECKING:
@@ -159,8 +159,6 @@ class Table:
 
     def signature(self, ahead: str, behind: str, task: str) -> Effect:
         """The paired gain of one baseline over another on a task; `EvidenceError` where the trials are missing."""
-        from asiarc.evidence.effects import paired_effect
-
         trials = self.trials()
         values = [values_of(trials, content_address(baseline_source(name)), task) for name in (ahead, behind)]
         if min(map(len, values)) < 2:
@@ -168,6 +166,4 @@ class Table:
                 f"{ahead} and {behind} have no trials on {task} at tier {self.tier}; "
                 f"run: asiarc baselines --tier {self.tier}"
             )
-        number = {seed: index for index, seed in enumerate(sorted(values[0].keys() | values[1].keys()))}
-        a, b = ({number[seed]: value for seed, value in side.items()} for side in values)
-        return paired_effect(a, b, higher_is_better=get_task(task).higher_is_better)
+        return paired_by_seed(*values, task)

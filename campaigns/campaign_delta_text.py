@@ -6,7 +6,7 @@ from asiarc import Budget, Campaign, Stage, by_tier
 
 delta_text = Campaign(
     start_from="delta_net",
-    baselines=("delta_net", "gated_delta_net", "mamba2"),
+    baselines=("delta_net", "gated_delta_net", "mamba2", "linear_attention"),
     researcher="grammar",
     explore=Stage(tasks=("text", "overwrite", "reset"), seeds=2),
     verify=Stage(tasks=("text", "overwrite", "reset"), seeds=3, top=4),
@@ -28,7 +28,7 @@ def test_budget_was_used(outcome, tier):
 
 
 @pytest.mark.tier("quick")
-@pytest.mark.claim("C24")
+@pytest.mark.claim("C29")
 def test_winner_beats_delta_net(outcome):
     gain = outcome.winner.gain_over("delta_net")
     assert gain.low > 0, gain.explain()

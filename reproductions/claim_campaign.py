@@ -1,0 +1,47 @@
+"""What the campaign `delta_text` found, on fresh seeds and fresh items, against the paper's headline."""
+
+from __future__ import annotations
+
+from asiarc.evidence import Verdict, decides
+
+COMMAND = "pytest campaigns/campaign_delta_text.py"
+
+
+def verdict_on(claim, evidence, baseline, gain, result):
+    """An interval above zero speaks for the claim, one below zero against it, anything else says nothing."""
+    if gain.low > 0:
+        name = "reproduced"
+    elif gain.high < 0:
+        name = "contradicted"
+    else:
+        name = "inconclusive"
+    winner = result.winner
+    return Verdict(
+        claim,
+        name,
+        f"{winner.name}, picked from {result.evaluated} scored candidates, against {baseline}: {gain.explain()} bits a byte",
+        effect=gain.mean,
+        low=gain.low,
+        high=gain.high,
+        n=gain.n,
+        test=gain.test,
+        tier=evidence.tier,
+        command=f"{COMMAND} --tier {evidence.tier}",
+        evidence_path=f"run {result.run}",
+        our_value=f"{gain.mean:+.3f} bits a byte",
+    )
+
+
+@decides("C29")
+def winner_beats_delta_net(evidence):
+    """The winner against the design that the search started from."""
+    result = evidence.campaign("delta_text")
+    return verdict_on("C29", evidence, "delta_net", result.winner.gain_over("delta_net"), result)
+
+
+@decides("C30")
+def winner_beats_every_baseline(evidence):
+    """The winner against the strongest baseline of verify; confirm, where the gain is measured, chose nothing."""
+    result = evidence.campaign("delta_text")
+    best = result.best_baseline("verify")
+    return verdict_on("C30", evidence, best.name, result.winner.gain_over(best.name), result)
