@@ -38,7 +38,9 @@ def verify(folder: Path) -> list[str]:
     except AsiarcError as error:
         problems.append(str(error))
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
-        problems.append(f"report.json and its tables do not have the form that they are written in: {error!r}")
+        problems.append(
+            f"report.json and its tables do not have the form that they are written in: {error!r}"
+        )
     return problems
 
 
@@ -73,7 +75,8 @@ def _spend(report: Row) -> Iterator[str]:
     for campaign in report["campaigns"]:
         for stage in campaign["ran"]["spend"]:
             if stage["scored"] > stage["trials"] or stage["cpu_s"] < 0:
-                yield f"{campaign['name']}: {stage['stage']} counts {stage['scored']} scored of {stage['trials']} trials"
+                counted = f"{stage['scored']} scored of {stage['trials']} trials"
+                yield f"{campaign['name']}: {stage['stage']} counts {counted}"
     summed = sum(stage["trials"] for campaign in report["campaigns"] for stage in campaign["ran"]["spend"])
     if report["spend"]["trials"] > summed:
         yield f"{report['spend']['trials']} trials in all, {summed} over the stages"
@@ -86,8 +89,17 @@ def _baselines(baselines: Row) -> Iterator[str]:
     for order in baselines["signatures"]:
         if order["effect"] is not None:
             ahead, behind = (cells[order["task"], order[side]] for side in ("ahead", "behind"))
-            found = effect_of(ahead["values"], behind["values"], higher_is_better=ahead["higher_is_better"], num_comparisons=1)
-            yield from _differences(f"{order['ahead']} against {order['behind']} on {order['task']}", order["effect"], found.as_dict())
+            found = effect_of(
+                ahead["values"],
+                behind["values"],
+                higher_is_better=ahead["higher_is_better"],
+                num_comparisons=1,
+            )
+            yield from _differences(
+                f"{order['ahead']} against {order['behind']} on {order['task']}",
+                order["effect"],
+                found.as_dict(),
+            )
 
 
 def _campaign(campaign: Row, folder: Path) -> Iterator[str]:
@@ -95,7 +107,9 @@ def _campaign(campaign: Row, folder: Path) -> Iterator[str]:
     for stage in campaign["stages"]:
         for row in stage["rows"]:
             for task, stored in row["tasks"].items():
-                yield from _differences(f"{stage['stage']}, {row['name']} on {task}", stored, summary(stored["values"]))
+                yield from _differences(
+                    f"{stage['stage']}, {row['name']} on {task}", stored, summary(stored["values"])
+                )
     for gain in campaign["gains"]:
         if gain["effect"] is not None:
             yield from _gain(campaign, gain)
@@ -114,7 +128,9 @@ def _gain(campaign: Row, gain: Row) -> Iterator[str]:
     stage = next(s for s in campaign["stages"] if s["stage"] == gain["stage"])
     rows = {row["address"]: row for row in stage["rows"]}
     mine = rows.get(campaign["winner"]["address"])
-    other = next((r for r in stage["rows"] if r["role"] == "baseline" and r["name"] == gain["baseline"]), None)
+    other = next(
+        (r for r in stage["rows"] if r["role"] == "baseline" and r["name"] == gain["baseline"]), None
+    )
     if mine is None or other is None:
         yield f"{where}: no values to derive it from"
         return

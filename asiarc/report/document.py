@@ -26,14 +26,14 @@ TEMPLATES = Path(__file__).with_name("templates")
 LOCKS = ("uv.lock", "pylock.toml", "requirements.lock", "requirements.txt")
 
 CAPTIONS = {
-    "effects": "Gain of the winner over each baseline by stage. Filled: fresh seeds and items, on which nothing was chosen. "
-               "Hollow: the seeds that helped to choose it, which flatter.",
+    "effects": "The winner's gain over each baseline by stage. Filled: fresh seeds and items, on which nothing was chosen. "
+    "Hollow: the seeds that helped to choose it, which flatter.",
     "curves": "Held-out loss along training: mean over seeds, band from the lowest to the highest seed.",
     "population": "Every proposal in order, by the rung it reached; what was not scored stands at the foot.",
     "lineage": "Who was made from whom; the heavy line leads to the winner.",
     "transfer": "Gain at one rung or stage against the gain at another; squares are baselines.",
-    "tasks": "Baselines by tasks at this tier. The number is the mean over seeds; the shade is its place within the column.",
-}  # fmt: skip
+    "tasks": "Baselines by tasks at this tier. The number is the mean over seeds, the shade its place in the column.",
+}
 
 
 def write(archive: Archive, tier: str, folder: Path, *, campaigns: Sequence[str] | None = None) -> Path:
@@ -53,11 +53,16 @@ def write(archive: Archive, tier: str, folder: Path, *, campaigns: Sequence[str]
     found = [_campaign(reading, row, folder) for reading, row in zip(readings, runs, strict=True)]
     baselines = facts.baseline_facts(facts.baseline_trials(archive, tier, readings))
     report = {
-        "format": facts.FORMAT, "tier": tier, "claims": facts.claim_facts(archive, tier, folder), "campaigns": found,
-        "absent": sorted(set(campaigns or ()) - {row["campaign"] for row in runs}), "spend": facts.total_spend(readings),
-        "baselines": baselines, "figures": _save_table(tables.baselines_by_task(baselines["cells"]), folder, "baselines", "tasks"),
+        "format": facts.FORMAT,
+        "tier": tier,
+        "claims": facts.claim_facts(archive, tier, folder),
+        "campaigns": found,
+        "absent": sorted(set(campaigns or ()) - {row["campaign"] for row in runs}),
+        "spend": facts.total_spend(readings),
+        "baselines": baselines,
+        "figures": _save_table(tables.baselines_by_task(baselines["cells"]), folder, "baselines", "tasks"),
         "provenance": {**provenance(), "lock": _lock(folder)},
-    }  # fmt: skip
+    }
     text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
     (folder / "report.json").write_text(text + "\n", encoding="utf-8")
     return render(folder)
@@ -110,11 +115,15 @@ def read_report(folder: Path) -> dict[str, Any]:
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise EvidenceError(f"{path} cannot be read ({error.strerror}); write the report first: nox -s reproduce") from error
+        raise EvidenceError(
+            f"{path} cannot be read ({error.strerror}); write the report first: nox -s reproduce"
+        ) from error
     except ValueError as error:
         raise EvidenceError(f"{path} is not JSON: {error}") from error
     if not isinstance(report, dict) or report.get("format") != facts.FORMAT:
-        raise EvidenceError(f"{path} is not a report of format {facts.FORMAT}; write it again: nox -s reproduce")
+        raise EvidenceError(
+            f"{path} is not a report of format {facts.FORMAT}; write it again: nox -s reproduce"
+        )
     return report
 
 
@@ -143,8 +152,15 @@ def _sign(folder: Path, report: Row) -> None:
     """The manifest: where the report and its runs come from, and the checksum of every file."""
     kept = ("campaign", "seed", "created_at", "identity", "provenance")
     manifest = {
-        "format": facts.FORMAT, "tier": report["tier"], "written": report["provenance"],
-        "runs": {row["run"]: {key: row["name" if key == "campaign" else key] for key in kept} for row in report["campaigns"]},
+        "format": facts.FORMAT,
+        "tier": report["tier"],
+        "written": report["provenance"],
+        "runs": {
+            row["run"]: {key: row["name" if key == "campaign" else key] for key in kept}
+            for row in report["campaigns"]
+        },
         "files": {path.relative_to(folder).as_posix(): sha256(path) for path in signed_files(folder)},
-    }  # fmt: skip
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    }
+    (folder / "manifest.json").write_text(
+        json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )

@@ -19,6 +19,7 @@ from asiarc.evidence.transfer import rank_correlation
 from asiarc.identity import kernels_folder
 from asiarc.protocol import STAGES, StageName
 from asiarc.report.reading import TRIALS, Reading, Row, effect_of
+from asiarc.results import Values
 from asiarc.signatures import NAME as BASELINES_RUN
 from asiarc.signatures import SIGNATURES
 from asiarc.tasks import get_task
@@ -42,13 +43,19 @@ def claim_facts(archive: Archive, tier: str, folder: Path) -> Row:
     """The verdicts of a tier, each with what the register says of its claim, and the claims without one."""
     path = project_folder(folder) / "reproductions" / "claims.toml"
     register = load_register(path) if path.exists() else {}
-    decided = []
+    decided: list[Row] = []
     for verdict in archive.verdicts(tier):
         claim = register.get(verdict["claim"])
-        decided.append({"verdict": Verdict(**verdict).as_dict(), "register": claim.model_dump() if claim else None})
+        decided.append(
+            {"verdict": Verdict(**verdict).as_dict(), "register": claim.model_dump() if claim else None}
+        )
     asked = {row["verdict"]["claim"] for row in decided}
     open_claims = [claim.model_dump() for claim_id, claim in register.items() if claim_id not in asked]
-    return {"decided": decided, "open": open_claims, "counts": dict(Counter(row["verdict"]["verdict"] for row in decided))}
+    return {
+        "decided": decided,
+        "open": open_claims,
+        "counts": dict(Counter(row["verdict"]["verdict"] for row in decided)),
+    }
 
 
 # --- campaigns --------------------------------------------------------------------------------------------------------
@@ -65,7 +72,11 @@ def latest_runs(archive: Archive, tier: str, campaigns: Sequence[str] | None) ->
         finished = archive.stage_result(row["run"], last) is not None
         before = chosen.get(row["campaign"])
         if before is None or finished or not before["finished"]:
-            chosen[row["campaign"]] = {**row, "finished": finished, "earlier": (before["earlier"] + 1) if before else 0}
+            chosen[row["campaign"]] = {
+                **row,
+                "finished": finished,
+                "earlier": (before["earlier"] + 1) if before else 0,
+            }
         else:
             before["earlier"] += 1
     return list(chosen.values())
@@ -74,21 +85,38 @@ def latest_runs(archive: Archive, tier: str, campaigns: Sequence[str] | None) ->
 def campaign_facts(reading: Reading, row: Row, folder: Path) -> Row:
     """Everything that the report says of one run."""
     return {
-        "name": row["campaign"], "run": row["run"], "tier": row["tier"], "seed": row["seed"], "created_at": row["created_at"],
-        "finished": row["finished"], "earlier_runs": row["earlier"], "stages_finished": list(reading.stages),
-        "question": question_of(row["campaign"], folder), "spec": row["identity"]["spec"],
-        "ran": ran_facts(reading), "winner": winner_facts(reading), "gains": gain_facts(reading),
+        "name": row["campaign"],
+        "run": row["run"],
+        "tier": row["tier"],
+        "seed": row["seed"],
+        "created_at": row["created_at"],
+        "finished": row["finished"],
+        "earlier_runs": row["earlier"],
+        "stages_finished": list(reading.stages),
+        "question": question_of(row["campaign"], folder),
+        "spec": row["identity"]["spec"],
+        "ran": ran_facts(reading),
+        "winner": winner_facts(reading),
+        "gains": gain_facts(reading),
         "stages": [stage_facts(reading, stage) for stage in STAGES if reading.stage_trials(stage)],
-        "failures": failure_facts(reading), "transfer": transfer_facts(reading),
-        "insights": insight_facts(reading), "origins": origin_facts(reading),
-    }  # fmt: skip
+        "failures": failure_facts(reading),
+        "transfer": transfer_facts(reading),
+        "insights": insight_facts(reading),
+        "origins": origin_facts(reading),
+    }
 
 
 def question_of(campaign: str, folder: Path) -> str:
     """The docstring of the file that declares the campaign, where the checkout still has it."""
     for path in sorted((project_folder(folder) / "campaigns").glob("campaign_*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        names = {target.id for node in tree.body if isinstance(node, ast.Assign) for target in node.targets if isinstance(target, ast.Name)}
+        names = {
+            target.id
+            for node in tree.body
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
         if campaign in names:
             return ast.get_docstring(tree) or ""
     return ""
@@ -100,24 +128,35 @@ def ran_facts(reading: Reading) -> Row:
     outcomes = Counter(row["outcome"] for row in endings.values())
     admitted = sum(count for kind, count in outcomes.items() if kind != "rejected")
     admission = reading.archive.rows(
-        "SELECT SUM(cpu_s) AS cpu_s, COUNT(*) AS n FROM admissions WHERE address IN (SELECT address FROM proposals WHERE run = ?)",
+        "SELECT SUM(cpu_s) AS cpu_s, COUNT(*) AS n FROM admissions "
+        "WHERE address IN (SELECT address FROM proposals WHERE run = ?)",
         reading.run,
     )[0]
     return {
-        "proposed": len(reading.proposals), "pending": len(reading.proposals) - len(endings), "admitted": admitted,
+        "proposed": len(reading.proposals),
+        "pending": len(reading.proposals) - len(endings),
+        "admitted": admitted,
         "outcomes": dict(sorted(outcomes.items())),
-        "spend": [_spend(stage, [t for t in reading.trials if t["used_in"] == stage]) for stage in STAGES if stage in reading.result.spec],
-        "admission_cpu_s": admission["cpu_s"] or 0.0, "admissions": admission["n"],
+        "spend": [
+            _spend(stage, [t for t in reading.trials if t["used_in"] == stage])
+            for stage in STAGES
+            if stage in reading.result.spec
+        ],
+        "admission_cpu_s": admission["cpu_s"] or 0.0,
+        "admissions": admission["n"],
         "last_trial_at": max((t["created_at"] for t in reading.trials), default=None),
-    }  # fmt: skip
+    }
 
 
 def _spend(stage: str, trials: Sequence[Row]) -> Row:
     return {
-        "stage": stage, "trials": len(trials), "scored": sum(t["outcome"] == "scored" for t in trials),
-        "cpu_s": sum(t["cpu_s"] for t in trials), "wall_s": sum(t["wall_s"] for t in trials),
+        "stage": stage,
+        "trials": len(trials),
+        "scored": sum(t["outcome"] == "scored" for t in trials),
+        "cpu_s": sum(t["cpu_s"] for t in trials),
+        "wall_s": sum(t["wall_s"] for t in trials),
         "tokens": sum(t["tokens"] or 0 for t in trials),
-    }  # fmt: skip
+    }
 
 
 def total_spend(readings: Iterable[Reading]) -> Row:
@@ -169,7 +208,14 @@ def gain_facts(reading: Reading) -> list[Row]:
                 except EvidenceError as error:
                     rows.append({**row, "effect": None, "decision": None, "problem": str(error)})
                 else:
-                    rows.append({**row, "effect": effect.as_dict(), "decision": decision_of(effect, stage), "problem": ""})
+                    rows.append(
+                        {
+                            **row,
+                            "effect": effect.as_dict(),
+                            "decision": decision_of(effect, stage),
+                            "problem": "",
+                        }
+                    )
     return rows
 
 
@@ -184,15 +230,28 @@ def stage_facts(reading: Reading, stage: StageName) -> Row:
     entrants = reading.stages.get(stage, {})
     listed = entrants.get("finalists" if stage == "explore" else "entrants", [])
     baselines = set(reading.baselines.values())
-    others = sorted({t["address"] for t in trials} - baselines - set(listed), key=lambda a: reading.numbers.get(a, -1))
+    others = sorted(
+        {t["address"] for t in trials} - baselines - set(listed), key=lambda a: reading.numbers.get(a, -1)
+    )
     candidates = [*listed, *others] if stage not in reading.stages else listed
-    tasks = [task for task in reading.tasks(stage) if any(t["task"] == task for t in trials)]
+    deciding = reading.result.deciding_tasks(stage)
+    tasks = sorted(
+        (task for task in reading.tasks(stage) if any(t["task"] == task for t in trials)),
+        key=lambda t: t not in deciding,
+    )
     rows = [_mixer_row(reading, address, "candidate", trials, values, tasks) for address in candidates]
-    rows += [_mixer_row(reading, address, "baseline", trials, values, tasks) for address in reading.baselines.values()]
+    rows += [
+        _mixer_row(reading, address, "baseline", trials, values, tasks)
+        for address in reading.baselines.values()
+    ]
     return {
-        "stage": stage, "finished": stage in reading.stages, "fresh": stage == FRESH, "entrants": len(entrants.get("entrants", [])),
-        "tasks": [_task_facts(task, trials) for task in tasks], "rows": _in_order(rows, reading.result.deciding_tasks(stage)),
-    }  # fmt: skip
+        "stage": stage,
+        "finished": stage in reading.stages,
+        "fresh": stage == FRESH,
+        "entrants": len(entrants.get("entrants", [])),
+        "tasks": [_task_facts(task, trials) for task in tasks],
+        "rows": _in_order(rows, tasks),
+    }
 
 
 def _task_facts(name: str, trials: Sequence[Row]) -> Row:
@@ -203,18 +262,22 @@ def _task_facts(name: str, trials: Sequence[Row]) -> Row:
     }  # fmt: skip
 
 
-def _mixer_row(reading: Reading, address: str, role: str, trials: Sequence[Row], values: Row, tasks: Sequence[str]) -> Row:
+def _mixer_row(
+    reading: Reading, address: str, role: str, trials: Sequence[Row], values: Row, tasks: Sequence[str]
+) -> Row:
     mine = [t for t in trials if t["address"] == address]
-    measures = reading.measures.get(address, {})
-    known: Row = {key: max((t[key] for t in mine if t[key] is not None), default=None) for key in ("parameters", "state_bytes", "flops_per_token")}
+    sized = [
+        t for t in mine if tasks and t["task"] == tasks[0]
+    ] or mine  # other tasks may train other sizes of model
+    sizes: Row = {
+        key: next((t[key] for t in sized if t[key] is not None), None)
+        for key in ("parameters", "state_bytes", "flops_per_token")
+    }
     return {
         "address": address, "name": reading.names.get(address, address), "number": reading.numbers.get(address),
-        "role": "winner" if address == reading.winner else role, "parameters": known["parameters"],
-        "state_bytes": known["state_bytes"] or measures.get("state_bytes"),
-        "flops_per_token": known["flops_per_token"] or measures.get("flops_per_token"),
-        "mixer_parameters": measures.get("parameters"),
-        "trials": len(mine), "cpu_s_per_trial": sum(t["cpu_s"] for t in mine) / len(mine) if mine else None,
-        "learning_rates": sorted({t["learning_rate"] for t in mine}),
+        "role": "winner" if address == reading.winner else role, **sizes,
+        "trials": len(mine), "cpu_s_per_trial": sum(t["cpu_s"] for t in sized) / len(sized) if sized else None,
+        "learning_rates": sorted({t["learning_rate"] for t in sized}),
         "outcomes": dict(Counter(t["outcome"] for t in mine if t["outcome"] != "scored")),
         "tasks": {task: summary(values.get(address, {}).get(task, {})) for task in tasks},
     }  # fmt: skip
@@ -231,9 +294,9 @@ def summary(values: dict[str, float]) -> Row:
     return {**found, "mean": interval.mean, "low": interval.low, "high": interval.high}
 
 
-def _in_order(rows: list[Row], deciding: Sequence[str]) -> list[Row]:
-    """Best first on the first deciding task; what was not scored there last."""
-    task = deciding[0]
+def _in_order(rows: list[Row], tasks: Sequence[str]) -> list[Row]:
+    """By the mean on the first deciding task, the leading one first; what was not scored there last."""
+    task = tasks[0]
     sign = -1 if get_task(task).higher_is_better else 1
 
     def key(row: Row) -> tuple[bool, float, str]:
@@ -249,9 +312,14 @@ def failure_facts(reading: Reading) -> list[Row]:
     for number, row in reading.endings.items():
         if row["outcome"] != "scored":
             name = reading.names.get(row["address"], row["address"])
-            groups.setdefault((row["outcome"], row["gate"]), []).append({"number": number, "name": name, "reason": row["reason"]})
+            groups.setdefault((row["outcome"], row["gate"]), []).append(
+                {"number": number, "name": name, "reason": row["reason"]}
+            )
     ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
-    return [{"outcome": outcome, "gate": gate, "count": len(rows), "examples": rows[:EXAMPLES]} for (outcome, gate), rows in ordered]
+    return [
+        {"outcome": outcome, "gate": gate, "count": len(rows), "examples": rows[:EXAMPLES]}
+        for (outcome, gate), rows in ordered
+    ]
 
 
 def transfer_facts(reading: Reading) -> list[Row]:
@@ -261,13 +329,23 @@ def transfer_facts(reading: Reading) -> list[Row]:
     for index, first in enumerate(levels):
         for second in list(levels)[index + 1 :]:
             common = sorted(levels[first].keys() & levels[second].keys())
-            row: Row = {"from": first, "to": second, "n": len(common), "baselines": len(baselines.intersection(common)), "problem": ""}
+            row: Row = {
+                "from": first,
+                "to": second,
+                "n": len(common),
+                "baselines": len(baselines.intersection(common)),
+                "problem": "",
+            }
             try:
-                found = rank_correlation([levels[first][a] for a in common], [levels[second][a] for a in common])
+                found = rank_correlation(
+                    [levels[first][a] for a in common], [levels[second][a] for a in common]
+                )
             except EvidenceError as error:
                 rows.append({**row, "correlation": None, "problem": str(error)})
             else:
-                rows.append({**row, "correlation": found.as_dict(), "says": found.explain().rpartition(": ")[2]})
+                rows.append(
+                    {**row, "correlation": found.as_dict(), "says": found.explain().rpartition(": ")[2]}
+                )
     return rows
 
 
@@ -276,7 +354,11 @@ def insight_facts(reading: Reading) -> list[Row]:
     endings, order = reading.endings, reading.stages.get("explore", {}).get("entrants", [])
     wanted = [reading.numbers[address] for address in order if address in reading.numbers]
     if not wanted:
-        scored = [(row["rung"], row["gain"], -number) for number, row in endings.items() if row["outcome"] == "scored"]
+        scored = [
+            (row["rung"], row["gain"], -number)
+            for number, row in endings.items()
+            if row["outcome"] == "scored"
+        ]
         wanted = [-number for _, _, number in sorted(scored, reverse=True)]
     by_number = {row["number"]: row for row in reading.archive.insights(reading.run)}
     found = [by_number[number] for number in wanted if number in by_number][:LEADING]
@@ -294,12 +376,19 @@ def origin_facts(reading: Reading) -> list[Row]:
         "finalists": [p for p in reading.proposals if p["address"] in finalists],
         "winner": [p for p in reading.proposals if p["address"] == reading.winner],
     }
-    return [{"group": group, "candidates": len(rows), **_origin_counts(rows)} for group, rows in groups.items() if rows]
+    return [
+        {"group": group, "candidates": len(rows), **_origin_counts(rows)}
+        for group, rows in groups.items()
+        if rows
+    ]
 
 
 def _origin_counts(proposals: Sequence[Row]) -> Row:
     counts = Counter(origin["kind"] for row in proposals for origin in row["origins"])
-    return {"elements": counts.total(), "counts": {kind: counts[kind] for kind in ("experience", "cognition", "original")}}
+    return {
+        "elements": counts.total(),
+        "counts": {kind: counts[kind] for kind in ("experience", "cognition", "original")},
+    }
 
 
 # --- baselines --------------------------------------------------------------------------------------------------------
@@ -314,11 +403,16 @@ def baseline_trials(archive: Archive, tier: str, readings: Sequence[Reading]) ->
     table = [row["run"] for row in archive.runs(BASELINES_RUN, tier) if "spec" not in row["identity"]]
     if table:
         names = {row["address"]: row["name"] for row in archive.rows("SELECT address, name FROM candidates")}
-        trials = {trial["key"]: {**trial, "name": names[trial["address"]]} for trial in archive.rows(TRIALS, table[-1])}
+        trials = {
+            trial["key"]: {**trial, "name": names[trial["address"]]}
+            for trial in archive.rows(TRIALS, table[-1])
+        }
     else:
         for reading in readings:
             named = {address: name for name, address in reading.baselines.items()}
-            trials |= {t["key"]: {**t, "name": named[t["address"]]} for t in reading.trials if t["address"] in named}
+            trials |= {
+                t["key"]: {**t, "name": named[t["address"]]} for t in reading.trials if t["address"] in named
+            }
     scored = [t for t in trials.values() if t["outcome"] == "scored" and "tuning" not in t["seed"]]
     deepest: dict[str, tuple[int, int]] = {}
     for trial in scored:
@@ -336,21 +430,32 @@ def baseline_facts(trials: Sequence[Row]) -> Row:
     for trial in trials:
         groups.setdefault((trial["task"], trial["name"]), []).append(trial)
     cells = [_baseline_cell(name, task, groups[task, name]) for task, name in sorted(groups)]
-    values = {(cell["task"], cell["baseline"]): cell["values"] for cell in cells}
-    return {"cells": cells, "signatures": [_signature(values, *order) for order in SIGNATURES if order[2] in {c["task"] for c in cells}]}
+    values: dict[tuple[str, str], Values] = {(c["task"], c["baseline"]): c["values"] for c in cells}
+    return {
+        "cells": cells,
+        "signatures": [
+            _signature(values, *order) for order in SIGNATURES if order[2] in {c["task"] for c in cells}
+        ],
+    }
 
 
 def _baseline_cell(name: str, task: str, trials: Sequence[Row]) -> Row:
     known, first = get_task(task), trials[0]
     return {
-        "baseline": name, "task": task, "metric": known.metric, "higher_is_better": known.higher_is_better, "chance": known.chance,
-        **summary({t["seed"]: t["value"] for t in trials}), "stage": first["used_in"], "steps": first["steps"],
+        "baseline": name,
+        "task": task,
+        "metric": known.metric,
+        "higher_is_better": known.higher_is_better,
+        "chance": known.chance,
+        **summary({t["seed"]: t["value"] for t in trials}),
+        "stage": first["used_in"],
+        "steps": first["steps"],
         "cpu_s_per_trial": sum(t["cpu_s"] for t in trials) / len(trials),
         **{key: first[key] for key in ("parameters", "state_bytes", "flops_per_token")},
-    }  # fmt: skip
+    }
 
 
-def _signature(values: Row, ahead: str, behind: str, task: str) -> Row:
+def _signature(values: dict[tuple[str, str], Values], ahead: str, behind: str, task: str) -> Row:
     row: Row = {"ahead": ahead, "behind": behind, "task": task, "problem": "", "effect": None}
     try:
         effect = effect_of(values.get((task, ahead), {}), values.get((task, behind), {}),

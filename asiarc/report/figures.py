@@ -11,7 +11,7 @@ import io
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asiarc.report.tables import number
 
@@ -24,19 +24,47 @@ Rows = Sequence[dict[str, str]]
 INK = "#0a0b0c"  # stands for the reader's text colour while matplotlib draws
 PALETTE = ("#3b82c4", "#d9822b", "#2f9e77", "#a06cd5", "#d1495b", "#9a8c1f", "#1f9bb0", "#b06a8f", "#7a8a99")
 THEME = "<style>:root{color:#1f2328}@media(prefers-color-scheme:dark){:root{color:#d5dbe3}}</style>"
-OUTCOME_MARKS = {"rejected": "x", "crashed": "P", "timed_out": "D", "out_of_memory": "s", "unscored": "1", "pending": "2"}
+OUTCOME_MARKS = {
+    "rejected": "x",
+    "crashed": "P",
+    "timed_out": "D",
+    "out_of_memory": "s",
+    "unscored": "1",
+    "pending": "2",
+}
 LABELLED = 28  # nodes up to which the lineage tree carries names
 TREE_LEADERS = 24  # leading candidates whose ancestry is drawn when the population is larger than that
 PAIRS = 6  # pairs of levels in the transfer figure
 
-SETTINGS = {
-    "svg.hashsalt": "asiarc", "svg.fonttype": "none", "text.parse_math": False, "font.family": "DejaVu Sans", "font.size": 9.0,
-    "axes.titlesize": 9.5, "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False,
-    "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
-    "axes.linewidth": 0.7, "axes.grid": True, "grid.color": INK, "grid.alpha": 0.13, "grid.linewidth": 0.6, "axes.axisbelow": True,
-    "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none", "legend.frameon": False,
-    "legend.fontsize": 8.0, "lines.linewidth": 1.6, "figure.constrained_layout.use": True,
-}  # fmt: skip
+SETTINGS: dict[Any, Any] = {
+    "svg.hashsalt": "asiarc",
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.family": "DejaVu Sans",
+    "font.size": 9.0,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.linewidth": 0.7,
+    "axes.grid": True,
+    "grid.color": INK,
+    "grid.alpha": 0.13,
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "legend.frameon": False,
+    "legend.fontsize": 8.0,
+    "lines.linewidth": 1.6,
+    "figure.constrained_layout.use": True,
+}
 
 
 def draw(kind: str, rows: Rows) -> str:
@@ -50,7 +78,9 @@ def draw(kind: str, rows: Rows) -> str:
         figure = Figure(figsize=(7.0, 3.6))
         FIGURES[kind](figure, rows)
         drawn = io.StringIO()
-        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        figure.savefig(
+            drawn, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+        )
     return _tidy(drawn.getvalue())
 
 
@@ -89,7 +119,7 @@ def _groups(rows: Rows, *columns: str) -> dict[tuple[str, ...], list[dict[str, s
 
 
 def effects(figure: Figure, rows: Rows) -> None:
-    """Forest plot: the winner's gain over each baseline; filled on fresh seeds and items, hollow on those that chose it."""
+    """Forest plot: the winner's gain over each baseline; filled on fresh seeds and items, hollow on others."""
     figure.set_size_inches(7.0, 1.2 + 0.3 * len(rows))
     axes = figure.subplots()
     left, right = _telling_range(rows)
@@ -102,11 +132,17 @@ def effects(figure: Figure, rows: Rows) -> None:
             if min(max(bound, left), right) != bound:
                 axes.plot([edge], [place], mark, color=colour, markersize=5, clip_on=False)
         if left <= mean <= right:
-            axes.plot([mean], [place], "o", color=colour, markerfacecolor=colour if fresh else "none", markersize=6)
-        axes.annotate(row["decision"], (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+            axes.plot(
+                [mean], [place], "o", color=colour, markerfacecolor=colour if fresh else "none", markersize=6
+            )
+        axes.annotate(
+            row["decision"], (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=8
+        )
     axes.axvline(0, color=INK, linewidth=0.9)
     axes.set_xlim(left, right)
-    axes.set_yticks(range(len(rows)), [f"{row['stage']}: {plain(row['baseline'])} (n={row['n']})" for row in rows])
+    axes.set_yticks(
+        range(len(rows)), [f"{row['stage']}: {plain(row['baseline'])} (n={row['n']})" for row in rows]
+    )
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(f"gain on {plain(rows[0]['task'])} in the metric's unit; arrows: the interval goes on")
@@ -129,13 +165,21 @@ def curves(figure: Figure, rows: Rows) -> None:
         steps = [float(step) for (step,) in by_step]
         values = [_numbers(at, "held_out_bits") for at in by_step.values()]
         colour = next(colours)
-        axes.fill_between(steps, [min(v) for v in values], [max(v) for v in values], color=colour, alpha=0.15, linewidth=0)
-        axes.plot(steps, [math.fsum(v) / len(v) for v in values], "--" if role == "baseline" else "-", color=colour,
-                  linewidth=2.4 if role == "winner" else 1.5, label=plain(mixer) + (" (winner)" if role == "winner" else ""))  # fmt: skip
+        axes.fill_between(
+            steps, [min(v) for v in values], [max(v) for v in values], color=colour, alpha=0.15, linewidth=0
+        )
+        axes.plot(
+            steps,
+            [math.fsum(v) / len(v) for v in values],
+            "--" if role == "baseline" else "-",
+            color=colour,
+            linewidth=2.4 if role == "winner" else 1.5,
+            label=plain(mixer) + (" (winner)" if role == "winner" else ""),
+        )
     axes.set_xlabel("training steps")
     axes.set_ylabel("held-out loss (bits a scored token)")
     axes.set_title(f"{rows[0]['task']}, {rows[0]['stage']}; dashed: baselines")
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
+    figure.legend(loc="outside lower left", ncols=3)
 
 
 def population(figure: Figure, rows: Rows) -> None:
@@ -146,8 +190,15 @@ def population(figure: Figure, rows: Rows) -> None:
     floor = _lower_edge(gains)
     for (rung,), mine in sorted(_groups(scored, "rung").items()):
         heights = [max(floor, float(row["gain"])) for row in mine]
-        axes.plot([float(row["number"]) for row in mine], heights, "o", color=PALETTE[int(rung) % len(PALETTE)], markersize=4.5,
-                  alpha=0.8, label=f"scored, rung {int(rung) + 1}")  # fmt: skip
+        axes.plot(
+            [float(row["number"]) for row in mine],
+            heights,
+            "o",
+            color=PALETTE[int(rung) % len(PALETTE)],
+            markersize=4.5,
+            alpha=0.8,
+            label=f"scored, rung {int(rung) + 1}",
+        )
     deepest = [row for row in scored if row["rung"] == max((r["rung"] for r in scored), key=int)]
     if deepest:
         best, steps = -math.inf, []
@@ -155,14 +206,28 @@ def population(figure: Figure, rows: Rows) -> None:
             best = max(best, float(row["gain"]))
             steps.append((float(row["number"]), best))
         steps.append((float(rows[-1]["number"]), best))
-        axes.step(*zip(*steps, strict=True), where="post", color=INK, linewidth=1.0, label="highest on the last rung so far")
+        axes.step(
+            *zip(*steps, strict=True),
+            where="post",
+            color=INK,
+            linewidth=1.0,
+            label="highest on the last rung so far",
+        )
     for (outcome,), mine in sorted(_groups([r for r in rows if r["outcome"] != "scored"], "outcome").items()):
-        axes.plot([float(row["number"]) for row in mine], [0.02] * len(mine), OUTCOME_MARKS.get(outcome, "x"), color=PALETTE[4],
-                  markersize=5, transform=axes.get_xaxis_transform(), label=outcome.replace("_", " "), clip_on=False)  # fmt: skip
+        axes.plot(
+            [float(row["number"]) for row in mine],
+            [0.02] * len(mine),
+            OUTCOME_MARKS.get(outcome, "x"),
+            color=PALETTE[4],
+            markersize=5,
+            transform=axes.get_xaxis_transform(),
+            label=outcome.replace("_", " "),
+            clip_on=False,
+        )
     axes.axhline(0, color=INK, linewidth=0.8, alpha=0.6)
     axes.set_xlabel("proposal number")
     axes.set_ylabel("gain over the start" + (" (lowest clipped)" if gains and gains[0] < floor else ""))
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
+    figure.legend(loc="outside lower left", ncols=3)
 
 
 def _lower_edge(gains: Sequence[float]) -> float:
@@ -175,6 +240,8 @@ def _lower_edge(gains: Sequence[float]) -> float:
 
 def lineage(figure: Figure, rows: Rows) -> None:
     """The tree of who was made from whom, left to right; colour is the gain, the winner's line is heavy."""
+    from matplotlib import colormaps
+
     nodes = _tree(rows)
     children = _groups(list(nodes.values()), "parent")
     depth, height = _layout(nodes, children)
@@ -184,19 +251,46 @@ def lineage(figure: Figure, rows: Rows) -> None:
     for key, row in nodes.items():
         if row["parent"] in nodes:
             heavy = bool(row["role"])
-            axes.plot([depth[row["parent"]], depth[key]], [height[row["parent"]], height[key]], color=PALETTE[0] if heavy else INK,
-                      linewidth=2.2 if heavy else 0.7, alpha=1.0 if heavy else 0.35, zorder=1)  # fmt: skip
+            axes.plot(
+                [depth[row["parent"]], depth[key]],
+                [height[row["parent"]], height[key]],
+                color=PALETTE[0] if heavy else INK,
+                linewidth=2.2 if heavy else 0.7,
+                alpha=1.0 if heavy else 0.35,
+                zorder=1,
+            )
     gains = [float(row["gain"]) for row in nodes.values()]
     span = max(map(abs, gains)) or 1.0
-    dots = axes.scatter([depth[k] for k in nodes], [height[k] for k in nodes], c=gains, cmap="coolwarm_r", vmin=-span, vmax=span,
-                        s=[70 if r["role"] == "winner" else 30 for r in nodes.values()], edgecolors=INK, linewidths=0.5, zorder=2)  # fmt: skip
+    dots = axes.scatter(
+        [depth[k] for k in nodes],
+        [height[k] for k in nodes],
+        c=gains,
+        cmap=colormaps["coolwarm_r"].resampled(11),
+        vmin=-span,
+        vmax=span,
+        s=[70 if r["role"] == "winner" else 30 for r in nodes.values()],
+        edgecolors=INK,
+        linewidths=0.5,
+        zorder=2,
+    )
     if len(nodes) <= LABELLED:
         for key, row in nodes.items():
             if (key,) in children:  # inside the tree there is room for a number only
-                label, place, side = plain(row["name"], 22) if key == "-1" else f"#{key}", (0, 6), "center"
+                label, offset, side = (
+                    plain(row["name"], 22) if key == "-1" else f"#{key}",
+                    (0.0, 6.0),
+                    "center",
+                )
             else:
-                label, place, side = f"#{key} {plain(row['name'], 22)}", (7, -2.5), "left"
-            axes.annotate(label, (depth[key], height[key]), xytext=place, textcoords="offset points", fontsize=7, ha=side)
+                label, offset, side = f"#{key} {plain(row['name'], 22)}", (7.0, -2.5), "left"
+            axes.annotate(
+                label,
+                (depth[key], height[key]),
+                xytext=offset,
+                textcoords="offset points",
+                fontsize=7,
+                ha=side,
+            )
     figure.colorbar(dots, ax=axes, label="gain over the start", shrink=0.8, aspect=25)
     axes.set_axis_off()
     axes.set_xlim(-0.4, max(depth.values()) + (1.2 if len(nodes) <= LABELLED else 0.3))
@@ -217,7 +311,9 @@ def _tree(rows: Rows) -> dict[str, dict[str, str]]:
     return {key: row for key, row in by_number.items() if key in kept}
 
 
-def _layout(nodes: dict[str, dict[str, str]], children: dict[tuple[str, ...], list[dict[str, str]]]) -> tuple[dict[str, int], dict[str, float]]:
+def _layout(
+    nodes: dict[str, dict[str, str]], children: dict[tuple[str, ...], list[dict[str, str]]]
+) -> tuple[dict[str, int], dict[str, float]]:
     """(generation of each node, its height): leaves one below the other, a parent midway between its children."""
     depth: dict[str, int] = {}
     for key, row in nodes.items():  # rows come parents first
@@ -257,7 +353,7 @@ def transfer(figure: Figure, rows: Rows) -> None:
 
 
 def tasks(figure: Figure, rows: Rows) -> None:
-    """Baselines by tasks: the number is the mean, the shade its place between the lowest and the highest of the column."""
+    """Baselines by tasks: the number is the mean, the shade its place between the ends of the column."""
     names, columns = list(dict.fromkeys(row["baseline"] for row in rows)), list(_groups(rows, "task"))
     figure.set_size_inches(max(3.6, min(7.0, 2.0 + 1.15 * len(columns))), 1.1 + 0.38 * len(names))
     axes = figure.subplots()
@@ -282,7 +378,11 @@ def tasks(figure: Figure, rows: Rows) -> None:
 def _cell(axes: Axes, x: float, y: float, place: float, text: str) -> None:
     from matplotlib.patches import Rectangle
 
-    axes.add_patch(Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, facecolor=PALETTE[0], alpha=0.06 + 0.5 * place, linewidth=0))
+    axes.add_patch(
+        Rectangle(
+            (x - 0.48, y - 0.46), 0.96, 0.92, facecolor=PALETTE[0], alpha=0.06 + 0.5 * place, linewidth=0
+        )
+    )
     axes.annotate(text, (x, y), ha="center", va="center", fontsize=8.5)
 
 
@@ -292,5 +392,10 @@ def _task_label(rows: Rows, task: str) -> str:
 
 
 FIGURES: dict[str, Callable[[Figure, Rows], None]] = {
-    "effects": effects, "curves": curves, "population": population, "lineage": lineage, "transfer": transfer, "tasks": tasks,
-}  # fmt: skip
+    "effects": effects,
+    "curves": curves,
+    "population": population,
+    "lineage": lineage,
+    "transfer": transfer,
+    "tasks": tasks,
+}

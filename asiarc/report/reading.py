@@ -67,13 +67,17 @@ class Reading:
             "SELECT number, generation, address, name, parents, origins, predicted FROM proposals WHERE run = ? "
             "ORDER BY number", self.run,
         )  # fmt: skip
-        return [{**row, "parents": json.loads(row["parents"]), "origins": json.loads(row["origins"])} for row in found]
+        return [
+            {**row, "parents": json.loads(row["parents"]), "origins": json.loads(row["origins"])}
+            for row in found
+        ]
 
     @cached_property
     def endings(self) -> dict[int, Row]:
         """How each finished proposal ended, by number."""
         found = self.archive.rows(
-            "SELECT number, address, outcome, gate, reason, rung, gain FROM results WHERE run = ? ORDER BY number", self.run
+            "SELECT number, address, outcome, gate, reason, rung, gain FROM results WHERE run = ? ORDER BY number",
+            self.run,
         )
         return {row["number"]: row for row in found}
 
@@ -84,7 +88,9 @@ class Reading:
         proposed = {row["address"] for row in self.proposals}
         found = {}
         for name in self.result.spec["baselines"]:
-            stored = self.archive.rows("SELECT address FROM candidates WHERE name = ? ORDER BY rowid DESC", name)
+            stored = self.archive.rows(
+                "SELECT address FROM candidates WHERE name = ? ORDER BY rowid DESC", name
+            )
             known = [content_address(baseline_source(name)), *(row["address"] for row in stored)]
             here = [address for address in known if address in trained and address not in proposed]
             if here:
@@ -99,7 +105,9 @@ class Reading:
     @cached_property
     def names(self) -> dict[str, str]:
         """Address to name, of proposals and baselines."""
-        return {row["address"]: row["name"] for row in self.proposals} | {a: name for name, a in self.baselines.items()}
+        return {row["address"]: row["name"] for row in self.proposals} | {
+            a: name for name, a in self.baselines.items()
+        }
 
     @cached_property
     def numbers(self) -> dict[str, int]:
@@ -144,7 +152,14 @@ class Reading:
         """Address to task to values by seed, of the stage's last rung."""
         return _by_mixer(self.stage_trials(stage))
 
-    def gain(self, stage: StageName, values: Mapping[str, Mapping[str, Values]], address: str, baseline: str, task: str) -> Effect:
+    def gain(
+        self,
+        stage: StageName,
+        values: Mapping[str, Mapping[str, Values]],
+        address: str,
+        baseline: str,
+        task: str,
+    ) -> Effect:
         """A candidate's gain over a baseline (addresses), widened for all that the stage compared.
 
         Raises `EvidenceError` where the stage is not finished or the two have too few seeds in common.
@@ -173,7 +188,10 @@ class Reading:
         rungs = sorted({t["steps"] for t in trials if get_task(t["task"]).kind == "text"})
         if not rungs:
             return {max(t["steps"] for t in trials): trials} if trials else {}
-        return {steps: [t for t in trials if t["steps"] == steps or get_task(t["task"]).kind != "text"] for steps in rungs}
+        return {
+            steps: [t for t in trials if t["steps"] == steps or get_task(t["task"]).kind != "text"]
+            for steps in rungs
+        }
 
     def _gains(self, stage: StageName, trials: list[Row]) -> dict[str, float]:
         values = _by_mixer(trials)
@@ -181,8 +199,14 @@ class Reading:
             return {}
         gains = {}
         for address, mine in values.items():
-            each = [mean_gain(mine.get(task, {}), values[self.start].get(task, {}), higher_is_better=get_task(task).higher_is_better)
-                    for task in self.result.deciding_tasks(stage)]  # fmt: skip
+            each = [
+                mean_gain(
+                    mine.get(task, {}),
+                    values[self.start].get(task, {}),
+                    higher_is_better=get_task(task).higher_is_better,
+                )
+                for task in self.result.deciding_tasks(stage)
+            ]
             scored = [gain for gain in each if gain is not None]
             if scored and len(scored) == len(each):
                 gains[address] = sum(scored) / len(scored)
@@ -193,5 +217,7 @@ def _by_mixer(trials: list[Row]) -> dict[str, dict[str, Values]]:
     values: dict[str, dict[str, Values]] = {}
     for trial in trials:
         if trial["outcome"] == "scored":
-            values.setdefault(trial["address"], {}).setdefault(trial["task"], {})[trial["seed"]] = trial["value"]
+            values.setdefault(trial["address"], {}).setdefault(trial["task"], {})[trial["seed"]] = trial[
+                "value"
+            ]
     return values

@@ -29,15 +29,25 @@ def curves(reading: Reading, facts: Row) -> list[Row]:
         role = {row["address"]: row["role"] for row in shown}
         keys = {t["key"]: t for t in trials if t["task"] == task and t["address"] in role}
         return [
-            {"stage": stage, "task": task, "mixer": reading.names[t["address"]], "address": t["address"], "role": role[t["address"]],
-             "seed": t["seed"], "step": step, "train_bits": train, "held_out_bits": held_out}
-            for key, t in keys.items() for step, train, held_out in _curve(reading, key)
-        ]  # fmt: skip
+            {
+                "stage": stage,
+                "task": task,
+                "mixer": reading.names[t["address"]],
+                "address": t["address"],
+                "role": role[t["address"]],
+                "seed": t["seed"],
+                "step": step,
+                "train_bits": train,
+                "held_out_bits": held_out,
+            }
+            for key, t in keys.items()
+            for step, train, held_out in _curve(reading, key)
+        ]
     return []
 
 
 def _shown(facts: Row, stage: StageName) -> list[Row]:
-    rows = next((s["rows"] for s in facts["stages"] if s["stage"] == stage), [])
+    rows: list[Row] = next((s["rows"] for s in facts["stages"] if s["stage"] == stage), [])
     candidates = [row for row in rows if row["role"] != "baseline"][:CURVE_CANDIDATES]
     return candidates + [row for row in rows if row["role"] == "baseline"]
 
@@ -53,15 +63,26 @@ def population(reading: Reading, facts: Row) -> list[Row]:
     for trial in reading.trials:
         if trial["used_in"] == "explore":
             spent[trial["address"]] = spent.get(trial["address"], 0.0) + trial["cpu_s"]
-    rows = []
+    rows: list[Row] = []
     for proposal in reading.proposals:
-        ending = reading.endings.get(proposal["number"], {"outcome": "pending", "gate": "", "rung": -1, "gain": None})
+        ending = reading.endings.get(
+            proposal["number"], {"outcome": "pending", "gate": "", "rung": -1, "gain": None}
+        )
         address = proposal["address"]
-        rows.append({
-            "number": proposal["number"], "generation": proposal["generation"], "name": proposal["name"], "address": address,
-            "outcome": ending["outcome"], "gate": ending["gate"], "rung": ending["rung"], "gain": ending["gain"],
-            "mixer_parameters": reading.measures.get(address, {}).get("parameters"), "cpu_s": round(spent.get(address, 0.0), 3),
-        })  # fmt: skip
+        rows.append(
+            {
+                "number": proposal["number"],
+                "generation": proposal["generation"],
+                "name": proposal["name"],
+                "address": address,
+                "outcome": ending["outcome"],
+                "gate": ending["gate"],
+                "rung": ending["rung"],
+                "gain": ending["gain"],
+                "mixer_parameters": reading.measures.get(address, {}).get("parameters"),
+                "cpu_s": round(spent.get(address, 0.0), 3),
+            }
+        )
     return rows
 
 
@@ -76,9 +97,22 @@ def lineage(reading: Reading, facts: Row) -> list[Row]:
             continue
         parent = reading.numbers.get(proposal["parents"][0], -1) if proposal["parents"] else -1
         role = "winner" if address == reading.winner else "ancestor of the winner" if address in line else ""
-        rows.append({"number": number, "parent": parent if parent in scored and parent < number else -1, "name": proposal["name"],
-                     "gain": scored[number]["gain"], "role": role})  # fmt: skip
-    root = {"number": -1, "parent": "", "name": reading.result.spec["start_from"], "gain": 0.0, "role": "start"}
+        rows.append(
+            {
+                "number": number,
+                "parent": parent if parent in scored and parent < number else -1,
+                "name": proposal["name"],
+                "gain": scored[number]["gain"],
+                "role": role,
+            }
+        )
+    root = {
+        "number": -1,
+        "parent": "",
+        "name": reading.result.spec["start_from"],
+        "gain": 0.0,
+        "role": "start",
+    }
     return [root, *rows] if rows else []
 
 
@@ -97,9 +131,12 @@ def effects(reading: Reading, facts: Row) -> list[Row]:
     """The winner's gains with their intervals."""
     wanted = ("mean", "low", "high", "n", "level", "num_comparisons", "p_value", "test")
     return [
-        {key: row[key] for key in ("stage", "fresh", "task", "baseline")} | {key: row["effect"][key] for key in wanted} | {"decision": row["decision"]}
-        for row in facts["gains"] if row["effect"]
-    ]  # fmt: skip
+        {key: row[key] for key in ("stage", "fresh", "task", "baseline")}
+        | {key: row["effect"][key] for key in wanted}
+        | {"decision": row["decision"]}
+        for row in facts["gains"]
+        if row["effect"]
+    ]
 
 
 FIGURE_TABLES: dict[str, Callable[[Reading, Row], list[Row]]] = {

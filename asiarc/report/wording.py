@@ -36,7 +36,11 @@ def short(value: float | str | None) -> str:
 def interval(row: Row, form: Callable[..., str] | None = None) -> str:
     """``[low, high]`` as gains, or in another form; nothing where there is none."""
     form = form or signed
-    return "" if row.get("low") is None or row.get("high") is None else f"[{form(row['low'])}, {form(row['high'])}]"
+    return (
+        ""
+        if row.get("low") is None or row.get("high") is None
+        else f"[{form(row['low'])}, {form(row['high'])}]"
+    )
 
 
 def effect(row: Row | None) -> str:
@@ -69,7 +73,11 @@ def size(value: float | None) -> str:
 def _scaled(value: float, base: int, units: tuple[str, ...]) -> str:
     power = min(len(units) - 1, int(math.log(abs(value), base))) if abs(value) >= base else 0
     scaled = value / base**power
-    return f"{scaled:,.0f}{units[power]}" if power == 0 or scaled == int(scaled) else f"{scaled:.3g}{units[power]}"
+    return (
+        f"{scaled:,.0f}{units[power]}"
+        if power == 0 or scaled == int(scaled)
+        else f"{scaled:.3g}{units[power]}"
+    )
 
 
 def duration(seconds: float | None) -> str:
@@ -125,7 +133,15 @@ def plural(number: float, noun: str) -> str:
 def badge(verdict: str) -> str:
     """A CSS class for a verdict or a decision."""
     good, bad = ("reproduced", "reproduced at smaller scale", "better"), ("contradicted", "worse")
-    return "good" if verdict in good else "bad" if verdict in bad else "part" if verdict in ("partly", "no worse") else "open"
+    return (
+        "good"
+        if verdict in good
+        else "bad"
+        if verdict in bad
+        else "part"
+        if verdict in ("partly", "no worse")
+        else "open"
+    )
 
 
 # --- Markdown ---------------------------------------------------------------------------------------------------------
@@ -145,6 +161,24 @@ def fence(source: str) -> Markup:
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
-    f.__name__: f for f in (fixed, signed, short, interval, effect, score, count, large, size, duration, asked, no_winner, order_found, badge, md, fence)
-}  # fmt: skip
+    f.__name__: f
+    for f in (
+        fixed,
+        signed,
+        short,
+        interval,
+        effect,
+        score,
+        count,
+        large,
+        size,
+        duration,
+        asked,
+        no_winner,
+        order_found,
+        badge,
+        md,
+        fence,
+    )
+}
 GLOBALS: dict[str, Callable[..., Any]] = {"share": share, "plural": plural, "short": short}

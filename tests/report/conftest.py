@@ -13,13 +13,14 @@ import pytest
 from asiarc import Budget, Campaign, Stage, by_tier
 from asiarc.archive.store import Archive, Trial
 from asiarc.engineer.candidate import content_address
+from asiarc.evidence.claims import Verdict
 from asiarc.models.baselines import baseline_source
 from asiarc.outcome import SCORED, Outcome
+from asiarc.report import write
 from asiarc.seeds import rng_of
 
 BASELINES = ("delta_net", "gated_delta_net", "mamba2")
 OFFSETS = {"delta_net": 0.0, "gated_delta_net": 0.15, "mamba2": 0.12}  # bits a byte gained over delta_net
-HOSTILE = 'x</script><script>alert(1)</script>|`*_$\\frac$ [a](javascript:1) <img src=x onerror=1> \x00\x07 naïve漢字 "q"'
 
 
 @dataclass
@@ -44,9 +45,18 @@ class Bench:
         return campaign.resolved("quick")
 
     def start(self, **kwargs: Any) -> None:
-        identity = {"campaign": self.name, "tier": self.tier, "seed": 0, "spec": self.spec(**kwargs),
-                    "tasks": {"text": "a1b2c3", "reset": "d4e5f6"}, "engine": "e" * 16, "kernels": "k" * 16}  # fmt: skip
-        self.archive.add_run(self.run, self.name, self.tier, 0, identity, {"git_commit": "c" * 40, "git_dirty": ""})
+        identity = {
+            "campaign": self.name,
+            "tier": self.tier,
+            "seed": 0,
+            "spec": self.spec(**kwargs),
+            "tasks": {"text": "a1b2c3", "reset": "d4e5f6"},
+            "engine": "e" * 16,
+            "kernels": "k" * 16,
+        }
+        self.archive.add_run(
+            self.run, self.name, self.tier, 0, identity, {"git_commit": "c" * 40, "git_dirty": ""}
+        )
         for baseline in BASELINES:
             source = baseline_source(baseline)
             self.archive.add_candidate(content_address(source), baseline, source, "published")
@@ -56,19 +66,48 @@ class Bench:
         measures = {"parameters": 20_000, "state_bytes": 8192, "flops_per_token": 123_456.0}
         self.archive.add_admission(f"adm{address}", address, SCORED, [], measures, 2.5)
 
-    def trial(self, address: str, task: str, stage: str, seed: int, steps: int, gain: float, outcome: Outcome = SCORED) -> None:
-        """One trial whose value lies `gain` under the start's on text (over it on reset), with seed noise that is shared."""
+    def trial(
+        self,
+        address: str,
+        task: str,
+        stage: str,
+        seed: int,
+        steps: int,
+        gain: float,
+        outcome: Outcome = SCORED,
+    ) -> None:
+        """One trial whose value lies `gain` under the start's on text, with shared seed noise."""
         self.count += 1
         shared = 0.02 * math.sin(7 * seed + len(stage) + steps)
         own = rng_of("bench", address, task, stage, seed, steps).gauss(0, 0.004)
-        value = 2.6 - 0.001 * steps + shared - gain + own if task == "text" else min(1.0, 0.6 + 0.3 * gain + own)
+        value = (
+            2.6 - 0.001 * steps + shared - gain + own if task == "text" else min(1.0, 0.6 + 0.3 * gain + own)
+        )
         scored = outcome.kind == "scored"
-        curve = [[steps * (i + 1) // 3, value + 0.9 - 0.3 * i, value + 0.8 - 0.3 * i] for i in range(3)] if scored else []
+        curve = (
+            [[steps * (i + 1) // 3, value + 0.9 - 0.3 * i, value + 0.8 - 0.3 * i] for i in range(3)]
+            if scored
+            else []
+        )
         trial = Trial(
-            key=f"{self.run[:4]}{self.count:06d}", address=address, task=task, stage=stage, seed=f"0/{stage}/{seed}", steps=steps,
-            learning_rate=0.003, outcome=outcome, metric="x" if scored else None, value=value if scored else None, parameters=105_000,
-            state_bytes=None, flops_per_token=None, curve=curve, details={}, wall_s=3.0, cpu_s=2.0,
-        )  # fmt: skip
+            key=f"{self.run[:4]}{self.count:06d}",
+            address=address,
+            task=task,
+            stage=stage,
+            seed=f"0/{stage}/{seed}",
+            steps=steps,
+            learning_rate=0.003,
+            outcome=outcome,
+            metric="x" if scored else None,
+            value=value if scored else None,
+            parameters=105_000,
+            state_bytes=16_384,
+            flops_per_token=456_789.0,
+            curve=curve,
+            details={},
+            wall_s=3.0,
+            cpu_s=2.0,
+        )
         self.archive.add_trial(trial, {}, tokens=steps * 4096, layers=[], peak_memory_bytes=1)
         self.archive.add_use(self.run, stage, trial.key)
 
@@ -78,18 +117,46 @@ class Bench:
                 for seed in range(seeds):
                     self.trial(content_address(baseline_source(name)), task, stage, seed, steps, offset)
 
-    def propose(self, number: int, name: str, parents: Sequence[str] = (), motivation: str = "A gate decides what stays.") -> str:
-        source = f'"""{name.encode("ascii", "replace").decode().translate({0: 32, 7: 32, 34: 32, 92: 32})}"""\nNUMBER = {number}\n'
+    def propose(
+        self,
+        number: int,
+        name: str,
+        parents: Sequence[str] = (),
+        motivation: str = "A gate decides what stays.",
+    ) -> str:
+        source = f'"""Number {number}."""\nNUMBER = {number}\n'
         address = content_address(source)
         self.archive.add_candidate(address, name, source, motivation)
-        origins = [{"element": "memory=gated_delta", "kind": "cognition", "reference": "gated-delta-rule"},
-                   {"element": f"floor={number}", "kind": "experience" if number % 3 else "original", "reference": ""}]  # fmt: skip
-        self.archive.add_proposal(self.run, number, number // 4, {
-            "address": address, "name": name, "motivation": motivation, "parents": list(parents), "origins": origins, "predicted": "text up",
-        })  # fmt: skip
+        origins = [
+            {"element": "memory=gated_delta", "kind": "cognition", "reference": "gated-delta-rule"},
+            {
+                "element": f"floor={number}",
+                "kind": "experience" if number % 3 else "original",
+                "reference": "",
+            },
+        ]
+        self.archive.add_proposal(
+            self.run,
+            number,
+            number // 4,
+            {
+                "address": address,
+                "name": name,
+                "motivation": motivation,
+                "parents": list(parents),
+                "origins": origins,
+                "predicted": "text up",
+            },
+        )
         return address
 
-    def fill(self, gains: Sequence[float], *, stages: Sequence[str] = ("explore", "verify", "confirm"), top: int = 3) -> list[str]:
+    def fill(
+        self,
+        gains: Sequence[float],
+        *,
+        stages: Sequence[str] = ("explore", "verify", "confirm"),
+        top: int = 3,
+    ) -> list[str]:
         """A whole campaign: one candidate a gain, every fifth rejected, the best third on the deepest rung."""
         self.start(stages=stages)
         for steps in self.rungs:
@@ -98,11 +165,15 @@ class Bench:
         order = sorted(range(len(gains)), key=lambda i: -gains[i])
         deep = {i for i in order if i % 5 != 4} & set(order[: max(4, len(gains) // 2)])
         for number, gain in enumerate(gains):
-            parents = [addresses[number // 2]] if number > 1 else [content_address(baseline_source("delta_net"))]
+            parents = (
+                [addresses[number // 2]] if number > 1 else [content_address(baseline_source("delta_net"))]
+            )
             address = self.propose(number, f"gated_delta_fir_{number}", parents)
             addresses.append(address)
             if number % 5 == 4:
-                outcome = Outcome("rejected", "output at position 3 moved by 0.2 when position 9 changed", "causality")
+                outcome = Outcome(
+                    "rejected", "output at position 3 moved by 0.2 when position 9 changed", "causality"
+                )
                 self.archive.add_result(self.run, number, address, outcome, rung=-1, gain=None, scores={})
                 continue
             self.measure(address)
@@ -111,27 +182,54 @@ class Bench:
                     self.trial(address, "text", "explore", seed, steps, gain)
                 if rung:
                     self.trial(address, "reset", "explore", 0, steps, gain)
-            self.archive.add_result(self.run, number, address, SCORED, rung=len(self.rungs) - 1 if number in deep else 0, gain=gain, scores={})
-            self.archive.add_insight(self.run, number, 0, address, {"text": f"It gains {gain:+.3f}.", "weakness": "reset", "mechanisms": ["-floor=0"]})
+            self.archive.add_result(
+                self.run,
+                number,
+                address,
+                SCORED,
+                rung=len(self.rungs) - 1 if number in deep else 0,
+                gain=gain,
+                scores={},
+            )
+            self.archive.add_insight(
+                self.run,
+                number,
+                0,
+                address,
+                {"text": f"It gains {gain:+.3f}.", "weakness": "reset", "mechanisms": ["-floor=0"]},
+            )
         ranked = [addresses[i] for i in order if i in deep]
-        worth = dict(zip(addresses, gains, strict=True))
+        self.later_stages(ranked, dict(zip(addresses, gains, strict=True)), stages, top)
         others = [addresses[i] for i in order if i % 5 != 4 and i not in deep]
-        self.archive.finish_stage(self.run, "explore", {"entrants": ranked + others, "finalists": ranked, "candidates": len(gains)})
-        if "verify" in stages:
-            self.baselines("verify", 3, 250, ("text", "reset"))
-            for address in ranked[:top]:
-                for seed in range(3):
-                    self.trial(address, "text", "verify", seed, 250, worth[address])
-                    self.trial(address, "reset", "verify", seed, 250, worth[address])
-            winner = ranked[0] if ranked else None
-            self.archive.finish_stage(self.run, "verify", {"entrants": ranked[:top], "winner": winner, "gains": {}})
-            if "confirm" in stages:
-                if winner:
-                    self.baselines("confirm", 5, 250, ("text",))
-                    for seed in range(5):
-                        self.trial(winner, "text", "confirm", seed, 250, worth[winner])
-                self.archive.finish_stage(self.run, "confirm", {"entrants": [winner] if winner else [], "winner": winner})
+        self.archive.finish_stage(
+            self.run, "explore", {"entrants": ranked + others, "finalists": ranked, "candidates": len(gains)}
+        )
         return addresses
+
+    def later_stages(
+        self, ranked: list[str], worth: dict[str, float], stages: Sequence[str], top: int
+    ) -> None:
+        winner = ranked[0] if ranked else None
+        if "verify" in stages:
+            self.stage("verify", ranked[:top], worth, 3, ("text", "reset"), winner)
+        if "confirm" in stages:
+            self.stage("confirm", ranked[:1], worth, 5, ("text",), winner)
+
+    def stage(
+        self,
+        stage: str,
+        entrants: list[str],
+        worth: dict[str, float],
+        seeds: int,
+        tasks: Sequence[str],
+        winner: str | None,
+    ) -> None:
+        self.baselines(stage, seeds, 250, tasks)
+        for address in entrants:
+            for seed in range(seeds):
+                for task in tasks:
+                    self.trial(address, task, stage, seed, 250, worth[address])
+        self.archive.finish_stage(self.run, stage, {"entrants": entrants, "winner": winner, "gains": {}})
 
 
 @pytest.fixture
@@ -144,3 +242,37 @@ def archive(tmp_path: Path) -> Any:
 def bench(archive: Archive) -> Callable[..., Bench]:
     """``bench(name=..., tier=...)``: something to fill the test's archive with."""
     return lambda **kwargs: Bench(archive, **kwargs)
+
+
+@pytest.fixture(scope="session")
+def bench_class() -> type[Bench]:
+    """The class itself, for fixtures that live longer than a test."""
+    return Bench
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of a whole campaign; tests that change it work on a copy."""
+    folder = tmp_path_factory.mktemp("report")
+    with Archive(folder / "store") as opened:
+        Bench(opened).fill([0.02 * number for number in range(14)])
+        opened.add_verdict(
+            "C24",
+            "quick",
+            "item",
+            Verdict(
+                "C24",
+                "inconclusive",
+                "The interval is wide.",
+                effect=0.1,
+                low=-0.1,
+                high=0.3,
+                n=5,
+                test="paired t",
+                tier="quick",
+                command="pytest reproductions -k C24",
+                our_value="+0.1",
+            ).as_dict(),
+        )
+        write(opened, "quick", folder / "quick")
+    return folder / "quick"

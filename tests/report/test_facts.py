@@ -1,0 +1,193 @@
+"""What the report says, against the archive's own reading and textbook formulas."""
+
+from __future__ import annotations
+
+import json
+import statistics
+
+import pytest
+from scipy import stats
+
+from asiarc.engineer.candidate import content_address
+from asiarc.evidence.effects import Effect
+from asiarc.models.baselines import baseline_source
+from asiarc.outcome import Outcome
+from asiarc.report import facts, tables
+from asiarc.report.reading import Reading
+from asiarc.results import CampaignResult
+
+START = content_address(baseline_source("delta_net"))
+NULL = [0.0, -0.01, 0.005, 0.0, 0.0, -0.005]
+
+
+@pytest.fixture
+def filled(bench):
+    built = bench()
+    built.addresses = built.fill([0.02 * number for number in range(14)])
+    return built
+
+
+def read(built):
+    return Reading.of(built.archive, built.run)
+
+
+def test_winners_gain_is_the_one_that_tests_see(filled):
+    result = CampaignResult.load(filled.archive, filled.run)
+    rows = {(g["stage"], g["baseline"]): g["effect"] for g in facts.gain_facts(read(filled))}
+    for baseline in ("delta_net", "gated_delta_net", "mamba2"):
+        for stage in ("verify", "confirm"):
+            assert rows[stage, baseline] == result.winner.gain_over(baseline, stage=stage).as_dict()
+
+
+def test_gain_against_scipys_paired_t(filled):
+    reading = read(filled)
+    gain = next(g for g in facts.gain_facts(reading) if g["stage"] == "confirm" and g["baseline"] == "mamba2")
+    values = reading.values("confirm")
+    mine, other = (values[a]["text"] for a in (reading.winner, reading.baselines["mamba2"]))
+    reference = stats.ttest_rel([other[s] for s in sorted(other)], [mine[s] for s in sorted(mine)])
+    interval = reference.confidence_interval(1 - 0.05 / 3)  # one entrant, three baselines
+    assert gain["effect"]["p_value"] == pytest.approx(reference.pvalue)
+    assert (gain["effect"]["low"], gain["effect"]["high"]) == pytest.approx((interval.low, interval.high))
+    assert gain["decision"] == "better"
+
+
+def test_only_fresh_seeds_decide(filled):
+    decisions = {
+        (g["stage"], g["decision"]) for g in facts.gain_facts(read(filled)) if g["effect"]["low"] > 0
+    }
+    assert {word for stage, word in decisions if stage != "confirm"} <= {"cannot tell"}
+    assert ("confirm", "better") in decisions
+
+
+@pytest.mark.parametrize("stage", ["explore", "verify"])
+def test_a_certain_gain_on_chosen_seeds_is_not_called_better(stage):
+    assert facts.decision_of(Effect(1.0, 0.9, 1.1, 50, 0.1, 1e-9, "paired t"), stage) == "cannot tell"
+
+
+def test_counts_and_spend(filled):
+    ran = facts.ran_facts(read(filled))
+    assert (ran["proposed"], ran["admitted"], ran["pending"]) == (14, 12, 0)
+    assert ran["outcomes"] == {"rejected": 2, "scored": 12}
+    assert sum(s["trials"] for s in ran["spend"]) == filled.count
+    assert sum(s["cpu_s"] for s in ran["spend"]) == pytest.approx(2.0 * filled.count)
+    assert (
+        sum(s["tokens"] for s in ran["spend"])
+        == filled.archive.rows("SELECT SUM(tokens) AS n FROM trials")[0]["n"]
+    )
+
+
+def test_stage_table_means_and_order(filled):
+    reading = read(filled)
+    table = facts.stage_facts(reading, "verify")
+    texts = [row["tasks"]["text"] for row in table["rows"]]
+    assert [t["mean"] for t in texts] == sorted(t["mean"] for t in texts)
+    for cell in texts:
+        values = list(cell["values"].values())
+        radius = stats.t.isf(0.025, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
+        assert (cell["mean"], cell["high"] - cell["mean"]) == pytest.approx(
+            (statistics.fmean(values), radius)
+        )
+    assert {row["role"] for row in table["rows"]} == {"winner", "candidate", "baseline"}
+
+
+def test_tuning_trials_are_in_the_spend_but_not_in_the_means(filled):
+    before = facts.stage_facts(read(filled), "verify")
+    key = "tuning000001"
+    trial = filled.archive.trials(filled.run, "verify")[0]
+    tuned = type(trial)(**{**vars(trial), "key": key, "seed": "0/verify tuning/0", "value": 99.0})
+    filled.archive.add_trial(tuned, {}, tokens=1, layers=[], peak_memory_bytes=1)
+    filled.archive.add_use(filled.run, "verify", key)
+    assert facts.stage_facts(read(filled), "verify") == before
+    spend = {s["stage"]: s["trials"] for s in facts.ran_facts(read(filled))["spend"]}
+    assert spend["verify"] == len(filled.archive.trials(filled.run, "verify"))
+
+
+def test_an_unscored_trial_is_an_outcome_and_never_a_number(filled):
+    reading = read(filled)
+    failed = Outcome("timed_out", "no end after 600 s")
+    filled.trial(reading.winner, "text", "confirm", 99, 250, 0.0, outcome=failed)
+    row = facts.stage_facts(read(filled), "confirm")["rows"][0]
+    assert row["outcomes"] == {"timed_out": 1} and row["tasks"]["text"]["n"] == 5
+
+
+def test_transfer_against_scipy_and_flagged(filled):
+    reading = read(filled)
+    rows = {(row["from"], row["to"]): row for row in facts.transfer_facts(reading)}
+    assert set(rows) == {(a, b) for i, a in enumerate(reading.levels) for b in list(reading.levels)[i + 1 :]}
+    first = rows["explore, 60 steps", "explore, 125 steps"]
+    points = tables.transfer(reading, {"transfer": [first]})
+    rho = stats.spearmanr([p["gain_from"] for p in points], [p["gain_to"] for p in points]).statistic
+    assert first["correlation"]["rho"] == pytest.approx(rho) and first["n"] == len(points)
+    late = rows["verify", "confirm"]
+    assert late["n"] == 4 and late["baselines"] == 3 and not late["correlation"]["transfers"]
+
+
+def test_lineage_ends_at_the_start_and_survives_a_loop(bench):
+    built = bench()
+    built.start()
+    a = built.propose(0, "a", [START])
+    b = built.propose(1, "b", [a])
+    assert [link["address"] for link in facts.lineage_of(read(built), b)] == [b, a, START]
+    c = built.propose(2, "c", [])
+    built.archive.add_proposal(
+        built.run,
+        3,
+        0,
+        {"address": a, "name": "a", "motivation": "", "parents": [b], "origins": [], "predicted": ""},
+    )
+    assert len(facts.lineage_of(read(built), b)) == 3
+    assert [link["address"] for link in facts.lineage_of(read(built), c)] == [c]
+
+
+def test_origins_count_elements_by_kind(filled):
+    groups = {row["group"]: row for row in facts.origin_facts(read(filled))}
+    assert groups["all proposals"]["counts"] == {"experience": 9, "cognition": 14, "original": 5}
+    assert groups["winner"]["elements"] == 2
+    assert groups["scored"]["candidates"] == 12
+
+
+def test_rejections_by_gate(filled):
+    (group,) = facts.failure_facts(read(filled))
+    assert (group["outcome"], group["gate"], group["count"]) == ("rejected", "causality", 2)
+    assert [example["number"] for example in group["examples"]] == [4, 9]
+
+
+def test_latest_finished_run_is_taken(bench):
+    done, begun = bench(run="1" * 16), bench(run="2" * 16)
+    done.fill(NULL)
+    begun.start()
+    other = bench(run="3" * 16, name="other")
+    other.start()
+    rows = facts.latest_runs(done.archive, "quick", None)
+    assert [(row["run"], row["finished"], row["earlier"]) for row in rows] == [
+        ("1" * 16, True, 1),
+        ("3" * 16, False, 0),
+    ]
+    assert [row["campaign"] for row in facts.latest_runs(done.archive, "quick", ["other"])] == ["other"]
+    assert facts.latest_runs(done.archive, "smoke", None) == []
+
+
+def test_baseline_cells_prefer_the_baselines_own_table(bench):
+    built = bench()
+    built.fill(NULL)
+    trials = facts.baseline_trials(built.archive, "quick", [read(built)])
+    assert {t["used_in"] for t in trials if t["task"] == "text"} == {"confirm"}
+    table = bench(run="b" * 16)
+    built.archive.add_run(table.run, "baselines", "quick", 0, {"campaign": "baselines"}, {})
+    table.baselines("verify", 4, 250, ("text",))
+    found = facts.baseline_facts(facts.baseline_trials(built.archive, "quick", [read(built)]))
+    assert {cell["n"] for cell in found["cells"]} == {4} and {cell["task"] for cell in found["cells"]} == {
+        "text"
+    }
+    order = next(
+        s for s in found["signatures"] if (s["ahead"], s["behind"]) == ("gated_delta_net", "delta_net")
+    )
+    assert order["effect"]["low"] > 0
+    missing = next(s for s in found["signatures"] if s["behind"] == "linear_attention")
+    assert missing["effect"] is None and missing["problem"]
+
+
+def test_everything_is_json_without_nan(filled):
+    row = facts.latest_runs(filled.archive, "quick", None)[0]
+    found = facts.campaign_facts(read(filled), row, filled.archive.folder)
+    assert json.loads(json.dumps(found, allow_nan=False)) == json.loads(json.dumps(found))
