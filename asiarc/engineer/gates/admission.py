@@ -84,8 +84,9 @@ def admit(
 ) -> Admission:
     """Run every gate on a candidate (behind the wall only).
 
-    The same arguments give the same findings in every process, but for `cpu_s`. With `stop_at_first` the gates after
-    the first rejection are "not run"; without it, all run that can: nothing runs on a source that may not be loaded.
+    The same arguments give the same findings in every process, but for `cpu_s`. With `stop_at_first` the
+    gates after the first rejection are "not run"; without it, all run that can: nothing runs on a source that
+    may not be loaded.
     """
     names = {gate.name for gate in GATES}
     for name in exempt:

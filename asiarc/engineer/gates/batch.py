@@ -36,7 +36,8 @@ def _rows(draw: st.DrawFn) -> RowCase:
 class BatchIndependence(PropertyGate[RowCase]):
     """A row of a batch equals the row alone, with loud strangers beside it, and with the rows in another order.
 
-    Also when it is continued from its state, and when its memory is not contiguous. Cannot see batches over 17.
+    Also when it is continued from its state, and when its memory is not contiguous. Cannot see batches over
+    17.
     """
 
     name = "batch_independence"
@@ -47,7 +48,12 @@ class BatchIndependence(PropertyGate[RowCase]):
 
     def known(self, subject: Subject) -> tuple[RowCase, ...]:
         """A pair and larger batches."""
-        return (RowCase(2, 0, 1, True), RowCase(3, 1, 65, False), RowCase(8, 7, 20, True), RowCase(17, 3, 9, False))
+        return (
+            RowCase(2, 0, 1, True),
+            RowCase(3, 1, 65, False),
+            RowCase(8, 7, 20, True),
+            RowCase(17, 3, 9, False),
+        )
 
     def violation(self, subject: Subject, case: RowCase) -> Violation | None:
         """Four batches that hold the row against the row alone."""
@@ -71,7 +77,9 @@ class BatchIndependence(PropertyGate[RowCase]):
         for how, (actual, expected) in pairs.items():
             if not (error := relative_error(actual, expected)) <= TOLERANCE[dtype]:
                 limit = f"relative error <= {TOLERANCE[dtype]:.0e}"
-                return Violation(f"row {case.row} gives another output {how} than alone", limit, f"{error:.2g}")
+                return Violation(
+                    f"row {case.row} gives another output {how} than alone", limit, f"{error:.2g}"
+                )
         return None
 
     def _continued(self, mixer: nn.Module, x_BTD: Tensor, row: slice) -> dict[str, tuple[Tensor, Tensor]]:
@@ -94,7 +102,8 @@ class PaddingCase(NamedTuple):
 class Padding(PropertyGate[PaddingCase]):
     """Padding after a sequence, silent or loud, changes none of its outputs.
 
-    The mixer is given no mask, so zeros must not act as one. Cannot see padding before a sequence, which is input.
+    The mixer is given no mask, so zeros must not act as one. Cannot see padding before a sequence, which is
+    input.
     """
 
     name = "padding"

@@ -1,8 +1,8 @@
-"""Cost grows less than with the square of the length, the state does not grow, a decoding step costs the same anywhere."""
+"""Cost grows less than with the square of the length; neither the state nor a decoding step grows with it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -12,20 +12,21 @@ from asiarc.engineer.gates.guard import CandidateFailure, guarded
 from asiarc.engineer.gates.subject import Subject, run, state_bytes
 
 LENGTHS = (128, 256, 512, 1024)
-# The second difference of a cost over T, 2T, 4T vanishes where it is linear. From one octave to the next it grows
-# twofold for T log T, 2.8-fold for T**1.5 and fourfold for T**2.
+# The second difference of a cost over T, 2T, 4T vanishes where it is linear. From one octave to the next it
+# grows twofold for T log T, 2.8-fold for T**1.5 and fourfold for T**2.
 SUPERLINEAR_GROWTH = 3.4
 LONGEST = 65_536
-MOST_OPERATORS = 4_000
+MOST_OPERATORS = 2_000
 NEGLIGIBLE = 1e-3  # of the cost at the longest length
 
 
 class Complexity(Gate):
     """FLOPs and memory, counted and not timed, grow less than quadratically; state and decoding step do not grow.
 
-    The forward pass is counted at 128, 256, 512 and 1024 tokens, elementwise operators and FFT included; then, on
-    tensors without data, at every octave up to 65,536 that takes no more than a few thousand operators. Cannot see
-    work done outside torch, nor, in a loop over tokens, quadratic work that starts beyond 1024.
+    The forward pass is counted at 128, 256, 512 and 1024 tokens, elementwise operators and FFT included;
+    then, on tensors without data, at every octave up to 65,536 that takes no more than a few thousand
+    operators. Cannot see work done outside torch, nor, in a loop over tokens, quadratic work that starts
+    beyond 1024.
     """
 
     name = "complexity"
@@ -33,10 +34,9 @@ class Complexity(Gate):
 
     def check(self, subject: Subject) -> Finding | None:
         """Growth first, then the state and the step."""
-        costs = {}
-        for tokens in LENGTHS:
-            x_BTD = subject.inputs(1, tokens, "complexity")
-            costs[tokens] = counting.count(lambda x_BTD=x_BTD: run(subject.mixer(train=True), x_BTD))
+        mixer = subject.mixer(train=True)
+        inputs = {tokens: subject.inputs(1, tokens, "complexity") for tokens in LENGTHS}
+        costs = {tokens: counting.count(run, mixer, x_BTD) for tokens, x_BTD in inputs.items()}
         costs |= _without_data(subject, costs[LENGTHS[-1]].operators)
         return _growth_finding(self, costs) or self._state(subject)
 
@@ -46,22 +46,25 @@ class Complexity(Gate):
         for tokens in LENGTHS[1::2]:
             with torch.no_grad():
                 _, state = run(mixer, subject.inputs(1, tokens, "state"))
-                step: Callable[[], object] = lambda held=state: run(mixer, subject.inputs(1, 1, "step"), held)  # noqa: E731
                 sizes[str(tokens)] = state_bytes(state)
-                steps[str(tokens)] = counting.count(step).flops
+                steps[str(tokens)] = counting.count(run, mixer, subject.inputs(1, 1, "step"), state).flops
         for words, numbers in (("the state", sizes), ("a decoding step's FLOPs", steps)):
             early, late = numbers.values()
             if late > 1.25 * early:
-                return self.finds(f"{words} grows with the length", example=numbers, expected="constant",
-                                  actual=f"{late / max(early, 1):.2f} times from {LENGTHS[1]} to {LENGTHS[3]} tokens")  # fmt: skip
+                return self.finds(
+                    f"{words} grows with the length",
+                    example=numbers,
+                    expected="constant",
+                    actual=f"{late / max(early, 1):.2f} times from {LENGTHS[1]} to {LENGTHS[3]} tokens",
+                )
         return None
 
 
 class BackwardCost(Gate):
     """The backward pass, too, grows less than quadratically.
 
-    A warning: slicing a sequence in a loop costs one full-length gradient a slice, which is quadratic and cheap at
-    first; split, unbind or chunk it once instead. Cannot see what starts beyond 1024 tokens.
+    A warning: slicing a sequence in a loop costs one full-length gradient a slice, which is quadratic and
+    cheap at first; split, unbind or chunk it once instead. Cannot see what starts beyond 512 tokens.
     """
 
     name = "backward_cost"
@@ -71,9 +74,10 @@ class BackwardCost(Gate):
     def check(self, subject: Subject) -> Finding | None:
         """Only the backward pass is counted."""
         costs = {}
-        for tokens in LENGTHS:
-            y_BTD, _ = run(subject.mixer(train=True), subject.inputs(1, tokens, "complexity").requires_grad_(True))
-            costs[tokens] = counting.count(lambda y_BTD=y_BTD: y_BTD.sum().backward())
+        for tokens in (LENGTHS[0] // 2, *LENGTHS[:-1]):
+            x_BTD = subject.inputs(1, tokens, "complexity").requires_grad_(True)
+            y_BTD, _ = run(subject.mixer(train=True), x_BTD)
+            costs[tokens] = counting.count(y_BTD.sum().backward)
         return _growth_finding(self, costs)
 
 
@@ -85,7 +89,7 @@ def _without_data(subject: Subject, operators: int) -> dict[int, counting.Counte
     while tokens <= LONGEST and operators * tokens / LENGTHS[-1] <= MOST_OPERATORS:
         x_BTD = torch.empty(1, tokens, subject.d_model, device="meta")
         with torch.device("meta"):
-            counted = guarded(lambda x_BTD=x_BTD: counting.count(lambda: run(mixer, x_BTD)))
+            counted = guarded(partial(counting.count, run, mixer, x_BTD))
         if isinstance(counted, CandidateFailure):
             break
         costs[tokens] = counted
@@ -103,7 +107,7 @@ def _growth_finding(gate: Gate, costs: dict[int, counting.Counted]) -> Finding |
                 return gate.finds(
                     f"{word} grows quadratically with the length",
                     example=counted,
-                    expected=f"second difference grows less than {SUPERLINEAR_GROWTH}-fold from octave to octave",
+                    expected=f"second difference grows less than {SUPERLINEAR_GROWTH}-fold an octave",
                     actual=f"{growth:.2f}-fold",
                 )
     return None
@@ -112,8 +116,8 @@ def _growth_finding(gate: Gate, costs: dict[int, counting.Counted]) -> Finding |
 def quadratic_growth(costs: list[float]) -> float | None:
     """How the second difference of costs at T, 2T, 4T, 8T grows, where that means T**2; None where it does not.
 
-    A second difference that begins at zero or below tells of a step (a chunk that fills up, a path that opens), not
-    of a power, and is left to the octaves after it.
+    A second difference that begins at zero or below tells of a step (a chunk that fills up, a path that
+    opens), not of a power, and is left to the octaves after it.
     """
     first, second = (costs[i + 2] - 3 * costs[i + 1] + 2 * costs[i] for i in (0, 1))
     if second <= NEGLIGIBLE * costs[-1] or first <= 0:

@@ -1,7 +1,7 @@
 """Counts what a call costs, operator by operator, without a clock.
 
-Every aten operator that runs is counted: contractions by their formula, transforms by n log n, the rest by one
-operation an element. Memory is the bytes of all tensors that operators allocate.
+Every aten operator that runs is counted: contractions by their formula, transforms by n log n, the rest by
+one operation an element. Memory is the bytes of all tensors that operators allocate.
 """
 
 from __future__ import annotations
@@ -62,15 +62,20 @@ class Counter(TorchDispatchMode):
         return Counted(self.flops, self.allocated_bytes, self.largest_bytes, self.operators)
 
 
-def count(call: Callable[[], object]) -> Counted:
-    """The cost of `call()`."""
+def count(call: Callable[..., object], *arguments: Any) -> Counted:
+    """The cost of `call(*arguments)`."""
     with Counter() as counter:
-        call()
+        call(*arguments)
     return counter.cost
 
 
 def _flops(
-    func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any, given: list[Tensor], made: list[Tensor]
+    func: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    result: Any,
+    given: list[Tensor],
+    made: list[Tensor],
 ) -> float:
     packet = func.overloadpacket
     if packet in flop_registry:
@@ -86,5 +91,7 @@ def _flops(
     return float(elements)
 
 
-_SOLVERS = ("linalg_solve_triangular", "triangular_solve", "linalg_inv_ex", "_linalg_solve_ex", "linalg_lu_factor_ex",
-            "linalg_cholesky_ex", "cholesky_inverse", "linalg_qr", "_linalg_svd", "_linalg_eigh", "linalg_matrix_exp")  # fmt: skip
+_SOLVERS = frozenset({
+    "linalg_solve_triangular", "triangular_solve", "linalg_inv_ex", "_linalg_solve_ex", "linalg_lu_factor_ex",
+    "linalg_cholesky_ex", "cholesky_inverse", "linalg_qr", "_linalg_svd", "_linalg_eigh", "linalg_matrix_exp",
+})  # fmt: skip

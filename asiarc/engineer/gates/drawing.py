@@ -1,8 +1,8 @@
 """Drawing cases with Hypothesis: the same cases from the same seed in every process, shrunk when one fails.
 
-Unusual: Hypothesis mixes numbers found in whatever modules happen to be loaded into the integers that it draws, which
-would make a verdict depend on what the process did before. No module holds numbers near `_FAR`, so integers are drawn
-there and shifted back.
+Unusual: Hypothesis mixes numbers found in whatever modules happen to be loaded into the integers that it
+draws, which would make a verdict depend on what the process did before. No module holds numbers near `_FAR`,
+so integers are drawn there and shifted back.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def smallest_failing(
 ) -> tuple[T, V] | None:
     """The smallest failing case found with its violation, or None when all pass.
 
-    Every case in `known` runs, then `max_examples` drawn ones. The smallest drawn failure is preferred to a known
-    one, since only drawn ones are shrunk. `violation` must be a function of its case.
+    Every case in `known` runs, then `max_examples` drawn ones. The smallest drawn failure is preferred to a
+    known one, since only drawn ones are shrunk. `violation` must be a function of its case.
     """
     seen: dict[T, V | None] = {}
     runs_left = max_examples + len(known)

@@ -1,7 +1,7 @@
 """What a gate is, and what it finds.
 
-A gate guards one property. It is an object with a name, a cost class, a severity and a docstring that says what it
-guards and what it cannot see.
+A gate guards one property. It is an object with a name, a cost class, a severity and a docstring that says
+what it guards and what it cannot see.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ class Violation(NamedTuple):
     reason: str
     expected: str = ""
     actual: str = ""
-    where: Mapping[str, Any] = MappingProxyType({})  # what the case leaves open, e.g. the one cut of many that failed
+    # What the case leaves open, e.g. the one cut of many that failed.
+    where: Mapping[str, Any] = MappingProxyType({})
 
 
 CaseT = TypeVar("CaseT", bound=tuple)
@@ -121,10 +122,16 @@ class PropertyGate(Gate, Generic[CaseT]):
 
         seed = seed_of("gates", self.name, subject.seed)
         failing = smallest_failing(
-            self.cases(subject), verdict, known=self.known(subject), seed=seed, max_examples=subject.max_examples
+            self.cases(subject),
+            verdict,
+            known=self.known(subject),
+            seed=seed,
+            max_examples=subject.max_examples,
         )
         if failing is None:
             return None
         case, violation = failing
         example = {**case._asdict(), **violation.where, "weights_seed": subject.seed}  # type: ignore[attr-defined]
-        return self.finds(violation.reason, example=example, expected=violation.expected, actual=violation.actual)
+        return self.finds(
+            violation.reason, example=example, expected=violation.expected, actual=violation.actual
+        )

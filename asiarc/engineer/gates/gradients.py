@@ -33,7 +33,9 @@ class Finite(PropertyGate[FiniteCase]):
 
     def cases(self, subject: Subject) -> SearchStrategy[FiniteCase]:
         """T up to 160; scales from silence to thirty times unit variance."""
-        return st.builds(FiniteCase, whole(1, 160), whole(1, 3), choice((1.0, 0.0, 30.0, 1e-3)), choice((False, True)))
+        return st.builds(
+            FiniteCase, whole(1, 160), whole(1, 3), choice((1.0, 0.0, 30.0, 1e-3)), choice((False, True))
+        )
 
     def known(self, subject: Subject) -> tuple[FiniteCase, ...]:
         """One token, a chunk edge and a longer sequence."""
@@ -42,7 +44,9 @@ class Finite(PropertyGate[FiniteCase]):
     def violation(self, subject: Subject, case: FiniteCase) -> Violation | None:
         """The first thing that is not finite."""
         mixer = subject.make(train=True, as_initialised=case.as_initialised)
-        x_BTD = (case.scale * subject.inputs(case.batch, case.tokens, "finite")).requires_grad_(case.scale > 0)
+        x_BTD = (case.scale * subject.inputs(case.batch, case.tokens, "finite")).requires_grad_(
+            case.scale > 0
+        )
         y_BTD, _ = run(mixer, x_BTD)
         if not y_BTD.isfinite().all():
             return Violation("the output is not finite", "finite", f"{int((~y_BTD.isfinite()).sum())} values")
@@ -57,8 +61,8 @@ class Finite(PropertyGate[FiniteCase]):
 class Gradients(Gate):
     """Every parameter receives gradient from the output.
 
-    A parameter that only a regulariser reaches is dead: the mixer returns (output, state) and no loss term. Cannot
-    see single elements of a parameter that stay without gradient.
+    A parameter that only a regulariser reaches is dead: the mixer returns (output, state) and no loss term.
+    Cannot see single elements of a parameter that stay without gradient.
     """
 
     name = "gradients"
@@ -71,11 +75,15 @@ class Gradients(Gate):
         for i, (tokens, start) in enumerate(((70, None), (1, None), (5, state))):
             y_BTD, _ = run(mixer, subject.inputs(2, tokens, "gradients", 1 + i), start)
             y_BTD.mul(subject.inputs(2, tokens, "gradients", "weights")).sum().backward(retain_graph=True)
-        dead = [n for n, p in mixer.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
+        dead = [
+            n for n, p in mixer.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())
+        ]
         if not dead:
             return None
         return self.finds(
-            "these parameters receive no gradient from the output: " + ", ".join(dead) + "; use them or remove them",
+            "these parameters receive no gradient from the output: "
+            + ", ".join(dead)
+            + "; use them or remove them",
             example={"batch": 2, "tokens": 70},
             expected="a non-zero gradient for each parameter",
             actual="no gradient",

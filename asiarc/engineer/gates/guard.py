@@ -1,7 +1,7 @@
 """The one place where whatever a candidate raises is caught and turned into a finding.
 
-Unusual: `guarded` catches `Exception`. Everything else in the project catches narrowly; here any class is possible,
-because the code that raises was written by nobody we know.
+Unusual: `guarded` catches `Exception`. Everything else in the project catches narrowly; here any class is
+possible, because the code that raises was written by nobody we know.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ class CandidateFailure:
 def guarded(call: Callable[[], T]) -> T | CandidateFailure:
     """The value of `call()`, or the failure of the candidate that it ran.
 
-    An exception is the candidate's when one of its own lines was running, when torch raised it as a RuntimeError (a
-    backward pass has no candidate frame), or when it says itself that the contract is broken. Any other is a fault of
-    the gates and passes through.
+    An exception is the candidate's when one of its own lines was running, when torch raised it as a
+    RuntimeError (a backward pass has no candidate frame), or when it says itself that the contract is broken.
+    Any other is a fault of the gates and passes through.
     """
     try:
         return call()
-    except Exception as error:  # noqa: BLE001 - generated code may raise any class; ours is raised again below
-        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(_CANDIDATE_FILE)]
+    except Exception as error:  # generated code may raise any class; a fault of ours is raised again below
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename.startswith(_CANDIDATE_FILE)]
         if not lines and not isinstance(error, (RuntimeError, ContractError, CandidateError)):
             raise
         return CandidateFailure(_describe(error, lines[-1] if lines else None))

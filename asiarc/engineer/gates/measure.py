@@ -14,8 +14,11 @@ TOKENS = 128  # length at which FLOPs are counted
 
 @dataclass(frozen=True)
 class Measures:
-    """Trainable parameters; bytes of one sequence's float32 state, the larger of after 1 and after 64 tokens; forward
-    FLOPs per token at T = 128 (elementwise operators count one an element)."""
+    """Three sizes of one candidate.
+
+    `parameters`: trainable numbers. `state_bytes`: one sequence's float32 state, the larger of after 1 and after 64
+    tokens. `flops_per_token`: of a forward pass at T = 128, elementwise operators counted one an element.
+    """
 
     parameters: int
     state_bytes: int
@@ -28,6 +31,6 @@ def measure(source: str, d_model: int, num_heads: int) -> Measures:
     mixer = subject.make()
     with torch.no_grad():
         states = [run(mixer, subject.inputs(1, tokens, "measure"))[1] for tokens in (1, 64)]
-        flops = count(lambda: run(mixer, subject.inputs(1, TOKENS, "measure"))).flops
+        flops = count(run, mixer, subject.inputs(1, TOKENS, "measure")).flops
     parameters = sum(p.numel() for p in mixer.parameters() if p.requires_grad)
     return Measures(parameters, max(map(state_bytes, states)), flops / TOKENS)

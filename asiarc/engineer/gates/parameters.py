@@ -12,8 +12,8 @@ from asiarc.engineer.gates.subject import Subject, relative_error, run
 class Parameters(Gate):
     """Size is honest: no parameter made lazily, kept outside the module, shared between mixers or laid over another.
 
-    Fixed buffers may not outweigh the parameters. A second mixer has equal weights, gives equal outputs, and depends
-    on nothing that the first did. Cannot see weights spelled out as formulas.
+    Fixed buffers may not outweigh the parameters. A second mixer has equal weights, gives equal outputs, and
+    depends on nothing that the first did. Cannot see weights spelled out as formulas.
     """
 
     name = "parameters"
@@ -50,7 +50,9 @@ class Parameters(Gate):
         for name, p in mixer.named_parameters():
             storage = p.untyped_storage()
             if storage.nbytes() < p.numel() * p.element_size():
-                return self.finds(f"parameter {name} is an expanded view: it counts more numbers than it holds")
+                return self.finds(
+                    f"parameter {name} is an expanded view: it counts more numbers than it holds"
+                )
             owner = owners.setdefault(storage.data_ptr(), name)
             if owner != name and p.numel():
                 return self.finds(f"parameters {owner} and {name} share memory; register one tensor once")

@@ -18,12 +18,11 @@ import einops
 import torch
 from torch import nn
 
-from asiarc import kernels
-
 _WATCHED: tuple[Any, ...] = (
-    torch, torch.Tensor, torch.nn, nn.Module, nn.Parameter, nn.functional, nn.init, torch.fft, torch.linalg, torch.special,
-    torch.autograd, torch.autograd.Function, torch.optim, torch.optim.Optimizer, torch.random, einops, math, time, random,
-    builtins, nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Conv1d, nn.Embedding, nn.CrossEntropyLoss,
+    torch, torch.Tensor, torch.nn, nn.Module, nn.Parameter, nn.functional, nn.init, torch.fft, torch.linalg,
+    torch.special, torch.autograd, torch.autograd.Function, torch.optim, torch.optim.Optimizer, torch.random,
+    einops, math, time, random, builtins, nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Conv1d, nn.Embedding,
+    nn.CrossEntropyLoss,
 )  # fmt: skip
 
 
@@ -95,7 +94,7 @@ def _changed_kernels() -> list[str]:
     """Functions of asiarc.kernels that a candidate has replaced: they no longer belong to the module they are in."""
     changed = []
     for module_name, module in list(sys.modules.items()):
-        if module_name.startswith(kernels.__name__ + "."):
+        if module_name.startswith("asiarc.kernels."):
             changed += [f"{module_name}.{name}" for name, value in vars(module).items()
                         if getattr(value, "__module__", None) is not None
                         and str(getattr(value, "__module__", "")).startswith("candidate_")]  # fmt: skip

@@ -12,8 +12,8 @@ from asiarc.engineer.gates.subject import Subject, leaves, run
 class SideEffects(Gate):
     """No torch function is replaced, no global setting changes, neither input nor state is written to.
 
-    Looked at around loading, construction, forward and backward, and once more by `admit` when all gates have run.
-    Cannot see effects outside the interpreter: those the wall prevents.
+    Looked at around loading, construction, forward and backward, and once more by `admit` when all gates have
+    run. Cannot see effects outside the interpreter: those the wall prevents.
     """
 
     name = "side_effects"
@@ -32,9 +32,13 @@ class SideEffects(Gate):
             if train:
                 y_BTD.sum().backward()
             if not torch.equal(x_BTD, kept_BTD):
-                return self.finds("writes to its input; clone it first", example={"batch": 2, "tokens": tokens})
+                return self.finds(
+                    "writes to its input; clone it first", example={"batch": 2, "tokens": tokens}
+                )
             if not all(torch.equal(now, then) for now, then in zip(leaves(state), held, strict=True)):
-                return self.finds("writes to the state it was given; return a new one", example={"tokens": tokens})
+                return self.finds(
+                    "writes to the state it was given; return a new one", example={"tokens": tokens}
+                )
         return self.altered(pristine)
 
     def altered(self, pristine: Pristine) -> Finding | None:

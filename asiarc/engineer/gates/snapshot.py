@@ -14,9 +14,9 @@ _OWN = "candidate_"  # prefix of the module names under which candidates are loa
 
 def snapshot(mixer: nn.Module) -> dict[str, str]:
     """Path -> digest of what is held by the mixer, its classes, the globals and the closures of the candidate."""
-    table: dict[str, str] = {}
-    _walk("mixer", mixer, table, set())
-    return table
+    walk = _Walk()
+    walk.visit("mixer", mixer)
+    return walk.table
 
 
 def changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
@@ -26,51 +26,60 @@ def changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
 
 def tensors_within(mixer: nn.Module) -> dict[str, Tensor]:
     """Path -> tensor for the tensors that the mixer's code can reach, parameters and buffers among them."""
-    found: dict[str, Tensor] = {}
-    _walk("mixer", mixer, {}, set(), found)
-    return found
+    walk = _Walk()
+    walk.visit("mixer", mixer)
+    return walk.tensors
 
 
-def _walk(path: str, value: Any, table: dict[str, str], seen: set[int], tensors: dict[str, Tensor] | None = None) -> None:
-    if isinstance(value, _PLAIN):
-        table[path] = repr(value)
-        return
-    if id(value) in seen:
-        return
-    seen.add(id(value))
+class _Walk:
+    def __init__(self) -> None:
+        self.table: dict[str, str] = {}
+        self.tensors: dict[str, Tensor] = {}
+        self._seen: set[int] = set()
+
+    def visit(self, path: str, value: Any) -> None:
+        """Enters a value and all that it leads to, each object once."""
+        if isinstance(value, _PLAIN):
+            self.table[path] = repr(value)
+            return
+        if id(value) in self._seen:
+            return
+        self._seen.add(id(value))
+        if isinstance(value, Tensor):
+            self.tensors[path] = value
+            self.table[path] = f"{[*value.shape]} {value.dtype} {_digest(value)}"
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            self.table[path] = f"{type(value).__name__} of {len(value)}"
+        elif hasattr(value, "__next__"):
+            self.table[path] = f"an iterator, which moves on unseen ({id(self)})"
+        for key, child in _parts(value).items():
+            if not (isinstance(key, str) and key.startswith("__")):
+                self.visit(f"{path}.{key}", child)
+
+
+def _parts(value: Any) -> dict[Any, Any]:
+    """What a value leads to; nothing for what is not the candidate's."""
+    if isinstance(value, dict):
+        return dict(value)
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return dict(enumerate(value))
+    if isinstance(value, (staticmethod, classmethod)):
+        return {"function": value.__func__}
+    if isinstance(value, FunctionType):
+        return _parts_of_function(value) if _is_own(value) else {}
+    if isinstance(value, type):
+        return dict(vars(value)) if _is_own(value) else {}
     if isinstance(value, Tensor):
-        if tensors is not None:
-            tensors[path] = value
-        table[path] = f"{[*value.shape]} {value.dtype} {_digest(value)}"
-        _children(path, vars(value) if hasattr(value, "__dict__") else {}, table, seen, tensors)
-    elif isinstance(value, dict):
-        _children(path, value, table, seen, tensors)
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        table[path] = f"{type(value).__name__} of {len(value)}"
-        _children(path, dict(enumerate(value)), table, seen, tensors)
-    elif isinstance(value, FunctionType):
-        if _is_own(value):
-            cells = [cell.cell_contents for cell in value.__closure__ or ()]
-            parts = {"closure": cells, "defaults": value.__defaults__, "keywords": value.__kwdefaults__}
-            _children(path, {**parts, "globals": value.__globals__, **vars(value)}, table, seen, tensors)
-    elif isinstance(value, (staticmethod, classmethod)):
-        _walk(path, value.__func__, table, seen, tensors)
-    elif isinstance(value, type):
-        if _is_own(value):
-            _children(path, dict(vars(value)), table, seen, tensors)
-    elif hasattr(value, "__next__"):
-        table[path] = f"an iterator, which moves on unseen ({len(seen)})"
-    elif isinstance(value, nn.Module) or _is_own(type(value)):
-        _walk(f"{path}.type", type(value), table, seen, tensors)
-        _children(path, vars(value), table, seen, tensors)
+        return dict(vars(value))
+    if isinstance(value, nn.Module) or _is_own(type(value)):
+        return {"type": type(value), **vars(value)}
+    return {}
 
 
-def _children(
-    path: str, items: dict[Any, Any], table: dict[str, str], seen: set[int], tensors: dict[str, Tensor] | None
-) -> None:
-    for key, child in list(items.items()):
-        if not (isinstance(key, str) and key.startswith("__") and key != "__closure__"):
-            _walk(f"{path}.{key}", child, table, seen, tensors)
+def _parts_of_function(function: FunctionType) -> dict[str, Any]:
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    defaults = {"defaults": function.__defaults__, "keywords": function.__kwdefaults__}
+    return {"closure": cells, **defaults, "globals": function.__globals__, **vars(function)}
 
 
 def _is_own(definition: type | FunctionType) -> bool:

@@ -5,6 +5,7 @@ B batch, T tokens, D model width.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -23,8 +24,8 @@ MODES = tuple((train, grad) for train in (True, False) for grad in (True, False)
 class Determinism(Gate):
     """The output does not depend on torch's random numbers, and a call draws none.
 
-    Dropout and sampling belong to training, not to the mixer. Cannot see randomness from outside torch, which the
-    import rule keeps out.
+    Dropout and sampling belong to training, not to the mixer. Cannot see randomness from outside torch, which
+    the import rule keeps out.
     """
 
     name = "determinism"
@@ -45,17 +46,22 @@ class Determinism(Gate):
             moved = torch.equal(*outputs[:2]) and not torch.equal(*outputs[1:])
             if drew or moved:
                 example = {"batch": 2, "tokens": 40, "train": train, "grad": grad}
-                return self.finds("draws random numbers in forward", example=example, expected="the same output",
-                                  actual=f"relative error {relative_error(*outputs[1:]):.2g} between two seeds")  # fmt: skip
+                return self.finds(
+                    "draws random numbers in forward",
+                    example=example,
+                    expected="the same output",
+                    actual=f"relative error {relative_error(*outputs[1:]):.2g} between two seeds",
+                )
         return None
 
 
 class Statelessness(Gate):
     """The same input gives the same output whatever was computed before, bit for bit, and nothing is remembered.
 
-    In training and evaluation, with and without autograd, after other lengths, after a backward pass, and with new
-    data in the memory of an old input. A counter or history anywhere in reach of the code is found even if it changes
-    no output yet; a table that is filled once per length is allowed. Cannot see memory kept outside the interpreter.
+    In training and evaluation, with and without autograd, after other lengths, after a backward pass, and
+    with new data in the memory of an old input. A counter or history anywhere in reach of the code is found
+    even if it changes no output yet; a table that is filled once per length is allowed. Cannot see memory
+    kept outside the interpreter.
     """
 
     name = "statelessness"
@@ -77,15 +83,27 @@ class Statelessness(Gate):
                 again, _ = run(mixer, x_BTD.clone())
             example = {"batch": 2, "tokens": 40, "train": train, "grad": grad}
             if not torch.equal(reused, fresh):
-                return self._differs("new data in the memory of an old input gives another output than from a fresh mixer", reused, fresh, example)
+                return self._differs(
+                    "new data in the memory of an old input gives another output than from a fresh mixer",
+                    reused,
+                    fresh,
+                    example,
+                )
             if not torch.equal(first, again):
-                return self._differs("the same input gives another output after other calls", again, first, example)
+                return self._differs(
+                    "the same input gives another output after other calls", again, first, example
+                )
             if changed := _remembered(mixer, x_BTD):
                 paths = ", ".join(changed[:4])
-                return self.finds(f"remembers something between calls, beside the state it returns: {paths}", example=example)
+                return self.finds(
+                    f"remembers something between calls, beside the state it returns: {paths}",
+                    example=example,
+                )
         return None
 
-    def _differs(self, reason: str, actual: Tensor, expected: Tensor, example: dict[str, object]) -> Finding:
+    def _differs(
+        self, reason: str, actual: Tensor, expected: Tensor, example: Mapping[str, object]
+    ) -> Finding:
         error = f"relative error {relative_error(actual, expected):.2g}"
         return self.finds(reason, example=example, expected="equal bits", actual=error)
 
@@ -110,8 +128,8 @@ class SplitCase(NamedTuple):
 class StateHandover(PropertyGate[SplitCase]):
     """Any split of a sequence, each part continued from the state of the one before, equals the whole.
 
-    Prefill, decoding token by token and segment-wise training are this one property. Cannot see drift beyond 1100
-    tokens.
+    Prefill, decoding token by token and segment-wise training are this one property. Cannot see drift beyond
+    1100 tokens.
     """
 
     name = "state_handover"
@@ -119,7 +137,9 @@ class StateHandover(PropertyGate[SplitCase]):
     def cases(self, subject: Subject) -> SearchStrategy[SplitCase]:
         """Two to four segments of up to 70 tokens."""
         segments = st.lists(whole(1, 70), min_size=2, max_size=4).map(tuple)
-        return st.builds(SplitCase, segments, whole(1, 2), choice((False, True)), choice(("exact", "float32")))
+        return st.builds(
+            SplitCase, segments, whole(1, 2), choice((False, True)), choice(("exact", "float32"))
+        )
 
     def known(self, subject: Subject) -> tuple[SplitCase, ...]:
         """Token by token, splits in the middle of chunks and at their edges, a long one."""

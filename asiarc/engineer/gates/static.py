@@ -1,7 +1,8 @@
 """What the source may say: read as a syntax tree, before any of it runs.
 
-Unusual: names that start at `torch`, `math` or `einops` are followed through the real modules, so that a module smuggled
-in as an attribute (`torch.os`, `torch.serialization`) is found by what it is, not by a list of spellings.
+Unusual: names that start at `torch`, `math` or `einops` are followed through the real modules, so that a
+module smuggled in as an attribute (`torch.os`, `torch.serialization`) is found by what it is, not by a list
+of spellings.
 """
 
 from __future__ import annotations
@@ -18,20 +19,21 @@ from asiarc.engineer.gates.subject import Subject
 
 MODULES = frozenset({
     "math", "einops", "einops.layers.torch", "torch", "torch.nn", "torch.nn.functional", "torch.nn.init",
-    "torch.nn.parameter", "torch.nn.utils.parametrizations", "torch.fft", "torch.linalg", "torch.special", "torch.autograd",
-    "torch.func", "torch.utils", "torch.utils.checkpoint",
+    "torch.nn.parameter", "torch.nn.utils.parametrizations", "torch.fft", "torch.linalg", "torch.special",
+    "torch.autograd", "torch.func", "torch.utils", "torch.utils.checkpoint",
 })  # fmt: skip
 KERNELS = "asiarc.kernels"
 BUILTINS = frozenset({
-    "open", "eval", "exec", "compile", "input", "globals", "locals", "vars", "dir", "setattr", "delattr", "breakpoint", "id",
-    "memoryview", "print", "help", "exit", "quit",
+    "open", "eval", "exec", "compile", "input", "globals", "locals", "vars", "dir", "setattr", "delattr",
+    "breakpoint", "id", "memoryview", "print", "help", "exit", "quit",
 })  # fmt: skip
-# Methods that leave torch, reach into its memory or attach code to it; functions that change torch for everyone.
+# Methods that leave torch, reach into its memory or attach code to it; functions that change torch for
+# everyone.
 ATTRIBUTES = frozenset({
-    "numpy", "tolist", "data_ptr", "storage", "untyped_storage", "share_memory_", "map_", "apply_", "register_hook", "load",
-    "save", "compile", "from_file", "from_numpy", "frombuffer", "manual_seed", "seed", "get_rng_state", "set_rng_state",
-    "fork_rng", "f_globals", "f_back", "gi_frame", "tb_frame", "load_state_dict", "_parameters", "_buffers", "_modules",
-    "_version", "_base", "_cdata",
+    "numpy", "tolist", "data_ptr", "storage", "untyped_storage", "share_memory_", "map_", "apply_",
+    "register_hook", "load", "save", "compile", "from_file", "from_numpy", "frombuffer", "manual_seed",
+    "seed", "get_rng_state", "set_rng_state", "fork_rng", "f_globals", "f_back", "gi_frame", "tb_frame",
+    "load_state_dict", "_parameters", "_buffers", "_modules", "_version", "_base", "_cdata",
 })  # fmt: skip
 MAX_NUMBERS = 256  # numbers spelled out in a source; a design needs a few dozen, weights need thousands
 MAX_STRING = 200
@@ -63,7 +65,9 @@ class _Source:
         self.tree = tree
         self.nodes = list(ast.walk(tree))
         self.imported = dict(_bindings(self.nodes))
-        self.own = {n.attr for n in self.nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store)}
+        self.own = {
+            n.attr for n in self.nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store)
+        }
         self.own |= {n.name for n in self.nodes if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
         self.own |= {n.value for n in self.nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
         self.top = {n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
@@ -92,7 +96,10 @@ class _Source:
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     if alias.name not in MODULES:
-                        yield node, f"imports {alias.name}; only torch, math, einops and asiarc.kernels are allowed"
+                        yield (
+                            node,
+                            f"imports {alias.name}; only torch, math, einops and asiarc.kernels are allowed",
+                        )
             elif isinstance(node, ast.ImportFrom):
                 yield from self._import_from(node)
 
@@ -102,7 +109,10 @@ class _Source:
             return
         is_kernel = module == KERNELS or module.startswith(KERNELS + ".")
         if node.level or not (module in MODULES or is_kernel):
-            yield node, f"imports from {module or '.'}; only torch, math, einops and asiarc.kernels are allowed"
+            yield (
+                node,
+                f"imports from {module or '.'}; only torch, math, einops and asiarc.kernels are allowed",
+            )
             return
         for alias in node.names:
             reason = _kernel_fault(module, alias.name) if is_kernel else _path_fault(f"{module}.{alias.name}")
@@ -115,7 +125,10 @@ class _Source:
         for statement in (s for body in bodies for s in body):
             if isinstance(statement, (ast.Assign, ast.AnnAssign)):
                 if statement.value is not None and not _immutable(statement.value):
-                    yield statement, "a value outside a function that can change is global state; make it in __init__"
+                    yield (
+                        statement,
+                        "a value outside a function that can change is global state; make it in __init__",
+                    )
             elif not isinstance(statement, allowed) and not _is_text(statement):
                 yield statement, "only imports, constants, functions and classes may stand outside a function"
 
@@ -134,13 +147,19 @@ class _Source:
                 if isinstance(node.value, int) and abs(node.value) >= 2**64:
                     yield node, "an integer this long can hide weights"
                 if numbers == MAX_NUMBERS + 1:
-                    yield node, f"spells out more than {MAX_NUMBERS} numbers; weights are trained, not written"
+                    yield (
+                        node,
+                        f"spells out more than {MAX_NUMBERS} numbers; weights are trained, not written",
+                    )
 
     def _name(self, node: ast.Name, *, alone: bool) -> Iterator[Fault]:
         if node.id.startswith("__"):
             yield node, f"{node.id} is not for candidates"
         elif node.id in BUILTINS and isinstance(node.ctx, ast.Load):
-            yield node, f"{node.id}() is not for candidates: no I/O, no code from text, no look at memory addresses"
+            yield (
+                node,
+                f"{node.id}() is not for candidates: no I/O, no code from text, no look at memory addresses",
+            )
         elif alone and node.id in self.imported and isinstance(_resolve(self.imported[node.id]), ModuleType):
             yield node, f"the module {node.id} may not be passed on or renamed"
 
@@ -248,4 +267,8 @@ def _immutable(value: ast.expr) -> bool:
 
 
 def _is_text(statement: ast.AST) -> bool:
-    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant) and isinstance(statement.value.value, str)
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )

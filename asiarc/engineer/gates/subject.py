@@ -13,14 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from asiarc.engineer.candidate import load_mixer
+from asiarc.engineer.gates.counting import Counter
 from asiarc.engineer.gates.guard import CandidateFailure, ContractError, guarded
 from asiarc.seeds import Part, seed_of
 
 State = Any
 T = TypeVar("T")
 
-# Largest error, relative to the largest output, that rounding in this type can explain. Chunked and stepwise forms of
-# a recurrence sum in different orders, so these are generous against rounding and tight against any real dependence.
+# Largest error, relative to the largest output, that rounding in this type can explain. Chunked and stepwise
+# forms of a recurrence sum in different orders, so these are generous against rounding and tight against any
+# real dependence.
 TOLERANCE = {torch.float64: 1e-8, torch.float32: 2e-3, torch.bfloat16: 0.1}
 
 
@@ -44,12 +46,17 @@ class Subject:
         return load_mixer(self.source)
 
     def make(
-        self, *, dtype: torch.dtype = torch.float32, train: bool = False, as_initialised: bool = False, **overrides: Any
+        self,
+        *,
+        dtype: torch.dtype = torch.float32,
+        train: bool = False,
+        as_initialised: bool = False,
+        **overrides: Any,
     ) -> nn.Module:
         """A fresh Mixer; its weights are equal at every call.
 
-        Each parameter is moved off its initial value by a fifth of its size, unless `as_initialised`: a path behind a
-        gate that starts at zero is no less a path. `overrides` go to the constructor.
+        Each parameter is moved off its initial value by a fifth of its size, unless `as_initialised`: a path
+        behind a gate that starts at zero is no less a path. `overrides` go to the constructor.
         """
         arguments = {"d_model": self.d_model, "num_heads": self.num_heads, **overrides}
         with torch.random.fork_rng(devices=[]):
@@ -73,6 +80,12 @@ class Subject:
         """A dtype by name; "exact" is the widest in which the candidate runs."""
         return self.exact if name == "exact" else getattr(torch, name)
 
+    def runs_in(self, dtype: torch.dtype) -> bool:
+        """Whether a short call succeeds in a dtype; FFT and complex numbers, for two, know no bfloat16."""
+        x_BTD = self.inputs(2, 5, "runs", dtype=dtype)
+        outcome = self.once(("runs", dtype), lambda: guarded(lambda: run(self.make(dtype=dtype), x_BTD)))
+        return not isinstance(outcome, CandidateFailure)
+
     def inputs(self, batch: int, tokens: int, *address: Part, dtype: torch.dtype = torch.float32) -> Tensor:
         """Standard normal inputs [B, T, D] for an address."""
         generator = torch.Generator().manual_seed(seed_of("gates", "inputs", self.seed, *address))
@@ -80,13 +93,13 @@ class Subject:
 
     @cached_property
     def exact(self) -> torch.dtype:
-        """The widest type in which the candidate runs: float64 where it can, else float32."""
-        mixer = guarded(lambda: self.make(dtype=torch.float64))
-        if isinstance(mixer, CandidateFailure):
-            return torch.float32
-        y = guarded(lambda: run(mixer, self.inputs(1, 5, "exact", dtype=torch.float64))[0])
-        runs = isinstance(y, Tensor) and y.dtype == torch.float64
-        return torch.float64 if runs else torch.float32
+        """float64 where the candidate runs in it throughout, else float32."""
+        x_BTD = self.inputs(1, 5, "exact", dtype=torch.float64)
+        mixer = self.make(dtype=torch.float64)
+        with Counter() as counter:
+            y = guarded(lambda: run(mixer, x_BTD)[0])
+        throughout = isinstance(y, Tensor) and y.dtype == torch.float64 and counter.narrowest == torch.float64
+        return torch.float64 if throughout else torch.float32
 
 
 def _move_off_initial(mixer: nn.Module) -> None:
@@ -102,7 +115,9 @@ def run(mixer: nn.Module, x_BTD: Tensor, state: State = None) -> tuple[Tensor, S
     """One call of the mixer; `ContractError` unless it returns (tensor, state)."""
     result = mixer(x_BTD, state)
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], Tensor)):
-        raise ContractError(f"forward must return (y, state), got {_kind(result)}; return the state even if it is None")
+        raise ContractError(
+            f"forward must return (y, state), got {_kind(result)}; return the state even if it is None"
+        )
     return result
 
 

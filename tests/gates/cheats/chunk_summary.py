@@ -1,0 +1,24 @@
+# caught by: causality
+"""Each token sees the mean of its own chunk of 16, which holds the tokens after it."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Mixer(nn.Module):
+    def __init__(self, d_model, num_heads, **kwargs):
+        super().__init__()
+        self.value = nn.Linear(d_model, d_model)
+        self.gate = nn.Linear(d_model, d_model)
+        self.out = nn.Linear(d_model, d_model)
+
+    def forward(self, x, state=None):
+        past = torch.zeros_like(x[:, :1]) if state is None else state
+        h = past + self.value(x).cumsum(1)
+        state = h[:, -1:]
+        n = x.shape[1]
+        chunks = F.pad(x, (0, 0, 0, -n % 16)).unflatten(1, (-1, 16))
+        h = h + chunks.mean(2, keepdim=True).expand_as(chunks).flatten(1, 2)[:, :n]
+        y = self.out(F.layer_norm(h, h.shape[-1:]) * F.silu(self.gate(x)))
+        return y, state

@@ -1,0 +1,23 @@
+# caught by: complexity
+"""Sums every prefix anew."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Mixer(nn.Module):
+    def __init__(self, d_model, num_heads, **kwargs):
+        super().__init__()
+        self.value = nn.Linear(d_model, d_model)
+        self.gate = nn.Linear(d_model, d_model)
+        self.out = nn.Linear(d_model, d_model)
+
+    def forward(self, x, state=None):
+        past = torch.zeros_like(x[:, :1]) if state is None else state
+        h = past + self.value(x).cumsum(1)
+        state = h[:, -1:]
+        v = self.value(x)
+        h = torch.stack([past[:, 0] + v[:, : t + 1].sum(1) for t in range(x.shape[1])], 1)
+        y = self.out(h * F.silu(self.gate(x)))
+        return y, state

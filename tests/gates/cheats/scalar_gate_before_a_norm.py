@@ -1,0 +1,23 @@
+# caught by: inert_parts
+"""A positive gate that the norm after it cancels."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Mixer(nn.Module):
+    def __init__(self, d_model, num_heads, **kwargs):
+        super().__init__()
+        self.value = nn.Linear(d_model, d_model)
+        self.gate = nn.Linear(d_model, d_model)
+        self.out = nn.Linear(d_model, d_model)
+        self.head_gate = nn.Linear(d_model, 1)
+
+    def forward(self, x, state=None):
+        past = torch.zeros_like(x[:, :1]) if state is None else state
+        h = past + self.value(x).cumsum(1)
+        state = h[:, -1:]
+        h = h * F.softplus(self.head_gate(x))
+        y = self.out(F.rms_norm(h, h.shape[-1:], eps=1e-9) * F.silu(self.gate(x)))
+        return y, state

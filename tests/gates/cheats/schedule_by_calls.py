@@ -1,0 +1,24 @@
+# caught by: statelessness
+"""A floor that decays with the number of forward calls, evaluation calls included."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Mixer(nn.Module):
+    def __init__(self, d_model, num_heads, **kwargs):
+        super().__init__()
+        self.value = nn.Linear(d_model, d_model)
+        self.gate = nn.Linear(d_model, d_model)
+        self.out = nn.Linear(d_model, d_model)
+        self.calls = 0
+
+    def forward(self, x, state=None):
+        past = torch.zeros_like(x[:, :1]) if state is None else state
+        h = past + self.value(x).cumsum(1)
+        state = h[:, -1:]
+        self.calls += 1
+        h = h + max(0.01, 0.08 - self.calls / 4000) * x
+        y = self.out(F.layer_norm(h, h.shape[-1:]) * F.silu(self.gate(x)))
+        return y, state

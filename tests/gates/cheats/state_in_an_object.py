@@ -1,0 +1,26 @@
+# caught by: shapes
+"""The state is an object of its own, which can hold anything."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Memory:
+    def __init__(self, total):
+        self.total = total
+
+
+class Mixer(nn.Module):
+    def __init__(self, d_model, num_heads, **kwargs):
+        super().__init__()
+        self.value = nn.Linear(d_model, d_model)
+        self.gate = nn.Linear(d_model, d_model)
+        self.out = nn.Linear(d_model, d_model)
+
+    def forward(self, x, state=None):
+        past = torch.zeros_like(x[:, :1]) if state is None else state.total
+        h = past + self.value(x).cumsum(1)
+        state = Memory(h[:, -1:])
+        y = self.out(F.layer_norm(h, h.shape[-1:]) * F.silu(self.gate(x)))
+        return y, state
