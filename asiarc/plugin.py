@@ -22,10 +22,10 @@ from asiarc.errors import AsiarcError, CampaignError, EvidenceError
 from asiarc.evidence.claims import (
     Mark,
     Verdict,
-    cap_verdict,
     check_snapshot,
     load_register,
     mark_of,
+    reach_verdict,
     record_snapshot,
 )
 from asiarc.protocol import TIERS, StageName, Tier
@@ -320,6 +320,8 @@ class ClaimItem(pytest.Item):
         self.add_marker(pytest.mark.claim(mark.claim))
 
     def runtest(self) -> None:
+        from asiarc.report.evidence import LabEvidence
+
         lab = self.config.stash[_LAB]
         if TIERS.index(lab.tier) < TIERS.index(self.mark.tier):
             pytest.skip(f"{self.mark.claim} needs tier {self.mark.tier}")
@@ -328,8 +330,8 @@ class ClaimItem(pytest.Item):
             raise EvidenceError(
                 f"claim {self.mark.claim} is not in {self.path.parent / 'claims.toml'}; add it there first"
             )
-        verdict = self._decide(lab)
-        verdict = cap_verdict(verdict, register[self.mark.claim])
+        evidence = LabEvidence(lab.archive, lab.tier, self.path.parent, self.config.option.release)
+        verdict = reach_verdict(self.decider, evidence, register[self.mark.claim])
         lab.verdicts.append(verdict)
         lab.archive.add_verdict(self.mark.claim, lab.tier, self.nodeid, verdict.as_dict())
         self.user_properties += [("claim", verdict.claim), ("verdict", verdict.verdict)]
@@ -337,16 +339,6 @@ class ClaimItem(pytest.Item):
         self._hold_against_snapshot(verdict)
         if self.config.option.strict_claims and verdict.verdict == "contradicted":
             raise EvidenceError(f"{verdict.claim} is contradicted: {verdict.statement}")
-
-    def _decide(self, lab: Lab) -> Verdict:
-        from asiarc.report.evidence import LabEvidence
-
-        evidence = LabEvidence(lab.archive, lab.tier, self.path.parent, self.config.option.release)
-        try:
-            verdict: Verdict = self.decider(evidence)
-        except EvidenceError as error:
-            return Verdict(self.mark.claim, "not testable here", str(error), tier=lab.tier)
-        return verdict
 
     def _hold_against_snapshot(self, verdict: Verdict) -> None:
         path = self.path.parent / "verdicts.toml"

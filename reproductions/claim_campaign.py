@@ -19,7 +19,7 @@ def verdict_on(claim, evidence, baseline, gain, result):
     return Verdict(
         claim,
         name,
-        f"{winner.name}, picked from {result.evaluated} scored candidates, against {baseline}: {gain.explain()} bits a byte",
+        f"{winner.name}, picked from {result.evaluated}, against {baseline}, bits a byte: {gain.explain()}",
         effect=gain.mean,
         low=gain.low,
         high=gain.high,
