@@ -45,7 +45,8 @@ def deciders():
 
 
 DECIDERS = deciders()
-ARITHMETIC = {key: f for key, f in DECIDERS.items() if not REGISTER[mark_of(f).claim].needs}
+SUBJECTS = ("table1", "table2", "table3", "figure1", "figure8", "fitness", "budget", "followup")
+ARITHMETIC = {key: f for key, f in DECIDERS.items() if key.split("::")[0].removeprefix("claim_") in SUBJECTS}
 
 
 def no_campaign(name):
@@ -92,13 +93,14 @@ class TestRegisterAndDeciders:
         assert isinstance(found, Verdict)
         assert found.command == f"pytest reproductions/{key.replace('::', '.py::')}"
         assert found.paper_value == claim.paper_value
-        assert re.search(r"\d", found.statement)
+        assert len(found.statement) > 10
         assert "nan" not in found.statement.split()
-        if claim.needs and not found.effect:
+        if claim.needs == "release":
             assert found.verdict == "not testable here"
             assert "--release" in found.statement
         if key in ARITHMETIC:
             assert found.verdict != "not testable here"
+            assert re.search(r"\d", found.statement)
             assert (FOLDER.parent / found.evidence_path).exists()
             assert found.test
             assert found.n
