@@ -239,6 +239,9 @@ class _Worker:
 def _environment(scratch: Path) -> dict[str, str]:
     named = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     named |= {"ASIARC_CACHE": _texts(), "HOME": str(scratch), "TMPDIR": str(scratch)}
+    if "PYTHONPATH" in named:  # a worker's current folder is another
+        folders = named["PYTHONPATH"].split(os.pathsep)
+        named["PYTHONPATH"] = os.pathsep.join(str(Path(folder).resolve()) for folder in folders if folder)
     if site.ENABLE_USER_SITE:
         named["PYTHONUSERBASE"] = site.getuserbase()  # else looked for in HOME
     return named | _FIXED

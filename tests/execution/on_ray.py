@@ -1,0 +1,56 @@
+"""A cluster of two nodes on this machine; writes what `test_ray` looks at into its second argument, a folder."""
+
+import json
+import sys
+from pathlib import Path
+
+import ray
+from ray.cluster_utils import Cluster
+
+here, folder = Path(sys.argv[1]), Path(sys.argv[2])
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+second = cluster.add_node(num_cpus=1)
+cluster.connect(namespace="asiarc")
+
+from asiarc.errors import ExecutionError  # noqa: E402
+from asiarc.execution import Job, Limits, LocalExecutor  # noqa: E402
+from asiarc.execution import ray as on_ray  # noqa: E402
+
+jobs = [
+    *(Job("wall_jobs:allocate", {"bytes": 10 + i}) for i in range(4)),
+    Job("wall_jobs:fails_like_a_user", {}),
+    Job("asiarc.execution.attacks:loops_in_python", {}, Limits(wall_s=0.3)),
+    Job("asiarc.execution.attacks:fork_bombs", {}),
+]
+shown = {}
+with LocalExecutor(2, preload=(), readable=[here]) as local:
+    shown["local"] = [(r.status, r.value, r.reason) for r in local.run(jobs)]
+delivered = []
+with on_ray.RayExecutor(preload=(), readable=[here, folder]) as executor:
+    shown["workers"] = executor.workers
+    results = executor.run(jobs, lambda index, result: delivered.append(index))
+    shown["ray"] = [(r.status, r.value, r.reason) for r in results]
+    shown["layers"] = results[0].layers
+    shown["delivered"] = sorted(delivered)
+
+    def lose_a_node(index, result):
+        if (
+            index == 1
+        ):  # job 0 runs on one of the two nodes, and this one is free: whichever goes, all is done
+            cluster.remove_node(second, allow_graceful=False)
+            (folder / "go").touch()
+
+    wait = Job("wall_jobs:wait_for", {"path": str(folder / "go")})
+    shown["after a loss"] = [r.status for r in executor.run([wait, *jobs[:3]], lose_a_node)]
+
+with on_ray.RayExecutor(preload=(), readable=[here], gpus_per_job=1) as executor:
+    try:
+        executor.run(jobs[:1])
+    except ExecutionError as error:
+        shown["no room"] = str(error)
+on_ray.versions = lambda: {"python": "2.7", "asiarc": "0", "torch": "0"}
+with on_ray.RayExecutor(preload=(), readable=[here]) as executor:
+    shown["refused"] = [(r.status, r.reason) for r in executor.run(jobs[:1])]
+(folder / "shown.json").write_text(json.dumps(shown))
+ray.shutdown()
+cluster.shutdown()

@@ -1,0 +1,57 @@
+"""`RayExecutor` on a real cluster of two local nodes, in a process of its own."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="needs the extra: asiarc[ray]"
+)
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ray")
+    quiet = {
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "PYTHONPATH": str(HERE),
+    }
+    done = subprocess.run(
+        [sys.executable, HERE / "on_ray.py", HERE, folder],
+        capture_output=True, text=True, timeout=280, env=os.environ | quiet | {"HOME": str(folder)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads((folder / "shown.json").read_text())
+
+
+def test_results_are_those_of_the_local_executor(shown):
+    assert shown["workers"] == 2
+    assert shown["ray"] == shown["local"]
+    assert [status for status, _, _ in shown["ray"]] == ["ok"] * 4 + ["crashed", "timed_out", "crashed"]
+    assert shown["delivered"] == list(range(7))
+
+
+def test_the_wall_stands_on_the_nodes(shown):
+    assert {"session", "environment", "rlimits"} <= set(shown["layers"])
+
+
+def test_a_lost_node_loses_no_job(shown):
+    assert shown["after a loss"] == ["ok"] * 4
+
+
+def test_a_cluster_without_room_is_said_at_once(shown):
+    assert "no GPU for a job" in shown["no room"]
+
+
+def test_other_versions_are_refused(shown):
+    [(status, reason)] = shown["refused"]
+    assert status == "infrastructure"
+    assert "instead of 2.7" in reason
+    assert "install the driver's versions" in reason
