@@ -26,10 +26,14 @@ TEMPLATES = Path(__file__).with_name("templates")
 LOCKS = ("uv.lock", "pylock.toml", "requirements.lock", "requirements.txt")
 
 CAPTIONS = {
-    "effects": "The winner's gain over each baseline by stage. Filled: fresh seeds and items, on which nothing was chosen. "
+    "effects": "The winner's gain over each baseline by stage. Filled: fresh seeds and items, which chose nothing. "
     "Hollow: the seeds that helped to choose it, which flatter.",
     "curves": "Held-out loss along training: mean over seeds, band from the lowest to the highest seed.",
     "population": "Every proposal in order, by the rung it reached; what was not scored stands at the foot.",
+    "search": "The search as it went on (after the paper's Figures 1, 6 and 8): candidates with a gain above zero over "
+    "the CPU time of explore, mean gain of the ten leading ones so far, and the size of the mixers proposed.",
+    "components": "Choices of the grammar in the leading quarter of the scored candidates and in the rest (after the "
+    "paper's Figure 7); those whose shares differ most. What differs beside them is not held fixed.",
     "lineage": "Who was made from whom; the heavy line leads to the winner.",
     "transfer": "Gain at one rung or stage against the gain at another; squares are baselines.",
     "tasks": "Baselines by tasks at this tier. The number is the mean over seeds, the shade its place in the column.",

@@ -34,6 +34,7 @@ OUTCOME_MARKS = {
 }
 LABELLED = 28  # nodes up to which the lineage tree carries names
 TREE_LEADERS = 24  # leading candidates whose ancestry is drawn when the population is larger than that
+CHOICES = 16  # choices of the grammar whose shares are drawn
 PAIRS = 6  # pairs of levels in the transfer figure
 
 SETTINGS: dict[Any, Any] = {
@@ -238,6 +239,65 @@ def _lower_edge(gains: Sequence[float]) -> float:
     return tenth - 1.5 * (top - tenth)
 
 
+def search(figure: Figure, rows: Rows) -> None:
+    """Three panels: candidates ahead of the start over CPU time, the leading ones' mean gain, the mixers' sizes."""
+    figure.set_size_inches(7.0, 2.5)
+    ahead, pool, sizes = figure.subplots(1, 3)
+    ahead.step(_numbers(rows, "cpu_s"), _numbers(rows, "ahead"), where="post", color=PALETTE[0])
+    ahead.set_xlabel("CPU-seconds of explore")
+    ahead.set_title("candidates ahead of the start")
+    known = [row for row in rows if row["pool_gain"]]
+    pool.plot(_numbers(known, "number"), _numbers(known, "pool_gain"), color=PALETTE[2])
+    pool.set_xlabel("proposal number")
+    pool.set_title("mean gain, ten leading so far")
+    sized = [row for row in rows if row["mixer_parameters"]]
+    sizes.plot(
+        _numbers(sized, "number"),
+        _numbers(sized, "mixer_parameters"),
+        "o",
+        color=PALETTE[3],
+        markersize=3.5,
+        alpha=0.8,
+    )
+    sizes.set_xlabel("proposal number")
+    sizes.set_title("parameters of the mixer")
+    for axes in (ahead, pool, sizes):
+        axes.tick_params(labelsize=7)
+        axes.locator_params(nbins=4)
+
+
+def components(figure: Figure, rows: Rows) -> None:
+    """Share of the leading quarter (filled) and of the rest (hollow) that made each choice."""
+    points = [
+        (
+            plain(row["choice"], 34),
+            float(row["leading"]) / float(row["of_leading"]),
+            float(row["rest"]) / float(row["of_rest"]),
+        )
+        for row in rows
+    ]
+    points = sorted(points, key=lambda point: (-abs(point[1] - point[2]), point[0]))[:CHOICES]
+    points.sort(key=lambda point: point[1] - point[2])
+    figure.set_size_inches(7.0, 1.0 + 0.22 * len(points))
+    axes = figure.subplots()
+    for place, (_, leading, rest) in enumerate(points):
+        axes.plot([leading, rest], [place, place], color=INK, linewidth=0.8, alpha=0.5, zorder=1)
+    places = list(range(len(points)))
+    axes.plot([p[1] for p in points], places, "o", color=PALETTE[0], label=f"leading {rows[0]['of_leading']}")
+    axes.plot(
+        [p[2] for p in points],
+        places,
+        "o",
+        color=PALETTE[1],
+        markerfacecolor="none",
+        label=f"other {rows[0]['of_rest']}",
+    )
+    axes.set_yticks(places, [point[0] for point in points], fontsize=8)
+    axes.set_xlabel("share of candidates with the choice")
+    axes.set_xlim(-0.03, 1.03)
+    figure.legend(loc="outside lower left", ncols=2)
+
+
 def lineage(figure: Figure, rows: Rows) -> None:
     """The tree of who was made from whom, left to right; colour is the gain, the winner's line is heavy."""
     from matplotlib import colormaps
@@ -395,6 +455,8 @@ FIGURES: dict[str, Callable[[Figure, Rows], None]] = {
     "effects": effects,
     "curves": curves,
     "population": population,
+    "search": search,
+    "components": components,
     "lineage": lineage,
     "transfer": transfer,
     "tasks": tasks,

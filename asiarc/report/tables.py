@@ -8,14 +8,17 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from asiarc.analyst.compare import tags_of
 from asiarc.protocol import StageName
 from asiarc.report.reading import Reading, Row
 
 CURVE_CANDIDATES = 5  # candidates whose curves are drawn beside the baselines
+POOL = 10  # leading candidates whose mean gain is followed along the search
 
 
 def curves(reading: Reading, facts: Row) -> list[Row]:
@@ -86,6 +89,42 @@ def population(reading: Reading, facts: Row) -> list[Row]:
     return rows
 
 
+def search(reading: Reading, facts: Row) -> list[Row]:
+    """The search as it went on: CPU-seconds, candidates ahead of the start and the leading ten, all so far."""
+    rows: list[Row] = []
+    leading: list[float] = []
+    cpu_s, ahead = 0.0, 0
+    for row in population(reading, facts):
+        cpu_s += row["cpu_s"]
+        if row["gain"] is not None:
+            ahead += row["gain"] > 0
+            leading = sorted([*leading, row["gain"]], reverse=True)[:POOL]
+        mean = sum(leading) / len(leading) if leading else None
+        rows.append(
+            {"number": row["number"], "cpu_s": round(cpu_s, 3), "ahead": ahead, "pool_gain": mean}
+            | {"mixer_parameters": row["mixer_parameters"]}
+        )
+    return rows if leading else []
+
+
+def components(reading: Reading, facts: Row) -> list[Row]:
+    """How often each choice of the grammar occurs in the leading quarter of the scored candidates and in the rest."""
+    scored = [row for row in reading.endings.values() if row["outcome"] == "scored"]
+    scored.sort(key=lambda row: (-row["rung"], -row["gain"], row["number"]))
+    cut = len(scored) // 4
+    if cut < 2:
+        return []
+    counts = [Counter[str](), Counter[str]()]
+    for place, row in enumerate(scored):
+        found = reading.archive.rows("SELECT genome FROM candidates WHERE address = ?", row["address"])
+        counts[place >= cut].update(tags_of(json.loads(found[0]["genome"] or "{}")))
+    return [
+        {"choice": tag, "leading": counts[0][tag], "of_leading": cut}
+        | {"rest": counts[1][tag], "of_rest": len(scored) - cut}
+        for tag in sorted(counts[0].keys() | counts[1].keys())
+    ]
+
+
 def lineage(reading: Reading, facts: Row) -> list[Row]:
     """Every scored proposal with its parent; -1 is the design that the search starts from."""
     scored = {number: row for number, row in reading.endings.items() if row["outcome"] == "scored"}
@@ -140,8 +179,14 @@ def effects(reading: Reading, facts: Row) -> list[Row]:
 
 
 FIGURE_TABLES: dict[str, Callable[[Reading, Row], list[Row]]] = {
-    "effects": effects, "curves": curves, "population": population, "lineage": lineage, "transfer": transfer,
-}  # fmt: skip
+    "effects": effects,
+    "curves": curves,
+    "population": population,
+    "lineage": lineage,
+    "search": search,
+    "components": components,
+    "transfer": transfer,
+}
 
 
 def baselines_by_task(cells: Sequence[Row]) -> list[Row]:

@@ -126,7 +126,9 @@ class Bench:
     ) -> str:
         source = f'"""Number {number}."""\nNUMBER = {number}\n'
         address = content_address(source)
-        self.archive.add_candidate(address, name, source, motivation)
+        self.archive.add_candidate(
+            address, name, source, motivation, {"memory": "delta", "floor": number % 3}
+        )
         origins = [
             {"element": "memory=gated_delta", "kind": "cognition", "reference": "gated-delta-rule"},
             {

@@ -191,3 +191,20 @@ def test_everything_is_json_without_nan(filled):
     row = facts.latest_runs(filled.archive, "quick", None)[0]
     found = facts.campaign_facts(read(filled), row, filled.archive.folder)
     assert json.loads(json.dumps(found, allow_nan=False)) == json.loads(json.dumps(found))
+
+
+def test_search_and_components_against_a_plain_count(filled):
+    reading = read(filled)
+    found = facts.campaign_facts(
+        reading, facts.latest_runs(filled.archive, "quick", None)[0], filled.archive.folder
+    )
+    rows = tables.search(reading, found)
+    gains = [0.02 * number for number in range(14) if number % 5 != 4]
+    assert rows[-1]["ahead"] == sum(gain > 0 for gain in gains)
+    assert rows[-1]["pool_gain"] == pytest.approx(statistics.fmean(sorted(gains)[-10:]))
+    explore = next(s for s in facts.ran_facts(reading)["spend"] if s["stage"] == "explore")
+    assert rows[-1]["cpu_s"] < explore["cpu_s"]  # the baselines' share is not the candidates'
+    shares = {row["choice"]: row for row in tables.components(reading, found)}
+    assert shares["memory=delta"]["leading"] == shares["memory=delta"]["of_leading"] == 3
+    assert sum(shares[f"floor={kind}"]["leading"] for kind in range(3) if f"floor={kind}" in shares) == 3
+    assert shares["memory=delta"]["rest"] == 9
