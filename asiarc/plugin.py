@@ -131,14 +131,8 @@ class Lab:
 
         if name not in self._runs:
             deadline = time.monotonic() + 60 * campaign.budget.at(self.tier).minutes
-            self._runs[name] = Run(
-                campaign,
-                name,
-                self.tier,
-                self.archive,
-                Workshop(self.archive, self.executor, deadline=deadline),
-                self.say,
-            )
+            workshop = Workshop(self.archive, self.executor, deadline=deadline)
+            self._runs[name] = Run(campaign, name, self.tier, self.archive, workshop, self.say, self.detail)
         return self._runs[name]
 
     def say(self, line: str) -> None:
@@ -150,6 +144,11 @@ class Lab:
         with capture.global_and_fixture_disabled() if capture else nullcontext():
             reporter.ensure_newline()
             reporter.write_line(line)
+
+    def detail(self, line: str) -> None:
+        """A line that only -v shows."""
+        if self.config.option.verbose > 0:
+            self.say(line)
 
     def close(self) -> None:
         """End the workers and give the archive back."""

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from asiarc.engineer.bench import trial_protocol
 from asiarc.engineer.candidate import content_address, motivation
 from asiarc.engineer.workshop import Request, Workshop
 from asiarc.errors import EvidenceError
 from asiarc.identity import digest, provenance, versions
-from asiarc.loop import trial_protocol
 from asiarc.models.baselines import baseline_source
 from asiarc.protocol import Tier, stage_plan
 from asiarc.results import paired_by_seed, values_of

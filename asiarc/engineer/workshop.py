@@ -23,7 +23,6 @@ from asiarc.tasks import get_task
 
 ADMIT_LIMITS = Limits(wall_s=240, cpu_s=90, memory_bytes=6 * 2**30)
 GATE_EXAMPLES = 8
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,6 @@ class Workshop:
         protocol: Protocol,
         *,
         exempt: dict[str, frozenset[str]] | None = None,
-        said: Callable[[str, Outcome], None] = lambda *_: None,
     ) -> dict[str, dict[str, Any]]:
         """Run the gates on each ``address -> source``; the stored admissions by address."""
         keys = {
@@ -123,6 +121,7 @@ class Workshop:
                     "num_heads": protocol.num_heads,
                     "examples": GATE_EXAMPLES,
                     "gates": gates_version(),
+                    "exempt": sorted((exempt or {}).get(address, ())),
                     **versions(),
                 }
             )
@@ -149,7 +148,6 @@ class Workshop:
             address = missing[index]
             outcome, findings, measures = _read_admission(result)
             self.archive.add_admission(keys[address], address, outcome, findings, measures, result.cpu_s)
-            said(address, outcome)
 
         self._run(jobs, store)
         admissions = {address: self.archive.admission(key) for address, key in keys.items()}

@@ -7,7 +7,7 @@ from math import ceil
 from pathlib import Path
 
 from asiarc.archive.store import Archive
-from asiarc.loop import trial_protocol
+from asiarc.engineer.bench import trial_protocol
 from asiarc.protocol import StageName, Tier, stage_plan
 from asiarc.spec import Campaign
 from asiarc.tasks import get_task

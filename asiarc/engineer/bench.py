@@ -1,0 +1,245 @@
+"""The bench: what one campaign trains at one tier, and how two candidates are compared on it.
+
+Knows the campaign's baselines, tasks, seeds and sizes, so that `asiarc/loop.py` need not. A gain is the mean paired
+difference against `start_from` over common seeds, positive when the candidate is ahead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from asiarc.archive.store import Archive, Trial
+from asiarc.engineer.candidate import content_address, motivation
+from asiarc.engineer.workshop import Request, Workshop
+from asiarc.errors import ExecutionError
+from asiarc.models.baselines import QUADRATIC, baseline_source
+from asiarc.outcome import SCORED, Outcome
+from asiarc.protocol import MICRO, Protocol, StageName, StagePlan, Tier, stage_plan
+from asiarc.researcher.designs import BASELINES
+from asiarc.results import Values, mean_gain, values_of
+from asiarc.spec import Campaign
+from asiarc.tasks import get_task
+
+CAPABILITY_SHARE = (
+    0.5  # a capability holds when at least this share of start_from's distance from chance is kept
+)
+MEASURED = {"state_bytes": "state_bytes", "flops": "flops_per_token", "parameters": "parameters"}
+Said = Callable[[Trial], None]
+
+
+class Bench:
+    """One campaign's trials at one tier, in one archive; `run` is the run that they are noted under."""
+
+    def __init__(
+        self, campaign: Campaign, tier: Tier, run: str, archive: Archive, workshop: Workshop, said: Said
+    ) -> None:
+        self.campaign, self.tier, self.run = campaign, tier, run
+        self.archive, self.workshop, self.said = archive, workshop, said
+        self.baselines = {name: self._keep(name) for name in campaign.baselines}
+        self.start = self.baselines[campaign.start_from]
+
+    def _keep(self, baseline: str) -> str:
+        source = baseline_source(baseline)
+        address = content_address(source)
+        self.archive.add_candidate(address, baseline, source, motivation(source), genome_of(baseline))
+        return address
+
+    def plan(self, stage: StageName) -> StagePlan:
+        """What this tier trains in a stage."""
+        return stage_plan(self.tier, stage)
+
+    def deciding(self, stage: StageName) -> tuple[str, ...]:
+        """The tasks of a stage that decide; with none that may, all of them do."""
+        tasks = self.campaign.stage(stage).tasks
+        return tuple(task for task in tasks if get_task(task).decides) or tasks
+
+    def tasks(self, stage: StageName, rung: int) -> tuple[str, ...]:
+        """What is trained on a rung: what decides, and on the last rung the capability checks too."""
+        return self.campaign.stage(stage).tasks if self._is_last(stage, rung) else self.deciding(stage)
+
+    def source(self, address: str) -> str:
+        """A candidate's source from the archive."""
+        row = self.archive.candidate(address)
+        assert row is not None, address
+        return str(row["source"])
+
+    # --- admission ------------------------------------------------------------------------------------------------
+
+    def admit(self, addresses: Sequence[str]) -> dict[str, Outcome]:
+        """The gates' outcome of each candidate, and the campaign's own caps on resources (`at_most`)."""
+        admissions = self.workshop.admit({a: self.source(a) for a in addresses}, MICRO)
+        base = self.workshop.admit({self.start: self.source(self.start)}, MICRO)[self.start]["measures"]
+        return {
+            address: self._within_caps(admission["measures"], base)
+            if admission["outcome"] == SCORED
+            else admission["outcome"]
+            for address, admission in admissions.items()
+        }
+
+    def admit_baselines(self) -> None:
+        """Baselines pass the same gates (but for the quadratic reference's cost); raises where one does not."""
+        sources = {address: self.source(address) for address in self.baselines.values()}
+        exempt = {self.baselines[n]: frozenset({"complexity"}) for n in self.baselines if n in QUADRATIC}
+        admissions = self.workshop.admit(sources, MICRO, exempt=exempt)
+        for name, address in self.baselines.items():
+            outcome = admissions[address]["outcome"]
+            if outcome != SCORED:
+                raise ExecutionError(f"the baseline {name} was not admitted: {outcome}")
+
+    def _within_caps(self, measures: dict[str, float], base: dict[str, float]) -> Outcome:
+        for resource, factor in self.campaign.at_most.items():
+            mine, allowed = measures[MEASURED[resource]], factor * base[MEASURED[resource]]
+            if mine > allowed:
+                limit = f"{allowed:,.0f} ({factor:g} x {self.campaign.start_from})"
+                return Outcome("rejected", f"{mine:,.0f} {resource}, allowed are {limit}", resource)
+        return SCORED
+
+    # --- trials ---------------------------------------------------------------------------------------------------
+
+    def train_rung(self, addresses: Sequence[str], rung: int) -> list[Trial]:
+        """Explore's trials of some candidates on one rung."""
+        requests = [
+            self._request("explore", address, task, seed, rung)
+            for address in addresses
+            for task in self.tasks("explore", rung)
+            for seed in self._seeds(task, rung)
+        ]
+        return self.workshop.train(self.run, requests, self.said)
+
+    def train_baselines(self) -> list[Trial]:
+        """Explore's baselines: start_from on every rung (gains are paired with it), the others on the last."""
+        last = len(self.plan("explore").rungs) - 1
+        trials = [trial for rung in range(last) for trial in self.train_rung([self.start], rung)]
+        trials += self.train_rung(list(self.baselines.values()), last)
+        return self._all_scored(trials)
+
+    def train_stage(self, stage: StageName, entrants: Sequence[str], rates: dict[str, float]) -> list[Trial]:
+        """Every entrant and every baseline on all tasks and seeds of verify or confirm."""
+        declared = self.campaign.stage(stage)
+        addresses = list(dict.fromkeys([*entrants, *self.baselines.values()]))
+        requests = [
+            self._request(stage, address, task, seed, rate=rates.get(address))
+            for address in addresses
+            for task in declared.tasks
+            for seed in range(declared.seeds)
+        ]
+        trials = self.workshop.train(self.run, requests, self.said)
+        self._all_scored([t for t in trials if t.address in self.baselines.values()])
+        return trials
+
+    def tune(self, addresses: Sequence[str]) -> dict[str, float]:
+        """Verify's best learning rate for each, from the same grid for all, on a seed that is used for nothing else."""
+        rates, task = self.campaign.stage("verify").learning_rates, self.deciding("verify")[0]
+        if len(rates) < 2:
+            return dict.fromkeys(addresses, rates[0]) if rates else {}
+        requests = [
+            self._request("verify", a, task, 0, rate=rate, purpose=" tuning")
+            for a in addresses
+            for rate in rates
+        ]
+        trials = self.workshop.train(self.run, requests, self.said)
+        sign = 1 if get_task(task).higher_is_better else -1
+        scored = [t for t in trials if t.value is not None]
+        scored.sort(key=lambda t: (sign * (t.value or 0.0), t.learning_rate))  # the best of each comes last
+        return {t.address: t.learning_rate for t in scored}
+
+    def _request(
+        self,
+        stage: StageName,
+        address: str,
+        task: str,
+        seed: int,
+        rung: int = -1,
+        *,
+        rate: float | None = None,
+        purpose: str = "",
+    ) -> Request:
+        plan = self.plan(stage)
+        protocol = trial_protocol(task, plan.text, plan.rungs[rung], plan.capability)
+        is_matched = "parameters" in self.campaign.match
+        return Request(
+            address=address,
+            source=self.source(address),
+            task=task,
+            stage=stage + purpose,
+            seed=f"{self.campaign.seed}/{stage}{purpose}/{seed}",
+            protocol=protocol.at(learning_rate=rate) if rate else protocol,
+            match=(self.start, self.source(self.start)) if is_matched else None,
+            split="confirmation" if stage == "confirm" else "validation",
+            documents=plan.documents,
+        )
+
+    def _is_last(self, stage: StageName, rung: int) -> bool:
+        return rung == len(self.plan(stage).rungs) - 1
+
+    def _seeds(self, task: str, rung: int) -> range:
+        """All of explore's seeds where a task decides on the last rung, one everywhere else."""
+        full = self._is_last("explore", rung) and task in self.deciding("explore")
+        return range(self.campaign.explore.seeds if full else 1)
+
+    @staticmethod
+    def _all_scored(trials: list[Trial]) -> list[Trial]:
+        for trial in trials:
+            if trial.outcome != SCORED:
+                raise ExecutionError(
+                    f"a baseline's trial on {trial.task} ended as {trial.outcome}; no gain can be measured"
+                )
+        return trials
+
+    # --- comparison -----------------------------------------------------------------------------------------------
+
+    def gains(self, address: str, trials: Sequence[Trial], reference: Sequence[Trial]) -> dict[str, float]:
+        """A candidate's gain over start_from on each task that both were scored on with equal training."""
+        found = {}
+        for task in dict.fromkeys(t.task for t in trials if t.address == address):
+            steps = {t.steps for t in trials if t.address == address and t.task == task}
+            equal = [t for t in reference if t.steps in steps]
+            gain = mean_gain(
+                values_of(trials, address, task),
+                values_of(equal, self.start, task),
+                higher_is_better=get_task(task).higher_is_better,
+            )
+            if gain is not None:
+                found[task] = gain
+        return found
+
+    def holds(self, address: str, trials: Sequence[Trial], reference: Sequence[Trial]) -> bool:
+        """Whether every capability check holds: most of start_from's distance from chance is kept."""
+        for name in dict.fromkeys(t.task for t in trials if t.address == address):
+            task = get_task(name)
+            if task.role != "capability" or task.chance is None:
+                continue
+            mine, base = values_of(trials, address, name), values_of(reference, self.start, name)
+            if not mine or mean(mine) - task.chance < CAPABILITY_SHARE * (mean(base) - task.chance):
+                return False
+        return True
+
+
+def trial_protocol(task: str, text: Protocol, steps: int, capability: float) -> Protocol:
+    """The protocol of one trial: the stage's on text, a synthetic task's own with its steps times `capability`."""
+    chosen = get_task(task)
+    if chosen.kind == "text":
+        return text.at(steps=steps)
+    t = chosen.training
+    return Protocol(
+        name=f"{task} micro",
+        d_model=t.d_model,
+        num_layers=t.num_layers,
+        num_heads=t.num_heads,
+        mlp_ratio=t.mlp_ratio,
+        seq_len=chosen.seq_len,
+        batch_size=t.batch_size,
+        steps=max(4, round(t.steps * capability)),
+        learning_rate=t.learning_rate,
+    )
+
+
+def genome_of(baseline: str) -> dict[str, Any] | None:
+    """A baseline as the grammar writes it, where it can."""
+    return BASELINES[baseline].model_dump() if baseline in BASELINES else None
+
+
+def mean(values: Values) -> float:
+    """The mean over seeds of values that are not empty."""
+    return sum(values.values()) / len(values)
