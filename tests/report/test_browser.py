@@ -14,7 +14,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 WIDTHS = (400, 1400)
 # A frame gives the page its width (a window has a least one); the script tells how wide its content came out.
 MEASURE = """<!doctype html><body>{frames}<script>
-const drawn = f => [...f.contentDocument.querySelectorAll("figure svg")].filter(s => s.getBoundingClientRect().height > 60);
+const high = s => s.getBoundingClientRect().height > 60;
+const drawn = f => [...f.contentDocument.querySelectorAll("figure svg")].filter(high);
 onload = () => {{ document.body.textContent = [...document.querySelectorAll("iframe")]
   .map(f => f.contentDocument.documentElement.scrollWidth + ":" + drawn(f).length).join(" ") }}
 </script>"""
