@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+import string
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -41,7 +42,7 @@ _PUNCTUATION = str.maketrans(
         "\u00a0": " ",
     }
 )
-_PROSE = re.compile(r"[A-Za-z ]")
+_LETTERS_AND_SPACE = (string.ascii_letters + " ").encode()
 _WORD = re.compile(r"\w+")
 _HEADING = re.compile(r"^.*\n[ \t]*[-=~]{3,}[ \t]*$", re.MULTILINE)
 
@@ -96,7 +97,8 @@ def _is_prose(paragraph: str) -> bool:
         return False
     if ">>>" in paragraph or len(paragraph) > _MAX_WORD_CHARACTERS * (paragraph.count(" ") + 1):
         return False
-    return len(_PROSE.findall(paragraph)) > _MIN_PROSE_SHARE * len(paragraph)
+    other = paragraph.encode().translate(None, _LETTERS_AND_SPACE)
+    return len(paragraph) - len(other) > _MIN_PROSE_SHARE * len(paragraph)
 
 
 def without_near_duplicates(sections: Iterable[Section]) -> list[Section]:

@@ -117,8 +117,8 @@ def reset(
     once those are used up.
     """
     each = rows * segments
-    key_SN = _choose(rng, rows * (segments + 1), keys, pairs).reshape(rows, segments + 1, pairs)
-    before_SN, key_SN = (part.reshape(each, pairs) for part in (key_SN[:, :-1], key_SN[:, 1:]))
+    bound_BSN = _choose(rng, rows * (segments + 1), keys, pairs).reshape(rows, segments + 1, pairs)
+    before_SN, key_SN = bound_BSN[:, :-1].reshape(each, pairs), bound_BSN[:, 1:].reshape(each, pairs)
     value_SN = rng.integers(values, size=(each, pairs))
     last_SK, bound_SK = _last_use(key_SN, keys)
     # Worth asking: what is bound now, and what a memory that missed the '#' still holds from the segment before.
