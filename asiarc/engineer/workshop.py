@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class Request:
             "items": f"{self.stage} items",
         }
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The trial's name: equal keys are the same trial, in whichever campaign it was asked for."""
         match = self.match[0] if self.match else None
@@ -219,11 +220,10 @@ class Workshop:
         return trial
 
 
+@cache
 def gates_version() -> str:
-    """The hash of the gates' code: a changed gate asks again."""
-    import asiarc.engineer.gates as gates
-
-    return code_hash(sorted(Path(gates.__path__[0]).glob("*.py")))
+    """The hash of the gates' code: a changed gate asks again. Read as text: importing the gates would bring torch."""
+    return code_hash(sorted((Path(__file__).parent / "gates").glob("*.py")))
 
 
 def _read_admission(result: Result) -> tuple[Outcome, list[dict[str, Any]], dict[str, Any] | None]:
