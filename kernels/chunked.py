@@ -23,6 +23,7 @@ Axes: B batch, T tokens, H heads, K key channels, V value channels, N chunks, C 
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Protocol
 
 import torch
@@ -42,30 +43,22 @@ def to_chunks(x_BTHD: Tensor, C: int, factor: float = 1.0) -> Tensor:
     return torch.mul(x, factor, out=x.new_empty(x.shape)).view(-1, C, D)
 
 
-def from_chunks(x_MCD: Tensor, B: int, T: int) -> Tensor:
-    """[N * B * H, C, D] -> [B, T, H, D], contiguous."""
-    M, C, D = x_MCD.shape
-    N = -(-T // C)
-    x = x_MCD.view(N, B, M // (N * B), C, D).permute(1, 0, 3, 2, 4).reshape(B, N * C, -1, D)
-    return x[:, :T].contiguous()
+def from_chunks(x_MCD: Tensor, to_BTHD: Tensor) -> None:
+    """Write [N * B * H, C, D] over [B, T, H, D], leaving out what filled the last chunk."""
+    B, T, H, D = to_BTHD.shape
+    x = x_MCD.view(-1, B, H, x_MCD.shape[1], D).permute(1, 0, 3, 2, 4)
+    N, C = x.shape[1:3]
+    if T % C:
+        to_BTHD.copy_(x.reshape(B, N * C, H, D)[:, :T])
+    else:
+        to_BTHD.view(B, N, C, H, D).copy_(x)
 
 
-def corners(x_MCC: Tensor, s: int) -> Tensor:
-    """The 2 x 2 corners of the diagonal blocks of width 2s, [M, 2, s, 2, s, C / 2s], as a view."""
+def blocks(x_MCC: Tensor, s: int, row: int, column: int) -> Tensor:
+    """A corner of every diagonal block of width 2s of a contiguous x, [M, C / 2s, s, s], as a view."""
     M, C, _ = x_MCC.shape
-    n = C // (2 * s)
-    return x_MCC.view(M, n, 2, s, n, 2, s).diagonal(dim1=1, dim2=4)
-
-
-def gather(blocks_MSSN: Tensor) -> Tensor:
-    """[M, s, s, n] -> [M * n, s, s], contiguous."""
-    return blocks_MSSN.permute(0, 3, 1, 2).flatten(0, 1)
-
-
-def scatter(to_MSSN: Tensor, blocks: Tensor) -> None:
-    """Write [M * n, s, s] over [M, s, s, n]."""
-    M, s, _, n = to_MSSN.shape
-    to_MSSN.copy_(blocks.view(M, n, s, s).permute(0, 2, 3, 1))
+    start = x_MCC.storage_offset() + (row * C + column) * s
+    return x_MCC.as_strided((M, C // (2 * s), s, s), (C * C, 2 * s * (C + 1), C, 1), start)
 
 
 def inverse(A_MCC: Tensor) -> Tensor:
@@ -78,10 +71,11 @@ def inverse(A_MCC: Tensor) -> Tensor:
     X.diagonal(dim1=-2, dim2=-1).fill_(1)
     s = 1
     while s < A_MCC.shape[-1]:
-        done, low = corners(X, s), gather(corners(A_MCC, s)[:, 1, :, 0])
+        low, to = blocks(A_MCC, s, 1, 0), blocks(X, s, 1, 0)
         if s > 1:
-            low = gather(done[:, 1, :, 1]) @ low @ gather(done[:, 0, :, 0])
-        scatter(done[:, 1, :, 0], low.neg_())
+            P, Q, R = (x.reshape(-1, s, s) for x in (blocks(X, s, 0, 0), low, blocks(X, s, 1, 1)))
+            low = torch.bmm(torch.bmm(R, Q), P).view(to.shape)
+        torch.neg(low, out=to)
         s *= 2
     return X
 
@@ -114,8 +108,12 @@ class Gate(Protocol):
         """
         ...
 
-    def log_decay_backward(self, within: Any, into: Tensor, out: Tensor, over: Tensor) -> Tensor:
-        """Gradient of g from those of the log-decays: within chunks, into [M,C,K], out [M,C,K], over [M,1,K]."""
+    def log_decay_backward(self, within: Any, into: Tensor, out: Tensor, S: Tensor, dS: Tensor) -> Tensor:
+        """Gradient of g from those of the log-decays within chunks, into [M, C, K] and out of them [M, C, K].
+
+        That of the decay over a chunk comes from the state S before it and the gradient dS of the one after it, which
+        is used up.
+        """
         ...
 
 
@@ -137,7 +135,7 @@ class NoGate:
             da.baddbmm_(d.tril_(), keys)
             dkeys.baddbmm_(d.mT, a)
 
-    def log_decay_backward(self, within: Any, into: Tensor, out: Tensor, over: Tensor) -> Tensor:
+    def log_decay_backward(self, within: Any, into: Tensor, out: Tensor, S: Tensor, dS: Tensor) -> Tensor:
         raise AssertionError("there is no gate to differentiate")
 
 
@@ -177,11 +175,12 @@ class HeadGate:
             dkeys.baddbmm_(d.mT, a)
         return within
 
-    def log_decay_backward(self, within: Tensor, into: Tensor, out: Tensor, over: Tensor) -> Tensor:
+    def log_decay_backward(self, within: Tensor, into: Tensor, out: Tensor, S: Tensor, dS: Tensor) -> Tensor:
         """g_m takes part in every decay that begins before m and ends at or after it; nothing is subtracted."""
         before = torch.ones_like(within[0]).triu_(1)
         ends = torch.matmul(within, before).add_(into.sum(-1, keepdim=True))
-        return ends.tril_().sum(-2) + torch.matmul(out.sum(-1), before) + over.sum(-1)
+        over = dS.mul_(S).flatten(1).sum(-1, keepdim=True).mul_(self.over[:, 0])
+        return ends.tril_().sum(-2).add_(torch.matmul(out.sum(-1), before)).add_(over)[..., None]
 
 
 class ChannelGate:
@@ -224,7 +223,8 @@ class ChannelGate:
         for s, ahead, behind in self.levels:
             left = self.half(keys, s, 0, behind)
             for a, x in zip(rows, X, strict=True):
-                scatter(corners(x, s)[:, 1, :, 0], self.half(a, s, 1, ahead) @ left.mT)
+                to = blocks(x, s, 1, 0)
+                to.copy_(torch.bmm(self.half(a, s, 1, ahead), left.mT).view(to.shape))
         return X
 
     def scores_backward(
@@ -240,8 +240,8 @@ class ChannelGate:
             left = self.half(keys, s, 0, behind)
             dleft, dahead = torch.zeros_like(left), torch.zeros_like(left)
             for a, da, d in zip(rows, drows, dX, strict=True):
-                right, block = self.half(a, s, 1, ahead), gather(corners(d, s)[:, 1, :, 0])
-                dright = block @ left
+                right, block = self.half(a, s, 1, ahead), blocks(d, s, 1, 0).reshape(-1, s, s)
+                dright = torch.bmm(block, left)
                 dleft.baddbmm_(block.mT, right)
                 dahead.addcmul_(dright, right)
                 da.view(M, -1, 2, s, K)[:, :, 1].addcmul_(dright.view(ahead.shape), ahead)
@@ -250,11 +250,11 @@ class ChannelGate:
         return within
 
     def log_decay_backward(
-        self, within: list[tuple[Tensor, Tensor]], into: Tensor, out: Tensor, over: Tensor
+        self, within: list[tuple[Tensor, Tensor]], into: Tensor, out: Tensor, S: Tensor, dS: Tensor
     ) -> Tensor:
         """From the chunk down to the token: a half's sum took part in whatever crossed the other half."""
         M, _, K = into.shape
-        total = over
+        total = dS.mul_(S).sum(-1)[:, None].mul_(self.over.mT)
         for (s, _, _), (dahead, dbehind) in zip(reversed(self.levels), reversed(within), strict=True):
             a, b = (x.view(M, -1, 2, s, K) for x in (into, out))
             total = torch.stack((total + a[:, :, 1].sum(2), total + b[:, :, 0].sum(2)), dim=2).view(M, -1, K)
@@ -276,94 +276,151 @@ def gate_of(g: Tensor | None, C: int) -> Gate:
 
 
 class Chunked(torch.autograd.Function):
-    """The algebra of this module with its backward pass; see `chunked`."""
+    """The algebra of this module with its backward pass; see `chunked`.
+
+    Sequences are independent, so they are taken a few at a time, as many as fit the processor's cache together with
+    what is computed from them: these passes move more data than they compute on.
+    """
 
     @staticmethod
     def forward(
         ctx: Any,
         C: int,
         scale: float,
-        q_: Tensor,
-        k_: Tensor,
-        v_: Tensor,
-        g_: Tensor | None,
-        beta_: Tensor | None,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        g: Tensor | None,
+        beta: Tensor | None,
         state: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        B, T = q_.shape[:2]
-        q, k, y = to_chunks(q_, C, scale), to_chunks(k_, C), to_chunks(v_, C)
-        gate, beta = gate_of(g_, C), None if beta_ is None else to_chunks(beta_[..., None], C)
-        keys = times(k, beta)
-        X = gate.scores([q] if beta is None else [q, k], keys)
-        T_inv = w = None
-        if beta is not None:
-            T_inv = inverse(X[1])
-            w, y = torch.bmm(T_inv, times(k, gate.into)), torch.bmm(T_inv, y)
-        S = states(state, y, w, times(keys, gate.out), gate.over)
-        o = torch.bmm(X[0], y).baddbmm_(times(q, gate.into), S[:-1].flatten(0, 1))
-        ctx.save_for_backward(q, k, beta, T_inv, w, y, S, *X, *gate.saved())
-        ctx.gate, ctx.C, ctx.scale, ctx.B, ctx.T = type(gate), C, scale, B, T
-        return from_chunks(o, B, T), S[-1].view_as(state).clone()
+        """Returns o and the final state."""
+        o, final, saved = (
+            torch.empty_like(v, memory_format=torch.contiguous_format),
+            torch.empty_like(state),
+            [],
+        )
+        ctx.C, ctx.scale, ctx.shapes = C, scale, (q.shape, v.shape)
+        for some in slabs(q, v):
+            inputs = (x if x is None else x[some] for x in (q, k, v, g, beta, state))
+            o_, final[some], kept, ctx.gate = forward(C, scale, *inputs)
+            from_chunks(o_, o[some])
+            saved += kept
+        ctx.save_for_backward(*saved)
+        ctx.kept = len(kept)
+        return o, final
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, do_: Tensor, dfinal: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        q, k, beta, T_inv, w, y, S, *rest = ctx.saved_tensors
-        B, T = ctx.B, ctx.T
-        rows = [q] if beta is None else [q, k]
-        X, gate = rest[: len(rows)], ctx.gate(*rest[len(rows) :])
-        keys, do = times(k, beta), to_chunks(do_, ctx.C)
+    def backward(ctx: Any, do: Tensor, dfinal: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """Returns the gradients of the arguments of `forward`."""
+        (B, T, H, K), (*_, V) = ctx.shapes
+        saved, beta = ctx.saved_tensors, ctx.saved_tensors[2]
+        dq, dk, dv = do.new_empty(B, T, H, K), do.new_empty(B, T, H, K), do.new_empty(B, T, H, V)
+        dstate = torch.empty_like(dfinal, memory_format=torch.contiguous_format)
+        dg = None if ctx.gate is NoGate else do.new_empty(B, T, H, 1 if ctx.gate is HeadGate else K)
+        dbeta = None if beta is None else do.new_empty(B, T, H, 1)
+        whole = [dq, dk, dv, dg, dbeta]
+        for i, some in enumerate(slabs(dq, dv)):
+            kept = saved[i * ctx.kept : (i + 1) * ctx.kept]
+            *parts, dstate[some] = backward(ctx.C, ctx.scale, ctx.gate, kept, do[some], dfinal[some])
+            for part, d in zip(parts, whole, strict=True):
+                if d is not None:
+                    from_chunks(part, d[some])
+        dg = dg[..., 0] if ctx.gate is HeadGate else dg
+        return None, None, dq, dk, dv, dg, None if dbeta is None else dbeta[..., 0], dstate
 
-        dy = torch.bmm(X[0].mT, do)
-        reads_S, keys_out = torch.bmm(times(q, gate.into).mT, do), times(keys, gate.out)
-        dS = states_backward(dfinal, reads_S, dy, w, keys_out, gate.over)
-        reads = [do]
-        if T_inv is not None:
-            dy = torch.bmm(T_inv.mT, dy)
-            reads.append(-dy)
-        dX = [torch.bmm(d, y.mT) for d in reads]
-        if T_inv is not None:
-            dX[1].diagonal(dim1=-2, dim2=-1).zero_()
 
-        starts, ends = S[:-1].flatten(0, 1), dS[1:].flatten(0, 1)
-        drows, dkeys = [torch.bmm(d, starts.mT) for d in reads], torch.bmm(y, ends.mT)
-        dg = dinto = dout = None
-        if gate.into is not None:
-            dinto = drows[0].mul_(gate.into) * q
-            if beta is not None:
-                dinto.addcmul_(drows[1].mul_(gate.into), k)
-            dout = dkeys.mul_(gate.out) * keys
-        within = gate.scores_backward(rows, keys, X, dX, drows, dkeys)
-        if dinto is not None:
-            dover = (starts * ends).sum(-1)[:, None] * gate.over.mT
-            dg = gate.log_decay_backward(within, dinto, dout, dover)
-            dg = from_chunks(dg if dg.dim() == 3 else dg[..., None], B, T)
-            dg = dg if ctx.gate is ChannelGate else dg[..., 0]
-        dk, dbeta = dkeys, None
+SLAB = 2**18
+"""Elements of one [B, T, H, D] tensor that are worked on at a time."""
+
+
+def slabs(q_BTHK: Tensor, v_BTHV: Tensor) -> list[slice]:
+    """Ranges of the batch of at most SLAB elements; everything at once where there is no cache to fit."""
+    B, T, H, K = q_BTHK.shape
+    rows = B if q_BTHK.is_cuda else max(1, SLAB // (T * H * max(K, v_BTHV.shape[-1])))
+    return [slice(b, min(b + rows, B)) for b in range(0, B, rows)]
+
+
+def forward(
+    C: int,
+    scale: float,
+    q_: Tensor,
+    k_: Tensor,
+    v_: Tensor,
+    g_: Tensor | None,
+    beta_: Tensor | None,
+    state: Tensor,
+) -> tuple[Tensor, Tensor, list[Tensor | None], type[Gate]]:
+    """o [M, C, V], the final state, what the backward pass needs, and the kind of gate."""
+    q, k, y = to_chunks(q_, C, scale), to_chunks(k_, C), to_chunks(v_, C)
+    gate, beta = gate_of(g_, C), None if beta_ is None else to_chunks(beta_[..., None], C)
+    keys = times(k, beta)
+    X = gate.scores([q] if beta is None else [q, k], keys)
+    T_inv = w = None
+    if beta is not None:
+        T_inv = inverse(X[1])
+        w, y = torch.bmm(T_inv, times(k, gate.into)), torch.bmm(T_inv, y)
+    S = states(state, y, w, times(keys, gate.out), gate.over)
+    o = torch.bmm(X[0], y).baddbmm_(times(q, gate.into), S[:-1].flatten(0, 1))
+    return o, S[-1].view_as(state), [q, k, beta, T_inv, w, y, S, *X, *gate.saved()], type(gate)
+
+
+def backward(
+    C: int, scale: float, kind: type[Gate], saved: tuple[Any, ...], do_: Tensor, dfinal: Tensor
+) -> tuple[Tensor | None, ...]:
+    """Gradients of q, k, v, g, beta, [M, C, D] each, and of the initial state."""
+    q, k, beta, T_inv, w, y, S, *rest = saved
+    rows = [q] if beta is None else [q, k]
+    X, gate = rest[: len(rows)], kind(*rest[len(rows) :])
+    keys, do = times(k, beta), to_chunks(do_, C)
+
+    dy = torch.bmm(X[0].mT, do)
+    reads_S, keys_out = torch.bmm(times(q, gate.into).mT, do), times(keys, gate.out)
+    dS = states_backward(dfinal, reads_S, dy, w, keys_out, gate.over)
+    reads = [do]
+    if T_inv is not None:
+        dy = torch.bmm(T_inv.mT, dy)
+        reads.append(-dy)
+    dX = [torch.bmm(d, y.mT) for d in reads]
+    if T_inv is not None:
+        dX[1].diagonal(dim1=-2, dim2=-1).zero_()
+
+    starts, ends = S[:-1].flatten(0, 1), dS[1:].flatten(0, 1)
+    drows, dkeys = [torch.bmm(d, starts.mT) for d in reads], torch.bmm(y, ends.mT)
+    dg = dinto = dout = None
+    if gate.into is not None:
+        dinto = drows[0].mul_(gate.into) * q
         if beta is not None:
-            dbeta = from_chunks((dkeys * k).sum(-1, keepdim=True), B, T)[..., 0]
-            dk = drows[1].addcmul_(dkeys, beta)
-        dq, dk, dv = (from_chunks(x, B, T) for x in (drows[0].mul_(ctx.scale), dk, dy))
-        return None, None, dq, dk, dv, dg, dbeta, dS[0].view_as(dfinal)
+            dinto.addcmul_(drows[1].mul_(gate.into), k)
+        dout = dkeys.mul_(gate.out) * keys
+    within = gate.scores_backward(rows, keys, X, dX, drows, dkeys)
+    if dinto is not None:
+        dg = gate.log_decay_backward(within, dinto, dout, starts, ends)
+    dk, dbeta = dkeys, None
+    if beta is not None:
+        dbeta = (dkeys * k).sum(-1, keepdim=True)
+        dk = drows[1].addcmul_(dkeys, beta)
+    return drows[0].mul_(scale), dk, dy, dg, dbeta, dS[0].view_as(dfinal)
 
 
 def states(state: Tensor, y: Tensor, w: Tensor | None, keys_out: Tensor, over: Tensor | None) -> Tensor:
     """All states between chunks [N+1, B*H, K, V]; y (given as if S were 0) is corrected in place by -w S."""
-    K, V = state.shape[-2:]
-    BH = state.shape[0] * state.shape[1]
+    BH, K, V = state.shape[0] * state.shape[1], *state.shape[2:]
     N = y.shape[0] // BH
-    writes = None if w is not None else torch.bmm(keys_out.mT, y)
     S = y.new_empty(N + 1, BH, K, V)
     S[0] = state.view(BH, K, V)
-    for n in range(N):
-        at = slice(n * BH, (n + 1) * BH)
-        if w is not None:
-            y[at].baddbmm_(w[at], S[n], alpha=-1)
-        decayed = S[n] if over is None else torch.mul(S[n], over[at], out=S[n + 1])
-        if writes is None:
-            torch.baddbmm(decayed, keys_out[at].mT, y[at], out=S[n + 1])
+    writes = None if w is not None else torch.bmm(keys_out.mT, y)
+    per_chunk = [x if x is None else x.unflatten(0, (N, BH)).unbind() for x in (y, w, keys_out, over, writes)]
+    chain = S.unbind()
+    for n, (before, after) in enumerate(itertools.pairwise(chain)):
+        y_, w_, keys_, over_, write_ = (x if x is None else x[n] for x in per_chunk)
+        decayed = before if over_ is None else torch.mul(before, over_, out=after)
+        if w_ is None:
+            torch.add(decayed, write_, out=after)
         else:
-            torch.add(decayed, writes[at], out=S[n + 1])
+            y_.baddbmm_(w_, before, alpha=-1)
+            torch.baddbmm(decayed, keys_.mT, y_, out=after)
     return S
 
 
@@ -371,27 +428,28 @@ def states_backward(
     dfinal: Tensor, reads: Tensor, dy: Tensor, w: Tensor | None, keys_out: Tensor, over: Tensor | None
 ) -> Tensor:
     """Gradients of all states between chunks; dy, given as if no later chunk read it, is completed in place."""
-    K, V = dfinal.shape[-2:]
-    BH = dfinal.shape[0] * dfinal.shape[1]
+    BH, K, V = dfinal.shape[0] * dfinal.shape[1], *dfinal.shape[2:]
     N = dy.shape[0] // BH
     dS = dy.new_empty(N + 1, BH, K, V)
     dS[N] = dfinal.reshape(BH, K, V)
+    per_chunk = [x if x is None else x.unflatten(0, (N, BH)).unbind() for x in (reads, dy, w, keys_out, over)]
+    chain = dS.unbind()
     for n in reversed(range(N)):
-        at = slice(n * BH, (n + 1) * BH)
-        if over is None:
-            torch.add(reads[at], dS[n + 1], out=dS[n])
+        reads_, dy_, w_, keys_, over_ = (x if x is None else x[n] for x in per_chunk)
+        before, after = chain[n], chain[n + 1]
+        if over_ is None:
+            torch.add(reads_, after, out=before)
         else:
-            torch.addcmul(reads[at], dS[n + 1], over[at], out=dS[n])
-        if w is not None:
-            dy[at].baddbmm_(keys_out[at], dS[n + 1])
-            dS[n].baddbmm_(w[at].mT, dy[at], alpha=-1)
+            torch.addcmul(reads_, after, over_, out=before)
+        if w_ is not None:
+            dy_.baddbmm_(keys_, after)
+            before.baddbmm_(w_.mT, dy_, alpha=-1)
     if w is None:
         dy.baddbmm_(keys_out, dS[1:].flatten(0, 1))
     return dS
 
 
 def chunked(
-    C: int,
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -399,14 +457,16 @@ def chunked(
     beta: Tensor | None,
     scale: float,
     state: Tensor,
+    C: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Run the algebra above in chunks of C, a power of two; g is [B, T, H] or [B, T, H, K], beta [B, T, H].
+    """Run the algebra above; g is None, [B, T, H] or [B, T, H, K]; with beta [B, T, H] it is a delta rule.
 
-    With beta it is a delta rule, without one the plain sum. Returns o [B, T, H, V] and the final state [B, H, K, V];
-    differentiable once in every tensor.
+    C, a power of two, is the chunk length; None takes the fastest one measured for the widths, one CPU thread.
+    Returns o [B, T, H, V] and the final state [B, H, K, V]; differentiable once in every tensor.
     """
     if q.shape[1] == 1:
         return step(q, k, v, g, beta, scale, state)
+    C = C or (16 if max(q.shape[-1], v.shape[-1]) <= 32 else 32)
     return Chunked.apply(C, scale, q, k, v, g, beta, state.contiguous())
 
 

@@ -19,5 +19,5 @@ def chunk(
         return spread.index_copy(2, torch.tensor([row], device=x.device), x[:, :, None]).flatten(1, 2)
 
     gates = None if g is None else at_row(g, 0)
-    o, final = chunked(32, at_row(q, steps - 1), k, v, gates, beta, scale, state)
+    o, final = chunked(at_row(q, steps - 1), k, v, gates, beta, scale, state)
     return o[:, steps - 1 :: steps], final

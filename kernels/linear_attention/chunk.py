@@ -1,9 +1,7 @@
-"""linear_attention in chunks: which part of the shared algebra it uses, and how long its chunks are."""
+"""`linear_attention` in chunks: the shared algebra without gate or erasing."""
 
 from __future__ import annotations
 
-from functools import partial
+from asiarc.kernels.chunked import chunked as chunk
 
-from asiarc.kernels.chunked import chunked
-
-chunk = partial(chunked, 32)
+__all__ = ["chunk"]

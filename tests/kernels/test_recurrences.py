@@ -9,6 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asiarc.kernels.chunked import SLAB, chunked
+
 from .cases import (
     ERASING, GATED, GATES, OPERATORS, Case, assert_close, cases, examples, gradients, named, run,
 )  # fmt: skip
@@ -436,12 +438,24 @@ def test_long_keys_lose_no_more_digits_than_the_recurrence_must(norm):
     "op", [op for op in OPERATORS if not op.multistep and op.name != "retention"], ids=str
 )
 def test_the_chunk_length_does_not_matter(op, C):
-    from asiarc.kernels.chunked import chunked
-
     case = Case(op, seed=27, T=70, gate="reset")
     x = case.tensors()
-    outputs = chunked(C, x["q"], x["k"], x["v"], x.get("g"), x.get("beta"), case.K**-0.5, x["initial_state"])
+    outputs = chunked(x["q"], x["k"], x["v"], x.get("g"), x.get("beta"), case.K**-0.5, x["initial_state"], C)
     assert_close(named(outputs), named(reference(case, x)), 1e-11)
+
+
+@every_operator
+def test_sequences_worked_on_in_turn_equal_all_at_once(op, monkeypatch):
+    case = Case(op, seed=30, B=5, T=40)
+    whole = case.tensors(requires_grad=True)
+    outputs = run(case, whole)
+    found = gradients(case, outputs, whole)
+    assert 2 * case.T * case.H * case.K * 2 < SLAB
+    monkeypatch.setattr("asiarc.kernels.chunked.SLAB", 2 * case.T * case.H * case.K)
+    parts = case.tensors(requires_grad=True)
+    again = run(case, parts)
+    assert all(torch.equal(a, b) for a, b in zip(again, outputs, strict=True))
+    assert_close(gradients(case, again, parts), found, 1e-14)
 
 
 @every_operator
