@@ -31,7 +31,7 @@ CAPTIONS = {
     "curves": "Held-out loss along training: mean over seeds, band from the lowest to the highest seed.",
     "population": "Every proposal in order, by the rung it reached; what was not scored stands at the foot.",
     "search": "The search as it went on (after the paper's Figures 1, 6 and 8): candidates with a gain above zero over "
-    "the CPU time of explore, mean gain of the ten leading ones so far, and the size of the mixers proposed.",
+    "CPU time, mean gain of the leading ones so far (ten, or a quarter), and sizes of the mixers proposed.",
     "components": "Choices of the grammar in the leading quarter of the scored candidates and in the rest (after the "
     "paper's Figure 7); those whose shares differ most. What differs beside them is not held fixed.",
     "lineage": "Who was made from whom; the heavy line leads to the winner.",

@@ -249,7 +249,7 @@ def search(figure: Figure, rows: Rows) -> None:
     known = [row for row in rows if row["pool_gain"]]
     pool.plot(_numbers(known, "number"), _numbers(known, "pool_gain"), color=PALETTE[2])
     pool.set_xlabel("proposal number")
-    pool.set_title("mean gain, ten leading so far")
+    pool.set_title("mean gain of the leading")
     sized = [row for row in rows if row["mixer_parameters"]]
     sizes.plot(
         _numbers(sized, "number"),
@@ -320,7 +320,9 @@ def lineage(figure: Figure, rows: Rows) -> None:
                 zorder=1,
             )
     gains = [float(row["gain"]) for row in nodes.values()]
-    span = max(map(abs, gains)) or 1.0
+    span = (
+        sorted(map(abs, gains))[int(0.9 * (len(gains) - 1))] or 1.0
+    )  # one outlier must not wash all others out
     dots = axes.scatter(
         [depth[k] for k in nodes],
         [height[k] for k in nodes],
@@ -351,7 +353,7 @@ def lineage(figure: Figure, rows: Rows) -> None:
                 fontsize=7,
                 ha=side,
             )
-    figure.colorbar(dots, ax=axes, label="gain over the start", shrink=0.8, aspect=25)
+    figure.colorbar(dots, ax=axes, label="gain over the start", extend="both", shrink=0.8, aspect=25)
     axes.set_axis_off()
     axes.set_xlim(-0.4, max(depth.values()) + (1.2 if len(nodes) <= LABELLED else 0.3))
 

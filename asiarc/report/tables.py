@@ -18,7 +18,7 @@ from asiarc.protocol import StageName
 from asiarc.report.reading import Reading, Row
 
 CURVE_CANDIDATES = 5  # candidates whose curves are drawn beside the baselines
-POOL = 10  # leading candidates whose mean gain is followed along the search
+POOL = 10  # leading candidates whose mean gain is followed along the search; at most a quarter of the scored
 
 
 def curves(reading: Reading, facts: Row) -> list[Row]:
@@ -90,16 +90,17 @@ def population(reading: Reading, facts: Row) -> list[Row]:
 
 
 def search(reading: Reading, facts: Row) -> list[Row]:
-    """The search as it went on: CPU-seconds, candidates ahead of the start and the leading ten, all so far."""
+    """The search as it went on: CPU-seconds, candidates ahead of the start and the leading ones, all so far."""
     rows: list[Row] = []
     leading: list[float] = []
+    pool = max(1, min(POOL, sum(row["outcome"] == "scored" for row in reading.endings.values()) // 4))
     cpu_s, ahead = 0.0, 0
     for row in population(reading, facts):
         cpu_s += row["cpu_s"]
         if row["gain"] is not None:
             ahead += row["gain"] > 0
-            leading = sorted([*leading, row["gain"]], reverse=True)[:POOL]
-        mean = sum(leading) / len(leading) if leading else None
+            leading = sorted([*leading, row["gain"]], reverse=True)[:pool]
+        mean = sum(leading) / pool if len(leading) == pool else None
         rows.append(
             {"number": row["number"], "cpu_s": round(cpu_s, 3), "ahead": ahead, "pool_gain": mean}
             | {"mixer_parameters": row["mixer_parameters"]}
