@@ -26,6 +26,12 @@ def parse(source: str) -> ast.Module:
         line = getattr(error, "lineno", None)
         where = f"line {line}: " if line else ""
         raise CandidateError(f"not Python: {where}{getattr(error, 'msg', error)}") from error
+    except (RecursionError, MemoryError) as error:  # how the parser says that its stack is full
+        raise _too_deep() from error
+
+
+def _too_deep() -> CandidateError:
+    return CandidateError("an expression is nested too deeply to be read; write it as several statements")
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
@@ -47,7 +53,11 @@ def content_address(source: str) -> str:
 
     Comments, docstrings, blank lines and formatting do not count, names and numbers do.
     """
-    normalised = ast.dump(_without_docstrings(parse(source)), annotate_fields=False, include_attributes=False)
+    tree = _without_docstrings(parse(source))
+    try:
+        normalised = ast.dump(tree, annotate_fields=False, include_attributes=False)
+    except RecursionError as error:
+        raise _too_deep() from error
     return hashlib.blake2b(normalised.encode(), digest_size=8).hexdigest()
 
 
