@@ -27,10 +27,10 @@ def signed(value: float | None) -> str:
 
 
 def short(value: float | str | None) -> str:
-    """A number of unknown unit in four significant digits; text as it is."""
+    """A number of unknown unit in three significant digits; text as it is."""
     if value is None:
         return "–"
-    return value if isinstance(value, str) else f"{value:.4g}"
+    return value if isinstance(value, str) else f"{value:.3g}"
 
 
 def interval(row: Row, form: Callable[..., str] | None = None) -> str:

@@ -35,7 +35,7 @@ def test_a_fenced_source_is_one_block(source):
     [
         (signed(0.01234), "+0.0123"),
         (signed(-0.5), "-0.5000"),
-        (short(1234.5678), "1235"),
+        (short(0.0123456), "0.0123"),
         (short("35 of 101"), "35 of 101"),
         (count(1234567), "1,234,567"),
         (large(950), "950"),
