@@ -198,8 +198,11 @@ class Run:
 
     def analyse(self, drafts: Sequence[Draft], members: dict[int, Member]) -> None:
         """The analyst writes an insight on every scored candidate, from the numbers of its relatives."""
-        rows = [row for row in self.archive.results(self.run) if row["outcome"] == SCORED]
-        seen = {row["number"]: self._observe(row) for row in rows}
+        seen = {
+            row["number"]: self._observe(row)
+            for row in self.archive.results(self.run)
+            if row["outcome"] == SCORED and row["number"] <= drafts[-1].number  # a resumed run holds later ones
+        }
         start = self.campaign.start_from
         root = Observation(self.bench.start, start, tags_of(genome_of(start)), 0.0, {})
         relatives = {observation.address: observation for observation in seen.values()}

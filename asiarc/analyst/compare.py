@@ -64,11 +64,11 @@ def analyse(
     """
     added, removed = sorted(child.tags - parent.tags), sorted(parent.tags - child.tags)
     step = child.gain - parent.gain
-    verdict = "cannot be told from" if abs(step) < noise else "ahead of" if step > 0 else "behind"
+    verdict = "cannot be told from" if abs(step) < noise else "is ahead of" if step > 0 else "is behind"
     changed = ", ".join(added) or "nothing that the grammar names"
     text = [
         f"{child.name} gains {child.gain:+.3f} over {start_name}.",
-        f"With {changed}{' instead of ' + ', '.join(removed) if removed else ''} it is {verdict} its parent "
+        f"With {changed}{' instead of ' + ', '.join(removed) if removed else ''} it {verdict} its parent "
         f"{parent.name} ({step:+.3f}).",
     ]
     better = [s for s in siblings if s.gain > child.gain + noise]
