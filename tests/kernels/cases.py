@@ -1,4 +1,4 @@
-"""What the kernel tests share: the operators as a table, drawn cases, and the error metric.
+"""What the kernel tests share: the operators as a table and drawn cases.
 
 Hypothesis draws a case as (shape, seed, families): tensors are made from it deterministically, so that shrinking finds
 the smallest shape that fails. `ASIARC_KERNEL_EXAMPLES` raises the number of examples for a nightly run.
@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from asiarc.kernels.accuracy import errors
 from asiarc.seeds import seed_of
 
 GATES = ("zero", "tiny", "moderate", "strong", "reset", "mixed")
 BETAS = ("zero", "one", "two", "random")
 KEYS = ("unit", "repeated", "orthogonal", "zero")
-SEGMENT = 16  # tokens over which the local error is taken
 
 examples = settings(
     max_examples=int(os.environ.get("ASIARC_KERNEL_EXAMPLES", "6")),
@@ -187,46 +187,6 @@ def gradients(case: Case, outputs: tuple[Tensor, Tensor], inputs: dict[str, Tens
     loss = sum((x * case.normal(f"upstream {i}", *x.shape).to(x.dtype)).sum() for i, x in enumerate(outputs))
     found = torch.autograd.grad(loss, list(inputs.values()), allow_unused=True, materialize_grads=True)
     return dict(zip(inputs, found, strict=True))
-
-
-def error(actual: Tensor, expected: Tensor, tokens: bool = True, unit: float = 0.0) -> float:
-    """The larger of the global relative L2 error and the largest one of any (batch, head, segment of 16 tokens).
-
-    `tokens` says that axis 1 counts tokens and axis 2 heads; otherwise the axes are batch and head. A segment counts
-    as at least a thousandth of the average one, and an element as at least `unit`, lest the rounding of large terms
-    that cancel look like an error.
-    """
-    assert actual.shape == expected.shape, (actual.shape, expected.shape)
-    if not torch.isfinite(actual).all():
-        return float("inf")
-    a, e = actual.detach().double(), expected.detach().double()
-    if tokens:
-        a, e = (torch.nn.functional.pad(x.flatten(3), (0, 0, 0, 0, 0, -x.shape[1] % SEGMENT)) for x in (a, e))
-        a, e = (x.unflatten(1, (-1, SEGMENT)).transpose(2, 3).flatten(3) for x in (a, e))
-    else:
-        a, e = a.flatten(2), e.flatten(2)
-    off, size = (a - e).norm(dim=-1), e.norm(dim=-1)
-    smallest = unit * a.shape[-1] ** 0.5 + 1e-30
-    floor = torch.maximum(1e-3 * size.square().mean().sqrt(), torch.tensor(smallest))
-    worst = (off / size.clamp(min=float(floor))).max()
-    return float(torch.maximum(worst, off.norm() / size.norm().clamp(min=smallest * size.numel() ** 0.5)))
-
-
-def errors(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, float]:
-    """`error` of each named tensor; gates and strengths [B, T, H] count as vectors of one.
-
-    What the tensors have in common is the size of the terms that they are sums of: the unit is 1e-3 of the largest.
-    """
-    assert actual.keys() == expected.keys()
-    unit = 1e-3 * max(float(x.detach().double().square().mean().sqrt()) for x in expected.values())
-    return {
-        name: error(
-            *(x[..., None] if x.dim() == 3 else x for x in (actual[name], expected[name])),
-            tokens=name not in ("final_state", "initial_state"),
-            unit=unit,
-        )
-        for name in actual
-    }
 
 
 def named(outputs: tuple[Tensor, Tensor]) -> dict[str, Tensor]:

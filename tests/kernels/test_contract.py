@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from asiarc.errors import AsiarcError, KernelInputError
+from asiarc.kernels.accuracy import error
 from asiarc.kernels.fir import fir
 from asiarc.kernels.gated_delta_rule import gated_delta_rule
 from asiarc.kernels.gated_rms_norm import gated_rms_norm
@@ -13,7 +14,7 @@ from asiarc.kernels.kda import kda
 from asiarc.kernels.l2_norm import l2_norm
 from asiarc.kernels.short_convolution import short_convolution
 
-from .cases import OPERATORS, Case, error
+from .cases import OPERATORS, Case
 
 CASE = Case(OPERATORS[5], seed=0, B=2, T=6, H=2, groups=2, K=4, V=3)
 
