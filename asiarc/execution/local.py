@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from asiarc.errors import ExecutionError
 from asiarc.execution import frames
 from asiarc.execution.job import Job, OnResult, Result
 from asiarc.execution.judge import judge
@@ -39,6 +40,7 @@ _FIXED = {
     "HF_DATASETS_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "PYTHONHASHSEED": "0",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # large pages: a fork of a worker with torch costs half
     "PYTHONDONTWRITEBYTECODE": "1",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
 }
@@ -53,6 +55,8 @@ class LocalExecutor:
     names the files and folders that jobs may read besides the interpreter, the installed packages, asiarc and
     its cache of texts (which jobs cannot write: a corpus is built before the trials that read it).
 
+    Raises `ExecutionError` on another system than Linux; any Linux will do, `doctor` says what it holds.
+
     First Ctrl-C during `run`: no new job starts, the running ones finish and are delivered, then
     KeyboardInterrupt. Second Ctrl-C: everything ends at once.
     """
@@ -65,6 +69,10 @@ class LocalExecutor:
         readable: Sequence[Path] = (),
     ) -> None:
         assert workers >= 1, "an executor has at least one worker"
+        if sys.platform != "linux":
+            raise ExecutionError(
+                f"the wall is made of Linux's parts, and this is {sys.platform}: use a container"
+            )
         self.workers = workers
         self.preload = tuple(preload)
         self.readable = tuple(str(Path(path).resolve()) for path in readable)

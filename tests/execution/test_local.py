@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from asiarc.errors import ExecutionError
 from asiarc.execution import InlineExecutor, Job, Limits, LocalExecutor, doctor
 
 HERE = Path(__file__).parent
@@ -290,6 +291,12 @@ def test_limits_and_jobs_are_checked():
         Job("os.system", {})
     with pytest.raises(AssertionError, match="at least one"):
         LocalExecutor(workers=0)
+
+
+def test_another_system_is_refused_in_words(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(ExecutionError, match=r"Linux.*darwin"):
+        LocalExecutor()
 
 
 def test_a_payload_must_be_json(job):
