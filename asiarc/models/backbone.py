@@ -4,20 +4,21 @@ Block: x + mixer(RMSNorm(x)), then x + SwiGLU(RMSNorm(x)); tied embeddings; no p
 cache is the list of the mixers' states, so decoding a token costs the same however long the text is.
 
 Unusual: initial weights of everything but the mixers are drawn by address (seed, parameter name), so two candidates
-share them exactly; and left padding is handled by zeroing the inputs of the mixers there, which leaves a state that
-starts at zero at zero.
+share them exactly; and left padding is handled by zeroing the inputs of the mixers there, which leaves a memory that
+starts at zero at zero (softmax attention keeps the zeros as keys, and does see padding).
 
 Axes: B batch, T tokens, D model channels, V vocabulary.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._pytree import tree_map_only
 from transformers import GenerationMixin, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
@@ -79,18 +80,13 @@ class MixerCache:
         return self.seen
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
-        """Keep the states of the surviving beams."""
-        self.states = [_map_tensors(state, lambda t: t.index_select(0, beam_idx)) for state in self.states]
+        """Keep the states of the surviving beams; what has no row for each beam (a position) belongs to all."""
 
+        def survivors(tensor: torch.Tensor) -> torch.Tensor:
+            has_rows = tensor.ndim > 0 and len(tensor) == len(beam_idx)
+            return tensor.index_select(0, beam_idx) if has_rows else tensor
 
-def _map_tensors(state: Any, function: Any) -> Any:
-    if isinstance(state, torch.Tensor):
-        return function(state)
-    if isinstance(state, dict):
-        return {key: _map_tensors(value, function) for key, value in state.items()}
-    if isinstance(state, (list, tuple)):
-        return type(state)(_map_tensors(value, function) for value in state)
-    return state
+        self.states = tree_map_only(torch.Tensor, survivors, self.states)
 
 
 class SwiGLU(nn.Module):
@@ -144,10 +140,14 @@ class AsiarcForCausalLM(PreTrainedModel, GenerationMixin):
         super().__init__(config)
         mixer_class = load_mixer(config.mixer_source)
         self.embed = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(
-            Block(config, mixer_class(config.hidden_size, config.num_attention_heads))
-            for _ in range(config.num_hidden_layers)
-        )
+        with _never_on_meta():
+            mixers = [
+                mixer_class(config.hidden_size, config.num_attention_heads)
+                for _ in range(config.num_hidden_layers)
+            ]
+        for module in nn.ModuleList(mixers).modules():
+            module._non_persistent_buffers_set.clear()  # loading leaves what was not saved uninitialised
+        self.layers = nn.ModuleList(Block(config, mixer) for mixer in mixers)
         self.norm = nn.RMSNorm(config.hidden_size, eps=1e-6)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
@@ -217,6 +217,12 @@ class AsiarcForCausalLM(PreTrainedModel, GenerationMixin):
                 logits_BTV[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100
             )
         return CausalLMOutputWithPast(loss=loss, logits=logits_BTV, past_key_values=cache)
+
+
+def _never_on_meta() -> Any:
+    """`from_pretrained` constructs on the meta device, where tables that a mixer computes would have no values."""
+    on_meta = torch.get_default_device().type == "meta"
+    return torch.device("cpu") if on_meta else nullcontext()
 
 
 @contextmanager
