@@ -80,7 +80,9 @@ def test_half_precision_costs_no_more_than_its_rounding(op, dtype):
     tensors = case.tensors(dtype)
     o, final = run(case, tensors)
     assert o.dtype == dtype and final.dtype == torch.float32
-    assert_close(named((o, final)), named(reference(case, tensors)), 1.5 * torch.finfo(dtype).eps)
+    expected = reference(case, tensors)
+    assert_close({"o": o}, {"o": expected[0]}, 0.6 * torch.finfo(dtype).eps)  # rounded once, at the end
+    assert_close({"final_state": final}, {"final_state": expected[1]}, 1e-5)
 
 
 @every_operator
@@ -264,21 +266,16 @@ def test_a_loss_on_one_output_only(op):
 
 
 @every_operator
-def test_strides_do_not_matter(op):
-    case = Case(op, seed=10, B=2, T=33, H=2, groups=2)
+@pytest.mark.parametrize("T", [32, 33])
+def test_strides_do_not_matter(op, T):
+    case = Case(op, seed=10, B=2, T=T, H=2, groups=2)
     tensors = case.tensors()
     expected = run(case, tensors)
     strided = {}
     for name, x in tensors.items():
-        base = (
-            torch.full((*x.shape[:-1], 2 * x.shape[-1]), torch.nan, dtype=x.dtype)[..., ::2]
-            .transpose(0, 1)
-            .contiguous()
-        )
-        view = base.transpose(0, 1)
-        view.copy_(x)
-        assert not view.is_contiguous()
-        strided[name] = view
+        swapped = torch.full((x.shape[1], x.shape[0], *x.shape[2:-1], 2 * x.shape[-1]), torch.nan, dtype=x.dtype)
+        strided[name] = swapped.transpose(0, 1)[..., ::2].copy_(x)
+        assert not strided[name].is_contiguous()
     assert all(torch.equal(a, b) for a, b in zip(run(case, strided), expected, strict=True))
 
 
