@@ -27,7 +27,7 @@ from asiarc.cognition import hits
 from asiarc.engineer.bench import Bench, genome_of, mean
 from asiarc.engineer.candidate import content_address
 from asiarc.engineer.workshop import Workshop
-from asiarc.errors import ExecutionError
+from asiarc.errors import CandidateError, ExecutionError
 from asiarc.identity import digest, moved_fields, provenance, run_identity
 from asiarc.outcome import SCORED, Outcome
 from asiarc.protocol import StageName, Tier
@@ -46,6 +46,7 @@ from asiarc.seeds import rng_of, seed_of
 from asiarc.spec import Campaign
 
 NOISE = 0.02  # bits a byte or accuracy: differences under it are within the seed noise of a short trial
+KNOWN = Outcome("rejected", "it is a baseline, or was proposed before in this run", "novelty")
 HEARTBEAT = 10  # trials between two lines of progress
 Say = Callable[[str], None]
 
@@ -58,6 +59,7 @@ class Draft:
     generation: int
     address: str
     proposal: Proposal
+    is_new: bool  # neither a baseline nor proposed before in this run
 
 
 class Run:
@@ -151,7 +153,7 @@ class Run:
     # --- one generation -------------------------------------------------------------------------------------------
 
     def propose(self, pool: Sequence[Member], generation: int, numbers: Sequence[int]) -> list[Draft]:
-        """The researcher proposes one candidate a number, none known before; stored proposals are taken as they are."""
+        """The researcher proposes one candidate a number; stored proposals are taken as they are."""
         stored = {row["number"]: row for row in self.archive.proposals(self.run)}
         known = set(self.bench.baselines.values())
         known |= {row["address"] for number, row in stored.items() if number < numbers[0]}
@@ -162,19 +164,24 @@ class Run:
             else:
                 context = self._context(pool, generation, number, frozenset(known))
                 proposal = _researcher(self.campaign.researcher).propose(context)
-            draft = Draft(number, generation, content_address(proposal.source), proposal)
-            known.add(draft.address)
+            address = _address(proposal.source)
+            draft = Draft(number, generation, address, proposal, is_new=address not in known)
+            known.add(address)
             drafts.append(draft)
             self._store(draft)
         return drafts
 
     def admit(self, drafts: Sequence[Draft]) -> list[Draft]:
         """The gates, behind the wall; what they reject is stored with its reason and goes no further."""
-        outcomes = self.bench.admit([draft.address for draft in drafts])
+        outcomes = self.bench.admit([draft.address for draft in drafts if draft.is_new])
+        admitted = []
         for draft in drafts:
-            if outcomes[draft.address] != SCORED:
-                self._give_up(draft, outcomes[draft.address])
-        return [draft for draft in drafts if outcomes[draft.address] == SCORED]
+            outcome = outcomes[draft.address] if draft.is_new else KNOWN
+            if outcome == SCORED:
+                admitted.append(draft)
+            else:
+                self._give_up(draft, outcome)
+        return admitted
 
     def train(self, drafts: Sequence[Draft], reference: Sequence[Trial]) -> dict[int, Member]:
         """Successive halving over the rungs; members by number, with their gains on the last rung that scored them."""
@@ -201,7 +208,8 @@ class Run:
         seen = {
             row["number"]: self._observe(row)
             for row in self.archive.results(self.run)
-            if row["outcome"] == SCORED and row["number"] <= drafts[-1].number  # a resumed run holds later ones
+            if row["outcome"] == SCORED
+            and row["number"] <= drafts[-1].number  # a resumed run holds later ones
         }
         start = self.campaign.start_from
         root = Observation(self.bench.start, start, tags_of(genome_of(start)), 0.0, {})
@@ -327,12 +335,12 @@ class Run:
         self.say(f"  #{draft.number:<4} {draft.proposal.name:<34} {outcome}")
 
     def _gain(self, stage: StageName, address: str, trials: Sequence[Trial]) -> float | None:
-        """A stage's mean gain over the deciding tasks; None where one has no scored trial."""
+        """A stage's mean gain over the deciding tasks; None where one failed: those that went well are no sample."""
+        if any(trial.outcome != SCORED for trial in trials if trial.address == address):
+            return None
         gains = self.bench.gains(address, trials, trials)
         deciding = self.bench.deciding(stage)
-        return (
-            sum(gains[task] for task in deciding) / len(deciding) if gains.keys() >= set(deciding) else None
-        )
+        return sum(gains[task] for task in deciding) / len(deciding)
 
     # --- progress -------------------------------------------------------------------------------------------------
 
@@ -369,6 +377,14 @@ class Run:
             f"  generation {generation}: {len(members)} of {len(drafts)} scored; best so far "
             f"{self._candidate(best.address)['name']}, {best.gain:+.4f} over {self.campaign.start_from}"
         )
+
+
+def _address(source: str) -> str:
+    """A candidate's content address; text that is no Python has one too: the gates reject it, with the line."""
+    try:
+        return content_address(source)
+    except CandidateError:
+        return digest(source)
 
 
 def _stored_proposal(row: dict[str, Any]) -> Proposal:

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from asiarc.errors import EvidenceError, unknown_name
+from asiarc.protocol import STAGES
 from asiarc.tasks import get_task
 
 if TYPE_CHECKING:
@@ -64,16 +65,21 @@ class Entrant:
     result: CampaignResult = field(repr=False)
 
     def values(self, task: str, stage: str) -> Values:
-        """Values by seed on one task in one stage."""
-        return values_of(self.result.trials(stage), self.address, task)
+        """Values by seed on one task in one stage; explore's are those of its last rung, so that all trained alike."""
+        trials = [trial for trial in self.result.trials(stage) if trial.task == task]
+        longest = max((trial.steps for trial in trials), default=0)
+        return values_of([trial for trial in trials if trial.steps == longest], self.address, task)
 
     def gain_over(self, baseline: str, task: str | None = None, *, stage: str = "confirm") -> Effect:
         """The paired gain over a baseline: by seed, on fresh seeds and items, widened for all comparisons of the stage.
 
-        `task` defaults to the first task that decides. Raises `EvidenceError` when the stage has not been run or has
-        fewer than two common seeds.
+        `task` defaults to the first task that decides. Raises `EvidenceError` when the stage or task is not the
+        campaign's, has not been run, or has fewer than two common seeds.
         """
+        tasks = self.result.tasks(stage)
         task = task or self.result.deciding_tasks(stage)[0]
+        if task not in tasks:
+            raise EvidenceError(unknown_name(f"task of {stage}:", task, tasks))
         other = self.result.baseline(baseline)
         mine, theirs = self.values(task, stage), other.values(task, stage)
         if not mine or not theirs:
@@ -103,6 +109,7 @@ class CampaignResult:
 
     def stage(self, stage: str) -> dict[str, Any]:
         """What a finished stage handed over; `EvidenceError` while it is not finished."""
+        self.tasks(stage)
         found = self.archive.stage_result(self.run, stage)
         if found is None:
             raise EvidenceError(
@@ -120,10 +127,20 @@ class CampaignResult:
     def _trials(self) -> dict[str | None, list[Trial]]:
         return {}
 
+    def tasks(self, stage: str) -> tuple[str, ...]:
+        """The tasks of a stage; `EvidenceError` where the campaign has no such stage."""
+        if stage not in STAGES:
+            raise EvidenceError(unknown_name("stage", stage, STAGES))
+        spec = self.spec[stage] or (self.spec["verify"] if stage == "confirm" else None)
+        if spec is None:
+            raise EvidenceError(
+                f"{self.name} declares no {stage}, so nothing was verified; declare verify=Stage(...)"
+            )
+        return tuple(spec["tasks"])
+
     def deciding_tasks(self, stage: str) -> tuple[str, ...]:
         """The tasks of a stage that may decide; all of them when none may."""
-        spec = self.spec[stage] or self.spec["verify"]
-        tasks = tuple(spec["tasks"])
+        tasks = self.tasks(stage)
         return tuple(task for task in tasks if get_task(task).decides) or tasks
 
     def num_comparisons(self, stage: str) -> int:

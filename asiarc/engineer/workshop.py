@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from asiarc.archive.store import Archive, Trial
-from asiarc.errors import BudgetExhaustedError
+from asiarc.errors import BudgetExhaustedError, ExecutionError
 from asiarc.execution import Executor, Job, Limits, Result
 from asiarc.identity import code_hash, digest, versions
 from asiarc.outcome import SCORED, Outcome
@@ -161,7 +161,10 @@ class Workshop:
     def train(
         self, run: str, requests: Sequence[Request], said: Callable[[Trial], None] = lambda _: None
     ) -> list[Trial]:
-        """Run each request's trial unless the archive holds it, and return all of them in order."""
+        """Run each request's trial unless the archive holds it, and return all of them in order.
+
+        Raises `ExecutionError` where the machine failed: a stage never rests on trials that were not run.
+        """
         unique = {request.key: request for request in requests}
         missing = [
             r for key, r in unique.items() if (t := self.archive.trial(key)) is None or not t.outcome.is_final
@@ -180,9 +183,16 @@ class Workshop:
         self._run(jobs, store)
         for request in requests:
             self.archive.add_use(run, request.stage, request.key)
-        trials = [self.archive.trial(request.key) for request in requests]
-        assert all(trials), "a trial that ran was stored"
-        return [trial for trial in trials if trial is not None]
+        found = [self.archive.trial(request.key) for request in requests]
+        trials = [trial for trial in found if trial is not None]
+        assert len(trials) == len(requests), "a trial that ran was stored"
+        for trial in trials:
+            if not trial.outcome.is_final:
+                raise ExecutionError(
+                    f"the machine could not run {trial.task} for {trial.address}: {trial.outcome.reason}; nothing is "
+                    "lost, run the same command again"
+                )
+        return trials
 
     def _store_trial(self, request: Request, result: Result) -> Trial:
         value = result.value or {}
