@@ -51,10 +51,11 @@ class Training:
     Negative results. Reset with queries drawn from 8 keys at random was solved by the delta rule without a
     gate, hence more keys, and queries for what the last segment bound; 16 keys still gave it .98. On
     overwrite SSD is behind the delta rule in loss (0.007-0.028 bits against 0.0001), hardly in accuracy. At
-    overwrite:hard 300 steps separate nothing (SSD .976, delta .984, one seed). Nobody learns s3 in 300 steps:
-    delta .25, and .26 on swaps with or without negative eigenvalues, less than counting would give. What is reported only keeps
-    settings that were not examined one by one: in longer studies recall, selective copying and induction did
-    not order mixers at this size, or ordered them the wrong way round.
+    overwrite:hard 300 steps separate nothing (SSD .976, delta .984, one seed). S3 is not solved in 300 steps
+    (one seed: delta .25; with negative eigenvalues .36, which tracks the sign and no more, and .26 on swaps,
+    less than counting would give). What is reported only keeps settings that were not examined one by one:
+    in longer studies recall, selective copying and induction did not order mixers at this size, or ordered
+    them the wrong way round.
     """
 
     num_layers: int
