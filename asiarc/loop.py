@@ -120,7 +120,8 @@ class Run:
 
     def verify(self) -> dict[str, Any]:
         """The finalists and every baseline again: more training, fresh seeds, one grid of learning rates for all."""
-        entrants = self.ensure("explore")["finalists"][: self.campaign.stage("verify").top or 4]
+        top = min(self.campaign.stage("verify").top or 4, self.bench.plan("verify").most_entrants)
+        entrants = self.ensure("explore")["finalists"][:top]
         rates = self.bench.tune([*entrants, *self.bench.baselines.values()])
         trials = self.bench.train_stage("verify", entrants, rates)
         gains = {address: self._gain("verify", address, trials) for address in entrants}

@@ -116,12 +116,14 @@ class StagePlan:
     keep: float  # share of the candidates of a rung that enters the next
     capability: float  # share of a synthetic task's own suggested steps
     documents: int  # lm-eval documents per task
+    most_seeds: int = 64  # smoke exercises every path on fewer seeds than a campaign declares
+    most_entrants: int = 64  # and carries fewer finalists
 
 
 _PLANS: dict[tuple[str, str], StagePlan] = {
-    ("smoke", "explore"): StagePlan(MICRO.at(batch_size=16), (12,), 1.0, 0.05, 16),
-    ("smoke", "verify"): StagePlan(MICRO.at(batch_size=16), (24,), 1.0, 0.05, 16),
-    ("smoke", "confirm"): StagePlan(MICRO.at(batch_size=16), (24,), 1.0, 0.05, 16),
+    ("smoke", "explore"): StagePlan(MICRO.at(batch_size=16), (12,), 1.0, 0.05, 16, 2),
+    ("smoke", "verify"): StagePlan(MICRO.at(batch_size=16), (24,), 1.0, 0.05, 16, 2, 2),
+    ("smoke", "confirm"): StagePlan(MICRO.at(batch_size=16), (24,), 1.0, 0.05, 16, 2),
     ("quick", "explore"): StagePlan(MICRO, (60, 125), 1 / 3, 0.5, 64),
     ("quick", "verify"): StagePlan(MICRO, (250,), 1.0, 0.5, 128),
     ("quick", "confirm"): StagePlan(MICRO, (250,), 1.0, 0.5, 128),

@@ -14,7 +14,7 @@ delta_text = Campaign(
     match=("parameters",),
     at_most={"state_bytes": 2.0, "flops": 2.0},
     budget=by_tier(
-        smoke=Budget(candidates=4, minutes=5),
+        smoke=Budget(candidates=4, minutes=15),
         quick=Budget(candidates=48, minutes=60),
         full=Budget(candidates=400, minutes=480),
     ),

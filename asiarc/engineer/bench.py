@@ -21,9 +21,8 @@ from asiarc.results import Values, mean_gain, values_of
 from asiarc.spec import Campaign
 from asiarc.tasks import get_task
 
-CAPABILITY_SHARE = (
-    0.5  # a capability holds when at least this share of start_from's distance from chance is kept
-)
+CAPABILITY_SHARE = 0.5  # the share of start_from's distance from chance that a capability check asks for
+LEARNT = 0.1  # accuracy above chance below which start_from itself has learnt nothing that could be lost
 MEASURED = {"state_bytes": "state_bytes", "flops": "flops_per_token", "parameters": "parameters"}
 Said = Callable[[Trial], None]
 
@@ -57,6 +56,10 @@ class Bench:
     def tasks(self, stage: StageName, rung: int) -> tuple[str, ...]:
         """What is trained on a rung: what decides, and on the last rung the capability checks too."""
         return self.campaign.stage(stage).tasks if self._is_last(stage, rung) else self.deciding(stage)
+
+    def seeds(self, stage: StageName) -> int:
+        """Training seeds of a stage at this tier."""
+        return min(self.campaign.stage(stage).seeds, self.plan(stage).most_seeds)
 
     def source(self, address: str) -> str:
         """A candidate's source from the archive."""
@@ -122,7 +125,7 @@ class Bench:
             self._request(stage, address, task, seed, rate=rates.get(address))
             for address in addresses
             for task in declared.tasks
-            for seed in range(declared.seeds)
+            for seed in range(self.seeds(stage))
         ]
         trials = self.workshop.train(self.run, requests, self.said)
         self._all_scored([t for t in trials if t.address in self.baselines.values()])
@@ -176,7 +179,7 @@ class Bench:
     def _seeds(self, task: str, rung: int) -> range:
         """All of explore's seeds where a task decides on the last rung, one everywhere else."""
         full = self._is_last("explore", rung) and task in self.deciding("explore")
-        return range(self.campaign.explore.seeds if full else 1)
+        return range(self.seeds("explore") if full else 1)
 
     @staticmethod
     def _all_scored(trials: list[Trial]) -> list[Trial]:
@@ -210,8 +213,9 @@ class Bench:
             task = get_task(name)
             if task.role != "capability" or task.chance is None:
                 continue
-            mine, base = values_of(trials, address, name), values_of(reference, self.start, name)
-            if not mine or mean(mine) - task.chance < CAPABILITY_SHARE * (mean(base) - task.chance):
+            learnt = mean(values_of(reference, self.start, name)) - task.chance
+            mine = values_of(trials, address, name)
+            if learnt >= LEARNT and (not mine or mean(mine) - task.chance < CAPABILITY_SHARE * learnt):
                 return False
         return True
 

@@ -18,28 +18,28 @@ ADMISSION_S = 4.0
 
 
 def stage_trials(campaign: Campaign, stage: StageName, tier: Tier) -> list[tuple[int, int]]:
-    """(trials, tokens a trial) of one stage, by kind of trial."""
+    """(trials, tokens a trial) of one stage, by kind of trial; an upper bound where candidates fail."""
     plan, declared = stage_plan(tier, stage), campaign.stage(stage)
     deciding = [task for task in declared.tasks if get_task(task).decides] or list(declared.tasks)
-    baselines, rows = len(campaign.baselines), []
+    baselines, seeds = len(campaign.baselines), min(declared.seeds, plan.most_seeds)
+
+    def row(models: int, task: str, steps: int) -> tuple[int, int]:
+        return models, trial_protocol(task, plan.text, steps, plan.capability).tokens
+
     if stage == "explore":
-        entrants = campaign.budget.at(tier).candidates
-        for rung, steps in enumerate(plan.rungs):
-            last = rung == len(plan.rungs) - 1
-            tasks = declared.tasks if last else deciding
-            seeds, beside = (declared.seeds, baselines) if last else (1, 1)
-            rows += [
-                (seeds * (entrants + beside), trial_protocol(task, plan.text, steps, plan.capability).tokens)
-                for task in tasks
-            ]
+        rows, entrants = [], campaign.budget.at(tier).candidates
+        for steps in plan.rungs[:-1]:
+            rows += [row(entrants + 1, task, steps) for task in deciding]
             entrants = ceil(entrants * plan.keep)
+        for task in declared.tasks:
+            rows.append(
+                row((seeds if task in deciding else 1) * (entrants + baselines), task, plan.rungs[-1])
+            )
         return rows
-    entrants = (declared.top or 4) if stage == "verify" else 1
-    for task in declared.tasks:
-        tokens = trial_protocol(task, plan.text, plan.rungs[-1], plan.capability).tokens
-        rows.append((declared.seeds * (entrants + baselines), tokens))
+    entrants = min(declared.top or 4, plan.most_entrants) if stage == "verify" else 1
+    rows = [row(seeds * (entrants + baselines), task, plan.rungs[-1]) for task in declared.tasks]
     if len(declared.learning_rates) > 1:
-        rows.append((len(declared.learning_rates) * (entrants + baselines), rows[0][1]))
+        rows.append(row(len(declared.learning_rates) * (entrants + baselines), deciding[0], plan.rungs[-1]))
     return rows
 
 

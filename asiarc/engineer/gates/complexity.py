@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Iterator
+from itertools import chain, pairwise
 
 import torch
 
 from asiarc.engineer.gates import counting
 from asiarc.engineer.gates.gate import Cost, Finding, Gate
-from asiarc.engineer.gates.guard import CandidateFailure, guarded
 from asiarc.engineer.gates.subject import Subject, run, state_bytes
 
-LENGTHS = (128, 256, 512, 1024)
+LENGTHS = (64, 128, 256, 512, 1024)
 # The second difference of a cost over T, 2T, 4T vanishes where it is linear. From one octave to the next it
 # grows twofold for T log T, 2.8-fold for T**1.5 and fourfold for T**2.
-SUPERLINEAR_GROWTH = 3.4
-LONGEST = 65_536
-MOST_OPERATORS = 2_000
+SUPERLINEAR = 3.4
+STEEP = 6.0  # in the last octave counted; a change of algorithm may triple a cost once, all-to-all work does far more
+LONGEST = 8192
+MOST_OPERATORS = 3_000  # a loop over tokens is not followed beyond LENGTHS
+DOUBLED = 2.05  # a linear cost at twice the length, with what rounding to chunks adds
 NEGLIGIBLE = 1e-3  # of the cost at the longest length
 
 
 class Complexity(Gate):
     """FLOPs and memory, counted and not timed, grow less than quadratically; state and decoding step do not grow.
 
-    The forward pass is counted at 128, 256, 512 and 1024 tokens, elementwise operators and FFT included;
-    then, on tensors without data, at every octave up to 65,536 that takes no more than a few thousand
-    operators. Cannot see work done outside torch, nor, in a loop over tokens, quadratic work that starts
-    beyond 1024.
+    The forward pass is counted at 64, 128 … 1024 tokens, elementwise operators and FFT included, and on to 8192
+    unless that takes thousands of operators. Cannot see work done outside torch, quadratic work that starts beyond
+    8192 tokens, nor, in a loop over tokens, beyond 1024.
     """
 
     name = "complexity"
@@ -37,13 +38,13 @@ class Complexity(Gate):
         mixer = subject.mixer(train=True)
         inputs = {tokens: subject.inputs(1, tokens, "complexity") for tokens in LENGTHS}
         costs = {tokens: counting.count(run, mixer, x_BTD) for tokens, x_BTD in inputs.items()}
-        costs |= _without_data(subject, costs[LENGTHS[-1]].operators)
-        return _growth_finding(self, costs) or self._state(subject)
+        findings = (_growth_finding(self, longer) for longer in chain([costs], _longer(subject, costs)))
+        return next(filter(None, findings), None) or self._state(subject)
 
     def _state(self, subject: Subject) -> Finding | None:
         mixer = subject.mixer()
         sizes, steps = {}, {}
-        for tokens in LENGTHS[1::2]:
+        for tokens in (LENGTHS[2], LENGTHS[4]):
             with torch.no_grad():
                 _, state = run(mixer, subject.inputs(1, tokens, "state"))
                 sizes[str(tokens)] = state_bytes(state)
@@ -55,7 +56,7 @@ class Complexity(Gate):
                     f"{words} grows with the length",
                     example=numbers,
                     expected="constant",
-                    actual=f"{late / max(early, 1):.2f} times from {LENGTHS[1]} to {LENGTHS[3]} tokens",
+                    actual=f"{late / max(early, 1):.2f} times from {LENGTHS[2]} to {LENGTHS[4]} tokens",
                 )
         return None
 
@@ -81,46 +82,58 @@ class BackwardCost(Gate):
         return _growth_finding(self, costs)
 
 
-def _without_data(subject: Subject, operators: int) -> dict[int, counting.Counted]:
-    """Counts at longer lengths on the meta device; as far as it goes, since some code needs numbers to run."""
-    mixer = subject.make(train=True).to("meta")
-    costs: dict[int, counting.Counted] = {}
-    tokens = 2 * LENGTHS[-1]
-    while tokens <= LONGEST and operators * tokens / LENGTHS[-1] <= MOST_OPERATORS:
-        x_BTD = torch.empty(1, tokens, subject.d_model, device="meta")
-        with torch.device("meta"):
-            counted = guarded(partial(counting.count, run, mixer, x_BTD))
-        if isinstance(counted, CandidateFailure):
-            break
-        costs[tokens] = counted
+def _longer(subject: Subject, costs: dict[int, counting.Counted]) -> Iterator[dict[int, counting.Counted]]:
+    """The costs with one octave more at a time, as long as that takes few operators."""
+    tokens = LENGTHS[-1]
+    while tokens < LONGEST and 2 * costs[tokens].operators <= MOST_OPERATORS:
         tokens *= 2
-    return costs
+        with torch.no_grad():
+            costs[tokens] = counting.count(run, subject.mixer(), subject.inputs(1, tokens, "complexity"))
+        yield costs
 
 
 def _growth_finding(gate: Gate, costs: dict[int, counting.Counted]) -> Finding | None:
-    words = {"flops": "FLOPs", "allocated_bytes": "memory", "largest_bytes": "the largest tensor"}
-    lengths = sorted(costs)
-    for field, word in words.items():
-        for i in range(len(lengths) - 3):
-            counted = {str(tokens): getattr(costs[tokens], field) for tokens in lengths[i : i + 4]}
-            if (growth := quadratic_growth(list(counted.values()))) is not None:
-                return gate.finds(
-                    f"{word} grows quadratically with the length",
-                    example=counted,
-                    expected=f"second difference grows less than {SUPERLINEAR_GROWTH}-fold an octave",
-                    actual=f"{growth:.2f}-fold",
-                )
+    """What the last five octaves say."""
+    tests = {
+        "flops": (
+            "FLOPs",
+            quadratic_growth,
+            f"second differences grow less than {SUPERLINEAR}-fold an octave",
+        ),
+        "allocated_bytes": (
+            "memory",
+            quadratic_growth,
+            f"second differences grow less than {SUPERLINEAR}-fold an octave",
+        ),
+        "largest_bytes": ("the largest tensor", tripling, "less than threefold when the length doubles"),
+    }
+    for field, (words, growth_of, limit) in tests.items():
+        counted = {str(tokens): getattr(costs[tokens], field) for tokens in sorted(costs)[-5:]}
+        *_, before, last = counted.values()
+        growth = growth_of(list(counted.values()))
+        if growth is None and max(costs) > LENGTHS[-1] and last > STEEP * before:
+            growth, limit = last / before, f"at most {STEEP:.0f}-fold when the length doubles"
+        if growth is not None:
+            reason = f"{words} grows quadratically with the length"
+            return gate.finds(reason, example=counted, expected=limit, actual=f"{growth:.2f}-fold")
     return None
 
 
 def quadratic_growth(costs: list[float]) -> float | None:
-    """How the second difference of costs at T, 2T, 4T, 8T grows, where that means T**2; None where it does not.
+    """How the second differences of costs at T, 2T … 16T grow, where that means T**2; None where it does not.
 
-    A second difference that begins at zero or below tells of a step (a chunk that fills up, a path that
-    opens), not of a power, and is left to the octaves after it.
+    Both steps have to say so: a kink (a chunk that fills up, a path that opens) makes one step of any size.
     """
-    first, second = (costs[i + 2] - 3 * costs[i + 1] + 2 * costs[i] for i in (0, 1))
-    if second <= NEGLIGIBLE * costs[-1] or first <= 0:
+    differences = [
+        far - 3 * middle + 2 * near for near, middle, far in zip(costs, costs[1:], costs[2:], strict=False)
+    ]
+    if min(differences) <= 0 or differences[-1] <= NEGLIGIBLE * costs[-1]:
         return None
-    growth = second / first
-    return growth if growth > SUPERLINEAR_GROWTH else None
+    growth = min(later / earlier for earlier, later in pairwise(differences))
+    return growth if growth > SUPERLINEAR else None
+
+
+def tripling(costs: list[float]) -> float | None:
+    """The smaller growth of the last two octaves, where it is more than threefold."""
+    growth = min(later / max(earlier, 1) for earlier, later in pairwise(costs[-3:]))
+    return growth if growth > 3 else None
