@@ -1,0 +1,3 @@
+"""Tests run pytest inside pytest."""
+
+pytest_plugins = ["pytester"]
