@@ -35,24 +35,41 @@ class Score:
 
 @cache
 def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """Token id == byte value for ASCII text; 0 is begin, end and padding."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    """Token id == byte value of the text in UTF-8; 0 is begin, end and padding."""
+    from tokenizers import Tokenizer, decoders, models
     from transformers import PreTrainedTokenizerFast
 
-    vocabulary = {chr(i): i for i in range(256)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="?"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
-    tokenizer.decoder = decoders.Fuse()
+    # No character but NUL has an entry and nothing merges, so every other one falls back to its bytes.
+    vocabulary = {"\x00": 0} | {f"<0x{byte:02X}>": byte for byte in range(1, 256)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [], byte_fallback=True))
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="\x00", eos_token="\x00", pad_token="\x00"
     )
 
 
 def language_model(model: PreTrainedModel, max_length: int, batch_size: int = 32) -> Any:
-    """lm-eval's view of a model of ours."""
+    """lm-eval's view of a model of ours: every context opens with BOS, as every trained sequence did.
+
+    Raises `DivergedError` when the model answers with what is not a number.
+    """
+    import torch
     from lm_eval.models.huggingface import HFLM
 
-    return HFLM(
+    from asiarc.engineer.trainer import DivergedError
+
+    class FromBos(HFLM):
+        def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+            context_T, continuation_T = super()._encode_pair(context, continuation)
+            return [self.prefix_token_id, *context_T], continuation_T
+
+        def _model_call(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+            logits_BTV = super()._model_call(*args, **kwargs)
+            if not torch.isfinite(logits_BTV).all():
+                raise DivergedError("diverged: a logit is not a number when the trained model is scored")
+            return logits_BTV
+
+    return FromBos(
         pretrained=model,
         tokenizer=byte_tokenizer(),
         backend="causal",

@@ -46,7 +46,7 @@ def train(model: AsiarcForCausalLM, task: Task, protocol: Protocol, seed: str) -
     """Train in place for `protocol.steps` steps and return the curve.
 
     AdamW (beta 0.9, 0.95; weight decay on matrices only), gradient norm clipped, float32 on CPU and bfloat16 autocast
-    on GPU. Raises `DivergedError` when the loss is not a number or three times its first value after warm-up.
+    on GPU. Raises `DivergedError` when a loss is not a number or, after warm-up, three times its first value.
     """
     device = next(model.parameters()).device
     matrices = [p for p in model.parameters() if p.ndim >= 2]
@@ -82,7 +82,10 @@ def train(model: AsiarcForCausalLM, task: Task, protocol: Protocol, seed: str) -
                 f"diverged at step {step}: training loss {value:.4g}, {first_loss:.4g} at the start"
             )
         if step + 1 in marks:
-            rows.append((step + 1, value / LOG_2, evaluate(model, held_out)))
+            bits = evaluate(model, held_out)
+            if not math.isfinite(bits):
+                raise DivergedError(f"diverged at step {step}: held-out loss {bits}")
+            rows.append((step + 1, value / LOG_2, bits))
     return Curve(tuple(rows))
 
 

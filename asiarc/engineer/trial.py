@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asiarc.protocol import Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Payload = dict[str, Any]
 
@@ -73,13 +76,13 @@ def run(payload: Payload) -> Payload:
     start = time.process_time()
     try:
         curve = train(model, task, protocol, payload["seed"])
+        trained = time.process_time()
+        documents = _windows(
+            task.documents(payload["split"], payload["documents"], payload["items"]), protocol.seq_len
+        )
+        scored = score(model, [(task, documents)], max_length=protocol.seq_len)[0]
     except DivergedError as error:
         return {"diverged": str(error)}
-    trained = time.process_time()
-    documents = _windows(
-        task.documents(payload["split"], payload["documents"], payload["items"]), protocol.seq_len
-    )
-    scored = score(model, [(task, documents)], max_length=protocol.seq_len)[0]
     mixer = measure(payload["source"], protocol.d_model, protocol.num_heads)
     dense = 3 * protocol.d_model * hidden * protocol.num_layers + protocol.vocab_size * protocol.d_model
     return {
@@ -98,13 +101,24 @@ def run(payload: Payload) -> Payload:
 
 
 def _windows(documents: list[dict[str, Any]], seq_len: int) -> list[dict[str, Any]]:
-    """Texts cut to the length that was trained, so that every scored window opens as the trained ones did.
+    """Texts cut to the length in bytes that was trained, so that every scored window opens as the trained ones did.
 
     Left whole, lm-eval would roll over a text in windows that open in mid-sentence, which the model never saw: the
     score would measure that, and the more so the better a model fits its training.
     """
-    return [
-        {**document, "text": document["text"][start : start + seq_len]} if "text" in document else document
-        for document in documents
-        for start in range(0, len(document.get("text", " ")), seq_len)
-    ]
+    cut = []
+    for document in documents:
+        if "text" in document:
+            cut += [{**document, "text": piece} for piece in _pieces(document["text"].encode(), seq_len)]
+        else:
+            cut.append(document)
+    return cut
+
+
+def _pieces(text: bytes, size: int) -> Iterator[str]:
+    """All of a text, at most `size` bytes at a time, cut between characters."""
+    assert size >= 4, "the longest character has four bytes"
+    while text:
+        piece = text[:size].decode(errors="ignore")
+        yield piece
+        text = text[len(piece.encode()) :]

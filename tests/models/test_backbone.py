@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -339,8 +340,7 @@ def test_saved_models_give_equal_logits_in_a_clean_process(models, tmp_path):
     ids = tokens(2, 7)
     for folder, model in saved.items():
         model.save_pretrained(folder)
-        with open(f"{folder}/ids.json", "w") as file:
-            json.dump(ids.tolist(), file)
+        Path(folder, "ids.json").write_text(json.dumps(ids.tolist()))
     done = subprocess.run([sys.executable, "-c", LOAD, *saved], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for folder, found in json.loads(done.stdout).items():
