@@ -76,8 +76,7 @@ class LocalExecutor:
         self.workers = workers
         self.preload = tuple(preload)
         self.readable = tuple(str(Path(path).resolve()) for path in readable)
-        self._parent = scratch
-        self._scratch: Path | None = None
+        self._scratch = scratch
         self._pool: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
 
@@ -88,15 +87,11 @@ class LocalExecutor:
         self.close()
 
     def close(self) -> None:
-        """End every worker, whatever it does, and remove the scratch folder; the executor can be used
-        again."""
+        """End every worker, whatever it does; the executor can be used again."""
         for worker in self._pool:
             worker.hang_up()
         for worker in list(self._pool):
             self._discard(worker)
-        if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
-            self._scratch = None
 
     def run(self, jobs: Sequence[Job], on_result: OnResult | None = None) -> list[Result]:
         """As `Executor.run`. A job whose worker dies under it is tried once more, then
@@ -123,8 +118,6 @@ class LocalExecutor:
             round_.give_up()
         wanted = min(self.workers, len(round_.waiting) + len(round_.running))
         while len(self._pool) < wanted:
-            if self._scratch is None:
-                self._scratch = Path(tempfile.mkdtemp(prefix="asiarc-", dir=self._parent)).resolve()
             worker = _Worker(self._scratch, self.preload, self.readable)
             self._selector.register(worker.output, selectors.EVENT_READ, worker)
             self._pool.append(worker)
@@ -167,7 +160,8 @@ class LocalExecutor:
 class _Worker:
     """The driver's end of one zygote: its pipes, and until when it must answer."""
 
-    def __init__(self, scratch: Path, preload: Sequence[str], readable: Sequence[str]) -> None:
+    def __init__(self, parent: Path | None, preload: Sequence[str], readable: Sequence[str]) -> None:
+        self._scratch = scratch = Path(tempfile.mkdtemp(prefix="asiarc-", dir=parent)).resolve()
         self.ready = False
         self._buffer = bytearray()
         self._log = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115
@@ -242,6 +236,7 @@ class _Worker:
         assert self._process.stdout
         self._process.stdout.close()
         self._log.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
 
 def _environment(scratch: Path) -> dict[str, str]:

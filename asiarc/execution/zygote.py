@@ -59,8 +59,9 @@ def main() -> None:
         end_descendants()
         layers.holds(lambda: layers.remove_group(group))
         if reply is None:
-            return
+            break
         frames.send(replies, reply)
+    shutil.rmtree(options.scratch, ignore_errors=True)  # a driver that was killed cannot
 
 
 def _options() -> argparse.Namespace:

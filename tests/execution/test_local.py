@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import os
 import random
 import signal
 import subprocess
@@ -182,7 +183,7 @@ def test_a_job_whose_workers_keep_dying_is_given_up(job, tmp_path, new_workers):
 def test_nothing_is_left_when_it_closes(job, tmp_path, new_workers):
     with LocalExecutor(workers=2, preload=(), scratch=tmp_path, readable=[HERE]) as executor:
         executor.run([job("state_of_things")] * 3)
-        assert [p.name.startswith("asiarc-") for p in tmp_path.iterdir()] == [True]
+        assert all(p.name.startswith("asiarc-") for p in tmp_path.iterdir())
         assert not list(tmp_path.glob("*/job-*"))
     assert new_workers() == []
     assert not list(tmp_path.iterdir())
@@ -218,7 +219,12 @@ assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 def drive(tmp_path, interrupts):
     command = [sys.executable, "-c", DRIVER, str(HERE), str(tmp_path), str(interrupts)]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
     )
 
 
@@ -253,6 +259,7 @@ def test_nothing_outlives_a_killed_driver(tmp_path):
     driver.send_signal(signal.SIGKILL)
     driver.communicate(timeout=60)
     assert gone(pids)
+    assert not list(tmp_path.glob("asiarc-*")), "nor do its folders"
 
 
 def test_torch_is_warm_single_threaded_and_repeatable(torch_executor, job):
