@@ -227,6 +227,7 @@ def population(figure: Figure, rows: Rows) -> None:
         )
     axes.axhline(0, color=INK, linewidth=0.8, alpha=0.6)
     axes.set_xlabel("proposal number")
+    axes.locator_params(axis="x", integer=True)
     axes.set_ylabel("gain over the start" + (" (lowest clipped)" if gains and gains[0] < floor else ""))
     figure.legend(loc="outside lower left", ncols=3)
 
@@ -264,6 +265,7 @@ def search(figure: Figure, rows: Rows) -> None:
     for axes in (ahead, pool, sizes):
         axes.tick_params(labelsize=7)
         axes.locator_params(nbins=4)
+        axes.locator_params(axis="x", integer=True)
 
 
 def components(figure: Figure, rows: Rows) -> None:
