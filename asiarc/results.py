@@ -144,8 +144,9 @@ class CampaignResult:
         return tuple(task for task in tasks if get_task(task).decides) or tasks
 
     def num_comparisons(self, stage: str) -> int:
-        """Candidates that entered the stage times the baselines they are compared with."""
-        return max(1, len(self.stage(stage)["entrants"])) * len(self.spec["baselines"])
+        """Candidates that entered the stage, times the baselines and the deciding tasks they are compared on."""
+        entrants = max(1, len(self.stage(stage)["entrants"]))
+        return entrants * len(self.spec["baselines"]) * len(self.deciding_tasks(stage))
 
     def entrant(self, address: str, name: str | None = None) -> Entrant:
         """Any candidate of the archive as an entrant of this run."""
