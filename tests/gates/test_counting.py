@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from asiarc.engineer.gates.complexity import quadratic_growth
+from asiarc.engineer.gates.complexity import quadratic_growth, tripling
 from asiarc.engineer.gates.counting import count
 from asiarc.engineer.gates.measure import measure
 
 HONEST = Path(__file__).parent / "honest"
-LENGTHS = (128, 256, 512, 1024)
+LENGTHS = (128, 256, 512, 1024, 2048)
 
 
 def test_a_matrix_product_costs_two_operations_a_multiplication():
@@ -46,6 +46,16 @@ def test_t_log_t_passes():
 @pytest.mark.parametrize("linear", [0, 1e3, 1e5])
 def test_a_quadratic_part_is_found_beneath_a_linear_one(linear):
     assert quadratic_growth([linear * t + t**2 for t in LENGTHS]) == pytest.approx(4)
+
+
+def test_a_kink_is_no_quadratic():
+    for start in (130, 300, 600, 1100):
+        assert quadratic_growth([100 * t + 500 * max(0, t - start) for t in LENGTHS]) is None
+
+
+def test_a_largest_tensor_that_lines_overtake_is_no_square():
+    assert tripling([1_556_480, 1_556_480, 1_572_864, 3_145_728, 6_291_456]) is None
+    assert tripling([t**2 for t in LENGTHS]) == 4
 
 
 def test_chunks_that_fill_up_are_no_quadratic():

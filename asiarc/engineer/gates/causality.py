@@ -79,8 +79,8 @@ class Causality(PropertyGate[CutCase]):
             CutCase(t, t - 1 - i % 2, 1 + i % 2, *modes[i % 4], "float32") for i, t in enumerate(edges())
         ]
         every = [
-            CutCase(130, EVERY_CUT, 1, True, True, "exact"),
-            CutCase(97, EVERY_CUT, 1, False, False, "float32"),
+            CutCase(130, EVERY_CUT, 1, True, True, "float32"),
+            CutCase(70, EVERY_CUT, 1, False, False, "exact"),
         ]
         every += [
             CutCase(40, EVERY_CUT, 1, True, True, "bfloat16"),

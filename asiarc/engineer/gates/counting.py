@@ -37,6 +37,11 @@ class Counter(TorchDispatchMode):
         self.operators = 0
         self.narrowest = torch.float64
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Skipping it would import the compiler, which takes longer than an admission.
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
