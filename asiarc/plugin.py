@@ -9,16 +9,15 @@ imports torch or scipy: collecting is instant, and running happens in worker pro
 from __future__ import annotations
 
 import ast
+import re
 import time
-from collections.abc import Iterator
 from contextlib import nullcontext
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from asiarc.errors import AsiarcError, CampaignError, EvidenceError
+from asiarc.errors import AsiarcError, CampaignError, EvidenceError, unknown_name
 from asiarc.evidence.claims import (
     Mark,
     Verdict,
@@ -61,6 +60,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--release", type=Path, default=None, metavar="DIR", help="the paper's released data, if you have it"
     )
+    group.addoption(
+        "--claims-only", default="", metavar="IDS", help="decide only these claims, e.g. C07a,C29"
+    )
     group.addoption("--strict-claims", action="store_true", help="a contradicted claim fails its item")
     group.addoption(
         "--accept-verdicts",
@@ -95,18 +97,16 @@ class Lab:
         self.verdicts: list[Verdict] = []
         self._archive: Archive | None = None
         self._executor: Any = None
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[int, Run] = {}
 
     @property
     def archive(self) -> Archive:
-        """The archive, set aside first when --fresh was given."""
-        from asiarc.archive.store import Archive
+        """The archive; with --fresh the earlier one is set aside first."""
+        from asiarc.archive.store import Archive, set_aside
 
         if self._archive is None:
             if self.config.option.fresh and (self.folder / "archive.db").exists():
-                aside = self.folder.with_name(f"{self.folder.name}-{time.strftime('%Y%m%d-%H%M%S')}")
-                self.folder.rename(aside)
-                self.say(f"the earlier archive is kept in {aside}")
+                self.say(f"the earlier archive is kept in {set_aside(self.folder)}")
             self._archive = Archive(self.folder)
         return self._archive
 
@@ -129,17 +129,19 @@ class Lab:
         from asiarc.engineer.workshop import Workshop
         from asiarc.loop import Run
 
-        if name not in self._runs:
+        if id(campaign) not in self._runs:  # two files may use one name
             deadline = time.monotonic() + 60 * campaign.budget.at(self.tier).minutes
             workshop = Workshop(self.archive, self.executor, deadline=deadline)
-            self._runs[name] = Run(campaign, name, self.tier, self.archive, workshop, self.say, self.detail)
-        return self._runs[name]
+            self._runs[id(campaign)] = Run(
+                campaign, name, self.tier, self.archive, workshop, self.say, self.detail
+            )
+        return self._runs[id(campaign)]
 
-    def say(self, line: str) -> None:
-        """A line of progress, past pytest's capture."""
+    def say(self, line: str, *, always: bool = False) -> None:
+        """A line of progress, past pytest's capture; -q wants none."""
         reporter = self.config.pluginmanager.getplugin("terminalreporter")
         capture = self.config.pluginmanager.getplugin("capturemanager")
-        if reporter is None or self.config.option.verbose < 0:
+        if reporter is None or (self.config.option.verbose < 0 and not always):
             return
         with capture.global_and_fixture_disabled() if capture else nullcontext():
             reporter.ensure_newline()
@@ -168,7 +170,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
     """Campaign and claim files, also where python_files does not name them."""
     if file_path.match("campaign_*.toml"):
         return TomlCampaign.from_parent(parent, path=file_path)
-    named = any(fnmatch(file_path.name, pattern) for pattern in parent.config.getini("python_files"))
+    named = any(file_path.match(pattern) for pattern in parent.config.getini("python_files"))
     if named or parent.session.isinitpath(file_path):
         return None  # pytest's own hook takes it, and asks makemodule below
     return pytest_pycollect_makemodule(file_path, parent)
@@ -187,20 +189,24 @@ class CampaignModule(pytest.Module):
     """A campaign file: a Python module whose declaration errors are told at their line."""
 
     def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
-        error = excinfo.value
-        if isinstance(error, AsiarcError):
+        if isinstance(excinfo.value, AsiarcError):
             frame = next((e for e in reversed(excinfo.traceback) if Path(str(e.path)) == self.path), None)
-            line = _field_line(self.path, getattr(error, "field", ""), frame.lineno + 1 if frame else 1)
-            return f"{self.path}:{line}: {error}"
+            line = self.line_of(excinfo.value, frame.lineno + 1 if frame else 1)
+            return f"{self.path}:{line}: {excinfo.value}"
         return super().repr_failure(excinfo)
 
+    def line_of(self, error: AsiarcError, start: int) -> int:
+        """The line of the error's field in the call that starts at or spans line `start`; `start` where it is not."""
+        calls = [node for node in ast.walk(ast.parse(self.path.read_bytes())) if isinstance(node, ast.Call)]
+        around = [call for call in calls if call.lineno <= start <= (call.end_lineno or call.lineno)]
+        field = getattr(error, "field", "")
+        return next((k.lineno for call in around for k in call.keywords if k.arg == field), start)
 
-def _field_line(path: Path, field: str, line: int) -> int:
-    """The line of the keyword `field` in the call that starts at or spans `line`; `line` where there is none."""
-    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-    around = [call for call in calls if call.lineno <= line <= (call.end_lineno or call.lineno)]
-    lines = [keyword.value.lineno for call in around for keyword in call.keywords if keyword.arg == field]
-    return lines[0] if lines else line
+    def declaration_line(self, name: str) -> int:
+        """Where a campaign is assigned to its name."""
+        assigned = [node for node in ast.parse(self.path.read_bytes()).body if isinstance(node, ast.Assign)]
+        targets = {getattr(target, "id", ""): node.lineno for node in assigned for target in node.targets}
+        return targets.get(name, 1)
 
 
 class TomlCampaign(pytest.File):
@@ -211,23 +217,31 @@ class TomlCampaign(pytest.File):
 
     def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
         if isinstance(excinfo.value, AsiarcError):
-            field = getattr(excinfo.value, "field", "")
-            lines = self.path.read_text().splitlines()
-            line = next(
-                (
-                    n
-                    for n, text in enumerate(lines, 1)
-                    if field and text.lstrip().startswith((field, f"[{field}"))
-                ),
-                1,
-            )
-            return f"{self.path}:{line}: {excinfo.value}"
+            return f"{self.path}:{self.line_of(excinfo.value, 1)}: {excinfo.value}"
         return super().repr_failure(excinfo)
+
+    def line_of(self, error: AsiarcError, start: int) -> int:
+        """The line of the error's field in its table, else of the table, else what the parser says, else `start`."""
+        field, table = getattr(error, "field", ""), getattr(error, "table", "")
+        lines, current = {}, ""
+        for number, text in enumerate(self.path.read_text(errors="replace").splitlines(), 1):
+            if header := re.match(r"\s*\[([^\[\]]+)\]", text):
+                current = header[1].replace(" ", "")
+                lines.setdefault(current, number)
+            elif key := re.match(r"""\s*["']?([\w-]+)["']?\s*[.=]""", text):
+                lines.setdefault(f"{current}.{key[1]}".lstrip("."), number)
+        told = re.search(r"at line (\d+)", str(error))
+        wanted = (f"{table}.{field}".lstrip("."), field, table)
+        return next((lines[name] for name in wanted if name in lines), int(told[1]) if told else start)
+
+    def declaration_line(self, name: str) -> int:
+        """The file is the declaration."""
+        return 1
 
 
 def pytest_pycollect_makeitem(collector: Any, name: str, obj: object) -> Any:
-    """A `Campaign` becomes its stages, a decider of a claim becomes a claim item."""
-    if isinstance(obj, Campaign):
+    """A `Campaign` in a campaign file becomes its stages, a decider in a claim file a claim item."""
+    if isinstance(obj, Campaign) and isinstance(collector, CampaignModule):
         return CampaignNode.of(collector, name, obj)
     mark = mark_of(obj)
     if mark is not None and isinstance(collector, ClaimModule):
@@ -239,9 +253,10 @@ class CampaignNode(pytest.Collector):
     """A campaign in the tree: file::name::stage."""
 
     campaign: Campaign
+    parent: CampaignModule | TomlCampaign
 
     @classmethod
-    def of(cls, parent: pytest.Collector, name: str, campaign: Campaign) -> CampaignNode:
+    def of(cls, parent: CampaignModule | TomlCampaign, name: str, campaign: Campaign) -> CampaignNode:
         node: CampaignNode = cls.from_parent(parent, name=name)
         node.campaign = campaign
         return node
@@ -251,11 +266,10 @@ class CampaignNode(pytest.Collector):
         return [StageItem.from_parent(self, name=stage) for stage in self.campaign.stages]
 
     def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
-        return (
-            f"{self.path}: {self.name}: {excinfo.value}"
-            if isinstance(excinfo.value, AsiarcError)
-            else super().repr_failure(excinfo)
-        )
+        if isinstance(excinfo.value, AsiarcError):
+            line = self.parent.line_of(excinfo.value, self.parent.declaration_line(self.name))
+            return f"{self.path}:{line}: {self.name}: {excinfo.value}"
+        return super().repr_failure(excinfo)
 
 
 class StageItem(pytest.Item):
@@ -294,10 +308,23 @@ class StageItem(pytest.Item):
         return self.path, 0, f"{self.parent.name}::{self.name}"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Within a file the stages come before the tests that ask about them; the order of files stays."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Claims that need no campaign first (they take seconds), then each file's stages before the tests that ask about
+    them, then the claims that the campaigns decide; the order of files stays. --claims-only deselects other claims."""
+    wanted = [claim for claim in config.option.claims_only.split(",") if claim]
+    dropped = [
+        item for item in items if wanted and isinstance(item, ClaimItem) and item.mark.claim not in wanted
+    ]
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = [item for item in items if item not in dropped]
     first_of = {item.path: index for index, item in reversed(list(enumerate(items)))}
-    items.sort(key=lambda item: (first_of[item.path], not isinstance(item, StageItem)))
+
+    def place(item: pytest.Item) -> tuple[int, int, bool]:
+        phase = (2 if item.needs_campaign else 0) if isinstance(item, ClaimItem) else 1
+        return phase, first_of[item.path], not isinstance(item, StageItem)
+
+    items.sort(key=place)
 
 
 # --- claims -----------------------------------------------------------------------------------------------------------
@@ -316,7 +343,14 @@ class ClaimItem(pytest.Item):
     def __init__(self, *, decider: Any, mark: Mark, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.decider, self.mark = decider, mark
+        self.register = load_register(self.path.parent / "claims.toml")
         self.add_marker(pytest.mark.claim(mark.claim))
+
+    @property
+    def needs_campaign(self) -> bool:
+        """Whether the register says that a campaign decides the claim."""
+        claim = self.register.get(self.mark.claim)
+        return claim is not None and claim.needs.startswith("campaign")
 
     def runtest(self) -> None:
         from asiarc.report.evidence import LabEvidence
@@ -324,13 +358,12 @@ class ClaimItem(pytest.Item):
         lab = self.config.stash[_LAB]
         if TIERS.index(lab.tier) < TIERS.index(self.mark.tier):
             pytest.skip(f"{self.mark.claim} needs tier {self.mark.tier}")
-        register = load_register(self.path.parent / "claims.toml")
-        if self.mark.claim not in register:
+        if self.mark.claim not in self.register:
             raise EvidenceError(
                 f"claim {self.mark.claim} is not in {self.path.parent / 'claims.toml'}; add it there first"
             )
         evidence = LabEvidence(lab.archive, lab.tier, self.path.parent, self.config.option.release)
-        verdict = reach_verdict(self.decider, evidence, register[self.mark.claim])
+        verdict = reach_verdict(self.decider, evidence, self.register[self.mark.claim])
         lab.verdicts.append(verdict)
         lab.archive.add_verdict(self.mark.claim, lab.tier, self.nodeid, verdict.as_dict())
         self.user_properties += [("claim", verdict.claim), ("verdict", verdict.verdict)]
@@ -383,16 +416,19 @@ def tier(pytestconfig: pytest.Config) -> str:
 
 
 @pytest.fixture(scope="module")
-def outcome(request: pytest.FixtureRequest) -> Iterator[CampaignResult]:
+def outcome(request: pytest.FixtureRequest) -> CampaignResult:
     """What the campaign of this file found; stages that are missing in the archive are run first."""
     from asiarc.results import CampaignResult
 
     lab = request.config.stash[_LAB]
     campaign, name = _campaign_of(request)
     run = lab.run(campaign, name)
-    for stage in campaign.stages:
-        run.ensure(stage)
-    yield CampaignResult.load(lab.archive, run.run)
+    try:
+        for stage in campaign.stages:
+            run.ensure(stage)
+    except AsiarcError as error:
+        pytest.fail(f"{name} could not be run: {error}", pytrace=False)
+    return CampaignResult.load(lab.archive, run.run)
 
 
 @pytest.fixture(scope="module")
@@ -404,6 +440,9 @@ def winner(outcome: CampaignResult) -> Any:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what asks for a larger tier."""
     marker = item.get_closest_marker("tier")
+    if marker and marker.args[:1] not in [(tier,) for tier in TIERS]:
+        given = str(marker.args[0]) if marker.args else ""
+        raise CampaignError(unknown_name("tier", given, TIERS, then="Write @pytest.mark.tier('quick')."))
     if marker and TIERS.index(item.config.option.tier) < TIERS.index(marker.args[0]):
         pytest.skip(f"needs tier {marker.args[0]}")
 
@@ -426,7 +465,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         session.config.option.workers,
     )
     for line in lines:
-        lab.say(line)
+        lab.say(line, always=True)
     return True
 
 

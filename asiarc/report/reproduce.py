@@ -1,20 +1,26 @@
-"""``asiarc reproduce``: the campaigns, the claims, the report, in that order; says first what it will do and how long.
+"""``asiarc reproduce``: the claims that arithmetic decides, the campaigns, the other claims, the report.
 
-Campaigns and claims run as pytest items in one session, so progress, Ctrl-C and resuming are the harness's own.
+Says first what it will do and how long. Campaigns and claims run as pytest items, so progress, Ctrl-C and resuming are
+the harness's own.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
+import click
 
 from asiarc.archive.store import Archive
-from asiarc.errors import EvidenceError
+from asiarc.errors import EvidenceError, unknown_name
+from asiarc.evidence.claims import load_register
 from asiarc.protocol import Tier
-from asiarc.report import write
+from asiarc.report.document import write
+
+CAMPAIGNS, REPRODUCTIONS = Path("campaigns"), Path("reproductions")
+NO_TESTS = 5  # pytest's status when nothing was collected or run
 
 
 def reproduce(
@@ -28,12 +34,15 @@ def reproduce(
     pytest_arguments: Sequence[str] = (),
 ) -> int:
     """Run everything at a tier; pytest's exit status (0 also when claims are contradicted: that is a verdict)."""
-    campaigns, reproductions = Path("campaigns"), Path("reproductions")
-    for folder in (campaigns, reproductions):
+    for folder in (CAMPAIGNS, REPRODUCTIONS):
         if not folder.is_dir():
             raise EvidenceError(
-                f"no folder {folder}/ here ({Path.cwd()}); run this from the root of a checkout of asiarc"
+                f"no folder {folder}/ in {Path.cwd()}; run this from the root of a checkout of asiarc"
             )
+    register = load_register(REPRODUCTIONS / "claims.toml")
+    for claim in claims:
+        if claim not in register:
+            raise EvidenceError(unknown_name("claim", claim, register))
     common = [
         "--tier",
         tier,
@@ -41,19 +50,28 @@ def reproduce(
         str(store),
         "--workers",
         str(workers),
-        "-p",
-        "no:cacheprovider",
+        "--no-header",
         *pytest_arguments,
     ]
-    if pytest.main([str(campaigns), "--plan", "-q", "--no-header", *common]) not in (0, 5):
-        return 1
-    sys.stdout.flush()
-    arguments = [str(campaigns), str(reproductions), *common]
-    if claims:
-        arguments += ["-k", " or ".join(["campaign_", *claims])]
     if release:
-        arguments += ["--release", str(release)]
-    status = int(pytest.main(arguments))
+        common += ["--release", str(release)]
+    click.echo(
+        f"reproduce at tier {tier}: campaigns, then {len(claims) or 'all'} claims, then the report in {output}"
+    )
+    status = _pytest([str(CAMPAIGNS), "--plan", "-q", *common])
+    if status in (0, NO_TESTS):
+        only = ["--claims-only", ",".join(claims)] if claims else []
+        status = _pytest([str(CAMPAIGNS), str(REPRODUCTIONS), *only, *common])
     with Archive(store, write=False) as archive:
-        print(f"report: {write(archive, tier, output)}")  # noqa: T201 - a command's result
+        click.echo(f"report: {write(archive, tier, output)}")
     return status
+
+
+def _pytest(arguments: Sequence[str]) -> int:
+    """Run pytest in a process of its own, so that Ctrl-C is pytest's to handle; we wait for it to finish its step."""
+    process = subprocess.Popen([sys.executable, "-m", "pytest", *arguments])
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue
