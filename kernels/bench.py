@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import importlib.util
 import json
 import math
 import statistics
@@ -22,7 +23,7 @@ from pathlib import Path
 import click
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812  torch's own convention
+from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
 from asiarc.kernels import peers
@@ -72,7 +73,9 @@ class Row:
         return name + f"{self.forward_ms:9.2f} {self.both_ms:9.2f} {self.peak_mib:9.1f}  {ratio}"
 
 
-HEADER = f"{'operator':17s} {'BxTxHxD':12s} {'by':13s} {'error':>8s} {'fwd ms':>9s} {'both ms':>9s} {'peak MiB':>9s}  over ours"
+HEADER = "{:17s} {:12s} {:13s} {:>8s} {:>9s} {:>9s} {:>9s}  {}".format(
+    "operator", "BxTxHxD", "by", "error", "fwd ms", "both ms", "peak MiB", "over ours"
+)
 
 
 def make_inputs(operator: str, B: int, T: int, H: int, D: int) -> list[Tensor]:
@@ -174,8 +177,9 @@ def measure(operator: str, shape: str, rounds: int) -> list[Row]:
         ratio = None
         if name != "ours" and "ours" in times:
             ratio = median_interval([b[1] / a[1] for a, b in zip(times["ours"], times[name], strict=False)])
-        medians = [statistics.median(column) for column in zip(*times[name], strict=True)]
-        rows.append(Row(operator, shape, name, wrong[name], *medians, peak_mib(both(calls[name])), ratio))
+        forward_ms, both_ms = (statistics.median(column) for column in zip(*times[name], strict=True))
+        peak = peak_mib(both(calls[name]))
+        rows.append(Row(operator, shape, name, wrong[name], forward_ms, both_ms, peak, ratio))
     return rows
 
 

@@ -24,12 +24,13 @@ Axes: B batch, T tokens, H heads, K key channels, V value channels, N chunks, C 
 from __future__ import annotations
 
 import itertools
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F  # noqa: N812  torch's own convention
+from torch.nn import functional as F
 
 
 Tensors = list[Tensor]
@@ -37,7 +38,7 @@ Tensors = list[Tensor]
 
 def to_chunks(x_BTHD: Tensor, C: int, factor: float = 1.0) -> Tensor:
     """[B, T, H, D] -> [N * B * H, C, D] times a factor, in memory of its own; zero rows fill the last chunk."""
-    B, T, H, D = x_BTHD.shape
+    T, D = x_BTHD.shape[1], x_BTHD.shape[3]
     x = F.pad(x_BTHD, (0, 0, 0, 0, 0, -T % C)) if T % C else x_BTHD
     x = x.unflatten(1, (-1, C)).permute(1, 0, 3, 2, 4)
     return torch.mul(x, factor, out=x.new_empty(x.shape)).view(-1, C, D)
@@ -80,24 +81,24 @@ def inverse(A_MCC: Tensor) -> Tensor:
     return X
 
 
-class Gate(Protocol):
-    """How the state decays: the factors of a chunk, the scores under them, and the way back to g.
+class Gate:
+    """How the state decays: the factors of a chunk, the scores under them, and the way back to g. This one: not at all.
 
     `into` is the decay from the chunk's start to each token [M, C, 1 or K], `out` that from each token to the
     chunk's end, `over` that of the whole chunk [M, 1 or K, 1]; None is no decay.
     """
 
-    into: Tensor | None
-    out: Tensor | None
-    over: Tensor | None
+    into: Tensor | None = None
+    out: Tensor | None = None
+    over: Tensor | None = None
 
     def saved(self) -> Tensors:
         """The tensors from which the class makes this gate again."""
-        ...
+        return []
 
     def scores(self, rows: Tensors, keys: Tensor) -> Tensors:
         """X(a) [M, C, C] for each a in rows [M, C, K]; zero above the diagonal."""
-        ...
+        return [torch.bmm(a, keys.mT).tril_() for a in rows]
 
     def scores_backward(
         self, rows: Tensors, keys: Tensor, X: Tensors, dX: Tensors, drows: Tensors, dkeys: Tensor
@@ -106,7 +107,9 @@ class Gate(Protocol):
 
         Returns the gradient of the log-decays within chunks, as `log_decay_backward` takes it.
         """
-        ...
+        for a, d, da in zip(rows, dX, drows, strict=True):
+            da.baddbmm_(d.tril_(), keys)
+            dkeys.baddbmm_(d.mT, a)
 
     def log_decay_backward(self, within: Any, into: Tensor, out: Tensor, S: Tensor, dS: Tensor) -> Tensor:
         """Gradient of g from those of the log-decays within chunks, into [M, C, K] and out of them [M, C, K].
@@ -114,33 +117,14 @@ class Gate(Protocol):
         That of the decay over a chunk comes from the state S before it and the gradient dS of the one after it, which
         is used up.
         """
-        ...
-
-
-class NoGate:
-    """No decay at all."""
-
-    into = out = over = None
-
-    def saved(self) -> Tensors:
-        return []
-
-    def scores(self, rows: Tensors, keys: Tensor) -> Tensors:
-        return [torch.bmm(a, keys.mT).tril_() for a in rows]
-
-    def scores_backward(
-        self, rows: Tensors, keys: Tensor, X: Tensors, dX: Tensors, drows: Tensors, dkeys: Tensor
-    ) -> None:
-        for a, d, da in zip(rows, dX, drows, strict=True):
-            da.baddbmm_(d.tril_(), keys)
-            dkeys.baddbmm_(d.mT, a)
-
-    def log_decay_backward(self, within: Any, into: Tensor, out: Tensor, S: Tensor, dS: Tensor) -> Tensor:
         raise AssertionError("there is no gate to differentiate")
 
 
-class HeadGate:
+class HeadGate(Gate):
     """One log-decay a head and token: `into` and the decay L_ij from j to i, zero above the diagonal."""
+
+    into: Tensor
+    over: Tensor
 
     def __init__(self, into_MC1: Tensor, L_MCC: Tensor) -> None:
         self.into, self.L = into_MC1, L_MCC
@@ -159,14 +143,17 @@ class HeadGate:
         return cls(total[..., None].to(g_MC.dtype).exp_(), between.masked_fill_(above, -torch.inf).exp_())
 
     def saved(self) -> Tensors:
+        """See `Gate`."""
         return [self.into, self.L]
 
     def scores(self, rows: Tensors, keys: Tensor) -> Tensors:
+        """See `Gate`."""
         return [torch.bmm(a, keys.mT).mul_(self.L) for a in rows]
 
     def scores_backward(
         self, rows: Tensors, keys: Tensor, X: Tensors, dX: Tensors, drows: Tensors, dkeys: Tensor
     ) -> Tensor:
+        """See `Gate`."""
         within = X[0] * dX[0]
         for x, d in zip(X[1:], dX[1:], strict=True):
             within.addcmul_(x, d)
@@ -183,13 +170,16 @@ class HeadGate:
         return ends.tril_().sum(-2).add_(torch.matmul(out.sum(-1), before)).add_(over)[..., None]
 
 
-class ChannelGate:
+class ChannelGate(Gate):
     """One log-decay a key channel and token.
 
     At width s, a block of 2s tokens has its anchor between its halves: rows of the right half carry the decay since
     the anchor, keys of the left half the decay up to it, and one product gives all scores across it. The sums of
     log-decays grow with s by adding, so that -inf needs no care and nothing cancels; on the way back they shrink.
     """
+
+    into: Tensor
+    over: Tensor
 
     def __init__(self, g_MCK: Tensor) -> None:
         M, C, K = g_MCK.shape
@@ -208,6 +198,7 @@ class ChannelGate:
         self.over = self.into[:, -1:].mT
 
     def saved(self) -> Tensors:
+        """See `Gate`."""
         return [self.g]
 
     @staticmethod
@@ -216,6 +207,7 @@ class ChannelGate:
         return (x_MCK.unflatten(1, (-1, 2, s))[:, :, side] * decay).flatten(0, 1)
 
     def scores(self, rows: Tensors, keys: Tensor) -> Tensors:
+        """See `Gate`."""
         M, C, _ = keys.shape
         X = [keys.new_zeros(M, C, C) for _ in rows]
         for a, x in zip(rows, X, strict=True):
@@ -230,6 +222,7 @@ class ChannelGate:
     def scores_backward(
         self, rows: Tensors, keys: Tensor, X: Tensors, dX: Tensors, drows: Tensors, dkeys: Tensor
     ) -> list[tuple[Tensor, Tensor]]:
+        """See `Gate`."""
         M, _, K = keys.shape
         for a, d, da in zip(rows, dX, drows, strict=True):
             diagonal = d.diagonal(dim1=-2, dim2=-1)[..., None]
@@ -271,7 +264,7 @@ def times(x: Tensor, factor: Tensor | None) -> Tensor:
 def gate_of(g: Tensor | None, C: int) -> Gate:
     """The gate of g: None, [B, T, H] or [B, T, H, K]."""
     if g is None:
-        return NoGate()
+        return Gate()
     return HeadGate.of(to_chunks(g[..., None], C)[..., 0]) if g.dim() == 3 else ChannelGate(to_chunks(g, C))
 
 
@@ -302,8 +295,10 @@ class Chunked(torch.autograd.Function):
         )
         ctx.C, ctx.scale, ctx.shapes = C, scale, (q.shape, v.shape)
         for some in slabs(q, v):
-            inputs = (x if x is None else x[some] for x in (q, k, v, g, beta, state))
-            o_, final[some], kept, ctx.gate = forward(C, scale, *inputs)
+            g_, beta_ = (None if x is None else x[some] for x in (g, beta))
+            o_, final[some], kept, ctx.gate = forward(
+                C, scale, q[some], k[some], v[some], g_, beta_, state[some]
+            )
             from_chunks(o_, o[some])
             saved += kept
         ctx.save_for_backward(*saved)
@@ -312,22 +307,22 @@ class Chunked(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, do: Tensor, dfinal: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, do: Tensor, dfinal: Tensor) -> tuple[Tensor | None, ...]:
         """Returns the gradients of the arguments of `forward`."""
         (B, T, H, K), (*_, V) = ctx.shapes
         saved, beta = ctx.saved_tensors, ctx.saved_tensors[2]
         dq, dk, dv = do.new_empty(B, T, H, K), do.new_empty(B, T, H, K), do.new_empty(B, T, H, V)
         dstate = torch.empty_like(dfinal, memory_format=torch.contiguous_format)
-        dg = None if ctx.gate is NoGate else do.new_empty(B, T, H, 1 if ctx.gate is HeadGate else K)
+        dg = None if ctx.gate is Gate else do.new_empty(B, T, H, 1 if ctx.gate is HeadGate else K)
         dbeta = None if beta is None else do.new_empty(B, T, H, 1)
         whole = [dq, dk, dv, dg, dbeta]
         for i, some in enumerate(slabs(dq, dv)):
             kept = saved[i * ctx.kept : (i + 1) * ctx.kept]
-            *parts, dstate[some] = backward(ctx.C, ctx.scale, ctx.gate, kept, do[some], dfinal[some])
+            parts, dstate[some] = backward(ctx.C, ctx.scale, ctx.gate, kept, do[some], dfinal[some])
             for part, d in zip(parts, whole, strict=True):
-                if d is not None:
+                if part is not None and d is not None:
                     from_chunks(part, d[some])
-        dg = dg[..., 0] if ctx.gate is HeadGate else dg
+        dg = dg[..., 0] if dg is not None and ctx.gate is HeadGate else dg
         return None, None, dq, dk, dv, dg, None if dbeta is None else dbeta[..., 0], dstate
 
 
@@ -368,7 +363,7 @@ def forward(
 
 def backward(
     C: int, scale: float, kind: type[Gate], saved: tuple[Any, ...], do_: Tensor, dfinal: Tensor
-) -> tuple[Tensor | None, ...]:
+) -> tuple[list[Tensor | None], Tensor]:
     """Gradients of q, k, v, g, beta, [M, C, D] each, and of the initial state."""
     q, k, beta, T_inv, w, y, S, *rest = saved
     rows = [q] if beta is None else [q, k]
@@ -389,19 +384,24 @@ def backward(
     starts, ends = S[:-1].flatten(0, 1), dS[1:].flatten(0, 1)
     drows, dkeys = [torch.bmm(d, starts.mT) for d in reads], torch.bmm(y, ends.mT)
     dg = dinto = dout = None
-    if gate.into is not None:
+    if gate.into is not None and gate.out is not None:
         dinto = drows[0].mul_(gate.into) * q
         if beta is not None:
             dinto.addcmul_(drows[1].mul_(gate.into), k)
         dout = dkeys.mul_(gate.out) * keys
     within = gate.scores_backward(rows, keys, X, dX, drows, dkeys)
-    if dinto is not None:
+    if dinto is not None and dout is not None:
         dg = gate.log_decay_backward(within, dinto, dout, starts, ends)
     dk, dbeta = dkeys, None
     if beta is not None:
         dbeta = (dkeys * k).sum(-1, keepdim=True)
         dk = drows[1].addcmul_(dkeys, beta)
-    return drows[0].mul_(scale), dk, dy, dg, dbeta, dS[0].view_as(dfinal)
+    return [drows[0].mul_(scale), dk, dy, dg, dbeta], dS[0].view_as(dfinal)
+
+
+def split(x_MXX: Tensor | None, N: int) -> Sequence[Any]:
+    """One tensor [B * H, ...] a chunk, or one None a chunk."""
+    return (None,) * N if x_MXX is None else x_MXX.unflatten(0, (N, -1)).unbind()
 
 
 def states(state: Tensor, y: Tensor, w: Tensor | None, keys_out: Tensor, over: Tensor | None) -> Tensor:
@@ -411,10 +411,10 @@ def states(state: Tensor, y: Tensor, w: Tensor | None, keys_out: Tensor, over: T
     S = y.new_empty(N + 1, BH, K, V)
     S[0] = state.view(BH, K, V)
     writes = None if w is not None else torch.bmm(keys_out.mT, y)
-    per_chunk = [x if x is None else x.unflatten(0, (N, BH)).unbind() for x in (y, w, keys_out, over, writes)]
+    per_chunk = [split(x, N) for x in (y, w, keys_out, over, writes)]
     chain = S.unbind()
     for n, (before, after) in enumerate(itertools.pairwise(chain)):
-        y_, w_, keys_, over_, write_ = (x if x is None else x[n] for x in per_chunk)
+        y_, w_, keys_, over_, write_ = (x[n] for x in per_chunk)
         decayed = before if over_ is None else torch.mul(before, over_, out=after)
         if w_ is None:
             torch.add(decayed, write_, out=after)
@@ -432,10 +432,10 @@ def states_backward(
     N = dy.shape[0] // BH
     dS = dy.new_empty(N + 1, BH, K, V)
     dS[N] = dfinal.reshape(BH, K, V)
-    per_chunk = [x if x is None else x.unflatten(0, (N, BH)).unbind() for x in (reads, dy, w, keys_out, over)]
+    per_chunk = [split(x, N) for x in (reads, dy, w, keys_out, over)]
     chain = dS.unbind()
     for n in reversed(range(N)):
-        reads_, dy_, w_, keys_, over_ = (x if x is None else x[n] for x in per_chunk)
+        reads_, dy_, w_, keys_, over_ = (x[n] for x in per_chunk)
         before, after = chain[n], chain[n + 1]
         if over_ is None:
             torch.add(reads_, after, out=before)

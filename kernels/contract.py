@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -142,8 +143,9 @@ def sequence_operator(
     )
     factor = K**-0.5 if scale is None else float(scale)
 
-    def run(x: Sequence[Tensor | None], start: Tensor) -> tuple[Tensor, Tensor]:
-        return backends[name](*x, factor, start)  # type: ignore[arg-type]
+    def run(x: Sequence[Any], start: Tensor) -> tuple[Tensor, Tensor]:
+        q, k, v, g, beta = x
+        return backends[name](q, k, v, g, beta, factor, start)
 
     with torch.autocast(q.device.type, enabled=False):
         o, final = run(tensors, state) if bounds is None else over_sequences(run, tensors, state, bounds)

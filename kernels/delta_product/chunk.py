@@ -1,4 +1,4 @@
-"""delta_product in chunks: the (gated) delta rule over n T rows; a token decays at its first and is read at its last."""
+"""`delta_product` in chunks: the (gated) delta rule over n T rows; tokens decay at the first, are read at the last."""
 
 from __future__ import annotations
 

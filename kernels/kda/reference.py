@@ -19,7 +19,7 @@ def recurrence(
 def materialised(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, beta: Tensor | None, scale: float, state: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """S_t = (I - beta_t k_t k_t^T) Diag(exp(g_t)) S_{t-1} + beta_t k_t v_t^T as one matrix of products of transitions."""
+    """S_t = (I - beta_t k_t k_t^T) Diag(exp(g_t)) S_{t-1} + beta_t k_t v_t^T as a matrix of products of transitions."""
     assert g is not None and beta is not None
     decay = g.exp()[:, :, None]
     return pull_back(

@@ -29,7 +29,7 @@ class ShiftedSum(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the gradients of inputs and weight."""
         inputs, weight_DW = ctx.saved_tensors
         T, taps = dy.shape[1], weight_DW.unbind(1)

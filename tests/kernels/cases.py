@@ -28,7 +28,9 @@ examples = settings(
     derandomize=True,
     deadline=None,
     database=None,
-    phases=[phase for phase in Phase if phase is not Phase.shrink or os.environ.get("ASIARC_KERNEL_SHRINK") != "0"],
+    phases=[
+        phase for phase in Phase if phase is not Phase.shrink or os.environ.get("ASIARC_KERNEL_SHRINK") != "0"
+    ],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 

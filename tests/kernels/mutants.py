@@ -5,6 +5,8 @@ text change to a module, executed in the module's own namespace in this process 
 numbered as in `CLASSES`; those that cannot exist in this code say why.
 """
 
+# ruff: noqa: E501  a planted change is easiest to judge on one line
+
 from __future__ import annotations
 
 import importlib
@@ -19,6 +21,7 @@ os.environ["ASIARC_KERNEL_SHRINK"] = "0"
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
+import click
 import pytest
 import torch
 
@@ -100,7 +103,7 @@ MUTANTS = (
     M((26,), "initial state ignored", CHUNK, "S[0] = state.view(BH, K, V)", "S[0] = 0"),
     M((27,), "state holds inputs only", CONV, "inputs[:, x_BTD.shape[1] :].mT", "torch.nn.functional.pad(x_BTD, (0, 0, state_BDP.shape[2], 0))[:, x_BTD.shape[1] :].mT"),
     M((28,), "weight gradient of one sequence", CONV, "(inputs[:, w : w + T] * dy).sum((0, 1))", "(inputs[:1, w : w + T] * dy[:1]).sum((0, 1))"),
-    M((29,), "strides taken for granted", CHUNK, "    x = x.unflatten(1, (-1, C))", "    x = x if T % C else x.as_strided(x.shape, (T * H * D, H * D, D, 1))\n    x = x.unflatten(1, (-1, C))"),
+    M((29,), "strides taken for granted", CHUNK, "    x = x.unflatten(1, (-1, C))", "    x = x if T % C else x.as_strided(x.shape, (x[0].numel(), x[0, 0].numel(), D, 1))\n    x = x.unflatten(1, (-1, C))"),
     M((30,), "decoding forgets the scale", CHUNK, "return scale * (q.transpose", "return (q.transpose"),
     M((30,), "decoding decays after writing", CHUNK, ".exp() * state\n    y = v.transpose(1, 2)", ".exp() * state * 1.01\n    y = v.transpose(1, 2)"),
     M((31,), "heads tiled, not repeated", DOOR, "q.repeat_interleave(HV // H, dim=2)", "q.repeat(1, 1, HV // H, 1)"),
@@ -124,8 +127,14 @@ def properties():
     def per_operator(test, ops=(GDN, KDA, SSD)):
         return [(f"{test.__name__}[{op}]", lambda op=op: test(op=op)) for op in ops]
 
-    yield "test_the_metric_sees_one_wrong_tail...", test_contract.test_the_metric_sees_one_wrong_tail_that_a_global_ratio_forgives
-    yield "test_what_is_outside_the_contract_is_refused", lambda: test_contract.refused("g is positive", g=lambda x: torch.full_like(x["g"], 0.5))
+    yield (
+        "test_the_metric_sees_one_wrong_tail...",
+        test_contract.test_the_metric_sees_one_wrong_tail_that_a_global_ratio_forgives,
+    )
+    yield (
+        "test_what_is_outside_the_contract_is_refused",
+        lambda: test_contract.refused("g is positive", g=lambda x: torch.full_like(x["g"], 0.5)),
+    )
     yield from per_operator(t.test_inputs_are_left_as_they_are)
     yield from per_operator(t.test_the_same_call_gives_the_same_bits)
     yield "test_strides_do_not_matter", lambda: t.test_strides_do_not_matter(GDN, 32)
@@ -135,26 +144,55 @@ def properties():
     yield from per_operator(t.test_sequences_worked_on_in_turn_equal_all_at_once, ())
     for op in (GDN, KDA):
         with pytest.MonkeyPatch.context() as patch:
-            yield f"test_sequences_worked_on_in_turn[{op}]", lambda op=op, patch=patch: t.test_sequences_worked_on_in_turn_equal_all_at_once(op, patch)
+            yield (
+                f"test_sequences_worked_on_in_turn[{op}]",
+                lambda op=op, patch=patch: t.test_sequences_worked_on_in_turn_equal_all_at_once(op, patch),
+            )
     for gate in ("moderate", "strong", "reset"):
         yield from (
-            (f"test_any_gate_is_finite_and_exact[{op}, {gate}]", lambda op=op, gate=gate: t.test_any_gate_is_finite_and_exact_forward_and_backward(op, gate))
+            (
+                f"test_any_gate_is_finite_and_exact[{op}, {gate}]",
+                lambda op=op, gate=gate: t.test_any_gate_is_finite_and_exact_forward_and_backward(op, gate),
+            )
             for op in GATED
         )
     yield from per_operator(t.test_precision_does_not_fade_behind_strong_decay)
-    yield "test_the_chunk_length_does_not_matter[64]", lambda: t.test_the_chunk_length_does_not_matter(GDN, 64)
+    yield (
+        "test_the_chunk_length_does_not_matter[64]",
+        lambda: t.test_the_chunk_length_does_not_matter(GDN, 64),
+    )
     yield "test_boundaries_changed_in_place_are_read_again", t.test_boundaries_changed_in_place_are_read_again
-    yield from ((f"test_half_precision[{op}]", lambda op=op: t.test_half_precision_costs_no_more_than_its_rounding(op, torch.bfloat16)) for op in (GDN,))
+    yield from (
+        (
+            f"test_half_precision[{op}]",
+            lambda op=op: t.test_half_precision_costs_no_more_than_its_rounding(op, torch.bfloat16),
+        )
+        for op in (GDN,)
+    )
     yield from per_operator(t.test_autocast_does_not_reach_inside)
     yield "test_bias_and_activation_against_torch", test_filters.test_bias_and_activation_against_torch
-    yield "test_gradcheck_also_where_the_sequence_is_shorter...", lambda: test_filters.test_gradcheck_also_where_the_sequence_is_shorter_than_the_filter(test_filters.short_convolution)
+    yield (
+        "test_gradcheck_also_where_the_sequence_is_shorter...",
+        lambda: test_filters.test_gradcheck_also_where_the_sequence_is_shorter_than_the_filter(
+            test_filters.short_convolution
+        ),
+    )
     yield from per_operator(t.test_two_definitions_agree, (GDN,))
     yield from per_operator(t.test_packed_sequences_equal_one_call_each, (GDN,))
     yield from per_operator(t.test_chunks_equal_the_recurrence_with_all_gradients)
     yield from per_operator(t.test_a_prefix_keeps_its_bits_whatever_follows_it)
 
 
-FAILURES = (AssertionError, RuntimeError, ValueError, IndexError, TypeError, ArithmeticError, ExceptionGroup, pytest.fail.Exception)
+FAILURES = (
+    AssertionError,
+    RuntimeError,
+    ValueError,
+    IndexError,
+    TypeError,
+    ArithmeticError,
+    ExceptionGroup,
+    pytest.fail.Exception,
+)
 
 
 def killer(mutant: Mutant) -> str | None:
@@ -163,7 +201,11 @@ def killer(mutant: Mutant) -> str | None:
     original, changed = mutant.source()
     before = dict(module.__dict__)
     exec(compile(changed, module.__file__, "exec"), module.__dict__)
-    rebound = [rebind(before.get(name), value) for name, value in list(module.__dict__.items()) if inspect.isfunction(value)]
+    rebound = [
+        rebind(before.get(name), value)
+        for name, value in list(module.__dict__.items())
+        if inspect.isfunction(value)
+    ]
     try:
         for name, call in properties():
             try:
@@ -197,18 +239,22 @@ def main() -> int:
     torch.set_num_threads(1)
     survived = 0
     with poisoned_allocations():
-        for name, call in properties():
+        for _, call in properties():
             call()
         for mutant in MUTANTS:
             start = time.process_time()
             name = killer(mutant)
             survived += name is None
             numbers = ",".join(map(str, mutant.classes))
-            print(f"{numbers:12s} {mutant.what:45s} {'SURVIVED' if name is None else 'killed by ' + name}  ({time.process_time() - start:.1f} s)", flush=True)
+            click.echo(
+                f"{numbers:12s} {mutant.what:45s} {'SURVIVED' if name is None else 'killed by ' + name}  ({time.process_time() - start:.1f} s)",
+            )
     for number, reason in NOT_APPLICABLE.items():
-        print(f"{number:<12d} {CLASSES[number]:45s} not applicable: {reason}")
+        click.echo(f"{number:<12d} {CLASSES[number]:45s} not applicable: {reason}")
     missing = set(CLASSES) - set(NOT_APPLICABLE) - {n for m in MUTANTS for n in m.classes}
-    print(f"{len(MUTANTS)} mutants, {survived} survived; classes without a mutant: {sorted(missing) or 'none'}")
+    click.echo(
+        f"{len(MUTANTS)} mutants, {survived} survived; classes without a mutant: {sorted(missing) or 'none'}"
+    )
     return int(bool(survived or missing))
 
 

@@ -68,7 +68,10 @@ def test_a_channel_gate_where_a_head_gate_is_taken_and_the_reverse():
 def test_delta_product_counts_its_rows():
     case = Case(OPERATORS[7], seed=0, T=6, steps=2, state="none")
     refused(
-        "rows of k is 11; allowed: a multiple of the 6", op=case.op.call, case=case, k=lambda x: x["k"][:, 1:]
+        r"rows of k is 11; allowed: a multiple of the 6",
+        op=case.op.call,
+        case=case,
+        k=lambda x: x["k"][:, 1:],
     )
 
 
@@ -83,7 +86,7 @@ def test_filters_and_norms_refuse_too():
         short_convolution(x, weight, activation="relu")
     with pytest.raises(KernelInputError, match=r"gate is of shape \(5, 4\)"):
         gated_rms_norm(x, x[0], torch.ones(4))
-    with pytest.raises(KernelInputError, match="x is of dtype torch.int64"):
+    with pytest.raises(KernelInputError, match=r"x is of dtype torch\.int64"):
         l2_norm(x.long())
 
 

@@ -91,7 +91,7 @@ def test_gradcheck_also_where_the_sequence_is_shorter_than_the_filter(op):
     for T in (1, 2, 3, 5):
         tensors = inputs(2, 2, T, 2, 4, requires_grad=True)
         assert torch.autograd.gradcheck(lambda x, w, s: op(x, w, initial_state=s), tensors)
-        y, final = op(tensors[0], tensors[1], initial_state=tensors[2])
+        _, final = op(tensors[0], tensors[1], initial_state=tensors[2])
         (gradient,) = torch.autograd.grad(final.sum(), tensors[2], allow_unused=True, materialize_grads=True)
         assert gradient.sum() == 2 * 2 * max(3 - T, 0)
 
@@ -118,7 +118,7 @@ def test_the_convolution_of_transformers_agrees():
 
 @both
 def test_inputs_stay_and_half_precision_rounds_once(op):
-    x, weight, state = inputs(5, 2, 30, 4, 5, torch.float32)
+    x, weight, _ = inputs(5, 2, 30, 4, 5, torch.float32)
     kept = x.clone()
     exact = op(x.bfloat16().float(), weight)[0]
     rounded, final = op(x.bfloat16(), weight)

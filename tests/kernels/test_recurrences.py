@@ -273,7 +273,9 @@ def test_strides_do_not_matter(op, T):
     expected = run(case, tensors)
     strided = {}
     for name, x in tensors.items():
-        swapped = torch.full((x.shape[1], x.shape[0], *x.shape[2:-1], 2 * x.shape[-1]), torch.nan, dtype=x.dtype)
+        swapped = torch.full(
+            (x.shape[1], x.shape[0], *x.shape[2:-1], 2 * x.shape[-1]), torch.nan, dtype=x.dtype
+        )
         strided[name] = swapped.transpose(0, 1)[..., ::2].copy_(x)
         assert not strided[name].is_contiguous()
     assert all(torch.equal(a, b) for a, b in zip(run(case, strided), expected, strict=True))
