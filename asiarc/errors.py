@@ -18,6 +18,9 @@ class AsiarcError(Exception):
 class CampaignError(AsiarcError):
     """A campaign's declaration cannot be run as written; correct the named field."""
 
+    field = ""  # the field to look at
+    table = ""  # in TOML, the table that it stands in
+
 
 class CandidateError(AsiarcError):
     """A candidate file cannot be read as one; see the candidate contract in the README."""

@@ -223,7 +223,8 @@ class TomlCampaign(pytest.File):
     def line_of(self, error: AsiarcError, start: int) -> int:
         """The line of the error's field in its table, else of the table, else what the parser says, else `start`."""
         field, table = getattr(error, "field", ""), getattr(error, "table", "")
-        lines, current = {}, ""
+        lines: dict[str, int] = {}
+        current = ""
         for number, text in enumerate(self.path.read_text(errors="replace").splitlines(), 1):
             if header := re.match(r"\s*\[([^\[\]]+)\]", text):
                 current = header[1].replace(" ", "")

@@ -39,15 +39,18 @@ def _explain(model: type[BaseModel], error: ValidationError) -> CampaignError:
         if first["type"] != "value_error":
             text += f" (given: {first['input']!r})"
     others = error.error_count() - 1
-    raised = CampaignError(text + (f" ({others} more after this one)" if others else ""))
-    raised.field = field  # type: ignore[attr-defined]
-    return raised
+    return _at(field, CampaignError(text + (f" ({others} more after this one)" if others else "")))
+
+
+def _at(field: str, error: CampaignError) -> CampaignError:
+    error.field = field
+    return error
 
 
 class Declaration(BaseModel):
     """A frozen model whose errors are `CampaignError`s."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     if not TYPE_CHECKING:
 
@@ -89,9 +92,9 @@ class ByTier(Declaration):
         """The budget of a tier; `CampaignError` names the tiers that have one."""
         budget: Budget | None = getattr(self, tier)
         if budget is None:
-            raise CampaignError(
-                f"no budget for tier {tier!r}; this campaign declares: {', '.join(self.tiers)}"
-            )
+            declared = ", ".join(self.tiers)
+            error = CampaignError(f"no budget for tier {tier!r}; this campaign declares: {declared}")
+            raise _at("budget", error)
         return budget
 
 
@@ -101,14 +104,16 @@ def by_tier(**budgets: Budget) -> ByTier:
 
 
 class Stage(Declaration):
-    """One stage: what is measured, on how many seeds, and how many candidates enter (`top`, for verify and confirm)."""
+    """One stage: what is measured, and on how many seeds."""
 
     tasks: tuple[str, ...] = Field(min_length=1, description="names of tasks, e.g. ('text', 'overwrite')")
     seeds: int = Field(default=1, ge=1, le=64, description="training seeds a candidate")
-    top: int | None = Field(default=None, ge=1, description="how many candidates enter from the stage before")
+    top: int | None = Field(
+        default=None, ge=1, description="verify only: how many finalists of explore enter"
+    )
     learning_rates: tuple[float, ...] = Field(
         default=(),
-        description="grid searched for every candidate and baseline alike; empty: the protocol's own rate",
+        description="verify only: grid searched for every candidate and baseline alike; empty: the protocol's own rate",
     )
 
     @field_validator("tasks")
@@ -174,6 +179,8 @@ class Campaign(Declaration):
     def _known_baselines(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             _check_baseline(name)
+        if len(set(names)) != len(names):
+            raise ValueError(f"a baseline is named twice: {', '.join(names)}")
         return names
 
     @field_validator("researcher")
@@ -182,6 +189,10 @@ class Campaign(Declaration):
         if isinstance(researcher, str) and researcher not in RESEARCHERS:
             raise ValueError(
                 unknown_name("researcher", researcher, RESEARCHERS, then="Or pass an object with propose().")
+            )
+        if isinstance(researcher, type):
+            raise ValueError(
+                f"{researcher.__name__} is a class; pass an object of it: {researcher.__name__}()"
             )
         if not isinstance(researcher, str) and not callable(getattr(researcher, "propose", None)):
             raise ValueError(
@@ -222,8 +233,12 @@ class Campaign(Declaration):
             raise ValueError(
                 "confirm without verify: confirm tests the winner that verify picks; declare verify too"
             )
-        if self.explore.top is not None:
-            raise ValueError("explore takes every candidate; top belongs to verify or confirm")
+        for name, stage in (("explore", self.explore), ("confirm", self.confirm)):
+            if stage is not None and (stage.top is not None or stage.learning_rates):
+                raise ValueError(
+                    f"{name} was given top or learning_rates, which belong to verify: explore takes every candidate "
+                    "at the protocol's rate, confirm the winner at the rate that verify found"
+                )
         return self
 
     @property
@@ -264,45 +279,67 @@ def _check_baseline(name: str) -> None:
 
 
 def load_toml(path: Path) -> Campaign:
-    """A campaign from a TOML file; the same model, the same errors."""
+    """A campaign from a TOML file; the same model, the same errors, each with the table that it is in."""
     try:
-        data = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise CampaignError(f"{path}: not TOML: {error}") from error
+        data = tomllib.loads(path.read_bytes().decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CampaignError(f"not TOML: {error}") from error
+    for stage in STAGES:
+        data |= {stage: _from_table(Stage, data[stage], stage)} if stage in data else {}
+    if isinstance(data.get("budget"), dict):
+        tiers = {
+            tier: _from_table(Budget, value, f"budget.{tier}") if tier in TIERS else value
+            for tier, value in data["budget"].items()
+        }
+        data["budget"] = _from_table(ByTier, tiers, "budget")
     return Campaign(**data)
+
+
+def _from_table(model: type[Declaration], table: Any, name: str) -> Any:
+    try:
+        return model(**table) if isinstance(table, dict) else table
+    except CampaignError as error:
+        error.table = name
+        raise
 
 
 def to_toml(campaign: Campaign) -> str:
     """The declarative part of a campaign as TOML that `load_toml` reads back to an equal campaign."""
-    data = campaign.model_dump(mode="json", exclude_none=True)
-    if not isinstance(data["researcher"], str):
+    data = campaign.model_dump(mode="json", exclude_none=True, exclude={"researcher"})
+    if not isinstance(campaign.researcher, str):
         raise CampaignError("a researcher that is an object cannot be written as TOML; name one instead")
-    plain = {key: value for key, value in data.items() if not isinstance(value, dict)}
-    lines = [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
-    for key, value in data.items():
-        if isinstance(value, dict):
-            lines += ["", *_toml_table(key, value)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(_toml_table("", data | {"researcher": campaign.researcher})).lstrip() + "\n"
 
 
 def _toml_table(name: str, table: dict[str, Any]) -> list[str]:
-    lines = [f"[{name}]"]
-    lines += [f"{key} = {json.dumps(value)}" for key, value in table.items() if not isinstance(value, dict)]
+    lines = [f"[{name}]"] if name else []
+    lines += [f"{key} = {_toml_value(value)}" for key, value in table.items() if not isinstance(value, dict)]
     for key, value in table.items():
         if isinstance(value, dict):
-            lines += ["", *_toml_table(f"{name}.{key}", value)]
+            lines += ["", *_toml_table(f"{name}.{key}" if name else key, value)]
     return lines
 
 
+def _toml_value(value: Any) -> str:
+    """JSON's strings, numbers and lists are TOML's, but for one character."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of a TOML campaign; `asiarc/campaign.schema.json` holds it for editors."""
+    """The JSON Schema of a TOML campaign; `asiarc/campaign.schema.json` holds it for editors.
+
+    What an editor can complete is listed; what takes more than one field to judge is left to the model.
+    """
     schema = Campaign.model_json_schema()
-    schema["properties"]["researcher"] = {
-        "default": "grammar",
-        "enum": list(RESEARCHERS),
-        "title": "Researcher",
-        "type": "string",
-        "description": Campaign.model_fields["researcher"].description,
+    fields = schema["properties"]
+    fields["start_from"]["enum"] = [name for name in BASELINE_NAMES if name not in QUADRATIC]
+    fields["baselines"] |= {"items": {"enum": list(BASELINE_NAMES)}, "uniqueItems": True}
+    fields["match"]["items"] = {"enum": list(MATCHABLE)}
+    fields["at_most"] |= {
+        "propertyNames": {"enum": list(RESOURCES)},
+        "additionalProperties": {"type": "number", "minimum": 1},
     }
+    fields["researcher"] |= {"type": "string", "enum": list(RESEARCHERS)}
+    fields["researcher"].pop("anyOf", None)
     schema["$id"] = "campaign.schema.json"
     return schema

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import fcntl
 import gzip
+import itertools
 import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,32 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+@contextmanager
+def _writer_lock(folder: Path) -> Iterator[None]:
+    """The right to write in a folder; `ArchiveError` names the process that has it."""
+    with (folder / "writer.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise ArchiveError(
+                f"{lock.read().strip() or 'another process'} is writing to the archive in {folder}; wait for it, or "
+                "give this run a folder of its own with --store"
+            ) from error
+        lock.seek(0)
+        lock.truncate()
+        lock.write(f"process {os.getpid()}")
+        lock.flush()
+        yield
+
+
+def set_aside(folder: Path) -> Path:
+    """Rename an archive's folder, whatever is in it, and return its new place; `ArchiveError` while it is written."""
+    with _writer_lock(folder):
+        names = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(1))
+        return folder.rename(next(name for name in names if not name.exists()))
+
+
 def _load(text: str | None) -> Any:
     return None if text is None else json.loads(text)
 
@@ -65,39 +93,23 @@ class Archive:
 
     def __init__(self, folder: Path, *, write: bool = True) -> None:
         self.folder = folder
-        self._lock: Any = None
-        try:
-            if write:
-                folder.mkdir(parents=True, exist_ok=True)
-                self._take_lock()
-            elif not (folder / "archive.db").exists():
-                raise ArchiveError(f"no archive in {folder}; run a campaign first: pytest campaigns")
-            self._db = sqlite3.connect(folder / "archive.db", isolation_level=None)
-            self._db.row_factory = sqlite3.Row
-            self._prepare(write=write)
-        except (OSError, sqlite3.Error) as error:
-            self._release()
-            raise ArchiveError(
-                f"the archive in {folder} cannot be used: {error}. Free the disk or fix its permissions, or choose "
-                "another folder with --store; the file is left as it is"
-            ) from error
-
-    def _take_lock(self) -> None:
-        self._lock = (self.folder / "writer.lock").open("a+")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._lock.seek(0)
-            holder = self._lock.read().strip() or "another process"
-            self._release()
-            raise ArchiveError(
-                f"{holder} is writing to the archive in {self.folder}; wait for it, or give this run a folder of its "
-                "own with --store"
-            ) from error
-        self._lock.seek(0)
-        self._lock.truncate()
-        self._lock.write(f"process {os.getpid()}")
-        self._lock.flush()
+        with ExitStack() as opened:  # what was opened is closed again where the rest fails
+            try:
+                if write:
+                    folder.mkdir(parents=True, exist_ok=True)
+                    opened.enter_context(_writer_lock(folder))
+                elif not (folder / "archive.db").exists():
+                    raise ArchiveError(f"no archive in {folder}; run a campaign first: pytest campaigns")
+                self._db = sqlite3.connect(folder / "archive.db", isolation_level=None)
+                opened.callback(self._db.close)
+                self._db.row_factory = sqlite3.Row
+                self._prepare(write=write)
+            except (OSError, sqlite3.Error) as error:
+                raise ArchiveError(
+                    f"the archive in {folder} cannot be used: {error}. Free the disk or fix its permissions, or "
+                    "choose another folder with --store; the file is left as it is"
+                ) from error
+            self._opened = opened.pop_all()
 
     def _prepare(self, *, write: bool) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -115,15 +127,9 @@ class Archive:
                 self._db.executescript(Path(__file__).with_name("schema.sql").read_text())
                 self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
-    def _release(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
-
     def close(self) -> None:
         """Give the file and the lock back."""
-        self._db.close()
-        self._release()
+        self._opened.close()
 
     def __enter__(self) -> Archive:
         return self
@@ -147,11 +153,11 @@ class Archive:
         return [dict(row) for row in self._db.execute(sql, parameters)]
 
     def _insert(self, table: str, row: Mapping[str, Any], *, replace: bool = False) -> None:
-        verb = "REPLACE" if replace else "IGNORE"
+        verb, unless = ("REPLACE", "") if replace else ("INSERT", "ON CONFLICT DO NOTHING")
         names = ", ".join(row)
         marks = ", ".join("?" * len(row))
         values = [json.dumps(v) if isinstance(v, (dict, list, tuple)) else v for v in row.values()]
-        self._db.execute(f"INSERT OR {verb} INTO {table} ({names}) VALUES ({marks})", values)
+        self._db.execute(f"{verb} INTO {table} ({names}) VALUES ({marks}) {unless}", values)
 
     # --- runs -----------------------------------------------------------------------------------------------------
 
@@ -310,6 +316,7 @@ class Archive:
         """Keep a finished trial; an infrastructure failure is replaced on the next try."""
         outcome = trial.outcome
         assert (outcome.kind == "scored") == (trial.value is not None), "numbers come with scored trials only"
+        assert trial.value is None or isfinite(trial.value), "SQLite would keep a NaN as no value at all"
         self._insert(
             "trials",
             dict(

@@ -1,0 +1,52 @@
+"""Campaigns drawn at random from what a declaration may say."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from asiarc import Budget, ByTier, Campaign, Stage
+from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC
+from asiarc.protocol import TIERS
+from asiarc.spec import POLICIES, RESEARCHERS, RESOURCES
+from asiarc.tasks.catalogue import ALIASES, CATALOGUE
+
+amounts = st.floats(min_value=1e-6, max_value=1e12)
+paths = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20).map("text:/{}".format)
+tasks = st.one_of(
+    st.sampled_from([*CATALOGUE, *ALIASES]),
+    st.sampled_from([f"{name}:{level}" for name, entry in CATALOGUE.items() for level in entry.levels]),
+    paths,
+)
+task_lists = st.lists(tasks, min_size=1, max_size=4, unique=True).map(tuple)
+budgets = st.builds(Budget, candidates=st.integers(1, 10**9), minutes=amounts, usd=st.just(0.0) | amounts)
+rates = st.lists(st.floats(1e-9, 0.999), max_size=4, unique=True).map(tuple)
+
+
+@st.composite
+def campaigns(draw) -> Campaign:
+    """Any campaign whose researcher has a name."""
+    baselines = draw(st.lists(st.sampled_from(BASELINE_NAMES), min_size=1, unique=True))
+    start = draw(st.sampled_from([name for name in BASELINE_NAMES if name not in QUADRATIC]))
+    plain = st.builds(Stage, tasks=task_lists, seeds=st.integers(1, 64))
+    tuned = st.builds(
+        Stage,
+        tasks=task_lists,
+        seeds=st.integers(1, 64),
+        top=st.none() | st.integers(1, 99),
+        learning_rates=rates,
+    )
+    verify = draw(st.none() | tuned)
+    tiers = draw(st.dictionaries(st.sampled_from(TIERS), budgets, min_size=1))
+    return Campaign(
+        start_from=start,
+        baselines=tuple(dict.fromkeys([*baselines, start])),
+        explore=draw(plain),
+        verify=verify,
+        confirm=draw(st.none() | plain) if verify else None,
+        researcher=draw(st.sampled_from(RESEARCHERS)),
+        policy=draw(st.sampled_from(POLICIES)),
+        match=draw(st.sampled_from([(), ("parameters",)])),
+        at_most=draw(st.dictionaries(st.sampled_from(RESOURCES), st.floats(1, 1e9))),
+        budget=ByTier(**tiers),
+        seed=draw(st.integers(0, 2**70)),
+    )
