@@ -1,0 +1,332 @@
+"""One trial as plain data: what it returns, that it repeats, and how it ends for candidates that fail."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asiarc.archive.store import Archive
+from asiarc.engineer.candidate import content_address
+from asiarc.engineer.workshop import Request, Workshop
+from asiarc.errors import ExecutionError
+from asiarc.execution import InlineExecutor, Job, Limits, LocalExecutor, Result
+from asiarc.models.baselines import baseline_source
+from asiarc.protocol import MICRO, Protocol
+from asiarc.tasks import get_task
+
+OVERWRITE = "overwrite"
+TIMES = {"train_cpu_s", "score_cpu_s"}
+
+BROKEN = """
+import math
+import torch
+from torch import nn
+
+class Mixer(nn.Module):
+    def __init__(self, d_model, num_heads, **kwargs):
+        super().__init__()
+        self.proj = nn.Linear(d_model, d_model)
+        self.calls = 0
+        {init}
+
+    def forward(self, x, state=None):
+        self.calls += 1
+        {act}
+        return self.proj(x), state
+"""
+
+
+def broken(init="pass", act="pass"):
+    return BROKEN.format(init=init, act=act)
+
+
+@pytest.fixture(scope="module")
+def protocol():
+    return MICRO.at(
+        d_model=16, num_layers=2, seq_len=get_task(OVERWRITE).seq_len, batch_size=4, steps=4, evaluations=2
+    )
+
+
+def request(protocol, source=None, **changes):
+    source = source or baseline_source("gated_delta_net")
+    delta_net = baseline_source("delta_net")
+    plain = Request(
+        address=content_address(source),
+        source=source,
+        task=OVERWRITE,
+        stage="explore",
+        seed="0",
+        protocol=protocol,
+        match=(content_address(delta_net), delta_net),
+        split="validation",
+        documents=6,
+    )
+    return replace(plain, **changes)
+
+
+def ran(request, executor=None):
+    job = Job(
+        "asiarc.engineer.trial:run", request.payload, Limits(wall_s=300, cpu_s=120, memory_bytes=8 << 30)
+    )
+    return (executor or InlineExecutor()).run([job])[0]
+
+
+def value_of(result):
+    assert result.status == "ok", result.reason
+    return {k: v for k, v in result.value.items() if k not in TIMES}
+
+
+@pytest.fixture(scope="module")
+def result(protocol):
+    return ran(request(protocol))
+
+
+# --- what a trial returns ---------------------------------------------------------------------------------------------
+
+
+def test_a_trial_returns_plain_data(result, protocol):
+    value = result.value
+    assert json.loads(json.dumps(value, allow_nan=False)) == value
+    assert value["metric"] == "accuracy"
+    assert [item["document"] for item in value["items"]] == list(range(6))
+    assert value["value"] == pytest.approx(sum(item["value"] for item in value["items"]) / 6)
+    assert [row[0] for row in value["curve"]] == [2, 4]
+    assert value["tokens"] == 4 * 4 * protocol.seq_len
+    assert all(value[name] > 0 for name in ("parameters", "state_bytes", "flops_per_token", *TIMES))
+
+
+def test_sizes_of_the_whole_model(result, protocol):
+    """Two layers of gated delta memory: H x K x V floats each, and three inputs of the short convolution."""
+    from asiarc.models.backbone import build, count_parameters
+
+    d, value = protocol.d_model, result.value
+    model = build(baseline_source("gated_delta_net"), protocol, "0", hidden=value["hidden"])
+    assert value["parameters"] == count_parameters(model)
+    reference = build(baseline_source("delta_net"), protocol, "0", hidden=round(protocol.mlp_ratio * d))
+    assert value["parameters"] / count_parameters(reference) == pytest.approx(1.0, abs=0.02)
+    assert value["state_bytes"] >= 2 * 4 * protocol.num_heads * (d // protocol.num_heads) ** 2
+    weights = sum(p.numel() for p in model.parameters() if p.ndim == 2)
+    assert 2 * 0.8 * weights < value["flops_per_token"] < 20 * weights
+
+
+def test_a_trial_repeats_and_its_seed_matters(result, protocol):
+    assert value_of(ran(request(protocol))) == value_of(result)
+    other = value_of(ran(request(protocol, seed="1")))
+    assert other["curve"] != result.value["curve"]
+    assert other["parameters"] == result.value["parameters"]
+
+
+def test_the_items_depend_on_the_stage_only(protocol):
+    """Every candidate and seed of a stage answers the same questions; the next stage asks others."""
+    task = get_task(OVERWRITE)
+    asked = [
+        task.documents(r.split, r.documents, r.payload["items"])
+        for r in (
+            request(protocol),
+            request(protocol, seed="1"),
+            request(protocol, baseline_source("gla")),
+            request(protocol, stage="verify"),
+        )
+    ]
+    assert asked[0] == asked[1] == asked[2] != asked[3]
+
+
+def test_without_an_mlp_nothing_is_matched(protocol):
+    value = value_of(ran(request(protocol.at(mlp_ratio=0.0))))
+    assert value["hidden"] == 0
+
+
+def test_without_a_reference_the_width_is_the_protocol_s_own(protocol):
+    assert value_of(ran(request(protocol, match=None)))["hidden"] == round(
+        protocol.mlp_ratio * protocol.d_model
+    )
+
+
+def test_a_text_trial_scores_windows_of_the_trained_length(protocol, text_name):
+    text = request(protocol.at(seq_len=48), task=text_name, documents=3)
+    value = value_of(ran(text))
+    documents = get_task(text_name).documents("validation", 3, "explore items")
+    assert value["metric"] == "bits_per_byte"
+    assert sum(item["value"][1] for item in value["items"]) == sum(len(d["text"].encode()) for d in documents)
+    assert max(item["value"][1] for item in value["items"]) <= 48
+    assert 4 < value["value"] < 9
+
+
+def test_behind_the_wall_the_same_numbers(result, protocol, text_name):
+    """The slow one: a fresh worker, which imports torch and lm-eval, once for both kinds of task."""
+    text = request(protocol.at(seq_len=48), task=text_name, documents=3)
+    folder = Path(text_name.removeprefix("text:")).parent
+    with LocalExecutor(1, preload=("torch", "asiarc.engineer.warm"), readable=(folder,)) as executor:
+        assert value_of(ran(request(protocol), executor)) == value_of(result)
+        assert value_of(ran(text, executor)) == value_of(ran(text))
+
+
+# --- how a trial ends -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def archive(tmp_path):
+    with Archive(tmp_path / "store") as archive:
+        archive.add_run("run", "campaign", "smoke", 0, {}, {})
+        yield archive
+
+
+class Answering:
+    """An executor that runs nothing and answers what it is told to."""
+
+    def __init__(self, *results):
+        self.results = list(results)
+        self.jobs = []
+
+    def run(self, jobs, on_result=None):
+        self.jobs += jobs
+        answers = [self.results.pop(0) for _ in jobs]
+        for index, answer in enumerate(answers):
+            on_result(index, answer)
+        return answers
+
+
+def stored(archive, request, executor=None):
+    archive.add_candidate(request.address, "name", request.source, "")
+    trials = Workshop(archive, executor or InlineExecutor()).train("run", [request])
+    assert trials == archive.trials("run") == [archive.trial(request.key)]
+    return trials[0]
+
+
+def test_a_scored_trial_is_stored_with_its_items(archive, result, protocol):
+    asked = request(protocol)
+    trial = stored(archive, asked)
+    expected = value_of(result)
+    assert str(trial.outcome) == "scored"
+    assert (trial.metric, trial.value) == (expected["metric"], expected["value"])
+    assert trial.curve == expected["curve"]
+    assert archive.items(asked.key) == expected["items"]
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "gate", "reason"),
+    [
+        (broken(act="x = x * (math.nan if self.calls > 2 else 1)"), "crashed", "", "diverged at step 1"),
+        (broken(act="x = x if self.training else x / 0"), "crashed", "", "diverged"),
+        (broken("self.w = nn.Parameter(torch.zeros(300, 300))"), "rejected", "size match", "make it smaller"),
+        (broken(act="raise ValueError('no such head')"), "crashed", "", "no such head"),
+        (broken(act="x = x.view(-1)"), "crashed", "", ""),
+        (broken("1 / 0"), "crashed", "", "ZeroDivisionError"),
+        (broken(act="x = x[:, :-1]"), "crashed", "", ""),
+        (broken(act="raise MemoryError"), "out_of_memory", "", ""),
+        ("Mixer = 3", "crashed", "", "no class Mixer"),
+    ],
+    ids=[
+        "nan",
+        "nan held out",
+        "huge",
+        "raises",
+        "shape",
+        "constructor",
+        "drops a token",
+        "memory",
+        "no mixer",
+    ],
+)
+def test_failures_are_outcomes_without_numbers(archive, protocol, source, kind, gate, reason):
+    trial = stored(archive, request(protocol, source))
+    assert (trial.outcome.kind, trial.outcome.gate) == (kind, gate)
+    assert reason in trial.outcome.reason
+    assert trial.outcome.reason
+    assert trial.value is trial.metric is None
+    assert archive.items(trial.key) == []
+
+
+@pytest.mark.parametrize("kind", ["timed_out", "out_of_memory", "crashed"])
+def test_what_the_wall_says_is_stored_and_not_asked_again(archive, protocol, kind):
+    executor = Answering(Result(kind, None, "so it was"))
+    trial = stored(archive, request(protocol), executor)
+    assert (trial.outcome.kind, trial.outcome.reason, trial.value) == (kind, "so it was", None)
+    assert stored(archive, request(protocol), executor) == trial
+    assert len(executor.jobs) == 1
+
+
+def test_a_fault_of_the_machine_is_no_outcome_of_the_candidate(archive, protocol, result):
+    executor = Answering(Result("infrastructure", None, "the worker died"), result)
+    with pytest.raises(ExecutionError, match="the worker died"):
+        stored(archive, request(protocol), executor)
+    assert archive.trial(request(protocol).key).outcome.kind == "unscored"
+    assert stored(archive, request(protocol), executor).value == result.value["value"]
+
+
+def test_equal_requests_are_run_once(archive, protocol, result):
+    executor = Answering(result, result)
+    requests = [request(protocol), request(protocol, seed="1"), request(protocol)]
+    archive.add_candidate(requests[0].address, "name", requests[0].source, "")
+    trials = Workshop(archive, executor).train("run", requests)
+    assert len(executor.jobs) == 2
+    assert [t.seed for t in trials] == ["0", "1", "0"]
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+MOVES = {
+    "address": st.sampled_from(["a" * 16, "b" * 16, "c" * 16]),
+    "task": st.sampled_from(["overwrite", "overwrite:hard", "reset", "parity"]),
+    "stage": st.sampled_from(["explore", "verify", "confirm"]),
+    "seed": st.sampled_from(["0", "1", "0 0"]),
+    "match": st.sampled_from([None, ("d" * 16, ""), ("e" * 16, "")]),
+    "split": st.sampled_from(["validation", "confirmation"]),
+    "documents": st.integers(1, 3),
+}
+OF_PROTOCOL = {
+    "name": st.sampled_from(["micro", "other"]),
+    **{
+        f: st.integers(1, 3) for f in ("d_model", "num_layers", "num_heads", "seq_len", "batch_size", "steps")
+    },
+    **{f: st.sampled_from([0.0, 0.5, 0.25]) for f in ("mlp_ratio", "learning_rate", "warmup", "final_lr")},
+    **{f: st.sampled_from([0.0, 0.5, 1.0]) for f in ("weight_decay", "clip")},
+    **{f: st.integers(1, 3) for f in ("vocab_size", "evaluations")},
+}
+
+
+def drawn(data, names_and_choices):
+    return {name: data.draw(choices, label=name) for name, choices in names_and_choices.items()}
+
+
+def test_every_field_is_moved():
+    assert OF_PROTOCOL.keys() == MICRO.as_dict().keys()
+    assert MOVES.keys() | {"source", "protocol"} == {field.name for field in fields(Request)}
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_a_key_moves_with_any_field_and_with_nothing_else(data):
+    first = Request(source="", protocol=Protocol(**drawn(data, OF_PROTOCOL)), **drawn(data, MOVES))
+    name = data.draw(st.sampled_from([*MOVES, *OF_PROTOCOL]), label="moved")
+    to = data.draw({**MOVES, **OF_PROTOCOL}[name], label="to")
+    if name in MOVES:
+        second = replace(first, **{name: to}, source="# a comment")
+    else:
+        second = replace(first, protocol=first.protocol.at(**{name: to}), source="# a comment")
+    moved = to != getattr(first if name in MOVES else first.protocol, name)
+    assert (second.key != first.key) == moved
+
+
+def test_a_key_does_not_depend_on_the_process(protocol):
+    """Nothing of this process (hash seed, order of imports) is in it."""
+    asked = request(protocol)
+    code = (
+        "import json, sys; from asiarc.engineer.workshop import Request; from asiarc.protocol import Protocol\n"
+        "fields = json.load(sys.stdin); fields['protocol'] = Protocol(**fields['protocol'])\n"
+        "fields['match'] = tuple(fields['match']); print(Request(**fields).key, 'torch' in sys.modules)"
+    )
+    given_ = json.dumps(
+        {f.name: getattr(asked, f.name) for f in fields(Request)} | {"protocol": protocol.as_dict()}
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=given_, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [asked.key, "False"]
