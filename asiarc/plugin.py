@@ -228,7 +228,8 @@ class TomlCampaign(pytest.File):
         for number, text in enumerate(self.path.read_text(errors="replace").splitlines(), 1):
             if header := re.match(r"\s*\[([^\[\]]+)\]", text):
                 current = header[1].replace(" ", "")
-                lines.setdefault(current, number)
+                for name in (current, current.partition(".")[0]):
+                    lines.setdefault(name, number)
             elif key := re.match(r"""\s*["']?([\w-]+)["']?\s*[.=]""", text):
                 lines.setdefault(f"{current}.{key[1]}".lstrip("."), number)
         told = re.search(r"at line (\d+)", str(error))

@@ -27,7 +27,8 @@ T = TypeVar("T")
 
 def _explain(model: type[BaseModel], error: ValidationError) -> CampaignError:
     """The first problem of a declaration, with the nearest valid choice and the field to look at."""
-    first = error.errors()[0]
+    # A misspelt field is also a missing one, and the misspelling is what helps.
+    first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     field = str(first["loc"][0]) if first["loc"] else ""
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":

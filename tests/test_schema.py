@@ -81,7 +81,8 @@ def test_the_unchanged_one_is_accepted_by_both():
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("sead", 0), ("explore.seads", 2), ("budget.smoke.candidate", 4), ("budget.qick", {"candidates": 4, "minutes": 1}),
+        ("sead", 0), ("explore.seads", 2), ("budget.smoke.candidate", 4),
+        ("budget.qick", {"candidates": 4, "minutes": 1}),
         ("start_from", None), ("baselines", None), ("explore", None), ("budget", None), ("explore.tasks", None),
         ("budget.smoke.minutes", None),
         ("start_from", "softmax_attention"), ("start_from", "deltanet"), ("baselines", []), ("baselines", ["mamba"]),

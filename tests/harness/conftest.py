@@ -22,3 +22,10 @@ def a_still_laboratory():
         patch.setattr(asiarc.loop, "provenance", lambda: {"git_commit": "none"})
         patch.setattr(asiarc.protocol, "_PLANS", PLANS)
         yield
+
+
+@pytest.fixture
+def pytester(pytester):
+    """A folder that is a root of its own, where every warning is an error."""
+    pytester.makeini("[pytest]\nfilterwarnings = error\n")
+    return pytester
