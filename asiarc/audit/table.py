@@ -1,0 +1,180 @@
+"""What an audit found: one row a program, totals, a figure, and the command that prints them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from asiarc.audit import PROPERTIES
+from asiarc.audit.reading import Program, read
+from asiarc.execution import Executor, Job, Limits, LocalExecutor, Result
+
+# The gates that answer the same question of a candidate file.
+GATES_OF = {
+    "causal": ("causality", "future_gradient"),
+    "independent_of_total_length": ("prefix_consistency",),
+    "stateless_in_eval": ("statelessness", "determinism"),
+    "batch_independent": ("batch_independence",),
+    "batch_independent_with_mask": ("padding",),
+    "cached_decoding": ("state_handover",),
+    "float32": ("shapes", "finite"),
+}
+LIMITS = Limits(wall_s=300, cpu_s=180, memory_bytes=4 << 30)
+PRELOAD = ("torch", "asiarc.audit.release")
+
+Row = dict[str, Any]
+
+
+def examine_candidate(payload: dict[str, Any]) -> dict[str, Any]:
+    """A candidate's gates as properties (behind the wall only)."""
+    from asiarc.engineer.gates import admit
+
+    findings = admit(payload["program"], d_model=64, num_heads=2, seed=0, stop_at_first=False).findings
+    verdicts = {finding.gate: finding.verdict for finding in findings}
+    answers = {"passed": True, "rejected": False}
+    properties: dict[str, bool | None] = {}
+    for name, gates in GATES_OF.items():
+        found = [answers.get(verdicts[gate]) for gate in gates]
+        properties[name] = False if False in found else None if None in found else True
+    reasons = [f"{finding.gate}: {finding.reason}" for finding in findings if finding.verdict == "rejected"]
+    dead = [finding.reason for finding in findings if finding.gate == "gradients" and finding.reason]
+    return {"properties": properties, "dead_parameters": dead, "failure": "; ".join(reasons)}
+
+
+def audit_rows(
+    programs: Sequence[Program], executor: Executor, progress: Callable[[int, Row], None] | None = None
+) -> list[Row]:
+    """One row a program, in order: what it answers, or why there is no answer."""
+    functions = {
+        "release": "asiarc.audit.release:examine",
+        "candidate": "asiarc.audit.table:examine_candidate",
+    }
+    jobs = [Job(functions[p.form], {"program": p.source}, LIMITS, label=p.name) for p in programs]
+
+    def on_result(index: int, result: Result) -> None:
+        if progress:
+            progress(index, _row(programs[index], result))
+
+    return [_row(p, result) for p, result in zip(programs, executor.run(jobs, on_result), strict=True)]
+
+
+def _row(program: Program, result: Result) -> Row:
+    value = result.value or {
+        "properties": dict.fromkeys(PROPERTIES),
+        "failure": f"{result.status}: {result.reason}",
+    }
+    recorded = program.recorded_parameters
+    return {
+        "index": program.index,
+        "name": program.name,
+        "parameters_recorded": None if recorded is None else round(recorded * 1e6),
+        "cpu_s": round(result.cpu_s, 2),
+        **value,
+    }
+
+
+def totals(rows: Sequence[Row]) -> dict[str, dict[str, int]]:
+    """For each property how many programs hold it, break it, and cannot be asked."""
+    answers = {"true": True, "false": False, "null": None}
+    return {
+        name: {
+            word: sum(row["properties"][name] is answer for row in rows) for word, answer in answers.items()
+        }
+        for name in PROPERTIES
+    }
+
+
+def figure(rows: Sequence[Row], path: Path) -> None:
+    """Bars of the totals, as SVG, PNG or PDF by the path's suffix."""
+    from matplotlib.figure import Figure
+
+    counts = totals(rows)
+    drawing = Figure(figsize=(8, 3.2), layout="constrained")
+    axes = drawing.subplots()
+    left = [0] * len(PROPERTIES)
+    for word, label, colour in (
+        ("true", "holds", "#3b7d4f"),
+        ("false", "broken", "#b5483a"),
+        ("null", "cannot be asked", "#bbbbbb"),
+    ):
+        widths = [counts[name][word] for name in PROPERTIES]
+        axes.barh(
+            [name.replace("_", " ") for name in PROPERTIES], widths, left=left, label=label, color=colour
+        )
+        left = [a + b for a, b in zip(left, widths, strict=True)]
+    axes.invert_yaxis()
+    axes.set_xlabel(f"programs of {len(rows)}")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
+    drawing.savefig(path)
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """The rows as a table for the terminal."""
+    drawn = Table(
+        "index",
+        "name",
+        *(name.replace("_", " ") for name in PROPERTIES),
+        "dead",
+        "parameters (recorded)",
+        "cost",
+    )
+    marks = {True: "yes", False: "[red]NO[/red]", None: "-"}
+    for row in rows:
+        answers = [marks[row["properties"][name]] for name in PROPERTIES]
+        dead = str(len(row.get("dead_parameters", [])))
+        cost = f"{row['cost']:.2f}" if row.get("cost") else "-"
+        drawn.add_row(str(row["index"]), row["name"], *answers, dead, _sizes(row), cost)
+    counts = totals(rows)
+    drawn.add_section()
+    drawn.add_row("", "broken", *(str(counts[name]["false"]) for name in PROPERTIES))
+    return drawn
+
+
+def _sizes(row: Row) -> str:
+    both = (row.get("parameters"), row.get("parameters_recorded"))
+    actual, recorded = ("-" if size is None else f"{size / 1e6:.1f}M" for size in both)
+    return f"{actual} ({recorded})"
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--json", "as_json", is_flag=True, help="rows and totals as JSON on stdout; progress goes to stderr"
+)
+@click.option(
+    "--figure", "drawing", type=click.Path(path_type=Path), help="draw the totals (.svg, .png, .pdf)"
+)
+@click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="programs at once")
+def audit(path: Path, as_json: bool, drawing: Path | None, workers: int) -> None:
+    """Examine programs: a candidate file, a folder of them, or the release of ASI-Arch (data/106.json).
+
+    One row a program and one column a property: yes, NO, or - where it could not be asked. `parameters` is counted in
+    the configuration that the records call 340M, `cost` is FLOPs a token relative to DeltaNet.
+    """
+    programs = read(path)
+    done = 0
+
+    def progress(index: int, row: Row) -> None:
+        nonlocal done
+        done += 1
+        broken = [name for name, holds in row["properties"].items() if holds is False]
+        found = (
+            row["failure"] if None in row["properties"].values() else ", ".join(broken) or "nothing broken"
+        )
+        click.echo(f"[{done}/{len(programs)}] {row['name']}: {found}"[:160], err=True)
+
+    with LocalExecutor(workers, PRELOAD) as executor:
+        rows = audit_rows(programs, executor, progress)
+    if drawing:
+        figure(rows, drawing)
+    if as_json:
+        click.echo(json.dumps({"rows": rows, "totals": totals(rows)}, indent=1))
+    else:
+        Console(width=None if sys.stdout.isatty() else 200).print(table(rows))
