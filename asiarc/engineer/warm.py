@@ -3,14 +3,31 @@
 import importlib
 import pkgutil
 
-import asiarc.engineer.gates
-import asiarc.engineer.scoring
-import asiarc.engineer.trainer
-import asiarc.engineer.trial
 import asiarc.kernels
-import asiarc.models.backbone
-import asiarc.tasks.task
 
+MODULES = (
+    "asiarc.engineer.gates",
+    "asiarc.engineer.gates.measure",
+    "asiarc.engineer.scoring",
+    "asiarc.engineer.trainer",
+    "asiarc.engineer.trial",
+    "asiarc.models.backbone",
+    "asiarc.tasks.corpus",
+    "asiarc.tasks.lm_eval_config",
+    "asiarc.tasks.task",
+    "datasets.packaged_modules.json.json",
+    "einops._torch_specific",
+    "lm_eval.evaluator",
+    "lm_eval.models.huggingface",
+    "lm_eval.tasks",
+    "scipy.io",
+    "threadpoolctl",
+    "torch._dynamo",  # the first step of an optimiser asks for it
+    "torch.utils.flop_counter",
+)
+
+for _name in MODULES:
+    importlib.import_module(_name)
 for _module in pkgutil.iter_modules(asiarc.kernels.__path__):
     if _module.ispkg:
         importlib.import_module(f"asiarc.kernels.{_module.name}")
