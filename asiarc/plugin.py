@@ -73,7 +73,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers and the session's shared state."""
+    """Register the markers, our files (pytest collects them and rewrites their asserts) and the shared state."""
+    for pattern in (CAMPAIGN_FILES, CLAIM_FILES):
+        config.addinivalue_line("python_files", pattern)
     config.addinivalue_line("markers", "claim(id): the test speaks to a claim of the register")
     config.addinivalue_line("markers", "tier(name): the test needs at least this tier")
     if config.option.workers < 1:
@@ -167,13 +169,8 @@ _LAB = pytest.StashKey[Lab]()
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """Campaign and claim files, also where python_files does not name them."""
-    if file_path.match("campaign_*.toml"):
-        return TomlCampaign.from_parent(parent, path=file_path)
-    named = any(file_path.match(pattern) for pattern in parent.config.getini("python_files"))
-    if named or parent.session.isinitpath(file_path):
-        return None  # pytest's own hook takes it, and asks makemodule below
-    return pytest_pycollect_makemodule(file_path, parent)
+    """Campaigns as data; those in Python are pytest's own to find."""
+    return TomlCampaign.from_parent(parent, path=file_path) if file_path.match("campaign_*.toml") else None
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
@@ -310,6 +307,7 @@ class StageItem(pytest.Item):
         return self.path, 0, f"{self.parent.name}::{self.name}"
 
 
+@pytest.hookimpl(tryfirst=True)  # --stepwise and its like count in the order that runs
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Claims that need no campaign first (they take seconds), then each file's stages before the tests that ask about
     them, then the claims that the campaigns decide; the order of files stays. --claims-only deselects other claims."""
