@@ -11,12 +11,7 @@ ON_TEXT = (
     ("delta_net", "linear_attention"),
 )
 ON_OVERWRITE = (("delta_net", "linear_attention"), ("gated_delta_net", "linear_attention"))
-ON_RESET = (
-    ("gated_delta_net", "delta_net"),
-    ("mamba2", "delta_net"),
-    ("gated_delta_net", "linear_attention"),
-    ("mamba2", "linear_attention"),
-)
+ON_RESET = (("gated_delta_net", "delta_net"), ("mamba2", "delta_net"))
 
 
 def verdict_on(claim, evidence, task, pairs):
