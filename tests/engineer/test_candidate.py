@@ -81,6 +81,10 @@ def test_a_string_after_the_first_statement_is_code():
     )
 
 
+def test_only_strings_are_docstrings():
+    assert content_address("class A: 1") != content_address("class A: 2")
+
+
 @given(st.text(max_size=40))
 def test_any_text_has_an_address_or_is_refused(text):
     try:
