@@ -55,7 +55,7 @@ def test_its_sessions_exist():
     sorted(set(re.findall(r"`((?:asiarc|campaigns|kernels|reproductions|results|tests)/[\w./-]*)`", README))),
 )
 def test_its_paths_are_there(path):
-    if path.startswith(("results/reproduction/quick", "campaigns/campaign_recall")):
+    if "NAME" in path or path.startswith(("results/reproduction/quick", "campaigns/campaign_recall")):
         pytest.skip("written by the command beside it")
     assert (ROOT / path).exists()
 
