@@ -73,6 +73,10 @@ def _writer_lock(folder: Path) -> Iterator[None]:
         yield
 
 
+def _nothing_in(folder: Path) -> ArchiveError:
+    return ArchiveError(f"no archive in {folder}; run a campaign first: pytest campaigns")
+
+
 def set_aside(folder: Path) -> Path:
     """Rename an archive's folder, whatever is in it, and return its new place; `ArchiveError` while it is written."""
     with _writer_lock(folder):
@@ -99,7 +103,7 @@ class Archive:
                     folder.mkdir(parents=True, exist_ok=True)
                     opened.enter_context(_writer_lock(folder))
                 elif not (folder / "archive.db").exists():
-                    raise ArchiveError(f"no archive in {folder}; run a campaign first: pytest campaigns")
+                    raise _nothing_in(folder)
                 self._db = sqlite3.connect(folder / "archive.db", isolation_level=None)
                 opened.callback(self._db.close)
                 self._db.row_factory = sqlite3.Row
@@ -118,6 +122,8 @@ class Archive:
                 f"the archive in {self.folder} has format {version}, this asiarc writes format {SCHEMA_VERSION}; "
                 "keep it and choose another folder with --store"
             )
+        if version == 0 and not write:
+            raise _nothing_in(self.folder)
         self._db.execute("PRAGMA foreign_keys = ON")
         self._db.execute("PRAGMA busy_timeout = 10000")
         if write:
@@ -126,6 +132,8 @@ class Archive:
             if version == 0:
                 self._db.executescript(Path(__file__).with_name("schema.sql").read_text())
                 self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        else:
+            self._db.execute("PRAGMA query_only = ON")
 
     def close(self) -> None:
         """Give the file and the lock back."""

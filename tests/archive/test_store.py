@@ -1,0 +1,430 @@
+"""The archive: what is written is read back, one process writes, and whatever happens to it the file stays readable."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from asiarc.archive.store import SCHEMA_VERSION, Archive, Trial, set_aside
+from asiarc.errors import ArchiveError
+from asiarc.outcome import KINDS, SCORED, Outcome
+
+HERE = Path(__file__).parent
+
+# --- what may be stored -----------------------------------------------------------------------------------------------
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+names = texts.filter(bool)
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | numbers | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
+rows = st.dictionaries(texts, plain, max_size=4)
+failures = st.builds(
+    Outcome, st.sampled_from([k for k in KINDS if k not in ("scored", "rejected")]), names
+) | st.builds(Outcome, st.just("rejected"), names, names)
+optional = st.none() | numbers
+
+
+@st.composite
+def trials(draw) -> Trial:
+    outcome = draw(st.just(SCORED) | failures)
+    scored = outcome == SCORED
+    return Trial(
+        key=draw(st.text("0123456789abcdef", min_size=16, max_size=16)),
+        address="a" * 16,
+        task=draw(names),
+        stage=draw(names),
+        seed=draw(names),
+        steps=draw(st.integers(0, 2**40)),
+        learning_rate=draw(numbers),
+        outcome=outcome,
+        metric=draw(names) if scored else None,
+        value=draw(numbers) if scored else None,
+        parameters=draw(st.none() | st.integers(0, 2**60)),
+        state_bytes=draw(st.none() | st.integers(0, 2**60)),
+        flops_per_token=draw(optional),
+        curve=draw(st.lists(st.lists(numbers, max_size=3), max_size=3)),
+        details=draw(rows),
+        wall_s=draw(numbers),
+        cpu_s=draw(numbers),
+    )
+
+
+def trial(**changes) -> Trial:
+    fields = dict(
+        key="k" * 16, address="a" * 16, task="text", stage="explore", seed="0/explore/0", steps=60, learning_rate=0.01,
+        outcome=SCORED, metric="bits_per_byte", value=2.5, parameters=1, state_bytes=1, flops_per_token=1.0,
+        curve=[[1, 2.0]], details={}, wall_s=1.0, cpu_s=1.0,
+    )  # fmt: skip
+    return Trial(**fields | changes)
+
+
+def keep(archive: Archive, trial: Trial) -> None:
+    archive.add_trial(trial, {"steps": trial.steps}, tokens=1, layers=["rlimits"], peak_memory_bytes=1)
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """An archive with one run and one candidate."""
+    with Archive(tmp_path / "store") as archive:
+        archive.add_run("run", "question", "smoke", 0, {"spec": {}}, {"cores": 2})
+        archive.add_candidate("a" * 16, "net", "source", "because", {"memory": "delta"})
+        yield archive
+
+
+any_tmp_path = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+
+
+# --- round trips ------------------------------------------------------------------------------------------------------
+
+
+@any_tmp_path
+@given(trials())
+def test_a_trial_comes_back_as_it_was(archive, trial):
+    keep(archive, trial)
+    assert archive.trial(trial.key) == trial
+    archive.add_use("run", "explore", trial.key)
+    assert trial in archive.trials("run") and trial in archive.trials("run", "explore")
+    assert trial not in archive.trials("run", "verify")
+
+
+@any_tmp_path
+@given(identity=rows, provenance=rows, campaign=names, seed=st.integers(0, 2**63 - 1), run=names)
+def test_a_run_comes_back(archive, identity, provenance, campaign, seed, run):
+    run = f"drawn {run}"
+    first = archive.run(run)
+    archive.add_run(run, campaign, "quick", seed, identity, provenance)
+    stored = archive.run(run)
+    if first is not None:
+        assert stored == first, "the first record stays"
+        return
+    assert (stored["identity"], stored["provenance"]) == (identity, provenance)
+    assert (stored["campaign"], stored["tier"], stored["seed"]) == (campaign, "quick", seed)
+    assert archive.runs(campaign, "quick")[-1] == stored and stored not in archive.runs(campaign, "smoke")
+
+
+@any_tmp_path
+@given(
+    name=names, source=texts, motivation=texts, genome=st.none() | rows, origins=st.lists(rows, max_size=2)
+)
+def test_candidates_and_proposals_come_back(archive, name, source, motivation, genome, origins):
+    address, number = f"address {name}", len(archive.proposals("run"))
+    known = archive.candidate(address)
+    archive.add_candidate(address, name, source, motivation, genome)
+    expected = known or {
+        "address": address, "name": name, "source": source, "motivation": motivation, "genome": genome,
+    }  # fmt: skip
+    assert archive.candidate(address) == expected
+    proposal = dict(
+        address=address, name=name, motivation=motivation, parents=["p"], origins=origins, predicted="up"
+    )
+    archive.add_proposal("run", number, 3, proposal)
+    stored = archive.proposals("run")[number]
+    assert stored.items() >= (proposal | {"number": number, "generation": 3}).items()
+    assert (stored["source"], stored["genome"]) == (expected["source"], expected["genome"])
+
+
+@any_tmp_path
+@given(outcome=st.just(SCORED) | failures, scores=rows, findings=st.lists(rows, max_size=2), gain=numbers)
+def test_results_and_admissions_come_back(archive, outcome, scores, findings, gain):
+    gain = gain if outcome == SCORED else None
+    archive.add_result("run", 0, "a" * 16, outcome, rung=1, gain=gain, scores=scores)
+    (result,) = archive.results("run")
+    assert (result["outcome"], result["gain"], result["scores"], result["rung"]) == (outcome, gain, scores, 1)
+    archive.add_admission("key", "a" * 16, outcome, findings, scores or None, 1.5)
+    stored = archive.admission("key")
+    assert (stored["outcome"], stored["findings"], stored["measures"]) == (outcome, findings, scores or None)
+
+
+@any_tmp_path
+@given(rows, rows)
+def test_stages_insights_and_verdicts_come_back_and_the_latest_counts(archive, first, second):
+    for value in (first, second):
+        archive.finish_stage("run", "explore", value)
+        archive.add_insight("run", 0, 0, "a" * 16, value)
+        archive.add_verdict("C01", "smoke", "item", value)
+    assert archive.stage_result("run", "explore") == second
+    assert [row["insight"] for row in archive.insights("run")] == [second]
+    assert archive.verdicts("smoke") == [second] and archive.verdicts("quick") == []
+
+
+@any_tmp_path
+@given(st.lists(rows, max_size=5), st.text("0123456789abcdef", min_size=16, max_size=16))
+def test_items_come_back_and_lie_there_whole(archive, items, key):
+    archive.add_items(key, items)
+    assert archive.items(key) == items
+    assert not list(archive.folder.rglob("*.part"))
+
+
+def test_items_that_cannot_be_written_leave_nothing(archive):
+    with pytest.raises(TypeError):
+        archive.add_items("f" * 16, [{"a": 1}, {"b": object()}])
+    assert archive.items("f" * 16) == [] and not list(archive.folder.glob("items/*/*"))
+
+
+# --- invariants -------------------------------------------------------------------------------------------------------
+
+
+def test_the_endings_are_a_closed_set():
+    assert KINDS == ("scored", "rejected", "crashed", "timed_out", "out_of_memory", "unscored")
+    assert [
+        kind
+        for kind in KINDS
+        if not Outcome(kind, "why" * (kind != "scored"), "g" * (kind == "rejected")).is_final
+    ] == ["unscored"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "gate"),
+    [("scored", "why", ""), ("scored", "", "gate"), ("crashed", "", ""), ("crashed", "why", "gate"),
+     ("rejected", "why", ""), ("rejected", "", "gate"), ("unscored", "", ""), ("diverged", "why", "")],
+)  # fmt: skip
+def test_an_impossible_ending_cannot_be_made(kind, reason, gate):
+    with pytest.raises(AssertionError):
+        Outcome(kind, reason, gate)
+
+
+@given(st.just(SCORED) | failures)
+def test_an_ending_reads_as_what_it_is(outcome):
+    assert (
+        str(outcome).startswith(outcome.kind)
+        and outcome.reason in str(outcome)
+        and outcome.gate in str(outcome)
+    )
+    assert Outcome(**outcome.as_dict()) == outcome
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(value=None, metric=None),
+        dict(outcome=Outcome("crashed", "why")),
+        dict(value=float("nan")),
+        dict(value=float("inf")),
+    ],
+)
+def test_a_number_comes_with_scored_trials_only_and_is_one(archive, changes):
+    with pytest.raises(AssertionError):
+        keep(archive, trial(**changes))
+    assert archive.trial("k" * 16) is None
+
+
+@pytest.mark.parametrize(("outcome", "gain"), [(SCORED, None), (Outcome("crashed", "why"), 0.0)])
+def test_a_gain_comes_with_scored_candidates_only(archive, outcome, gain):
+    with pytest.raises(AssertionError):
+        archive.add_result("run", 0, "a" * 16, outcome, rung=0, gain=gain, scores={})
+
+
+def test_a_retried_trial_replaces_its_failure_and_keeps_its_uses(archive):
+    keep(archive, trial(outcome=Outcome("unscored", "a worker went away"), value=None, metric=None))
+    archive.add_use("run", "explore", "k" * 16)
+    keep(archive, trial())
+    assert archive.trials("run", "explore") == [trial()]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda a: a.add_candidate("b" * 16, None, "source", "because"),
+        lambda a: a.add_proposal(
+            "run",
+            0,
+            0,
+            dict(address="nowhere", name="n", motivation="", parents=[], origins=[], predicted=""),
+        ),
+        lambda a: a.add_use("run", "explore", "nowhere"),
+        lambda a: a.add_use("no run", "explore", "k" * 16),
+        lambda a: a.finish_stage("no run", "explore", {}),
+        lambda a: a.add_run("other", "question", "smoke", "zero", {}, {}),
+    ],
+    ids=["null", "unknown_candidate", "unknown_trial", "unknown_run", "stage_of_no_run", "wrong_type"],
+)
+def test_what_does_not_fit_is_refused_aloud(archive, write):
+    with pytest.raises(sqlite3.IntegrityError):
+        write(archive)
+
+
+def test_a_transaction_is_all_or_nothing(archive):
+    with pytest.raises(ZeroDivisionError), archive.transaction():
+        archive.add_candidate("b" * 16, "other", "source", "because")
+        keep(archive, trial(address="b" * 16))
+        1 / 0  # noqa: B018
+    assert archive.candidate("b" * 16) is None and archive.trial("k" * 16) is None
+    with archive.transaction():
+        archive.add_candidate("b" * 16, "other", "source", "because")
+    assert archive.candidate("b" * 16)["name"] == "other"
+
+
+# --- one writer, many readers -----------------------------------------------------------------------------------------
+
+
+def test_a_second_writer_is_told_who_the_first_is(tmp_path):
+    with Archive(tmp_path):
+        with pytest.raises(ArchiveError, match=rf"process {os.getpid()} is writing .*--store"):
+            Archive(tmp_path)
+        with pytest.raises(ArchiveError, match=f"process {os.getpid()} is writing"):
+            set_aside(tmp_path)
+    Archive(tmp_path).close()
+
+
+def test_a_reader_sees_what_is_committed_while_a_writer_works(archive):
+    with Archive(archive.folder, write=False) as reader:
+        archive.add_candidate("b" * 16, "other", "source", "because")
+        assert reader.candidate("b" * 16)["name"] == "other"
+        with archive.transaction():
+            archive.add_candidate("c" * 16, "third", "source", "because")
+            assert reader.candidate("c" * 16) is None
+        assert reader.candidate("c" * 16)["name"] == "third"
+
+
+def test_a_reader_takes_no_lock_and_changes_nothing(archive):
+    with Archive(archive.folder, write=False), Archive(archive.folder, write=False) as reader:
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            reader.add_candidate("b" * 16, "other", "source", "because")
+        archive.add_candidate("b" * 16, "other", "source", "because")
+
+
+def test_reading_where_nothing_was_written(tmp_path):
+    with pytest.raises(ArchiveError, match=r"no archive in .*run a campaign first"):
+        Archive(tmp_path / "nowhere", write=False)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_an_archive_whose_making_was_cut_short(tmp_path):
+    """A writer makes it good, a reader finds nothing yet."""
+    (tmp_path / "archive.db").touch()
+    with pytest.raises(ArchiveError, match="no archive in"):
+        Archive(tmp_path, write=False)
+    with Archive(tmp_path) as archive:
+        assert archive.runs() == []
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path, write):
+    content = b"this is not a database, though it has the name of one" * 20
+    (tmp_path / "archive.db").write_bytes(content)
+    with pytest.raises(ArchiveError, match=r"cannot be used: file is not a database.*left as it is"):
+        Archive(tmp_path, write=write)
+    assert (tmp_path / "archive.db").read_bytes() == content
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_an_archive_of_another_format_is_refused_and_released(tmp_path, write):
+    Archive(tmp_path).close()
+    with sqlite3.connect(tmp_path / "archive.db") as db:
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    db.close()
+    for _ in range(2):  # the first refusal holds no lock
+        with pytest.raises(ArchiveError, match=rf"format {SCHEMA_VERSION + 1}.*--store"):
+            Archive(tmp_path, write=write)
+
+
+def test_a_place_that_is_no_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArchiveError, match=r"cannot be used.*--store"):
+        Archive(tmp_path / "file" / "store")
+
+
+AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from asiarc.archive.store import Archive
+from asiarc.errors import ArchiveError
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+try:
+    Archive(Path(sys.argv[1]), write=sys.argv[2] == "write")
+except ArchiveError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("existing", [True, False])
+def test_a_read_only_folder(tmp_path_factory, existing):
+    """Whoever may not write there is told so; root would be let in, so the child becomes nobody."""
+    folder = tmp_path_factory.mktemp("read_only")
+    for parent in [folder, *folder.parents][:3]:
+        parent.chmod(0o755)
+    if existing:
+        Archive(folder).close()
+    folder.chmod(0o555)
+    command = [sys.executable, "-c", AS_NOBODY, str(folder), "write"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    folder.chmod(0o755)
+    assert "cannot be used" in said and "permissions" in said and "--store" in said
+
+
+def test_an_archive_is_set_aside_whole_and_under_the_next_free_name(tmp_path):
+    (tmp_path / "store-2").mkdir()  # somebody else's
+    for name in ("store-1", "store-3", "store-4"):
+        with Archive(tmp_path / "store") as archive:
+            archive.add_candidate(name, "net", "source", "because")
+        assert set_aside(tmp_path / "store") == tmp_path / name
+        with Archive(tmp_path / name, write=False) as archive:
+            assert archive.candidate(name)
+    assert not (tmp_path / "store").exists() and not list((tmp_path / "store-2").iterdir())
+
+
+# --- kill -9 ----------------------------------------------------------------------------------------------------------
+
+WRITER = HERE / "writer.py"
+
+
+@pytest.mark.parametrize("moment", range(12))
+def test_a_killed_writer_leaves_a_readable_archive_of_complete_rows(tmp_path, moment):
+    """The child says each number after its commit; it is killed while it works on the next ones."""
+    command = [sys.executable, str(WRITER), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        said = [int(child.stdout.readline()) for _ in range(1 + 7 * moment)]
+        child.send_signal(signal.SIGKILL)
+        said += [int(line) for line in child.stdout]
+    assert child.returncode == -signal.SIGKILL
+    with Archive(tmp_path) as archive:  # the dead writer's lock is gone
+        assert [row["integrity_check"] for row in archive.rows("PRAGMA integrity_check")] == ["ok"]
+        assert archive.rows("PRAGMA foreign_key_check") == []
+        kept = {int(row["key"]) for row in archive.rows("SELECT key FROM trials")}
+        assert set(said) <= kept <= {*said, len(said)}, "what was said to be committed is there, whole"
+        for number in kept:
+            key = f"{number:016d}"
+            stored = archive.trial(key)
+            assert stored.value == number / 7 and stored.curve == [[number, number / 7]] * 50
+            assert archive.items(key) == [{"doc_id": i, "value": number} for i in range(50)]
+            assert archive.candidate(stored.address)["source"] == f"SOURCE = {number}"
+        candidates = archive.rows("SELECT COUNT(*) AS n FROM candidates")[0]["n"]
+        assert candidates == len(kept), "a candidate is committed with its trial"
+        archive.add_candidate("next", "net", "source", "because")
+
+
+def test_items_are_never_seen_half_written(tmp_path):
+    """Whatever lies under an items name is whole, also after a kill."""
+    command = [sys.executable, str(WRITER), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        for _ in range(20):
+            child.stdout.readline()
+            child.send_signal(signal.SIGSTOP)
+            with Archive(tmp_path, write=False) as archive:
+                for file in tmp_path.glob("items/*/*.gz"):
+                    assert len(archive.items(file.name.partition(".")[0])) == 50
+            child.send_signal(signal.SIGCONT)
+        child.kill()
+
+
+def test_the_store_is_plain_sqlite_in_wal_mode(archive):
+    db = sqlite3.connect(archive.folder / "archive.db")
+    assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert json.loads(db.execute("SELECT identity FROM runs").fetchone()[0]) == {"spec": {}}
+    db.close()
