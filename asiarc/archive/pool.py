@@ -58,18 +58,16 @@ class HalvingPolicy:
 
 class PaperPolicy:
     """ASI-Arch's policy (arXiv 2507.18074, sections 3.2 and 4.1): a pool of the best 50, refreshed after each 50
-    insertions and not at all for the first 200; parent uniform from ranks 1 to 10, references from ranks 11 to 50."""
+    scored candidates and not at all for the first 200; parent uniform from ranks 1 to 10, references from ranks 11 to 50."""
 
     def __init__(self, capacity: int = 50, refresh: int = 50, cold_start: int = 200) -> None:
         self.capacity, self.refresh, self.cold_start = capacity, refresh, cold_start
 
     def sample(self, pool: Sequence[Member], rng: Random) -> tuple[Member, list[Member]]:
         """See `Policy`."""
-        root = min(pool, key=lambda member: member.number)
-        inserted = max(member.number for member in pool) + 1
-        seen = inserted // self.refresh * self.refresh if inserted >= self.cold_start else 0
-        frozen = [member for member in pool if member.number < seen]
-        best = sorted([root, *frozen], key=lambda m: (-m.gain, m.number))[: self.capacity]
+        root, *inserted = sorted(pool, key=lambda member: member.number)
+        seen = len(inserted) // self.refresh * self.refresh if len(inserted) >= self.cold_start else 0
+        best = sorted([root, *inserted[:seen]], key=lambda m: (-m.gain, m.number))[: self.capacity]
         return rng.choice(best[:10]), rng.sample(best[10:], min(REFERENCES, len(best[10:])))
 
 
