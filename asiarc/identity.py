@@ -13,13 +13,14 @@ import os
 import platform
 import subprocess
 import sys
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import asiarc
 from asiarc.engineer.candidate import content_address
-from asiarc.protocol import Tier
+from asiarc.protocol import Tier, stage_plan
 from asiarc.spec import IDENTITY_VERSION, Campaign
 from asiarc.tasks import get_task
 
@@ -42,7 +43,6 @@ _ENGINE = (
     "engineer/trainer.py",
     "engineer/trial.py",
     "engineer/scoring.py",
-    "protocol.py",
     "seeds.py",
 )
 
@@ -102,6 +102,7 @@ def run_identity(campaign: Campaign, name: str, tier: Tier) -> dict[str, Any]:
         "tier": tier,
         "seed": campaign.seed,
         "spec": campaign.resolved(tier),
+        "plans": {stage: asdict(stage_plan(tier, stage)) for stage in campaign.stages},
         "tasks": {task: get_task(task).identity for task in tasks},
         **versions(),
     }
