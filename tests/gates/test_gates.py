@@ -18,6 +18,7 @@ CHEATS = sorted((HERE / "cheats").glob("*.py"))
 HONEST = sorted((HERE / "honest").glob("*.py"))
 BASELINES = sorted((HERE.parents[1] / "asiarc/models/baselines").glob("[a-z]*.py"))
 SIZE = {"d_model": 64, "num_heads": 2}
+FEW = 3  # drawn cases where nothing is to be found; the known ones all run, and the command draws the usual number
 
 
 def examine(path, *, seed=0, **options):
@@ -32,13 +33,13 @@ def test_a_cheat_is_caught_by_the_gate_it_names(path):
 
 @pytest.mark.parametrize("path", HONEST, ids=lambda path: path.stem)
 def test_an_honest_candidate_is_admitted(path):
-    assert examine(path).first_rejection is None
+    assert examine(path, max_examples=FEW).first_rejection is None
 
 
 @pytest.mark.parametrize("path", BASELINES, ids=lambda path: path.stem)
 def test_a_baseline_is_admitted(path):
     exempt = frozenset({"complexity"}) if path.stem == "softmax_attention" else frozenset()
-    assert examine(path, exempt=exempt).first_rejection is None
+    assert examine(path, exempt=exempt, max_examples=FEW).first_rejection is None
 
 
 def test_softmax_attention_is_rejected_for_its_cost_alone():

@@ -1,4 +1,4 @@
-"""A filter of 600 taps by FFT: a large state that does not grow."""
+"""A filter of 300 taps by FFT: a large state that does not grow."""
 
 import torch
 import torch.nn.functional as F
@@ -15,10 +15,10 @@ class Mixer(nn.Module):
         self.rate = nn.Parameter(torch.rand(d_model))
 
     def forward(self, x, state=None):
-        past = x.new_zeros(x.shape[0], 599, x.shape[2]) if state is None else state
+        past = x.new_zeros(x.shape[0], 299, x.shape[2]) if state is None else state
         u = torch.cat((past, self.value(x)), 1)
-        n = u.shape[1] + 600
-        t = torch.arange(600, dtype=x.dtype, device=x.device)[:, None]
+        n = u.shape[1] + 300
+        t = torch.arange(300, dtype=x.dtype, device=x.device)[:, None]
         taps = self.scale * torch.exp(-F.softplus(self.rate) * t / 100) * torch.cos(t * self.rate)
         y = torch.fft.irfft(torch.fft.rfft(u, n=n, dim=1) * torch.fft.rfft(taps, n=n, dim=0), n=n, dim=1)
-        return self.out(F.layer_norm(y[:, 599 : u.shape[1]], x.shape[2:]) * F.silu(self.gate(x))), u[:, -599:]
+        return self.out(F.layer_norm(y[:, 299 : u.shape[1]], x.shape[2:]) * F.silu(self.gate(x))), u[:, -299:]
