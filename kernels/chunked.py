@@ -326,7 +326,7 @@ class Chunked(torch.autograd.Function):
         return None, None, dq, dk, dv, dg, None if dbeta is None else dbeta[..., 0], dstate
 
 
-SLAB = 2**18
+SLAB = 2**17
 """Elements of one [B, T, H, D] tensor that are worked on at a time."""
 
 
