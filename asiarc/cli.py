@@ -14,6 +14,7 @@ import click
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from asiarc.audit.table import audit
 from asiarc.errors import AsiarcError, EvidenceError, unknown_name
 from asiarc.protocol import TIERS, Tier
 
@@ -397,3 +398,6 @@ def _result(campaign: str, tier: Tier, store: Path) -> Iterator[tuple[CampaignRe
             known = {f"{row['campaign']} ({row['tier']})" for row in archive.runs()}
             raise EvidenceError(unknown_name("campaign at this tier:", f"{campaign} ({tier})", known))
         yield CampaignResult.load(archive, runs[-1]["run"]), archive
+
+
+main.add_command(audit)

@@ -58,7 +58,8 @@ class HalvingPolicy:
 
 class PaperPolicy:
     """ASI-Arch's policy (arXiv 2507.18074, sections 3.2 and 4.1): a pool of the best 50, refreshed after each 50
-    scored candidates and not at all for the first 200; parent uniform from ranks 1 to 10, references from ranks 11 to 50."""
+    scored candidates and not at all for the first 200; the parent is uniform over ranks 1 to 10, references over ranks
+    11 to 50."""
 
     def __init__(self, capacity: int = 50, refresh: int = 50, cold_start: int = 200) -> None:
         self.capacity, self.refresh, self.cold_start = capacity, refresh, cold_start

@@ -2,10 +2,11 @@
 
 import torch
 import torch.nn.functional as F
+from torch import nn
+
 from asiarc.kernels.fir import fir
 from asiarc.kernels.gated_delta_rule import gated_delta_rule
 from asiarc.kernels.l2_norm import l2_norm
-from torch import nn
 
 
 class Mixer(nn.Module):
