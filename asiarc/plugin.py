@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -325,6 +326,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return phase, first_of[item.path], not isinstance(item, StageItem)
 
     items.sort(key=place)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Looking is instant: Hypothesis's plugin imports all of Hypothesis for a summary of tests that did not run."""
+    pluginmanager, option = session.config.pluginmanager, session.config.option
+    nothing_runs = option.collectonly or option.plan
+    if nothing_runs and "hypothesis" not in sys.modules and pluginmanager.has_plugin("hypothesispytest"):
+        pluginmanager.unregister(name="hypothesispytest")
 
 
 # --- claims -----------------------------------------------------------------------------------------------------------
