@@ -166,4 +166,5 @@ class Table:
                 f"{ahead} and {behind} have no trials on {task} at tier {self.tier}; "
                 f"run: asiarc baselines --tier {self.tier}"
             )
-        return paired_by_seed(*values, task)
+        ahead_by_seed, behind_by_seed = values
+        return paired_by_seed(ahead_by_seed, behind_by_seed, task)

@@ -8,7 +8,7 @@ delta_text = Campaign(
     start_from="delta_net",
     baselines=("delta_net", "gated_delta_net", "mamba2", "linear_attention"),
     researcher="grammar",
-    explore=Stage(tasks=("text", "overwrite", "reset"), seeds=2),
+    explore=Stage(tasks=("text", "overwrite"), seeds=2),
     verify=Stage(tasks=("text", "overwrite", "reset"), seeds=3, top=3),
     confirm=Stage(tasks=("text",), seeds=5),
     match=("parameters",),

@@ -32,7 +32,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-
 Tensors = list[Tensor]
 
 

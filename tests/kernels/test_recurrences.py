@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from asiarc.kernels.chunked import SLAB, chunked
 
 from .cases import (
-    ERASING, GATED, GATES, OPERATORS, Case, assert_close, cases, examples, gradients, named, run,
+    ERASING,
+    GATED,
+    GATES,
+    OPERATORS,
+    Case,
+    assert_close,
+    cases,
+    examples,
+    gradients,
+    named,
+    run,
 )  # fmt: skip
 
 every_operator = pytest.mark.parametrize("op", OPERATORS, ids=str)
