@@ -114,6 +114,11 @@ class Lab:
         return self._archive
 
     @property
+    def has_run(self) -> bool:
+        """Whether this session has opened the archive to run something."""
+        return self._archive is not None
+
+    @property
     def executor(self) -> Any:
         """The pool of warm workers."""
         from asiarc.execution import LocalExecutor
@@ -478,9 +483,15 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     return True
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """The claim table and the winners, after pytest's own summary."""
+def pytest_terminal_summary(
+    terminalreporter: Any, exitstatus: pytest.ExitCode, config: pytest.Config
+) -> None:
+    """The claim table after pytest's own summary; after Ctrl-C, how to go on."""
     lab = config.stash[_LAB]
+    if exitstatus == pytest.ExitCode.INTERRUPTED and lab.has_run:
+        terminalreporter.write_line(
+            f"stopped; every finished trial is kept in {lab.folder}: the same command goes on from there"
+        )
     if lab.verdicts:
         terminalreporter.section("claims")
         for verdict in sorted(lab.verdicts, key=lambda v: v.claim):
