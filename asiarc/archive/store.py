@@ -170,19 +170,10 @@ class Archive:
     # --- runs -----------------------------------------------------------------------------------------------------
 
     def add_run(self, run: str, campaign: str, tier: str, seed: int, identity: Row, provenance: Row) -> None:
-        """Remember a run; running it again keeps the first record."""
-        self._insert(
-            "runs",
-            dict(
-                run=run,
-                campaign=campaign,
-                tier=tier,
-                seed=seed,
-                identity=identity,
-                provenance=provenance,
-                created_at=_now(),
-            ),
-        )
+        """Remember a run as the latest; running it again keeps what was first recorded of it."""
+        asked = dict(campaign=campaign, tier=tier, seed=seed, identity=identity, provenance=provenance)
+        record = self.run(run) or dict(run=run, **asked, created_at=_now())
+        self._insert("runs", record, replace=True)  # which also moves it to the end
 
     def run(self, run: str) -> Row | None:
         """A run's record, or None."""
@@ -190,10 +181,10 @@ class Archive:
         return self._run_row(found[0]) if found else None
 
     def runs(self, campaign: str | None = None, tier: str | None = None) -> list[Row]:
-        """All runs, oldest first."""
+        """All runs, the one that was asked for last at the end."""
         found = self.rows(
             "SELECT * FROM runs WHERE (?1 IS NULL OR campaign = ?1) AND (?2 IS NULL OR tier = ?2) "
-            "ORDER BY created_at, rowid",
+            "ORDER BY rowid",
             campaign,
             tier,
         )

@@ -267,6 +267,18 @@ def test_a_transaction_is_all_or_nothing(archive):
     assert archive.candidate("b" * 16)["name"] == "other"
 
 
+def test_the_run_that_was_asked_for_last_is_the_latest(archive):
+    """Who goes back to an earlier declaration is answered from that one, whose record and trials stay."""
+    keep(archive, trial())
+    archive.add_use("run", "explore", "k" * 16)
+    first = archive.run("run")
+    archive.add_run("other", "question", "smoke", 1, {"spec": {"seed": 1}}, {})
+    assert [row["run"] for row in archive.runs("question", "smoke")] == ["run", "other"]
+    archive.add_run("run", "question", "smoke", 0, {"spec": {}}, {"cores": 64})
+    assert [row["run"] for row in archive.runs("question", "smoke")] == ["other", "run"]
+    assert archive.run("run") == first and archive.trials("run", "explore") == [trial()]
+
+
 # --- one writer, many readers -----------------------------------------------------------------------------------------
 
 
