@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -393,14 +394,22 @@ def test_an_archive_is_set_aside_whole_and_under_the_next_free_name(tmp_path):
 
 # --- kill -9 ----------------------------------------------------------------------------------------------------------
 
-WRITER = HERE / "writer.py"
+
+@contextmanager
+def writing_to(folder):
+    """A process that writes to an archive until it is killed."""
+    command = [sys.executable, str(HERE / "writer.py"), str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
 
 
 @pytest.mark.parametrize("moment", range(12))
 def test_a_killed_writer_leaves_a_readable_archive_of_complete_rows(tmp_path, moment):
     """The child says each number after its commit; it is killed while it works on the next ones."""
-    command = [sys.executable, str(WRITER), str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+    with writing_to(tmp_path) as child:
         said = [int(child.stdout.readline()) for _ in range(1 + 7 * moment)]
         child.send_signal(signal.SIGKILL)
         said += [int(line) for line in child.stdout]
@@ -423,14 +432,12 @@ def test_a_killed_writer_leaves_a_readable_archive_of_complete_rows(tmp_path, mo
 
 def test_items_are_never_seen_half_written(tmp_path):
     """Whatever lies under an items name is whole, also while its writer is at work."""
-    command = [sys.executable, str(WRITER), str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+    with writing_to(tmp_path) as child:
         assert child.stdout.readline()
         with Archive(tmp_path, write=False) as archive:
             for _ in range(20):
                 newest = max(tmp_path.glob("items/*/*.gz"))
                 assert len(archive.items(newest.name.partition(".")[0])) == 50
-        child.kill()
 
 
 def test_the_store_is_plain_sqlite_in_wal_mode(archive):
