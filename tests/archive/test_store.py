@@ -175,6 +175,16 @@ def test_items_that_cannot_be_written_leave_nothing(archive):
     assert archive.items("f" * 16) == [] and not list(archive.folder.glob("items/*/*"))
 
 
+def test_only_a_rename_gives_items_their_name(archive, monkeypatch):
+    """Whatever is written under the final name itself is cut short here, as by a kill."""
+    write = Path.write_bytes
+    monkeypatch.setattr(
+        Path, "write_bytes", lambda p, data: write(p, data if p.suffix == ".part" else data[:20])
+    )
+    archive.add_items("e" * 16, [{"doc_id": 0}])
+    assert archive.items("e" * 16) == [{"doc_id": 0}]
+
+
 # --- invariants -------------------------------------------------------------------------------------------------------
 
 
