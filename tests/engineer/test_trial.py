@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 
 from asiarc.archive.store import Archive
 from asiarc.engineer.candidate import content_address
+from asiarc.engineer.scoring import score
+from asiarc.engineer.trainer import train
 from asiarc.engineer.workshop import Request, Workshop
 from asiarc.errors import ExecutionError
 from asiarc.execution import InlineExecutor, Job, Limits, LocalExecutor, Result
+from asiarc.models.backbone import build, count_parameters
 from asiarc.models.baselines import baseline_source
 from asiarc.protocol import MICRO, Protocol
 from asiarc.tasks import get_task
@@ -104,23 +107,31 @@ def test_a_trial_returns_plain_data(result, protocol):
 
 def test_sizes_of_the_whole_model(result, protocol):
     """Two layers of gated delta memory: H x K x V floats each, and three inputs of the short convolution."""
-    from asiarc.models.backbone import build, count_parameters
-
     d, value = protocol.d_model, result.value
     model = build(baseline_source("gated_delta_net"), protocol, "0", hidden=value["hidden"])
     assert value["parameters"] == count_parameters(model)
     reference = build(baseline_source("delta_net"), protocol, "0", hidden=round(protocol.mlp_ratio * d))
     assert value["parameters"] / count_parameters(reference) == pytest.approx(1.0, abs=0.02)
-    assert value["state_bytes"] >= 2 * 4 * protocol.num_heads * (d // protocol.num_heads) ** 2
+    assert value["state_bytes"] == 2 * 4 * (protocol.num_heads * (d // protocol.num_heads) ** 2 + 3 * 3 * d)
     weights = sum(p.numel() for p in model.parameters() if p.ndim == 2)
     assert 2 * 0.8 * weights < value["flops_per_token"] < 20 * weights
 
 
-def test_a_trial_repeats_and_its_seed_matters(result, protocol):
+def test_a_trial_repeats(result, protocol):
     assert value_of(ran(request(protocol))) == value_of(result)
-    other = value_of(ran(request(protocol, seed="1")))
-    assert other["curve"] != result.value["curve"]
-    assert other["parameters"] == result.value["parameters"]
+
+
+def test_a_trial_is_building_training_and_scoring_under_its_seed(result, protocol):
+    """The same three steps by hand."""
+    value = value_of(ran(request(protocol, seed="1", documents=24)))
+    task = get_task(OVERWRITE)
+    model = build(baseline_source("gated_delta_net"), protocol, "1", hidden=value["hidden"])
+    curve = train(model, task, protocol, "1")
+    assert value["curve"] == [list(row) for row in curve.rows] != result.value["curve"]
+    documents = task.documents("validation", 24, "explore items")
+    scored = score(model, [(task, documents)], max_length=protocol.seq_len)[0]
+    assert value["items"] == list(scored.items)
+    assert 0 < scored.value < 1
 
 
 def test_the_items_depend_on_the_stage_only(protocol):
