@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from asiarc.audit.table import audit
-from asiarc.errors import AsiarcError, EvidenceError, unknown_name
+from asiarc.errors import AsiarcError, CampaignError, EvidenceError, unknown_name
 from asiarc.protocol import TIERS, Tier
 
 if TYPE_CHECKING:
@@ -342,13 +342,16 @@ def spec(file: Path) -> None:
 
     from asiarc.spec import Campaign, to_toml
 
+    if file.suffix != ".py":
+        raise CampaignError(f"{file} is not a Python campaign file; a TOML campaign is its own declaration")
     module_spec = importlib.util.spec_from_file_location(file.stem, file)
     assert module_spec is not None and module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
     module_spec.loader.exec_module(module)
-    for value in vars(module).values():
-        if isinstance(value, Campaign):
-            click.echo(to_toml(value), nl=False)
+    found = [value for value in vars(module).values() if isinstance(value, Campaign)]
+    if len(found) != 1:
+        raise CampaignError(f"{file} declares {len(found)} campaigns; a TOML file holds exactly one")
+    click.echo(to_toml(found[0]), nl=False)
 
 
 @main.group()

@@ -47,6 +47,16 @@ _ENGINE = (
 )
 
 
+_SEARCH = (
+    "loop.py",
+    "archive/pool.py",
+    "analyst/compare.py",
+    "cognition/base.py",
+    "engineer/bench.py",
+    "researcher",
+)
+
+
 def digest(value: Any) -> str:
     """Sixteen hex digits of the hash of plain data."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
@@ -104,8 +114,18 @@ def run_identity(campaign: Campaign, name: str, tier: Tier) -> dict[str, Any]:
         "spec": campaign.resolved(tier),
         "plans": {stage: asdict(stage_plan(tier, stage)) for stage in campaign.stages},
         "tasks": {task: get_task(task).identity for task in tasks},
+        "search": _search_hash(),
         **versions(),
     }
+
+
+@cache
+def _search_hash() -> str:
+    """What proposes and chooses: another search may find another winner, so it is another run (trials stay valid)."""
+    paths = [_package_folder() / name for name in _SEARCH]
+    files = [file for path in paths for file in (sorted(path.glob("*.py")) if path.is_dir() else [path])]
+    entries = sorted((_package_folder() / "cognition" / "entries").glob("*.toml"))
+    return digest([code_hash(files), [entry.read_text() for entry in entries]])
 
 
 def moved_fields(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

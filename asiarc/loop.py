@@ -120,7 +120,7 @@ class Run:
 
     def verify(self) -> dict[str, Any]:
         """The finalists and every baseline again: more training, fresh seeds, one grid of learning rates for all."""
-        top = min(self.campaign.stage("verify").top or 4, self.bench.plan("verify").most_entrants)
+        top = min(self.campaign.finalists, self.bench.plan("verify").most_entrants)
         entrants = self.ensure("explore")["finalists"][:top]
         rates = self.bench.tune([*entrants, *self.bench.baselines.values()])
         trials = self.bench.train_stage("verify", entrants, rates)

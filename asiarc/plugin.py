@@ -347,6 +347,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 class ClaimModule(pytest.Module):
     """A file of deciders."""
 
+    def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
+        if isinstance(excinfo.value, AsiarcError):
+            return f"{self.path}: {excinfo.value}"
+        return super().repr_failure(excinfo)
+
     def collect(self) -> Any:
         return [item for item in super().collect() if isinstance(item, ClaimItem)]
 

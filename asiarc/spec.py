@@ -243,6 +243,11 @@ class Campaign(Declaration):
         return self
 
     @property
+    def finalists(self) -> int:
+        """How many candidates verify takes from explore: `top`, or four."""
+        return (self.verify.top if self.verify else None) or 4
+
+    @property
     def stages(self) -> tuple[StageName, ...]:
         """The stages that run, in order; what verify picks is always confirmed."""
         return ("explore",) if self.verify is None else STAGES

@@ -36,7 +36,7 @@ def stage_trials(campaign: Campaign, stage: StageName, tier: Tier) -> list[tuple
                 row((seeds if task in deciding else 1) * (entrants + baselines), task, plan.rungs[-1])
             )
         return rows
-    entrants = min(declared.top or 4, plan.most_entrants) if stage == "verify" else 1
+    entrants = min(campaign.finalists, plan.most_entrants) if stage == "verify" else 1
     rows = [row(seeds * (entrants + baselines), task, plan.rungs[-1]) for task in declared.tasks]
     if len(declared.learning_rates) > 1:
         rows.append(row(len(declared.learning_rates) * (entrants + baselines), deciding[0], plan.rungs[-1]))
