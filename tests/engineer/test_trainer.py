@@ -287,7 +287,6 @@ def test_another_process_trains_bit_for_bit_alike_without_lm_eval():
     assert [row[0] for row in rows] == [2, 4]
 
 
-@pytest.mark.xfail(strict=True, reason="asiarc/__init__.py imports the declaration, and with it pydantic")
 def test_the_trainer_needs_no_declaration():
     in_a_clean_process("lm_eval", "pydantic")
 
