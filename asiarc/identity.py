@@ -37,12 +37,14 @@ PACKAGES = (
     "asiarc",
 )
 # Another version of these may move a trained number; of the others it may not.
-DECIDING_PACKAGES = ("torch", "lm-eval")
+DECIDING_PACKAGES = ("torch", "transformers", "tokenizers", "lm-eval")
 _ENGINE = (
     "models/backbone.py",
     "engineer/trainer.py",
     "engineer/trial.py",
     "engineer/scoring.py",
+    "engineer/candidate.py",
+    "tasks/lm_eval_config.py",
     "seeds.py",
 )
 
@@ -90,15 +92,19 @@ def version_of(package: str) -> str:
 @cache
 def versions() -> dict[str, str]:
     """What the numbers of a trial depend on besides its own settings."""
-    kernels = kernels_folder()
-    operators = sorted(
-        file
-        for file in kernels.rglob("*.py")
-        if file.name in ("__init__.py", "chunk.py") or file.parent == kernels
-    )
+    computing = (
+        "__init__.py",
+        "chunk.py",
+        "chunked.py",
+        "contract.py",
+    )  # not the references, peers and benchmarks
+    kernels = sorted(file for file in kernels_folder().rglob("*.py") if file.name in computing)
+    templates = sorted((_package_folder() / "tasks" / "templates").glob("*.yaml"))
     found = {
-        "engine": code_hash([_package_folder() / name for name in _ENGINE]),
-        "kernels": code_hash(operators),
+        "engine": digest(
+            [code_hash([_package_folder() / name for name in _ENGINE]), [t.read_text() for t in templates]]
+        ),
+        "kernels": code_hash(kernels),
     }
     return found | {package: version_of(package) for package in DECIDING_PACKAGES}
 
