@@ -1,5 +1,6 @@
-"""Published orders of the baselines, found again in the trials of `delta_text`'s verify stage (equal sizes, paired
-seeds). The harness's own control: where these fail, a gain measured by it means nothing."""
+"""Published orders of the baselines, found again in the trials of `delta_text` (equal sizes, paired seeds): text on the
+five seeds of confirm, the checks on the three of verify. The harness's own control: where these fail, a gain measured
+by it means nothing."""
 
 from __future__ import annotations
 
@@ -14,10 +15,10 @@ ON_OVERWRITE = (("delta_net", "linear_attention"), ("gated_delta_net", "linear_a
 ON_RESET = (("gated_delta_net", "delta_net"), ("mamba2", "delta_net"))
 
 
-def verdict_on(claim, evidence, task, pairs):
+def verdict_on(claim, evidence, task, stage, pairs):
     """All intervals above zero: found again; one below: not; intervals are widened for the number of pairs."""
     result = evidence.campaign("delta_text")
-    gains = {pair: result.compare(*pair, task, "verify", num_comparisons=len(pairs)) for pair in pairs}
+    gains = {pair: result.compare(*pair, task, stage, num_comparisons=len(pairs)) for pair in pairs}
     if all(gain.low > 0 for gain in gains.values()):
         name = "reproduced"
     elif any(gain.high < 0 for gain in gains.values()):
@@ -47,16 +48,16 @@ def verdict_on(claim, evidence, task, pairs):
 @decides("C31")
 def order_on_text(evidence):
     """Gates and the delta rule in bits a byte."""
-    return verdict_on("C31", evidence, "text", ON_TEXT)
+    return verdict_on("C31", evidence, "text", "confirm", ON_TEXT)
 
 
 @decides("C32")
 def delta_rule_overwrites(evidence):
     """The delta rule on bindings that change."""
-    return verdict_on("C32", evidence, "overwrite", ON_OVERWRITE)
+    return verdict_on("C32", evidence, "overwrite", "verify", ON_OVERWRITE)
 
 
 @decides("C33")
 def gates_reset(evidence):
     """Gates on bindings that all become void at once."""
-    return verdict_on("C33", evidence, "reset", ON_RESET)
+    return verdict_on("C33", evidence, "reset", "verify", ON_RESET)
