@@ -48,6 +48,16 @@ def run(payload: Payload) -> Payload:
     """
     import torch
 
+    torch.set_flush_denormal(True)  # decayed states go denormal, and denormals are slow
+    try:
+        return _trial(payload)
+    finally:
+        torch.set_flush_denormal(False)  # the mode is the thread's, and a caller in this process has its own
+
+
+def _trial(payload: Payload) -> Payload:
+    import torch
+
     from asiarc.engineer.gates.measure import measure
     from asiarc.engineer.scoring import score
     from asiarc.engineer.trainer import DivergedError, train
@@ -61,7 +71,6 @@ def run(payload: Payload) -> Payload:
     )
     from asiarc.tasks import get_task
 
-    torch.set_flush_denormal(True)  # decayed states go denormal, and denormals are slow
     protocol = Protocol(**payload["protocol"])
     task = get_task(payload["task"])
     hidden = round(protocol.mlp_ratio * protocol.d_model)

@@ -195,6 +195,7 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import psutil
 from asiarc.execution import Job, LocalExecutor
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell hands it down ignored
 here, folder, interrupts = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 seen = []
 def on_result(index, result):

@@ -360,7 +360,8 @@ class TestRelease:
 
     def test_all_of_them_end_in_a_verdict(self, tmp_path):
         folder = self.write(tmp_path)
-        verdicts = {claim: self.verdict(claim, folder) for claim in REGISTER if REGISTER[claim].needs}
+        released = [claim for claim in REGISTER if REGISTER[claim].needs == "release"]
+        verdicts = {claim: self.verdict(claim, folder) for claim in released}
         assert verdicts["C03"] == verdicts["C10c"] == "reproduced"
         assert verdicts["C04a"] == verdicts["C04b"] == "contradicted"
         assert "not testable here" not in verdicts.values()
