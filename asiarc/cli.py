@@ -99,7 +99,7 @@ def doctor(as_json: bool) -> None:
 @AS_JSON
 @click.option("--tasks", default="all", show_default=True, help="comma-separated task names")
 @click.option("--baselines", "names", default="all", show_default=True, help="comma-separated baseline names")
-@click.option("--seeds", type=click.IntRange(min=2), default=3, show_default=True)
+@click.option("--seeds", type=click.IntRange(min=2), default=5, show_default=True)
 def baselines(
     tier: Tier, store: Path, workers: int, as_json: bool, tasks: str, names: str, seeds: int
 ) -> None:
