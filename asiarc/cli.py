@@ -128,9 +128,7 @@ def baselines(
 
 def measure(table: Any, archive: Archive, workers: int) -> None:
     """Run the table's missing trials, with a line of progress on stderr for each."""
-    from asiarc.engineer.workshop import Workshop
-    from asiarc.execution import LocalExecutor
-    from asiarc.tasks.corpus import cache_folder
+    from asiarc.engineer.workshop import Workshop, trial_executor
 
     requests = table.requests()
     done, total = 0, len({r.key for r in requests if archive.trial(r.key) is None})
@@ -149,9 +147,7 @@ def measure(table: Any, archive: Archive, workers: int) -> None:
             err=True,
         )
 
-    with LocalExecutor(
-        workers, preload=("torch", "asiarc.engineer.warm"), readable=(cache_folder(),)
-    ) as executor:
+    with trial_executor(workers) as executor:
         table.measure(Workshop(archive, executor), said)
 
 

@@ -172,6 +172,12 @@ def _cpu_model() -> str:
     )
 
 
+def _command() -> list[str]:
+    """The command line as one would type it; where Python and the program lie says nothing of the numbers."""
+    program = Path(sys.argv[0])
+    return [program.parent.name if program.name == "__main__.py" else program.name, *sys.argv[1:]]
+
+
 def provenance() -> dict[str, Any]:
     """Where a run happened: commit, hash of uncommitted changes, versions, machine, command line."""
     changes = _git("diff", "HEAD")
@@ -183,5 +189,5 @@ def provenance() -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
-        "command": sys.argv[:1] + sys.argv[1:],
+        "command": _command(),
     }

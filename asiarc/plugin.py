@@ -121,15 +121,10 @@ class Lab:
     @property
     def executor(self) -> Any:
         """The pool of warm workers."""
-        from asiarc.execution import LocalExecutor
-        from asiarc.tasks.corpus import cache_folder
+        from asiarc.engineer.workshop import trial_executor
 
         if self._executor is None:
-            self._executor = LocalExecutor(
-                self.config.option.workers,
-                preload=("torch", "asiarc.engineer.warm"),
-                readable=(cache_folder(),),
-            )
+            self._executor = trial_executor(self.config.option.workers)
         return self._executor
 
     def run(self, campaign: Campaign, name: str) -> Run:

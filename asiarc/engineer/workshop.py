@@ -16,7 +16,7 @@ from typing import Any
 
 from asiarc.archive.store import Archive, Trial
 from asiarc.errors import BudgetExhaustedError, ExecutionError
-from asiarc.execution import Executor, Job, Limits, Result
+from asiarc.execution import Executor, Job, Limits, LocalExecutor, Result
 from asiarc.identity import code_hash, digest, versions
 from asiarc.outcome import SCORED, Outcome
 from asiarc.protocol import Protocol
@@ -85,6 +85,13 @@ def _outcome(result: Result) -> Outcome:
         "crashed": "crashed",
     }
     return Outcome(kinds[result.status], result.reason or result.status)  # type: ignore[arg-type]
+
+
+def trial_executor(workers: int) -> LocalExecutor:
+    """Warm workers for admissions and trials: they hold what a trial imports and may read the corpora."""
+    from asiarc.tasks.corpus import cache_folder
+
+    return LocalExecutor(workers, preload=("torch", "asiarc.engineer.warm"), readable=(cache_folder(),))
 
 
 class Workshop:
