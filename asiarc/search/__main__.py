@@ -1,0 +1,55 @@
+"""``python -m asiarc.search``: record the table, and let every policy search on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from asiarc.errors import AsiarcError
+
+TABLE = Path("results") / "search" / "table.json"
+
+
+@click.group()
+def main() -> None:
+    """Search policies compared on the same footing."""
+
+
+@main.command()
+@click.option(
+    "--store", type=click.Path(path_type=Path), required=True, help="folder of the recording's archive"
+)
+@click.option(
+    "--minutes",
+    type=float,
+    default=5.0,
+    show_default=True,
+    help="stop after about so long; run again to go on",
+)
+@click.option("--candidates", type=click.IntRange(1), default=110, show_default=True)
+@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True)
+@click.option(
+    "--table", type=click.Path(path_type=Path), default=TABLE, show_default=True, help="written when whole"
+)
+def record(store: Path, minutes: float, candidates: int, seeds: int, workers: int, table: Path) -> None:
+    """Train the population for real, piece by piece, and write the table when nothing is left to train."""
+    from asiarc.archive.store import Archive
+    from asiarc.engineer.workshop import trial_executor
+    from asiarc.search.record import Recording
+
+    try:
+        with Archive(store) as archive, trial_executor(workers) as executor:
+            recording = Recording(archive, executor, candidates, seeds)
+            if recording.record(minutes, click.echo):
+                recording.table().write(table)
+                click.echo(f"whole; written to {table}")
+            else:
+                click.echo("not whole yet: run the same command again to go on")
+    except AsiarcError as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Policies that know how uncertain they are: parents and re-evaluations by the posterior of `asiarc.search.estimate`.
+
+Every newcomer is screened on a cheap rung (or trained once on the last, where there is only one). The rest of the
+budget goes to the last rung, where any candidate may be trained again with a fresh seed: `early` of it while candidates
+are still being proposed, so that parents are not chosen by a lucky run, and what is left at the end. Three rules say
+who is trained next; all report the posterior mean.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from asiarc.search.estimate import Posterior, posterior
+from asiarc.search.policies.common import best_posterior, first_runs
+from asiarc.search.protocol import ROOT, Board, Evaluation, Recommendation, draw_references
+
+
+class Screened(ABC):
+    """Newcomers are screened on rung `screen`; then the `batch` candidates with the highest index are trained again."""
+
+    def __init__(self, *, screen: int = 1, early: float = 0.25, batch: int = 2) -> None:
+        self.screen, self.early, self.batch = screen, early, batch
+
+    @abstractmethod
+    def index(self, known: Posterior, board: Board, rng: np.random.Generator) -> np.ndarray:
+        """What each of start_from and the candidates promises; the highest are trained next."""
+
+    def next(self, board: Board, rng: np.random.Generator) -> list[Evaluation]:
+        """See `Policy`."""
+        if runs := first_runs(board, self._rung(board)):
+            return runs
+        if not len(board.fit_candidates) or self._is_early(board):
+            return []
+        fit = board.fit_candidates
+        promise = self.index(posterior(board, self._rung(board)), board, rng)[fit]
+        chosen = fit[np.argsort(-promise, kind="stable")[: self.batch]]
+        return [run for i in chosen for run in board.evaluate(i)]
+
+    def _rung(self, board: Board) -> int:
+        return min(self.screen, board.top)
+
+    def _is_early(self, board: Board) -> bool:
+        """Whether as much has been spent as may be while so many candidates are still to come."""
+        screening = board.costs[self._rung(board)]
+        free = board.budget - screening * board.expected
+        allowed = board.entered * (screening + self.early * free / board.expected)
+        return not board.is_full and board.spent >= allowed
+
+    def parents(self, board: Board, rng: np.random.Generator) -> tuple[int, list[int]]:
+        """See `Policy`. The parent is who is best in one draw from the posterior (Thompson); references come next."""
+        known = posterior(board, self._rung(board))
+        drawn = known.mean + known.sd * rng.standard_normal(len(known.mean))
+        fit = [ROOT, *board.fit_candidates]
+        parent, *others = sorted((int(i) for i in fit), key=lambda i: -drawn[i])
+        return parent, draw_references(others[:20], rng)
+
+    def recommend(self, board: Board) -> Recommendation:
+        """See `Policy`."""
+        return best_posterior(board, self._rung(board))
+
+
+class Thompson(Screened):
+    """Trains who is best in one draw from the posterior."""
+
+    def index(self, known: Posterior, board: Board, rng: np.random.Generator) -> np.ndarray:
+        """theta drawn from its posterior."""
+        return known.mean + known.sd * rng.standard_normal(len(known.mean))
+
+
+class UpperBound(Screened):
+    """Trains who could be best: the highest posterior mean plus `width` standard deviations."""
+
+    width = 3.0
+
+    def index(self, known: Posterior, board: Board, rng: np.random.Generator) -> np.ndarray:
+        """The upper bound."""
+        return known.mean + self.width * known.sd
+
+
+class Challenger(Screened):
+    """Trains who is most likely to change the leader, were it given its share of what is left.
+
+    With m = left / `rivals` further runs a mean moves by N(0, v² / (v + noise²/m)); the index is minus the distance to
+    the leader (for the leader: to the runner-up) in units of that move. It looks as far ahead as the budget reaches,
+    which a rule of one step does not.
+    """
+
+    rivals = 8
+
+    def index(self, known: Posterior, board: Board, rng: np.random.Generator) -> np.ndarray:
+        """Minus the distance to a change of leader, in standard deviations."""
+        fit = board.fit_candidates
+        mean = known.mean[fit]
+        leader = mean.argmax()
+        behind = np.delete(mean, leader)
+        bar = np.full(len(known.mean), mean[leader])
+        bar[fit[leader]] = behind.max() if len(behind) else mean[leader]
+        move = known.sd_of_change(max(1.0, board.left / self.rivals))
+        return -np.abs(known.mean - bar) / np.maximum(move, 1e-12)

@@ -1,0 +1,37 @@
+"""What several policies share: taking in newcomers, drawing among the leading, and the report."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from asiarc.search.estimate import posterior
+from asiarc.search.protocol import Board, Evaluation, Recommendation, draw_references
+
+
+def first_runs(board: Board, rung: int | None = None) -> list[Evaluation]:
+    """One evaluation, on a rung, of every candidate that has none there."""
+    rung = board.top if rung is None else rung
+    return [run for i in board.fit_candidates if not board.counts[i, rung] for run in board.evaluate(i, rung)]
+
+
+def leading_quarter(board: Board, rng: np.random.Generator) -> tuple[int, list[int]]:
+    """A parent among the best quarter (three at least), weighted by 1/rank; references among the twenty best."""
+    order = board.ranking()
+    elite = order[: max(3, len(order) // 4)]
+    weights = 1 / np.arange(1, len(elite) + 1)
+    parent = elite[rng.choice(len(elite), p=weights / weights.sum())]
+    return parent, draw_references([i for i in order[:20] if i != parent], rng)
+
+
+def best_mean(board: Board) -> Recommendation:
+    """The candidate with the best mean on the last rung, reported as observed: biased by having been picked."""
+    means = board.means()[board.fit_candidates]
+    best = int(np.nanargmax(means))
+    return Recommendation(int(board.fit_candidates[best]), float(means[best]))
+
+
+def best_posterior(board: Board, screen: int | None = None) -> Recommendation:
+    """The candidate with the best posterior mean, reported as that."""
+    known, fit = posterior(board, screen).mean, board.fit_candidates
+    best = fit[known[fit].argmax()]
+    return Recommendation(int(best), float(known[best]))

@@ -1,0 +1,56 @@
+"""The controls that a policy has to beat: luck, and brute force."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from asiarc.search.policies.common import best_mean, first_runs
+from asiarc.search.protocol import ROOT, Board, Evaluation, Recommendation, draw_references
+
+
+class RandomSearch:
+    """Any parent, and any candidate trained again, whatever was learned; the best mean is reported as observed."""
+
+    def next(self, board: Board, rng: np.random.Generator) -> list[Evaluation]:
+        """See `Policy`."""
+        if runs := first_runs(board):
+            return runs
+        return board.evaluate(rng.choice(board.fit_candidates)) if board.is_full else []
+
+    def parents(self, board: Board, rng: np.random.Generator) -> tuple[int, list[int]]:
+        """See `Policy`."""
+        pool = [ROOT, *map(int, board.fit_candidates)]
+        parent = pool[rng.integers(len(pool))]
+        return parent, draw_references([i for i in pool if i != parent], rng)
+
+    def recommend(self, board: Board) -> Recommendation:
+        """See `Policy`."""
+        return best_mean(board)
+
+
+class BestOfN:
+    """Every candidate from start_from and equally often: `runs` times, or as often as the budget allows.
+
+    The best mean is reported as observed. With ``runs=1`` it is the single-run search that the winner's curse is about.
+    """
+
+    def __init__(self, runs: int | None = None) -> None:
+        self.runs = runs
+
+    def next(self, board: Board, rng: np.random.Generator) -> list[Evaluation]:
+        """See `Policy`."""
+        runs = self.runs or max(1, int(board.budget / board.expected))
+        counts = board.counts[board.fit_candidates, board.top]
+        return [
+            run
+            for i, count in zip(board.fit_candidates, counts, strict=True)
+            for run in board.evaluate(i, times=runs - int(count))
+        ]
+
+    def parents(self, board: Board, rng: np.random.Generator) -> tuple[int, list[int]]:
+        """See `Policy`."""
+        return ROOT, []
+
+    def recommend(self, board: Board) -> Recommendation:
+        """See `Policy`."""
+        return best_mean(board)

@@ -1,0 +1,103 @@
+"""Successive halving and its asynchronous kin (Jamieson and Talwalkar 2016; ASHA, arXiv 1810.05934).
+
+Resource is steps first and seeds after: a candidate climbs the rungs of training, and on the last one is trained again
+with fresh seeds, all of which count.
+"""
+
+from __future__ import annotations
+
+from math import ceil, log, log2
+
+import numpy as np
+
+from asiarc.search.policies.common import best_posterior, first_runs, leading_quarter
+from asiarc.search.protocol import Board, Evaluation, Recommendation
+
+EPS = 1e-9  # of a budget
+
+
+class SuccessiveHalving:
+    """All candidates enter; each round has an equal share of the budget and keeps the best half.
+
+    A round trains every survivor on the deepest rung that its share pays for, as often as it pays for. Nobody's rank is
+    known while proposals are made, so a campaign halves generation by generation.
+    """
+
+    def next(self, board: Board, rng: np.random.Generator) -> list[Evaluation]:
+        """See `Policy`. Rounds are told apart by what each candidate has cost: survivors of a round cost more."""
+        if not board.is_full:
+            return []
+        alive, paid, cost = [int(i) for i in board.fit_candidates], 0.0, board.counts @ board.costs
+        target = 0.0  # what a member of the round has cost at its end
+        for rounds_left in range(ceil(log2(max(2, len(alive)))), 0, -1):
+            rung, times = self._level(board, (board.budget - paid) / rounds_left / len(alive))
+            target += times * board.costs[rung]
+            paid += len(alive) * times * board.costs[rung]
+            if missing := [i for i in alive if cost[i] < target - EPS]:
+                return [run for i in missing for run in board.evaluate(i, rung, times)]
+            survivors = [i for i in alive if cost[i] > target + EPS]
+            alive = survivors or [i for i in board.ranking() if i in alive][: ceil(len(alive) / 2)]
+        return []
+
+    @staticmethod
+    def _level(board: Board, share: float) -> tuple[int, int]:
+        """The deepest rung that `share` pays for and how often; at least the first rung, once."""
+        rung = max((r for r, cost in enumerate(board.costs) if cost <= share + EPS), default=0)
+        return rung, max(1, int((share + EPS) / board.costs[rung]))
+
+    def parents(self, board: Board, rng: np.random.Generator) -> tuple[int, list[int]]:
+        """See `Policy`."""
+        return leading_quarter(board, rng)
+
+    def recommend(self, board: Board) -> Recommendation:
+        """See `Policy`."""
+        return best_posterior(board)
+
+
+class Asha(SuccessiveHalving):
+    """Asynchronous halving: whoever is in the best 1/eta of those that finished a level goes on to the next.
+
+    Levels are the rungs with one seed each, then eta, eta², ... seeds on the last, as many as halving all would climb.
+    When nobody can go on, a newcomer starts on the first level; what that costs for all who are to come is set aside.
+    With no newcomers left the share that goes on is doubled until the budget is spent.
+    """
+
+    def __init__(self, eta: int = 3) -> None:
+        self.eta = eta
+
+    def next(self, board: Board, rng: np.random.Generator) -> list[Evaluation]:
+        """See `Policy`."""
+        if runs := first_runs(board, 0):
+            return runs
+        share = 1 / self.eta
+        while not (runs := self._promoted(board, share)) and board.is_full and share < 1:
+            share = min(1.0, 2 * share)
+        set_aside = (board.expected - board.entered) * board.costs[0]
+        return (
+            runs
+            if sum(board.costs[run.rung] for run in runs) <= board.left - set_aside or board.is_full
+            else []
+        )
+
+    def _promoted(self, board: Board, share: float) -> list[Evaluation]:
+        fit = board.fit_candidates
+        levels = self._levels(board)
+        last = int(log(board.expected) / log(self.eta) + EPS)
+        for level in sorted({level for level in levels[fit].tolist() if level < last}, reverse=True):
+            rung = min(level, board.top)
+            finished = fit[levels[fit] >= level]
+            order = finished[np.argsort(-board.means(rung)[finished], kind="stable")]
+            going = [i for i in order[: int(share * len(order) + EPS)] if levels[i] == level]
+            if going:
+                seeds = self.eta ** max(0, level - board.top)
+                times = seeds * (self.eta - 1) if level >= board.top else 1
+                return [run for i in going for run in board.evaluate(i, min(rung + 1, board.top), times)]
+        return []
+
+    def _levels(self, board: Board) -> np.ndarray:
+        """The level that each has finished; -1 for none."""
+        deepest, _ = board.deepest()
+        seeds = np.maximum(1, board.counts[: len(deepest), board.top])
+        return np.where(
+            deepest < board.top, deepest, board.top + (np.log(seeds) / log(self.eta) + EPS).astype(int)
+        )

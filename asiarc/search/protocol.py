@@ -1,0 +1,168 @@
+"""What a search policy sees and decides, the same in a campaign and on the replay bench.
+
+A driver asks `next` and trains what it answers; when it answers nothing, a new candidate is proposed from `parents`;
+at the end `recommend` names one candidate and says what it is worth. A policy is a pure function of the board and the
+generator it is handed: killed and resumed, it decides the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+ROOT = 0
+"""The index of `start_from`: a parent like any other, never trained again and never recommended."""
+REFERENCES = 4
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a candidate is, before it is trained: its mechanism, and its cost relative to `start_from`."""
+
+    mechanism: str = ""
+    state: float = 1.0
+    flops: float = 1.0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One training to be run: a candidate on a rung with a seed. Seeds count from 0 for every candidate."""
+
+    candidate: int
+    rung: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The candidate a search ends with, and its gain as the search would report it."""
+
+    candidate: int
+    estimate: float
+
+
+@dataclass
+class Board:
+    """Everything observed so far. Gains are over `start_from`, larger is better, in the unit of `reference_loss`.
+
+    `costs` are those of one evaluation on each rung, in units of one on the last; `budget` and `spent` in the same
+    unit. `expected` candidates may be proposed in all. Arrays have a row a candidate, row 0 is `start_from` with gain
+    0, and a column a rung: `counts` of evaluations, `totals` and `squares` of their gains. `fit` is False for a
+    candidate whose training failed or that lost a capability: it is neither trained again nor recommended.
+    """
+
+    costs: tuple[float, ...]
+    budget: float
+    expected: int
+    reference_loss: float
+    traits: list[Traits] = field(default_factory=lambda: [Traits()])
+    spent: float = 0.0
+
+    def __post_init__(self) -> None:
+        assert self.costs and self.costs[-1] == 1.0 and list(self.costs) == sorted(self.costs), self.costs
+        shape = (self.expected + 1, len(self.costs))
+        self.counts, self.totals, self.squares = np.zeros(shape, int), np.zeros(shape), np.zeros(shape)
+        self.fit = np.ones(self.expected + 1, bool)
+
+    @property
+    def top(self) -> int:
+        """The last rung: the one that truth is measured on."""
+        return len(self.costs) - 1
+
+    @property
+    def entered(self) -> int:
+        """Candidates proposed so far; their indices are 1 to `entered`."""
+        return len(self.traits) - 1
+
+    @property
+    def candidates(self) -> np.ndarray:
+        """Indices of the candidates proposed so far."""
+        return np.arange(1, len(self.traits))
+
+    @property
+    def fit_candidates(self) -> np.ndarray:
+        """Indices of the candidates that may be trained on and recommended."""
+        return np.flatnonzero(self.fit[: len(self.traits)])[1:]
+
+    @property
+    def left(self) -> float:
+        """What is left of the budget."""
+        return self.budget - self.spent
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every candidate that may be proposed has been."""
+        return self.entered == self.expected
+
+    def enter(self, traits: Traits) -> int:
+        """A new candidate's index."""
+        assert not self.is_full, f"{self.expected} candidates were declared"
+        self.traits.append(traits)
+        return self.entered
+
+    def observe(self, evaluation: Evaluation, gain: float) -> None:
+        """Note an evaluation that was run, with the gain it showed."""
+        i, rung = evaluation.candidate, evaluation.rung
+        assert 0 < i <= self.entered and evaluation.seed == self.counts[i, rung], evaluation
+        self.counts[i, rung] += 1
+        self.totals[i, rung] += gain
+        self.squares[i, rung] += gain * gain
+        self.spent += self.costs[rung]
+
+    def evaluate(self, candidate: int, rung: int | None = None, times: int = 1) -> list[Evaluation]:
+        """The candidate's next `times` evaluations on a rung (the last one when none is named)."""
+        rung = self.top if rung is None else rung
+        seen = int(self.counts[candidate, rung])
+        return [Evaluation(int(candidate), rung, seed) for seed in range(seen, seen + times)]
+
+    def means(self, rung: int | None = None) -> np.ndarray:
+        """Mean gain of start_from (0) and every candidate on a rung, NaN where nothing was observed."""
+        rung, rows = (self.top if rung is None else rung), len(self.traits)
+        counts = self.counts[:rows, rung]
+        means = np.where(counts > 0, self.totals[:rows, rung] / np.maximum(counts, 1), np.nan)
+        means[ROOT] = 0.0
+        return means
+
+    def ranking(self) -> list[int]:
+        """start_from and all candidates from best to worst.
+
+        What is fit comes first, then the deepest rung, then the larger mean on it, then the earlier proposal.
+        start_from stands on the last rung.
+        """
+        deepest, gains = self.deepest()
+        unfit = ~self.fit[: len(self.traits)]
+        return [int(i) for i in np.lexsort((-gains, -deepest, unfit))]
+
+    def deepest(self) -> tuple[np.ndarray, np.ndarray]:
+        """The deepest rung that observed each (-1: none did), and the mean gain there (-inf)."""
+        deepest, gains = np.full(len(self.traits), -1), np.full(len(self.traits), -np.inf)
+        for rung in range(len(self.costs)):
+            means = self.means(rung)
+            seen = ~np.isnan(means)
+            deepest[seen], gains[seen] = rung, means[seen]
+        return deepest, gains
+
+
+def draw_references(order: Sequence[int], rng: np.random.Generator) -> list[int]:
+    """Up to four different members of a list."""
+    chosen = rng.permutation(len(order))[:REFERENCES]
+    return [order[i] for i in chosen]
+
+
+class Policy(Protocol):
+    """A way of searching."""
+
+    def next(self, board: Board, rng: np.random.Generator) -> list[Evaluation]:
+        """What to train next; nothing: propose another candidate, or end where none may be."""
+        ...
+
+    def parents(self, board: Board, rng: np.random.Generator) -> tuple[int, list[int]]:
+        """The parent of the next proposal, and up to four references that are shown beside it."""
+        ...
+
+    def recommend(self, board: Board) -> Recommendation:
+        """The candidate to go on with, and the gain to report; some candidate has been evaluated."""
+        ...
