@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from asiarc.errors import AsiarcError
+from asiarc.errors import AsiarcError, EvidenceError, unknown_name
 
 TABLE = Path("results") / "search" / "table.json"
 
@@ -47,6 +47,24 @@ def record(store: Path, minutes: float, candidates: int, seeds: int, workers: in
                 click.echo(f"whole; written to {table}")
             else:
                 click.echo("not whole yet: run the same command again to go on")
+    except AsiarcError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@main.command()
+@click.argument("searches", type=click.IntRange(min=2), default=1_000)
+@click.option("--table", type=click.Path(path_type=Path), default=TABLE, show_default=True)
+@click.option("--policy", "names", multiple=True, help="only these policies; repeat to name several")
+def replay(searches: int, table: Path, names: tuple[str, ...]) -> None:
+    """Let every policy search a simulated population and the recorded table SEARCHES times each, at equal compute."""
+    from asiarc.search.policies import POLICIES
+    from asiarc.search.replay import bench
+
+    try:
+        for unknown in set(names) - POLICIES.keys():
+            raise EvidenceError(unknown_name("policy", unknown, POLICIES))
+        for line in bench(table, searches, names):
+            click.echo(line)
     except AsiarcError as error:
         raise click.ClickException(str(error)) from error
 

@@ -1,10 +1,10 @@
 """What a candidate is worth on the last rung, given all that was observed: the posterior of a hierarchical model.
 
 Top-rung gains y_ij ~ N(theta_i, noise²); theta_i ~ N(a + b x_i, spread²), where x_i is the candidate's mean on the
-rung that it was screened on (b = 0 without one). The four parameters are fitted by maximum marginal likelihood (EM).
-A search looks again at what looked good, but only by what it has seen, so the likelihood stays valid under its choices,
-and the posterior mean is free of the winner's curse as far as the model holds. (`asiarc.evidence.shrinkage` has the
-same estimate for a stage of fixed size.)
+rung that it was screened on (b = 0 without one). Empirical Bayes but for the ratio noise² / spread², which is
+averaged over: few candidates are trained twice, so it is known poorly. A search looks again at what looked good, but
+only by what it has seen, so the likelihood stays valid under its choices, and the posterior mean is free of the
+winner's curse as far as the model holds. (`asiarc.evidence.shrinkage` estimates a stage of fixed size.)
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asiarc.search.protocol import Board
+from asiarc.search.protocol import ROOT, Board
 
+RATIOS_L = 2.0 ** np.arange(-6, 7)
+"""Noise² over spread²; before any candidate was trained twice, log2 of it is N(0, 2²): about equal, factors of 4."""
+_PRIOR_L = np.log2(RATIOS_L) ** 2 / 4
 TINY = 1e-12  # of a variance
-ROUNDS = 10  # of EM; from the start below it is then within the noise of the parameters themselves
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """Mean and standard deviation of theta for start_from (known) and every candidate, and the fitted noise."""
+    """Mean and standard deviation of theta for start_from (known) and every candidate, and the noise of one run."""
 
     mean: np.ndarray
     sd: np.ndarray
@@ -36,42 +38,40 @@ class Posterior:
 def posterior(board: Board, screen: int | None = None) -> Posterior:
     """The posterior of every candidate; one that was never evaluated on the last rung has the prior's.
 
-    Before any candidate has been evaluated twice, noise and spread cannot be told apart and count as equal.
+    Axes: L ratios, N start_from and candidates, K those evaluated. For each ratio r, with u = n / (n + r): a and b by
+    least squares with weights u; spread² = (Q + W / r) / runs with Q the weighted residual and W the within-candidate
+    sum of squares; -2 log likelihood = runs log spread² - sum log u + (runs - K) log r.
     """
     rows = len(board.traits)
-    n, total, square = (a[1:rows, board.top] for a in (board.counts, board.totals, board.squares))
-    x = np.zeros(rows - 1)
-    if screen is not None and screen != board.top:
-        x = np.nan_to_num(board.means(screen)[1:])
-    seen = n > 0
-    if not seen.any():
-        return Posterior(np.append(0.0, x), np.append(0.0, np.full(rows - 1, x.std() + 1.0)), 1.0)
-    y = np.where(seen, total / np.maximum(n, 1), 0.0)
-    ns, ys, xs = n[seen], y[seen], x[seen]
-    within = np.maximum(square[seen] - ns * ys * ys, 0.0)
-    b = 1.0 if xs.any() else 0.0
-    a = float((ys - b * xs).mean())
-    spread2 = noise2 = max(float(np.square(ys - a - b * xs).mean()) / 2, TINY)
-    for _ in range(ROUNDS):
-        mean, variance = _expect(ns, ys, a + b * xs, spread2, noise2)
-        a, b = _fit_line(xs, mean) if b else (float(mean.mean()), 0.0)
-        spread2 = max(float((np.square(mean - a - b * xs) + variance).mean()), TINY)
-        if ns.max() > 1:
-            noise2 = max(float((within + ns * (np.square(ys - mean) + variance)).sum() / ns.sum()), TINY)
-        else:
-            spread2 = noise2 = (spread2 + noise2) / 2
-    mean, variance = _expect(n, y, a + b * x, spread2, noise2)
-    return Posterior(np.append(0.0, mean), np.append(0.0, np.sqrt(variance)), float(np.sqrt(noise2)))
-
-
-def _expect(
-    n: np.ndarray, y: np.ndarray, prior: np.ndarray, spread2: float, noise2: float
-) -> tuple[np.ndarray, np.ndarray]:
-    keep = n * spread2 / (n * spread2 + noise2)
-    return prior + keep * (y - prior), spread2 * (1 - keep)
-
-
-def _fit_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    centred = x - x.mean()
-    slope = float(centred @ y / max(float(centred @ centred), 1e-12))
-    return float(y.mean() - slope * x.mean()), slope
+    n_N, total_N, square_N = (a[:rows, board.top] for a in (board.counts, board.totals, board.squares))
+    screened = screen is not None and screen != board.top
+    x_N = np.nan_to_num(board.means(screen)) if screened else np.zeros(rows)
+    seen = np.flatnonzero(n_N)
+    if not len(seen):
+        sd_N = np.ones(rows)
+        sd_N[ROOT] = 0.0
+        return Posterior(x_N, sd_N, 1.0)
+    n_K, x_K, runs = n_N[seen], x_N[seen], int(n_N.sum())
+    y_K = total_N[seen] / n_K
+    within = max(float(square_N.sum() - n_K @ (y_K * y_K)), 0.0)
+    x0, y0 = float(x_K.mean()), float(y_K.mean())  # centred, so that sums of squares keep their digits
+    x_K, y_K = x_K - x0, y_K - y0
+    u_LK = n_K / (n_K + RATIOS_L[:, None])
+    columns = np.stack([np.ones(len(seen)), x_K, y_K, x_K * x_K, x_K * y_K, y_K * y_K], axis=1)
+    s1, sx, sy, sxx, sxy, syy = (u_LK @ columns).T
+    sxx, sxy, syy = sxx - sx * sx / s1, sxy - sx * sy / s1, syy - sy * sy / s1
+    b_L = sxy / np.maximum(sxx, TINY) if screened else np.zeros(len(s1))
+    a_L = (sy - b_L * sx) / s1
+    spread2_L = np.maximum((syy - b_L * sxy + within / RATIOS_L) / runs, TINY)
+    misfit_L = (
+        runs * np.log(spread2_L) - np.log(u_LK).sum(1) + (runs - len(seen)) * np.log(RATIOS_L) + _PRIOR_L
+    )
+    weight_L = np.exp((misfit_L.min() - misfit_L) / 2)
+    weight_L /= weight_L.sum()
+    keep_LN = n_N / (n_N + RATIOS_L[:, None])
+    prior_LN = y0 + a_L[:, None] + b_L[:, None] * (x_N - x0)
+    mean_LN = prior_LN + keep_LN * (total_N / np.maximum(n_N, 1) - prior_LN)
+    mean_N = weight_L @ mean_LN
+    variance_N = weight_L @ (spread2_L[:, None] * (1 - keep_LN) + (mean_LN - mean_N) ** 2)
+    mean_N[ROOT] = variance_N[ROOT] = 0.0
+    return Posterior(mean_N, np.sqrt(variance_N), float(np.sqrt(weight_L @ (spread2_L * RATIOS_L))))

@@ -12,11 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import log, sqrt
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from asiarc.search.policies import POLICIES
+from asiarc.search.policies.controls import BestOfN
+from asiarc.search.policies.paper import PaperPolicy
 from asiarc.search.protocol import ROOT, Board, Evaluation, Policy, Recommendation, Traits
 from asiarc.search.table import Table
 from asiarc.seeds import seed_of
@@ -189,6 +194,12 @@ class Row:
     bias_pm: float
     spent: float  # per candidate of the world, in evaluations on the last rung
 
+    def __str__(self) -> str:
+        found = f"{self.found:.1%} [{self.found_low:.1%}, {self.found_high:.1%}]"
+        regret = f"{1e3 * self.regret:.2f} ± {1e3 * self.regret_pm:.2f}"
+        bias = f"{1e3 * self.bias:+.2f} ± {1e3 * self.bias_pm:.2f}"
+        return f"{self.policy:16}{found:>23}{regret:>16}{bias:>16}{self.spent:7.2f}"
+
 
 def measure(
     name: str,
@@ -223,12 +234,32 @@ def _mean(values: Sequence[float]) -> tuple[float, float]:
     return float(np.mean(values)), float(Z * np.std(values, ddof=1) / sqrt(len(values)))
 
 
-def rows(
-    policies: dict[str, Callable[[], Policy]],
-    worlds: Callable[[np.random.Generator], World],
-    per_candidate: float,
-    searches: int,
-) -> Iterator[Row]:
-    """A row a policy."""
-    for name, make in policies.items():
-        yield measure(name, make, worlds, per_candidate, searches)
+def bench(table: Path, searches: int, names: Sequence[str] = ()) -> Iterator[str]:
+    """The table of policies as lines, world by world; all policies, or those named."""
+    contestants: dict[str, Callable[[], Policy]] = dict(POLICIES)
+    contestants |= {
+        "paper, no band": partial(PaperPolicy, band=None),
+        "single runs": partial(BestOfN, runs=1),
+    }
+    if names:
+        contestants = {name: contestants[name] for name in names}
+    records = Records(Table.read(table))
+    size, rungs, seeds = records.residuals.shape
+    yield f"{searches:,} searches each; 95 % intervals; regret and bias in 0.001 nats; runs: spent per candidate"
+    yield f"table: {size} candidates x {rungs} rungs x {seeds} seeds; noise / spread {noise_share(records):.2f}"
+    for title, worlds, budget in (
+        ("simulated, 64 candidates, noise = spread", Simulated, 3.5),
+        ("recorded table", partial(Replayed, records=records), 3.5),
+        ("recorded table", partial(Replayed, records=records), 1.0),
+        ("recorded table", partial(Replayed, records=records), 0.5),
+    ):
+        yield f"\n{title}; at most {budget:g} full runs a candidate"
+        yield f"{'policy':16}{'finds the best':>23}{'regret':>16}{'bias':>16}{'runs':>7}"
+        for name, make in contestants.items():
+            yield str(measure(name, make, worlds, budget, searches))
+
+
+def noise_share(records: Records) -> float:
+    """Seed noise of one run on the last rung over the spread of truths."""
+    noise2 = records.residuals[:, -1].var() + records.seed_effects[-1].var()
+    return float(np.sqrt(noise2) / records.worth[:, -1].std())

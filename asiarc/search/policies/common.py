@@ -11,7 +11,8 @@ from asiarc.search.protocol import Board, Evaluation, Recommendation, draw_refer
 def first_runs(board: Board, rung: int | None = None) -> list[Evaluation]:
     """One evaluation, on a rung, of every candidate that has none there."""
     rung = board.top if rung is None else rung
-    return [run for i in board.fit_candidates if not board.counts[i, rung] for run in board.evaluate(i, rung)]
+    fit = board.fit_candidates
+    return [run for i in fit[board.counts[fit, rung] == 0] for run in board.evaluate(i, rung)]
 
 
 def leading_quarter(board: Board, rng: np.random.Generator) -> tuple[int, list[int]]:
