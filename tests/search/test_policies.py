@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from worlds import Plain, board_of, generator
 
 from asiarc.evidence.paper import fitness
 from asiarc.search.policies import POLICIES
@@ -21,6 +20,8 @@ from asiarc.search.policies.halving import Asha, SuccessiveHalving
 from asiarc.search.policies.paper import PaperPolicy, paper_fitness
 from asiarc.search.protocol import ROOT, Board, Evaluation, Traits
 from asiarc.search.replay import search
+
+from .worlds import Plain, board_of, generator
 
 RUNGS = (0.125, 0.25, 0.5, 1.0)
 worths = st.lists(st.integers(-30, 30).map(lambda n: n / 100), min_size=2, max_size=9, unique=True)

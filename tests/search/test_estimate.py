@@ -1,0 +1,106 @@
+"""The posterior against an integral done by brute force, and its freedom from the winner's curse by simulation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asiarc.search.estimate import RATIOS_L, posterior
+
+from .worlds import board_of, generator
+
+
+def reference(gains, x=None):
+    """The same model, written with the full covariance of every single run: a and b by generalised least squares."""
+    rows = [(i, y) for i, runs in enumerate(gains) for y in runs]
+    y = np.array([value for _, value in rows])
+    member = np.array([[float(i == j) for j in range(len(gains))] for i, _ in rows])
+    design = np.ones((len(rows), 1)) if x is None else np.stack([np.ones(len(rows)), member @ x], axis=1)
+    everyone = np.ones((len(gains), 1)) if x is None else np.stack([np.ones(len(gains)), x], axis=1)
+    parts = []
+    for ratio in RATIOS_L:
+        covariance = member @ member.T + ratio * np.eye(len(rows))  # in units of spread²
+        inverse = np.linalg.inv(covariance)
+        line = np.linalg.solve(design.T @ inverse @ design, design.T @ inverse @ y)
+        left = y - design @ line
+        spread2 = left @ inverse @ left / len(rows)
+        log_likelihood = -0.5 * (np.linalg.slogdet(spread2 * covariance)[1] + len(rows))
+        mean = everyone @ line + member.T @ inverse @ left
+        variance = spread2 * (1 - np.einsum("ji,jk,ki->i", member, inverse, member))
+        parts.append((log_likelihood - np.log2(ratio) ** 2 / 8, mean, variance, ratio * spread2))
+    weights = np.exp(np.array([part[0] for part in parts]) - max(part[0] for part in parts))
+    weights /= weights.sum()
+    mean = sum(w * part[1] for w, part in zip(weights, parts, strict=True))
+    variance = sum(w * (part[2] + (part[1] - mean) ** 2) for w, part in zip(weights, parts, strict=True))
+    noise2 = sum(w * part[3] for w, part in zip(weights, parts, strict=True))
+    return mean, np.sqrt(variance), np.sqrt(noise2)
+
+
+@given(
+    st.lists(st.integers(0, 4), min_size=3, max_size=9).filter(lambda n: sum(k > 0 for k in n) >= 3),
+    st.integers(0, 99),
+)
+def test_the_posterior_is_the_integral_done_the_long_way(counts, seed):
+    rng = generator(seed)
+    gains = [rng.normal(rng.normal(), 1, n).tolist() for n in counts]
+    mean, sd, noise = reference(gains)
+    found = posterior(board_of(gains))
+    assert found.mean[0] == found.sd[0] == 0, "start_from is known"
+    assert found.mean[1:] == pytest.approx(mean, abs=1e-6)
+    assert found.sd[1:] == pytest.approx(sd, abs=1e-5)
+    assert found.noise == pytest.approx(noise, rel=1e-6)
+
+
+@given(
+    st.lists(st.integers(0, 4), min_size=4, max_size=9).filter(lambda n: sum(k > 0 for k in n) >= 4),
+    st.integers(0, 99),
+)
+def test_a_screened_population_has_its_prior_on_a_line(counts, seed):
+    rng = generator(seed)
+    theta = rng.normal(0, 1, len(counts))
+    gains = [
+        {0: [float(rng.normal(t / 2, 0.3))], 1: rng.normal(t, 1, n).tolist()}
+        for t, n in zip(theta, counts, strict=True)
+    ]
+    mean, sd, _ = reference([shown[1] for shown in gains], np.array([shown[0][0] for shown in gains]))
+    found = posterior(board_of(gains, costs=(0.25, 1.0)), screen=0)
+    assert found.mean[1:] == pytest.approx(mean, abs=1e-6)
+    assert found.sd[1:] == pytest.approx(sd, abs=1e-5)
+
+
+def test_nothing_observed_is_nothing_known():
+    found = posterior(board_of([[], []]))
+    assert found.mean.tolist() == [0, 0, 0] and found.sd.tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1.0, 2.0])
+def test_the_best_is_not_overstated_however_it_was_picked(ratio):
+    """60 candidates, the ten that look best looked at twice more: the largest mean is biased, its posterior is not."""
+    raw, shrunk = [], []
+    for seed in range(300):
+        rng = generator(seed)
+        theta = rng.normal(0, 1, 60)
+        gains = [[float(rng.normal(t, ratio))] for t in theta]
+        for i in np.argsort([-shown[0] for shown in gains])[:10]:
+            gains[i] += rng.normal(theta[i], ratio, 2).tolist()
+        found = posterior(board_of(gains)).mean[1:]
+        means = np.array([np.mean(shown) for shown in gains])
+        raw.append(means.max() - theta[means.argmax()])
+        shrunk.append(found.max() - theta[found.argmax()])
+    error = np.std(shrunk) / np.sqrt(len(shrunk))
+    assert abs(np.mean(shrunk)) < 3 * error + 0.03
+    assert np.mean(raw) > 3 * np.std(raw) / np.sqrt(len(raw)) and np.mean(raw) > 3 * abs(np.mean(shrunk))
+
+
+@pytest.mark.parametrize("more", [1.0, 5.0])
+def test_how_far_a_mean_would_move_is_what_it_moves_by(more):
+    """Known noise and spread (many candidates): the move of a mean by further runs, against simulation."""
+    rng = generator(0)
+    theta = rng.normal(0, 1, 4000)
+    before = [rng.normal(t, 1, 2) for t in theta]
+    after = [np.append(runs, rng.normal(t, 1, int(more))) for runs, t in zip(before, theta, strict=True)]
+    first, second = (posterior(board_of([runs.tolist() for runs in shown])) for shown in (before, after))
+    moved = (second.mean - first.mean)[1:].std()
+    assert first.sd_of_change(more)[1:].mean() == pytest.approx(moved, rel=0.05)
