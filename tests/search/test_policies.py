@@ -33,11 +33,14 @@ everyone = pytest.mark.parametrize("name", sorted(POLICIES))
 
 @everyone
 @given(worths, st.sampled_from([(1.0,), RUNGS]), st.integers(0, 99))
-def test_without_noise_the_best_is_found_and_reported_as_it_is(name, worth, costs, seed):
+def test_without_noise_the_best_is_found_and_not_overstated(name, worth, costs, seed):
     world = Plain(worth, costs=costs)
     found = search(POLICIES[name](), world, 6.0 * len(worth), generator(seed))
     assert found.best and found.regret == 0
-    assert found.bias == pytest.approx(0, abs=0.02)
+    if name in ("paper", "random", "best_of_n"):
+        assert found.bias == pytest.approx(0, abs=1e-12)
+    else:  # a single run of each is drawn toward their mean, which is where the best is not
+        assert found.bias < 1e-6
 
 
 @everyone

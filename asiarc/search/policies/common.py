@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from asiarc.search.estimate import posterior
-from asiarc.search.protocol import Board, Evaluation, Recommendation, draw_references
+from asiarc.search.protocol import ROOT, Board, Evaluation, Recommendation, draw_references
 
 
 def first_runs(board: Board, rung: int | None = None) -> list[Evaluation]:
@@ -32,7 +32,14 @@ def best_mean(board: Board) -> Recommendation:
 
 
 def best_posterior(board: Board, screen: int | None = None) -> Recommendation:
-    """The candidate with the best posterior mean, reported as that."""
-    known, fit = posterior(board, screen).mean, board.fit_candidates
-    best = fit[known[fit].argmax()]
+    """The candidate with the best posterior mean among those that reached the last rung, reported as that.
+
+    Where nobody did, the leader of the ranking with what it showed.
+    """
+    seen = [i for i in board.fit_candidates if board.counts[i, board.top]]
+    if not seen:
+        leader = next(i for i in board.ranking() if i != ROOT)
+        return Recommendation(leader, float(board.deepest()[1][leader]))
+    known = posterior(board, screen).mean
+    best = max(seen, key=lambda i: known[i])
     return Recommendation(int(best), float(known[best]))

@@ -6,7 +6,7 @@ with fresh seeds, all of which count.
 
 from __future__ import annotations
 
-from math import ceil, log, log2
+from math import ceil, inf, log, log2
 
 import numpy as np
 
@@ -57,9 +57,9 @@ class SuccessiveHalving:
 class Asha(SuccessiveHalving):
     """Asynchronous halving: whoever is in the best 1/eta of those that finished a level goes on to the next.
 
-    Levels are the rungs with one seed each, then eta, eta², ... seeds on the last, as many as halving all would climb.
-    When nobody can go on, a newcomer starts on the first level; what that costs for all who are to come is set aside.
-    With no newcomers left the share that goes on is doubled until the budget is spent.
+    Levels are the rungs with one seed each, then eta, eta², ... seeds on the last. When nobody can go on, a newcomer
+    starts on the first level. While there are newcomers, what their first level costs is set aside and nobody climbs
+    higher than halving them all would; after that the share that goes on is doubled where nobody can.
     """
 
     def __init__(self, eta: int = 3) -> None:
@@ -82,7 +82,7 @@ class Asha(SuccessiveHalving):
     def _promoted(self, board: Board, share: float) -> list[Evaluation]:
         fit = board.fit_candidates
         levels = self._levels(board)
-        last = int(log(board.expected) / log(self.eta) + EPS)
+        last = inf if board.is_full else int(log(board.expected) / log(self.eta) + EPS)
         for level in sorted({level for level in levels[fit].tolist() if level < last}, reverse=True):
             rung = min(level, board.top)
             finished = fit[levels[fit] >= level]
