@@ -89,9 +89,9 @@ def test_the_best_is_not_overstated_however_it_was_picked(ratio):
         means = np.array([np.mean(shown) for shown in gains])
         raw.append(means.max() - theta[means.argmax()])
         shrunk.append(found.max() - theta[found.argmax()])
-    error = np.std(shrunk) / np.sqrt(len(shrunk))
-    assert abs(np.mean(shrunk)) < 3 * error + 0.03
-    assert np.mean(raw) > 3 * np.std(raw) / np.sqrt(len(raw)) and np.mean(raw) > 3 * abs(np.mean(shrunk))
+    assert np.mean(raw) > 0.15, "in units of the spread"
+    # Little says at first how noise and spread compare: where noise is the smaller, shrinking errs to the safe side.
+    assert -0.1 < np.mean(shrunk) < 0.05
 
 
 @pytest.mark.parametrize("more", [1.0, 5.0])
