@@ -27,8 +27,8 @@ def main() -> None:
     show_default=True,
     help="stop after about so long; run again to go on",
 )
-@click.option("--candidates", type=click.IntRange(1), default=110, show_default=True)
-@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--candidates", type=click.IntRange(1), default=80, show_default=True)
+@click.option("--seeds", type=click.IntRange(1), default=4, show_default=True)
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True)
 @click.option(
     "--table", type=click.Path(path_type=Path), default=TABLE, show_default=True, help="written when whole"

@@ -30,7 +30,7 @@ from asiarc.search.table import Entry, Table
 from asiarc.seeds import rng_of, seed_of
 
 START = "delta_net"
-PROTOCOL = MICRO.at(name="micro replay", batch_size=16, steps=64, evaluations=8)
+PROTOCOL = MICRO.at(name="micro replay", batch_size=8, steps=64, evaluations=8)
 RUNGS = (8, 16, 32, 64)  # steps; each is a mark of the curve
 STAGE = "replay"
 CHUNK = 4  # trials between two looks at the clock
