@@ -26,7 +26,7 @@ from asiarc.search.protocol import ROOT, Board, Evaluation, Policy, Recommendati
 from asiarc.search.table import Table
 from asiarc.seeds import seed_of
 
-MOST_SEEDS = 512  # a candidate may be trained as often as that on one rung
+MOST_SEEDS = 256  # a candidate may be trained as often as that on one rung
 NEIGHBOURS = 5  # a proposal is one of so many unseen candidates closest to the parent
 Z = 1.96  # of a 95 % interval
 

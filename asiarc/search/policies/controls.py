@@ -40,12 +40,10 @@ class BestOfN:
     def next(self, board: Board, rng: np.random.Generator) -> list[Evaluation]:
         """See `Policy`."""
         runs = self.runs or max(1, int(board.budget / board.expected))
-        counts = board.counts[board.fit_candidates, board.top]
-        return [
-            run
-            for i, count in zip(board.fit_candidates, counts, strict=True)
-            for run in board.evaluate(i, times=runs - int(count))
-        ]
+        fit = board.fit_candidates
+        missing = runs - board.counts[fit, board.top]
+        wanted = zip(fit[missing > 0], missing[missing > 0], strict=True)
+        return [run for i, times in wanted for run in board.evaluate(i, times=int(times))]
 
     def parents(self, board: Board, rng: np.random.Generator) -> tuple[int, list[int]]:
         """See `Policy`."""
