@@ -56,6 +56,9 @@ _SEARCH = (
     "cognition/base.py",
     "engineer/bench.py",
     "researcher",
+    "search/policies",
+    "search/protocol.py",
+    "search/estimate.py",
 )
 
 

@@ -19,7 +19,7 @@ from asiarc.tasks import check_name
 
 IDENTITY_VERSION = 1
 RESEARCHERS = ("grammar", "random")
-POLICIES = ("halving", "paper")
+POLICIES = ("random", "thompson", "halving", "paper")
 MATCHABLE = ("parameters",)
 RESOURCES = ("state_bytes", "flops", "parameters")
 T = TypeVar("T")
@@ -154,7 +154,7 @@ class Campaign(Declaration):
         default=None, description="the winner once more: fresh seeds, fresh items; as verify when not given"
     )
     researcher: str | Any = Field(default="grammar", description="a name, or an object that has propose()")
-    policy: Literal["halving", "paper"] = Field(
+    policy: Literal["random", "thompson", "halving", "paper"] = Field(
         default="halving", description="how parents are chosen from the pool"
     )
     match: tuple[str, ...] = Field(default=("parameters",), description="made equal to start_from within 2 %")

@@ -1,17 +1,19 @@
-"""The candidate pool: who becomes a parent, and who is shown beside it.
+"""The candidate pool of a campaign: its members, their order, and the parents that policies of `asiarc.search` choose.
 
-A member's gain is paired against the campaign's `start_from` at the rung it reached. Two policies choose from the
-pool; both draw from a generator that the caller seeds by address.
+A member's gain is paired against the campaign's `start_from` at the rung it reached. How much a member is trained is
+the stage plan's to say (`asiarc.protocol`): every generation is halved, whichever policy chooses its parents.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol
 
-REFERENCES = 4
+import numpy as np
+
+from asiarc.search.policies import PaperPolicy, RandomSearch, SuccessiveHalving, Thompson
+from asiarc.search.protocol import Board, Policy
 
 
 @dataclass(frozen=True)
@@ -35,44 +37,36 @@ def ranked(members: Sequence[Member]) -> list[Member]:
     return sorted(members, key=lambda member: member.rank_key)
 
 
-class Policy(Protocol):
-    """Chooses a parent and references from a pool that is never empty (the root is always in it)."""
+class Parents:
+    """A policy of `asiarc.search` as a campaign uses it: it chooses parents and references among members.
+
+    Each member counts as evaluated once, on its rung; `flat`: on the last rung and fit, whatever it is. The board has
+    no loss, so the paper's fitness orders as the gain does, and its filter on the loss is left out.
+    """
+
+    def __init__(self, policy: Policy, *, flat: bool = False) -> None:
+        self.policy, self.flat = policy, flat
 
     def sample(self, pool: Sequence[Member], rng: Random) -> tuple[Member, list[Member]]:
-        """The parent, and up to four references."""
-        ...
+        """The parent, and up to four references, from a pool that is never empty (the root is always in it)."""
+        members = sorted(pool, key=lambda member: member.number)
+        draws = np.random.default_rng(rng.getrandbits(64))
+        parent, references = self.policy.parents(self._board(members), draws)
+        return members[parent], [members[i] for i in references]
+
+    def _board(self, members: Sequence[Member]) -> Board:
+        top = max(member.rung for member in members)
+        others = members[1:]
+        rungs = [top if self.flat else member.rung for member in others]
+        gains = np.array([member.gain for member in others])
+        costs = tuple(2.0 ** (rung - top) for rung in range(top + 1))
+        board = Board(costs, float("inf"), len(others), reference_loss=None)
+        return board.fill(rungs, gains, [self.flat or member.holds for member in others])
 
 
-class HalvingPolicy:
-    """The default: parents are drawn among the best quarter, weighted by rank, from members that were re-evaluated on
-    the deepest rung, so one lucky run does not found a dynasty; references are drawn from the other leading members."""
-
-    def sample(self, pool: Sequence[Member], rng: Random) -> tuple[Member, list[Member]]:
-        """See `Policy`."""
-        order = ranked(pool)
-        elite = order[: max(3, len(order) // 4)]
-        parent = rng.choices(elite, weights=[1 / (place + 1) for place in range(len(elite))])[0]
-        others = [member for member in order[: 5 * REFERENCES] if member is not parent]
-        return parent, rng.sample(others, min(REFERENCES, len(others)))
-
-
-class PaperPolicy:
-    """ASI-Arch's policy (arXiv 2507.18074, sections 3.2 and 4.1): a pool of the best 50, refreshed after each 50
-    scored candidates and not at all for the first 200; the parent is uniform over ranks 1 to 10, references over ranks
-    11 to 50."""
-
-    def __init__(self, capacity: int = 50, refresh: int = 50, cold_start: int = 200) -> None:
-        self.capacity, self.refresh, self.cold_start = capacity, refresh, cold_start
-
-    def sample(self, pool: Sequence[Member], rng: Random) -> tuple[Member, list[Member]]:
-        """See `Policy`."""
-        root, *inserted = sorted(pool, key=lambda member: member.number)
-        seen = len(inserted) // self.refresh * self.refresh if len(inserted) >= self.cold_start else 0
-        best = sorted([root, *inserted[:seen]], key=lambda m: (-m.gain, m.number))[: self.capacity]
-        return rng.choice(best[:10]), rng.sample(best[10:], min(REFERENCES, len(best[10:])))
-
-
-POLICY_CLASSES: dict[str, type[HalvingPolicy] | type[PaperPolicy]] = {
-    "halving": HalvingPolicy,
-    "paper": PaperPolicy,
+POLICY_CLASSES: dict[str, Callable[[], Parents]] = {
+    "halving": lambda: Parents(SuccessiveHalving()),
+    "thompson": lambda: Parents(Thompson(screen=99)),  # members of the last rung only
+    "paper": lambda: Parents(PaperPolicy(), flat=True),
+    "random": lambda: Parents(RandomSearch(), flat=True),
 }

@@ -46,7 +46,8 @@ class Recommendation:
 
 @dataclass
 class Board:
-    """Everything observed so far. Gains are over `start_from`, larger is better, in the unit of `reference_loss`.
+    """Everything observed so far. Gains are over `start_from`, larger is better, in the unit of `reference_loss`, its
+    loss (None where it has none or it is not known).
 
     `costs` are those of one evaluation on each rung, in units of one on the last; `budget` and `spent` in the same
     unit. `expected` candidates may be proposed in all. Arrays have a row a candidate, row 0 is `start_from` with gain
@@ -57,7 +58,7 @@ class Board:
     costs: tuple[float, ...]
     budget: float
     expected: int
-    reference_loss: float
+    reference_loss: float | None
     traits: list[Traits] = field(default_factory=lambda: [Traits()])
     spent: float = 0.0
 
@@ -102,6 +103,14 @@ class Board:
         assert not self.is_full, f"{self.expected} candidates were declared"
         self.traits.append(traits)
         return self.entered
+
+    def fill(self, rungs: Sequence[int], gains: np.ndarray, fit: Sequence[bool]) -> Board:
+        """The board with all candidates entered, each evaluated once on its rung, with the gain that this showed."""
+        rows = np.arange(1, self.expected + 1)
+        self.traits += [Traits()] * self.expected
+        self.counts[rows, rungs], self.totals[rows, rungs], self.squares[rows, rungs] = 1, gains, gains**2
+        self.fit[rows] = fit
+        return self
 
     def observe(self, evaluation: Evaluation, gain: float) -> None:
         """Note an evaluation that was run, with the gain it showed."""

@@ -67,7 +67,13 @@ def population(size: int) -> list[Individual]:
             seed=seed_of("search population", number),
             generation=0,
             index=number,
-            parent=Relative(parent.address, parent.name, parent.source, parent.genome, {}),
+            parent=Relative(
+                address=parent.address,
+                name=parent.name,
+                source=parent.source,
+                genome=parent.genome,
+                scores={},
+            ),
             known=frozenset(known.address for known in parents),
         )
         child = _individual(GrammarResearcher().propose(context), parent.address)

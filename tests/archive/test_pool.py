@@ -1,4 +1,4 @@
-"""Who becomes a parent: both policies against plain re-implementations of what they say."""
+"""Who becomes a parent: policies over a campaign's members, against plain re-implementations of what they say."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asiarc.archive.pool import POLICY_CLASSES, HalvingPolicy, Member, PaperPolicy, ranked
+from asiarc.archive.pool import POLICY_CLASSES, Member, ranked
 from asiarc.spec import POLICIES
 
-ROOT = Member("root", -1, 0.0, 0, holds=True)
+ROOT = Member("root", -1, 0.0, 2, holds=True)
 gains = st.floats(-1, 1).map(lambda gain: round(gain, 2))  # ties are common
 
 
@@ -28,7 +28,7 @@ def population(size, *, failing=lambda _: False):
     rng = Random(size)
     return [
         ROOT,
-        *(Member(f"m{i}", i, rng.gauss(0, 1), 0, holds=True) for i in range(size) if not failing(i)),
+        *(Member(f"m{i}", i, rng.gauss(0, 1), 2, holds=True) for i in range(size) if not failing(i)),
     ]
 
 
@@ -62,12 +62,12 @@ def test_a_sample_is_a_parent_and_up_to_four_others_and_follows_from_its_seed(po
 def test_halving_draws_parents_from_the_best_quarter_by_rank():
     pool = population(39)
     order = ranked(pool)
-    draws = [HalvingPolicy().sample(pool, Random(seed)) for seed in range(4000)]
+    draws = [POLICY_CLASSES["halving"]().sample(pool, Random(seed)) for seed in range(2000)]
     counts = Counter(parent for parent, _ in draws)
     assert set(counts) == set(order[:10])
     total = sum(1 / rank for rank in range(1, 11))
     for rank, member in enumerate(order[:10], 1):
-        assert counts[member] == pytest.approx(4000 / rank / total, rel=0.25)
+        assert counts[member] == pytest.approx(2000 / rank / total, rel=0.3)
     assert {reference for _, references in draws for reference in references} == set(order[:20])
     assert all(len(references) == 4 for _, references in draws)
 
@@ -75,7 +75,7 @@ def test_halving_draws_parents_from_the_best_quarter_by_rank():
 @given(pools(max_size=12))
 def test_halving_chooses_among_at_least_three(pool):
     elite = set(ranked(pool)[: max(3, len(pool) // 4)])
-    assert {HalvingPolicy().sample(pool, Random(seed))[0] for seed in range(30)} <= elite
+    assert {POLICY_CLASSES["halving"]().sample(pool, Random(seed))[0] for seed in range(8)} <= elite
 
 
 def paper_pool(pool):
@@ -96,7 +96,7 @@ def test_the_papers_policy_is_the_papers(size, share):
         size if share is None else size * 3 // 2, failing=lambda i: share is not None and i % 3 == 2
     )
     best = paper_pool(pool)
-    draws = [PaperPolicy().sample(pool, Random(seed)) for seed in range(600)]
+    draws = [POLICY_CLASSES["paper"]().sample(pool, Random(seed)) for seed in range(600)]
     parents = Counter(parent for parent, _ in draws)
     references = Counter(reference for _, references in draws for reference in references)
     assert set(parents) == set(best[:10]) and set(references) == set(best[10:])
@@ -110,7 +110,28 @@ def test_the_papers_policy_is_the_papers(size, share):
 def test_the_papers_pool_is_still_between_two_renewals():
     """A newcomer, however good, waits for the next renewal."""
     pool = population(260)
-    star = Member("star", 260, 99.0, 0, holds=True)
-    assert all(PaperPolicy().sample([*pool, star], Random(s))[0] is not star for s in range(50))
-    later = [*pool, star, *(Member(f"n{i}", i, -9.0, 0, holds=True) for i in range(261, 300))]
-    assert any(PaperPolicy().sample(later, Random(s))[0] is star for s in range(50))
+    star = Member("star", 260, 99.0, 2, holds=True)
+    assert all(POLICY_CLASSES["paper"]().sample([*pool, star], Random(s))[0] is not star for s in range(50))
+    later = [*pool, star, *(Member(f"n{i}", i, -9.0, 2, holds=True) for i in range(261, 300))]
+    assert any(POLICY_CLASSES["paper"]().sample(later, Random(s))[0] is star for s in range(50))
+
+
+def test_thompson_draws_parents_from_the_last_rung_by_their_chance_to_be_best():
+    """Many runs of close gains share the chances; a clear leader is the parent of nearly all; the shallow never are."""
+    close = [ROOT, *(Member(f"m{i}", i, 0.1 + 0.001 * i, 2, holds=True) for i in range(4))]
+    shallow = [Member(f"s{i}", 10 + i, 9.0, 0, holds=True) for i in range(9)]
+    lost = [Member("lost", 30, 9.0, 2, holds=False)]
+    policy = POLICY_CLASSES["thompson"]()
+    parents = Counter(
+        policy.sample([*close, *shallow, *lost], Random(seed))[0].address for seed in range(400)
+    )
+    assert set(parents) <= {m.address for m in close} and len(parents) >= 4
+    leader = Member("leader", 40, 5.0, 2, holds=True)
+    parents = Counter(policy.sample([*close, leader], Random(seed))[0].address for seed in range(400))
+    assert parents.most_common(1)[0][0] == "leader"
+
+
+def test_random_parents_are_uniform():
+    pool = population(9)
+    parents = Counter(POLICY_CLASSES["random"]().sample(pool, Random(seed))[0] for seed in range(4000))
+    assert set(parents) == set(pool) and max(parents.values()) < 1.3 * min(parents.values())

@@ -49,11 +49,14 @@ class Screened(ABC):
         return not board.is_full and board.spent >= allowed
 
     def parents(self, board: Board, rng: np.random.Generator) -> tuple[int, list[int]]:
-        """See `Policy`. The parent is who is best in one draw from the posterior (Thompson); references come next."""
-        known = posterior(board, self._rung(board))
+        """See `Policy`. The parent is who is best in one draw from the posterior (Thompson) among those that were
+        screened; references come next.
+        """
+        rung = self._rung(board)
+        known = posterior(board, rung)
         drawn = known.mean + known.sd * rng.standard_normal(len(known.mean))
-        fit = [ROOT, *board.fit_candidates]
-        parent, *others = sorted((int(i) for i in fit), key=lambda i: -drawn[i])
+        screened = [ROOT, *(int(i) for i in board.fit_candidates if board.counts[i, rung:].any())]
+        parent, *others = sorted(screened, key=lambda i: -drawn[i])
         return parent, draw_references(others[:20], rng)
 
     def recommend(self, board: Board) -> Recommendation:

@@ -16,11 +16,14 @@ BAND = 0.1
 """Share of start_from's loss within which a candidate must stay to enter the pool: more is taken for a leak."""
 
 
-def paper_fitness(gain: float, reference_loss: float) -> float:
+def paper_fitness(gain: float, reference_loss: float | None) -> float:
     """The paper's fitness of a candidate that is `gain` below `reference_loss`, scaled so that this is DeltaNet's.
 
     Only the loss tells candidates apart here: the benchmark's term is held at the baseline's 0.5, the judge's at 0.
+    Without a loss to scale by it is the gain itself, which orders candidates alike up to the fitness's clamp.
     """
+    if reference_loss is None:
+        return gain
     loss = (reference_loss - gain) / reference_loss
     return fitness(BASE_LOSS * loss, BASE_BENCHMARK, 1.0)
 
@@ -64,7 +67,8 @@ class PaperPolicy:
         return [int(i) for i in board.fit_candidates if board.counts[i, board.top]]
 
     def _passing(self, board: Board, scored: list[int]) -> list[int]:
-        most = math.inf if self.band is None else self.band * board.reference_loss
+        loss = board.reference_loss
+        most = math.inf if self.band is None or loss is None else self.band * loss
         means = board.means()
         return [i for i in scored if abs(means[i]) < most]
 
