@@ -5,6 +5,7 @@
         propose     a candidate each                                    the researcher
         admit       through the gates, behind the wall                  the engineer
         train       and score, by halving over rungs                    the engineer
+        revise      what a gate turned away or training broke           the researcher
         analyse     against parent, siblings and baselines              the analyst
         archive     outcome, gain and insight; the pool grows
 
@@ -16,14 +17,16 @@ and asked for on its own; work that the archive holds is not done again. Every d
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import ceil
 from typing import Any
 
 from asiarc.analyst.compare import Observation, analyse, mechanism_effects, tags_of
+from asiarc.analyst.library import read_up
+from asiarc.analyst.llm import Finding
+from asiarc.archive.annex import Annex
 from asiarc.archive.pool import POLICY_CLASSES, Member, ranked
 from asiarc.archive.store import Archive, Trial
-from asiarc.cognition import hits
 from asiarc.engineer.bench import Bench, genome_of, mean
 from asiarc.engineer.candidate import content_address
 from asiarc.engineer.workshop import Workshop
@@ -34,18 +37,23 @@ from asiarc.protocol import StageName, Tier
 from asiarc.researcher.protocol import (
     CognitionHit,
     Context,
+    Earlier,
     Failure,
     Insight,
     Origin,
     Proposal,
     Relative,
-    Researcher,
+    Reviser,
+    as_json,
 )
 from asiarc.results import values_of
 from asiarc.seeds import rng_of, seed_of
 from asiarc.spec import Campaign
+from asiarc.team import Connect, Team, replay_only
 
 NOISE = 0.02  # bits a byte or accuracy: differences under it are within the seed noise of a short trial
+NOT_MENDED = ("novelty", "reply")  # what these turn away was sent back by the researcher itself
+SIBLINGS = 3  # the strongest other children of the parent that a proposal is shown
 KNOWN = Outcome("rejected", "it is a baseline, or was proposed before in this run", "novelty")
 HEARTBEAT = 10  # trials between two lines of progress
 Say = Callable[[str], None]
@@ -61,11 +69,20 @@ class Draft:
     proposal: Proposal
     is_new: bool  # neither a baseline nor proposed before in this run
 
+    @property
+    def ending(self) -> Outcome | None:
+        """How it ended before any gate, or None where the gates decide."""
+        failure = self.proposal.failure
+        if failure is not None:
+            return Outcome("rejected", failure.reason, failure.gate)
+        return None if self.is_new else KNOWN
+
 
 class Run:
     """One campaign at one tier over one archive; `explore`, `verify` and `confirm` return what they hand over.
 
-    `say` gets a line for each candidate and each generation, `detail` one for each trial.
+    `say` gets a line for each candidate and each generation, `detail` one for each trial. `connect` gives the client of
+    its language models, where the campaign names any; without it they are replayed.
     """
 
     def __init__(
@@ -77,15 +94,19 @@ class Run:
         workshop: Workshop,
         say: Say,
         detail: Say = lambda _: None,
+        connect: Connect = replay_only,
     ) -> None:
         self.campaign, self.name, self.tier = campaign, name, tier
+        self.label = f"{name}/{campaign.arm}" if campaign.arm else name  # an arm draws from the same seeds
         self.archive, self.say, self.detail = archive, say, detail
         self.budget = campaign.budget.at(tier)
         self.identity = run_identity(campaign, name, tier)
         self.run = digest(self.identity)
         self._announce_moved_fields()
-        archive.add_run(self.run, name, tier, campaign.seed, self.identity, provenance())
+        archive.add_run(self.run, self.label, tier, campaign.seed, self.identity, provenance())
         self.bench = Bench(campaign, tier, self.run, archive, workshop, self._say_trial)
+        self.annex = Annex(archive)
+        self.team = Team(campaign, self.run, self.annex, self.budget.usd, connect)
         self._trials_said, self._cpu_s_said = 0, 0.0
 
     # --- the three stages -----------------------------------------------------------------------------------------
@@ -105,7 +126,7 @@ class Run:
             drafts = self.propose(pool, generation, numbers)
             admitted = self.admit(drafts)
             members = self.train(admitted, reference)
-            self.analyse(drafts, members)
+            self.analyse(members)
             pool += members.values()
             self._say_generation(generation, drafts, members, pool)
         order = [member for member in ranked(pool) if member.number >= 0]
@@ -156,33 +177,40 @@ class Run:
     def propose(self, pool: Sequence[Member], generation: int, numbers: Sequence[int]) -> list[Draft]:
         """The researcher proposes one candidate a number; stored proposals are taken as they are."""
         stored = {row["number"]: row for row in self.archive.proposals(self.run)}
+        ended = {row["number"]: row["outcome"] for row in self.archive.results(self.run)}
         known = set(self.bench.baselines.values())
         known |= {row["address"] for number, row in stored.items() if number < numbers[0]}
         drafts = []
         for number in numbers:
             if number in stored:
-                proposal = _stored_proposal(stored[number])
+                proposal = _stored_proposal(stored[number], ended.get(number))
             else:
                 context = self._context(pool, generation, number, frozenset(known))
-                proposal = _researcher(self.campaign.researcher).propose(context)
+                proposal = self.team.researcher.propose(context)
             address = _address(proposal.source)
-            draft = Draft(number, generation, address, proposal, is_new=address not in known)
+            is_new = address not in known or "syntax" not in self.campaign.novelty
+            draft = Draft(number, generation, address, proposal, is_new)
             known.add(address)
             drafts.append(draft)
             self._store(draft)
         return drafts
 
     def admit(self, drafts: Sequence[Draft]) -> list[Draft]:
-        """The gates, behind the wall; what they reject is stored with its reason and goes no further."""
-        outcomes = self.bench.admit([draft.address for draft in drafts if draft.is_new])
-        admitted = []
-        for draft in drafts:
-            outcome = outcomes[draft.address] if draft.is_new else KNOWN
-            if outcome == SCORED:
-                admitted.append(draft)
-            else:
-                self._give_up(draft, outcome)
-        return admitted
+        """The gates, behind the wall; what they turn away is mended and comes again, or is given up with the reason."""
+        admitted, waiting = [], list(drafts)
+        while waiting:
+            outcomes = self.bench.admit([draft.address for draft in waiting if draft.ending is None])
+            turned_away = []
+            for draft in waiting:
+                outcome = draft.ending or outcomes[draft.address]
+                if outcome == SCORED and "behaviour" in self.campaign.novelty:
+                    outcome = self._behaviour(draft)
+                if outcome == SCORED:
+                    admitted.append(draft)
+                else:
+                    turned_away.append((draft, outcome))
+            waiting = self.revise(turned_away)
+        return sorted(admitted, key=lambda draft: draft.number)
 
     def train(self, drafts: Sequence[Draft], reference: Sequence[Trial]) -> dict[int, Member]:
         """Successive halving over the rungs; members by number, with their gains on the last rung that scored them."""
@@ -190,41 +218,65 @@ class Run:
         entrants = list(drafts)
         plan = self.bench.plan("explore")
         for rung in range(len(plan.rungs)):
-            trials = self.bench.train_rung([draft.address for draft in entrants], rung)
-            for draft in entrants:
-                members.pop(draft.number, None)
-                mine = [trial for trial in trials if trial.address == draft.address]
-                failed = next((trial.outcome for trial in mine if trial.outcome != SCORED), None)
-                if failed is None:
-                    members[draft.number] = self._keep_result(draft, rung, mine, reference)
-                else:
-                    self._give_up(draft, failed)
-            alive = [draft for draft in entrants if draft.number in members]
+            alive, waiting = [], entrants
+            while waiting:
+                trials = self.bench.train_rung([draft.address for draft in waiting], rung)
+                broken = []
+                for draft in waiting:
+                    members.pop(draft.number, None)
+                    mine = [trial for trial in trials if trial.address == draft.address]
+                    failed = next((trial.outcome for trial in mine if trial.outcome != SCORED), None)
+                    if failed is None:
+                        members[draft.number] = self._keep_result(draft, rung, mine, reference)
+                        alive.append(draft)
+                    else:
+                        broken.append((draft, failed))
+                waiting = self.admit(self.revise(broken))
             alive.sort(key=lambda draft: members[draft.number].rank_key)
             entrants = alive[: ceil(plan.keep * len(entrants))]
         return members
 
-    def analyse(self, drafts: Sequence[Draft], members: dict[int, Member]) -> None:
+    def revise(self, turned_away: Sequence[tuple[Draft, Outcome]]) -> list[Draft]:
+        """Mended versions, where the researcher can mend and may once more; the rest is given up with its reason."""
+        mended = []
+        for draft, outcome in turned_away:
+            version = self._mend(draft, outcome)
+            if version is None:
+                self._give_up(draft, outcome)
+            else:
+                mended.append(version)
+        return mended
+
+    def analyse(self, members: dict[int, Member]) -> None:
         """The analyst writes an insight on every scored candidate, from the numbers of its relatives."""
-        seen = {
-            row["number"]: self._observe(row)
-            for row in self.archive.results(self.run)
-            if row["outcome"] == SCORED
-            and row["number"] <= drafts[-1].number  # a resumed run holds later ones
+        done = {row["number"] for row in self.archive.insights(self.run)}
+        last = max(members, default=-1)  # a resumed run holds later ones
+        results = [row for row in self.archive.results(self.run) if row["number"] <= last]
+        seen = {row["number"]: self._observe(row) for row in results if row["outcome"] == SCORED}
+        proposals = {
+            row["number"]: row for row in self.archive.proposals(self.run) if row["number"] in members
         }
         start = self.campaign.start_from
         root = Observation(self.bench.start, start, tags_of(genome_of(start)), 0.0, {})
         relatives = {observation.address: observation for observation in seen.values()}
         effects = mechanism_effects(list(seen.values()))
-        scored = [draft for draft in drafts if draft.number in members]
-        for draft in scored:
-            parents = draft.proposal.parents[:1]
-            parent = relatives.get(parents[0], root) if parents else root
+        findings = []
+        for number in sorted(members.keys() - done):
+            row = proposals[number]
+            parent = relatives.get(row["parents"][0], root) if row["parents"] else root
             siblings = [
-                seen[d.number] for d in scored if d is not draft and d.proposal.parents[:1] == parents
+                seen[n]
+                for n in proposals
+                if n != number and proposals[n]["parents"][:1] == row["parents"][:1]
             ]
-            insight = analyse(seen[draft.number], parent, siblings, effects, start_name=start, noise=NOISE)
-            self.archive.add_insight(self.run, draft.number, draft.generation, draft.address, asdict(insight))
+            insight = analyse(seen[number], parent, siblings, effects, start_name=start, noise=NOISE)
+            findings.append(Finding(number, seen[number], parent, tuple(siblings), row, insight))
+        explained = self.team.explain(findings, self._curves(findings), NOISE)
+        for finding, insight in zip(findings, explained, strict=True):
+            row = finding.proposal
+            self.archive.add_insight(
+                self.run, row["number"], row["generation"], row["address"], asdict(insight)
+            )
 
     # --- what a generation reads and writes -----------------------------------------------------------------------
 
@@ -239,44 +291,119 @@ class Run:
     ) -> Context:
         address = (self.name, self.tier, self.campaign.seed, "explore", generation, number)
         policy = POLICY_CLASSES[self.campaign.policy]()
+        if self.campaign.arm == "best_of_n":
+            pool = [member for member in pool if member.number < 0]
         parent, references = policy.sample(pool, rng_of(*address, "sample"))
-        insights = {row["address"]: Insight(**row["insight"]) for row in self.archive.insights(self.run)}
+        written = {row["address"]: Insight(**row["insight"]) for row in self.archive.insights(self.run)}
+        insights = {} if self.campaign.arm == "no_analyst" else written
         own = tuple(
             insights[member.address] for member in (parent, *references) if member.address in insights
         )
-        rejected = [row for row in self.archive.results(self.run) if row["outcome"].kind == "rejected"]
+        results = [row for row in self.archive.results(self.run) if row["number"] < number]
+        proposals = [row for row in self.archive.proposals(self.run) if row["number"] < number]
+        shown = {parent.address, *(member.address for member in references)}
+        siblings = _siblings(parent, pool, proposals, shown)
         return Context(
             seed=seed_of(*address, "propose"),
             generation=generation,
             index=number,
-            parent=self._relative(parent, insights),
-            references=tuple(self._relative(member, insights) for member in references),
+            parent=self._relative(parent, results, insights),
+            references=tuple(self._relative(member, results, insights) for member in references),
             insights=own,
-            cognition=self._read_up(parent, insights),
-            failed=tuple(
-                Failure(address=r["address"], gate=r["gate"], reason=r["reason"]) for r in rejected[-8:]
-            ),
+            cognition=self._read_up(parent, written),
+            failed=() if self.campaign.arm == "best_of_n" else _failures(results, proposals),
             known=known,
+            siblings=tuple(self._relative(member, results, insights) for member in siblings),
+            tasks=self.campaign.explore.tasks,
+            earlier=_earlier(proposals) if "motivation" in self.campaign.novelty else (),
+            tried=self.team.tried(proposals, results),
         )
 
     def _read_up(self, parent: Member, insights: dict[str, Insight]) -> tuple[CognitionHit, ...]:
         """What the cognition base answers to the parent's weakness, besides what the parent is made of."""
         insight = insights.get(parent.address)
-        if insight is None or not insight.weakness:
+        if insight is None or self.campaign.arm == "no_cognition":
             return ()
-        return hits(insight.weakness, k=3, without=tags_of(self._candidate(parent.address)["genome"]))
+        if self.campaign.arm == "no_analyst":  # the weakest task is a number, not an opinion
+            insight = replace(insight, query="")
+        tags = tags_of(self._candidate(parent.address)["genome"])
+        return read_up(insight, without=tags, in_grammar=self.campaign.researcher != "llm")
 
-    def _relative(self, member: Member, insights: dict[str, Insight]) -> Relative:
+    def _relative(
+        self, member: Member, results: Sequence[dict[str, Any]], insights: dict[str, Insight]
+    ) -> Relative:
         row = self._candidate(member.address)
         insight = insights.get(member.address)
+        scores = next((r["scores"] for r in results if r["number"] == member.number), {})
+        by_task = {task: score["gain"] for task, score in scores.items() if score["gain"] is not None}
         return Relative(
             address=member.address,
             name=row["name"],
             source=row["source"],
             genome=row["genome"],
-            scores={"gain": member.gain},
+            scores={"gain": member.gain, **by_task},
             insight=insight.text if insight else None,
+            motivation=row["motivation"],
         )
+
+    def _behaviour(self, draft: Draft) -> Outcome:
+        """Rejected where an admitted candidate or a baseline computes the same; decided once and kept."""
+        twin = self.annex.decided(self.run, draft.number, draft.address)
+        if twin is None:
+            others = [*self.bench.baselines.values(), *self.annex.novel(self.run, draft.number)]
+            twin = self.bench.twin(draft.address, others)
+            self.annex.decide(self.run, draft.number, draft.address, twin)
+        if not twin:
+            return SCORED
+        name = self._candidate(twin)["name"]
+        return Outcome("rejected", f"it computes the same as {name} ({twin}) on fixed probes", "novelty")
+
+    def _mend(self, draft: Draft, outcome: Outcome) -> Draft | None:
+        """The next version of a draft, kept in its place with the one before it; None when it is given up."""
+        researcher = self.team.researcher
+        if not isinstance(researcher, Reviser) or outcome.gate in NOT_MENDED or not outcome.is_final:
+            return None
+        failure = Failure(address=draft.address, gate=outcome.gate or outcome.kind, reason=outcome.reason)
+        taken = {row["address"] for row in self.archive.proposals(self.run)} | set(
+            self.bench.baselines.values()
+        )
+        tried = len(self.annex.versions(self.run, draft.number))
+        for version in range(tried + 1, self.team.revisions + 1):
+            proposal = researcher.revise(draft.proposal, failure, draft.number, version)
+            address = _address(proposal.source)
+            if proposal.failure is None and address not in taken:
+                mended = replace(draft, address=address, proposal=proposal)
+                self._store_version(draft, version, outcome, mended)
+                return mended
+            why = proposal.failure or Failure(
+                address=address, gate="novelty", reason="it was proposed before"
+            )
+            unusable = replace(draft, address=address, proposal=proposal)
+            self._store_version(unusable, version, Outcome("rejected", why.reason, why.gate))
+        return None
+
+    def _store_version(
+        self, draft: Draft, version: int, outcome: Outcome, mended: Draft | None = None
+    ) -> None:
+        """Keep a version that did not last, and what stands in its place now."""
+        with self.archive.transaction():
+            self.annex.add_version(
+                self.run, draft.number, version, draft.address, as_json(draft.proposal), outcome
+            )
+            if mended is not None:
+                p = mended.proposal
+                self.archive.add_candidate(mended.address, p.name, p.source, p.motivation, p.genome)
+                self.annex.replace_proposal(self.run, draft.number, mended.generation, _proposal_row(mended))
+
+    def _curves(self, findings: Sequence[Finding]) -> dict[str, list[list[float]]]:
+        """The longest training curve of each candidate that is written about, on the first task that decides."""
+        if not self.team.reads_curves or not findings:
+            return {}
+        task = self.bench.deciding("explore")[0]
+        trials = [t for t in self.archive.trials(self.run, "explore") if t.task == task]
+        trials.sort(key=lambda trial: (trial.steps, trial.seed))
+        wanted = {finding.child.address for finding in findings}
+        return {trial.address: trial.curve for trial in trials if trial.address in wanted}
 
     def _observe(self, row: dict[str, Any]) -> Observation:
         candidate = self._candidate(row["address"])
@@ -294,19 +421,11 @@ class Run:
         p = draft.proposal
         with self.archive.transaction():
             self.archive.add_candidate(draft.address, p.name, p.source, p.motivation, p.genome)
-            self.archive.add_proposal(
-                self.run,
-                draft.number,
-                draft.generation,
-                {
-                    "address": draft.address,
-                    "name": p.name,
-                    "motivation": p.motivation,
-                    "parents": list(p.parents),
-                    "origins": [asdict(origin) for origin in p.origins],
-                    "predicted": p.predicted,
-                },
-            )
+            self.archive.add_proposal(self.run, draft.number, draft.generation, _proposal_row(draft))
+            if p.failure is not None and draft.ending is not None:
+                self.archive.add_result(
+                    self.run, draft.number, draft.address, draft.ending, rung=-1, gain=None, scores={}
+                )
 
     def _keep_result(
         self, draft: Draft, rung: int, trials: Sequence[Trial], reference: Sequence[Trial]
@@ -346,7 +465,7 @@ class Run:
     # --- progress -------------------------------------------------------------------------------------------------
 
     def _announce_moved_fields(self) -> None:
-        earlier = self.archive.runs(self.name, self.tier)
+        earlier = self.archive.runs(self.label, self.tier)
         if earlier and self.archive.run(self.run) is None:
             moved = moved_fields(earlier[-1]["identity"], self.identity)
             self.say(f"  a new run: since the last one moved {'; '.join(moved)}")
@@ -388,7 +507,24 @@ def _address(source: str) -> str:
         return digest(source)
 
 
-def _stored_proposal(row: dict[str, Any]) -> Proposal:
+def _proposal_row(draft: Draft) -> dict[str, Any]:
+    """A proposal as the archive keeps it."""
+    p = draft.proposal
+    return {
+        "address": draft.address,
+        "name": p.name,
+        "motivation": p.motivation,
+        "parents": list(p.parents),
+        "origins": [asdict(origin) for origin in p.origins],
+        "predicted": p.predicted,
+    }
+
+
+def _stored_proposal(row: dict[str, Any], ended: Outcome | None) -> Proposal:
+    """A proposal from the archive, with what the researcher itself found wrong with it."""
+    failure = None
+    if ended is not None and ended.gate in NOT_MENDED and ended != KNOWN:
+        failure = Failure(address=row["address"], gate=ended.gate, reason=ended.reason)
     return Proposal(
         source=row["source"],
         name=row["name"],
@@ -397,12 +533,37 @@ def _stored_proposal(row: dict[str, Any]) -> Proposal:
         parents=tuple(row["parents"]),
         genome=row["genome"],
         predicted=row["predicted"],
+        failure=failure,
     )
 
 
-def _researcher(named: Any) -> Researcher:
-    from asiarc.researcher.grammar import GrammarResearcher, RandomResearcher
+def _siblings(
+    parent: Member, pool: Sequence[Member], proposals: Sequence[dict[str, Any]], shown: set[str]
+) -> list[Member]:
+    """The strongest other children of a parent that are not shown as references already."""
+    children = {row["number"] for row in proposals if row["parents"][:1] == [parent.address]}
+    return [m for m in ranked(pool) if m.number in children and m.address not in shown][:SIBLINGS]
 
-    if named == "grammar":
-        return GrammarResearcher()
-    return RandomResearcher() if named == "random" else named
+
+def _failures(results: Sequence[dict[str, Any]], proposals: Sequence[dict[str, Any]]) -> tuple[Failure, ...]:
+    """The last candidates that were turned away or broke, with the reasons."""
+    names = {row["number"]: row["name"] for row in proposals}
+    failed = [row for row in results if row["outcome"] != SCORED]
+    return tuple(
+        Failure(
+            address=row["address"],
+            gate=row["outcome"].gate or row["outcome"].kind,
+            reason=row["outcome"].reason,
+            name=names.get(row["number"], ""),
+        )
+        for row in failed[-8:]
+    )
+
+
+def _earlier(proposals: Sequence[dict[str, Any]]) -> tuple[Earlier, ...]:
+    """What was proposed before, for the check of motivations."""
+    return tuple(
+        Earlier(address=row["address"], name=row["name"], motivation=row["motivation"])
+        for row in proposals
+        if row["motivation"]
+    )

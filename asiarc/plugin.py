@@ -13,6 +13,7 @@ import re
 import sys
 import time
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from asiarc.archive.store import Archive
     from asiarc.loop import Run
     from asiarc.results import CampaignResult
+    from asiarc.team import Connect
 
 CAMPAIGN_FILES, CLAIM_FILES = "campaign_*.py", "claim_*.py"
 
@@ -57,6 +59,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--store", type=Path, default=None, metavar="DIR", help="the archive's folder (default: .asiarc)"
+    )
+    group.addoption(
+        "--llm",
+        choices=("replay", "record", "live"),
+        default="replay",
+        help="answer language models' questions from what is recorded (default), ask for what is not, or ask for all",
+    )
+    group.addoption(
+        "--llm-base-url",
+        default=None,
+        metavar="URL",
+        help="an OpenAI-compatible endpoint (default: OpenAI's own)",
+    )
+    group.addoption(
+        "--llm-model",
+        action="append",
+        default=[],
+        metavar="ROLE=NAME",
+        help="ask another model in a role than the campaign names (it must be priced there)",
     )
     group.addoption(
         "--release", type=Path, default=None, metavar="DIR", help="the paper's released data, if you have it"
@@ -100,7 +121,7 @@ class Lab:
         self.verdicts: list[Verdict] = []
         self._archive: Archive | None = None
         self._executor: Any = None
-        self._runs: dict[int, Run] = {}
+        self._runs: dict[tuple[int, str], Run] = {}
 
     @property
     def archive(self) -> Archive:
@@ -127,18 +148,33 @@ class Lab:
             self._executor = trial_executor(self.config.option.workers)
         return self._executor
 
-    def run(self, campaign: Campaign, name: str) -> Run:
-        """One campaign's run at this session's tier; its minutes count from the first call."""
+    def run(self, campaign: Campaign, name: str, file: Path, arm: str = "") -> Run:
+        """One campaign's run (or one of its arms) at this session's tier; its minutes count from the first call."""
         from asiarc.engineer.workshop import Workshop
         from asiarc.loop import Run
 
-        if id(campaign) not in self._runs:  # two files may use one name
-            deadline = time.monotonic() + 60 * campaign.budget.at(self.tier).minutes
+        key = id(campaign), arm  # two files may use one name
+        if key not in self._runs:
+            asked = campaign.with_models(self.config.option.llm_model)
+            asked = asked.as_arm(arm) if arm else asked
+            deadline = time.monotonic() + 60 * asked.budget.at(self.tier).minutes
             workshop = Workshop(self.archive, self.executor, deadline=deadline)
-            self._runs[id(campaign)] = Run(
-                campaign, name, self.tier, self.archive, workshop, self.say, self.detail
+            self._runs[key] = Run(
+                asked, name, self.tier, self.archive, workshop, self.say, self.detail, self._connect(file)
             )
-        return self._runs[id(campaign)]
+        return self._runs[key]
+
+    @property
+    def runs(self) -> list[Run]:
+        """What ran in this session."""
+        return list(self._runs.values())
+
+    def _connect(self, file: Path) -> Connect:
+        """How a campaign's models are reached: its recording lies beside its file."""
+        from asiarc.llm.connect import connect
+
+        option = self.config.option
+        return partial(connect, option.llm, option.llm_base_url, file.with_suffix(".jsonl"))
 
     def say(self, line: str, *, always: bool = False) -> None:
         """A line of progress, past pytest's capture; -q wants none."""
@@ -263,7 +299,8 @@ class CampaignNode(pytest.Collector):
 
     def collect(self) -> list[pytest.Item]:
         self.campaign.budget.at(self.config.option.tier)
-        return [StageItem.from_parent(self, name=stage) for stage in self.campaign.stages]
+        stages = [StageItem.from_parent(self, name=stage) for stage in self.campaign.stages]
+        return [*stages, *(ArmItem.from_parent(self, name=arm) for arm in self.campaign.arms)]
 
     def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
         if isinstance(excinfo.value, AsiarcError):
@@ -284,7 +321,7 @@ class StageItem(pytest.Item):
 
     def runtest(self) -> None:
         lab = self.config.stash[_LAB]
-        run = lab.run(self.parent.campaign, self.parent.name)
+        run = lab.run(self.parent.campaign, self.parent.name, self.path)
         lab.say(f"{self.parent.name} {self.name} at tier {lab.tier}, run {run.run}")
         result = run.ensure(self.stage)
         self.user_properties += [
@@ -296,6 +333,29 @@ class StageItem(pytest.Item):
             raise EvidenceError(
                 f"none of {result['candidates']} candidates was scored; asiarc why-rejected lists the reasons"
             )
+
+    def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
+        return (
+            f"{self.nodeid}: {excinfo.value}"
+            if isinstance(excinfo.value, AsiarcError)
+            else super().repr_failure(excinfo)
+        )
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        return self.path, 0, f"{self.parent.name}::{self.name}"
+
+
+class ArmItem(pytest.Item):
+    """The same campaign searched another way: all its stages, at equal compute."""
+
+    parent: CampaignNode
+
+    def runtest(self) -> None:
+        lab = self.config.stash[_LAB]
+        run = lab.run(self.parent.campaign, self.parent.name, self.path, self.name)
+        lab.say(f"{self.parent.name} arm {self.name} at tier {lab.tier}, run {run.run}")
+        for stage in run.campaign.stages:
+            run.ensure(stage)
 
     def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
         return (
@@ -323,7 +383,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     def place(item: pytest.Item) -> tuple[int, int, bool]:
         phase = (2 if item.needs_campaign else 0) if isinstance(item, ClaimItem) else 1
-        return phase, first_of[item.path], not isinstance(item, StageItem)
+        return phase, first_of[item.path], not isinstance(item, (StageItem, ArmItem))
 
     items.sort(key=place)
 
@@ -436,7 +496,7 @@ def outcome(request: pytest.FixtureRequest) -> CampaignResult:
 
     lab = request.config.stash[_LAB]
     campaign, name = _campaign_of(request)
-    run = lab.run(campaign, name)
+    run = lab.run(campaign, name, request.path)
     try:
         for stage in campaign.stages:
             run.ensure(stage)
@@ -492,6 +552,17 @@ def pytest_terminal_summary(
         terminalreporter.write_line(
             f"stopped; every finished trial is kept in {lab.folder}: the same command goes on from there"
         )
+    spend = [f"{run.label}: {line}" for run in lab.runs for line in run.team.spend()]
+    if spend:
+        terminalreporter.section("language models")
+        for line in spend:
+            terminalreporter.write_line(line)
+    if any(run.campaign.arm for run in lab.runs):
+        from asiarc.report.arms import arm_lines
+
+        terminalreporter.section("arms")
+        for line in arm_lines(lab.archive, [(run.name, run.campaign.arm, run.run) for run in lab.runs]):
+            terminalreporter.write_line(line)
     if lab.verdicts:
         terminalreporter.section("claims")
         for verdict in sorted(lab.verdicts, key=lambda v: v.claim):

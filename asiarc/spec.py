@@ -6,11 +6,22 @@ Light on purpose: collecting campaigns imports this module and neither torch nor
 from __future__ import annotations
 
 import json
+import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from asiarc.errors import CampaignError, TaskError, nearest, unknown_name
 from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC
@@ -18,7 +29,10 @@ from asiarc.protocol import STAGES, TIERS, StageName, Tier
 from asiarc.tasks import check_name
 
 IDENTITY_VERSION = 1
-RESEARCHERS = ("grammar", "random")
+RESEARCHERS = ("grammar", "random", "llm")
+ROLES = ("researcher", "analyst", "checker", "judge")
+NOVELTY = ("syntax", "behaviour", "motivation")
+ARMS = ("no_cognition", "no_analyst", "no_novelty", "no_judge", "random", "best_of_n")
 POLICIES = ("random", "thompson", "halving", "paper")
 MATCHABLE = ("parameters",)
 RESOURCES = ("state_bytes", "flops", "parameters")
@@ -137,6 +151,63 @@ class Stage(Declaration):
         return rates
 
 
+class Models(Declaration):
+    """The language models of a campaign by role, what they cost, and how they are asked.
+
+    A role without a model is done without one: the analyst by arithmetic, the check of motivations and the judge not at
+    all. `--llm-base-url` says where they are asked, `--llm` whether at all; the key comes from the environment.
+    """
+
+    researcher: tuple[str, ...] = Field(default=(), description="several are chosen among by a bandit")
+    analyst: str | None = Field(default=None, description="writes insights beside the arithmetic")
+    checker: str | None = Field(default=None, description="says whether an idea was proposed before")
+    judge: str | None = Field(default=None, description="marks candidates by the paper's rubric")
+    prices: dict[str, tuple[float, float]] = Field(
+        default_factory=dict,
+        description="USD a million tokens of prompt and reply, by model; (0, 0) for your own",
+    )
+    most_usd: dict[str, float] = Field(default_factory=dict, description="a role's own cap on money")
+    most_tokens: dict[str, int] = Field(default_factory=dict, description="a role's cap on tokens")
+    temperatures: tuple[float, ...] = Field(
+        default=(0.7, 1.0), description="drawn from by seed; empty: not sent"
+    )
+    structured: bool = Field(default=True, description="send the reply's JSON Schema along")
+    context_tokens: int = Field(default=12_000, ge=500, description="size of a proposal's prompt")
+    reply_tokens: int = Field(default=8_000, ge=50, description="limit of a reply")
+    repairs: int = Field(default=1, ge=0, le=5, description="times that an unusable reply goes back")
+    redraws: int = Field(
+        default=2, ge=0, le=10, description="times that an idea goes back because it is not new"
+    )
+    revisions: int = Field(default=2, ge=0, le=10, description="times that a rejected candidate goes back")
+    judge_samples: int = Field(default=3, ge=2, le=20, description="how often the judge marks one candidate")
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Every model that is named, each once."""
+        others = (self.analyst, self.checker, self.judge)
+        return tuple(dict.fromkeys([*self.researcher, *(name for name in others if name)]))
+
+    @field_validator("most_usd", "most_tokens")
+    @classmethod
+    def _known_roles(cls, caps: dict[str, float]) -> dict[str, float]:
+        for role, cap in caps.items():
+            if role not in ROLES:
+                raise ValueError(unknown_name("role", role, ROLES))
+            if cap < 0:
+                raise ValueError(f"the cap of the {role} is {cap}; give at least 0")
+        return caps
+
+    @model_validator(mode="after")
+    def _all_priced(self) -> Models:
+        for name in self.named:
+            if name not in self.prices:
+                raise ValueError(
+                    f"prices does not name {name!r}, so no cap could hold; add prices={{{name!r}: (prompt, reply)}} in "
+                    "USD a million tokens, (0, 0) for a server of your own"
+                )
+        return self
+
+
 class Campaign(Declaration):
     """A question and how it is searched. See `campaigns/` for examples; the test functions below it are its answers."""
 
@@ -154,6 +225,13 @@ class Campaign(Declaration):
         default=None, description="the winner once more: fresh seeds, fresh items; as verify when not given"
     )
     researcher: str | Any = Field(default="grammar", description="a name, or an object that has propose()")
+    models: Models | None = Field(default=None, description="language models by role, with their prices")
+    novelty: tuple[str, ...] = Field(
+        default=("syntax",), description="checks that a candidate is new: syntax, behaviour, motivation"
+    )
+    arms: tuple[str, ...] = Field(
+        default=(), description="ways of searching that run beside the full loop, at equal compute"
+    )
     policy: Literal["random", "thompson", "halving", "paper"] = Field(
         default="halving", description="how parents are chosen from the pool"
     )
@@ -163,6 +241,7 @@ class Campaign(Declaration):
     )
     budget: ByTier = Field(description="by_tier(smoke=Budget(...), quick=Budget(...))")
     seed: int = Field(default=0, ge=0, description="everything random in the campaign follows from it")
+    _arm: str = PrivateAttr(default="")  # which of `arms` this is; see `as_arm`
 
     @field_validator("start_from")
     @classmethod
@@ -201,6 +280,17 @@ class Campaign(Declaration):
             )
         return researcher
 
+    @field_validator("novelty", "arms")
+    @classmethod
+    def _known_checks_and_arms(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        kind, allowed = ("check of novelty", NOVELTY) if info.field_name == "novelty" else ("arm", ARMS)
+        for name in names:
+            if name not in allowed:
+                raise ValueError(unknown_name(kind, name, allowed))
+        if len(set(names)) != len(names):
+            raise ValueError(f"named twice: {', '.join(names)}")
+        return names
+
     @field_validator("match")
     @classmethod
     def _known_match(cls, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -230,6 +320,16 @@ class Campaign(Declaration):
                 f"start_from={self.start_from!r} is missing from baselines={self.baselines}; gains are measured "
                 f"against it, so add it there.{hint}"
             )
+        if self.researcher == "llm" and not (self.models and self.models.researcher):
+            raise ValueError(
+                "researcher='llm' needs models=Models(researcher=('name',), prices={'name': (prompt, reply)})"
+            )
+        if "motivation" in self.novelty and not (
+            self.researcher == "llm" and self.models and self.models.checker
+        ):
+            raise ValueError(
+                "novelty='motivation' is judged by models.checker for researcher='llm'; name one"
+            )
         if self.confirm is not None and self.verify is None:
             raise ValueError(
                 "confirm without verify: confirm tests the winner that verify picks; declare verify too"
@@ -241,6 +341,39 @@ class Campaign(Declaration):
                     "at the protocol's rate, confirm the winner at the rate that verify found"
                 )
         return self
+
+    def with_models(self, chosen: Sequence[str]) -> Campaign:
+        """With other models in some roles, each as ``role=name`` (several researchers: ``researcher=a,b``)."""
+        named: dict[str, Any] = {}
+        for text in chosen:
+            role, equals, name = text.partition("=")
+            if role not in ROLES or not equals or not name:
+                raise CampaignError(
+                    unknown_name("role", role, ROLES, then="Write --llm-model researcher=NAME.")
+                )
+            named[role] = tuple(name.split(",")) if role == "researcher" else name
+        if not named or self.models is None:
+            return self
+        return self.model_copy(update={"models": Models(**self.models.model_dump() | named)})
+
+    def as_arm(self, arm: str) -> Campaign:
+        """The same campaign searched another way: one of `ARMS`, with everything that is not the search unchanged."""
+        assert arm in ARMS, arm
+        changes: dict[str, Any] = {"arms": ()}
+        if arm == "random":
+            changes |= {"researcher": "random", "novelty": ("syntax",)}
+        if arm == "no_novelty":
+            changes |= {"novelty": ()}
+        if arm in ("no_analyst", "no_judge") and self.models:
+            changes |= {"models": self.models.model_copy(update={arm.removeprefix("no_"): None})}
+        found = self.model_copy(update=changes)
+        found._arm = arm
+        return found
+
+    @property
+    def arm(self) -> str:
+        """Which of `ARMS` this is; empty for the full loop."""
+        return self._arm
 
     @property
     def finalists(self) -> int:
@@ -272,7 +405,7 @@ class Campaign(Declaration):
             else f"{type(self.researcher).__module__}.{type(self.researcher).__qualname__}"
         )
         data["candidates"] = budget.candidates
-        return data
+        return data | ({"arm": self.arm} if self.arm else {})
 
 
 def _check_baseline(name: str) -> None:
@@ -292,6 +425,8 @@ def load_toml(path: Path) -> Campaign:
         raise CampaignError(f"not TOML: {error}") from error
     for stage in STAGES:
         data |= {stage: _from_table(Stage, data[stage], stage)} if stage in data else {}
+    if "models" in data:
+        data["models"] = _from_table(Models, data["models"], "models")
     if isinstance(data.get("budget"), dict):
         tiers = {
             tier: _from_table(Budget, value, f"budget.{tier}") if tier in TIERS else value
@@ -319,11 +454,17 @@ def to_toml(campaign: Campaign) -> str:
 
 def _toml_table(name: str, table: dict[str, Any]) -> list[str]:
     lines = [f"[{name}]"] if name else []
-    lines += [f"{key} = {_toml_value(value)}" for key, value in table.items() if not isinstance(value, dict)]
+    plain = {key: value for key, value in table.items() if not isinstance(value, dict)}
+    lines += [f"{_toml_key(key)} = {_toml_value(value)}" for key, value in plain.items()]
     for key, value in table.items():
         if isinstance(value, dict):
             lines += ["", *_toml_table(f"{name}.{key}" if name else key, value)]
     return lines
+
+
+def _toml_key(key: str) -> str:
+    """Bare where it may be; the name of a model may hold anything."""
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml_value(key)
 
 
 def _toml_value(value: Any) -> str:

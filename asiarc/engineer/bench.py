@@ -17,6 +17,7 @@ from asiarc.models.baselines import QUADRATIC, baseline_source
 from asiarc.outcome import SCORED, Outcome
 from asiarc.protocol import MICRO, Protocol, StageName, StagePlan, Tier, stage_plan
 from asiarc.researcher.designs import BASELINES
+from asiarc.researcher.novelty import same_behaviour
 from asiarc.results import Values, mean_gain, values_of
 from asiarc.spec import Campaign
 from asiarc.tasks import get_task
@@ -97,6 +98,14 @@ class Bench:
                 limit = f"{allowed:,.0f} ({factor:g} x {self.campaign.start_from})"
                 return Outcome("rejected", f"{mine:,.0f} {resource}, allowed are {limit}", resource)
         return SCORED
+
+    def twin(self, address: str, others: Sequence[str]) -> str:
+        """The first of some candidates that computes what this one computes, or an empty text."""
+        prints = self.workshop.fingerprints({a: self.source(a) for a in (address, *others)}, MICRO)
+        mine = prints[address]
+        if mine is None:
+            return ""
+        return next((a for a in others if (p := prints[a]) is not None and same_behaviour(mine, p)), "")
 
     # --- trials ---------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from asiarc.archive.annex import Annex
 from asiarc.archive.store import Archive, Trial
 from asiarc.errors import BudgetExhaustedError, ExecutionError
 from asiarc.execution import Executor, Job, Limits, LocalExecutor, Result
@@ -161,6 +162,26 @@ class Workshop:
         admissions = {address: self.archive.admission(key) for address, key in keys.items()}
         return {address: admission for address, admission in admissions.items() if admission is not None}
 
+    def fingerprints(
+        self, candidates: dict[str, str], protocol: Protocol
+    ) -> dict[str, list[float] | None]:
+        """What each ``address -> source`` computes on fixed probes; None where that cannot be said."""
+        size = {"d_model": protocol.d_model, "num_heads": protocol.num_heads}
+        keys = {a: digest({"address": a, "fingerprint": fingerprint_version(), **size}) for a in candidates}
+        annex = Annex(self.archive)
+        missing = [address for address, key in keys.items() if annex.fingerprint(key) is None]
+        function = "asiarc.engineer.fingerprint:fingerprint"
+        payloads = [{"source": candidates[address], **size} for address in missing]
+        jobs = [Job(function, payload, ADMIT_LIMITS, label="fingerprint") for payload in payloads]
+
+        def store(index: int, result: Result) -> None:
+            if result.status != "infrastructure":
+                numbers = (result.value or {}).get("fingerprint") or []
+                annex.add_fingerprint(keys[missing[index]], missing[index], numbers)
+
+        self._run(jobs, store)
+        return {address: annex.fingerprint(key) or None for address, key in keys.items()}
+
     def _admitted(self, key: str) -> bool:
         stored = self.archive.admission(key)
         return stored is not None and stored["outcome"].is_final
@@ -241,6 +262,12 @@ class Workshop:
 def gates_version() -> str:
     """The hash of the gates' code: a changed gate asks again. Read as text: importing the gates would bring torch."""
     return code_hash(sorted((Path(__file__).parent / "gates").glob("*.py")))
+
+
+@cache
+def fingerprint_version() -> str:
+    """The hash of what makes fingerprints, and of the kernels that candidates call."""
+    return digest([code_hash([Path(__file__).with_name("fingerprint.py")]), versions()["kernels"]])
 
 
 def _read_admission(result: Result) -> tuple[Outcome, list[dict[str, Any]], dict[str, Any] | None]:

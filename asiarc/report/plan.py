@@ -73,11 +73,24 @@ def plan_lines(
         total += minutes
         done = "yes" if archive and _is_done(archive, name, tier, stage, campaign) else "no"
         mtokens = f"{tokens / 1e6:.1f}"
-        lines.append(_row(nodeid, str(candidates), str(trials), mtokens, "0", f"{minutes:.1f}", "0.00", done))
+        calls, usd = _models(campaign, candidates, tier)
+        columns = (str(candidates), str(trials), mtokens, str(calls), f"{minutes:.1f}", f"{usd:.2f}", done)
+        lines.append(_row(nodeid, *columns))
     lines.append(f"  at most {total:.1f} minutes in all; nothing was run (--plan)")
     if archive:
         archive.close()
     return lines
+
+
+def _models(campaign: Campaign, candidates: int, tier: Tier) -> tuple[int, float]:
+    """Calls of language models and what they may cost, which the budget caps."""
+    if campaign.models is None or not candidates:
+        return 0, 0.0
+    from asiarc.llm.estimate import estimate
+
+    checks = "motivation" in campaign.novelty
+    calls, usd = estimate(campaign.models, candidates, checks_motivations=checks)
+    return calls, min(usd, campaign.budget.at(tier).usd)
 
 
 def _row(item: str, *columns: str) -> str:

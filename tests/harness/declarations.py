@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from asiarc import Budget, ByTier, Campaign, Stage
+from asiarc import Budget, ByTier, Campaign, Models, Stage
 from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC
 from asiarc.protocol import TIERS
-from asiarc.spec import POLICIES, RESEARCHERS, RESOURCES
+from asiarc.spec import ARMS, NOVELTY, POLICIES, RESEARCHERS, RESOURCES, ROLES
 from asiarc.tasks.catalogue import ALIASES, CATALOGUE
 
 amounts = st.floats(min_value=1e-6, max_value=1e12)
@@ -20,6 +20,26 @@ tasks = st.one_of(
 task_lists = st.lists(tasks, min_size=1, max_size=4, unique=True).map(tuple)
 budgets = st.builds(Budget, candidates=st.integers(1, 10**9), minutes=amounts, usd=st.just(0.0) | amounts)
 rates = st.lists(st.floats(1e-9, 0.999), max_size=4, unique=True).map(tuple)
+
+model_names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
+
+
+@st.composite
+def models(draw) -> Models:
+    """Language models by role, all of them priced."""
+    names = draw(st.lists(model_names, min_size=1, max_size=3, unique=True))
+    some = st.none() | st.sampled_from(names)
+    return Models(
+        researcher=tuple(names),
+        analyst=draw(some),
+        checker=draw(some),
+        judge=draw(some),
+        prices={name: draw(st.tuples(st.floats(0, 1e3), st.floats(0, 1e3))) for name in names},
+        most_usd=draw(st.dictionaries(st.sampled_from(ROLES), st.floats(0, 1e6))),
+        most_tokens=draw(st.dictionaries(st.sampled_from(ROLES), st.integers(0, 10**12))),
+        temperatures=draw(st.lists(st.floats(0, 2), max_size=2).map(tuple)),
+        structured=draw(st.booleans()),
+    )
 
 
 @st.composite
@@ -37,13 +57,19 @@ def campaigns(draw) -> Campaign:
     )
     verify = draw(st.none() | tuned)
     tiers = draw(st.dictionaries(st.sampled_from(TIERS), budgets, min_size=1))
+    researcher = draw(st.sampled_from(RESEARCHERS))
+    asked = draw(models() if researcher == "llm" else st.none() | models())
+    checks = [name for name in NOVELTY if name != "motivation" or (researcher == "llm" and asked and asked.checker)]
     return Campaign(
         start_from=start,
         baselines=tuple(dict.fromkeys([*baselines, start])),
         explore=draw(plain),
         verify=verify,
         confirm=draw(st.none() | plain) if verify else None,
-        researcher=draw(st.sampled_from(RESEARCHERS)),
+        researcher=researcher,
+        models=asked,
+        novelty=tuple(draw(st.lists(st.sampled_from(checks), unique=True))),
+        arms=tuple(draw(st.lists(st.sampled_from(ARMS), unique=True))),
         policy=draw(st.sampled_from(POLICIES)),
         match=draw(st.sampled_from([(), ("parameters",)])),
         at_most=draw(st.dictionaries(st.sampled_from(RESOURCES), st.floats(1, 1e9))),

@@ -1,0 +1,174 @@
+"""The annex: tables that only campaigns with a language model, or with checks of behaviour, fill.
+
+They lie in the archive's own file and are made when a campaign first needs them, so that an archive without them stays
+as it was. An exchange is kept once, under the hash of its question, whichever runs rest on it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from asiarc.archive.store import Archive
+from asiarc.outcome import Outcome
+
+Row = dict[str, Any]
+TABLES = """
+CREATE TABLE IF NOT EXISTS exchanges (      -- every question to a language model, and its reply
+    key TEXT PRIMARY KEY, role TEXT NOT NULL, model TEXT NOT NULL, fault TEXT,
+    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, exchange TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS asked (          -- what a run rests on, and for what: "3 propose" is proposal number 3
+    run TEXT NOT NULL, place TEXT NOT NULL, key TEXT NOT NULL REFERENCES exchanges, PRIMARY KEY (run, place, key)
+) STRICT;
+CREATE TABLE IF NOT EXISTS versions (       -- every version of a proposal: 0 as proposed, then its revisions, each
+    run TEXT NOT NULL, number INTEGER NOT NULL, version INTEGER NOT NULL,  -- with the ending that called for the next
+    address TEXT NOT NULL, proposal TEXT NOT NULL, outcome TEXT NOT NULL, PRIMARY KEY (run, number, version)
+) STRICT;
+CREATE TABLE IF NOT EXISTS fingerprints (   -- what a candidate computes on fixed probes with fixed weights
+    key TEXT PRIMARY KEY, address TEXT NOT NULL, fingerprint TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS decisions (      -- whether a candidate behaves as another one did: decided once, in order
+    run TEXT NOT NULL, number INTEGER NOT NULL, address TEXT NOT NULL, twin TEXT NOT NULL,
+    PRIMARY KEY (run, number, address)
+) STRICT;
+CREATE TABLE IF NOT EXISTS judgements (     -- the judge's marks, one row a sample
+    run TEXT NOT NULL, number INTEGER NOT NULL, sample INTEGER NOT NULL, marks TEXT NOT NULL,
+    PRIMARY KEY (run, number, sample)
+) STRICT;
+"""
+
+
+class Annex:
+    """An archive's annex. Opened by a writer it is made where it is missing; read, a missing one is empty."""
+
+    def __init__(self, archive: Archive) -> None:
+        self.archive = archive
+        self._is_there = bool(archive.rows("SELECT 1 FROM sqlite_master WHERE name = 'exchanges'"))
+
+    def _make(self) -> None:
+        if not self._is_there:
+            self.archive._db.executescript(TABLES)
+            self._is_there = True
+
+    def _rows(self, sql: str, *parameters: Any) -> list[Row]:
+        return self.archive.rows(sql, *parameters) if self._is_there else []
+
+    def _put(self, table: str, row: Row, *, replace: bool = False) -> None:
+        self._make()
+        self.archive._insert(table, row, replace=replace)
+
+    # --- exchanges ------------------------------------------------------------------------------------------------
+
+    def add_exchange(self, run: str, place: str, exchange: Row) -> None:
+        """Keep an exchange, and that a run rests on it."""
+        self._make()
+        question, reply = exchange["question"], exchange["reply"]
+        row = {
+            "key": exchange["key"],
+            "role": question["role"],
+            "model": question["model"],
+            "fault": reply["fault"],
+            "prompt_tokens": reply["prompt_tokens"],
+            "completion_tokens": reply["completion_tokens"],
+            "exchange": exchange,
+        }
+        with self.archive.transaction():
+            self._put("exchanges", row, replace=True)
+            self._put("asked", {"run": run, "place": place, "key": exchange["key"]})
+
+    def exchange(self, key: str) -> Row | None:
+        """An exchange by the hash of its question, or None."""
+        found = self._rows("SELECT exchange FROM exchanges WHERE key = ?", key)
+        return json.loads(found[0]["exchange"]) if found else None
+
+    def exchanges(self, role: str | None = None) -> Iterator[Row]:
+        """All exchanges, or those of a role."""
+        sql = "SELECT exchange FROM exchanges WHERE ?1 IS NULL OR role = ?1 ORDER BY rowid"
+        return (json.loads(row["exchange"]) for row in self._rows(sql, role))
+
+    def asked(self, run: str) -> list[Row]:
+        """What a run rests on: place, key, role, model, fault, tokens, in the order in which it was first needed."""
+        return self._rows(
+            "SELECT a.place, e.key, e.role, e.model, e.fault, e.prompt_tokens, e.completion_tokens "
+            "FROM asked a JOIN exchanges e USING (key) WHERE a.run = ? ORDER BY a.rowid",
+            run,
+        )
+
+    def tape(self, run: str) -> list[tuple[str, Row]]:
+        """A run's exchanges with their places, each once, in the order in which they were first needed."""
+        found = self._rows(
+            "SELECT a.place, e.exchange FROM asked a JOIN exchanges e USING (key) WHERE a.run = ? "
+            "GROUP BY e.key ORDER BY MIN(a.rowid)",
+            run,
+        )
+        return [(row["place"], json.loads(row["exchange"])) for row in found]
+
+    # --- versions of a proposal -----------------------------------------------------------------------------------
+
+    def add_version(
+        self, run: str, number: int, version: int, address: str, proposal: Row, outcome: Outcome
+    ) -> None:
+        """Keep a version of a proposal that did not last, with the outcome that it came to."""
+        row = dict(
+            run=run, number=number, version=version, address=address, proposal=proposal, outcome=outcome.as_dict()
+        )  # fmt: skip
+        self._put("versions", row)
+
+    def versions(self, run: str, number: int | None = None) -> list[Row]:
+        """The versions of a run's proposals (or of one) that did not last, with their outcomes."""
+        found = self._rows(
+            "SELECT * FROM versions WHERE run = ?1 AND (?2 IS NULL OR number = ?2) ORDER BY number, version",
+            run,
+            number,
+        )
+        return [
+            {**row, "proposal": json.loads(row["proposal"]), "outcome": Outcome(**json.loads(row["outcome"]))}
+            for row in found
+        ]
+
+    def replace_proposal(self, run: str, number: int, generation: int, proposal: Row) -> None:
+        """Let a proposal stand for the one of that number (address, name, motivation, parents, origins, predicted)."""
+        row = dict(run=run, number=number, generation=generation, **proposal)
+        self.archive._insert("proposals", row, replace=True)
+
+    # --- behaviour and judgements ---------------------------------------------------------------------------------
+
+    def add_fingerprint(self, key: str, address: str, fingerprint: list[float]) -> None:
+        """Keep what a candidate computes on the probes that `key` stands for."""
+        self._put("fingerprints", {"key": key, "address": address, "fingerprint": fingerprint}, replace=True)
+
+    def fingerprint(self, key: str) -> list[float] | None:
+        """A stored fingerprint, or None."""
+        found = self._rows("SELECT fingerprint FROM fingerprints WHERE key = ?", key)
+        return json.loads(found[0]["fingerprint"]) if found else None
+
+    def decide(self, run: str, number: int, address: str, twin: str) -> None:
+        """Keep whether a candidate behaves as another one did (its address), or as none (empty)."""
+        self._put("decisions", dict(run=run, number=number, address=address, twin=twin))
+
+    def decided(self, run: str, number: int, address: str) -> str | None:
+        """What was decided, or None while nothing was."""
+        found = self._rows(
+            "SELECT twin FROM decisions WHERE run = ? AND number = ? AND address = ?", run, number, address
+        )
+        return found[0]["twin"] if found else None
+
+    def novel(self, run: str, number: int) -> list[str]:
+        """The candidates that were found to behave as no other, but for the versions of one proposal."""
+        found = self._rows(
+            "SELECT address FROM decisions WHERE run = ? AND number != ? AND twin = '' ORDER BY rowid",
+            run,
+            number,
+        )
+        return [row["address"] for row in found]
+
+    def add_judgement(self, run: str, number: int, sample: int, marks: Row) -> None:
+        """Keep one sample of the judge's marks."""
+        self._put("judgements", dict(run=run, number=number, sample=sample, marks=marks), replace=True)
+
+    def judgements(self, run: str) -> list[Row]:
+        """The judge's marks: number, sample, marks."""
+        found = self._rows("SELECT * FROM judgements WHERE run = ? ORDER BY number, sample", run)
+        return [{**row, "marks": json.loads(row["marks"])} for row in found]

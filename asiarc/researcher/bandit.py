@@ -1,0 +1,78 @@
+"""Which model is asked next: a bandit that weighs what proposals came to against what they cost.
+
+UCB1 (Auer et al. 2002) over the reward of a proposal (0: nothing that trains; 1/2: trained; 1: ahead of its parent),
+divided by the model's price relative to the cheapest, to the power `COST`. Models are asked once each first, in the
+declared order; ties go to the earlier one. No draw is involved, so a replay chooses alike.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from math import log, sqrt
+from typing import Any
+
+from asiarc.llm.ledger import NANO, Price
+from asiarc.researcher.protocol import Tried
+
+COST = 0.5  # 0: price does not matter; 1: reward a dollar
+
+
+def choose(models: Sequence[str], tried: Sequence[Tried]) -> str:
+    """The model to ask next."""
+    known = {record.model: record for record in tried if record.asked}
+    fresh = [model for model in models if model not in known]
+    if fresh:
+        return fresh[0]
+    prices = {model: known[model].usd / known[model].asked for model in models}
+    cheapest = min((price for price in prices.values() if price > 0), default=0.0)
+    total = sum(known[model].asked for model in models)
+
+    def index(model: str) -> float:
+        record = known[model]
+        mean = record.reward / record.ended if record.ended else 0.5
+        bound = mean + sqrt(2 * log(total) / record.asked)
+        return float(bound / max(1.0, prices[model] / cheapest) ** COST if cheapest else bound)
+
+    return max(models, key=lambda model: (index(model), -models.index(model)))
+
+
+def records(
+    asked: Sequence[Mapping[str, Any]],
+    proposals: Sequence[Mapping[str, Any]],
+    results: Sequence[Mapping[str, Any]],
+    prices: Mapping[str, Price],
+) -> tuple[Tried, ...]:
+    """What each model's proposals came to, from a run's rows of the archive and its annex."""
+    parent_of = {row["number"]: (row["parents"] or [""])[0] for row in proposals}
+    model_of: dict[int, str] = {}
+    nano: dict[str, int] = defaultdict(int)
+    for row in asked:
+        number = int(row["place"].split()[0])
+        if row["role"] == "researcher" and number in parent_of:  # one that is still being made counts later
+            model_of.setdefault(number, row["model"])
+            nano[row["model"]] += prices[row["model"]].nano_usd(
+                row["prompt_tokens"], row["completion_tokens"]
+            )
+    ended = {row["number"]: row for row in results}
+    gains = {row["address"]: row["gain"] for row in results if row["gain"] is not None}
+    found = []
+    for model in sorted(set(model_of.values())):
+        numbers = [number for number in model_of if model_of[number] == model]
+        rewards = [
+            0.0
+            if ended[n]["gain"] is None
+            else 0.5 + 0.5 * (ended[n]["gain"] > gains.get(parent_of.get(n, ""), 0.0))
+            for n in numbers
+            if n in ended
+        ]
+        found.append(
+            Tried(
+                model=model,
+                asked=len(numbers),
+                ended=len(rewards),
+                reward=sum(rewards),
+                usd=nano[model] / NANO,
+            )
+        )
+    return tuple(found)

@@ -1,0 +1,163 @@
+"""The researcher that is a language model: briefed, asked, read, checked for novelty, and asked to mend.
+
+A proposal is a function of the context and of the tape: in a replay the same context gives the same proposal. The
+model, the temperature and the instruction are chosen by bandit and seed. What cannot be used is still a proposal: it
+holds what came, and its failure says why nothing can be built of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from asiarc.engineer.candidate import content_address
+from asiarc.errors import CandidateError
+from asiarc.identity import digest
+from asiarc.llm.client import Ask, Client
+from asiarc.llm.exchange import Question, UnusableReplyError
+from asiarc.researcher import bandit, briefing
+from asiarc.researcher.ideas import Idea, origins_of, predicted_text, read_idea
+from asiarc.researcher.novelty import Duplicate, duplicate_of, nearest
+from asiarc.researcher.protocol import Context, Earlier, Failure, Proposal
+from asiarc.seeds import rng_of, seed_of
+
+if TYPE_CHECKING:
+    from asiarc.spec import Models
+
+
+class LlmResearcher:
+    """Proposes by asking `models.researcher`; `checks` names the novelty checks that it makes itself."""
+
+    def __init__(self, client: Client, models: Models, checks: Sequence[str] = ()) -> None:
+        self.client, self.models, self.checks = client, models, checks
+
+    def propose(self, context: Context) -> Proposal:
+        """A proposal; one that is not new goes back with what it duplicates, `models.redraws` times."""
+        question = self._question(context)
+        place = f"{context.index} propose"
+        for redraw in range(self.models.redraws + 1):
+            try:
+                idea = self._ask(question, place, context.parent.source, context.tasks)
+            except UnusableReplyError as error:
+                return _unusable(context, error)
+            found = self._duplicate(idea, context)
+            if found is None:
+                return _proposal(context, idea)
+            if redraw < self.models.redraws:
+                reply = idea.model_dump_json()
+                told = briefing.duplicate(found.of, found.reason, seed_of(context.seed, "duplicate", redraw))
+                question = question.followed_by(reply, told)
+        gate = f"it is {found.of.name} ({found.of.address}) again: {found.reason}"
+        return replace(_proposal(context, idea), failure=_failure(idea.source, "novelty", gate))
+
+    def revise(self, proposal: Proposal, failure: Failure, number: int, version: int) -> Proposal:
+        """The proposal mended after a gate's reason; where nothing usable came, with that as its failure."""
+        seed = seed_of(digest([proposal.source, failure.gate, failure.reason]), number, version)
+        tasks = self._tasks_of(proposal)
+        question = Question(
+            role="researcher",
+            model=self.models.researcher[0],
+            messages=briefing.revise(proposal, failure, seed, tasks),
+            max_tokens=self.models.reply_tokens,
+            temperature=self._temperature(seed),
+            seed=seed,
+            schema=briefing.schema() if self.models.structured else None,
+        )
+        try:
+            idea = self._ask(question, f"{number} revise {version}", proposal.source, ())
+        except UnusableReplyError as error:
+            return replace(proposal, failure=_failure(error.last, "reply", str(error)))
+        return replace(proposal, source=idea.source, failure=None)
+
+    @staticmethod
+    def _tasks_of(proposal: Proposal) -> tuple[str, ...]:
+        return tuple(word.split()[0] for word in proposal.predicted.split(", ") if " " in word)
+
+    def _question(self, context: Context) -> Question:
+        return Question(
+            role="researcher",
+            model=bandit.choose(self.models.researcher, context.tried),
+            messages=briefing.propose(context, tokens=self.models.context_tokens),
+            max_tokens=self.models.reply_tokens,
+            temperature=self._temperature(context.seed),
+            seed=seed_of(context.seed, "reply"),
+            schema=briefing.schema() if self.models.structured else None,
+        )
+
+    def _temperature(self, seed: int) -> float | None:
+        return rng_of(seed, "temperature").choice(self.models.temperatures or (None,))
+
+    def _ask(self, question: Question, place: str, parent: str, tasks: Sequence[str]) -> Idea:
+        read: Callable[[str], Idea] = lambda text: read_idea(text, parent=parent, tasks=tasks)  # noqa: E731
+        return self.client.ask(Ask(question, read, place))
+
+    # --- novelty --------------------------------------------------------------------------------------------------
+
+    def _duplicate(self, idea: Idea, context: Context) -> Duplicate | None:
+        """What the idea was proposed as before: the same program, or by a model's word the same motivation."""
+        address = address_of(idea.source)
+        if "syntax" in self.checks and address in context.known | {context.parent.address}:
+            return Duplicate(
+                _known(address, context), "the programs are the same but for comments and layout"
+            )
+        if "motivation" not in self.checks or self.models.checker is None:
+            return None
+        near = self._nearest(idea.motivation, context)
+        place, seed = f"{context.index} check", seed_of(context.seed, "check", address)
+        return duplicate_of(
+            self.client, self.models.checker, idea.motivation, near, seed=seed, max_tokens=500, place=place
+        )
+
+    def _nearest(self, motivation: str, context: Context) -> list[Earlier]:
+        return nearest(motivation, context.earlier)
+
+
+def _known(address: str, context: Context) -> Earlier:
+    """An earlier candidate by its address, with what is known of it."""
+    relatives = (context.parent, *context.references, *context.siblings)
+    shown = (Earlier(address=r.address, name=r.name, motivation=r.motivation) for r in relatives)
+    unknown = Earlier(address=address, name="an earlier candidate", motivation="")
+    return next((e for e in (*shown, *context.earlier) if e.address == address), unknown)
+
+
+def address_of(source: str) -> str:
+    """A candidate's content address; text that is no Python has one too."""
+    try:
+        return content_address(source)
+    except CandidateError:
+        return digest(source.encode(errors="replace").decode())
+
+
+def _failure(source: str, gate: str, reason: str) -> Failure:
+    return Failure(address=address_of(source), gate=gate, reason=reason)
+
+
+def _proposal(context: Context, idea: Idea) -> Proposal:
+    relatives = (context.parent, *context.references, *context.siblings)
+    shown = {hit.entry for hit in context.cognition} | {relative.address for relative in relatives}
+    return Proposal(
+        source=idea.source,
+        name=f"{idea.name}_{address_of(idea.source)[:6]}",
+        motivation=idea.motivation,
+        origins=origins_of(idea, shown),
+        parents=(context.parent.address,),
+        genome=None,
+        predicted=predicted_text(idea.predicted),
+    )
+
+
+def _unusable(context: Context, error: UnusableReplyError) -> Proposal:
+    """What did come, kept under its own address, with the reason that nothing can be built of it."""
+    text = error.last.encode(errors="replace").decode().replace("\0", "\\0")
+    source = f"{text}\n# reply to proposal {context.index}\n"
+    return Proposal(
+        source=source,
+        name=f"unusable_reply_{context.index}",
+        motivation="",
+        origins=(),
+        parents=(context.parent.address,),
+        genome=None,
+        predicted="nothing",
+        failure=_failure(source, "reply", str(error)),
+    )

@@ -1,0 +1,107 @@
+"""Predictions against what happened, and what the judge's marks are worth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from asiarc.analyst.calibration import calibration, lines, score, scored_predictions, wilson
+from asiarc.analyst.judge import WEIGHTS, icc, reliability, weighted
+from asiarc.outcome import SCORED
+
+
+@pytest.mark.parametrize(
+    ("predicted", "expected"),
+    [
+        (
+            "text better by 0.1, overwrite worse",
+            [("text", "better", "better", 0.1), ("overwrite", "worse", "same", None)],
+        ),
+        ("text worse by 0.05.", [("text", "worse", "better", 0.05)]),
+        ("text same", [("text", "same", "better", None)]),
+        ("recall better", []),
+        ("nothing", []),
+        ("no task moves beyond noise", []),
+    ],
+)
+def test_a_prediction_is_read_and_held_against_what_happened(predicted, expected):
+    found = score(predicted, {"text": 0.3, "overwrite": 0.11}, {"text": 0.1, "overwrite": 0.1}, noise=0.02)
+    assert [(s.task, s.predicted, s.happened, s.size) for s in found] == expected
+
+
+def test_sizes_are_held_against_the_change():
+    (found,) = score("text worse by 0.05", {"text": -0.1}, {"text": 0.0}, noise=0.02)
+    assert found.is_right and found.change == pytest.approx(-0.1) and found.error == pytest.approx(0.05)
+
+
+def row(number, address, parent, gain, predicted="text better", generation=0):
+    scores = {"text": {"gain": gain, "mean": 2.0}}
+    result = {"number": number, "address": address, "gain": gain, "scores": scores, "outcome": SCORED}
+    proposal = {
+        "number": number,
+        "address": address,
+        "parents": [parent],
+        "predicted": predicted,
+        "generation": generation,
+    }
+    return proposal, result
+
+
+def test_a_run_is_scored_against_its_own_parents():
+    rows = [
+        row(0, "a", "root", 0.1),
+        row(1, "b", "a", 0.05, generation=1),
+        row(2, "c", "a", 0.2, generation=2),
+    ]
+    found = scored_predictions([p for p, _ in rows], [r for _, r in rows], noise=0.02)
+    assert [(g, s.happened) for g, s in found] == [(0, "better"), (1, "worse"), (2, "better")]
+    parts = calibration(found, blocks=2)
+    assert [(p.first, p.last, p.n, p.right) for p in parts] == [(0, 1, 2, 0.5), (2, 2, 1, 1.0)]
+    assert "best constant guess" in lines(found)[0]
+    assert lines([]) == ["no prediction could be scored"]
+
+
+@given(st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_is_scipys(hits_n):
+    hits, n = hits_n
+    interval = binomtest(hits, n).proportion_ci(0.95, method="wilson")
+    assert wilson(hits, n) == pytest.approx((interval.low, interval.high), abs=1e-4)
+
+
+# --- the judge --------------------------------------------------------------------------------------------------------
+
+
+def test_weights_are_the_rubrics():
+    assert sum(WEIGHTS.values()) == pytest.approx(1)
+    assert weighted({"performance": 5, "innovation": 6, "complexity": 9}) == pytest.approx(
+        7.05
+    )  # DeltaNet's, as released
+
+
+def test_agreement_is_the_share_of_variance_between_candidates():
+    rng = np.random.default_rng(0)
+    between, within = 2.0, 1.0
+    marks = rng.normal(0, between, (4000, 1)) + rng.normal(0, within, (4000, 3))
+    assert icc(marks.tolist()) == pytest.approx(between**2 / (between**2 + within**2), abs=0.02)
+    assert icc(rng.normal(0, 1, (4000, 3)).tolist()) == pytest.approx(0, abs=0.03)
+    assert icc([[3.0, 3.0], [5.0, 5.0]]) == 1.0
+    assert icc([[1.0, 2.0]]) is None and icc([[1.0], [2.0]]) is None and icc([[1.0, 1.0], [1.0, 1.0]]) is None
+
+
+def judged(number, *performances):
+    return [
+        {"number": number, "sample": s, "marks": {"performance": p, "innovation": 5, "complexity": 5}}
+        for s, p in enumerate(performances)
+    ]
+
+
+def test_the_judge_is_held_against_held_out_gains():
+    rows = [r for number, p in enumerate((2, 4, 6, 8, 9)) for r in judged(number, p, p)]
+    with_it = reliability(rows, {n: 0.1 * n for n in range(5)})
+    against = reliability(rows, {n: -0.1 * n for n in range(5)})
+    assert with_it.correlation == pytest.approx(1) and against.correlation == pytest.approx(-1)
+    few = reliability(rows, {0: 0.1, 1: 0.2})
+    assert few.correlation is None and "too few" in few.line() and few.agreement == 1.0

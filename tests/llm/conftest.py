@@ -1,0 +1,11 @@
+"""No key from outside, and the harness's still laboratory: nothing here trains, and nothing leaves this machine."""
+
+import pytest
+
+from ..harness.conftest import a_still_laboratory  # noqa: F401
+
+
+@pytest.fixture(autouse=True)
+def no_key(monkeypatch):
+    for name in ("ASIARC_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
