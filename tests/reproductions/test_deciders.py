@@ -54,7 +54,10 @@ def no_campaign(name):
 
 
 def evidence(paper=PAPER, tier="smoke", release_path=None):
-    return SimpleNamespace(paper=paper, tier=tier, release_path=release_path, campaign=no_campaign)
+    empty = SimpleNamespace(stage_result=lambda run, stage: None)
+    return SimpleNamespace(
+        paper=paper, tier=tier, release_path=release_path, campaign=no_campaign, archive=empty
+    )
 
 
 def verdict_on(claim, paper=PAPER, tier="smoke"):

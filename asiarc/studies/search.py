@@ -1,0 +1,232 @@
+"""Arms of a search against one another: the same loop and compute, each arm repeated, winners trained again together.
+
+Every repeat of an arm is a campaign of its own that explores; equal repeats start from equal seeds. What it puts
+first enters one study, with the design that all started from, on seeds and text that no arm has seen. The repeat,
+not the seed, is the unit of the statistics. What every candidate computes is fingerprinted, so that repeats can be
+counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, field_validator
+
+from asiarc.engineer.candidate import content_address
+from asiarc.errors import EvidenceError, unknown_name
+from asiarc.models.baselines import baseline_source
+from asiarc.protocol import MICRO, Tier, stage_plan
+from asiarc.results import mean_gain
+from asiarc.spec import ARMS, Budget, Campaign, Declaration, Stage, by_tier
+from asiarc.studies.study import Say, Study, StudyResult, needs_tier
+
+if TYPE_CHECKING:
+    from asiarc.archive.store import Archive
+    from asiarc.engineer.workshop import Workshop
+    from asiarc.evidence.effects import Effect
+
+UNLIMITED_MINUTES = 1e6  # the budget is in candidates
+FULL = "full"  # the loop with all of its parts
+BEHAVIOUR = "behaviour"  # under which a run's fingerprints are kept
+
+
+class Search(Declaration):
+    """What is searched: by which arms (`FULL` or a name of `asiarc.spec.ARMS`), how often and how long."""
+
+    arms: tuple[str, ...] = Field(default=(FULL,), min_length=1)
+    researcher: Any = "grammar"
+    start_from: str = "delta_net"
+    repeats: int = Field(default=5, ge=2)
+    candidates: int = Field(default=24, ge=1, description="of one arm in one repeat")
+    explore_seeds: int = 2
+    seeds: int = Field(default=3, ge=2, description="fresh seeds of a winner")
+    steps: int = 250
+    tier: Tier = "full"
+
+    @field_validator("arms")
+    @classmethod
+    def _known_arms(cls, arms: tuple[str, ...]) -> tuple[str, ...]:
+        for arm in arms:
+            if arm not in (FULL, *ARMS):
+                raise ValueError(unknown_name("arm", arm, (FULL, *ARMS)))
+        return arms
+
+    def campaign(self, arm: str, repeat: int, tier: Tier) -> Campaign:
+        """One arm's campaign; equal repeats of two arms share the campaign's seed."""
+        campaign = Campaign(
+            start_from=self.start_from,
+            baselines=(self.start_from,),
+            explore=Stage(tasks=("text",), seeds=self.explore_seeds),
+            researcher=self.researcher,
+            at_most={"state_bytes": 2.0, "flops": 2.0},
+            budget=by_tier(**{tier: Budget(candidates=self.candidates, minutes=UNLIMITED_MINUTES)}),
+            seed=repeat,
+        )
+        return campaign if arm == FULL else campaign.as_arm(arm)
+
+    def run_of(self, name: str, arm: str, repeat: int, tier: Tier) -> str:
+        """The identity of one arm's run."""
+        from asiarc.identity import digest, run_identity
+
+        return digest(run_identity(self.campaign(arm, repeat, tier), name, tier))
+
+    # --- cost -----------------------------------------------------------------------------------------------------
+
+    def trials(self) -> int:
+        """How many trials it takes at most at its tier."""
+        return self._cost(self.tier)[0]
+
+    def tokens(self, tier: Tier) -> int:
+        """Training tokens of all trials at most."""
+        return self._cost(tier)[1]
+
+    def _cost(self, tier: Tier) -> tuple[int, int]:
+        from asiarc.report.plan import stage_trials
+
+        rows = stage_trials(self.campaign(self.arms[0], 0, tier), "explore", tier)
+        runs, step_tokens = len(self.arms) * self.repeats, stage_plan(tier, "explore").text.at(steps=1).tokens
+        winners = (runs + 1) * self.seeds
+        trials = runs * sum(count for count, _ in rows) + winners
+        return trials, runs * sum(
+            count * tokens for count, tokens in rows
+        ) + winners * self.steps * step_tokens
+
+    # --- running and reading --------------------------------------------------------------------------------------
+
+    def run(self, name: str, tier: Tier, archive: Archive, workshop: Workshop, say: Say) -> SearchResult:
+        """Run every arm's searches and their winners, but for what the archive holds."""
+        from asiarc.loop import Run
+
+        needs_tier(tier, self.tier, f"search {name}")
+        for repeat in range(self.repeats):
+            for arm in self.arms:
+                campaign = self.campaign(arm, repeat, tier)
+                say(f"search {name}: {arm}, repeat {repeat + 1} of {self.repeats}")
+                Run(campaign, self.name_of(name, arm), tier, archive, workshop, lambda _: None).ensure(
+                    "explore"
+                )
+        self._winners(name, tier, archive)[0].run(name, tier, archive, workshop, say)
+        return self.result(archive, tier, name)
+
+    @staticmethod
+    def _fingerprint(run: str, archive: Archive, workshop: Workshop) -> None:
+        if archive.stage_result(run, BEHAVIOUR) is None:
+            proposed = {row["address"]: row["source"] for row in archive.proposals(run)}
+            archive.finish_stage(run, BEHAVIOUR, workshop.fingerprints(proposed, MICRO))
+
+    def _winners(
+        self, name: str, tier: Tier, archive: Archive
+    ) -> tuple[Study, dict[tuple[str, int], str | None]]:
+        """The study of all winners and the start; and the name of each arm's winner in it by repeat."""
+        names: dict[str, str] = {}
+        sources = {self.start_from: baseline_source(self.start_from)}
+        winners: dict[tuple[str, int], str | None] = {}
+        for arm in self.arms:
+            for repeat in range(self.repeats):
+                explored = archive.stage_result(self.run_of(name, arm, repeat, tier), "explore")
+                if explored is None:
+                    raise EvidenceError(
+                        f"search {name} has not been run at tier {tier}; run: pytest reproductions --tier {tier} "
+                        f"-k {name}"
+                    )
+                winner = next(iter(explored["finalists"]), None)
+                if winner is not None:
+                    row = archive.candidate(winner)
+                    assert row is not None, winner
+                    sources[names.setdefault(winner, f"winner {winner}")] = row["source"]
+                winners[arm, repeat] = names.get(winner) if winner else None
+        study = Study(
+            mixers=sources, seeds=self.seeds, steps=self.steps, size_of=self.start_from, tier=self.tier
+        )
+        return study, winners
+
+    def result(self, archive: Archive, tier: Tier, name: str) -> SearchResult:
+        """What a finished search found; `EvidenceError` where it has not been run, or needs a larger tier."""
+        needs_tier(tier, self.tier, f"search {name}")
+        study, winners = self._winners(name, tier, archive)
+        return SearchResult(self, name, tier, archive, study.result(archive, tier, name), winners)
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Every arm's winners on fresh seeds, and how their candidates began."""
+
+    search: Search
+    name: str
+    tier: Tier
+    archive: Archive
+    measured: StudyResult
+    winners: dict[tuple[str, int], str | None]
+
+    @property
+    def run(self) -> str:
+        """The identity of the study of the winners."""
+        return self.measured.run
+
+    def gains(self, arm: str) -> dict[int, float]:
+        """Repeat to the winner's mean gain over the start on fresh seeds, bits a byte; no winner gained nothing."""
+        if arm not in self.search.arms:
+            raise EvidenceError(unknown_name("arm of this search", arm, self.search.arms))
+        start = self.measured.values(self.search.start_from)
+        found = {}
+        for repeat in range(self.search.repeats):
+            winner = self.winners[arm, repeat]
+            values = self.measured.values(winner) if winner else {}
+            gain = mean_gain(values, start, higher_is_better=False)
+            found[repeat] = 0.0 if gain is None else gain
+        return found
+
+    def advantage(self, arm: str, other: str, *, num_comparisons: int = 1) -> Effect:
+        """How much more one arm's winners gain than another's, paired by repeat."""
+        from asiarc.evidence.effects import paired_effect
+
+        return paired_effect(
+            self.gains(arm), self.gains(other), higher_is_better=True, num_comparisons=num_comparisons
+        )
+
+    def run_of(self, arm: str, repeat: int) -> str:
+        """The identity of one arm's run."""
+        return self.search.run_of(self.name, arm, repeat, self.tier)
+
+    def discoveries(self, arm: str, repeat: int, margin: float) -> list[bool]:
+        """In the order of the proposals: did it beat the start by `margin` bits a byte on the first rung?"""
+        run = self.run_of(arm, repeat)
+        gains = first_rung_gains(self.archive, run, self.search.start_from)
+        return [gains.get(row["address"], 0.0) > margin for row in self.archive.proposals(run)]
+
+    def repeated(self, arm: str, repeat: int) -> float:
+        """The share of proposals that compute what an earlier one of the run computes, by fingerprint or address."""
+        from asiarc.researcher.novelty import same_behaviour
+
+        run = self.run_of(arm, repeat)
+        prints, proposals = self.archive.stage_result(run, BEHAVIOUR) or {}, self.archive.proposals(run)
+        earlier: list[str] = []
+        count = 0
+        for row in proposals:
+            address = row["address"]
+            mine = prints.get(address)
+            count += any(
+                address == other or (mine and prints[other] and same_behaviour(mine, prints[other]))
+                for other in earlier
+            )
+            earlier.append(address)
+        return count / len(proposals)
+
+
+def first_rung_gains(archive: Archive, run: str, start_from: str) -> dict[str, float]:
+    """Address to gain over the start on the first rung of explore, the one measure that every candidate has.
+
+    Bits a byte on the first seed; a candidate that was rejected or failed is absent.
+    """
+    trials = [t for t in archive.trials(run, "explore") if t.task == "text" and t.value is not None]
+    if not trials:
+        raise EvidenceError("the run has no scored trial on text in explore")
+    steps, start = min(t.steps for t in trials), content_address(baseline_source(start_from))
+    first = {(t.address, t.seed): t.value for t in trials if t.steps == steps}
+    seed = min(seed for address, seed in first if address == start)
+    return {
+        address: first[start, seed] - value
+        for (address, its_seed), value in first.items()
+        if its_seed == seed and address != start and value is not None
+    }

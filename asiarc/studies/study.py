@@ -1,0 +1,328 @@
+"""A study: the declaration, its trials, and what they say.
+
+Unlike a campaign's, its mixers are all named before anything is trained; only a learning rate may be chosen, from
+one grid for all, on a seed and text of its own. Trials are scored on the text that campaigns confirm on. Two
+studies that ask for the same trial share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, model_validator
+
+from asiarc.engineer.candidate import content_address, motivation
+from asiarc.errors import EvidenceError, ExecutionError, unknown_name
+from asiarc.identity import digest, provenance, versions
+from asiarc.outcome import SCORED, Outcome
+from asiarc.protocol import MICRO, TIERS, Protocol, Tier, stage_plan
+from asiarc.results import Values, paired_by_seed, values_of
+from asiarc.spec import Declaration
+from asiarc.tasks import check_name, get_task
+
+if TYPE_CHECKING:
+    from asiarc.archive.store import Archive, Trial
+    from asiarc.engineer.workshop import Request, Workshop
+    from asiarc.evidence.effects import Effect, Interval
+
+STAGE = "study"  # under which a finished study is kept
+MEASURED, TUNING = "confirm", "confirm tuning"  # what its trials are marked as
+DOCUMENTS = 256
+TUNING_SEED = "study/tuning/0"
+Say = Callable[[str], None]
+
+
+def needs_tier(tier: Tier, needed: Tier, what: str) -> None:
+    """Raises `EvidenceError` where a tier is below the one that trains something."""
+    if TIERS.index(tier) < TIERS.index(needed):
+        raise EvidenceError(f"{what} is trained from the {needed} tier upwards, not at {tier}")
+
+
+class Study(Declaration):
+    """What is trained. Seeds are 0, 1, … of an address that all studies share, so that their trials pair."""
+
+    mixers: dict[str, str] = Field(min_length=1, description="source text by name")
+    tasks: tuple[str, ...] = Field(default=("text",), description="empty: the gates only, nothing is trained")
+    seeds: int = Field(default=8, ge=2, le=64, description="training seeds of each mixer on each task")
+    tier: Tier = Field(default="full", description="the smallest tier that runs it")
+    steps: int = Field(default=500, ge=1, description="steps on text, of 4,096 bytes, below the paper tier")
+    share: float = Field(default=1.0, gt=0, description="share of a synthetic task's own steps")
+    size_of: str | None = Field(
+        default="delta_net", description="the mixer whose size all are brought to; None: each its own"
+    )
+    learning_rates: tuple[float, ...] = Field(
+        default=(), description="grid for text, searched for every mixer alike"
+    )
+    gated: bool = Field(default=True, description="train only what the gates admit")
+    watched: tuple[str, ...] = Field(default=(), description="mixers that are looked into after training")
+
+    @model_validator(mode="after")
+    def _known_names(self) -> Study:
+        for task in self.tasks:
+            check_name(task)
+        for name in (*self.watched, *((self.size_of,) if self.size_of else ())):
+            if name not in self.mixers:
+                raise ValueError(unknown_name("mixer of this study", name, self.mixers))
+        return self
+
+    @cached_property
+    def addresses(self) -> dict[str, str]:
+        """Content address by name."""
+        return {name: content_address(source) for name, source in self.mixers.items()}
+
+    def protocol(self, task: str, tier: Tier) -> Protocol:
+        """The model and budget of a trial: micro on text, the paper's exploration at the paper tier."""
+        from asiarc.engineer.bench import trial_protocol
+
+        plan = stage_plan("paper", "explore")
+        text, steps = (plan.text, plan.rungs[-1]) if tier == "paper" else (MICRO, self.steps)
+        return trial_protocol(task, text, steps, self.share)
+
+    def identity(self, tier: Tier) -> dict[str, Any]:
+        """The fields that the study's run is the hash of."""
+        from asiarc.engineer.workshop import gates_version
+
+        return {
+            "study": self.model_dump(mode="json") | {"mixers": self.addresses},
+            "tier": tier,
+            "gates": gates_version(),
+            "tasks": {task: get_task(task).identity for task in self.tasks},
+            **versions(),
+        }
+
+    def request(
+        self, mixer: str, task: str, seed: str, tier: Tier, *, rate: float | None = None, tuning: bool = False
+    ) -> Request:
+        """One trial."""
+        from asiarc.engineer.workshop import Request
+
+        protocol, size_of = self.protocol(task, tier), self.size_of
+        return Request(
+            address=self.addresses[mixer],
+            source=self.mixers[mixer],
+            task=task,
+            stage=TUNING if tuning else MEASURED,
+            seed=seed,
+            protocol=protocol.at(learning_rate=rate) if rate else protocol,
+            match=(self.addresses[size_of], self.mixers[size_of]) if size_of else None,
+            split="validation" if tuning else "confirmation",
+            documents=DOCUMENTS,
+        )
+
+    # --- cost -----------------------------------------------------------------------------------------------------
+
+    def trials(self) -> int:
+        """How many trials it takes, if the gates admit every mixer; a watched one is trained twice."""
+        tuned = len(self.learning_rates) if len(self.learning_rates) > 1 else 0
+        each = self.seeds * len(self.tasks) + tuned
+        return len(self.mixers) * each + len(self.watched) * self.seeds * len(self.tasks)
+
+    def tokens(self, tier: Tier) -> int:
+        """Training tokens of all trials."""
+        per_task = [self.protocol(task, tier).tokens for task in self.tasks]
+        tuned = len(self.learning_rates) if len(self.learning_rates) > 1 else 0
+        tuning = tuned * self.protocol("text", tier).tokens
+        both = (len(self.mixers) + len(self.watched)) * self.seeds * sum(per_task)
+        return both + len(self.mixers) * tuning
+
+    # --- running --------------------------------------------------------------------------------------------------
+
+    def run(self, name: str, tier: Tier, archive: Archive, workshop: Workshop, say: Say) -> StudyResult:
+        """Run what the archive does not hold; raises `ExecutionError` where the machine failed."""
+        needs_tier(tier, self.tier, f"study {name}")
+        identity = self.identity(tier)
+        run = digest(identity)
+        if archive.stage_result(run, STAGE) is None:
+            say(f"study {name} at tier {tier}, run {run}: at most {self.trials()} trials")
+            archive.add_run(run, name, tier, 0, identity, provenance())
+            self._conduct(run, tier, archive, workshop, _Progress(self, say))
+        return self.result(archive, tier, name)
+
+    def _conduct(
+        self, run: str, tier: Tier, archive: Archive, workshop: Workshop, progress: _Progress
+    ) -> None:
+        for name, source in self.mixers.items():
+            archive.add_candidate(self.addresses[name], name, source, motivation(source))
+        admissions = workshop.admit({self.addresses[name]: self.mixers[name] for name in self.mixers}, MICRO)
+        outcomes = {name: admissions[address]["outcome"] for name, address in self.addresses.items()}
+        for outcome in outcomes.values():
+            if not outcome.is_final:
+                raise ExecutionError(f"the machine could not run the gates: {outcome.reason}; run it again")
+        entrants = [name for name in self.mixers if not self.gated or outcomes[name] == SCORED]
+        rates = self._tune(run, entrants, tier, workshop, progress)
+        requests = self._requests(entrants, rates, tier)
+        trials = workshop.train(run, list(requests.values()), progress)
+        hidden = {trial.key: trial.details.get("hidden") for trial in trials if trial.outcome == SCORED}
+        looked = self._look(run, requests, hidden, archive, workshop)
+        record = {
+            "outcomes": {name: outcome.as_dict() for name, outcome in outcomes.items()},
+            "rates": rates,
+            "probes": looked,
+        }
+        archive.finish_stage(run, STAGE, record)
+
+    def _requests(
+        self, entrants: Sequence[str], rates: dict[str, float], tier: Tier
+    ) -> dict[tuple[str, str, str], Request]:
+        return {
+            (name, task, seed): self.request(
+                name, task, seed, tier, rate=rates.get(name) if get_task(task).kind == "text" else None
+            )
+            for name in entrants
+            for task in self.tasks
+            for seed in (f"study/{number}" for number in range(self.seeds))
+        }
+
+    def _tune(
+        self, run: str, entrants: Sequence[str], tier: Tier, workshop: Workshop, progress: _Progress
+    ) -> dict[str, float]:
+        """The best learning rate of each on text, on a seed that nothing is measured on."""
+        if len(self.learning_rates) < 2:
+            return dict.fromkeys(entrants, self.learning_rates[0]) if self.learning_rates else {}
+        asked = {
+            (name, rate): self.request(name, "text", TUNING_SEED, tier, rate=rate, tuning=True)
+            for name in entrants
+            for rate in self.learning_rates
+        }
+        trials = workshop.train(run, list(asked.values()), progress)
+        best: dict[str, tuple[float, float]] = {}
+        for (name, rate), trial in zip(asked, trials, strict=True):
+            if trial.value is not None:
+                best[name] = min(best.get(name, (trial.value, rate)), (trial.value, rate))
+        return {name: rate for name, (_, rate) in best.items()}
+
+    def _look(
+        self,
+        run: str,
+        requests: dict[tuple[str, str, str], Request],
+        hidden: dict[str, int],
+        archive: Archive,
+        workshop: Workshop,
+    ) -> dict[str, dict[str, dict[str, Any]]]:
+        """Probes of the watched mixers: mixer, then task, then seed; each is kept as soon as it is there."""
+        from asiarc.execution import Job
+
+        wanted = {where: r for where, r in requests.items() if where[0] in self.watched and r.key in hidden}
+        stages = {where: f"probe {request.key}" for where, request in wanted.items()}
+        missing = [where for where in wanted if archive.stage_result(run, stages[where]) is None]
+        jobs = [
+            Job(
+                "asiarc.studies.probe:run",
+                wanted[where].payload | {"hidden": hidden[wanted[where].key]},
+                wanted[where].limits,
+                label=f"probe {where[0]}",
+            )
+            for where in missing
+        ]
+
+        def store(index: int, result: Any) -> None:
+            if result.status == "infrastructure":
+                raise ExecutionError(f"the machine could not probe {missing[index][0]}: {result.reason}")
+            found = result.value if result.status == "ok" else {"failed": result.reason or result.status}
+            archive.finish_stage(run, stages[missing[index]], found)
+
+        if jobs:
+            workshop.executor.run(jobs, store)
+        looked: dict[str, dict[str, dict[str, Any]]] = {}
+        for where, stage in stages.items():
+            mixer, task, seed = where
+            looked.setdefault(mixer, {}).setdefault(task, {})[seed] = archive.stage_result(run, stage) or {}
+        return looked
+
+    # --- reading --------------------------------------------------------------------------------------------------
+
+    def result(self, archive: Archive, tier: Tier, name: str) -> StudyResult:
+        """What a finished study found at a tier; `EvidenceError` where it has not been run, or needs more."""
+        needs_tier(tier, self.tier, f"study {name}")
+        run = digest(self.identity(tier))
+        record = archive.stage_result(run, STAGE)
+        if record is None:
+            raise EvidenceError(
+                f"study {name} has not been run at tier {tier}; run: pytest reproductions --tier {tier} -k {name}"
+            )
+        outcomes = {mixer: Outcome(**fields) for mixer, fields in record["outcomes"].items()}
+        return StudyResult(
+            self, name, run, archive.trials(run, MEASURED), outcomes, record["rates"], record["probes"]
+        )
+
+
+class _Progress:
+    """A line for every tenth trial."""
+
+    def __init__(self, study: Study, say: Say) -> None:
+        self.names = {address: name for name, address in study.addresses.items()}
+        self.say, self.count, self.cpu_s = say, 0, 0.0
+
+    def __call__(self, trial: Trial) -> None:
+        self.count += 1
+        self.cpu_s += trial.cpu_s
+        if self.count % 10 == 0:
+            shown = f"{trial.value:.4f}" if trial.value is not None else str(trial.outcome)
+            self.say(
+                f"  {self.count} trials, {self.cpu_s:.0f} CPU-seconds; last {self.names[trial.address]} "
+                f"{trial.task} {shown}"
+            )
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """One finished study: trials, the gates' outcomes, the learning rates chosen, and what the probes saw."""
+
+    study: Study
+    name: str
+    run: str
+    trials: list[Trial]
+    outcomes: dict[str, Outcome]
+    rates: dict[str, float]
+    probes: dict[str, dict[str, dict[str, Any]]]
+
+    def values(self, mixer: str, task: str = "text") -> Values:
+        """Scores by seed; a seed whose trial was not scored is absent."""
+        if mixer not in self.study.mixers:
+            raise EvidenceError(unknown_name("mixer of this study", mixer, self.study.mixers))
+        return values_of(self.trials, self.study.addresses[mixer], task)
+
+    def gain(self, ahead: str, behind: str, task: str = "text", *, num_comparisons: int = 1) -> Effect:
+        """The paired gain of one mixer over another; `EvidenceError` for fewer than two common seeds."""
+        return paired_by_seed(
+            self.values(ahead, task), self.values(behind, task), task, num_comparisons=num_comparisons
+        )
+
+    def mean(self, mixer: str, task: str = "text", *, level: float = 0.95) -> Interval:
+        """The mean score with its t interval."""
+        from asiarc.evidence.effects import mean_interval
+
+        return mean_interval(list(self.values(mixer, task).values()), level=level)
+
+    def admitted(self, mixer: str) -> bool:
+        """Whether the gates let the mixer in."""
+        return self.outcomes[mixer] == SCORED
+
+    def probed(self, mixer: str, quantity: str, task: str = "text") -> Values:
+        """A number that the probes took of a watched mixer, by seed."""
+        found = self.probes.get(mixer, {}).get(task, {})
+        return {seed: float(seen[quantity]) for seed, seen in found.items() if seen.get(quantity) is not None}
+
+    def size(self, mixer: str) -> int | None:
+        """Parameters of the whole model on the first task, or None where nothing was trained."""
+        address = self.study.addresses[mixer]
+        return next((t.parameters for t in self.trials if t.address == address), None)
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU-seconds of its trials."""
+        return sum(trial.cpu_s for trial in self.trials)
+
+    def unscored(self) -> Iterable[str]:
+        """``mixer: outcome`` of every trial without a score."""
+        names = {address: name for name, address in self.study.addresses.items()}
+        return [f"{names[t.address]}: {t.outcome}" for t in self.trials if t.outcome != SCORED]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready: name, run, outcomes, rates."""
+        return {"name": self.name, "run": self.run, "rates": self.rates} | {
+            "outcomes": {mixer: asdict(outcome) for mixer, outcome in self.outcomes.items()}
+        }

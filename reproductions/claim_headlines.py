@@ -1,0 +1,184 @@
+"""The five headline designs against the human baselines at equal size and at their own, and whether the gates let
+them in.
+
+Every design is trained in each of its forms (`asiarc/models/headline`): as the original computes, and repaired where a
+mechanism of it is inert. One grid of learning rates for all, on a seed of its own.
+"""
+
+from __future__ import annotations
+
+from asiarc.errors import EvidenceError
+from asiarc.evidence import Verdict, decides
+from asiarc.models.baselines import baseline_source
+from asiarc.models.headline import HEADLINE_NAMES, headline_forms
+from asiarc.results import paired_by_seed
+from asiarc.studies import Study
+from asiarc.studies.verdicts import USEFUL, stance, told, verdict
+
+HUMAN = ("delta_net", "gated_delta_net", "mamba2")
+ORDER = (("mamba2", "gated_delta_net"), ("gated_delta_net", "delta_net"))
+FORMS = headline_forms()
+BASELINES = {name: baseline_source(name) for name in HUMAN}
+RATES = (4e-3, 8e-3, 1.6e-2)
+CAUSAL = {
+    "causality",
+    "future_gradient",
+    "prefix_consistency",
+    "state_handover",
+    "padding",
+    "batch_independence",
+}
+COSTS = {"complexity", "backward_cost"}
+
+WORKING_FORMS = tuple(name for name in FORMS if f"{name}_repaired" not in FORMS)
+
+admitted = Study(mixers=FORMS, tasks=(), tier="smoke", size_of=None)
+headlines = Study(mixers=FORMS | BASELINES, seeds=6, steps=500, learning_rates=RATES)
+own_size = Study(
+    mixers={"delta_net": BASELINES["delta_net"]} | {name: FORMS[name] for name in WORKING_FORMS},
+    seeds=5,
+    steps=500,
+    learning_rates=RATES,
+    size_of=None,
+)
+
+
+def forms_of(design):
+    """The names of a design's forms."""
+    return [name for name in FORMS if name in (design, f"{design}_repaired")]
+
+
+def beats_the_baselines(claim, evidence, design):
+    """Each admitted form against each baseline; the claim holds as far as all forms say the same."""
+    found = headlines.result(evidence.archive, evidence.tier, "headlines")
+    comparisons = len(FORMS) * len(HUMAN)
+    effects, stances = {}, []
+    for form in forms_of(design):
+        if found.admitted(form):
+            mine = {f"{form} over {b}": found.gain(form, b, num_comparisons=comparisons) for b in HUMAN}
+            stances.append(stance(mine))
+            effects |= mine
+    if not effects:
+        refused = "; ".join(f"{form}: {found.outcomes[form]}" for form in forms_of(design))
+        return Verdict(
+            claim, "inconclusive", f"no form passes the gates: {refused}", evidence_path=f"run {found.run}"
+        )
+    name = stances[0] if len(set(stances)) == 1 else "partly" if "reproduced" in stances else "inconclusive"
+    rates = ", ".join(
+        f"{mixer} {found.rates[mixer]:g}" for mixer in (*forms_of(design), *HUMAN) if mixer in found.rates
+    )
+    refused = [
+        f"{form} was not admitted: {found.outcomes[form]}"
+        for form in forms_of(design)
+        if not found.admitted(form)
+    ]
+    return verdict(claim, name, effects, run=found.run, note="; ".join([f"learning rates {rates}", *refused]))
+
+
+@decides("C09e")
+def path_gate_fusion_net(evidence):
+    """Two-stage routing, residual, head gates."""
+    return beats_the_baselines("C09e", evidence, "path_gate_fusion_net")
+
+
+@decides("C09f")
+def content_sharp_router(evidence):
+    """Content-aware routing with a sharpness a head."""
+    return beats_the_baselines("C09f", evidence, "content_sharp_router")
+
+
+@decides("C09g")
+def fusion_gated_fir_net(evidence):
+    """Independent gates and retention."""
+    return beats_the_baselines("C09g", evidence, "fusion_gated_fir_net")
+
+
+@decides("C09h")
+def hier_gate_net(evidence):
+    """Two-stage gate with learnable floors."""
+    return beats_the_baselines("C09h", evidence, "hier_gate_net")
+
+
+@decides("C09i")
+def ada_multi_path_gate_net(evidence):
+    """One gate of three terms, a floor, an entropy penalty."""
+    return beats_the_baselines("C09i", evidence, "ada_multi_path_gate_net")
+
+
+@decides("C09j")
+def order_of_the_baselines(evidence):
+    """Mamba2, Gated DeltaNet, DeltaNet: in the study where it has run, else on confirm's seeds of the campaign."""
+    try:
+        found = headlines.result(evidence.archive, evidence.tier, "headlines")
+        effects = {f"{a} over {b}": found.gain(a, b, num_comparisons=len(ORDER)) for a, b in ORDER}
+        return verdict("C09j", stance(effects), effects, run=found.run)
+    except EvidenceError:
+        found = evidence.campaign("delta_text")
+    effects = {
+        f"{a} over {b}": found.compare(a, b, "text", "confirm", num_comparisons=len(ORDER)) for a, b in ORDER
+    }
+    return verdict("C09j", stance(effects), effects, run=found.run, note="trained by the campaign delta_text")
+
+
+@decides("C10a")
+def gains_are_not_from_size(evidence):
+    """Of the forms that beat DeltaNet at their own size: what is left of the gain when the sizes are equal?"""
+    matched = headlines.result(evidence.archive, evidence.tier, "headlines")
+    own = own_size.result(evidence.archive, evidence.tier, "own_size")
+    entrants = [form for form in WORKING_FORMS if matched.admitted(form) and own.admitted(form)]
+    at_own = {form: own.gain(form, "delta_net", num_comparisons=len(entrants)) for form in entrants}
+    gaining = [form for form in entrants if at_own[form].low > 0]
+    if not gaining:
+        return verdict(
+            "C10a", "inconclusive", at_own, run=own.run, subject="no form gains over DeltaNet at its own size"
+        )
+    equal = {f: matched.gain(f, "delta_net", num_comparisons=len(gaining)) for f in gaining}
+    lost = {
+        f: paired_by_seed(own.values(f), matched.values(f), "text", num_comparisons=len(gaining))
+        for f in gaining
+    }
+    name = stance(equal, useful=USEFUL, against="all")
+    if name == "reproduced" and any(effect.low > USEFUL for effect in lost.values()):
+        name = "partly"
+    base = own.size("delta_net") or 1
+    sizes = ", ".join(f"{form} {(own.size(form) or 0) / base - 1:+.0%}" for form in gaining)
+    return verdict(
+        "C10a",
+        name,
+        equal,
+        run=matched.run,
+        subject="gain over DeltaNet at equal size",
+        note=f"at its own size each gains more by: {told(lost)}; sizes against DeltaNet: {sizes}",
+    )
+
+
+def refused_for(claim, evidence, gates, what):
+    """Whether any form is rejected by one of some gates; a form that another gate rejects first is not told."""
+    found = admitted.result(evidence.archive, evidence.tier, "admitted")
+    guilty = {form: o for form, o in found.outcomes.items() if o.gate in gates}
+    unknown = {form: o for form, o in found.outcomes.items() if o.kind != "scored" and form not in guilty}
+    name = "contradicted" if guilty else "inconclusive" if unknown else "reproduced"
+    passed = len(FORMS) - len(guilty) - len(unknown)
+    reasons = "".join(f"; {form}: {outcome}" for form, outcome in (guilty | unknown).items())
+    return Verdict(
+        claim,
+        name,
+        f"{passed} of {len(FORMS)} forms of the {len(HEADLINE_NAMES)} designs are {what}{reasons}",
+        n=len(FORMS),
+        test="executed gates: " + ", ".join(sorted(gates)),
+        evidence_path=f"run {found.run}",
+        our_value=f"{passed} of {len(FORMS)}",
+        note="our re-implementations: what the originals' own chunk arithmetic does is not tested",
+    )
+
+
+@decides("C15a")
+def designs_are_causal(evidence):
+    """Executed causality, gradients to the future, prefixes, hand-over of the state, padding, rows."""
+    return refused_for("C15a", evidence, CAUSAL, "causal and carry their state exactly")
+
+
+@decides("C15b")
+def designs_are_sub_quadratic(evidence):
+    """Counted operations and memory at growing lengths."""
+    return refused_for("C15b", evidence, COSTS, "sub-quadratic in counted operations and memory")

@@ -1,0 +1,76 @@
+"""Planted leaks: how many does the paper's rule on low loss catch, and how many the executed gates?
+
+The leaks are the cheating candidates of `tests/gates/cheats` that look into the future. They are trained although the
+gates reject them, on the text and seeds that DeltaNet is trained on; so are three honest mixers, for false alarms.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from asiarc.evidence import Verdict, decides
+from asiarc.models.baselines import baseline_source
+from asiarc.studies import Study
+
+CHEATS = Path(__file__).parents[1] / "tests" / "gates" / "cheats"
+LOOKS_AHEAD = re.compile(r"# caught by: (causality|future_gradient|prefix_consistency)$", re.MULTILINE)
+BELOW = 0.10  # the paper's rule: a loss more than 10 % below the baseline is taken for a leak (section 4.1)
+HONEST = ("gated_delta_net", "kda", "mamba2")
+LEAKS = {
+    path.stem: text for path in sorted(CHEATS.glob("*.py")) if LOOKS_AHEAD.search(text := path.read_text())
+}
+
+leaks = Study(
+    mixers={name: baseline_source(name) for name in ("delta_net", *HONEST)} | LEAKS,
+    seeds=2,
+    steps=250,
+    gated=False,
+)
+
+
+def flagged(found, mixer):
+    """Whether the mean score is more than 10 % below DeltaNet's; None where no trial was scored."""
+    values, base = found.values(mixer), found.values("delta_net")
+    if not values:
+        return None
+    return sum(values.values()) / len(values) < (1 - BELOW) * sum(base.values()) / len(base)
+
+
+@decides("C20")
+def leaks_by_low_loss(evidence):
+    """The rule and the gates on the same leaks; an exact sign test on those that only one of them catches."""
+    from scipy.stats import binomtest
+
+    found = leaks.result(evidence.archive, evidence.tier, "leaks")
+    rule = {name: flagged(found, name) for name in LEAKS}
+    gates = {name: not found.admitted(name) for name in LEAKS}
+    trained = [name for name in LEAKS if rule[name] is not None]
+    only_gates = sum(gates[name] and not rule[name] for name in trained)
+    only_rule = sum(bool(rule[name]) and not gates[name] for name in trained)
+    split = only_gates + only_rule
+    p_value = binomtest(only_gates, split).pvalue if split else 1.0
+    if only_gates == 0:
+        name = "reproduced"
+    elif only_gates > only_rule and p_value < 0.05:
+        name = "contradicted"
+    else:
+        name = "partly"
+    by_rule, by_gates = (sum(bool(caught[n]) for n in trained) for caught in (rule, gates))
+    share = binomtest(by_rule, len(trained)).proportion_ci(method="wilson")
+    alarms = [name for name in HONEST if flagged(found, name)]
+    return Verdict(
+        "C20",
+        name,
+        f"of {len(trained)} planted leaks that train, the rule catches {by_rule}, executed gates {by_gates}; "
+        f"{only_gates} pass the rule and not the gates, {only_rule} the other way round",
+        effect=by_rule / len(trained),
+        low=float(share.low),
+        high=float(share.high),
+        n=len(trained),
+        test=f"share that the rule catches, Wilson interval; exact sign test p={p_value:.2g}",
+        evidence_path=f"run {found.run}",
+        our_value=f"{by_rule} of {len(trained)}",
+        note=f"false alarms of the rule among {', '.join(HONEST)}: {', '.join(alarms) or 'none'}; "
+        f"{len(LEAKS) - len(trained)} leaks did not train",
+    )

@@ -1,0 +1,269 @@
+"""What the closed loop is worth: arms at equal compute, and what the shipped campaign's own candidates say.
+
+Without the analyst there is no insight and nothing to look up in the cognition base; best-of-N draws every
+candidate from the start's own neighbourhood and learns nothing. The repeat is the unit: n is the number of repeats,
+not of candidates or seeds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from itertools import accumulate
+
+from asiarc.errors import EvidenceError
+from asiarc.evidence import Verdict, decides
+from asiarc.evidence.effects import paired_effect
+from asiarc.evidence.transfer import rank_correlation
+from asiarc.researcher.genome import Genome
+from asiarc.researcher.grammar import GrammarResearcher
+from asiarc.results import paired_by_seed
+from asiarc.seeds import rng_of
+from asiarc.studies import Search
+from asiarc.studies.search import FULL, first_rung_gains
+from asiarc.studies.verdicts import USEFUL, stance, verdict
+
+DISCOVERY = 0.05  # bits a byte over the start on the first rung, well above its seed noise
+RESAMPLES = 2_000
+STUBBORN, MENDED = "a look ahead", "mended"
+
+
+FAULTS = {
+    "a syntax error": ("def forward(self,", "def forward(self,,"),
+    "an exception": ("b t h v -> b t (h v)", "b t h -> b t h"),
+    "not a number": ("rearrange(o_BTHV,", "rearrange((-1 - o_BTHV.abs()).sqrt(),"),
+    "a look ahead": ("rearrange(o_BTHV,", "rearrange(o_BTHV.roll(-1, dims=1),"),
+}
+
+
+class Faulty(GrammarResearcher):
+    """The grammar with a fault planted in every second candidate, each kind in turn; mends all but the look ahead."""
+
+    def propose(self, context):
+        proposal = super().propose(context)
+        if context.index % 2 == 0:
+            return proposal
+        kind = list(FAULTS)[context.index // 2 % len(FAULTS)]
+        right, wrong = FAULTS[kind]
+        assert right in proposal.source, f"the grammar writes {right!r} in every source"
+        return replace(proposal, source=proposal.source.replace(right, wrong), genome=None, predicted=kind)
+
+    def revise(self, proposal, failure, number, version):
+        right, wrong = FAULTS.get(proposal.predicted, ("", ""))
+        stays = proposal.predicted in (MENDED, STUBBORN) or not wrong
+        source = proposal.source if stays else proposal.source.replace(wrong, right)
+        return replace(proposal, source=source, predicted=proposal.predicted if stays else MENDED)
+
+
+class Unchecked(GrammarResearcher):
+    """The grammar, not told what was proposed before."""
+
+    def propose(self, context):
+        return super().propose(replace(context, known=frozenset()))
+
+
+arms = Search(arms=(FULL, "random", "best_of_n", "no_analyst", "no_cognition"))
+unchecked = Search(arms=("no_novelty",), researcher=Unchecked(), seeds=2, steps=60)
+faults = Search(researcher=Faulty(), repeats=2, candidates=16, seeds=2, steps=60)
+
+
+def discovered(found, arm):
+    """Discoveries of an arm over all its repeats, at each eighth of the proposals."""
+    counts = [
+        list(accumulate(found.discoveries(arm, repeat, DISCOVERY))) for repeat in range(found.search.repeats)
+    ]
+    step = max(1, len(counts[0]) // 8)
+    return [sum(count[place] for count in counts) for place in range(step - 1, len(counts[0]), step)]
+
+
+def against_arms(claim, evidence, others):
+    """The full loop's winners against each arm's, in bits a byte gained over the start."""
+    found = arms.result(evidence.archive, evidence.tier, "arms")
+    effects = {f"full over {arm}": found.advantage(FULL, arm, num_comparisons=len(others)) for arm in others}
+    means = ", ".join(
+        f"{arm} {sum(gains.values()) / len(gains):+.3f}"
+        for arm in (FULL, *others)
+        if (gains := found.gains(arm))
+    )
+    curves = "; ".join(f"{arm} {discovered(found, arm)}" for arm in (FULL, *others))
+    return verdict(
+        claim, stance(effects, useful=USEFUL), effects, run=found.run,
+        subject="winners' gain over the start in bits a byte, difference",
+        note=f"mean gains: {means}; candidates that beat the start by {DISCOVERY} bits at once, cumulated: "
+        f"{curves}",
+    )  # fmt: skip
+
+
+@decides("C11c")
+def the_loop_against_no_loop(evidence):
+    """Random candidates and best-of-N with the same number of candidates, rungs and seeds."""
+    return against_arms("C11c", evidence, ("random", "best_of_n"))
+
+
+@decides("C12c")
+def the_loop_without_its_parts(evidence):
+    """Without the cognition base, and without the analyst."""
+    return against_arms("C12c", evidence, ("no_cognition", "no_analyst"))
+
+
+@decides("C14b")
+def novelty_check_on_behaviour(evidence):
+    """With the check of the program's text against without any, neither by the loop nor by the researcher."""
+    told_known = arms.result(evidence.archive, evidence.tier, "arms")
+    untold = unchecked.result(evidence.archive, evidence.tier, "unchecked")
+    repeats = range(min(told_known.search.repeats, untold.search.repeats))
+    checked = {repeat: told_known.repeated(FULL, repeat) for repeat in repeats}
+    free = {repeat: untold.repeated("no_novelty", repeat) for repeat in repeats}
+    effect = paired_effect(checked, free, higher_is_better=False)
+    name = "reproduced" if effect.low > 0 else "contradicted" if effect.high <= 0 else "inconclusive"
+    mine, theirs = (sum(shares.values()) / len(shares) for shares in (checked, free))
+    return verdict(
+        "C14b", name, {"fewer with the check": effect}, run=untold.run,
+        subject=f"proposals that compute what an earlier one does: {mine:.1%} with the check, {theirs:.1%} without",
+        note="the check compares programs; behaviour is compared by outputs on fixed probes with fixed weights",
+    )  # fmt: skip
+
+
+@decides("C19")
+def faults_are_handed_back(evidence):
+    """Every second candidate carries a fault: how did each end, and did the loop go on?"""
+    found = faults.result(evidence.archive, evidence.tier, "faults")
+    ends, lost = Counter(), 0
+    for repeat in range(faults.repeats):
+        run = found.run_of(FULL, repeat)
+        results = {row["number"]: row["outcome"] for row in evidence.archive.results(run)}
+        for row in evidence.archive.proposals(run):
+            outcome = results.get(row["number"])
+            lost += outcome is None
+            if row["number"] % 2 and outcome is not None:
+                ends[row["predicted"], outcome.gate or outcome.kind] += 1
+    total = sum(ends.values())
+    mended = sum(count for (fault, end), count in ends.items() if fault == MENDED)
+    through = sum(count for (fault, end), count in ends.items() if fault in FAULTS and end == "scored")
+    name = "contradicted" if lost or through else "reproduced" if mended else "partly"
+    shown = ", ".join(f"{fault}: {end} {count}" for (fault, end), count in sorted(ends.items()))
+    return Verdict(
+        "C19",
+        name,
+        f"of {total} planted faults {mended} were handed back and mended, {through} were scored as they were, {lost} "
+        f"proposals have no end: {shown}",
+        effect=mended / total,
+        n=total,
+        test="count",
+        evidence_path=f"run {found.run}",
+        our_value=f"{mended} of {total} mended",
+        note="a scripted researcher mends; whether a language model can is another question",
+    )
+
+
+# --- the shipped campaign's own candidates ----------------------------------------------------------------------------
+
+
+@decides("C04c")
+def later_generations_propose_better(evidence):
+    """The first rung's gain of every proposal: its trend, and children against strangers of their generation."""
+    result = evidence.campaign("delta_text")
+    gains = first_rung_gains(result.archive, result.run, result.spec["start_from"])
+    rows = [row for row in result.archive.proposals(result.run) if row["address"] in gains]
+    trend = rank_correlation([row["number"] for row in rows], [gains[row["address"]] for row in rows])
+    children, strangers = {}, {}
+    for index, row in enumerate(rows):
+        parent = gains.get(row["parents"][0]) if row["parents"] else None
+        others = [
+            gains[other["address"]]
+            for other in rows
+            if other["generation"] == row["generation"] and other["parents"][:1] != row["parents"][:1]
+        ]
+        if parent is not None and others:
+            children[index] = float(gains[row["address"]] > parent)
+            strangers[index] = sum(gain > parent for gain in others) / len(others)
+    edge = paired_effect(children, strangers, higher_is_better=True)
+    if trend.low > 0 and edge.low > 0:
+        name = "reproduced"
+    elif trend.low > 0 or edge.low > 0:
+        name = "partly"
+    else:
+        name = "contradicted" if trend.high < 0.3 and edge.high < 0.1 else "inconclusive"
+    beat, by_chance = (sum(side.values()) / len(side) for side in (children, strangers))
+    return Verdict(
+        "C04c",
+        name,
+        f"{trend.explain()}; children beat their parent {beat:.0%} of the time, strangers of the same "
+        f"generation beat that parent {by_chance:.0%}",
+        effect=edge.mean,
+        low=edge.low,
+        high=edge.high,
+        n=edge.n,
+        test=f"children less strangers, {edge.test}; Spearman of number and gain over {trend.n}",
+        command=f"pytest campaigns/campaign_delta_text.py --tier {evidence.tier}",
+        evidence_path=f"run {result.run}",
+        our_value=f"trend {trend.rho:+.2f}, children {edge.mean:+.0%}",
+    )
+
+
+@decides("C05")
+def loss_and_benchmark_improve_together(evidence):
+    """The finalists on verify's fresh seeds: mean gain over the start in bits a byte and in accuracy on the checks."""
+    result = evidence.campaign("delta_text")
+    checks = [task for task in result.tasks("verify") if task != "text"]
+    start = result.baseline(result.spec["start_from"])
+    pool = [result.entrant(address) for address in result.stage("verify")["entrants"]]
+
+    def mean_by_seed(entrants, tasks):
+        values = [entrant.values(task, "verify") for entrant in entrants for task in tasks]
+        seeds = set.intersection(*(set(found) for found in values)) if values else set()
+        return {seed: sum(found[seed] for found in values) / len(values) for seed in seeds}
+
+    effects = {
+        what: paired_by_seed(
+            mean_by_seed(pool, tasks), mean_by_seed([start], tasks), tasks[0], num_comparisons=2
+        )
+        for what, tasks in (("bits a byte on text", ["text"]), (f"accuracy on {', '.join(checks)}", checks))
+    }
+    loss, benchmark = (stance({what: effect}, useful=USEFUL) for what, effect in effects.items())
+    if loss == benchmark:
+        name = loss
+    else:
+        name = "contradicted" if (loss, benchmark) == ("reproduced", "contradicted") else "inconclusive"
+    return replace(
+        verdict(
+            "C05", name, effects, run=result.run, subject=f"mean gain of {len(pool)} finalists over the start"
+        ),
+        command=f"pytest campaigns/campaign_delta_text.py --tier {evidence.tier}",
+    )
+
+
+@decides("C13")
+def discoveries_have_a_shorter_tail(evidence):
+    """Different components among the candidates of the last rung, against as many scored candidates drawn at random."""
+    result = evidence.campaign("delta_text")
+    genomes = {row["number"]: row["genome"] for row in result.archive.proposals(result.run)}
+    scored = [row for row in result.archive.results(result.run) if row["outcome"].kind == "scored"]
+    tags = {row["number"]: set(Genome(**genomes[row["number"]]).choices().items()) for row in scored}
+    last = max((row["rung"] for row in scored), default=0)
+    chosen = [row["number"] for row in scored if row["rung"] == last]
+    if not chosen or len(chosen) == len(scored):
+        raise EvidenceError("the campaign told no candidates apart: all scored ones reached the same rung")
+
+    def components(numbers):
+        return len(set.union(*(tags[number] for number in numbers)))
+
+    ours, rng = components(chosen), rng_of("C13", result.run)
+    drawn = sorted(components(rng.sample(list(tags), len(chosen))) for _ in range(RESAMPLES))
+    fewer = sum(count <= ours for count in drawn) / RESAMPLES
+    low, high = drawn[int(0.025 * RESAMPLES)], drawn[int(0.975 * RESAMPLES)]
+    mean = sum(drawn) / RESAMPLES
+    return Verdict(
+        "C13",
+        "reproduced" if fewer < 0.025 else "contradicted" if fewer > 0.5 else "inconclusive",
+        f"{len(chosen)} candidates of the last rung use {ours} different components, as many drawn from all "
+        f"{len(scored)} scored use {mean:.1f} ({low} to {high})",
+        effect=ours - mean,
+        low=ours - high,
+        high=ours - low,
+        n=len(chosen),
+        test=f"{RESAMPLES} random draws of equal number; as few or fewer in {fewer:.1%}",
+        command=f"pytest campaigns/campaign_delta_text.py --tier {evidence.tier}",
+        evidence_path=f"run {result.run}",
+        our_value=f"{ours} against {mean:.1f}",
+    )

@@ -1,0 +1,107 @@
+"""Studies and searches of ``claim_*.py`` files as pytest items.
+
+``claim_headlines.py::headlines`` trains, the deciders below it read. A study runs from its own tier upwards, after
+the campaigns and before the claims that need it: the register's ``needs = "study NAME"`` says which. With
+--claims-only, only the studies that those claims need; with --plan, what each costs.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from asiarc.errors import AsiarcError
+from asiarc.plugin import _LAB, ClaimItem, ClaimModule
+from asiarc.protocol import TIERS
+from asiarc.studies import Search, Study
+
+
+class StudyModule(ClaimModule):
+    """A file of deciders and of what they need trained."""
+
+    def collect(self):
+        return [item for item in pytest.Module.collect(self) if isinstance(item, (ClaimItem, StudyItem))]
+
+
+class StudyItem(pytest.Item):
+    """One study or search: passes when all of its trials are in the archive, however they ended."""
+
+    def __init__(self, *, study: Study | Search, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.study = study
+
+    @property
+    def is_due(self) -> bool:
+        return TIERS.index(self.config.option.tier) >= TIERS.index(self.study.tier)
+
+    def runtest(self) -> None:
+        from asiarc.engineer.workshop import Workshop
+
+        if not self.is_due:
+            pytest.skip(f"{self.name} is trained from the {self.study.tier} tier upwards")
+        lab = self.config.stash[_LAB]
+        workshop = Workshop(lab.archive, lab.executor)
+        result = self.study.run(self.name, lab.tier, lab.archive, workshop, lab.say)
+        self.user_properties += [("asiarc_run", result.run), ("tier", lab.tier)]
+
+    def repr_failure(self, excinfo, style=None):
+        if isinstance(excinfo.value, AsiarcError):
+            return f"{self.nodeid}: {excinfo.value}"
+        return super().repr_failure(excinfo)
+
+    def reportinfo(self):
+        return self.path, 0, f"study {self.name}"
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    return StudyModule.from_parent(parent, path=module_path) if module_path.match("claim_*.py") else None
+
+
+def pytest_pycollect_makeitem(collector, name, obj):
+    if isinstance(obj, (Study, Search)) and isinstance(collector, StudyModule):
+        return StudyItem.from_parent(collector, name=name, study=obj)
+    return None
+
+
+def needed(item: ClaimItem) -> set[str]:
+    """The studies that a claim's entry in the register says it needs."""
+    claim = item.register.get(item.mark.claim)
+    return set(re.findall(r"study (\w+)", claim.needs)) if claim else set()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items) -> None:
+    """Claims that need a study come after all studies; --claims-only keeps the studies that its claims need."""
+    if config.option.claims_only:
+        wanted = {name for item in items if isinstance(item, ClaimItem) for name in needed(item)}
+        dropped = [item for item in items if isinstance(item, StudyItem) and item.name not in wanted]
+        if dropped:
+            config.hook.pytest_deselected(items=dropped)
+            items[:] = [item for item in items if item not in dropped]
+    items.sort(key=lambda item: isinstance(item, ClaimItem) and bool(needed(item)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session) -> None:
+    """With --plan, a line for each study that the tier runs."""
+    option = session.config.option
+    if not option.plan:
+        return
+    from asiarc.archive.store import Archive
+    from asiarc.report.plan import TRIAL_OVERHEAD_S, measured_rate
+
+    lab = session.config.stash[_LAB]
+    archive = Archive(lab.folder, write=False) if (lab.folder / "archive.db").exists() else None
+    rate, total_h = measured_rate(archive), 0.0
+    for item in session.items:
+        if isinstance(item, StudyItem) and item.is_due:
+            trials, tokens = item.study.trials(), item.study.tokens(option.tier)
+            cpu_h = (tokens / rate + trials * TRIAL_OVERHEAD_S) / 3600
+            total_h += cpu_h
+            lab.say(f"  {item.nodeid:<60} {trials:>5} trials {tokens / 1e6:>8.1f} Mtokens {cpu_h:>6.2f} CPU-hours",
+                    always=True)  # fmt: skip
+    if total_h:
+        lab.say(f"  studies at tier {option.tier}: at most {total_h:.1f} CPU-hours", always=True)
+    if archive:
+        archive.close()
