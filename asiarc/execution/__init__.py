@@ -4,10 +4,32 @@
 tried against it is what ``python -m asiarc.execution`` prints; what one process cannot hold: `inside.py`.
 """
 
+from pathlib import Path
+
+from asiarc.errors import ExecutionError
 from asiarc.execution.job import Executor, InlineExecutor, Job, Limits, Result
 from asiarc.execution.local import LocalExecutor
+from asiarc.execution.round import Warm
 
-__all__ = ["Executor", "InlineExecutor", "Job", "Limits", "LocalExecutor", "Result", "doctor"]
+__all__ = ["Executor", "InlineExecutor", "Job", "Limits", "LocalExecutor", "Result", "doctor", "executor_on"]
+
+
+def executor_on(where: str, local: LocalExecutor, *, gpus_per_job: float = 0) -> Warm:
+    """`local` itself for ``"local"``; for ``"ray"`` or ``"ray:ADDRESS"`` its like on a Ray cluster.
+
+    Raises `ExecutionError` for another place, where Ray is not installed, and where no cluster answers.
+    """
+    kind, _, address = where.partition(":")
+    if where == "local":
+        return local
+    if kind != "ray":
+        raise ExecutionError(
+            f"no executor {where!r}: run on local, on ray, or on ray:ADDRESS of a cluster's head"
+        )
+    from asiarc.execution.ray import RayExecutor
+
+    readable = [Path(path) for path in local.readable]
+    return RayExecutor(None, local.preload, readable, address=address or None, gpus_per_job=gpus_per_job)
 
 
 def doctor() -> list[tuple[str, bool, str]]:

@@ -58,6 +58,16 @@ class Job:
             f"a job's function is 'package.module:callable', not {self.function!r}"
         )
 
+    def as_text(self) -> str:
+        """The job as JSON, for the way to its worker; ValueError where the payload has what JSON has not."""
+        return json.dumps(vars(self) | {"limits": vars(self.limits)}, allow_nan=False)
+
+    @classmethod
+    def from_text(cls, text: str | bytes) -> Job:
+        """The inverse of `as_text`."""
+        fields = json.loads(text)
+        return cls(**fields | {"limits": Limits(**fields["limits"])})
+
 
 @dataclass(frozen=True)
 class Result:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import os
 import selectors
 import shutil
@@ -19,14 +18,13 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from asiarc.errors import ExecutionError
 from asiarc.execution import frames
-from asiarc.execution.job import Job, OnResult, Result
+from asiarc.execution.job import Job
 from asiarc.execution.judge import judge
-from asiarc.execution.round import TRIES, Round, two_interrupts
+from asiarc.execution.round import Round, Warm
 
 _START_S = 300.0  # importing torch on a crowded machine
 _GRACE_S = 30.0  # between a job's own wall limit and giving its worker up
@@ -46,9 +44,8 @@ _FIXED = {
 }
 
 
-class LocalExecutor:
-    """Warm workers on this machine; a context manager, workers start with the first job and stay until the
-    end.
+class LocalExecutor(Warm):
+    """Warm workers on this machine, with the promises of `Warm`.
 
     `preload` names the modules that each worker imports once (what jobs import themselves they pay for each
     time). `scratch` is where the jobs' scratch folders are made (default: a temporary folder). `readable`
@@ -56,9 +53,6 @@ class LocalExecutor:
     its cache of texts (which jobs cannot write: a corpus is built before the trials that read it).
 
     Raises `ExecutionError` on another system than Linux; any Linux will do, `doctor` says what it holds.
-
-    First Ctrl-C during `run`: no new job starts, the running ones finish and are delivered, then
-    KeyboardInterrupt. Second Ctrl-C: everything ends at once.
     """
 
     def __init__(
@@ -80,11 +74,10 @@ class LocalExecutor:
         self._pool: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
 
-    def __enter__(self) -> LocalExecutor:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    @property
+    def most_workers(self) -> int:
+        """As asked."""
+        return self.workers
 
     def close(self) -> None:
         """End every worker, whatever it does; the executor can be used again."""
@@ -93,43 +86,24 @@ class LocalExecutor:
         for worker in list(self._pool):
             self._discard(worker)
 
-    def run(self, jobs: Sequence[Job], on_result: OnResult | None = None) -> list[Result]:
-        """As `Executor.run`. A job whose worker dies under it is tried once more, then
-        ``"infrastructure"``."""
-        round_ = Round(jobs, on_result)
-        try:
-            with two_interrupts() as asked:
-                while round_.open:
-                    if asked.is_set():
-                        round_.waiting.clear()
-                    self._staff(round_)
-                    self._serve(round_)
-                if asked.is_set():
-                    raise KeyboardInterrupt
-        except BaseException:
-            if round_.running:  # a job may not outlive the call that asked for it
-                self.close()
-            raise
-        return [result for result in round_.results if result is not None]
+    def _staffing(self) -> tuple[int, int]:
+        ready = sum(worker.ready for worker in self._pool)
+        return ready, len(self._pool) - ready
 
-    def _staff(self, round_: Round) -> None:
-        """Start workers while some are missing, and give every idle one a job."""
-        if round_.failed_starts >= TRIES and not any(worker.ready for worker in self._pool):
-            round_.give_up()
-        wanted = min(self.workers, len(round_.waiting) + len(round_.running))
-        while len(self._pool) < wanted:
-            worker = _Worker(self._scratch, self.preload, self.readable)
-            self._selector.register(worker.output, selectors.EVENT_READ, worker)
-            self._pool.append(worker)
-        for worker in self._pool:
-            if worker.idle and round_.waiting:
-                index = round_.waiting.popleft()
-                round_.running[worker] = index
-                worker.start(round_.jobs[index])
+    def _start_worker(self) -> None:
+        worker = _Worker(self._scratch, self.preload, self.readable)
+        self._selector.register(worker.output, selectors.EVENT_READ, worker)
+        self._pool.append(worker)
+
+    def _idle_worker(self) -> _Worker | None:
+        return next((worker for worker in self._pool if worker.idle), None)
+
+    def _give(self, worker: _Worker, job: Job) -> _Worker:
+        worker.start(job)
+        return worker
 
     def _serve(self, round_: Round) -> None:
-        """Wait a moment for the workers; deliver what they answer, replace those that died or answer no
-        more."""
+        """As `Warm._serve`; a worker that does not answer in time is ended and counts as lost."""
         for key, _ in self._selector.select(timeout=0.5 if round_.open else 0):
             worker = key.data
             alive = worker.read()
@@ -190,11 +164,11 @@ class _Worker:
         return (self._busy or not self.ready) and time.monotonic() > self._due
 
     def start(self, job: Job) -> None:
-        request = {"function": job.function, "payload": job.payload, "limits": asdict(job.limits)}
+        request = job.as_text().encode()
         self._busy = True
         self._due = time.monotonic() + job.limits.wall_s + _GRACE_S
         with contextlib.suppress(BrokenPipeError):  # its end is noticed when it is read
-            frames.send(self._input, json.dumps(request, allow_nan=False).encode())
+            frames.send(self._input, request)
 
     def read(self) -> bool:
         """Take in what has come; False when the worker has closed its end."""

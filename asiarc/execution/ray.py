@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from asiarc.errors import ExecutionError
-from asiarc.execution.job import Job, Limits, OnResult, Result
+from asiarc.execution.job import Job, Result
 from asiarc.execution.local import LocalExecutor
-from asiarc.execution.round import TRIES, Round, two_interrupts
+from asiarc.execution.round import Round, Warm
 
 try:
     import ray
@@ -29,10 +29,12 @@ except ModuleNotFoundError as error:
 
 
 def versions() -> dict[str, str]:
-    """What must be equal on every node for a result not to depend on the node."""
-    from importlib.metadata import version
+    """What must be equal on every node for a result not to depend on the node: Python, the deciding packages, and
+    the code that trains, scores, computes and admits."""
+    from asiarc import identity
+    from asiarc.engineer.workshop import gates_version
 
-    return {"python": platform.python_version(), **{name: version(name) for name in ("asiarc", "torch")}}
+    return {"python": platform.python_version(), "gates": gates_version(), **identity.versions()}
 
 
 class _Node:
@@ -45,26 +47,24 @@ class _Node:
         """Why this node must not be used; empty where it may."""
         here = versions()
         wrong = [
-            f"{name} {here[name]} instead of {expected[name]}"
-            for name in here
-            if here[name] != expected[name]
+            f"{name} {found} instead of {expected.get(name)}"
+            for name, found in here.items()
+            if found != expected.get(name)
         ]
-        return (
-            f"{platform.node()} has {', '.join(wrong)}: install the driver's versions there" if wrong else ""
-        )
+        if not wrong:
+            return ""
+        return f"{platform.node()} has {', '.join(wrong)}: install the driver's versions there"
 
     def run(self, text: str) -> str:
-        request = json.loads(text)
-        job = Job(**request | {"limits": Limits(**request["limits"])})
-        return json.dumps(asdict(self._executor.run([job])[0]))
+        return json.dumps(asdict(self._executor.run([Job.from_text(text)])[0]))
 
 
-class RayExecutor:
-    """Workers on a Ray cluster; a context manager with the promises of `LocalExecutor`.
+class RayExecutor(Warm):
+    """Workers on a Ray cluster, with the promises of `Warm`.
 
     `address` is the cluster's (None: the one this process belongs to, or a new one on this machine); `workers`
-    defaults to the cluster's CPUs, or GPUs where `gpus_per_job` is not 0. A job whose node is lost runs once more.
-    Raises `ExecutionError` when the cluster cannot be reached or has no room for a single job.
+    defaults to the cluster's CPUs, or GPUs where `gpus_per_job` is not 0. Raises `ExecutionError` when the cluster
+    cannot be reached or has no room for a single job.
     """
 
     def __init__(
@@ -90,8 +90,8 @@ class RayExecutor:
         self._idle: list[Any] = []
 
     @property
-    def workers(self) -> int:
-        """How many jobs run at once: as asked, or as many as the cluster has room for now."""
+    def most_workers(self) -> int:
+        """As asked, or as many as the cluster has room for now."""
         kind, each = ("GPU", self._gpus) if self._gpus else ("CPU", 1)
         room = int(ray.cluster_resources().get(kind, 0) / each)
         if room == 0:
@@ -100,52 +100,29 @@ class RayExecutor:
             )
         return self._workers or room
 
-    def __enter__(self) -> RayExecutor:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
         """End this executor's actors and what they run; the cluster stays."""
         for actor in (*self._starting.values(), *self._busy.values(), *self._idle):
             ray.kill(actor)
         self._starting, self._busy, self._idle = {}, {}, []
 
-    def run(self, jobs: Sequence[Job], on_result: OnResult | None = None) -> list[Result]:
-        """As `LocalExecutor.run`."""
-        round_ = Round(jobs, on_result)  # what runs is named by the future of its result
-        try:
-            with two_interrupts() as asked:
-                while round_.open:
-                    if asked.is_set():
-                        round_.waiting.clear()
-                    self._staff(round_)
-                    self._serve(round_)
-                if asked.is_set():
-                    raise KeyboardInterrupt
-        except BaseException:
-            if round_.running:  # a job may not outlive the call that asked for it
-                self.close()
-            raise
-        return [result for result in round_.results if result is not None]
+    def _staffing(self) -> tuple[int, int]:
+        return len(self._idle) + len(self._busy), len(self._starting)
 
-    def _staff(self, round_: Round) -> None:
-        """Ask for actors while some are missing, and give every idle one a job; one that starts has none yet."""
-        alive = len(self._idle) + len(self._busy)
-        if round_.failed_starts >= TRIES and not alive:
-            round_.give_up()
-        wanted = min(self.workers, len(round_.waiting) + len(round_.running))
-        for _ in range(wanted - alive - len(self._starting)):
-            actor = _remote(self._gpus).remote(*self._arguments)
-            self._starting[actor.refuses.remote(versions())] = actor
-        while self._idle and round_.waiting:
-            actor, index = self._idle.pop(), round_.waiting.popleft()
-            future = actor.run.remote(json.dumps(asdict(round_.jobs[index]), allow_nan=False))
-            self._busy[future], round_.running[future] = actor, index
+    def _start_worker(self) -> None:
+        actor = _remote(self._gpus).remote(*self._arguments)
+        self._starting[actor.refuses.remote(versions())] = actor
+
+    def _idle_worker(self) -> Any:
+        return self._idle[-1] if self._idle else None
+
+    def _give(self, worker: Any, job: Job) -> Any:
+        future = worker.run.remote(job.as_text())
+        self._idle.remove(worker)
+        self._busy[future] = worker
+        return future
 
     def _serve(self, round_: Round) -> None:
-        """Wait a moment for the actors; take in who is ready, what is done and who was lost."""
         futures = [*self._starting, *self._busy]
         done, _ = ray.wait(futures, timeout=0.5) if futures and round_.open else ([], [])
         for future in done:

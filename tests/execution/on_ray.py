@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 from pathlib import Path
 
 import ray
@@ -15,6 +16,7 @@ cluster.connect(namespace="asiarc")
 from asiarc.errors import ExecutionError  # noqa: E402
 from asiarc.execution import Job, Limits, LocalExecutor  # noqa: E402
 from asiarc.execution import ray as on_ray  # noqa: E402
+from asiarc.execution.round import Round  # noqa: E402
 
 jobs = [
     *(Job("wall_jobs:allocate", {"bytes": 10 + i}) for i in range(4)),
@@ -27,27 +29,49 @@ with LocalExecutor(2, preload=(), readable=[here]) as local:
     shown["local"] = [(r.status, r.value, r.reason) for r in local.run(jobs)]
 delivered = []
 with on_ray.RayExecutor(preload=(), readable=[here, folder]) as executor:
-    shown["workers"] = executor.workers
+    shown["workers"] = executor.most_workers
     results = executor.run(jobs, lambda index, result: delivered.append(index))
     shown["ray"] = [(r.status, r.value, r.reason) for r in results]
     shown["layers"] = results[0].layers
     shown["delivered"] = sorted(delivered)
 
-    def lose_a_node(index, result):
-        if (
-            index == 1
-        ):  # job 0 runs on one of the two nodes, and this one is free: whichever goes, all is done
-            cluster.remove_node(second, allow_graceful=False)
-            (folder / "go").touch()
+    lost, forget = [], Round.lost
+    Round.lost = lambda self, index, reason: lost.append(reason) or forget(self, index, reason)
 
+    def lose_a_node():
+        while len(executor._busy) < 2:  # one job on each node
+            ended.wait(0.05)
+        cluster.remove_node(second, allow_graceful=False)
+        (folder / "go").touch()
+
+    ended, killer = threading.Event(), threading.Thread(target=lose_a_node, daemon=True)
     wait = Job("wall_jobs:wait_for", {"path": str(folder / "go")})
-    shown["after a loss"] = [r.status for r in executor.run([wait, *jobs[:3]], lose_a_node)]
+    killer.start()
+    shown["after a loss"] = [r.status for r in executor.run([wait, wait, *jobs[:3]])]
+    killer.join()
+    shown["lost"] = lost
 
 with on_ray.RayExecutor(preload=(), readable=[here], gpus_per_job=1) as executor:
     try:
         executor.run(jobs[:1])
     except ExecutionError as error:
         shown["no room"] = str(error)
+third = cluster.add_node(num_cpus=2, num_gpus=2)
+cluster.wait_for_nodes()
+with on_ray.RayExecutor(preload=(), readable=[here, folder], gpus_per_job=1) as executor:
+    devices = Job("wall_jobs:device", {"path": str(folder / "both")})
+
+    def both_there():
+        while len(executor._busy) < 2:
+            ended.wait(0.05)
+        (folder / "both").touch()
+
+    killer = threading.Thread(target=both_there, daemon=True)
+    killer.start()
+    shown["devices"] = [r.value for r in executor.run([devices, devices])]
+    killer.join()
+cluster.remove_node(third)
+
 on_ray.versions = lambda: {"python": "2.7", "asiarc": "0", "torch": "0"}
 with on_ray.RayExecutor(preload=(), readable=[here]) as executor:
     shown["refused"] = [(r.status, r.reason) for r in executor.run(jobs[:1])]

@@ -42,8 +42,14 @@ def test_the_wall_stands_on_the_nodes(shown):
     assert {"session", "environment", "rlimits"} <= set(shown["layers"])
 
 
-def test_a_lost_node_loses_no_job(shown):
-    assert shown["after a loss"] == ["ok"] * 4
+def test_a_node_lost_in_the_middle_of_a_job_loses_no_job(shown):
+    assert shown["after a loss"] == ["ok"] * 5
+    assert len(shown["lost"]) == 1 and "the node was lost" in shown["lost"][0]
+
+
+def test_each_job_has_a_gpu_of_its_own(shown):
+    """The node says that it has two; a job sees the one that is its own."""
+    assert sorted(value["device"] for value in shown["devices"]) == ["0", "1"]
 
 
 def test_a_cluster_without_room_is_said_at_once(shown):
@@ -53,5 +59,5 @@ def test_a_cluster_without_room_is_said_at_once(shown):
 def test_other_versions_are_refused(shown):
     [(status, reason)] = shown["refused"]
     assert status == "infrastructure"
-    assert "instead of 2.7" in reason
+    assert "instead of 2.7" in reason and "engine" in reason
     assert "install the driver's versions" in reason

@@ -38,6 +38,12 @@ def wait_for(payload):
     return {"pid_inside": os.getpid()}
 
 
+def device(payload):
+    """The GPU that this job may see, once all are there."""
+    wait_for(payload)
+    return {"device": os.environ.get("CUDA_VISIBLE_DEVICES")}
+
+
 def allocate(payload):
     block = bytearray(payload["bytes"])
     for at in range(0, len(block), 4096):
