@@ -6,6 +6,9 @@ CREATE TABLE IF NOT EXISTS runs (           -- one resolved campaign at one tier
 CREATE TABLE IF NOT EXISTS candidates (     -- content-addressed sources, baselines among them
     address TEXT PRIMARY KEY, name TEXT NOT NULL, source TEXT NOT NULL, motivation TEXT NOT NULL, genome TEXT
 ) STRICT;
+CREATE TABLE IF NOT EXISTS fingerprints (   -- what a candidate computes on fixed probes: equal ones are one idea
+    fingerprint TEXT NOT NULL, address TEXT NOT NULL REFERENCES candidates, PRIMARY KEY (fingerprint, address)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS proposals (      -- who was proposed when, and from whom: the lineage
     run TEXT NOT NULL REFERENCES runs, number INTEGER NOT NULL, generation INTEGER NOT NULL,
     address TEXT NOT NULL REFERENCES candidates, name TEXT NOT NULL, motivation TEXT NOT NULL,
@@ -15,7 +18,8 @@ CREATE TABLE IF NOT EXISTS proposals (      -- who was proposed when, and from w
 CREATE TABLE IF NOT EXISTS results (        -- how each proposal of a run ended: its outcome, the rung reached, its gain
     run TEXT NOT NULL REFERENCES runs, number INTEGER NOT NULL, address TEXT NOT NULL,
     outcome TEXT NOT NULL, gate TEXT NOT NULL, reason TEXT NOT NULL,
-    rung INTEGER NOT NULL, gain REAL, scores TEXT NOT NULL, PRIMARY KEY (run, number)
+    rung INTEGER NOT NULL, gain REAL, scores TEXT NOT NULL, holds INTEGER NOT NULL DEFAULT 1,
+    PRIMARY KEY (run, number)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS admissions (     -- what the gates said, and why
     key TEXT PRIMARY KEY, address TEXT NOT NULL REFERENCES candidates,
@@ -48,3 +52,8 @@ CREATE TABLE IF NOT EXISTS verdicts (       -- what the evidence last said of ea
 CREATE INDEX IF NOT EXISTS trials_by_address ON trials (address, task);
 CREATE INDEX IF NOT EXISTS admissions_by_address ON admissions (address);
 CREATE INDEX IF NOT EXISTS proposals_by_address ON proposals (address);
+CREATE INDEX IF NOT EXISTS candidates_by_name ON candidates (name);
+CREATE INDEX IF NOT EXISTS results_by_rank ON results (run, outcome, holds DESC, rung DESC, gain DESC, number);
+CREATE INDEX IF NOT EXISTS results_by_outcome ON results (run, outcome, number);
+CREATE INDEX IF NOT EXISTS insights_by_address ON insights (run, address);
+CREATE INDEX IF NOT EXISTS uses_by_trial ON uses (trial);

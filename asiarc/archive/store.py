@@ -1,7 +1,9 @@
 """The store: one SQLite file in WAL mode, and per-item logs as content-addressed files beside it.
 
 Every method that writes commits before it returns, so a killed process loses at most the trial in flight. One process
-writes at a time (a lock file says who); any number may read.
+writes at a time (a lock file says who); any number may read. What the disk or the file refuses, at opening or later, is
+an `ArchiveError` that says how to go on. What a proposal needs is asked by index, so that a million candidates may be
+kept (``python -m asiarc.archive`` measures it).
 """
 
 from __future__ import annotations
@@ -11,11 +13,14 @@ import gzip
 import itertools
 import json
 import os
+import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -23,7 +28,9 @@ from typing import Any
 from asiarc.errors import ArchiveError
 from asiarc.outcome import Outcome
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# What brings a file of that version to the next; new tables and indices come with the schema by themselves.
+_MIGRATIONS = {1: "ALTER TABLE results ADD COLUMN holds INTEGER NOT NULL DEFAULT 1;"}
 Row = dict[str, Any]
 
 
@@ -73,6 +80,31 @@ def _writer_lock(folder: Path) -> Iterator[None]:
         yield
 
 
+def _refusal(folder: Path, error: Exception) -> ArchiveError:
+    if isinstance(error, (OSError, sqlite3.OperationalError)):
+        way = (
+            "Free the disk or fix its permissions and run the same command again, what was committed is kept; or "
+            "choose another folder with --store"
+        )
+    else:
+        way = (
+            "It is damaged: keep a copy, go on with another folder (--store), and try the sqlite3 command .recover on "
+            "archive.db"
+        )
+    return ArchiveError(f"the archive in {folder} cannot be used: {error}. {way}; the file is left as it is")
+
+
+@contextmanager
+def _in_words(folder: Path) -> Iterator[None]:
+    """What the disk or the file refuses, as an `ArchiveError`; a row that breaks the schema is a programmer's error."""
+    try:
+        yield
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+        raise
+    except (OSError, EOFError, zlib.error, sqlite3.Error) as error:
+        raise _refusal(folder, error) from error
+
+
 def _nothing_in(folder: Path) -> ArchiveError:
     return ArchiveError(f"no archive in {folder}; run a campaign first: pytest campaigns")
 
@@ -88,6 +120,12 @@ def _load(text: str | None) -> Any:
     return None if text is None else json.loads(text)
 
 
+@cache
+def _insertion(table: str, names: tuple[str, ...], *, replace: bool) -> str:
+    verb, unless = ("REPLACE", "") if replace else ("INSERT", "ON CONFLICT DO NOTHING")
+    return f"{verb} INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) {unless}"
+
+
 class Archive:
     """Open with ``Archive(folder)``; the folder is made when it is missing.
 
@@ -98,26 +136,22 @@ class Archive:
     def __init__(self, folder: Path, *, write: bool = True) -> None:
         self.folder = folder
         with ExitStack() as opened:  # what was opened is closed again where the rest fails
-            try:
+            with _in_words(folder):
                 if write:
                     folder.mkdir(parents=True, exist_ok=True)
                     opened.enter_context(_writer_lock(folder))
+                    shutil.rmtree(folder / "partial", ignore_errors=True)  # what a killed writer was writing
                 elif not (folder / "archive.db").exists():
                     raise _nothing_in(folder)
                 self._db = sqlite3.connect(folder / "archive.db", isolation_level=None)
                 opened.callback(self._db.close)
                 self._db.row_factory = sqlite3.Row
                 self._prepare(write=write)
-            except (OSError, sqlite3.Error) as error:
-                raise ArchiveError(
-                    f"the archive in {folder} cannot be used: {error}. Free the disk or fix its permissions, or "
-                    "choose another folder with --store; the file is left as it is"
-                ) from error
             self._opened = opened.pop_all()
 
     def _prepare(self, *, write: bool) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, SCHEMA_VERSION):
+        if version > SCHEMA_VERSION:
             raise ArchiveError(
                 f"the archive in {self.folder} has format {version}, this asiarc writes format {SCHEMA_VERSION}; "
                 "keep it and choose another folder with --store"
@@ -129,9 +163,13 @@ class Archive:
         if write:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
-            if version == 0:
-                self._db.executescript(Path(__file__).with_name("schema.sql").read_text())
-                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            self._db.execute("PRAGMA cache_size = -65536")  # 64 MiB: keys are hashes and fall anywhere
+            if version < SCHEMA_VERSION:
+                older = [_MIGRATIONS[step] for step in range(version or SCHEMA_VERSION, SCHEMA_VERSION)]
+                script = [*older, Path(__file__).with_name("schema.sql").read_text()]
+                self._db.executescript(
+                    f"BEGIN IMMEDIATE; {' '.join(script)} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+                )
         else:
             self._db.execute("PRAGMA query_only = ON")
 
@@ -148,32 +186,40 @@ class Archive:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Several writes as one atomic commit."""
-        self._db.execute("BEGIN IMMEDIATE")
+        self._execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # a full disk may have ended it already
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
     def rows(self, sql: str, *parameters: Any) -> list[Row]:
         """A query of the archive as dictionaries (reading only)."""
-        return [dict(row) for row in self._db.execute(sql, parameters)]
+        return list(self.each(sql, *parameters))
+
+    def each(self, sql: str, *parameters: Any) -> Iterator[Row]:
+        """As `rows`, one at a time: for what may not fit into memory. Nothing may be written meanwhile."""
+        with _in_words(self.folder):
+            for row in self._db.execute(sql, parameters):
+                yield dict(row)
 
     def _insert(self, table: str, row: Mapping[str, Any], *, replace: bool = False) -> None:
-        verb, unless = ("REPLACE", "") if replace else ("INSERT", "ON CONFLICT DO NOTHING")
-        names = ", ".join(row)
-        marks = ", ".join("?" * len(row))
         values = [json.dumps(v) if isinstance(v, (dict, list, tuple)) else v for v in row.values()]
-        self._db.execute(f"{verb} INTO {table} ({names}) VALUES ({marks}) {unless}", values)
+        self._execute(_insertion(table, tuple(row), replace=replace), values)
+
+    def _execute(self, sql: str, values: Sequence[Any] = ()) -> None:
+        with _in_words(self.folder):
+            self._db.execute(sql, values)
 
     # --- runs -----------------------------------------------------------------------------------------------------
 
     def add_run(self, run: str, campaign: str, tier: str, seed: int, identity: Row, provenance: Row) -> None:
         """Remember a run as the latest; running it again keeps what was first recorded of it."""
         asked = dict(campaign=campaign, tier=tier, seed=seed, identity=identity, provenance=provenance)
-        record = self.run(run) or dict(run=run, **asked, created_at=_now())
-        self._insert("runs", record, replace=True)  # which also moves it to the end
+        self._insert("runs", dict(run=run, **asked, created_at=_now()))
+        self._execute("UPDATE runs SET rowid = (SELECT max(rowid) + 1 FROM runs) WHERE run = ?", (run,))
 
     def run(self, run: str) -> Row | None:
         """A run's record, or None."""
@@ -210,6 +256,21 @@ class Archive:
         found = self.rows("SELECT * FROM candidates WHERE address = ?", address)
         return {**found[0], "genome": _load(found[0]["genome"])} if found else None
 
+    def add_fingerprint(self, address: str, fingerprint: str) -> None:
+        """Note what a kept candidate computes on fixed probes."""
+        self._insert("fingerprints", dict(fingerprint=fingerprint, address=address))
+
+    def alike(self, fingerprint: str) -> list[str]:
+        """The addresses of the candidates that compute the same, in order."""
+        found = self.rows(
+            "SELECT address FROM fingerprints WHERE fingerprint = ? ORDER BY address", fingerprint
+        )
+        return [row["address"] for row in found]
+
+    def is_proposed(self, run: str, address: str) -> bool:
+        """Whether a run has proposed a candidate."""
+        return bool(self.rows("SELECT 1 FROM proposals WHERE address = ? AND run = ? LIMIT 1", address, run))
+
     def add_proposal(self, run: str, number: int, generation: int, proposal: Row) -> None:
         """Keep one proposal of a run: address, name, motivation, parents, origins, predicted."""
         self._insert("proposals", dict(run=run, number=number, generation=generation, **proposal))
@@ -239,8 +300,10 @@ class Archive:
         rung: int,
         gain: float | None,
         scores: Row,
+        holds: bool = True,
     ) -> None:
-        """Keep how a proposal ended: its outcome, the last rung it was scored on (-1: none), its gain there."""
+        """Keep how a proposal ended: its outcome, the last rung it was scored on (-1: none), its gain there, and
+        whether it held the campaign's capability checks."""
         assert (outcome.kind == "scored") == (gain is not None), "a gain comes with scored candidates only"
         self._insert(
             "results",
@@ -254,9 +317,31 @@ class Archive:
                 rung=rung,
                 gain=gain,
                 scores=scores,
+                holds=holds,
             ),
             replace=True,
         )
+
+    def leading(self, run: str, count: int) -> list[Row]:
+        """The best scored proposals of a run, best first: capability held, then the deepest rung, then the larger gain,
+        then the earlier (address, number, gain, rung, holds)."""
+        found = self.rows(
+            "SELECT address, number, gain, rung, holds FROM results WHERE run = ? AND outcome = 'scored' "
+            "ORDER BY holds DESC, rung DESC, gain DESC, number LIMIT ?",
+            run,
+            count,
+        )
+        return [{**row, "holds": bool(row["holds"])} for row in found]
+
+    def last_rejected(self, run: str, count: int) -> list[Row]:
+        """The latest proposals that a gate rejected, in order (address, gate, reason)."""
+        found = self.rows(
+            "SELECT address, gate, reason FROM results WHERE run = ? AND outcome = 'rejected' "
+            "ORDER BY number DESC LIMIT ?",
+            run,
+            count,
+        )
+        return found[::-1]
 
     def results(self, run: str) -> list[Row]:
         """How a run's proposals ended, in order, with `outcome` as `Outcome`."""
@@ -403,6 +488,11 @@ class Archive:
         found = self.rows("SELECT * FROM insights WHERE run = ? ORDER BY number", run)
         return [{**row, "insight": _load(row["insight"])} for row in found]
 
+    def insight(self, run: str, address: str) -> Row | None:
+        """What the analyst wrote about a candidate of a run, or None."""
+        found = self.rows("SELECT insight FROM insights WHERE run = ? AND address = ? LIMIT 1", run, address)
+        return _load(found[0]["insight"]) if found else None
+
     def finish_stage(self, run: str, stage: str, result: Row) -> None:
         """Mark a stage as done, with what it hands to the next."""
         self._insert("stages", dict(run=run, stage=stage, result=result), replace=True)
@@ -431,19 +521,25 @@ class Archive:
 
     def add_items(self, key: str, items: list[Row]) -> None:
         """Keep a trial's lm-eval per-item logs as a compressed JSON-lines file, written whole or not at all."""
-        path = self._items_path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.part")
+        path, partial = self._items_path(key), self.folder / "partial" / f"{key}.part"
         lines = "".join(json.dumps(item) + "\n" for item in items)
-        partial.write_bytes(gzip.compress(lines.encode(), compresslevel=3, mtime=0))
-        partial.replace(path)
+        with _in_words(self.folder):
+            for folder in (path.parent, partial.parent):
+                folder.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(gzip.compress(lines.encode(), compresslevel=3, mtime=0))
+            partial.replace(path)
 
     def items(self, key: str) -> list[Row]:
         """A trial's per-item logs; empty when none were kept."""
         path = self._items_path(key)
         if not path.exists():
             return []
-        return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+        with _in_words(self.folder):
+            packed = path.read_bytes()
+            if not packed:
+                raise EOFError(f"{path.name} is empty")
+            text = gzip.decompress(packed)
+        return [json.loads(line) for line in text.splitlines()]
 
     def _items_path(self, key: str) -> Path:
         return self.folder / "items" / key[:2] / f"{key}.jsonl.gz"

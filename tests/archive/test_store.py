@@ -15,6 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from asiarc.archive import store
+from asiarc.archive.pool import Member, ranked
 from asiarc.archive.store import SCHEMA_VERSION, Archive, Trial, set_aside
 from asiarc.errors import ArchiveError
 from asiarc.outcome import KINDS, SCORED, Outcome
@@ -314,7 +316,7 @@ def test_a_reader_sees_what_is_committed_while_a_writer_works(archive):
 
 def test_a_reader_takes_no_lock_and_changes_nothing(archive):
     with Archive(archive.folder, write=False), Archive(archive.folder, write=False) as reader:
-        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        with pytest.raises(ArchiveError, match="readonly"):
             reader.add_candidate("b" * 16, "other", "source", "because")
         archive.add_candidate("b" * 16, "other", "source", "because")
 
@@ -352,6 +354,262 @@ def test_an_archive_of_another_format_is_refused_and_released(tmp_path, write):
     for _ in range(2):  # the first refusal holds no lock
         with pytest.raises(ArchiveError, match=rf"format {SCHEMA_VERSION + 1}.*--store"):
             Archive(tmp_path, write=write)
+
+
+def as_format_1(folder: Path) -> sqlite3.Connection:
+    """An archive as the first format had it."""
+    folder.mkdir(exist_ok=True)
+    db = sqlite3.connect(folder / "archive.db", isolation_level=None)
+    db.executescript((HERE / "format_1.sql").read_text())
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA user_version = 1")
+    db.execute("INSERT INTO runs VALUES ('run', 'question', 'smoke', 0, '{\"spec\": {}}', '{}', 'then')")
+    db.execute("INSERT INTO candidates VALUES ('a', 'net', 'source', 'because', NULL)")
+    db.execute("INSERT INTO results VALUES ('run', 3, 'a', 'scored', '', '', 1, 0.25, '{}')")
+    return db
+
+
+def test_an_archive_of_an_earlier_format_is_brought_up_to_date_with_all_that_is_in_it(tmp_path):
+    as_format_1(tmp_path).close()
+    with Archive(tmp_path, write=False) as reader:  # which changes nothing, and reads it all the same
+        assert [row["gain"] for row in reader.results("run")] == [0.25]
+        assert reader.rows("PRAGMA user_version")[0]["user_version"] == 1
+    for _ in range(2):
+        with Archive(tmp_path) as archive:
+            assert archive.rows("PRAGMA user_version")[0]["user_version"] == SCHEMA_VERSION
+            assert [row["gain"] for row in archive.results("run")] == [0.25]
+            assert archive.leading("run", 5) == [dict(address="a", number=3, gain=0.25, rung=1, holds=True)]
+            assert archive.candidate("a")["source"] == "source" and archive.run("run")["created_at"] == "then"
+    with Archive(tmp_path / "new") as new, Archive(tmp_path, write=False) as old:
+        of = "SELECT name, (SELECT group_concat(name) FROM pragma_table_info(m.name)) AS columns FROM sqlite_master m"
+        assert old.rows(of + " ORDER BY name") == new.rows(of + " ORDER BY name")
+
+
+def test_an_update_that_is_cut_short_changes_nothing(tmp_path, monkeypatch):
+    as_format_1(tmp_path).close()
+    with monkeypatch.context() as patch:
+        patch.setitem(store._MIGRATIONS, 1, store._MIGRATIONS[1] + " NO SQL AT ALL;")
+        with pytest.raises(ArchiveError, match="syntax error"):
+            Archive(tmp_path)
+    db = sqlite3.connect(tmp_path / "archive.db")
+    assert db.execute("PRAGMA user_version").fetchone() == (1,)
+    assert "holds" not in [row[1] for row in db.execute("PRAGMA table_info(results)")]
+    db.close()
+    with Archive(tmp_path) as archive:
+        assert archive.leading("run", 1)
+
+
+# --- what a disk may do -----------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_is_said_and_loses_nothing(archive):
+    """`max_page_count` is how SQLite meets a disk without room."""
+    keep(archive, trial())
+    (pages,) = archive.rows("PRAGMA page_count")[0].values()
+    archive.rows(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(ArchiveError, match=r"disk is full.*Free the disk.*same command again"):
+        for number in range(1000):
+            archive.add_candidate(f"{number}", "net", "source" * 1000, "because")
+    with pytest.raises(ArchiveError, match="disk is full"), archive.transaction():
+        for number in range(1000, 2000):
+            archive.add_candidate(f"{number}", "net", "source" * 1000, "because")
+    assert archive.trial("k" * 16) == trial() and archive.candidate("1000") is None
+    archive.rows("PRAGMA max_page_count = 1000000")
+    with archive.transaction():  # the failed one is over
+        archive.add_candidate("again", "net", "source", "because")
+    assert archive.candidate("again")
+
+
+ON_A_SMALL_DISK = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from asiarc.archive.store import Archive, Trial
+from asiarc.errors import ArchiveError
+from asiarc.outcome import SCORED
+disk = Path(sys.argv[1])
+(disk / "ballast").write_bytes(bytes(500_000))
+said, full = [], 0
+def write(archive, number):
+    key = f"{number:016d}"
+    trial = Trial(key, "a", "text", "explore", "0", 60, 0.01, SCORED, "bits", 1.5, 1, 1, 1.0, [], {}, 1.0, 1.0)
+    with archive.transaction():
+        archive.add_trial(trial, {}, tokens=1, layers=[], peak_memory_bytes=1)
+        archive.add_items(key, [{"value": (number * i) % 997} for i in range(300)])
+    said.append(key)
+with Archive(disk / "store") as archive:
+    archive.add_candidate("a", "net", "source", "because")
+    for number in range(100_000):
+        try:
+            write(archive, number)
+        except ArchiveError as error:
+            assert "Free the disk" in str(error), error
+            full += 1
+            if full == 20:
+                break
+    assert full == 20, "the disk never was full"
+    (disk / "ballast").unlink()
+    write(archive, 100_001)
+with Archive(disk / "store") as archive:
+    for key in said:
+        assert archive.trial(key).value == 1.5
+        assert [item["value"] for item in archive.items(key)] == [int(key) * i % 997 for i in range(300)]
+    assert [row["integrity_check"] for row in archive.rows("PRAGMA integrity_check")] == ["ok"]
+    assert len(said) == archive.rows("SELECT count(*) AS n FROM trials")[0]["n"] > 10
+print("whole")
+"""
+
+
+def test_a_disk_that_runs_full_for_real(tmp_path):
+    """On a tmpfs of 2 MB, with room made in the end: all that was said to be stored is there."""
+    (tmp_path / "disk").mkdir()
+    mounted = f'mount -t tmpfs -o size=2m none {tmp_path / "disk"} && exec "$@"'
+    command = ["unshare", "-rm", "sh", "-c", mounted, "sh"]
+    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody mount a small disk")
+    writer = [sys.executable, "-c", ON_A_SMALL_DISK, str(tmp_path / "disk"), str(HERE)]
+    done = subprocess.run([*command, *writer], capture_output=True, text=True, check=False)
+    assert done.stdout == "whole\n", done.stderr
+
+
+def filled(folder: Path) -> Path:
+    with Archive(folder) as archive:
+        archive.add_run("run", "question", "smoke", 0, {"spec": {}}, {})
+        with archive.transaction():
+            for number in range(300):
+                archive.add_candidate(f"{number:016d}", "net", f"{number}" * 300, "because")
+                keep(archive, trial(key=f"{number:016d}", address=f"{number:016d}"))
+    return folder / "archive.db"
+
+
+def test_a_damaged_file_is_said_and_left_as_it_is(tmp_path):
+    """Its header is whole, so it opens; the pages behind it are not."""
+    file = filled(tmp_path)
+    content = bytearray(file.read_bytes())
+    content[2 * 4096 :] = bytes(byte ^ 0x5A for byte in content[2 * 4096 :])
+    file.write_bytes(content)
+    with (
+        Archive(tmp_path, write=False) as archive,
+        pytest.raises(ArchiveError, match=r"malformed.*damaged: keep a copy.*--store"),
+    ):
+        for number in range(300):
+            archive.trial(f"{number:016d}")
+    assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_a_file_that_was_cut_off_is_said(tmp_path, share):
+    file = filled(tmp_path)
+    file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
+    with pytest.raises(ArchiveError, match=r"cannot be used.*--store"), Archive(tmp_path) as archive:
+        archive.rows("SELECT * FROM trials")
+        archive.rows("SELECT * FROM candidates")
+        archive.rows("SELECT source FROM candidates WHERE address > '0'")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda data: data[: len(data) // 2], lambda _: b"", lambda data: b"x" + data[1:]],
+    ids=["half", "empty", "changed"],
+)
+def test_damaged_items_are_said(archive, damage):
+    archive.add_items("d" * 16, [{"value": i} for i in range(100)])
+    (path,) = archive.folder.glob("items/*/*")
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ArchiveError, match=r"cannot be used"):
+        archive.items("d" * 16)
+
+
+def test_what_a_killed_writer_was_writing_is_swept_away(tmp_path):
+    with Archive(tmp_path) as archive:
+        archive.add_items("a" * 16, [{"value": 1}])
+    (tmp_path / "partial").mkdir(exist_ok=True)
+    (tmp_path / "partial" / ("b" * 16 + ".part")).write_bytes(b"half")
+    with Archive(tmp_path, write=False) as reader:
+        assert reader.items("b" * 16) == []
+    with Archive(tmp_path) as archive:
+        assert not list(tmp_path.rglob("*.part"))
+        assert archive.items("a" * 16) == [{"value": 1}]
+
+
+def test_a_clock_that_jumps_back_changes_no_order(tmp_path, monkeypatch):
+    with Archive(tmp_path) as archive:
+        for run, now in (("first", "2031-01-01"), ("second", "1970-01-01"), ("third", "2026-05-05")):
+            monkeypatch.setattr(store, "_now", lambda now=now: now)
+            archive.add_run(run, "question", "smoke", 0, {}, {})
+        assert [row["run"] for row in archive.runs()] == ["first", "second", "third"]
+        archive.add_run("first", "question", "smoke", 0, {}, {})
+        assert [row["run"] for row in archive.runs()] == ["second", "third", "first"]
+
+
+# --- what a proposal asks, by index -----------------------------------------------------------------------------------
+
+
+@any_tmp_path
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["scored", "scored", "rejected", "crashed"]), st.integers(0, 2),
+                  st.sampled_from([-1.5, 0.0, 0.25, 3.0]), st.booleans()),
+        max_size=12,
+    ),
+    st.integers(1, 6),
+)  # fmt: skip
+def test_the_leading_and_the_rejected_are_those_that_sorting_finds(tmp_path_factory, endings, count):
+    with Archive(tmp_path_factory.mktemp("leading")) as archive:
+        archive.add_run("run", "question", "smoke", 0, {}, {})
+        archive.add_run("other", "question", "smoke", 1, {}, {})
+        members, rejected = [], []
+        for number, (kind, rung, gain, holds) in enumerate(endings):
+            scored, address = kind == "scored", f"address {number}"
+            outcome = SCORED if scored else Outcome(kind, "why", "gate" * (kind == "rejected"))
+            for run in ("run", "other"):
+                archive.add_result(
+                    run,
+                    number,
+                    address,
+                    outcome,
+                    rung=rung,
+                    gain=gain if scored else None,
+                    scores={},
+                    holds=holds,
+                )
+            if scored:
+                members.append(Member(address, number, gain, rung, holds))
+            if kind == "rejected":
+                rejected.append(address)
+        assert [Member(**row) for row in archive.leading("run", count)] == ranked(members)[:count]
+        assert [row["address"] for row in archive.last_rejected("run", count)] == rejected[-count:]
+
+
+def test_what_is_known_is_found_by_address_and_by_fingerprint(archive):
+    proposal = dict(address="a" * 16, name="n", motivation="", parents=[], origins=[], predicted="")
+    archive.add_proposal("run", 0, 0, proposal)
+    assert archive.is_proposed("run", "a" * 16)
+    assert not archive.is_proposed("other", "a" * 16) and not archive.is_proposed("run", "b" * 16)
+    archive.add_candidate("b" * 16, "other name", "other source", "because")
+    for address in ("b" * 16, "a" * 16, "a" * 16):
+        archive.add_fingerprint(address, "does the same")
+    assert archive.alike("does the same") == ["a" * 16, "b" * 16] and archive.alike("does another") == []
+    with pytest.raises(sqlite3.IntegrityError):
+        archive.add_fingerprint("nowhere", "does the same")
+    archive.add_insight("run", 0, 0, "a" * 16, {"text": "why"})
+    assert archive.insight("run", "a" * 16) == {"text": "why"} and archive.insight("run", "b" * 16) is None
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["leading('run', 9)", "last_rejected('run', 9)", "is_proposed('run', 'a')", "alike('f')", "insight('run', 'a')",
+     "candidate('a')", "trial('k')", "admission('k')", "stage_result('run', 'explore')"],
+)  # fmt: skip
+def test_no_question_of_a_proposal_reads_a_whole_table(archive, question):
+    """Each is answered from an index alone: no scan, and no sorting."""
+    asked, db = [], archive._db
+    db.set_trace_callback(asked.append)
+    eval(f"archive.{question}")
+    db.set_trace_callback(None)
+    for sql in asked:
+        plan = " ".join(row["detail"] for row in archive.rows("EXPLAIN QUERY PLAN " + sql))
+        assert "SEARCH" in plan and "SCAN" not in plan and "TEMP B-TREE" not in plan, plan
 
 
 def test_a_place_that_is_no_folder(tmp_path):

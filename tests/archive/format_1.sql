@@ -1,0 +1,50 @@
+-- What happened. One file, one writer, every change an atomic commit.
+CREATE TABLE IF NOT EXISTS runs (           -- one resolved campaign at one tier: its identity and provenance
+    run TEXT PRIMARY KEY, campaign TEXT NOT NULL, tier TEXT NOT NULL, seed INTEGER NOT NULL,
+    identity TEXT NOT NULL, provenance TEXT NOT NULL, created_at TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS candidates (     -- content-addressed sources, baselines among them
+    address TEXT PRIMARY KEY, name TEXT NOT NULL, source TEXT NOT NULL, motivation TEXT NOT NULL, genome TEXT
+) STRICT;
+CREATE TABLE IF NOT EXISTS proposals (      -- who was proposed when, and from whom: the lineage
+    run TEXT NOT NULL REFERENCES runs, number INTEGER NOT NULL, generation INTEGER NOT NULL,
+    address TEXT NOT NULL REFERENCES candidates, name TEXT NOT NULL, motivation TEXT NOT NULL,
+    parents TEXT NOT NULL, origins TEXT NOT NULL, predicted TEXT NOT NULL,
+    PRIMARY KEY (run, number)
+) STRICT;
+CREATE TABLE IF NOT EXISTS results (        -- how each proposal of a run ended: its outcome, the rung reached, its gain
+    run TEXT NOT NULL REFERENCES runs, number INTEGER NOT NULL, address TEXT NOT NULL,
+    outcome TEXT NOT NULL, gate TEXT NOT NULL, reason TEXT NOT NULL,
+    rung INTEGER NOT NULL, gain REAL, scores TEXT NOT NULL, PRIMARY KEY (run, number)
+) STRICT;
+CREATE TABLE IF NOT EXISTS admissions (     -- what the gates said, and why
+    key TEXT PRIMARY KEY, address TEXT NOT NULL REFERENCES candidates,
+    outcome TEXT NOT NULL, gate TEXT NOT NULL, reason TEXT NOT NULL,
+    findings TEXT NOT NULL, measures TEXT, cpu_s REAL NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS trials (         -- one training of one candidate with one seed on one task
+    key TEXT PRIMARY KEY, address TEXT NOT NULL REFERENCES candidates, task TEXT NOT NULL, stage TEXT NOT NULL,
+    seed TEXT NOT NULL, protocol TEXT NOT NULL, steps INTEGER NOT NULL, learning_rate REAL NOT NULL,
+    outcome TEXT NOT NULL, gate TEXT NOT NULL, reason TEXT NOT NULL,
+    metric TEXT, value REAL, parameters INTEGER, state_bytes INTEGER, flops_per_token REAL,
+    tokens INTEGER, curve TEXT, details TEXT, layers TEXT NOT NULL,
+    wall_s REAL NOT NULL, cpu_s REAL NOT NULL, peak_memory_bytes INTEGER NOT NULL, created_at TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS uses (           -- which trials a run's stage rests on (trials are shared between runs)
+    run TEXT NOT NULL REFERENCES runs, stage TEXT NOT NULL, trial TEXT NOT NULL REFERENCES trials,
+    PRIMARY KEY (run, stage, trial)
+) STRICT;
+CREATE TABLE IF NOT EXISTS insights (       -- what the analyst wrote about a proposal
+    run TEXT NOT NULL REFERENCES runs, number INTEGER NOT NULL, generation INTEGER NOT NULL,
+    address TEXT NOT NULL, insight TEXT NOT NULL, PRIMARY KEY (run, number)
+) STRICT;
+CREATE TABLE IF NOT EXISTS stages (         -- a finished stage and what it hands to the next
+    run TEXT NOT NULL REFERENCES runs, stage TEXT NOT NULL, result TEXT NOT NULL, PRIMARY KEY (run, stage)
+) STRICT;
+CREATE TABLE IF NOT EXISTS verdicts (       -- what the evidence last said of each claim, by tier
+    claim TEXT NOT NULL, tier TEXT NOT NULL, item TEXT NOT NULL, verdict TEXT NOT NULL, created_at TEXT NOT NULL,
+    PRIMARY KEY (claim, tier, item)
+) STRICT;
+CREATE INDEX IF NOT EXISTS trials_by_address ON trials (address, task);
+CREATE INDEX IF NOT EXISTS admissions_by_address ON admissions (address);
+CREATE INDEX IF NOT EXISTS proposals_by_address ON proposals (address);

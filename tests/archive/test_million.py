@@ -1,0 +1,23 @@
+"""The benchmark of a large archive builds what it says and asks what a proposal asks; how long it takes is no test."""
+
+from asiarc.archive.__main__ import RUN, address_of, build, questions
+from asiarc.archive.store import Archive
+
+
+def test_it_builds_an_archive_that_its_questions_fit(tmp_path, capsys):
+    build(tmp_path, 1500)
+    with Archive(tmp_path) as archive:
+        (counted,) = archive.rows(
+            "SELECT (SELECT count(*) FROM candidates) AS candidates, (SELECT count(*) FROM fingerprints) AS prints, "
+            "(SELECT count(*) FROM proposals) AS proposals, (SELECT count(*) FROM results) AS results, "
+            "(SELECT count(*) FROM trials) AS trials, (SELECT count(*) FROM uses) AS uses"
+        )
+        assert counted == dict(
+            candidates=1500, prints=1500, proposals=1500, results=1500, trials=1350, uses=1350
+        )
+        assert len(archive.leading(RUN, 10_000)) == 1350 and len(archive.last_rejected(RUN, 10_000)) == 150
+        assert archive.is_proposed(RUN, address_of(1499)) and not archive.is_proposed(RUN, address_of(1500))
+        capsys.readouterr()
+        questions(archive, 1500)
+    said = capsys.readouterr().out
+    assert "parent and references" in said and "known by fingerprint" in said
