@@ -2,7 +2,9 @@
 
 `sequence_operator` checks what it is given, repeats grouped key heads, brings packed sequences into batches,
 computes in float32 (float64 for float64 inputs and for the reference) with autocast off, and hands back the
-caller's dtype. `causal_filter` does the same for depthwise filters.
+caller's dtype. The GPU kernels ("triton", for operators that have a module of that name) take heads, sequences and
+dtypes as they come; nothing of them is imported before they are chosen. `causal_filter` does the same for depthwise
+filters.
 
 Axes: B batch, T tokens, H key heads, HV value heads (a multiple of H), K key channels, V value channels,
 N packed sequences.
@@ -10,8 +12,11 @@ N packed sequences.
 
 from __future__ import annotations
 
+import functools
+import importlib
+import importlib.util
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -71,12 +76,21 @@ def check_boundaries(operator: str, cu_seqlens: Tensor, x_BT: Tensor) -> list[in
     return bounds
 
 
-def choose(operator: str, backend: str | None, backends: Iterable[str], x: Tensor) -> str:
-    """The backend to run: the one asked for, or the best one for the device."""
+@functools.cache
+def has_triton(operator: str) -> bool:
+    """Whether an operator has GPU kernels and Triton is installed to compile them; imports neither."""
+    found = importlib.util.find_spec
+    return found("triton") is not None and found(f"asiarc.kernels.{operator}.triton") is not None
+
+
+def choose(operator: str, backend: str | None, backends: Collection[str], x: Tensor) -> str:
+    """The backend to run: the one asked for, or the best one for the device, dtype and width."""
     if backend is None:
-        return "triton" if x.device.type == "cuda" and "triton" in backends else "chunk"
-    if backend not in backends:
-        message = unknown_name("backend", backend, backends, then="None picks one.")
+        suits = x.is_cuda and x.dtype != torch.float64 and x.shape[-1] <= 256
+        return "triton" if suits and has_triton(operator) else "chunk"
+    offered = [*backends, "triton"] if has_triton(operator) else backends
+    if backend not in offered:
+        message = unknown_name("backend", backend, offered, then="None picks one.")
         raise KernelInputError(f"{operator}: {message}")
     return backend
 
@@ -133,6 +147,10 @@ def sequence_operator(
         check_tensor(operator, "initial_state", initial_state, (sequences, HV, K, V), "[B or N, HV, K, V]", q)
 
     name = choose(operator, backend, backends, q)
+    factor = K**-0.5 if scale is None else float(scale)
+    if name == "triton":
+        kernels = importlib.import_module(f"asiarc.kernels.{operator}.triton")
+        return kernels.triton(q, k, v, g, beta_BTH, factor, initial_state, bounds)
     state_dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
     dtype = torch.float64 if name == "reference" else state_dtype
     if HV != H:
@@ -141,7 +159,6 @@ def sequence_operator(
     state = (
         q.new_zeros(sequences, HV, K, V, dtype=dtype) if initial_state is None else initial_state.to(dtype)
     )
-    factor = K**-0.5 if scale is None else float(scale)
 
     def run(x: Sequence[Any], start: Tensor) -> tuple[Tensor, Tensor]:
         q, k, v, g, beta = x

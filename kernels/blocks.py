@@ -1,0 +1,460 @@
+"""The Triton kernels that all linear recurrences with a matrix state share: the algebra of `chunked`, for a GPU.
+
+    X(a)_ij = sum_c a_ic beta_j k_jc e^{g_{j+1,c} + ... + g_{i,c}}   for i >= j, else 0
+    A = (I + strict(X(k)))^-1,   y = A (v - (into * k) S)   (A = I and y = v without erasing)
+    o = scale ((into * q) S + X(q) y),   S' = over * S + (out * beta * k)^T y
+
+Five kernels: `accumulate_gate` sums the log-decays of a chunk; `scores` makes X(q) and A; `forward` walks a sequence
+with its state in registers and writes the output; `backward_states` walks it in reverse for dv and the gradients of
+the states; `backward_rows` does the rest for all chunks at once. No product of A and k is ever formed.
+
+Unusual:
+- A is solved without gates and gated afterwards where the gate is a head's: (I + D B D^-1)^-1 = D (I + B)^-1 D^-1.
+- A gate a channel cannot leave the sum over channels. At level s a block of 2s rows has its anchor between its
+  halves: rows right of it carry the decay since it, keys left of it the decay up to it, and one masked product of
+  the whole tile gives the scores across all anchors of the level: log2(C) products and exponentials a score.
+- Only exponents <= 0 are formed. Log-decays are summed in base 2, in float64 where the inputs are float32, with
+  steps cut off at 2^-200, so that a hard reset (g = -inf) is an ordinary value.
+- No product is transposed to feed another: Triton before 3.7.1 gets that wrong on Hopper for tiles 64 wide.
+
+Axes: T tokens of all sequences, H key heads, HV value heads, K and V channels, C tokens a chunk, N sequences, NC
+chunks. `chunks` [NC, 2] holds a chunk's first token and one past the last of its sequence, `bounds` [N, 3] a
+sequence's first token, one past its last, and its first chunk. GATE: 0 none, 1 a head, 2 a channel.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+from triton.language import constexpr, tensor
+
+LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
+FLOOR: tl.constexpr = tl.constexpr(-200.0)
+"""Base-2 logarithm of the strongest decay of one step: 2^-200 is zero in float32."""
+
+
+@triton.jit
+def decay(x: tensor) -> tensor:
+    """2^x for x <= 0 in float32; what rounding or rows outside a sequence lift above zero counts as zero."""
+    return tl.exp2(tl.where(x > 0, 0.0, x).to(tl.float32))
+
+
+@triton.jit
+def tile(
+    x: tensor,
+    token: tensor,
+    h: tensor,
+    heads: tensor,
+    D: constexpr,
+    rows: tensor,
+    cols: tensor,
+    inside: tensor,
+) -> tensor:
+    """Rows `token + rows` and channels `cols` of head h of a [T, heads, D] tensor; zero outside."""
+    at = x + (token * heads + h) * D
+    mask = inside[:, None] & (cols < D)[None, :]
+    return tl.load(at + rows[:, None] * (heads * D) + cols[None, :], mask=mask, other=0.0)
+
+
+@triton.jit
+def put(
+    x: tensor,
+    value: tensor,
+    token: tensor,
+    h: tensor,
+    heads: tensor,
+    D: constexpr,
+    rows: tensor,
+    cols: tensor,
+    inside: tensor,
+) -> None:
+    """Write what `tile` reads, in the dtype of x."""
+    at = x + (token * heads + h) * D
+    mask = inside[:, None] & (cols < D)[None, :]
+    tl.store(at + rows[:, None] * (heads * D) + cols[None, :], value.to(x.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def column(x: tensor, token: tensor, h: tensor, heads: tensor, rows: tensor, inside: tensor) -> tensor:
+    """Rows `token + rows` of head h of a [T, heads] tensor; zero outside."""
+    return tl.load(x + token * heads + h + rows * heads, mask=inside, other=0.0)
+
+
+@triton.jit
+def state_tile(x: tensor, index: tensor, K: constexpr, V: constexpr, krows: tensor, vcols: tensor) -> tensor:
+    """A block of matrix number `index` of a [..., K, V] tensor; zero outside."""
+    at = x + index * (K * V) + krows[:, None] * V + vcols[None, :]
+    return tl.load(at, mask=(krows < K)[:, None] & (vcols < V)[None, :], other=0.0)
+
+
+@triton.jit
+def put_state(
+    x: tensor, value: tensor, index: tensor, K: constexpr, V: constexpr, krows: tensor, vcols: tensor
+) -> None:
+    """Write what `state_tile` reads, in the dtype of x."""
+    at = x + index * (K * V) + krows[:, None] * V + vcols[None, :]
+    tl.store(at, value.to(x.dtype.element_ty), mask=(krows < K)[:, None] & (vcols < V)[None, :])
+
+
+@triton.jit
+def across(s: constexpr, at: tensor, other: tensor) -> tensor:
+    """Whether `at` lies in the right half and `other` in the left half of one block of width 2s."""
+    return (at // s == other // s + 1) & (at // s % 2 == 1)
+
+
+@triton.jit
+def inverse_16(B: tensor) -> tensor:
+    """(I + B)^-1 of a strictly lower triangular 16 x 16 tile, merging blocks from width 1 up."""
+    i = tl.arange(0, 16)
+    X = tl.where(i[:, None] == i[None, :], 1.0, -tl.where(across(1, i[:, None], i[None, :]), B, 0.0))
+    for level in tl.static_range(1, 4):
+        low = tl.where(across(1 << level, i[:, None], i[None, :]), B, 0.0)
+        X -= tl.dot(tl.dot(X, low, input_precision="tf32x3"), X, input_precision="tf32x3")
+    return X
+
+
+@triton.jit
+def inverse(B: tensor, C: constexpr) -> tensor:
+    """(I + B)^-1 of a strictly lower triangular tile: [[P, 0], [Q, R]]^-1 = [[P', 0], [-R' Q P', R']].
+
+    No power of B is formed, so large entries overflow no earlier than the inverse itself.
+    """
+    if C == 16:
+        X = inverse_16(B)
+    else:
+        s: tl.constexpr = C // 2
+        left, right = B.reshape(2, s, 2, s).permute(1, 3, 0, 2).split()
+        top, low = left.split()
+        nothing, bottom = right.split()
+        P, R = inverse(top, s), inverse(bottom, s)
+        low = -tl.dot(tl.dot(R, low, input_precision="tf32x3"), P, input_precision="tf32x3")
+        X = tl.join(tl.join(P, low), tl.join(nothing, R)).permute(2, 0, 3, 1).reshape(C, C)
+    return X
+
+
+@triton.jit
+def level_decay(
+    G: tensor, G_CK: tensor, s: constexpr, token: tensor, last: tensor, h: tensor, heads: tensor,
+    K: constexpr, rows: tensor, cols: tensor, inside: tensor,
+) -> tensor:  # fmt: skip
+    """Of each row the decay between it and the anchor of its block of width 2s."""
+    anchor = tl.minimum(rows // (2 * s) * (2 * s) + s - 1, last)
+    since = G_CK - tile(G, token, h, heads, K, anchor, cols, inside)
+    return decay(tl.where((rows // s % 2 == 1)[:, None], since, -since))
+
+
+@triton.jit(do_not_specialize=["R"])
+def accumulate_gate(g: tensor, G: tensor, chunks: tensor, R: tensor, C: constexpr, BK: constexpr) -> None:
+    """G = running sum of log2 of the decay inside each chunk; g and G are [T, R], R = HV or HV * K."""
+    blocks = tl.cdiv(R, BK)
+    chunk, block = tl.program_id(0) // blocks, tl.program_id(0) % blocks
+    first, end = tl.load(chunks + 2 * chunk), tl.load(chunks + 2 * chunk + 1)
+    rows, cols = tl.arange(0, C), block * BK + tl.arange(0, BK)
+    mask = (first + rows < end)[:, None] & (cols < R)[None, :]
+    at = (first + rows)[:, None] * R + cols[None, :]
+    steps = tl.load(g + at, mask=mask, other=0.0).to(G.dtype.element_ty) * LOG2_E
+    tl.store(G + at, tl.cumsum(tl.where(steps < FLOOR, FLOOR, steps), 0), mask=mask)
+
+
+@triton.jit(do_not_specialize=["H", "HV"])
+def scores(
+    q: tensor, k: tensor, G: tensor, beta: tensor, P: tensor, A: tensor, chunks: tensor, H: tensor,
+    HV: tensor, K: constexpr, C: constexpr, BK: constexpr, LEVELS: constexpr, GATE: constexpr,
+    ERASES: constexpr, PRECISION: constexpr,
+) -> None:  # fmt: skip
+    """P = X(q) and, with erasing, A, both [T, HV, C]; one program a chunk and head."""
+    chunk, h = tl.program_id(0) // HV, tl.program_id(0) % HV
+    first, end = tl.load(chunks + 2 * chunk), tl.load(chunks + 2 * chunk + 1)
+    rows = tl.arange(0, C)
+    inside = first + rows < end
+    i, j = rows[:, None], rows[None, :]
+    last = tl.minimum(C, end - first).to(tl.int32) - 1
+    head = h // (HV // H)
+    Xq = tl.zeros((C, C), tl.float32)
+    Xk = tl.zeros((C, C), tl.float32)
+    for start in range(0, K, BK):
+        cols = start + tl.arange(0, BK)
+        q_, k_ = (
+            tile(q, first, head, H, K, rows, cols, inside),
+            tile(k, first, head, H, K, rows, cols, inside),
+        )
+        if GATE == 2:
+            G_ = tile(G, first, h, HV, K, rows, cols, inside)
+            Xq += tl.where(i == j, tl.sum(q_.to(tl.float32) * k_.to(tl.float32), 1)[:, None], 0.0)
+            for level in tl.static_range(LEVELS):
+                E = level_decay(G, G_, 1 << level, first, last, h, HV, K, rows, cols, inside)
+                kE = (k_ * E).to(k_.dtype)
+                pairs = across(1 << level, i, j)
+                found = tl.dot((q_ * E).to(k_.dtype), tl.trans(kE), input_precision=PRECISION)
+                Xq += tl.where(pairs, found, 0.0)
+                if ERASES:
+                    found = tl.dot(kE, tl.trans(kE), input_precision=PRECISION)
+                    Xk += tl.where(pairs, found, 0.0)
+        else:
+            Xq += tl.dot(q_, tl.trans(k_), input_precision=PRECISION)
+            if ERASES:
+                Xk += tl.dot(k_, tl.trans(k_), input_precision=PRECISION)
+    if ERASES:
+        b = column(beta, first, h, HV, rows, inside)
+        Xq *= b[None, :]
+        X = inverse(tl.where(i > j, Xk * b[None, :], 0.0), C)
+        if GATE == 1:
+            G_ = column(G, first, h, HV, rows, inside)
+            X *= decay(G_[:, None] - G_[None, :])
+        put(A, X, first, h, HV, C, rows, rows, inside)
+    if GATE == 1:
+        G_ = column(G, first, h, HV, rows, inside)
+        Xq *= decay(G_[:, None] - G_[None, :])
+    put(P, tl.where(i >= j, Xq, 0.0), first, h, HV, C, rows, rows, inside)
+
+
+@triton.jit(do_not_specialize=["H", "HV"])
+def forward(
+    q: tensor, k: tensor, v: tensor, G: tensor, beta: tensor, P: tensor, A: tensor, state: tensor, o: tensor,
+    final: tensor, y: tensor, S: tensor, bounds: tensor, H: tensor, HV: tensor, scale: tensor, K: constexpr,
+    V: constexpr, C: constexpr, KP: constexpr, BV: constexpr, GATE: constexpr, ERASES: constexpr,
+    SAVES: constexpr, PRECISION: constexpr,
+) -> None:  # fmt: skip
+    """o [T, HV, V], the final state, and with SAVES y [T, HV, V] and the state before each chunk [NC, HV, K, V].
+
+    One program a sequence, head and block of value channels.
+    """
+    splits: tl.constexpr = (V + BV - 1) // BV
+    pair = tl.program_id(0) // splits
+    n, h = pair // HV, pair % HV
+    begin, end, chunk = tl.load(bounds + 3 * n), tl.load(bounds + 3 * n + 1), tl.load(bounds + 3 * n + 2)
+    head = h // (HV // H)
+    rows, krows, crows = tl.arange(0, C), tl.arange(0, KP), tl.arange(0, C)
+    vcols = tl.program_id(0) % splits * BV + tl.arange(0, BV)
+    S_ = state_tile(state, pair.to(tl.int64), K, V, krows, vcols)
+    for turn in range(tl.cdiv((end - begin).to(tl.int32), C)):
+        first = begin + turn * C
+        inside = first + rows < end
+        half = S_.to(k.dtype.element_ty)
+        if SAVES:
+            put_state(S, half, (chunk + turn) * HV + h, K, V, krows, vcols)
+        q_, k_ = (
+            tile(q, first, head, H, K, rows, krows, inside),
+            tile(k, first, head, H, K, rows, krows, inside),
+        )
+        y_ = tile(v, first, h, HV, V, rows, vcols, inside)
+        keys = k_
+        write = tl.full((C,), 1.0, tl.float32)
+        if GATE > 0:
+            last = first + tl.minimum(C, end - first) - 1
+        if GATE == 1:
+            G_, G_last = column(G, first, h, HV, rows, inside), tl.load(G + last * HV + h)
+            into, write = decay(G_), decay(G_last - G_)
+            S_ *= decay(G_last)
+        if GATE == 2:
+            G_ = tile(G, first, h, HV, K, rows, krows, inside)
+            G_last = tl.load(G + (last * HV + h) * K + krows, mask=krows < K, other=0.0)
+            into, keys = decay(G_), (k_ * decay(G_last[None, :] - G_)).to(k_.dtype)
+            q_, k_ = (q_ * into).to(k_.dtype), (k_ * into).to(k_.dtype)
+            S_ *= decay(G_last)[:, None]
+        o_ = tl.dot(q_, half, input_precision=PRECISION)
+        if GATE == 1:
+            o_ *= into[:, None]
+        if ERASES:
+            read = tl.dot(k_, half, input_precision=PRECISION)
+            if GATE == 1:
+                read *= into[:, None]
+            A_ = tile(A, first, h, HV, C, rows, crows, inside)
+            y_ = tl.dot(A_, (y_ - read).to(k_.dtype), input_precision=PRECISION)
+            write *= column(beta, first, h, HV, rows, inside)
+            if SAVES:
+                put(y, y_, first, h, HV, V, rows, vcols, inside)
+        P_ = tile(P, first, h, HV, C, rows, crows, inside)
+        o_ += tl.dot(P_, y_.to(k_.dtype), input_precision=PRECISION)
+        put(o, o_ * scale, first, h, HV, V, rows, vcols, inside)
+        S_ += tl.dot(tl.trans(keys), (y_ * write[:, None]).to(k_.dtype), input_precision=PRECISION)
+    put_state(final, S_, pair.to(tl.int64), K, V, krows, vcols)
+
+
+@triton.jit(do_not_specialize=["H", "HV"])
+def backward_states(
+    q: tensor, k: tensor, G: tensor, beta: tensor, P: tensor, A: tensor, do: tensor, dfinal: tensor,
+    dv: tensor, dS: tensor, dstate: tensor, bounds: tensor, H: tensor, HV: tensor, scale: tensor,
+    K: constexpr, V: constexpr, C: constexpr, KP: constexpr, BV: constexpr, GATE: constexpr,
+    ERASES: constexpr, PRECISION: constexpr,
+) -> None:  # fmt: skip
+    """dv [T, HV, V], the gradient of the state after each chunk [NC, HV, K, V] and of the initial state.
+
+    One program a sequence, head and block of value channels, from the last chunk to the first.
+    """
+    splits: tl.constexpr = (V + BV - 1) // BV
+    pair = tl.program_id(0) // splits
+    n, h = pair // HV, pair % HV
+    begin, end, chunk = tl.load(bounds + 3 * n), tl.load(bounds + 3 * n + 1), tl.load(bounds + 3 * n + 2)
+    head = h // (HV // H)
+    rows, krows, crows = tl.arange(0, C), tl.arange(0, KP), tl.arange(0, C)
+    vcols = tl.program_id(0) % splits * BV + tl.arange(0, BV)
+    dS_ = state_tile(dfinal, pair.to(tl.int64), K, V, krows, vcols)
+    turns = tl.cdiv((end - begin).to(tl.int32), C)
+    for back in range(turns):
+        turn = turns - 1 - back
+        first = begin + turn * C
+        inside = first + rows < end
+        half = dS_.to(k.dtype.element_ty)
+        put_state(dS, half, (chunk + turn) * HV + h, K, V, krows, vcols)
+        q_, k_ = (
+            tile(q, first, head, H, K, rows, krows, inside),
+            tile(k, first, head, H, K, rows, krows, inside),
+        )
+        do_ = tile(do, first, h, HV, V, rows, vcols, inside)
+        keys = k_
+        write, read = tl.full((C,), 1.0, tl.float32), tl.full((C,), 1.0, tl.float32)
+        if GATE > 0:
+            last = first + tl.minimum(C, end - first) - 1
+        if GATE == 1:
+            G_, G_last = column(G, first, h, HV, rows, inside), tl.load(G + last * HV + h)
+            read, write = decay(G_), decay(G_last - G_)
+            dS_ *= decay(G_last)
+        if GATE == 2:
+            G_ = tile(G, first, h, HV, K, rows, krows, inside)
+            G_last = tl.load(G + (last * HV + h) * K + krows, mask=krows < K, other=0.0)
+            into, keys = decay(G_), (k_ * decay(G_last[None, :] - G_)).to(k_.dtype)
+            q_, k_ = (q_ * into).to(k_.dtype), (k_ * into).to(k_.dtype)
+            dS_ *= decay(G_last)[:, None]
+        if ERASES:
+            write *= column(beta, first, h, HV, rows, inside)
+        P_ = tile(P, first, h, HV, C, rows, crows, inside)
+        dy = tl.dot(tl.trans(P_), do_, input_precision=PRECISION) * scale
+        dy += tl.dot(keys, half, input_precision=PRECISION) * write[:, None]
+        if ERASES:
+            A_ = tile(A, first, h, HV, C, rows, crows, inside)
+            dy = tl.dot(tl.trans(A_), dy.to(k_.dtype), input_precision=PRECISION)
+            dS_ -= tl.dot(tl.trans(k_), (dy * read[:, None]).to(k_.dtype), input_precision=PRECISION)
+        put(dv, dy, first, h, HV, V, rows, vcols, inside)
+        dread = (do_ * (read * scale)[:, None]).to(k_.dtype)
+        dS_ += tl.dot(tl.trans(q_), dread, input_precision=PRECISION)
+    put_state(dstate, dS_, pair.to(tl.int64), K, V, krows, vcols)
+
+
+@triton.jit(do_not_specialize=["T", "H", "HV"])
+def backward_rows(  # noqa: C901
+    q: tensor, k: tensor, G: tensor, beta: tensor, y: tensor, do: tensor, dv: tensor, S: tensor, dS: tensor,
+    dq: tensor, dk: tensor, dg: tensor, dbeta: tensor, chunks: tensor, T: tensor, H: tensor, HV: tensor,
+    scale: tensor, K: constexpr, V: constexpr, C: constexpr, BK: constexpr, BV: constexpr, LEVELS: constexpr,
+    GATE: constexpr, ERASES: constexpr, PRECISION: constexpr,
+) -> None:  # fmt: skip
+    """dq, dk [T, HV, K], dg and dbeta; one program a chunk, head and block of key channels.
+
+    dbeta and, for a head's gate, dg are [K / BK, T, HV], to be summed over the blocks; a channel's dg is [T, HV, K].
+    """
+    splits: tl.constexpr = (K + BK - 1) // BK
+    pair, block = tl.program_id(0) // splits, tl.program_id(0) % splits
+    chunk, h = pair // HV, pair % HV
+    first, end = tl.load(chunks + 2 * chunk), tl.load(chunks + 2 * chunk + 1)
+    rows, cols = tl.arange(0, C), block * BK + tl.arange(0, BK)
+    inside = first + rows < end
+    i, j = rows[:, None], rows[None, :]
+    last = tl.minimum(C, end - first).to(tl.int32) - 1
+    head = h // (HV // H)
+
+    # What the reads of the states and the scores got, and what the writes to the states did.
+    dXq, dXq_T = tl.zeros((C, C), tl.float32), tl.zeros((C, C), tl.float32)
+    dXk, dXk_T = tl.zeros((C, C), tl.float32), tl.zeros((C, C), tl.float32)
+    dq_, dk_, dkeys = (
+        tl.zeros((C, BK), tl.float32),
+        tl.zeros((C, BK), tl.float32),
+        tl.zeros((C, BK), tl.float32),
+    )
+    over = tl.zeros((BK,), tl.float32)
+    for start in range(0, V, BV):
+        vcols = start + tl.arange(0, BV)
+        y_, do_ = (
+            tile(y, first, h, HV, V, rows, vcols, inside),
+            tile(do, first, h, HV, V, rows, vcols, inside),
+        )
+        S_, dS_ = (
+            state_tile(S, pair.to(tl.int64), K, V, cols, vcols),
+            state_tile(dS, pair.to(tl.int64), K, V, cols, vcols),
+        )
+        dXq += tl.dot(do_, tl.trans(y_), input_precision=PRECISION)
+        dXq_T += tl.dot(y_, tl.trans(do_), input_precision=PRECISION)
+        dq_ += tl.dot(do_, tl.trans(S_), input_precision=PRECISION)
+        dkeys += tl.dot(y_, tl.trans(dS_), input_precision=PRECISION)
+        if ERASES:
+            dr = tile(dv, first, h, HV, V, rows, vcols, inside)
+            dXk -= tl.dot(dr, tl.trans(y_), input_precision=PRECISION)
+            dXk_T -= tl.dot(y_, tl.trans(dr), input_precision=PRECISION)
+            dk_ -= tl.dot(dr, tl.trans(S_), input_precision=PRECISION)
+        if GATE > 0:
+            over += tl.sum(S_.to(tl.float32) * dS_.to(tl.float32), 1)
+    dXq, dXq_T, dq_ = dXq * scale, dXq_T * scale, dq_ * scale
+
+    q_, k_ = tile(q, first, head, H, K, rows, cols, inside), tile(k, first, head, H, K, rows, cols, inside)
+    b = tl.full((C,), 1.0, tl.float32)
+    if ERASES:
+        b = column(beta, first, h, HV, rows, inside)
+    if GATE == 1:
+        G_, G_last = column(G, first, h, HV, rows, inside), tl.load(G + (first + last) * HV + h)
+        into, out, L = decay(G_)[:, None], decay(G_last - G_)[:, None], decay(G_[:, None] - G_[None, :])
+        L_T = decay(G_[None, :] - G_[:, None])
+        over *= decay(G_last)
+    if GATE == 2:
+        G_ = tile(G, first, h, HV, K, rows, cols, inside)
+        G_last = tl.load(G + ((first + last) * HV + h) * K + cols, mask=cols < K, other=0.0)
+        into, out = decay(G_), decay(G_last[None, :] - G_)
+        over *= decay(G_last)
+    if GATE > 0:
+        dq_, dk_, dkeys = dq_ * into, dk_ * into, dkeys * out
+        dinto, dout = dq_ * q_ + dk_ * k_, dkeys * k_ * b[:, None]
+
+    # Through the scores, and to the log-decays between rows.
+    if GATE == 2:
+        dg_ = over[None, :] + tl.dot((j >= i).to(tl.float32), dinto, input_precision=PRECISION)
+        dg_ += tl.dot((j < i).to(tl.float32), dout, input_precision=PRECISION)
+        diagonal = tl.sum(tl.where(i == j, dXq, 0.0), 1)
+        dq_ += (diagonal * b)[:, None] * k_
+        dkeys += diagonal[:, None] * q_
+        for level in tl.static_range(LEVELS):
+            s: tl.constexpr = 1 << level
+            E = level_decay(G, G_, s, first, last, h, HV, K, rows, cols, inside)
+            qE, kE = q_ * E, k_ * E
+            key = kE.to(k_.dtype)
+            D, D_T = tl.where(across(s, i, j), dXq * b[None, :], 0.0), tl.where(across(s, j, i), dXq_T, 0.0)
+            right = tl.dot(D.to(k_.dtype), key, input_precision=PRECISION)
+            left = tl.dot(D_T.to(k_.dtype), qE.to(k_.dtype), input_precision=PRECISION)
+            dq_ += right * E
+            within = right * qE
+            if ERASES:
+                D, D_T = (
+                    tl.where(across(s, i, j), dXk * b[None, :], 0.0),
+                    tl.where(across(s, j, i), dXk_T, 0.0),
+                )
+                right = tl.dot(D.to(k_.dtype), key, input_precision=PRECISION)
+                left += tl.dot(D_T.to(k_.dtype), key, input_precision=PRECISION)
+                dk_ += right * E
+                within += right * kE
+            dkeys += left * E
+            within += left * kE * b[:, None]
+            reach = (i // s == j // s) & tl.where(j // s % 2 == 1, j >= i, j < i)
+            dg_ += tl.dot(reach.to(tl.float32), within, input_precision=PRECISION)
+        put(dg, dg_, first, h, HV, K, rows, cols, inside)
+    else:
+        D, D_T = tl.where(i >= j, dXq, 0.0), tl.where(j >= i, dXq_T, 0.0)
+        if GATE == 1:
+            D, D_T = D * L, D_T * L_T
+            W = D * tl.dot(q_, tl.trans(k_), input_precision=PRECISION)
+        dq_ += tl.dot((D * b[None, :]).to(k_.dtype), k_, input_precision=PRECISION)
+        dkeys += tl.dot(D_T.to(k_.dtype), q_, input_precision=PRECISION)
+        if ERASES:
+            D, D_T = tl.where(i > j, dXk, 0.0), tl.where(j > i, dXk_T, 0.0)
+            if GATE == 1:
+                D, D_T = D * L, D_T * L_T
+                W += D * tl.dot(k_, tl.trans(k_), input_precision=PRECISION)
+            dk_ += tl.dot((D * b[None, :]).to(k_.dtype), k_, input_precision=PRECISION)
+            dkeys += tl.dot(D_T.to(k_.dtype), k_, input_precision=PRECISION)
+        if GATE == 1:
+            ends = tl.dot((j >= i).to(tl.float32), W * b[None, :], input_precision=PRECISION)
+            ends = tl.where(j < i, ends, 0.0)
+            ends += tl.where(j >= i, tl.sum(dinto, 1)[None, :], tl.sum(dout, 1)[None, :])
+            at = dg + (block * T + first) * HV + h + rows * HV
+            tl.store(at, tl.sum(ends, 1) + tl.sum(over, 0), mask=inside)
+    put(dq, dq_, first, h, HV, K, rows, cols, inside)
+    if ERASES:
+        at = dbeta + (block * T + first) * HV + h + rows * HV
+        tl.store(at, tl.sum(dkeys * k_, 1), mask=inside)
+    put(dk, dk_ + dkeys * b[:, None], first, h, HV, K, rows, cols, inside)
