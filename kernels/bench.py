@@ -14,7 +14,6 @@ import dataclasses
 import importlib
 import importlib.util
 import json
-import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +28,7 @@ from torch.profiler import ProfilerActivity, profile
 from asiarc.kernels import peers
 from asiarc.kernels.accuracy import errors
 from asiarc.seeds import seed_of
+from asiarc.speed.paired import median_interval
 
 ARGUMENTS = {
     "linear_attention": "",
@@ -132,16 +132,6 @@ def peak_mib(work: Callable[[], object]) -> float:
         held += event.nbytes()
         top = max(top, held)
     return top / 2**20
-
-
-def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Median and its 95 % interval by order statistics; the range where there are too few values for one."""
-    ordered, n = sorted(values), len(values)
-    below = 0
-    while sum(math.comb(n, i) for i in range(below + 1)) * 2 / 2**n <= 0.05:
-        below += 1
-    outside = max(below - 1, 0)
-    return statistics.median(ordered), ordered[outside], ordered[n - 1 - outside]
 
 
 def measure(operator: str, shape: str, rounds: int) -> list[Row]:

@@ -1,0 +1,79 @@
+"""Ratios for history: ``python -m asiarc.speed yardstick`` (named so that ordinary test runs do not collect it).
+
+Every operator, forward and backward, beside a fixed batched product and beside other people's implementation where
+there is one, slices in turn. An operator whose results are wrong gets no time.
+"""
+
+from __future__ import annotations
+
+import platform
+
+import pytest
+import torch
+
+from asiarc.kernels import peers
+from asiarc.speed.cases import OPERATORS, Case, error_of, exact, function_of, outcome
+from asiarc.speed.machine import Watch, require_own_process
+from asiarc.speed.paired import paired_ratio, timed
+from asiarc.speed.trees import TOLERANCE
+from asiarc.speed.worker import wrong
+
+PAIRS = (16,)
+
+
+@pytest.fixture(autouse=True)
+def one_thread_of_its_own():
+    require_own_process()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def product():
+    x = torch.randn(64, 128, 128, generator=torch.Generator().manual_seed(0))
+    return lambda: torch.bmm(x, x)
+
+
+def peer_of(operator):
+    """Another implementation of the operator as (name, call), without an initial state."""
+    for name, table in (("transformers", peers.TRANSFORMERS), ("fla naive", peers.FLA)):
+        if operator in table:
+            return name, table[operator]
+    return None
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_over_yardsticks(operator, benchmark):
+    case = Case(operator, 8, 256, 4, 32)
+    inputs, upstream, function = case.inputs(), case.upstream(), function_of(operator)
+    bad = wrong(error_of(outcome(function, inputs, upstream), exact(case, inputs)), TOLERANCE)
+    if bad:
+        pytest.fail(f"wrong results are not timed: {bad}")
+
+    def ours():
+        outcome(function, inputs, upstream)
+
+    watch = Watch()
+    benchmark.pedantic(ours, rounds=10, warmup_rounds=2)
+    contests = {"bmm 64x128x128x128": (timed(product()), timed(ours))}
+    peer = peer_of(operator)
+    if peer is not None:
+        name, call = peer
+        plain = {n: x for n, x in inputs.items() if n != "initial_state"}
+
+        def theirs():
+            outcome(lambda **x: call(*x.values()), plain, upstream[:1])
+
+        def ours_alike():
+            outcome(lambda **x: function(**x)[0], plain, upstream[:1])
+
+        contests[name] = timed(theirs), timed(ours_alike)
+    ratios = {}
+    for name, (a, b) in contests.items():
+        found = paired_ratio(a, b, looks=PAIRS)
+        ratios[name] = {"ratio": found.ratio, "low": found.low, "high": found.high, "pairs": found.pairs}
+    if reason := watch.disturbance():
+        pytest.skip(f"not measured: {reason}")
+    benchmark.name = operator
+    benchmark.extra_info |= {"ratios": ratios, "torch": torch.__version__, "platform": platform.platform()}

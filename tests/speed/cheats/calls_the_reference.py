@@ -1,0 +1,11 @@
+# caught by: imports
+# hack: calls the reference or a library
+"""Lets the definition do the work."""
+
+from asiarc.kernels.gated_delta_rule.reference import recurrence
+
+RUNS = ("mul",)
+
+
+def gated_delta_rule(q, k, v, g, beta, initial_state):
+    return recurrence(q, k, v, g, beta, q.shape[-1] ** -0.5, initial_state)
