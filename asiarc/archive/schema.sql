@@ -6,8 +6,9 @@ CREATE TABLE IF NOT EXISTS runs (           -- one resolved campaign at one tier
 CREATE TABLE IF NOT EXISTS candidates (     -- content-addressed sources, baselines among them
     address TEXT PRIMARY KEY, name TEXT NOT NULL, source TEXT NOT NULL, motivation TEXT NOT NULL, genome TEXT
 ) STRICT;
-CREATE TABLE IF NOT EXISTS fingerprints (   -- what a candidate computes on fixed probes: equal ones are one idea
-    fingerprint TEXT NOT NULL, address TEXT NOT NULL REFERENCES candidates, PRIMARY KEY (fingerprint, address)
+CREATE TABLE IF NOT EXISTS behaviours (     -- what a candidate computes on fixed probes, by the cell of two numbers
+    cell_0 INTEGER NOT NULL, cell_1 INTEGER NOT NULL, address TEXT NOT NULL REFERENCES candidates,
+    numbers TEXT NOT NULL, PRIMARY KEY (cell_0, cell_1, address)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS proposals (      -- who was proposed when, and from whom: the lineage
     run TEXT NOT NULL REFERENCES runs, number INTEGER NOT NULL, generation INTEGER NOT NULL,

@@ -31,6 +31,7 @@ from asiarc.outcome import Outcome
 SCHEMA_VERSION = 2
 # What brings a file of that version to the next; new tables and indices come with the schema by themselves.
 _MIGRATIONS = {1: "ALTER TABLE results ADD COLUMN holds INTEGER NOT NULL DEFAULT 1;"}
+CELL = 0.01  # width of the grid that behaviours are looked up on
 Row = dict[str, Any]
 
 
@@ -114,6 +115,10 @@ def set_aside(folder: Path) -> Path:
     with _writer_lock(folder):
         names = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(1))
         return folder.rename(next(name for name in names if not name.exists()))
+
+
+def _cell(number: float) -> int:
+    return round(number / CELL)
 
 
 def _load(text: str | None) -> Any:
@@ -256,16 +261,23 @@ class Archive:
         found = self.rows("SELECT * FROM candidates WHERE address = ?", address)
         return {**found[0], "genome": _load(found[0]["genome"])} if found else None
 
-    def add_fingerprint(self, address: str, fingerprint: str) -> None:
-        """Note what a kept candidate computes on fixed probes."""
-        self._insert("fingerprints", dict(fingerprint=fingerprint, address=address))
+    def add_behaviour(self, address: str, numbers: Sequence[float]) -> None:
+        """Note what a kept candidate computes on fixed probes: at least two numbers of order one."""
+        row = dict(zip(("cell_0", "cell_1"), map(_cell, numbers), strict=False))
+        self._insert("behaviours", dict(**row, address=address, numbers=list(numbers)))
 
-    def alike(self, fingerprint: str) -> list[str]:
-        """The addresses of the candidates that compute the same, in order."""
+    def behaving_as(self, numbers: Sequence[float], within: float) -> list[str]:
+        """The addresses whose every number is within a distance (of at most `CELL`) of these, in order."""
+        assert within <= CELL, "candidates in neighbouring cells are compared, and no others"
+        first, second = map(_cell, numbers[:2])
         found = self.rows(
-            "SELECT address FROM fingerprints WHERE fingerprint = ? ORDER BY address", fingerprint
+            "SELECT address, numbers FROM behaviours WHERE cell_0 IN (?1 - 1, ?1, ?1 + 1) "
+            "AND cell_1 BETWEEN ?2 - 1 AND ?2 + 1",
+            first,
+            second,
         )
-        return [row["address"] for row in found]
+        near = (max(abs(a - b) for a, b in zip(numbers, _load(row["numbers"]), strict=True)) for row in found)
+        return sorted(row["address"] for row, distance in zip(found, near, strict=True) if distance <= within)
 
     def is_proposed(self, run: str, address: str) -> bool:
         """Whether a run has proposed a candidate."""

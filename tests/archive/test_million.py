@@ -8,7 +8,7 @@ def test_it_builds_an_archive_that_its_questions_fit(tmp_path, capsys):
     build(tmp_path, 1500)
     with Archive(tmp_path) as archive:
         (counted,) = archive.rows(
-            "SELECT (SELECT count(*) FROM candidates) AS candidates, (SELECT count(*) FROM fingerprints) AS prints, "
+            "SELECT (SELECT count(*) FROM candidates) AS candidates, (SELECT count(*) FROM behaviours) AS prints, "
             "(SELECT count(*) FROM proposals) AS proposals, (SELECT count(*) FROM results) AS results, "
             "(SELECT count(*) FROM trials) AS trials, (SELECT count(*) FROM uses) AS uses"
         )
@@ -20,4 +20,4 @@ def test_it_builds_an_archive_that_its_questions_fit(tmp_path, capsys):
         capsys.readouterr()
         questions(archive, 1500)
     said = capsys.readouterr().out
-    assert "parent and references" in said and "known by fingerprint" in said
+    assert "parent and references" in said and "known by behaviour" in said

@@ -581,24 +581,43 @@ def test_the_leading_and_the_rejected_are_those_that_sorting_finds(tmp_path_fact
         assert [row["address"] for row in archive.last_rejected("run", count)] == rejected[-count:]
 
 
-def test_what_is_known_is_found_by_address_and_by_fingerprint(archive):
+def test_what_is_known_is_found_by_address(archive):
     proposal = dict(address="a" * 16, name="n", motivation="", parents=[], origins=[], predicted="")
     archive.add_proposal("run", 0, 0, proposal)
     assert archive.is_proposed("run", "a" * 16)
     assert not archive.is_proposed("other", "a" * 16) and not archive.is_proposed("run", "b" * 16)
-    archive.add_candidate("b" * 16, "other name", "other source", "because")
-    for address in ("b" * 16, "a" * 16, "a" * 16):
-        archive.add_fingerprint(address, "does the same")
-    assert archive.alike("does the same") == ["a" * 16, "b" * 16] and archive.alike("does another") == []
-    with pytest.raises(sqlite3.IntegrityError):
-        archive.add_fingerprint("nowhere", "does the same")
     archive.add_insight("run", 0, 0, "a" * 16, {"text": "why"})
     assert archive.insight("run", "a" * 16) == {"text": "why"} and archive.insight("run", "b" * 16) is None
 
 
+# Numbers on a grid finer than a cell, so that neighbours, edges of cells and exact distances are all drawn.
+behaviours = st.lists(st.integers(-60, 60).map(lambda n: n / 2048), min_size=3, max_size=3)
+
+
+@any_tmp_path
+@given(st.lists(behaviours, max_size=12), behaviours, st.sampled_from([0.0, 1 / 2048, 5 / 1024, 0.01]))
+def test_who_behaves_alike_is_whom_a_comparison_with_everybody_finds(tmp_path_factory, kept, asked, within):
+    with Archive(tmp_path_factory.mktemp("behaviours")) as archive:
+        for number, numbers in enumerate(kept):
+            archive.add_candidate(f"{number:02}", "net", f"{number}", "because")
+            archive.add_behaviour(f"{number:02}", numbers)
+        expected = [
+            f"{number:02}"
+            for number, numbers in enumerate(kept)
+            if max(abs(a - b) for a, b in zip(numbers, asked, strict=True)) <= within
+        ]
+        assert archive.behaving_as(asked, within) == expected
+
+
+def test_a_behaviour_is_a_kept_candidates(archive):
+    with pytest.raises(sqlite3.IntegrityError):
+        archive.add_behaviour("nowhere", [0.5, 0.5])
+
+
 @pytest.mark.parametrize(
     "question",
-    ["leading('run', 9)", "last_rejected('run', 9)", "is_proposed('run', 'a')", "alike('f')", "insight('run', 'a')",
+    ["leading('run', 9)", "last_rejected('run', 9)", "is_proposed('run', 'a')",
+     "behaving_as([0.1, 0.2], 0.001)", "insight('run', 'a')",
      "candidate('a')", "trial('k')", "admission('k')", "stage_result('run', 'explore')"],
 )  # fmt: skip
 def test_no_question_of_a_proposal_reads_a_whole_table(archive, question):
