@@ -267,12 +267,63 @@ def gate_of(g: Tensor | None, C: int) -> Gate:
     return HeadGate.of(to_chunks(g[..., None], C)[..., 0]) if g.dim() == 3 else ChannelGate(to_chunks(g, C))
 
 
-class Chunked(torch.autograd.Function):
-    """The algebra of this module with its backward pass; see `chunked`.
+GATES: dict[int, type[Gate]] = {0: Gate, 3: HeadGate, 4: ChannelGate}
+"""The kind of gate by the number of axes of g, 0 where there is none."""
+
+
+def whole_forward(
+    C: int,
+    scale: float,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor | None,
+    beta: Tensor | None,
+    state: Tensor,
+) -> tuple[Tensor, Tensor, Tensors]:
+    """o, the final state, and what the backward pass needs.
 
     Sequences are independent, so they are taken a few at a time, as many as fit the processor's cache together with
     what is computed from them: these passes move more data than they compute on.
     """
+    o, final = torch.empty_like(v, memory_format=torch.contiguous_format), torch.empty_like(state)
+    saved = []
+    for some in slabs(q, v):
+        g_, beta_ = (None if x is None else x[some] for x in (g, beta))
+        o_, final[some], kept = forward(C, scale, q[some], k[some], v[some], g_, beta_, state[some])
+        from_chunks(o_, o[some])
+        saved += kept
+    return o, final, saved
+
+
+def whole_backward(
+    C: int, scale: float, gate_axes: int, erases: bool, saved: Sequence[Tensor], do: Tensor, dfinal: Tensor
+) -> Tensors:
+    """Gradients of q, k, v, of g and beta where there are such, and of the initial state."""
+    (B, T, H, V), K = do.shape, dfinal.shape[2]
+    widths = [K, K, V] + {0: [], 3: [1], 4: [K]}[gate_axes] + [1] * erases
+    whole = [do.new_empty(B, T, H, width) for width in widths]
+    dstate = torch.empty_like(dfinal, memory_format=torch.contiguous_format)
+    ranges = slabs(whole[0], do)
+    kept = len(saved) // len(ranges)
+    for i, some in enumerate(ranges):
+        of_slab = saved[i * kept : (i + 1) * kept]
+        parts, dstate[some] = backward(C, scale, GATES[gate_axes], erases, of_slab, do[some], dfinal[some])
+        for part, d in zip(parts, whole, strict=True):
+            from_chunks(part, d[some])
+    per_head = [i >= 3 and (i > 3 or gate_axes != 4) for i in range(len(whole))]
+    return [d[..., 0] if narrow else d for d, narrow in zip(whole, per_head, strict=True)] + [dstate]
+
+
+def gradients(found: Tensors, gated: bool, erases: bool) -> tuple[Tensor | None, ...]:
+    """The result of `whole_backward` for C, scale, q, k, v, g, beta and state; None where there is no tensor."""
+    rest = iter(found[3:])
+    dg, dbeta = (next(rest) if there else None for there in (gated, erases))
+    return None, None, *found[:3], dg, dbeta, next(rest)
+
+
+class Chunked(torch.autograd.Function):
+    """The algebra of this module with its backward pass; see `chunked`."""
 
     @staticmethod
     def forward(
@@ -287,42 +338,58 @@ class Chunked(torch.autograd.Function):
         state: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Returns o and the final state."""
-        o, final, saved = (
-            torch.empty_like(v, memory_format=torch.contiguous_format),
-            torch.empty_like(state),
-            [],
-        )
-        ctx.C, ctx.scale, ctx.shapes = C, scale, (q.shape, v.shape)
-        for some in slabs(q, v):
-            g_, beta_ = (None if x is None else x[some] for x in (g, beta))
-            o_, final[some], kept, ctx.gate = forward(
-                C, scale, q[some], k[some], v[some], g_, beta_, state[some]
-            )
-            from_chunks(o_, o[some])
-            saved += kept
+        o, final, saved = whole_forward(C, scale, q, k, v, g, beta, state)
         ctx.save_for_backward(*saved)
-        ctx.kept = len(kept)
+        ctx.how = C, scale, 0 if g is None else g.dim(), beta is not None
         return o, final
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, do: Tensor, dfinal: Tensor) -> tuple[Tensor | None, ...]:
         """Returns the gradients of the arguments of `forward`."""
-        (B, T, H, K), (*_, V) = ctx.shapes
-        saved, beta = ctx.saved_tensors, ctx.saved_tensors[2]
-        dq, dk, dv = do.new_empty(B, T, H, K), do.new_empty(B, T, H, K), do.new_empty(B, T, H, V)
-        dstate = torch.empty_like(dfinal, memory_format=torch.contiguous_format)
-        dg = None if ctx.gate is Gate else do.new_empty(B, T, H, 1 if ctx.gate is HeadGate else K)
-        dbeta = None if beta is None else do.new_empty(B, T, H, 1)
-        whole = [dq, dk, dv, dg, dbeta]
-        for i, some in enumerate(slabs(dq, dv)):
-            kept = saved[i * ctx.kept : (i + 1) * ctx.kept]
-            parts, dstate[some] = backward(ctx.C, ctx.scale, ctx.gate, kept, do[some], dfinal[some])
-            for part, d in zip(parts, whole, strict=True):
-                if part is not None and d is not None:
-                    from_chunks(part, d[some])
-        dg = dg[..., 0] if dg is not None and ctx.gate is HeadGate else dg
-        return None, None, dq, dk, dv, dg, None if dbeta is None else dbeta[..., 0], dstate
+        C, scale, gate_axes, erases = ctx.how
+        found = whole_backward(C, scale, gate_axes, erases, ctx.saved_tensors, do, dfinal)
+        return gradients(found, gate_axes > 0, erases)
+
+
+@torch.library.custom_op("asiarc::chunked", mutates_args=())
+def traced(
+    C: int,
+    scale: float,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor | None,
+    beta: Tensor | None,
+    state: Tensor,
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """`whole_forward` as one node of a traced graph; called directly it costs more than `Chunked` does."""
+    return whole_forward(C, scale, q, k, v, g, beta, state)
+
+
+@torch.library.custom_op("asiarc::chunked_backward", mutates_args=())
+def traced_backward(
+    C: int, scale: float, gate_axes: int, erases: bool, saved: list[Tensor], do: Tensor, dfinal: Tensor
+) -> list[Tensor]:
+    """`whole_backward` as one node of a traced graph."""
+    return whole_backward(C, scale, gate_axes, erases, saved, do, dfinal)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensors]) -> None:
+    C, scale, _, _, _, g, beta, _ = inputs
+    ctx.save_for_backward(*output[2])
+    ctx.how = C, scale, 0 if g is None else g.dim(), beta is not None
+
+
+def _lead_back(ctx: Any, do: Tensor, dfinal: Tensor, _: Tensors) -> tuple[Tensor | None, ...]:
+    C, scale, gate_axes, erases = ctx.how
+    found = traced_backward(C, scale, gate_axes, erases, list(ctx.saved_tensors), do, dfinal)
+    return gradients(found, gate_axes > 0, erases)
+
+
+traced.register_fake(whole_forward)
+traced_backward.register_fake(whole_backward)
+traced.register_autograd(_lead_back, setup_context=_keep)
 
 
 SLAB = 2**17
@@ -345,27 +412,29 @@ def forward(
     g_: Tensor | None,
     beta_: Tensor | None,
     state: Tensor,
-) -> tuple[Tensor, Tensor, list[Tensor | None], type[Gate]]:
-    """o [M, C, V], the final state, what the backward pass needs, and the kind of gate."""
+) -> tuple[Tensor, Tensor, Tensors]:
+    """o [M, C, V], the final state, and what the backward pass needs."""
     q, k, y = to_chunks(q_, C, scale), to_chunks(k_, C), to_chunks(v_, C)
     gate, beta = gate_of(g_, C), None if beta_ is None else to_chunks(beta_[..., None], C)
     keys = times(k, beta)
     X = gate.scores([q] if beta is None else [q, k], keys)
-    T_inv = w = None
+    w, erasing = None, []
     if beta is not None:
         T_inv = inverse(X[1])
         w, y = torch.bmm(T_inv, times(k, gate.into)), torch.bmm(T_inv, y)
+        erasing = [beta, T_inv, w]
     S = states(state, y, w, times(keys, gate.out), gate.over)
     o = torch.bmm(X[0], y).baddbmm_(times(q, gate.into), S[:-1].flatten(0, 1))
-    return o, S[-1].view_as(state), [q, k, beta, T_inv, w, y, S, *X, *gate.saved()], type(gate)
+    return o, S[-1].view_as(state), [q, k, y, S, *erasing, *X, *gate.saved()]
 
 
 def backward(
-    C: int, scale: float, kind: type[Gate], saved: tuple[Any, ...], do_: Tensor, dfinal: Tensor
-) -> tuple[list[Tensor | None], Tensor]:
-    """Gradients of q, k, v, g, beta, [M, C, D] each, and of the initial state."""
-    q, k, beta, T_inv, w, y, S, *rest = saved
-    rows = [q] if beta is None else [q, k]
+    C: int, scale: float, kind: type[Gate], erases: bool, saved: Sequence[Tensor], do_: Tensor, dfinal: Tensor
+) -> tuple[Tensors, Tensor]:
+    """Gradients of q, k, v, and g and beta where there are such, [M, C, D] each, and of the initial state."""
+    q, k, y, S, *rest = saved
+    beta, T_inv, w = rest[:3] if erases else (None, None, None)
+    rest, rows = rest[3 * erases :], [q, k] if erases else [q]
     X, gate = rest[: len(rows)], kind(*rest[len(rows) :])
     keys, do = times(k, beta), to_chunks(do_, C)
 
@@ -391,11 +460,11 @@ def backward(
     within = gate.scores_backward(rows, keys, X, dX, drows, dkeys)
     if dinto is not None and dout is not None:
         dg = gate.log_decay_backward(within, dinto, dout, starts, ends)
-    dk, dbeta = dkeys, None
+    found = [drows[0].mul_(scale), dkeys, dy, *([] if dg is None else [dg])]
     if beta is not None:
-        dbeta = (dkeys * k).sum(-1, keepdim=True)
-        dk = drows[1].addcmul_(dkeys, beta)
-    return [drows[0].mul_(scale), dk, dy, dg, dbeta], dS[0].view_as(dfinal)
+        found.append((dkeys * k).sum(-1, keepdim=True))
+        found[1] = drows[1].addcmul_(dkeys, beta)
+    return found, dS[0].view_as(dfinal)
 
 
 def split(x_MXX: Tensor | None, N: int) -> Sequence[Any]:
@@ -466,6 +535,8 @@ def chunked(
     if q.shape[1] == 1:
         return step(q, k, v, g, beta, scale, state)
     C = C or (16 if max(q.shape[-1], v.shape[-1]) <= 32 else 32)
+    if torch.compiler.is_compiling():
+        return traced(C, scale, q, k, v, g, beta, state.contiguous())[:2]
     return Chunked.apply(C, scale, q, k, v, g, beta, state.contiguous())
 
 
