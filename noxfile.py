@@ -99,14 +99,16 @@ def baselines(session: nox.Session) -> None:
 
 @nox.session
 def speed(session: nox.Session) -> None:
-    """Kernel timings beside their peers, as ratios taken in one run; wants a quiet machine."""
-    run(session, "asiarc.kernels.bench", *session.posargs)
+    """The kernels' speed gate: -- --against COMMIT; or one of its commands: -- selftest, -- cheats, -- yardstick."""
+    default = [] if session.posargs and not session.posargs[0].startswith("-") else ["gate"]
+    run(session, "asiarc.speed", *default, *session.posargs)
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The README's commands and the exported schema are current."""
-    run(session, "pytest", "-q", "tests/test_readme.py", "tests/test_schema.py", *session.posargs)
+    """The commands in the README and in docs/ and the exported schema are current."""
+    pages = ("tests/test_readme.py", "tests/test_schema.py", "tests/execution/test_cluster_page.py")
+    run(session, "pytest", "-q", *pages, *session.posargs)
 
 
 @nox.session

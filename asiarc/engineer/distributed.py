@@ -1,0 +1,141 @@
+"""One large trial on several processes: the trainer's own loop over a model that DDP or FSDP2 spreads.
+
+    torchrun --standalone --nproc-per-node 2 -m asiarc.engineer.distributed --protocol small --steps 20 --by ddp
+
+Every process trains on its share of the rows of each batch and gradients are averaged, so a step is the one that a
+single process takes with the whole batch, up to the order in which float32 numbers are added. Neither the trainer nor
+the model knows of it. On GPUs each process takes one (nccl), elsewhere they compute on the CPU (gloo).
+
+Unusual: the source runs in these very processes, which need each other's sockets, and so behind no wall: give it
+baselines and candidates that were admitted, on a machine that may be lost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import click
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from asiarc.engineer.trainer import Curve, train
+from asiarc.errors import TaskError
+from asiarc.protocol import PROTOCOLS, Protocol
+
+if TYPE_CHECKING:
+    from asiarc.models.backbone import AsiarcForCausalLM
+    from asiarc.tasks import Task
+
+By = Literal["ddp", "fsdp2"]
+WAYS: tuple[By, ...] = ("ddp", "fsdp2")
+
+
+class Share:
+    """A task as one process sees it: of every batch the rows `rank`, `rank + processes`, ...
+
+    The mean over processes of the means over their rows is the mean over all rows where every process has as many
+    scored tokens. Raises `TaskError` where that is not so: the task cannot be dealt evenly.
+    """
+
+    def __init__(self, task: Task, rank: int, processes: int) -> None:
+        self.task, self.rank, self.processes = task, rank, processes
+
+    def batch(self, split: Any, count: int, *address: Any, seq_len: int | None = None) -> Any:
+        """This process's rows of the task's batch."""
+        whole = self.task.batch(split, count, *address, seq_len=seq_len)
+        shares = [whole.targets_BT[start :: self.processes] for start in range(self.processes)]
+        if len({int((share != -100).sum()) for share in shares}) > 1:
+            raise TaskError(
+                f"{count} rows of {self.task.name} cannot be dealt to {self.processes} processes with equally many "
+                "scored tokens; choose a batch size that they divide, or a task whose every token is scored (text)"
+            )
+        rows = slice(self.rank, None, self.processes)
+        return type(whole)(whole.inputs_BT[rows], whole.targets_BT[rows])
+
+
+def spread(model: AsiarcForCausalLM, by: By) -> nn.Module:
+    """The model over all processes of the group: replicated (`ddp`), or each block and the rest sharded (`fsdp2`)."""
+    if by == "ddp":
+        return nn.parallel.DistributedDataParallel(model)
+    from torch.distributed.fsdp import fully_shard
+
+    for layer in model.layers:
+        fully_shard(layer)
+    fully_shard(model)
+    return model
+
+
+def train_spread(
+    source: str, task: Task, protocol: Protocol, seed: str, by: By, device: torch.device
+) -> Curve:
+    """Train one source with all processes of the group; the curve of a single process, on every process.
+
+    Raises `DivergedError` on the process whose share diverged, which ends the group.
+    """
+    from asiarc.models.backbone import build
+
+    rank, processes = dist.get_rank(), dist.get_world_size()
+    hidden = round(protocol.mlp_ratio * protocol.d_model)
+    model = spread(build(source, protocol, seed, hidden=hidden).to(device), by)
+    mine = train(cast("AsiarcForCausalLM", model), cast("Task", Share(task, rank, processes)), protocol, seed)
+    losses = torch.tensor([row[1:] for row in mine.rows], dtype=torch.float64, device=device)
+    dist.all_reduce(losses)
+    means = (losses / processes).tolist()
+    return Curve(tuple((row[0], *mean) for row, mean in zip(mine.rows, means, strict=True)))
+
+
+@contextmanager
+def group() -> Iterator[torch.device]:
+    """The processes that torchrun started, as one group; this one's device."""
+    on_gpu = torch.cuda.is_available()
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if on_gpu else torch.device("cpu")
+    if on_gpu:
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if on_gpu else "gloo")
+    try:
+        yield device
+    finally:
+        dist.destroy_process_group()
+
+
+@click.command()
+@click.option("--protocol", type=click.Choice(list(PROTOCOLS)), default="small", show_default=True)
+@click.option(
+    "--mixer", default="gated_delta_net", show_default=True, help="a baseline's name or a candidate's file"
+)
+@click.option("--task", "task_name", default="text", show_default=True)
+@click.option("--seed", default="0/verify/0", show_default=True)
+@click.option("--by", type=click.Choice(WAYS), multiple=True, default=("ddp",), show_default=True)
+@click.option("--steps", type=int, help="instead of the protocol's own")
+@click.option("--batch-size", type=int, help="rows a step over all processes, instead of the protocol's own")
+@click.option("--seq-len", type=int, help="instead of the protocol's own")
+def main(
+    protocol: str, mixer: str, task_name: str, seed: str, by: tuple[By, ...], **changes: int | None
+) -> None:
+    """Train one mixer with all processes that torchrun started; the first prints a JSON line for each way."""
+    from asiarc.models.baselines import BASELINE_NAMES, baseline_source
+    from asiarc.tasks import get_task
+
+    source = baseline_source(mixer) if mixer in BASELINE_NAMES else Path(mixer).read_text()
+    chosen = PROTOCOLS[protocol].at(**{name: value for name, value in changes.items() if value is not None})
+    with group() as device:
+        for way in by:
+            curve = train_spread(source, get_task(task_name), chosen, seed, way, device)
+            if dist.get_rank() == 0:
+                shown = {
+                    "by": way,
+                    "processes": dist.get_world_size(),
+                    "device": device.type,
+                    "curve": curve.rows,
+                }
+                click.echo(json.dumps(shown))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""What the harness costs: twenty candidates that cost nothing, and a real explore stage taken apart.
+
+`twenty` is wall time from the command's start to its end, the wall on, with stand-ins for admissions and trials
+(`rehearsal`): all that is left is the harness. `explore` trains for real and says where the CPU-seconds went, beside
+the bare training loop on the same candidate in this process.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from asiarc.archive.store import Archive
+from asiarc.execution.endurance import Stand
+
+CAMPAIGN = '''"""What do twenty candidates cost that cost nothing?"""
+
+from asiarc import Budget, Campaign, Stage, by_tier
+
+twenty = Campaign(
+    start_from="delta_net",
+    baselines=("delta_net",),
+    explore=Stage(tasks=("text",)),
+    budget=by_tier(smoke=Budget(candidates=20, minutes=60)),
+)
+'''
+
+
+def twenty(folder: Path, workers: int) -> tuple[float, int]:
+    """Seconds for twenty candidates from nothing to the archive, and how many jobs went behind the wall."""
+    stand = Stand(folder, campaign=CAMPAIGN, tier="smoke")
+    seconds = stand.finish("twenty", "--workers", str(workers))
+    return seconds, len(stand.paid("twenty"))
+
+
+@dataclass(frozen=True)
+class Spent:
+    """CPU-seconds of one explore stage by what they were spent on, and its wall-seconds."""
+
+    candidates: int
+    trials: int
+    wall_s: float
+    train_s: float
+    score_s: float
+    around_s: float  # of the trials' own processes, besides training and scoring: fork, build, counting
+    admit_s: float
+    workers_s: float  # of the warm workers and the supervisors: imports, forks, watching
+    driver_s: float  # of the loop itself
+    bare_s: float  # the same trials' training, by the bare loop's seconds a step
+
+    @property
+    def per_hour(self) -> float:
+        """Candidates an hour."""
+        return 3600 * self.candidates / self.wall_s
+
+    def lines(self) -> list[str]:
+        """The table as text; shares are of the training."""
+        rows = {
+            "training": self.train_s, "  bare loop, same steps": self.bare_s, "scoring": self.score_s,
+            "around a trial": self.around_s, "admission": self.admit_s, "workers and walls": self.workers_s,
+            "loop and archive": self.driver_s,
+        }  # fmt: skip
+        table = [
+            f"{name:<24} {value:8.2f} CPU-s  {value / self.train_s:7.1%}" for name, value in rows.items()
+        ]
+        head = f"{self.candidates} candidates, {self.trials} trials, {self.wall_s:.1f} s, {self.per_hour:.0f} an hour"
+        return [head, *table]
+
+
+def explore(folder: Path, candidates: int, workers: int) -> Spent:
+    """Run an explore stage at tier quick for real, alone in this process, and take its cost apart."""
+    from asiarc import Budget, Campaign, Stage, by_tier
+    from asiarc.engineer.workshop import Workshop, trial_executor
+    from asiarc.loop import Run
+
+    campaign = Campaign(
+        start_from="delta_net",
+        baselines=("delta_net",),
+        explore=Stage(tasks=("text",), seeds=2),
+        budget=by_tier(quick=Budget(candidates=candidates, minutes=600)),
+    )
+    started, driver_s = time.monotonic(), time.process_time()
+    children_s = _children_s()
+    with Archive(folder / "store") as archive:
+        with trial_executor(workers) as executor:
+            run = Run(campaign, "profile", "quick", archive, Workshop(archive, executor), lambda _: None)
+            run.ensure("explore")
+        wall_s, driver_s = time.monotonic() - started, time.process_time() - driver_s
+        children_s = _children_s() - children_s
+        trials = archive.trials(run.run)
+        (admit_s,) = archive.rows("SELECT sum(cpu_s) AS cpu_s FROM admissions")[0].values()
+        sources = {trial.address: run.bench.source(trial.address) for trial in trials}
+    jobs_s = sum(trial.cpu_s for trial in trials)
+    train_s = sum(trial.details.get("train_cpu_s", 0.0) for trial in trials)
+    score_s = sum(trial.details.get("score_cpu_s", 0.0) for trial in trials)
+    chosen = max((t for t in trials if "train_cpu_s" in t.details), key=lambda t: t.steps)
+    slower = bare_train_s(sources[chosen.address], chosen.steps) / chosen.details["train_cpu_s"]
+    return Spent(
+        candidates, len(trials), wall_s, train_s, score_s, jobs_s - train_s - score_s, admit_s,
+        children_s - jobs_s - admit_s, driver_s, train_s * slower,
+    )  # fmt: skip
+
+
+def _children_s() -> float:
+    """CPU-seconds of every process that has ended below this one."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
+
+
+BARE = """
+import sys, time
+import torch
+torch.set_num_threads(1)
+torch.set_flush_denormal(True)
+from asiarc.engineer.trainer import train
+from asiarc.models.backbone import build
+from asiarc.protocol import MICRO
+from asiarc.tasks import get_task
+protocol, task = MICRO.at(steps=int(sys.argv[1])), get_task("text")
+model = build(sys.stdin.read(), protocol, "0/explore/0", hidden=round(MICRO.mlp_ratio * MICRO.d_model))
+train(model, task, protocol.at(steps=2), "warm")
+started = time.process_time()
+train(model, task, protocol, "0/explore/0")
+print(time.process_time() - started)
+"""
+
+
+def bare_train_s(source: str, steps: int) -> float:
+    """CPU-seconds of the trainer's loop alone, in a plain process that has nothing else to do."""
+    done = subprocess.run(
+        [sys.executable, "-c", BARE, str(steps)],
+        input=source, capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    return float(done.stdout)

@@ -1,0 +1,106 @@
+"""Two processes that share a batch take the step of one with the whole batch; the ladder counts what it builds."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from asiarc.engineer.distributed import Share, main
+from asiarc.engineer.ladder import size_of, smoke_train
+from asiarc.engineer.trainer import train
+from asiarc.errors import TaskError
+from asiarc.models.backbone import build
+from asiarc.models.baselines import baseline_source
+from asiarc.protocol import MICRO, PAPER_20M, PAPER_340M, PROTOCOLS
+from asiarc.tasks import get_task
+
+STEPS, ROWS, SEED = 6, 4, "0/verify/0"
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    """A text that no download and no installed package decides."""
+    path = tmp_path_factory.mktemp("text") / "words.txt"
+    words = ["memory", "decay", "gate", "delta", "rule", "state", "key", "value", "head", "norm"]
+    sentences = [" ".join(words[(i * j) % 10] for j in range(1, 12)) + f" {i}." for i in range(4000)]
+    path.write_text("\n\n".join(" ".join(sentences[k : k + 8]) for k in range(0, 4000, 8)))
+    return f"text:{path}"
+
+
+@pytest.fixture(scope="module")
+def alone(text):
+    """The curve of one process."""
+    protocol = MICRO.at(steps=STEPS, batch_size=ROWS, evaluations=STEPS)
+    model = build(baseline_source("gated_delta_net"), protocol, SEED, hidden=128)
+    return [list(row) for row in train(model, get_task(text), protocol, SEED).rows]
+
+
+@pytest.fixture(scope="module")
+def together(text, alone, tmp_path_factory):
+    """What two processes print, by the way in which the model was spread."""
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        "-m", "asiarc.engineer.distributed", "--protocol", "micro", "--mixer", "gated_delta_net", "--task", text,
+        "--seed", SEED, "--by", "ddp", "--by", "fsdp2", "--steps", str(STEPS), "--batch-size", str(ROWS),
+    ]  # fmt: skip
+    quiet = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | quiet, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    shown = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return {row["by"]: row for row in shown}
+
+
+@pytest.mark.parametrize("by", ["ddp", "fsdp2"])
+def test_two_processes_have_the_loss_curve_of_one(alone, together, by):
+    """The seeds' own differences are a thousand times larger than what the order of additions does."""
+    assert together[by]["processes"] == 2
+    assert len(together[by]["curve"]) == STEPS
+    mine, theirs = torch.tensor(together[by]["curve"]), torch.tensor(alone)
+    torch.testing.assert_close(mine, theirs, rtol=2e-4, atol=0)
+    assert theirs[0, 1] - theirs[-1, 1] > 0.5, "the curve must move for its equality to say anything"
+
+
+def test_shares_are_the_batch_and_do_not_overlap(text):
+    task = get_task(text)
+    whole = task.batch("train", 6, SEED, 3, seq_len=32)
+    shares = [Share(task, rank, 3).batch("train", 6, SEED, 3, seq_len=32) for rank in range(3)]
+    rows = sorted(map(tuple, whole.inputs_BT.tolist()))
+    assert sorted(tuple(row) for share in shares for row in share.inputs_BT.tolist()) == rows
+    assert [share.targets_BT.shape for share in shares] == [(2, 32)] * 3
+
+
+def test_what_cannot_be_dealt_evenly_is_refused(text):
+    with pytest.raises(TaskError, match=r"5 rows of text.*2 processes"):
+        Share(get_task(text), 0, 2).batch("train", 5, SEED, 0, seq_len=32)
+
+
+def test_the_command_names_every_protocol():
+    (choice,) = [parameter.type for parameter in main.params if parameter.name == "protocol"]
+    assert set(choice.choices) == set(PROTOCOLS)
+
+
+# --- the ladder -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mixer", ["delta_net", "gated_delta_net", "mamba2"])
+def test_what_is_counted_is_what_is_built(mixer):
+    """At a size that is built here: parameters of the whole model, and bytes by hand."""
+    source = baseline_source(mixer)
+    size = size_of(source, MICRO)
+    built, losses = smoke_train(source, MICRO, 2)
+    assert built == size.parameters and len(losses) == 2
+    assert (size.weight_bytes, size.training_bytes) == (4 * built, 16 * built)
+
+
+def test_the_papers_sizes_are_what_it_calls_them():
+    """20M and 340M parameters (arXiv 2507.18074, section 4.1), with DeltaNet's mixer."""
+    source = baseline_source("delta_net")
+    small, large = size_of(source, PAPER_20M), size_of(source, PAPER_340M)
+    assert 17e6 < small.parameters < 23e6 and 320e6 < large.parameters < 380e6
+    for size in (small, large):  # two FLOPs a weight and token, and the memory's own on top
+        assert 2 * size.parameters * 0.9 < size.flops_per_token < 2 * size.parameters * 1.5

@@ -1,0 +1,131 @@
+"""Kills at random moments, Ctrl-C, and other numbers of workers; and that the comparison would notice."""
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from asiarc.execution import endurance
+from asiarc.execution.endurance import Stand, differing, kill_and_resume
+
+
+@pytest.fixture(scope="module")
+def stand(tmp_path_factory):
+    return Stand.in_(tmp_path_factory.mktemp("stand"), real=False)
+
+
+@pytest.fixture(scope="module")
+def whole(stand):
+    """What an uninterrupted run leaves, and the seconds that it took."""
+    length_s = stand.finish("whole", "--workers", "2")
+    return stand.content("whole"), length_s
+
+
+def test_the_rehearsal_goes_through_everything(whole):
+    content, _ = whole
+    kinds = {json.loads(row)["outcome"] for row in content["results"]}
+    assert {"scored", "rejected", "crashed"} <= kinds
+    stages = {json.loads(row)["stage"] for row in content["trials"]}
+    assert stages == {"explore", "verify", "verify tuning", "confirm"}
+    assert len(content["proposals"]) == 16 and len(content["items"]) > 20 and len(content["stages"]) == 3
+    assert content["report"]["campaigns"][0]["finished"]
+    assert not any("created_at" in row for row in content["trials"])
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_kill_at_a_random_moment_leaves_no_trace(stand, whole, number):
+    kill = kill_and_resume(stand, *whole, 1, number)
+    assert kill.wrong == (), str(kill)
+    assert kill.paid == len(whole[0]["trials"]) + len(whole[0]["admissions"])
+
+
+def test_one_interrupt_finishes_the_step_and_says_how_to_go_on(stand, whole):
+    """Ctrl-C in the middle; where it falls into pytest's own start, another moment is drawn."""
+    for number in range(20):
+        kill = kill_and_resume(stand, *whole, 2, number, ending=signal.SIGINT)
+        assert kill.wrong == (), str(kill)
+        if 0 < kill.kept < kill.paid:
+            break
+    said = [path.read_text() for path in stand.folder.glob("killed-2-*.first.log")]
+    assert any("the same command goes on from there" in text for text in said)
+
+
+def test_one_worker_and_one_stage_at_a_time_give_the_same(stand, whole):
+    for stage in ("explore", "verify", "confirm"):
+        stand.finish("stages", "--workers", "1", "-k", stage)
+    assert differing(whole[0], stand.content("stages")) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "noticed"),
+    [
+        ("UPDATE trials SET value = value + 1e-9 WHERE stage = 'confirm'", {"trials", "report"}),
+        (
+            "UPDATE insights SET insight = '{}' WHERE number = (SELECT min(number) FROM insights)",
+            {"insights"},
+        ),
+        ("DELETE FROM uses WHERE stage = 'verify tuning'", {"uses"}),
+        ("UPDATE proposals SET parents = '[]'", {"proposals"}),
+        ("UPDATE trials SET wall_s = 0, cpu_s = 0, created_at = 'never'", set()),
+    ],
+    ids=["value", "insight", "use", "lineage", "times"],
+)
+def test_a_difference_would_be_noticed(stand, whole, tmp_path, change, noticed):
+    store = tmp_path.name
+    subprocess.run(["cp", "-r", str(stand.folder / "whole"), str(stand.folder / store)], check=True)
+    db = sqlite3.connect(stand.folder / store / "archive.db")
+    db.execute(change)
+    db.commit()
+    db.close()
+    found = set(differing(whole[0], stand.content(store)))
+    assert noticed <= found and bool(noticed) == bool(found)
+
+
+def test_another_run_is_called_one(whole):
+    """Editing the search while this is shown moves the run's identity: that is no fault of the harness."""
+    content, _ = whole
+    run = json.loads(content["runs"][0])
+    moved = json.dumps({**json.loads(run["identity"]), "search": "edited"})
+    other = {**content, "runs": [json.dumps({**run, "run": "another", "identity": moved})]}
+    (said,) = differing(content, other)
+    assert "identity moved in search:" in said and "edited" in said
+
+
+def test_a_half_written_log_would_be_noticed(stand, whole):
+    subprocess.run(["cp", "-r", str(stand.folder / "whole"), str(stand.folder / "half")], check=True)
+    path = next((stand.folder / "half" / "items").glob("*/*"))
+    path.unlink()
+    assert differing(whole[0], stand.content("half")) == ["items"]
+
+
+def test_work_that_is_done_twice_would_be_noticed(stand, whole, monkeypatch):
+    """A harness that forgets a trial and pays for it again gives an equal report: the rows' own numbers tell."""
+    finish = Stand.finish
+
+    def forgetful(self, store, *options):
+        finish(self, store, *options)
+        db = sqlite3.connect(self.folder / store / "archive.db")
+        db.execute("UPDATE admissions SET cpu_s = cpu_s + 0.001")
+        db.commit()
+        db.close()
+        return 0.0
+
+    monkeypatch.setattr(Stand, "finish", forgetful)
+    for number in range(20):
+        kill = kill_and_resume(stand, *whole, 3, number)
+        if kill.kept:
+            break
+    assert any(wrong.startswith("paid for twice: admissions") for wrong in kill.wrong)
+
+
+def test_a_process_that_stays_would_be_noticed(stand, monkeypatch):
+    monkeypatch.setattr(endurance, "GONE_S", 0.1)
+    code = "import sys; sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(stand.folder / "scratch")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        assert stand.left_over() == [f"process {process.pid}"]
+        process.kill()
+    assert stand.left_over() == []
