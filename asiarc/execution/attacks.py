@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import itertools
 import json
 import mmap
 import os
+import platform
 import re
 import resource
 import signal
@@ -344,6 +346,31 @@ def signals_everybody(_: Payload) -> Payload:
     return {"breached": "signals went out"}
 
 
+@_attack("crashed", "PermissionError", "seccomp")
+def signals_by_a_file(_: Payload) -> Payload:
+    """Has the kernel send the supervisor a signal whenever a pipe can be read: no call of `kill` at all."""
+    read, write = os.pipe()
+    fcntl.fcntl(read, 10, signal.SIGCONT)  # F_SETSIG
+    fcntl.fcntl(read, fcntl.F_SETOWN, os.getppid())
+    fcntl.fcntl(read, fcntl.F_SETFL, os.O_ASYNC)
+    os.write(write, b"x")
+    return {"breached": "sent"}
+
+
+@_attack("crashed", "PermissionError", "seccomp")
+def slows_its_supervisor(_: Payload) -> Payload:
+    """Gives the process that watches its time the lowest priority."""
+    os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)
+    return {"breached": "slowed"}
+
+
+@_attack("crashed", "PermissionError", "seccomp")
+def moves_its_supervisor(_: Payload) -> Payload:
+    """Pins the process that watches its time to one core, where it can be crowded out."""
+    os.sched_setaffinity(os.getppid(), {min(os.sched_getaffinity(0))})
+    return {"breached": "pinned"}
+
+
 # ---------------------------------------------------------------- memory
 
 
@@ -382,6 +409,25 @@ def hides_memory_in_descriptors(_: Payload) -> Payload:
 def hides_memory_in_segments(_: Payload) -> Payload:
     """System V segments, which stay when they are detached."""
     return {"breached": _libc("shmget", 0, ctypes.c_size_t(4 * MIB), 0o1600)}
+
+
+@_attack("crashed", "not permitted", "seccomp")
+def leaves_a_message_queue(_: Payload) -> Payload:
+    """A POSIX message queue: kernel memory under a name, which stays when the process is gone."""
+    queue = _libc("mq_open", b"/asiarc-breach", os.O_CREAT | os.O_RDWR, 0o600, None)
+    _libc("mq_unlink", b"/asiarc-breach")
+    return {"breached": queue}
+
+
+@_attack("crashed", "PermissionError", "seccomp")
+def hides_memory_in_pipes(_: Payload) -> Payload:
+    """Pipes grown to a megabyte and filled: kernel memory that no address space counts."""
+    for _pipe in range(200):
+        _, write = os.pipe()
+        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, MIB)
+        os.set_blocking(write, False)
+        os.write(write, bytes(MIB))
+    return {"breached": "200 MiB"}
 
 
 @_attack("crashed", "too large|Too many open|No space", "rlimits")
@@ -482,6 +528,20 @@ def changes_times_outside(payload: Payload) -> Payload:
 
 
 @_attack("crashed", _NO_WRITE, "landlock", "mount_namespace")
+def truncates_outside(payload: Payload) -> Payload:
+    """Empties a file outside without opening it."""
+    os.truncate(payload["secret"], 0)
+    return {"breached": "emptied"}
+
+
+@_attack("crashed", _NO_WRITE + "|not supported", "mount_namespace")
+def marks_a_file_outside(payload: Payload) -> Payload:
+    """An extended attribute on a file outside, where the next job could read it."""
+    os.setxattr(payload["secret"], "user.asiarc", b"here")
+    return {"breached": "marked"}
+
+
+@_attack("crashed", _NO_WRITE, "landlock", "mount_namespace")
 def rewrites_the_harness(_: Payload) -> Payload:
     """Appends to the harness's own source."""
     with Path(__file__).open("a") as file:
@@ -548,6 +608,19 @@ def looks_for_open_files(_: Payload) -> Payload:
     kinds = [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
     strange = [kind for kind in kinds if not kind.startswith(("pipe:", "/dev/null", "/proc/"))]
     return {"breached": strange[0]}
+
+
+@_attack("crashed", "not permitted", "seccomp")
+def watches_outside(payload: Payload) -> Payload:
+    """Is told by the kernel whenever something happens in a folder that it may not even list."""
+    watch = _libc("inotify_add_watch", _libc("inotify_init"), payload["folder"].encode(), 0xFFF)
+    return {"breached": watch}
+
+
+@_attack("crashed", "", *NOT_CONTAINED)
+def measures_a_secret(payload: Payload) -> Payload:
+    """The size and the times of a file that it may not read: Landlock guards contents, not what `stat` tells."""
+    return {"breached": Path(payload["secret"]).stat().st_size}
 
 
 # ---------------------------------------------------------------- network
@@ -630,6 +703,21 @@ def mounts(_: Payload) -> Payload:
 def opens_an_io_ring(_: Payload) -> Payload:
     """io_uring, whose calls no filter sees."""
     return {"breached": _libc("syscall", 425, 8, ctypes.create_string_buffer(128))}
+
+
+@_attack("crashed", "other gate", "seccomp")
+def calls_by_the_old_gate(_: Payload) -> Payload:
+    """Enters the kernel by the 32-bit gate of x86, where calls have other numbers than the filter's table."""
+    if platform.machine() != "x86_64":
+        raise PermissionError("no other gate here")
+    code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    code.write(
+        b"\x53\xb8\x14\x00\x00\x00\xcd\x80\x5b\xc3"
+    )  # push rbx; mov eax, getpid; int 0x80; pop rbx; ret
+    pid = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(code)))()
+    if pid < 0:
+        raise PermissionError(f"the other gate is shut: {pid}")
+    return {"breached": pid}
 
 
 @_attack("crashed", "PermissionError", "seccomp", "capabilities")
@@ -741,6 +829,25 @@ def returns_a_deep_result(_: Payload) -> Payload:
 def returns_broken_text(_: Payload) -> Payload:
     """Half a character, which no database stores."""
     return {"value": "\ud800"}
+
+
+@_attack("crashed", "not plain JSON")
+def returns_a_huge_number(_: Payload) -> Payload:
+    """A whole number beyond what floats and databases hold: whoever computes with it overflows."""
+    return {"value": 10**400}
+
+
+@_attack("crashed", "no result")
+def closes_the_channel(_: Payload) -> Payload:
+    """Closes every descriptor, the result channel among them, and goes on as if nothing were."""
+    os.closerange(0, 4096)
+    return {"breached": "closed"}
+
+
+@_attack("crashed", "Exception: x+")
+def raises_a_huge_message(_: Payload) -> Payload:
+    """An exception whose text alone would fill the report."""
+    raise Exception("x" * 64 * MIB)
 
 
 @_attack("ok")

@@ -80,9 +80,11 @@ def _failure(text: bytes) -> tuple[bool, str]:
 
 
 def _decode(text: bytes) -> dict[str, Any]:
-    """A JSON object with finite numbers and text that UTF-8 can hold; ValueError or RecursionError
-    otherwise."""
-    value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    """A JSON object with finite numbers, whole ones of 64 bits, and text that UTF-8 can hold.
+
+    Raises `ValueError` or `RecursionError` otherwise.
+    """
+    value = json.loads(text, parse_constant=_refuse, parse_float=_finite, parse_int=_bounded)
     if not isinstance(value, dict):
         raise ValueError("not an object")
     if b"\\ud" in text.lower():
@@ -98,4 +100,10 @@ def _finite(digits: str) -> float:
     number = float(digits)
     if not math.isfinite(number):
         raise ValueError(f"{digits} is out of range")
+    return number
+
+
+def _bounded(digits: str) -> int:
+    if len(digits) > 19 or abs(number := int(digits)) >= 2**63:
+        raise ValueError(f"{digits[:24]}... is out of range")
     return number

@@ -32,14 +32,27 @@ _CALLS: dict[str, tuple[int | None, int | None]] = {
     "pidfd_getfd": (438, 438), "pidfd_send_signal": (424, 424), "process_madvise": (440, 440),
     "fanotify_init": (300, 262), "quotactl": (179, 60), "syslog": (103, 116), "memfd_create": (319, 279),
     "memfd_secret": (447, 447), "shmget": (29, 194), "msgget": (68, 186), "semget": (64, 190),
-    "iopl": (172, None), "ioperm": (173, None),
+    "iopl": (172, None), "ioperm": (173, None), "mq_open": (240, 180), "inotify_add_watch": (254, 27),
+    "setpriority": (141, 140), "ioprio_set": (251, 30), "sched_setaffinity": (203, 122),
+    "sched_setscheduler": (144, 119), "sched_setparam": (142, 118), "sched_setattr": (314, 274),
+    "fcntl": (72, 25), "ioctl": (16, 29),
 }  # fmt: skip
+# Commands of one call that are refused: signals sent by a file (F_SETOWN, F_SETSIG, F_SETOWN_EX; FIOSETOWN, SIOCSPGRP),
+# memory in pipes (F_SETPIPE_SZ), keys put into a terminal (TIOCSTI).
+_COMMANDS = {"fcntl": (8, 10, 15, 1031), "ioctl": (0x8901, 0x8902, 0x5412)}
+_TO_ITSELF_ALWAYS = (
+    "prlimit64",
+    "sched_setaffinity",
+    "sched_setscheduler",
+    "sched_setparam",
+    "sched_setattr",
+)
 _TO_ITSELF_ONLY = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
 _STARTERS = ("fork", "vfork", "execve", "execveat")
-_SPECIAL = {"clone", "clone3", "prlimit64", *_STARTERS, *_TO_ITSELF_ONLY}
+_SPECIAL = {"clone", "clone3", *_TO_ITSELF_ALWAYS, *_COMMANDS, *_STARTERS, *_TO_ITSELF_ONLY}
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _ANSWER = 0x20, 0x15, 0x35, 0x45, 0x06
-_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16  # offsets in what the filter is shown
+_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT, _SECOND_ARGUMENT = 0, 4, 16, 24  # offsets in what is shown
 _CLONE_THREAD = 0x10000
 
 
@@ -53,7 +66,8 @@ EPERM, ENOENT, ENOSYS = (_op(_ANSWER, 0x50000 | number) for number in (1, 2, 38)
 
 
 def seccomp(processes: int) -> None:
-    """Refuse, with EPERM, sockets, tracing, signals to others, mounts, uncounted memory, the kernel's doors.
+    """Refuse, with EPERM, sockets, tracing, signals to others and their priorities, mounts, uncounted memory, watches,
+    the kernel's doors.
 
     With `processes` = 0 nothing can be forked or executed either (threads can be started): the answer is then
     ENOENT, because code that starts a program expects that it may not be found. Raises `OSError` where the
@@ -79,10 +93,12 @@ def _filter(processes: int, pid: int) -> bytes:
             program.extend((_op(_EQUAL, number, 0, len(then)), *then))
 
     argument, is_own_pid = _op(_LOAD, _FIRST_ARGUMENT), _op(_EQUAL, pid, 1, 0)
-    for name in _CALLS:
-        if name not in _SPECIAL:
-            on(name, EPERM)
-    on("prlimit64", argument, _op(_EQUAL, 0, 2, 0), is_own_pid, EPERM, ALLOW)
+    to_itself = [argument, _op(_EQUAL, 0, 2, 0), is_own_pid, EPERM, ALLOW]
+    rules = {name: [EPERM] for name in _CALLS if name not in _SPECIAL}
+    rules |= dict.fromkeys(_TO_ITSELF_ALWAYS, to_itself)
+    rules |= {name: _refusing(commands) for name, commands in _COMMANDS.items()}
+    for name, then in rules.items():
+        on(name, *then)
     if processes == 0:
         for name in _STARTERS:
             on(name, ENOENT)
@@ -91,3 +107,9 @@ def _filter(processes: int, pid: int) -> bytes:
         for name in _TO_ITSELF_ONLY:
             on(name, argument, is_own_pid, EPERM, ALLOW)
     return b"".join([*program, ALLOW])
+
+
+def _refusing(commands: tuple[int, ...]) -> list[bytes]:
+    """Everything is allowed but these values of a call's second argument."""
+    refused = [_op(_EQUAL, command, len(commands) - i) for i, command in enumerate(commands)]
+    return [_op(_LOAD, _SECOND_ARGUMENT), *refused, ALLOW, EPERM]

@@ -1,6 +1,8 @@
 """Run a Python command as nobody, on a machine where the interpreter may lie in root's own folder.
 
-The command sees a copy of the mounts in which that folder is replaced by one that holds the interpreter alone.
+As root, all attacks as an ordinary user: ``python tests/execution/as_ordinary_user.py -m asiarc.execution`` (who is one
+already runs ``python -m asiarc.execution``). The command sees a copy of the mounts in which that folder is replaced by
+one that holds the interpreter alone.
 """
 
 import os
