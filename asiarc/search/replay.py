@@ -247,12 +247,13 @@ def bench(table: Path, searches: int, names: Sequence[str] = ()) -> Iterator[str
     size, rungs, seeds = records.residuals.shape
     yield f"{searches:,} searches each; 95 % intervals; regret and bias in 0.001 nats; runs: spent per candidate"
     yield f"table: {size} candidates x {rungs} rungs x {seeds} seeds; noise / spread {noise_share(records):.2f}"
-    for title, worlds, budget in (
+    settings: list[tuple[str, Callable[[np.random.Generator], World], float]] = [
         ("simulated, 64 candidates, noise = spread", Simulated, 3.5),
         ("recorded table", partial(Replayed, records=records), 3.5),
         ("recorded table", partial(Replayed, records=records), 1.0),
         ("recorded table", partial(Replayed, records=records), 0.5),
-    ):
+    ]
+    for title, worlds, budget in settings:
         yield f"\n{title}; at most {budget:g} full runs a candidate"
         yield f"{'policy':16}{'finds the best':>23}{'regret':>16}{'bias':>16}{'runs':>7}"
         for name, make in contestants.items():

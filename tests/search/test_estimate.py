@@ -90,8 +90,8 @@ def test_the_best_is_not_overstated_however_it_was_picked(ratio):
         raw.append(means.max() - theta[means.argmax()])
         shrunk.append(found.max() - theta[found.argmax()])
     assert np.mean(raw) > 0.15, "in units of the spread"
-    # Little says at first how noise and spread compare: where noise is the smaller, shrinking errs to the safe side.
-    assert -0.1 < np.mean(shrunk) < 0.05
+    # Ten looked at again say little of how noise and spread compare: what is not known is shrunk, to the safe side.
+    assert -0.15 < np.mean(shrunk) < 0.05
 
 
 @pytest.mark.parametrize("more", [1.0, 5.0])

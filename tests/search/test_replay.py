@@ -194,5 +194,5 @@ def test_the_bench_prints_every_policy_in_every_world(tmp_path):
     )
 
 
-def test_what_a_campaign_may_declare_is_what_there_is():
-    assert set(DECLARABLE) == set(POLICIES)
+def test_what_a_campaign_may_declare_is_on_the_bench():
+    assert set(DECLARABLE) <= set(POLICIES)

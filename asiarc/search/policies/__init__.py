@@ -22,4 +22,16 @@ POLICIES: dict[str, Callable[[], Policy]] = {
     "random": RandomSearch,
     "best_of_n": BestOfN,
 }
-"""What a campaign's `policy` may name (`asiarc.spec.POLICIES` has the same names, without numpy)."""
+
+__all__ = [
+    "POLICIES",
+    "Asha",
+    "BestOfN",
+    "Challenger",
+    "MapElites",
+    "PaperPolicy",
+    "RandomSearch",
+    "SuccessiveHalving",
+    "Thompson",
+    "UpperBound",
+]

@@ -16,8 +16,12 @@ def first_runs(board: Board, rung: int | None = None) -> list[Evaluation]:
 
 
 def leading_quarter(board: Board, rng: np.random.Generator) -> tuple[int, list[int]]:
-    """A parent among the best quarter (three at least), weighted by 1/rank; references among the twenty best."""
-    order = board.ranking()
+    """A parent among the best quarter (three at least), weighted by 1/rank; references among the twenty best.
+
+    Only what is fit and has been observed counts.
+    """
+    known = board.fit[: len(board.traits)] & (board.deepest()[0] >= 0)
+    order = [i for i in board.ranking() if known[i] or i == ROOT]
     elite = order[: max(3, len(order) // 4)]
     weights = 1 / np.arange(1, len(elite) + 1)
     parent = elite[rng.choice(len(elite), p=weights / weights.sum())]

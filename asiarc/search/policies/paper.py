@@ -75,4 +75,4 @@ class PaperPolicy:
     @staticmethod
     def _by_fitness(board: Board, members: list[int]) -> list[int]:
         means = board.means()
-        return sorted(members, key=lambda i: (-paper_fitness(means[i], board.reference_loss), i))
+        return sorted(members, key=lambda i: (-paper_fitness(float(means[i]), board.reference_loss), i))
