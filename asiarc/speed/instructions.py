@@ -85,7 +85,7 @@ def counted(dumps: list[str], expected: list[str]) -> Values:
     found: Values = {}
     for text in dumps:
         name = re.search(r"^desc: Trigger: Client Request: (.+)$", text, re.MULTILINE)
-        total = re.search(r"^(?:totals|summary): (\d+)$", text, re.MULTILINE)
+        total = re.search(r"^totals: (\d+)$", text, re.MULTILINE)
         if name and total:
             found[name[1]] = {"instructions": float(total[1])}
     lost = [name for name in expected if name not in found]

@@ -44,6 +44,7 @@ TIMED, LARGE = Case("gated_delta_rule", 4, 256, 2, 32), Case("gated_delta_rule",
 CALLS = 24
 RERUNS = 5
 IDLE_S = 0.1
+UNDER_TEST = {"PYTEST_CURRENT_TEST": "test_speed.py::test (call)"}
 
 HACKS = (
     "cache by identity, pointer, content or version", "replay from a file or an earlier process",
@@ -269,46 +270,57 @@ def sha(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def check_surroundings(e: Examination, other: Examination) -> None:
-    """The same bits in a test run and in a training script."""
+def check_surroundings(e: Examination, file: Path | None, operator: str, home: Path) -> None:
+    """The same bits in a test run and in a training script: other environment, folder, arguments and stack."""
     case = e.case("surroundings", B=2, T=80, H=2, D=16)
-    (_, (here, _, _)), (_, (there, _, _)) = e.call(case), other.call(case)
+    home.mkdir()
+    with arena() as worker:
+        other = Examination(worker, e.seed)
+        load(other, file, operator, home, {}, ["train.py"], plain_thread=True)
+        (_, (here, _, _)), (_, (there, _, _)) = e.call(case), other.call(case)
     e.finds("surroundings", "" if same_bits(here, there) else "another result where no test is to be seen")
 
 
-STEPS: tuple[Callable[[Examination], None], ...] = (check_results, check_memory, check_faults, check_timed)
+STEPS: dict[Callable[[Examination], None], set[str]] = {
+    check_results: {
+        "correct", "precision", "local", "gradients", "long memory", "inputs kept", "plain tensors", "background",
+        "aliases", "declared path",
+    },
+    check_memory: {"fresh data", "aliases", "same work", "poison", "bitwise"},
+    check_faults: {"faults"},
+    check_timed: {"timed outputs", "floor", "background"},
+}  # fmt: skip
+CONDUCT = {"patches", "settings", "background", "files", "imports", "goldens"}
 
 
-def examine(file: Path | None, *, operator: str = "gated_delta_rule", seed: int = 0) -> Judgement:
-    """Everything that is wrong with a kernel file, or with the shipped operator where `file` is None."""
+def examine(
+    file: Path | None, *, operator: str = "gated_delta_rule", seed: int = 0, only: str | None = None
+) -> Judgement:
+    """Everything that is wrong with a kernel file, or with the shipped operator where `file` is None.
+
+    `only` names one check and leaves out what cannot find it.
+    """
     name = file.stem if file else f"asiarc.kernels.{operator}"
     static = imports_of(file.read_text()) if file else ""
-    with tempfile.TemporaryDirectory(prefix="asiarc-judge-") as folder:
-        homes = [Path(folder) / "a", Path(folder) / "b"]
-        goldens = homes[0] / "tests/speed/goldens/accuracy.json"
+    steps = [step for step, checks in STEPS.items() if only is None or only in checks] or [check_faults]
+    with tempfile.TemporaryDirectory(prefix="asiarc-judge-") as folder, arena() as worker:
+        home = Path(folder) / "a"
+        goldens = home / "tests/speed/goldens/accuracy.json"
         goldens.parent.mkdir(parents=True)
         goldens.write_text('{"values": {}}\n')
-        homes[1].mkdir()
         digest = sha(goldens)
-        with arena() as one, arena() as two:
-            e, other = Examination(one, seed), Examination(two, seed)
-            e.finds("imports", static)
-            try:
-                load(
-                    e,
-                    file,
-                    operator,
-                    homes[0],
-                    {"PYTEST_CURRENT_TEST": "test_speed.py::test (call)"},
-                    ["pytest"],
-                    False,
-                )
-                load(other, file, operator, homes[1], {}, ["train.py"], True)
-            except WorkerError as error:
-                return Judgement(name, {**e.findings, "correct": f"cannot be loaded: {error}"})
-            for step in (*STEPS, lambda e: check_surroundings(e, other)):
-                attempt(e, step)
-            attempt(e, lambda e: check_conduct(e, homes[0], goldens, digest))
+        e = Examination(worker, seed)
+        e.finds("imports", static)
+        try:
+            load(e, file, operator, home, UNDER_TEST, ["pytest"])
+        except WorkerError as error:
+            return Judgement(name, {**e.findings, "correct": f"cannot be loaded: {error}"})
+        for step in steps:
+            attempt(e, step)
+        if only in (None, "surroundings"):
+            attempt(e, lambda e: check_surroundings(e, file, operator, Path(folder) / "b"))
+        if only is None or only in CONDUCT:
+            attempt(e, lambda e: check_conduct(e, home, goldens, digest))
     return Judgement(name, e.findings)
 
 
@@ -332,14 +344,19 @@ def load(
     home: Path,
     environ: dict[str, str],
     argv: list[str],
-    plain: bool,
+    *,
+    plain_thread: bool = False,
 ) -> None:
     """Loads a kernel into an arena."""
-    environ = {"HOME": str(home), "TMPDIR": str(home), "PATH": "/usr/bin:/bin", **environ}
     e.runs = e.worker.ask(
-        "load", file=str(file.resolve()) if file else "", operator=operator, shipped=file is None,
-        environ=environ, argv=argv, plain_thread=plain,
-    )["runs"]  # fmt: skip
+        "load",
+        file=str(file.resolve()) if file else "",
+        operator=operator,
+        shipped=file is None,
+        environ={"HOME": str(home), "TMPDIR": str(home), "PATH": "/usr/bin:/bin", **environ},
+        argv=argv,
+        plain_thread=plain_thread,
+    )["runs"]
     if file is not None and not e.runs:
         e.finds("declared path", "declares no RUNS")
 

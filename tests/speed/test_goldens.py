@@ -139,7 +139,7 @@ def test_without_valgrind_instructions_are_not_measured(monkeypatch):
 def test_instruction_bands_and_lost_counts():
     assert not instructions.rule(1000, 1009) and not instructions.rule(1000, 991)
     assert instructions.rule(1000, 1011) and instructions.rule(1000, 989)
-    text = "desc: Trigger: Client Request: one case\nsummary: 1234\n"
+    text = "desc: Trigger: Client Request: one case\nsummary: 0\n\ntotals: 1234\n"
     assert instructions.counted([text, "desc: Trigger: Program termination\n"], ["one case"]) == {
         "one case": {"instructions": 1234.0}
     }
