@@ -58,6 +58,7 @@ _SEARCH = (
     "cognition/base.py",
     "engineer/bench.py",
     "engineer/fingerprint.py",
+    "drafts.py",
     "team.py",
     "researcher",
     "search/policies",

@@ -17,7 +17,7 @@ and asked for on its own; work that the archive holds is not done again. Every d
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from math import ceil
 from typing import Any
 
@@ -27,21 +27,30 @@ from asiarc.analyst.llm import Finding
 from asiarc.archive.annex import Annex
 from asiarc.archive.pool import POLICY_CLASSES, Member, ranked
 from asiarc.archive.store import Archive, Trial
+from asiarc.drafts import (
+    NOT_MENDED,
+    Draft,
+    Past,
+    address_of,
+    earlier,
+    failures,
+    proposal_row,
+    result_of,
+    row_of,
+    siblings_of,
+    stored_proposal,
+)
 from asiarc.engineer.bench import Bench, genome_of, mean
-from asiarc.engineer.candidate import content_address
 from asiarc.engineer.workshop import Workshop
-from asiarc.errors import CandidateError, ExecutionError
+from asiarc.errors import ExecutionError
 from asiarc.identity import digest, moved_fields, provenance, run_identity
 from asiarc.outcome import SCORED, Outcome
 from asiarc.protocol import StageName, Tier
 from asiarc.researcher.protocol import (
     CognitionHit,
     Context,
-    Earlier,
     Failure,
     Insight,
-    Origin,
-    Proposal,
     Relative,
     Reviser,
     as_json,
@@ -52,30 +61,8 @@ from asiarc.spec import Campaign
 from asiarc.team import Connect, Team, replay_only
 
 NOISE = 0.02  # bits a byte or accuracy: differences under it are within the seed noise of a short trial
-NOT_MENDED = ("novelty", "reply")  # what these turn away was sent back by the researcher itself
-SIBLINGS = 3  # the strongest other children of the parent that a proposal is shown
-KNOWN = Outcome("rejected", "it is a baseline, or was proposed before in this run", "novelty")
 HEARTBEAT = 10  # trials between two lines of progress
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Draft:
-    """A proposal with its place in the run."""
-
-    number: int
-    generation: int
-    address: str
-    proposal: Proposal
-    is_new: bool  # neither a baseline nor proposed before in this run
-
-    @property
-    def ending(self) -> Outcome | None:
-        """How it ended before any gate, or None where the gates decide."""
-        failure = self.proposal.failure
-        if failure is not None:
-            return Outcome("rejected", failure.reason, failure.gate)
-        return None if self.is_new else KNOWN
 
 
 class Run:
@@ -177,17 +164,22 @@ class Run:
     def propose(self, pool: Sequence[Member], generation: int, numbers: Sequence[int]) -> list[Draft]:
         """The researcher proposes one candidate a number; stored proposals are taken as they are."""
         stored = {row["number"]: row for row in self.archive.proposals(self.run)}
-        ended = {row["number"]: row["outcome"] for row in self.archive.results(self.run)}
+        results = {row["number"]: row for row in self.archive.results(self.run)}
         known = set(self.bench.baselines.values())
         known |= {row["address"] for number, row in stored.items() if number < numbers[0]}
-        drafts = []
+        drafts: list[Draft] = []
         for number in numbers:
             if number in stored:
-                proposal = _stored_proposal(stored[number], ended.get(number))
+                proposal = stored_proposal(stored[number], results.get(number))
             else:
-                context = self._context(pool, generation, number, frozenset(known))
+                past = Past(
+                    [row for n, row in stored.items() if n < numbers[0]] + [row_of(d) for d in drafts],
+                    [row for n, row in results.items() if n < numbers[0]]
+                    + [result_of(d) for d in drafts if d.proposal.failure],
+                )
+                context = self._context(pool, generation, number, frozenset(known), past)
                 proposal = self.team.researcher.propose(context)
-            address = _address(proposal.source)
+            address = address_of(proposal.source)
             is_new = address not in known or "syntax" not in self.campaign.novelty
             draft = Draft(number, generation, address, proposal, is_new)
             known.add(address)
@@ -287,7 +279,7 @@ class Run:
         return [range(first, min(first + size, total)) for first in range(0, total, size)]
 
     def _context(
-        self, pool: Sequence[Member], generation: int, number: int, known: frozenset[str]
+        self, pool: Sequence[Member], generation: int, number: int, known: frozenset[str], past: Past
     ) -> Context:
         address = (self.name, self.tier, self.campaign.seed, "explore", generation, number)
         policy = POLICY_CLASSES[self.campaign.policy]()
@@ -299,24 +291,22 @@ class Run:
         own = tuple(
             insights[member.address] for member in (parent, *references) if member.address in insights
         )
-        results = [row for row in self.archive.results(self.run) if row["number"] < number]
-        proposals = [row for row in self.archive.proposals(self.run) if row["number"] < number]
         shown = {parent.address, *(member.address for member in references)}
-        siblings = _siblings(parent, pool, proposals, shown)
+        siblings = siblings_of(parent, pool, past.proposals, shown)
         return Context(
             seed=seed_of(*address, "propose"),
             generation=generation,
             index=number,
-            parent=self._relative(parent, results, insights),
-            references=tuple(self._relative(member, results, insights) for member in references),
+            parent=self._relative(parent, past, insights),
+            references=tuple(self._relative(member, past, insights) for member in references),
             insights=own,
             cognition=self._read_up(parent, written),
-            failed=() if self.campaign.arm == "best_of_n" else _failures(results, proposals),
-            known=known,
-            siblings=tuple(self._relative(member, results, insights) for member in siblings),
+            failed=() if self.campaign.arm == "best_of_n" else failures(past),
+            known=known if "syntax" in self.campaign.novelty else frozenset(),
+            siblings=tuple(self._relative(member, past, insights) for member in siblings),
             tasks=self.campaign.explore.tasks,
-            earlier=_earlier(proposals) if "motivation" in self.campaign.novelty else (),
-            tried=self.team.tried(proposals, results),
+            earlier=earlier(past.proposals) if "motivation" in self.campaign.novelty else (),
+            tried=self.team.tried(past.proposals, past.results),
         )
 
     def _read_up(self, parent: Member, insights: dict[str, Insight]) -> tuple[CognitionHit, ...]:
@@ -329,12 +319,10 @@ class Run:
         tags = tags_of(self._candidate(parent.address)["genome"])
         return read_up(insight, without=tags, in_grammar=self.campaign.researcher != "llm")
 
-    def _relative(
-        self, member: Member, results: Sequence[dict[str, Any]], insights: dict[str, Insight]
-    ) -> Relative:
+    def _relative(self, member: Member, past: Past, insights: dict[str, Insight]) -> Relative:
         row = self._candidate(member.address)
         insight = insights.get(member.address)
-        scores = next((r["scores"] for r in results if r["number"] == member.number), {})
+        scores = next((r["scores"] for r in past.results if r["number"] == member.number), {})
         by_task = {task: score["gain"] for task, score in scores.items() if score["gain"] is not None}
         return Relative(
             address=member.address,
@@ -370,7 +358,7 @@ class Run:
         tried = len(self.annex.versions(self.run, draft.number))
         for version in range(tried + 1, self.team.revisions + 1):
             proposal = researcher.revise(draft.proposal, failure, draft.number, version)
-            address = _address(proposal.source)
+            address = address_of(proposal.source)
             if proposal.failure is None and address not in taken:
                 mended = replace(draft, address=address, proposal=proposal)
                 self._store_version(draft, version, outcome, mended)
@@ -393,7 +381,7 @@ class Run:
             if mended is not None:
                 p = mended.proposal
                 self.archive.add_candidate(mended.address, p.name, p.source, p.motivation, p.genome)
-                self.annex.replace_proposal(self.run, draft.number, mended.generation, _proposal_row(mended))
+                self.annex.replace_proposal(self.run, draft.number, mended.generation, proposal_row(mended))
 
     def _curves(self, findings: Sequence[Finding]) -> dict[str, list[list[float]]]:
         """The longest training curve of each candidate that is written about, on the first task that decides."""
@@ -421,7 +409,7 @@ class Run:
         p = draft.proposal
         with self.archive.transaction():
             self.archive.add_candidate(draft.address, p.name, p.source, p.motivation, p.genome)
-            self.archive.add_proposal(self.run, draft.number, draft.generation, _proposal_row(draft))
+            self.archive.add_proposal(self.run, draft.number, draft.generation, proposal_row(draft))
             if p.failure is not None and draft.ending is not None:
                 self.archive.add_result(
                     self.run, draft.number, draft.address, draft.ending, rung=-1, gain=None, scores={}
@@ -497,73 +485,3 @@ class Run:
             f"  generation {generation}: {len(members)} of {len(drafts)} scored; best so far "
             f"{self._candidate(best.address)['name']}, {best.gain:+.4f} over {self.campaign.start_from}"
         )
-
-
-def _address(source: str) -> str:
-    """A candidate's content address; text that is no Python has one too: the gates reject it, with the line."""
-    try:
-        return content_address(source)
-    except CandidateError:
-        return digest(source)
-
-
-def _proposal_row(draft: Draft) -> dict[str, Any]:
-    """A proposal as the archive keeps it."""
-    p = draft.proposal
-    return {
-        "address": draft.address,
-        "name": p.name,
-        "motivation": p.motivation,
-        "parents": list(p.parents),
-        "origins": [asdict(origin) for origin in p.origins],
-        "predicted": p.predicted,
-    }
-
-
-def _stored_proposal(row: dict[str, Any], ended: Outcome | None) -> Proposal:
-    """A proposal from the archive, with what the researcher itself found wrong with it."""
-    failure = None
-    if ended is not None and ended.gate in NOT_MENDED and ended != KNOWN:
-        failure = Failure(address=row["address"], gate=ended.gate, reason=ended.reason)
-    return Proposal(
-        source=row["source"],
-        name=row["name"],
-        motivation=row["motivation"],
-        origins=tuple(Origin(**origin) for origin in row["origins"]),
-        parents=tuple(row["parents"]),
-        genome=row["genome"],
-        predicted=row["predicted"],
-        failure=failure,
-    )
-
-
-def _siblings(
-    parent: Member, pool: Sequence[Member], proposals: Sequence[dict[str, Any]], shown: set[str]
-) -> list[Member]:
-    """The strongest other children of a parent that are not shown as references already."""
-    children = {row["number"] for row in proposals if row["parents"][:1] == [parent.address]}
-    return [m for m in ranked(pool) if m.number in children and m.address not in shown][:SIBLINGS]
-
-
-def _failures(results: Sequence[dict[str, Any]], proposals: Sequence[dict[str, Any]]) -> tuple[Failure, ...]:
-    """The last candidates that were turned away or broke, with the reasons."""
-    names = {row["number"]: row["name"] for row in proposals}
-    failed = [row for row in results if row["outcome"] != SCORED]
-    return tuple(
-        Failure(
-            address=row["address"],
-            gate=row["outcome"].gate or row["outcome"].kind,
-            reason=row["outcome"].reason,
-            name=names.get(row["number"], ""),
-        )
-        for row in failed[-8:]
-    )
-
-
-def _earlier(proposals: Sequence[dict[str, Any]]) -> tuple[Earlier, ...]:
-    """What was proposed before, for the check of motivations."""
-    return tuple(
-        Earlier(address=row["address"], name=row["name"], motivation=row["motivation"])
-        for row in proposals
-        if row["motivation"]
-    )

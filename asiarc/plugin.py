@@ -319,6 +319,10 @@ class StageItem(pytest.Item):
         """The stage that this item runs; its name."""
         return cast("StageName", self.name)
 
+    def planned(self) -> list[tuple[str, Campaign, str, StageName]]:
+        """What --plan lists."""
+        return [(self.nodeid, self.parent.campaign, self.parent.name, self.stage)]
+
     def runtest(self) -> None:
         lab = self.config.stash[_LAB]
         run = lab.run(self.parent.campaign, self.parent.name, self.path)
@@ -349,6 +353,11 @@ class ArmItem(pytest.Item):
     """The same campaign searched another way: all its stages, at equal compute."""
 
     parent: CampaignNode
+
+    def planned(self) -> list[tuple[str, Campaign, str, StageName]]:
+        """What --plan lists: every stage of the arm."""
+        arm = self.parent.campaign.as_arm(self.name)
+        return [(f"{self.nodeid} {stage}", arm, self.parent.name, stage) for stage in arm.stages]
 
     def runtest(self) -> None:
         lab = self.config.stash[_LAB]
@@ -531,9 +540,9 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     from asiarc.report.plan import plan_lines
 
     lab = session.config.stash[_LAB]
-    stages = [item for item in session.items if isinstance(item, StageItem)]
+    rows = [row for item in session.items if isinstance(item, (StageItem, ArmItem)) for row in item.planned()]
     lines = plan_lines(
-        [(item.nodeid, item.parent.campaign, item.parent.name, item.stage) for item in stages],
+        rows,
         lab.tier,
         lab.folder,
         session.config.option.workers,

@@ -30,7 +30,7 @@ from asiarc.tasks import check_name
 
 IDENTITY_VERSION = 1
 RESEARCHERS = ("grammar", "random", "llm")
-ROLES = ("researcher", "analyst", "checker", "judge")
+ROLES = ("researcher", "analyst", "checker", "judge", "embedding")
 NOVELTY = ("syntax", "behaviour", "motivation")
 ARMS = ("no_cognition", "no_analyst", "no_novelty", "no_judge", "random", "best_of_n")
 POLICIES = ("random", "thompson", "halving", "paper")
@@ -162,6 +162,7 @@ class Models(Declaration):
     analyst: str | None = Field(default=None, description="writes insights beside the arithmetic")
     checker: str | None = Field(default=None, description="says whether an idea was proposed before")
     judge: str | None = Field(default=None, description="marks candidates by the paper's rubric")
+    embedding: str | None = Field(default=None, description="finds near motivations; without it BM25 does")
     prices: dict[str, tuple[float, float]] = Field(
         default_factory=dict,
         description="USD a million tokens of prompt and reply, by model; (0, 0) for your own",
@@ -184,7 +185,7 @@ class Models(Declaration):
     @property
     def named(self) -> tuple[str, ...]:
         """Every model that is named, each once."""
-        others = (self.analyst, self.checker, self.judge)
+        others = (self.analyst, self.checker, self.judge, self.embedding)
         return tuple(dict.fromkeys([*self.researcher, *(name for name in others if name)]))
 
     @field_validator("most_usd", "most_tokens")

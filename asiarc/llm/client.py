@@ -1,8 +1,8 @@
 """The client: asks, records, replays. Everything that a campaign wants of a language model goes through it.
 
 Modes: *replay* answers from the tape and never opens a connection; *record* answers from the tape and asks for what
-is not on it; *live* asks for everything and keeps it too. A reply that broke off is asked for again; one that cannot
-be read is returned to the model with what is wrong; a refusal is not argued with. All of it is on the tape, so a
+is not on it; *live* asks for everything once and keeps it too. A reply that broke off is asked for again; one that
+cannot be read is returned to the model with what is wrong; a refusal is not argued with. All of it is on the tape, so a
 replay takes the same turns and books the same spend.
 
 Only the sending happens in threads. Tape and ledger are used by the caller's thread alone, and replies that are still
@@ -71,6 +71,7 @@ class Client:
         assert mode in MODES and (endpoint is not None or mode == "replay"), mode
         self.tape, self.ledger, self.mode, self.endpoint = tape, ledger, mode, endpoint
         self.repairs, self.workers = repairs, workers
+        self._asked: set[str] = set()  # what this session asked: live reuses that, and nothing older
 
     def ask(self, ask: Ask[T]) -> T:
         """The reply as `ask.read` makes it; what it refuses goes back to the model `repairs` times.
@@ -147,7 +148,8 @@ class Client:
 
     def _recorded(self, question: Question, place: str) -> Reply | None:
         """The reply on the tape, booked; in replay there is one, or an error."""
-        exchange = None if self.mode == "live" else self.tape.get(question, place)
+        may_reuse = self.mode != "live" or question.key in self._asked
+        exchange = self.tape.get(question, place) if may_reuse else None
         if exchange is not None:
             self.ledger.settle(question, exchange.reply, reused=True)
             return exchange.reply
@@ -158,6 +160,7 @@ class Client:
     def _submit(self, pool: ThreadPoolExecutor, question: Question, place: str) -> Future[Reply]:
         assert self.endpoint is not None, place
         self.ledger.reserve(question)
+        self._asked.add(question.key)
         return pool.submit(self.endpoint.send, question)
 
     def _keep(self, question: Question, future: Future[Reply], place: str) -> Reply:

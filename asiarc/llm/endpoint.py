@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from asiarc.errors import nearest
-from asiarc.llm.exchange import ModelError, Question, Reply, ReplyFault, TransportFault
+from asiarc.llm.exchange import EMBEDDING, ModelError, Question, Reply, ReplyFault, TransportFault
 from asiarc.seeds import rng_of
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Endpoint:
 
         for trial in range(self.tries):
             try:
-                return self._stream(question)
+                return self._embed(question) if question.role == EMBEDDING else self._stream(question)
             except openai.APIStatusError as error:
                 self._give_up_on(error, question)
                 fault: TransportFault = "rate limited" if error.status_code == 429 else "server error"
@@ -97,6 +97,14 @@ class Endpoint:
             return self._read(stream, question)
         finally:
             stream.close()
+
+    def _embed(self, question: Question) -> Reply:
+        """The vector of a text, to five digits."""
+        made = self._openai.embeddings.create(
+            model=question.model, input=[question.messages[0].text], encoding_format="float"
+        )
+        vector = [round(number, 5) for number in made.data[0].embedding]
+        return Reply(text=json.dumps(vector), prompt_tokens=made.usage.prompt_tokens)
 
     def _request(self, question: Question) -> dict[str, Any]:
         limit = "max_completion_tokens" if self._host.endswith("openai.com") else "max_tokens"

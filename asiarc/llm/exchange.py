@@ -26,6 +26,7 @@ TransportFault = Literal[
     "key rejected",
     "bad request",
 ]
+EMBEDDING = "embedding"  # the role whose reply is a vector, as JSON
 BROKEN: tuple[ReplyFault, ...] = ("cut", "slow", "empty")  # the same question may well be answered next time
 REPLY_FAULTS: tuple[ReplyFault, ...] = get_args(ReplyFault)
 
@@ -74,8 +75,7 @@ class Question:
     @cached_property
     def key(self) -> str:
         """Sixteen hex digits of the hash of the whole question."""
-        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
-        return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
+        return _hash(asdict(self))
 
     @property
     def prompt(self) -> str:
@@ -117,15 +117,24 @@ class Exchange:
     reply: Reply
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data; the key is written for readers, and checked when it is read again."""
-        return {"key": self.question.key, "question": asdict(self.question), "reply": asdict(self.reply)}
+        """Plain data, with the key and a hash of the reply that are checked when it is read again."""
+        question, reply = asdict(self.question), asdict(self.reply)
+        return {"key": self.question.key, "question": question, "reply": reply, "reply_hash": _hash(reply)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Exchange:
-        """The inverse of `as_dict`; ValueError where the key is not the question's."""
+        """The inverse of `as_dict`; ValueError where question or reply is not the one that was written."""
         fields = dict(data["question"])
         fields["messages"] = tuple(Message(**message) for message in fields["messages"])
         exchange = cls(Question(**fields), Reply(**data["reply"]))
         if exchange.question.key != data["key"]:
             raise ValueError(f"the question of exchange {data['key']} was altered")
+        if _hash(data["reply"]) != data["reply_hash"]:
+            raise ValueError(f"the reply of exchange {data['key']} was altered")
         return exchange
+
+
+def _hash(data: object) -> str:
+    """Sixteen hex digits of the hash of plain data."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))  # ASCII, whatever the text holds
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -158,6 +158,17 @@ def refuses(text: str) -> Answer:
     return answer
 
 
+def embeds(vector_of: Callable[[str], Sequence[float]]) -> Answer:
+    """A vector of the text that is asked for."""
+
+    def answer(handler: Handler) -> None:
+        data = [{"object": "embedding", "index": 0, "embedding": list(vector_of(handler.body["input"][0]))}]
+        usage = {"prompt_tokens": 3, "total_tokens": 3}
+        handler.whole(200, {"object": "list", "data": data, "model": handler.body["model"], "usage": usage})
+
+    return answer
+
+
 def breaks_off(text: str) -> Answer:
     """Half a reply, then the connection is gone."""
 

@@ -11,14 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from asiarc.engineer.candidate import content_address
-from asiarc.errors import CandidateError
+from asiarc.drafts import address_of
 from asiarc.identity import digest
 from asiarc.llm.client import Ask, Client
 from asiarc.llm.exchange import Question, UnusableReplyError
 from asiarc.researcher import bandit, briefing
 from asiarc.researcher.ideas import Idea, origins_of, predicted_text, read_idea
-from asiarc.researcher.novelty import Duplicate, duplicate_of, nearest
+from asiarc.researcher.novelty import Duplicate, duplicate_of, embed, nearest, nearest_by_vector
 from asiarc.researcher.protocol import Context, Earlier, Failure, Proposal
 from asiarc.seeds import rng_of, seed_of
 
@@ -110,7 +109,12 @@ class LlmResearcher:
         )
 
     def _nearest(self, motivation: str, context: Context) -> list[Earlier]:
-        return nearest(motivation, context.earlier)
+        """By the embedding endpoint where there is one, else by words."""
+        if self.models.embedding is None or not context.earlier:
+            return nearest(motivation, context.earlier)
+        texts = [motivation, *(idea.motivation for idea in context.earlier)]
+        vectors = embed(self.client, self.models.embedding, texts, f"{context.index} embed")
+        return nearest_by_vector(vectors, context.earlier)
 
 
 def _known(address: str, context: Context) -> Earlier:
@@ -119,14 +123,6 @@ def _known(address: str, context: Context) -> Earlier:
     shown = (Earlier(address=r.address, name=r.name, motivation=r.motivation) for r in relatives)
     unknown = Earlier(address=address, name="an earlier candidate", motivation="")
     return next((e for e in (*shown, *context.earlier) if e.address == address), unknown)
-
-
-def address_of(source: str) -> str:
-    """A candidate's content address; text that is no Python has one too."""
-    try:
-        return content_address(source)
-    except CandidateError:
-        return digest(source.encode(errors="replace").decode())
 
 
 def _failure(source: str, gate: str, reason: str) -> Failure:

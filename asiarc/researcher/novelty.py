@@ -8,7 +8,8 @@ counts that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,14 +18,14 @@ from pydantic import BaseModel, Field
 from asiarc.archive.store import Archive
 from asiarc.cognition.base import tokens_of
 from asiarc.llm.client import Ask, Client
-from asiarc.llm.exchange import Message, Question, UnusableReplyError
-from asiarc.llm.reading import read_model
+from asiarc.llm.exchange import EMBEDDING, Message, Question, UnusableReplyError
+from asiarc.llm.reading import ReadingError, read_model
 from asiarc.researcher.briefing import data, mark_of
 from asiarc.researcher.protocol import Earlier
 from asiarc.seeds import seed_of
 
 NEAREST = 5
-SAME = 1e-3  # largest difference of two fingerprints of one function; rounding is far below, any change far above
+SAME = 1e-5  # largest difference of two fingerprints of one function, relative; rounding in float32 is below
 PROMPT = """\
 You compare research ideas. Two ideas are duplicates only if the problem they answer, the mechanism, its place in the
 model and what is new about it all agree. Different wording is no difference; another constant is none either. When you
@@ -73,18 +74,37 @@ def nearest(motivation: str, earlier: Sequence[Earlier], k: int = NEAREST) -> li
     return [earlier[i] for i in order[:k] if scores[i] > 0]
 
 
+def embed(client: Client, model: str, texts: Sequence[str], place: str) -> list[list[float]]:
+    """The vectors of some texts, each asked for once; raises `UnusableReplyError` where a reply is none."""
+    asks = [
+        Ask(
+            Question(role=EMBEDDING, model=model, messages=(Message("user", text),), max_tokens=0),
+            _vector,
+            place,
+        )
+        for text in texts
+    ]
+    answers = client.ask_all(asks)
+    for answer in answers:
+        if isinstance(answer, UnusableReplyError):
+            raise answer
+    return [answer for answer in answers if isinstance(answer, list)]
+
+
+def _vector(text: str) -> list[float]:
+    try:
+        return [float(number) for number in json.loads(text)]
+    except (ValueError, TypeError) as error:
+        raise ReadingError("invalid JSON", f"a vector was expected: {error}") from error
+
+
 def nearest_by_vector(
-    motivation: str,
-    earlier: Sequence[Earlier],
-    embed: Callable[[Sequence[str]], list[list[float]]],
-    k: int = NEAREST,
+    vectors_of: Sequence[Sequence[float]], earlier: Sequence[Earlier], k: int = NEAREST
 ) -> list[Earlier]:
-    """The k earlier ideas with the largest cosine to a motivation, by vectors of an embedding endpoint."""
+    """The k earlier ideas with the largest cosine to a new one; its vector comes first, then those of the earlier."""
     import numpy as np
 
-    if not earlier:
-        return []
-    vectors = np.array(embed([motivation, *(idea.motivation for idea in earlier)]))
+    vectors = np.array(vectors_of)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30)
     cosines = vectors[1:] @ vectors[0]
     order = sorted(range(len(earlier)), key=lambda i: (-round(float(cosines[i]), 6), earlier[i].address))

@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
-from asiarc.errors import BudgetExhaustedError
+from asiarc.errors import ArchiveError, BudgetExhaustedError
 from asiarc.llm import ModelError, ReplayMissError
-from asiarc.llm.loopback import fails, refuses
+from asiarc.llm.loopback import embeds, fails, refuses, says
 from asiarc.llm.tape import cassette_lines, load_cassette
 from asiarc.researcher.novelty import saved
 
@@ -55,10 +55,10 @@ def test_a_cassette_comes_back_from_its_file(recorded, tmp_path):
     file.write_text(cassette_lines(rows))
     assert load_cassette(file).exchanges == recorded.cassette().exchanges
     assert len(rows) == len(recorded.requests)
-    altered = file.read_text().replace("It should be", "It could be", 1)
-    file.write_text(altered)
-    with pytest.raises(Exception, match=r"jsonl:\d+: not an exchange"):
-        load_cassette(file)
+    for old, new, part in (("It should be", "It could be", "reply"), ("You design", "You draw", "question")):
+        file.write_text(cassette_lines(rows).replace(old, new, 1))
+        with pytest.raises(ArchiveError, match=rf"jsonl:\d+: not an exchange.*{part}.*altered"):
+            load_cassette(file)
 
 
 @pytest.mark.parametrize("moment", range(0, 24, 3))
@@ -210,13 +210,17 @@ def test_a_checker_sends_back_what_it_takes_for_an_old_idea(tmp_path):
         if role_of(body) == "checker":
             return json.dumps(
                 {
-                    "duplicate": "GAIN = 0.3" in body["messages"][1]["content"].split("earlier idea")[0],
+                    "duplicate": "an old principle"
+                    in body["messages"][1]["content"].split("earlier idea")[0],
                     "number": 1,
                     "reason": "the same principle",
                 }
             )
         told = any("This was proposed before" in m["content"] for m in body["messages"])
-        return idea(source(f"n{number_of(body)}", GAIN=0.1 if told else 0.3))
+        why = "a new principle" if told else "an old principle"
+        return idea(
+            source(f"n{number_of(body)}", GAIN=0.1), motivation=f"It should work, by {why} of its own."
+        )
 
     campaign = asked(4, models=dict(analyst=None, judge=None, researcher=("model",)))
     lab = Lab(tmp_path, campaign)
@@ -228,6 +232,21 @@ def test_a_checker_sends_back_what_it_takes_for_an_old_idea(tmp_path):
     ]
     assert told and all("the same principle" in text for text in told)
     assert [row["outcome"].kind for row in lab.results()] == ["scored"] * 4
+
+
+def test_motivations_are_found_by_an_embedding_endpoint_where_there_is_one(tmp_path):
+    def reply(body):
+        return embeds(lambda text: [len(text), 1.0, 2.0]) if "input" in body else plain(body)
+
+    campaign = asked(4, models=dict(analyst=None, judge=None, embedding="model"))
+    lab = Lab(tmp_path, campaign)
+    lab.run(reply)
+    texts = [body["input"][0] for body in lab.requests if "input" in body]
+    assert len(texts) == len(set(texts)) == 4
+    assert lab.ledger.accounts["embedding"].prompt_tokens > 0
+    again = Lab(tmp_path / "again", campaign)
+    again.run(cassette=lab.cassette())
+    assert_same(again.content(), lab.content())
 
 
 def test_what_behaves_as_another_is_rejected_before_it_trains(tmp_path):
@@ -252,13 +271,13 @@ def test_what_behaves_as_another_is_rejected_before_it_trains(tmp_path):
 # --- money, injection, arms -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("caps", [dict(usd=0.05), dict(models=dict(most_tokens={"researcher": 60_000}))])
+@pytest.mark.parametrize("caps", [dict(usd=0.2), dict(models=dict(most_tokens={"researcher": 60_000}))])
 def test_a_cap_stops_the_campaign_before_it_is_crossed(tmp_path, caps):
     lab = Lab(tmp_path, asked(8, **caps))
     with pytest.raises(BudgetExhaustedError, match="was not made"):
-        lab.run(plain)
+        lab.run(lambda body: says(plain(body), tokens=(5000, 2000)))
     if "usd" in caps:
-        assert 0 < lab.ledger.usd <= 0.05
+        assert 0 < lab.ledger.usd <= 0.2
     assert lab.ledger.accounts["researcher"].tokens <= 60_000
     kept = lab.read(lambda _, annex, run: annex.asked(run))
     assert len(kept) == len(lab.requests)

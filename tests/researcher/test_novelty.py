@@ -89,11 +89,11 @@ def test_nearest_by_words():
 
 
 def test_nearest_by_vectors():
-    def embed(texts):
-        return [[float("decay" in t), float("rotary" in t), 0.1] for t in texts]
+    def vectors(new):
+        return [[float("decay" in t), float("rotary" in t), 0.1] for t in (new, *(i.motivation for i in IDEAS))]
 
-    assert nearest_by_vector("a rotary thing", IDEAS, embed, k=1)[0].name == "idea_3"
-    assert {i.name for i in nearest_by_vector("decay", IDEAS, embed, k=2)} == {"idea_0", "idea_4"}
+    assert nearest_by_vector(vectors("a rotary thing"), IDEAS, k=1)[0].name == "idea_3"
+    assert {i.name for i in nearest_by_vector(vectors("decay"), IDEAS, k=2)} == {"idea_0", "idea_4"}
 
 
 class Answering(MemoryTape):
