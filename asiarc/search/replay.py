@@ -243,21 +243,21 @@ def bench(table: Path, searches: int, names: Sequence[str] = ()) -> Iterator[str
     }
     if names:
         contestants = {name: contestants[name] for name in names}
-    records = Records(Table.read(table))
-    size, rungs, seeds = records.residuals.shape
+    settings: list[tuple[str, Callable[[np.random.Generator], World], float]]
+    settings = [("simulated: 64 candidates, noise / spread 1.00", Simulated, 3.5)]
+    if table.exists():
+        records = Records(Table.read(table))
+        size, rungs, seeds = records.residuals.shape
+        title = f"recorded: {size} candidates, {rungs} rungs, {seeds} seeds, noise / spread {noise_share(records):.2f}"
+        settings += [(title, partial(Replayed, records=records), budget) for budget in (3.5, 1.0, 0.5)]
     yield f"{searches:,} searches each; 95 % intervals; regret and bias in 0.001 nats; runs: spent per candidate"
-    yield f"table: {size} candidates x {rungs} rungs x {seeds} seeds; noise / spread {noise_share(records):.2f}"
-    settings: list[tuple[str, Callable[[np.random.Generator], World], float]] = [
-        ("simulated, 64 candidates, noise = spread", Simulated, 3.5),
-        ("recorded table", partial(Replayed, records=records), 3.5),
-        ("recorded table", partial(Replayed, records=records), 1.0),
-        ("recorded table", partial(Replayed, records=records), 0.5),
-    ]
     for title, worlds, budget in settings:
         yield f"\n{title}; at most {budget:g} full runs a candidate"
         yield f"{'policy':16}{'finds the best':>23}{'regret':>16}{'bias':>16}{'runs':>7}"
         for name, make in contestants.items():
             yield str(measure(name, make, worlds, budget, searches))
+    if not table.exists():
+        yield f"\nno recorded table in {table}; write one with: python -m asiarc.search record --store FOLDER"
 
 
 def noise_share(records: Records) -> float:
