@@ -2,7 +2,7 @@
 
 The inputs are rounded to the dtype first, so that the error is the implementation's alone. A value is the largest
 error of any output (`outputs`) or gradient (`gradients`) by `asiarc.kernels.accuracy`; a golden holds the median
-over three seeds, and fails at a quarter above plus two units in the last place of the dtype.
+over three seeds, and fails at a quarter above plus one rounding of the dtype.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ def over_seeds(case: Case) -> dict[str, float]:
 
 
 def rule_for(case: str) -> Rule:
-    """The bound for a case; its name holds the dtype, whose unit in the last place is the floor."""
+    """The bound for a case; its name holds the dtype, one rounding of which is the floor."""
     dtype = next(name for name in DTYPES if f" {name}" in case)
-    floor = 2 * torch.finfo(getattr(torch, dtype)).eps
+    floor = torch.finfo(getattr(torch, dtype)).eps / 2
 
     def rule(golden: float, measured: float) -> str:
         return "" if measured <= MOST_GROWTH * golden + floor else "error " + ratio_text(golden, measured)

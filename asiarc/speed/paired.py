@@ -5,7 +5,7 @@ statistic is the median of log(b/a); its bounds are order statistics (a sign tes
 looks like.
 
 The rule tests two margins at once. "slower": the lower bound is above +2 %. "ok": the upper bound is below +5 %.
-Neither: more pairs are taken, up to 128, and then the answer is "not measured". A slowdown counts only when a second
+Neither: more pairs are taken, up to 256, and then the answer is "not measured". A slowdown counts only when a second
 measurement with fresh processes says so as well. Asking for a median above +5 % instead would let half of all 5 %
 slowdowns through however many pairs there are; `simulated` shows both rules.
 """
@@ -25,10 +25,10 @@ Slice = Callable[[], float]
 T = TypeVar("T")
 
 ALLOWED, ALARM = 0.02, 0.05
-LOOKS = (16, 32, 64, 128)
+LOOKS = (16, 32, 64, 128, 256)
 """Numbers of pairs after which the rule is asked."""
 LEVEL = 0.998
-"""One-sided confidence of each bound at each look: four looks stay below 1 % together."""
+"""One-sided confidence of each bound at each look: five looks stay within 1 % together."""
 BEST_OF = 3
 """A slice is timed so often and the least time counts: disturbances only ever add."""
 
