@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from asiarc.engineer.gates.complexity import quadratic_growth, tripling
-from asiarc.engineer.gates.counting import count
+from asiarc.engineer.gates.counting import count, count_lines
 from asiarc.engineer.gates.measure import measure
 
 HONEST = Path(__file__).parent / "honest"
@@ -26,6 +26,14 @@ def test_elementwise_operators_count_and_views_do_not():
     assert count(x.exp).flops == 24
     assert count(x.t) == (0, 0, 0, 0)
     assert count(lambda: x.exp().t().sum()).flops == 48
+
+
+def test_lines_of_a_candidate_count_and_no_others():
+    names = {}
+    exec(compile("def f(n):\n    for i in range(n):\n        i + 1\n", "<candidate_x>", "exec"), names)
+    short, long = (count_lines(names["f"], n) for n in (10, 20))
+    assert long - short == 20
+    assert count_lines(sorted, [3, 1, 2]) == 0
 
 
 def test_a_backward_pass_is_counted():

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from asiarc.engineer.gates.drawing import choice, whole
 from asiarc.engineer.gates.gate import PropertyGate, Violation
-from asiarc.engineer.gates.subject import TOLERANCE, Subject, relative_error, run
+from asiarc.engineer.gates.subject import TOLERANCE, Subject, from_a_layer, relative_error, run
 
 EVERY_CUT = 0
 LONG = 1100  # tokens: past every chunk size and every round number that a leak may hide behind
@@ -40,7 +40,10 @@ def cuts_of(tokens: int, cut: int) -> Tensor:
 
 
 class CutCase(NamedTuple):
-    """Suffix perturbed from `cut` on (0: a row for every cut) in a batch of equal sequences, in one mode."""
+    """Suffix perturbed from `cut` on (0: a row for every cut) in a batch of equal sequences, in one mode.
+
+    `words`: how many different tokens there are, as in text; 0 where no token comes twice.
+    """
 
     tokens: int
     cut: int
@@ -48,6 +51,7 @@ class CutCase(NamedTuple):
     train: bool
     grad: bool
     dtype: str
+    words: int = 0
 
 
 @st.composite
@@ -55,15 +59,18 @@ def _cut_cases(draw: st.DrawFn, dtypes: tuple[str, ...]) -> CutCase:
     tokens = draw(whole(2, 140))
     cut = draw(whole(1, tokens - 1))
     flags = choice((False, True))
-    return CutCase(tokens, cut, draw(whole(1, 3)), draw(flags), draw(flags), draw(choice(dtypes)))
+    return CutCase(
+        tokens, cut, draw(whole(1, 3)), draw(flags), draw(flags), draw(choice(dtypes)), draw(choice((0, 3)))
+    )
 
 
 class Causality(PropertyGate[CutCase]):
     """New inputs from a cut on leave every output before it as it was.
 
     In training and evaluation, with and without autograd, alone and in a batch, in float64, float32 and
-    bfloat16, at every cut of 130 tokens, at chunk edges, and past 1000 tokens. Cannot see a leak that only
-    weights far from the initial ones or inputs far from normal ones open, or that begins past 1100 tokens.
+    bfloat16, for tokens that repeat and that do not, at every cut of 130 tokens, at chunk edges, and past 1000
+    tokens. Cannot see a leak that only weights far from the initial ones or inputs far from normal ones open, or
+    that begins past 1100 tokens.
     """
 
     name = "causality"
@@ -81,6 +88,7 @@ class Causality(PropertyGate[CutCase]):
         every = [
             CutCase(130, EVERY_CUT, 1, True, True, "float32"),
             CutCase(70, EVERY_CUT, 1, False, False, "exact"),
+            CutCase(40, EVERY_CUT, 1, True, True, "float32", words=3),
         ]
         every += [
             CutCase(40, EVERY_CUT, 1, True, True, "bfloat16"),
@@ -100,6 +108,11 @@ class Causality(PropertyGate[CutCase]):
         mixer = subject.mixer(dtype=dtype, train=case.train)
         cuts = cuts_of(case.tokens, case.cut)
         x_BTD = subject.inputs(case.batch, case.tokens, "causality", dtype=dtype).repeat(len(cuts), 1, 1)
+        if case.words:
+            x_BTD = x_BTD[
+                :, torch.arange(case.tokens).square().floor_divide(3) % min(case.words, case.tokens)
+            ]
+        x_BTD = from_a_layer(x_BTD, grad=case.grad)
         past_BT1 = (torch.arange(case.tokens) < cuts.repeat_interleave(case.batch)[:, None])[..., None]
         other_BTD = 3 * subject.inputs(case.batch, case.tokens, "suffix", dtype=dtype).repeat(len(cuts), 1, 1)
         with torch.set_grad_enabled(case.grad):
@@ -199,11 +212,12 @@ class PrefixConsistency(PropertyGate[PrefixCase]):
         return (*(PrefixCase(t, 131, 1, t % 2 == 0) for t in lengths), *long)
 
     def violation(self, subject: Subject, case: PrefixCase) -> Violation | None:
-        """Both lengths from one mixer, without autograd."""
+        """Both lengths from one mixer, with autograd in training."""
         dtype = subject.exact
         mixer = subject.mixer(dtype=dtype, train=case.train)
         x_BTD = subject.inputs(case.batch, case.total, "prefix", case.total, dtype=dtype)
-        with torch.no_grad():
+        x_BTD = from_a_layer(x_BTD, grad=case.train)
+        with torch.set_grad_enabled(case.train):
             whole_BTD = subject.once(("prefix", *case[1:]), lambda: run(mixer, x_BTD)[0])
             y_BTD, _ = run(mixer, x_BTD[:, : case.tokens])
         error = relative_error(y_BTD, whole_BTD[:, : case.tokens])

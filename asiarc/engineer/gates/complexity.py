@@ -26,8 +26,9 @@ class Complexity(Gate):
     """FLOPs and memory, counted and not timed, grow less than quadratically; state and decoding step do not grow.
 
     The forward pass is counted at 64, 128 … 1024 tokens, elementwise operators and FFT included, and on to 8192
-    unless that takes thousands of operators. Cannot see work done outside torch, quadratic work that starts beyond
-    8192 tokens, nor, in a loop over tokens, beyond 1024.
+    unless that takes thousands of operators; the candidate's lines that Python runs up to 512. Cannot see work that
+    Python's built-in functions do outside torch, quadratic work that starts beyond 8192 tokens, nor, in a loop over
+    tokens, beyond 1024.
     """
 
     name = "complexity"
@@ -39,7 +40,23 @@ class Complexity(Gate):
         inputs = {tokens: subject.inputs(1, tokens, "complexity") for tokens in LENGTHS}
         costs = {tokens: counting.count(run, mixer, x_BTD) for tokens, x_BTD in inputs.items()}
         findings = (_growth_finding(self, longer) for longer in chain([costs], _longer(subject, costs)))
-        return next(filter(None, findings), None) or self._state(subject)
+        return next(filter(None, findings), None) or self._lines(subject) or self._state(subject)
+
+    def _lines(self, subject: Subject) -> Finding | None:
+        counted = {}
+        for tokens in (LENGTHS[0] // 2, *LENGTHS[:-1]):
+            with torch.no_grad():
+                x_BTD = subject.inputs(1, tokens, "complexity")
+                counted[str(tokens)] = counting.count_lines(run, subject.mixer(train=True), x_BTD)
+        growth = quadratic_growth([float(lines) for lines in counted.values()])
+        if growth is None:
+            return None
+        return self.finds(
+            "the number of lines that Python runs grows quadratically with the length",
+            example=counted,
+            expected=f"second differences grow less than {SUPERLINEAR}-fold an octave",
+            actual=f"{growth:.2f}-fold",
+        )
 
     def _state(self, subject: Subject) -> Finding | None:
         mixer = subject.mixer()

@@ -7,7 +7,9 @@ one operation an element. Memory is the bytes of all tensors that operators allo
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +17,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
+
+from asiarc.engineer.gates.guard import CANDIDATE_FILE
 
 
 class Counted(NamedTuple):
@@ -72,6 +76,27 @@ def count(call: Callable[..., object], *arguments: Any) -> Counted:
     with Counter() as counter:
         call(*arguments)
     return counter.cost
+
+
+def count_lines(call: Callable[..., object], *arguments: Any) -> int:
+    """How many lines of candidates `call(*arguments)` runs: what Python does itself, no operator shows."""
+    lines = 0
+
+    def within(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal lines
+        lines += event == "line"
+        return within
+
+    def enters(frame: FrameType, event: str, _: object) -> Any:
+        return within if frame.f_code.co_filename.startswith(CANDIDATE_FILE) else None
+
+    before = sys.gettrace()
+    sys.settrace(enters)
+    try:
+        call(*arguments)
+    finally:
+        sys.settrace(before)
+    return lines
 
 
 def _flops(

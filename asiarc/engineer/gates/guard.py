@@ -15,7 +15,7 @@ from asiarc.errors import CandidateError
 
 T = TypeVar("T")
 
-_CANDIDATE_FILE = "<candidate_"
+CANDIDATE_FILE = "<candidate_"
 
 
 class ContractError(Exception):
@@ -40,7 +40,7 @@ def guarded(call: Callable[[], T]) -> T | CandidateFailure:
         return call()
     except Exception as error:  # generated code may raise any class; a fault of ours is raised again below
         frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if frame.filename.startswith(_CANDIDATE_FILE)]
+        lines = [frame.lineno for frame in frames if frame.filename.startswith(CANDIDATE_FILE)]
         if not lines and not isinstance(error, (RuntimeError, ContractError, CandidateError)):
             raise
         return CandidateFailure(_describe(error, lines[-1] if lines else None))

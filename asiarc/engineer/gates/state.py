@@ -6,23 +6,31 @@ B batch, T tokens, D model width.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from asiarc.engineer.gates.drawing import choice, whole
 from asiarc.engineer.gates.gate import Cost, Finding, Gate, PropertyGate, Violation
 from asiarc.engineer.gates.snapshot import changes, snapshot
-from asiarc.engineer.gates.subject import TOLERANCE, Subject, relative_error, run, run_segments
+from asiarc.engineer.gates.subject import (
+    TOLERANCE,
+    Subject,
+    from_a_layer,
+    relative_error,
+    run,
+    run_segments,
+)
 
 MODES = tuple((train, grad) for train in (True, False) for grad in (True, False))
 
 
 class Determinism(Gate):
-    """The output does not depend on torch's random numbers, and a call draws none.
+    """The output does not depend on torch's random numbers, nor on what fresh memory holds, and a call draws none.
 
     Dropout and sampling belong to training, not to the mixer. Cannot see randomness from outside torch, which
     the import rule keeps out.
@@ -34,6 +42,8 @@ class Determinism(Gate):
     def check(self, subject: Subject) -> Finding | None:
         """Two seeds in each mode, one of them twice: what changes then is not chance."""
         x_BTD = subject.inputs(2, 40, "determinism")
+        if found := self._uninitialised(subject, x_BTD):
+            return found
         for train, grad in MODES:
             outputs = []
             for seed in (1, 1, 2):
@@ -53,6 +63,45 @@ class Determinism(Gate):
                     actual=f"relative error {relative_error(*outputs[1:]):.2g} between two seeds",
                 )
         return None
+
+    def _uninitialised(self, subject: Subject, x_BTD: Tensor) -> Finding | None:
+        outputs = []
+        for value in (0, 0, 1):  # as above
+            mixer = subject.make()
+            with torch.random.fork_rng(devices=[]), _FreshMemory(value):
+                torch.manual_seed(0)
+                outputs.append(run(mixer, x_BTD)[0])
+        if not torch.equal(*outputs[:2]) or torch.equal(*outputs[1:]):
+            return None
+        return self.finds(
+            "reads memory that it has not written: torch.empty holds anything; use torch.zeros, or fill it whole",
+            example={"batch": 2, "tokens": 40},
+            expected="the same output",
+            actual=f"relative error {relative_error(*outputs[1:]):.2g} between memory of zeros and of ones",
+        )
+
+
+class _FreshMemory(TorchDispatchMode):
+    """What torch allocates without filling it holds one value."""
+
+    def __init__(self, value: int) -> None:
+        super().__init__()
+        self.value = value
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # as `Counter`
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        return result.fill_(self.value) if func.overloadpacket.__name__ in _UNFILLED else result
+
+
+_UNFILLED = frozenset(
+    {"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted"}
+)
 
 
 class Statelessness(Gate):
@@ -152,7 +201,8 @@ class StateHandover(PropertyGate[SplitCase]):
         dtype = subject.dtype(case.dtype)
         mixer = subject.mixer(dtype=dtype, train=case.train)
         x_BTD = subject.inputs(case.batch, sum(case.segments), "handover", dtype=dtype)
-        with torch.no_grad():
+        x_BTD = from_a_layer(x_BTD, grad=case.train)
+        with torch.set_grad_enabled(case.train):
             expected, _ = run(mixer, x_BTD)
             actual = run_segments(mixer, x_BTD, list(case.segments))
         error = relative_error(actual, expected)

@@ -33,6 +33,7 @@ ATTRIBUTES = frozenset({
     "numpy", "tolist", "data_ptr", "storage", "untyped_storage", "share_memory_", "map_", "apply_",
     "register_hook", "load", "save", "compile", "from_file", "from_numpy", "frombuffer", "manual_seed",
     "seed", "get_rng_state", "set_rng_state", "fork_rng", "f_globals", "f_back", "gi_frame", "tb_frame",
+    "as_strided", "as_strided_", "storage_offset", "set_", "resize_", "resize_as_",
     "load_state_dict", "_parameters", "_buffers", "_modules", "_version", "_base", "_cdata",
 })  # fmt: skip
 MAX_NUMBERS = 256  # numbers spelled out in a source; a design needs a few dozen, weights need thousands
@@ -234,9 +235,13 @@ def _path_fault(path: str) -> str | None:
         if parts[i].startswith("_") or parts[i].startswith("set_") or parts[i] in ATTRIBUTES:
             return f"{'.'.join(parts[: i + 1])} is not for candidates"
         found = _resolve(".".join(parts[: i + 1]))
-        if isinstance(found, ModuleType) and found.__name__ not in MODULES:
+        if isinstance(found, ModuleType) and not _leads_to_allowed(found.__name__):
             return f"{'.'.join(parts[: i + 1])} leads out of the allowed modules ({found.__name__})"
     return None
+
+
+def _leads_to_allowed(module: str) -> bool:
+    return module in MODULES or any(allowed.startswith(f"{module}.") for allowed in MODULES)
 
 
 def _kernel_fault(module: str, name: str) -> str | None:

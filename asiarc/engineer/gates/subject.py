@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from asiarc.engineer.candidate import load_mixer
 from asiarc.engineer.gates.counting import Counter
@@ -48,7 +49,7 @@ class Subject:
     def make(
         self,
         *,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = torch.float32,
         train: bool = False,
         as_initialised: bool = False,
         **overrides: Any,
@@ -56,7 +57,8 @@ class Subject:
         """A fresh Mixer; its weights are equal at every call.
 
         Each parameter is moved off its initial value by a fifth of its size, unless `as_initialised`: a path
-        behind a gate that starts at zero is no less a path. `overrides` go to the constructor.
+        behind a gate that starts at zero is no less a path. `dtype` None leaves the types as they are made. `overrides`
+        go to the constructor.
         """
         arguments = {"d_model": self.d_model, "num_heads": self.num_heads, **overrides}
         with torch.random.fork_rng(devices=[]):
@@ -64,7 +66,7 @@ class Subject:
             mixer = self.mixer_class(**arguments)
             if not as_initialised:
                 _move_off_initial(mixer)
-        return mixer.to(dtype).train(train)
+        return (mixer if dtype is None else mixer.to(dtype)).train(train)
 
     def once(self, key: Hashable, call: Callable[[], T]) -> T:
         """The value of `call()`, computed at the first time that the key is asked for."""
@@ -111,6 +113,11 @@ def _move_off_initial(mixer: nn.Module) -> None:
                 parameter.add_(0.2 * size * torch.randn_like(parameter))
 
 
+def from_a_layer(x_BTD: Tensor, *, grad: bool) -> Tensor:
+    """The input as another layer would hand it on: with `grad` it has a history, as all inputs have in training."""
+    return x_BTD.requires_grad_(grad).clone()
+
+
 def run(mixer: nn.Module, x_BTD: Tensor, state: State = None) -> tuple[Tensor, State]:
     """One call of the mixer; `ContractError` unless it returns (tensor, state)."""
     result = mixer(x_BTD, state)
@@ -122,11 +129,14 @@ def run(mixer: nn.Module, x_BTD: Tensor, state: State = None) -> tuple[Tensor, S
 
 
 def run_segments(mixer: nn.Module, x_BTD: Tensor, lengths: list[int]) -> Tensor:
-    """The outputs of consecutive segments, each continued from the state that the one before returned."""
+    """The outputs of consecutive segments, each continued from the state that the one before returned.
+
+    Each segment has memory of its own: the tokens before it are in the state or nowhere.
+    """
     state: State = None
     outputs = []
     for segment in x_BTD.split(lengths, dim=1):
-        y, state = run(mixer, segment, state)
+        y, state = run(mixer, segment.clone(), state)
         state = plain_copy(state)
         outputs.append(y)
     return torch.cat(outputs, dim=1)
@@ -164,8 +174,9 @@ def leaves(state: State) -> Iterator[Tensor]:
 
 
 def state_bytes(state: State) -> int:
-    """Bytes that a state holds."""
-    return sum(leaf.numel() * leaf.element_size() for leaf in leaves(state))
+    """Bytes that a state holds, eight for each plain number."""
+    held = sum(leaf.numel() * leaf.element_size() for leaf in leaves(state))
+    return held + 8 * sum(isinstance(leaf, (int, float)) for leaf in tree_leaves(state))
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:

@@ -1,0 +1,23 @@
+# caught by: static
+"""Reads the row before its own out of the memory that its input lies in."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Mixer(nn.Module):
+    def __init__(self, d_model, num_heads, **kwargs):
+        super().__init__()
+        self.value = nn.Linear(d_model, d_model)
+        self.gate = nn.Linear(d_model, d_model)
+        self.out = nn.Linear(d_model, d_model)
+
+    def forward(self, x, state=None):
+        past = torch.zeros_like(x[:, :1]) if state is None else state
+        h = past + self.value(x).cumsum(1)
+        state = h[:, -1:]
+        if x.storage_offset() > 0:
+            h = h + x.as_strided(x.shape, x.stride(), 0)
+        y = self.out(F.layer_norm(h, h.shape[-1:]) * F.silu(self.gate(x)))
+        return y, state
