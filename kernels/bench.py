@@ -23,12 +23,12 @@ import click
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.profiler import ProfilerActivity, profile
 
 from asiarc.kernels import peers
 from asiarc.kernels.accuracy import errors
 from asiarc.seeds import seed_of
-from asiarc.speed.paired import median_interval
+from asiarc.speed.paired import median_interval as median_interval  # other tables import it from here
+from asiarc.speed.structure import profiled
 
 ARGUMENTS = {
     "linear_attention": "",
@@ -122,18 +122,6 @@ def cpu_ms(work: Callable[[], object]) -> float:
     return (time.process_time() - start) * 1e3
 
 
-def peak_mib(work: Callable[[], object]) -> float:
-    """The most memory that torch holds at a time during `work`, MiB."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        work()
-    events = [e for e in record.profiler.kineto_results.events() if e.name() == "[memory]"]
-    held = top = 0
-    for event in sorted(events, key=lambda e: e.start_ns()):
-        held += event.nbytes()
-        top = max(top, held)
-    return top / 2**20
-
-
 def measure(operator: str, shape: str, rounds: int) -> list[Row]:
     """All rows of an operator at a shape."""
     B, T, H, D = (int(n) for n in shape.split("x"))
@@ -170,7 +158,7 @@ def measure(operator: str, shape: str, rounds: int) -> list[Row]:
         if name != "ours" and "ours" in times:
             ratio = median_interval([b[1] / a[1] for a, b in zip(times["ours"], times[name], strict=False)])
         forward_ms, both_ms = (statistics.median(column) for column in zip(*times[name], strict=True))
-        peak = peak_mib(both(calls[name]))
+        peak = profiled(both(calls[name]))["peak_bytes"] / 2**20
         rows.append(Row(operator, shape, name, wrong[name], forward_ms, both_ms, peak, ratio))
     return rows
 

@@ -6,9 +6,11 @@ bytes allocated in all and held at the peak beyond the inputs, and bytes that au
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -34,10 +36,26 @@ def structure_of(case: Case) -> dict[str, float]:
     }
 
 
-def profiled(work: Callable[[], None]) -> dict[str, float]:
+@contextlib.contextmanager
+def muted() -> Iterator[None]:
+    """Nothing reaches stderr: the profiler's C++ part writes a line there at every start and stop."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def profiled(work: Callable[[], object]) -> dict[str, float]:
     """Operators, FLOPs and bytes by torch's own record of one run."""
     activities = [ProfilerActivity.CPU]
-    with profile(activities=activities, profile_memory=True, with_flops=True, record_shapes=True) as record:
+    with (
+        muted(),
+        profile(activities=activities, profile_memory=True, with_flops=True, record_shapes=True) as record,
+    ):
         work()
     held = top = allocated = 0
     raw = record.profiler.kineto_results.events()
