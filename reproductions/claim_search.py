@@ -76,7 +76,23 @@ def discovered(found, arm):
     return [sum(count[place] for count in counts) for place in range(step - 1, len(counts[0]), step)]
 
 
-def against_arms(claim, evidence, others):
+def origins(found):
+    """Where the elements of the full loop's candidates came from, of all and of the winners; exact, noted when made."""
+    kinds = {"all": Counter(), "winners": Counter()}
+    for repeat in range(found.search.repeats):
+        for row in found.archive.proposals(found.run_of(FULL, repeat)):
+            here = Counter(origin["kind"] for origin in row["origins"])
+            kinds["all"] += here
+            if found.winners[FULL, repeat] == row["address"]:
+                kinds["winners"] += here
+    return ", ".join(
+        f"{who}: "
+        + " ".join(f"{kind} {count / counts.total():.0%}" for kind, count in sorted(counts.items()))
+        for who, counts in kinds.items()
+    )
+
+
+def against_arms(claim, evidence, others, note=lambda found: ""):
     """The full loop's winners against each arm's, in bits a byte gained over the start."""
     found = arms.result(evidence.archive, evidence.tier, "arms")
     effects = {f"full over {arm}": found.advantage(FULL, arm, num_comparisons=len(others)) for arm in others}
@@ -90,7 +106,7 @@ def against_arms(claim, evidence, others):
         claim, stance(effects, useful=USEFUL), effects, run=found.run,
         subject="winners' gain over the start in bits a byte, difference",
         note=f"mean gains: {means}; candidates that beat the start by {DISCOVERY} bits at once, cumulated: "
-        f"{curves}",
+        f"{curves}{note(found)}",
     )  # fmt: skip
 
 
@@ -103,7 +119,12 @@ def the_loop_against_no_loop(evidence):
 @decides("C12c")
 def the_loop_without_its_parts(evidence):
     """Without the cognition base, and without the analyst."""
-    return against_arms("C12c", evidence, ("no_cognition", "no_analyst"))
+    return against_arms(
+        "C12c",
+        evidence,
+        ("no_cognition", "no_analyst"),
+        lambda found: f"; origins of elements, {origins(found)}",
+    )
 
 
 @decides("C14b")
@@ -188,7 +209,8 @@ def later_generations_propose_better(evidence):
     return Verdict(
         "C04c",
         name,
-        f"{trend.explain()}; children beat their parent {beat:.0%} of the time, strangers of the same "
+        f"rank correlation of a proposal's number and its gain {trend.rho:+.2f} [{trend.low:+.2f}, {trend.high:+.2f}] "
+        f"over {trend.n}; children beat their parent {beat:.0%} of the time, strangers of the same "
         f"generation beat that parent {by_chance:.0%}",
         effect=edge.mean,
         low=edge.low,

@@ -87,10 +87,9 @@ class Search(Declaration):
         rows = stage_trials(self.campaign(self.arms[0], 0, tier), "explore", tier)
         runs, step_tokens = len(self.arms) * self.repeats, stage_plan(tier, "explore").text.at(steps=1).tokens
         winners = (runs + 1) * self.seeds
-        trials = runs * sum(count for count, _ in rows) + winners
-        return trials, runs * sum(
-            count * tokens for count, tokens in rows
-        ) + winners * self.steps * step_tokens
+        explored = runs * sum(count for count, _ in rows)
+        tokens = runs * sum(count * tokens for count, tokens in rows)
+        return explored + winners, tokens + winners * self.steps * step_tokens
 
     # --- running and reading --------------------------------------------------------------------------------------
 
@@ -99,27 +98,32 @@ class Search(Declaration):
         from asiarc.loop import Run
 
         needs_tier(tier, self.tier, f"search {name}")
+        workshop.fingerprints(self.start, MICRO)
         for repeat in range(self.repeats):
             for arm in self.arms:
                 campaign = self.campaign(arm, repeat, tier)
                 say(f"search {name}: {arm}, repeat {repeat + 1} of {self.repeats}")
-                Run(campaign, self.name_of(name, arm), tier, archive, workshop, lambda _: None).ensure(
-                    "explore"
-                )
+                run = Run(campaign, name, tier, archive, workshop, lambda _: None)
+                run.ensure("explore")
+                self._fingerprint(run.run, archive, workshop)
         self._winners(name, tier, archive)[0].run(name, tier, archive, workshop, say)
         return self.result(archive, tier, name)
 
-    @staticmethod
-    def _fingerprint(run: str, archive: Archive, workshop: Workshop) -> None:
+    @property
+    def start(self) -> dict[str, str]:
+        """Address to source of what all arms start from."""
+        source = baseline_source(self.start_from)
+        return {content_address(source): source}
+
+    def _fingerprint(self, run: str, archive: Archive, workshop: Workshop) -> None:
         if archive.stage_result(run, BEHAVIOUR) is None:
             proposed = {row["address"]: row["source"] for row in archive.proposals(run)}
-            archive.finish_stage(run, BEHAVIOUR, workshop.fingerprints(proposed, MICRO))
+            archive.finish_stage(run, BEHAVIOUR, workshop.fingerprints(self.start | proposed, MICRO))
 
     def _winners(
         self, name: str, tier: Tier, archive: Archive
     ) -> tuple[Study, dict[tuple[str, int], str | None]]:
-        """The study of all winners and the start; and the name of each arm's winner in it by repeat."""
-        names: dict[str, str] = {}
+        """The study of all winners and the start; and the address of each arm's winner by repeat."""
         sources = {self.start_from: baseline_source(self.start_from)}
         winners: dict[tuple[str, int], str | None] = {}
         for arm in self.arms:
@@ -130,12 +134,11 @@ class Search(Declaration):
                         f"search {name} has not been run at tier {tier}; run: pytest reproductions --tier {tier} "
                         f"-k {name}"
                     )
-                winner = next(iter(explored["finalists"]), None)
+                winners[arm, repeat] = winner = next(iter(explored["finalists"]), None)
                 if winner is not None:
                     row = archive.candidate(winner)
                     assert row is not None, winner
-                    sources[names.setdefault(winner, f"winner {winner}")] = row["source"]
-                winners[arm, repeat] = names.get(winner) if winner else None
+                    sources[winner_name(winner)] = row["source"]
         study = Study(
             mixers=sources, seeds=self.seeds, steps=self.steps, size_of=self.start_from, tier=self.tier
         )
@@ -172,7 +175,7 @@ class SearchResult:
         found = {}
         for repeat in range(self.search.repeats):
             winner = self.winners[arm, repeat]
-            values = self.measured.values(winner) if winner else {}
+            values = self.measured.values(winner_name(winner)) if winner else {}
             gain = mean_gain(values, start, higher_is_better=False)
             found[repeat] = 0.0 if gain is None else gain
         return found
@@ -196,22 +199,27 @@ class SearchResult:
         return [gains.get(row["address"], 0.0) > margin for row in self.archive.proposals(run)]
 
     def repeated(self, arm: str, repeat: int) -> float:
-        """The share of proposals that compute what an earlier one of the run computes, by fingerprint or address."""
+        """The share of proposals that compute what the start or an earlier one does, by fingerprint or address."""
         from asiarc.researcher.novelty import same_behaviour
 
         run = self.run_of(arm, repeat)
         prints, proposals = self.archive.stage_result(run, BEHAVIOUR) or {}, self.archive.proposals(run)
-        earlier: list[str] = []
+        earlier = list(self.search.start)
         count = 0
         for row in proposals:
             address = row["address"]
             mine = prints.get(address)
             count += any(
-                address == other or (mine and prints[other] and same_behaviour(mine, prints[other]))
+                address == other or (mine and prints.get(other) and same_behaviour(mine, prints[other]))
                 for other in earlier
             )
             earlier.append(address)
         return count / len(proposals)
+
+
+def winner_name(address: str) -> str:
+    """What a winner is called in the study of the winners."""
+    return f"winner {address}"
 
 
 def first_rung_gains(archive: Archive, run: str, start_from: str) -> dict[str, float]:

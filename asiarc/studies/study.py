@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, model_validator
 
 from asiarc.engineer.candidate import content_address, motivation
-from asiarc.errors import EvidenceError, ExecutionError, unknown_name
+from asiarc.errors import EvidenceError, ExecutionError, TaskError, unknown_name
 from asiarc.identity import digest, provenance, versions
 from asiarc.outcome import SCORED, Outcome
 from asiarc.protocol import MICRO, TIERS, Protocol, Tier, stage_plan
@@ -62,7 +62,10 @@ class Study(Declaration):
     @model_validator(mode="after")
     def _known_names(self) -> Study:
         for task in self.tasks:
-            check_name(task)
+            try:
+                check_name(task)
+            except TaskError as error:
+                raise ValueError(str(error)) from error
         for name in (*self.watched, *((self.size_of,) if self.size_of else ())):
             if name not in self.mixers:
                 raise ValueError(unknown_name("mixer of this study", name, self.mixers))

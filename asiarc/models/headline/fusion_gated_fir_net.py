@@ -97,21 +97,21 @@ class Mixer(nn.Module):
         kept_H11 = (0.6 + 0.4 * torch.sigmoid(self.retention_H))[:, None, None]
         batch, tokens = inputs[0].shape[:2]
         place = int(state["place"][0]) if state else 0
-        memory_BHKV, found_BHKV = state.get("memory"), state.get("found")
         sizes = [min(CHUNK - place, tokens)]
         sizes += [min(CHUNK, tokens - first) for first in range(sizes[0], tokens, CHUNK)]
+        carried = {name: state[name] for name in ("memory", "found") if name in state}
         recalled = []
         for piece in zip(*(tensor.split(sizes, dim=1) for tensor in inputs), strict=True):
-            recalled_BTHV, memory_BHKV = delta_rule(*piece, scale=1.0, initial_state=memory_BHKV)
+            recalled_BTHV, memory_BHKV = delta_rule(*piece, scale=1.0, initial_state=carried.get("memory"))
             recalled.append(recalled_BTHV)
-            if found_BHKV is None:
-                found_BHKV = torch.zeros_like(memory_BHKV)
+            found_BHKV = carried["found"] if carried else torch.zeros_like(memory_BHKV)
             place += recalled_BTHV.shape[1]
             if place == CHUNK:
                 memory_BHKV = memory_BHKV - (1 - kept_H11) * found_BHKV
                 found_BHKV, place = memory_BHKV, 0
+            carried = {"memory": memory_BHKV, "found": found_BHKV}
         place_B = inputs[0].new_full((batch,), place, dtype=torch.long)
-        return torch.cat(recalled, dim=1), {"memory": memory_BHKV, "found": found_BHKV, "place": place_B}
+        return torch.cat(recalled, dim=1), {**carried, "place": place_B}
 
     def forward(self, x_BTD: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """The state is the memory's (twice and a place in the chunk, by chunks) and the last inputs of the filters."""

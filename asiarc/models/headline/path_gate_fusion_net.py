@@ -48,9 +48,9 @@ def impulse(channels: int, taps: int) -> Tensor:
 
 def mlp(inputs: int, hidden: int, outputs: int, bias: float) -> nn.Sequential:
     """Two layers whose outputs start around a bias."""
-    layers = nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs))
-    nn.init.constant_(layers[2].bias, bias)
-    return layers
+    last = nn.Linear(hidden, outputs)
+    nn.init.constant_(last.bias, bias)
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), last)
 
 
 def statistics(paths_BTHPV: Tensor) -> Tensor:
