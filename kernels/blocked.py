@@ -67,19 +67,14 @@ class Problem:
 
 
 CONFIGS: Mapping[str, tuple[Config, ...]] = {
-    "accumulate_gate": (Config(4, 1, BK=64), Config(8, 1, BK=128)),
-    "scores": tuple(Config(w, s, BK=k) for k, w, s in ((64, 4, 2), (32, 4, 2), (64, 8, 2), (32, 2, 2))),
-    "forward": tuple(
-        Config(w, s, BV=v) for v, w, s in ((32, 4, 2), (64, 4, 2), (64, 8, 2), (32, 4, 1), (16, 4, 1))
-    ),
-    "backward_states": tuple(
-        Config(w, s, BV=v) for v, w, s in ((32, 4, 2), (64, 4, 2), (64, 8, 2), (32, 4, 1), (16, 4, 1))
-    ),
-    "backward_rows": tuple(
-        Config(w, s, BK=k, BV=v)
-        for k, v, w, s in ((64, 32, 8, 2), (64, 64, 8, 2), (32, 32, 4, 2), (32, 32, 8, 1))
-    ),
+    "accumulate_gate": (Config(4, 1, BK=32),),
+    "scores": (Config(4, 1, BK=64), Config(8, 1, BK=32)),
+    "forward": (Config(4, 2, BV=32), Config(8, 2, BV=32), Config(8, 2, BV=64), Config(4, 1, BV=16)),
+    "backward_states": (Config(4, 2, BV=32), Config(8, 2, BV=32), Config(8, 2, BV=64), Config(4, 1, BV=16)),
+    "backward_scores": (Config(4, 2, BK=64, BV=64), Config(4, 1, BK=32, BV=32)),
+    "backward_rows": (Config(4, 2, BK=64, BV=32), Config(8, 2, BK=64, BV=32), Config(8, 1, BK=32, BV=32)),
 }
+"""What each kernel may be launched with; the last takes the least memory."""
 
 
 def kernels(problem: Problem) -> tuple[str, ...]:
@@ -102,7 +97,9 @@ def configurations(kernel: str, problem: Problem) -> list[Config]:
 def chosen(kernel: str, problem: Problem) -> Config:
     """The configuration that a call uses."""
     found = configurations(kernel, problem)
-    return found[-1] if problem.dtype == torch.float32 or problem.K > 128 else found[0]
+    if problem.dtype == torch.float32 or problem.K > 128:
+        return found[-1]
+    return found[1] if problem.gate == 2 and len(found) > 1 else found[0]
 
 
 def constants(kernel: str, problem: Problem, config: Config) -> dict[str, Any]:
@@ -120,7 +117,7 @@ def programs(kernel: str, problem: Problem, config: Config, sequences: int, chun
     """How many programs a launch has; they lie along the one axis of the grid that has no small limit."""
     if kernel == "accumulate_gate":
         return chunks * -(-heads * (problem.K if problem.gate == 2 else 1) // config.BK)
-    if kernel == "scores":
+    if kernel in ("scores", "backward_scores"):
         return chunks * heads
     if kernel == "backward_rows":
         return chunks * heads * -(-problem.K // config.BK)
@@ -168,10 +165,9 @@ class Launch:
         """The configuration of a kernel in this call."""
         return self.configs.get(kernel) or chosen(kernel, self.problem)
 
-    def __call__(self, kernel: str, **tensors: Any) -> None:
-        """Launch a kernel of `blocks`; the arguments that every kernel shares are filled in."""
-        function, config = getattr(blocks, kernel), self.config(kernel)
-        plan = self.plan
+    def __call__(self, kernel: str, **given: Any) -> None:
+        """Launch a kernel of `blocks` with what it takes of the arguments given and of those that all kernels share."""
+        function, config, plan = getattr(blocks, kernel), self.config(kernel), self.plan
         shared = {
             "chunks": plan.chunks,
             "bounds": plan.bounds,
@@ -179,15 +175,18 @@ class Launch:
             "HV": self.HV,
             "scale": self.scale,
         }
-        known = {name: x for name, x in shared.items() if name in function.arg_names}
+        every = shared | constants(kernel, self.problem, config) | given
+        taken = {name: x for name, x in every.items() if name in function.arg_names}
         size = programs(kernel, self.problem, config, len(plan.bounds), len(plan.chunks), self.HV)
-        fixed = constants(kernel, self.problem, config)
         with torch.cuda.device_of(plan.chunks):
-            function[(size,)](**(known | fixed | tensors), num_warps=config.warps, num_stages=config.stages)
+            function[(size,)](**taken, num_warps=config.warps, num_stages=config.stages)
 
 
 class Blocked(torch.autograd.Function):
-    """The kernels of `blocks` with their way back; tensors are flat over tokens, contiguous, of one dtype."""
+    """The kernels of `blocks` with their way back; tensors are flat over tokens, contiguous, of one dtype.
+
+    An argument that a kernel has and an operator has not (g, beta) is given q, which is then not read.
+    """
 
     @staticmethod
     def forward(
@@ -207,83 +206,46 @@ class Blocked(torch.autograd.Function):
         if g is not None:
             G = torch.empty_like(g, dtype=torch.float64 if q.dtype == torch.float32 else torch.float32)
             launch("accumulate_gate", g=g, G=G, R=g[0].numel())
-        P = q.new_empty(T, HV, C)
-        A = q.new_empty(T, HV, C) if erases else q
-        o, final = torch.empty_like(v), torch.empty_like(state)
-        y = torch.empty_like(v) if erases and saves else v
-        S = q.new_empty(len(launch.plan.chunks) if saves else 0, HV, K, V)
-        b = q if beta is None else beta
-        launch("scores", q=q, k=k, G=G, beta=b, P=P, A=A)
-        launch(
-            "forward",
-            q=q,
-            k=k,
-            v=v,
-            G=G,
-            beta=b,
-            P=P,
-            A=A,
-            state=state,
-            o=o,
-            final=final,
-            y=y,
-            S=S,
-            SAVES=saves,
-        )
+        x = {
+            "q": q, "k": k, "v": v, "G": G, "beta": beta if erases else q, "state": state,
+            "P": q.new_empty(T, HV, C), "A": q.new_empty(T, HV, C) if erases else q,
+            "o": torch.empty_like(v), "final": torch.empty_like(state),
+            "y": torch.empty_like(v) if erases and saves else v,
+            "S": q.new_empty(len(launch.plan.chunks) if saves else 0, HV, K, V),
+        }  # fmt: skip
+        launch("scores", **x)
+        launch("forward", **x, SAVES=saves)
         ctx.launch, ctx.gate_dtype = launch, None if g is None else g.dtype
-        ctx.save_for_backward(q, k, y, G, b, P, A, S)
-        return o, final
+        ctx.save_for_backward(*(x[name] for name in SAVED))
+        return x["o"], x["final"]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, do: Tensor, dfinal: Tensor) -> tuple[Tensor | None, ...]:
         """Returns the gradients of the arguments of `forward`."""
-        q, k, y, G, b, P, A, S = ctx.saved_tensors
-        (T, HV, _), H, K, launch = y.shape, q.shape[1], q.shape[-1], ctx.launch
+        x, launch = dict(zip(SAVED, ctx.saved_tensors, strict=True)), ctx.launch
+        q, (T, HV, _), H, K = x["q"], x["y"].shape, launch.H, launch.problem.K
         gate, erases = launch.problem.gate, launch.problem.erases
-        do, dfinal = do.contiguous(), dfinal.contiguous()
-        dv, dS, dstate = torch.empty_like(y), torch.empty_like(S), torch.empty_like(dfinal)
-        launch(
-            "backward_states",
-            q=q,
-            k=k,
-            G=G,
-            beta=b,
-            P=P,
-            A=A,
-            do=do,
-            dfinal=dfinal,
-            dv=dv,
-            dS=dS,
-            dstate=dstate,
-        )
-
         splits = -(-K // launch.config("backward_rows").BK)
         dtype = q.dtype if H == HV else torch.float32
-        dq, dk = q.new_empty(T, HV, K, dtype=dtype), q.new_empty(T, HV, K, dtype=dtype)
-        dg = dfinal.new_empty((T, HV, K) if gate == 2 else (splits, T, HV)) if gate else q
-        dbeta = dfinal.new_empty(splits, T, HV) if erases else q
-        launch(
-            "backward_rows",
-            q=q,
-            k=k,
-            G=G,
-            beta=b,
-            y=y,
-            do=do,
-            dv=dv,
-            S=S,
-            dS=dS,
-            dq=dq,
-            dk=dk,
-            dg=dg,
-            dbeta=dbeta,
-            T=T,
-        )
+        x |= {
+            "do": do.contiguous(), "dfinal": dfinal.contiguous(), "dstate": dfinal.new_empty(dfinal.shape),
+            "dv": torch.empty_like(x["y"]), "dS": torch.empty_like(x["S"]),
+            "Dq": torch.empty_like(x["P"]), "Dk": torch.empty_like(x["P"]) if erases else q,
+            "dq": q.new_empty(T, HV, K, dtype=dtype), "dk": q.new_empty(T, HV, K, dtype=dtype),
+            "dg": dfinal.new_empty((T, HV, K) if gate == 2 else (splits + 1, T, HV)) if gate else q,
+            "dbeta": dfinal.new_empty(splits, T, HV) if erases else q,
+        }  # fmt: skip
+        for kernel in ("backward_states", "backward_scores", "backward_rows"):
+            launch(kernel, **x, T=T)
+        dq, dk, dg = x["dq"], x["dk"], x["dg"]
         if H != HV:
-            dq, dk = (x.view(T, H, HV // H, K).sum(2).to(q.dtype) for x in (dq, dk))
+            dq, dk = (d.view(T, H, HV // H, K).sum(2).to(q.dtype) for d in (dq, dk))
         dg = (dg if gate == 2 else dg.sum(0)).to(ctx.gate_dtype) if gate else None
-        return None, dq, dk, dv, dg, dbeta.sum(0) if erases else None, dstate
+        return None, dq, dk, x["dv"], dg, x["dbeta"].sum(0) if erases else None, x["dstate"]
+
+
+SAVED = ("q", "k", "y", "G", "beta", "P", "A", "S")
 
 
 def runs_on(device: torch.device) -> bool:

@@ -4,9 +4,10 @@
     A = (I + strict(X(k)))^-1,   y = A (v - (into * k) S)   (A = I and y = v without erasing)
     o = scale ((into * q) S + X(q) y),   S' = over * S + (out * beta * k)^T y
 
-Five kernels: `accumulate_gate` sums the log-decays of a chunk; `scores` makes X(q) and A; `forward` walks a sequence
+Six kernels: `accumulate_gate` sums the log-decays of a chunk; `scores` makes X(q) and A; `forward` walks a sequence
 with its state in registers and writes the output; `backward_states` walks it in reverse for dv and the gradients of
-the states; `backward_rows` does the rest for all chunks at once. No product of A and k is ever formed.
+the states; `backward_scores` and `backward_rows` do the rest for all chunks at once. No product of A and k is ever
+formed.
 
 Unusual:
 - A is solved without gates and gated afterwards where the gate is a head's: (I + D B D^-1)^-1 = D (I + B)^-1 D^-1.
@@ -15,7 +16,7 @@ Unusual:
   the whole tile gives the scores across all anchors of the level: log2(C) products and exponentials a score.
 - Only exponents <= 0 are formed. Log-decays are summed in base 2, in float64 where the inputs are float32, with
   steps cut off at 2^-200, so that a hard reset (g = -inf) is an ordinary value.
-- No product is transposed to feed another: Triton before 3.7.1 gets that wrong on Hopper for tiles 64 wide.
+- No product of two tiles is transposed to feed another: Triton before 3.7.1 gets that wrong on Hopper at width 64.
 
 Axes: T tokens of all sequences, H key heads, HV value heads, K and V channels, C tokens a chunk, N sequences, NC
 chunks. `chunks` [NC, 2] holds a chunk's first token and one past the last of its sequence, `bounds` [N, 3] a
@@ -103,33 +104,34 @@ def across(s: constexpr, at: tensor, other: tensor) -> tensor:
 
 
 @triton.jit
-def inverse_16(B: tensor) -> tensor:
-    """(I + B)^-1 of a strictly lower triangular 16 x 16 tile, merging blocks from width 1 up."""
-    i = tl.arange(0, 16)
-    X = tl.where(i[:, None] == i[None, :], 1.0, -tl.where(across(1, i[:, None], i[None, :]), B, 0.0))
-    for level in tl.static_range(1, 4):
-        low = tl.where(across(1 << level, i[:, None], i[None, :]), B, 0.0)
-        X -= tl.dot(tl.dot(X, low, input_precision="tf32x3"), X, input_precision="tf32x3")
-    return X
+def within_half(s: constexpr, m: tensor, at: tensor) -> tensor:
+    """Whether the decay between row `at` and the anchor of its block of width 2s has the step of row m in it."""
+    return (m // s == at // s) & tl.where(at // s % 2 == 1, at >= m, at < m)
 
 
 @triton.jit
-def inverse(B: tensor, C: constexpr) -> tensor:
+def inverse(B: tensor, C: constexpr, LEVELS: constexpr, PRECISION: constexpr) -> tensor:
     """(I + B)^-1 of a strictly lower triangular tile: [[P, 0], [Q, R]]^-1 = [[P', 0], [-R' Q P', R']].
 
-    No power of B is formed, so large entries overflow no earlier than the inverse itself.
+    Blocks are merged from width 1 up; those on the diagonal up to width 16 as a batch, then the tile as a whole,
+    masked. No power of B is formed, so large entries overflow no earlier than the inverse itself.
     """
-    if C == 16:
-        X = inverse_16(B)
-    else:
-        s: tl.constexpr = C // 2
-        left, right = B.reshape(2, s, 2, s).permute(1, 3, 0, 2).split()
-        top, low = left.split()
-        nothing, bottom = right.split()
-        P, R = inverse(top, s), inverse(bottom, s)
-        low = -tl.dot(tl.dot(R, low, input_precision="tf32x3"), P, input_precision="tf32x3")
-        X = tl.join(tl.join(P, low), tl.join(nothing, R)).permute(2, 0, 3, 1).reshape(C, C)
-    return X
+    n: tl.constexpr = C // 16
+    block, i = tl.arange(0, n), tl.arange(0, 16)
+    diagonal = block[:, None, None, None] == block[None, None, :, None]
+    small = tl.sum(tl.where(diagonal, B.reshape(n, 16, n, 16), 0.0), 2)
+    X = tl.where(
+        (i[:, None] == i[None, :])[None], 1.0, tl.where(across(1, i[:, None], i[None, :])[None], -small, 0.0)
+    )
+    for level in tl.static_range(1, 4):
+        low = tl.where(across(1 << level, i[:, None], i[None, :])[None], small, 0.0)
+        X -= tl.dot(tl.dot(X, low, input_precision="tf32x3"), X, input_precision="tf32x3")
+    whole = tl.where(diagonal, X[:, :, None, :], 0.0).reshape(C, C)
+    rows = tl.arange(0, C)
+    for level in tl.static_range(4, LEVELS):
+        low = tl.where(across(1 << level, rows[:, None], rows[None, :]), B, 0.0)
+        whole -= tl.dot(tl.dot(whole, low, input_precision=PRECISION), whole, input_precision=PRECISION)
+    return whole
 
 
 @triton.jit
@@ -197,7 +199,7 @@ def scores(
     if ERASES:
         b = column(beta, first, h, HV, rows, inside)
         Xq *= b[None, :]
-        X = inverse(tl.where(i > j, Xk * b[None, :], 0.0), C)
+        X = inverse(tl.where(i > j, Xk * b[None, :], 0.0), C, LEVELS, PRECISION)
         if GATE == 1:
             G_ = column(G, first, h, HV, rows, inside)
             X *= decay(G_[:, None] - G_[None, :])
@@ -331,16 +333,67 @@ def backward_states(
     put_state(dstate, dS_, pair.to(tl.int64), K, V, krows, vcols)
 
 
+@triton.jit(do_not_specialize=["H", "HV"])
+def backward_scores(
+    q: tensor, k: tensor, G: tensor, beta: tensor, y: tensor, do: tensor, dv: tensor, Dq: tensor, Dk: tensor,
+    dg: tensor, chunks: tensor, H: tensor, HV: tensor, scale: tensor, K: constexpr, V: constexpr, C: constexpr,
+    BK: constexpr, BV: constexpr, GATE: constexpr, ERASES: constexpr, PRECISION: constexpr,
+) -> None:  # fmt: skip
+    """The gradients of the scores of queries and, with erasing, of keys, [T, HV, C]; one program a chunk and head.
+
+    They are decayed and, for a head's gate, brought to the log-decays, too: the first row of dg [..., T, HV].
+    """
+    chunk, h = tl.program_id(0) // HV, tl.program_id(0) % HV
+    first, end = tl.load(chunks + 2 * chunk), tl.load(chunks + 2 * chunk + 1)
+    rows = tl.arange(0, C)
+    inside = first + rows < end
+    i, j = rows[:, None], rows[None, :]
+    head = h // (HV // H)
+    Dq_, Dk_ = tl.zeros((C, C), tl.float32), tl.zeros((C, C), tl.float32)
+    for start in range(0, V, BV):
+        cols = start + tl.arange(0, BV)
+        y_, do_ = tile(y, first, h, HV, V, rows, cols, inside), tile(do, first, h, HV, V, rows, cols, inside)
+        Dq_ += tl.dot(do_, tl.trans(y_), input_precision=PRECISION)
+        if ERASES:
+            dr = tile(dv, first, h, HV, V, rows, cols, inside)
+            Dk_ -= tl.dot(dr, tl.trans(y_), input_precision=PRECISION)
+    Dq_, Dk_ = tl.where(i >= j, Dq_ * scale, 0.0), tl.where(i > j, Dk_, 0.0)
+    if GATE == 1:
+        G_ = column(G, first, h, HV, rows, inside)
+        L = decay(G_[:, None] - G_[None, :])
+        Dq_, Dk_ = Dq_ * L, Dk_ * L
+        Xq, Xk = tl.zeros((C, C), tl.float32), tl.zeros((C, C), tl.float32)
+        for start in range(0, K, BK):
+            cols = start + tl.arange(0, BK)
+            k_ = tile(k, first, head, H, K, rows, cols, inside)
+            Xq += tl.dot(
+                tile(q, first, head, H, K, rows, cols, inside), tl.trans(k_), input_precision=PRECISION
+            )
+            if ERASES:
+                Xk += tl.dot(k_, tl.trans(k_), input_precision=PRECISION)
+        W = Dq_ * Xq + Dk_ * Xk
+        if ERASES:
+            W *= column(beta, first, h, HV, rows, inside)[None, :]
+        # The step of row m is in the decay from j to i for i >= m > j; summing so subtracts nothing.
+        dtype = k.dtype.element_ty
+        ends = tl.dot((j >= i).to(dtype), W.to(dtype), input_precision=PRECISION)
+        tl.store(dg + first * HV + h + rows * HV, tl.sum(tl.where(j < i, ends, 0.0), 1), mask=inside)
+    put(Dq, Dq_, first, h, HV, C, rows, rows, inside)
+    if ERASES:
+        put(Dk, Dk_, first, h, HV, C, rows, rows, inside)
+
+
 @triton.jit(do_not_specialize=["T", "H", "HV"])
 def backward_rows(  # noqa: C901
     q: tensor, k: tensor, G: tensor, beta: tensor, y: tensor, do: tensor, dv: tensor, S: tensor, dS: tensor,
-    dq: tensor, dk: tensor, dg: tensor, dbeta: tensor, chunks: tensor, T: tensor, H: tensor, HV: tensor,
-    scale: tensor, K: constexpr, V: constexpr, C: constexpr, BK: constexpr, BV: constexpr, LEVELS: constexpr,
-    GATE: constexpr, ERASES: constexpr, PRECISION: constexpr,
+    Dq: tensor, Dk: tensor, dq: tensor, dk: tensor, dg: tensor, dbeta: tensor, chunks: tensor, T: tensor,
+    H: tensor, HV: tensor, scale: tensor, K: constexpr, V: constexpr, C: constexpr, BK: constexpr, BV: constexpr,
+    LEVELS: constexpr, GATE: constexpr, ERASES: constexpr, PRECISION: constexpr,
 ) -> None:  # fmt: skip
     """dq, dk [T, HV, K], dg and dbeta; one program a chunk, head and block of key channels.
 
-    dbeta and, for a head's gate, dg are [K / BK, T, HV], to be summed over the blocks; a channel's dg is [T, HV, K].
+    dbeta is [K / BK, T, HV], to be summed over the blocks. So is a head's dg, behind what `backward_scores` wrote; a
+    channel's is [T, HV, K].
     """
     splits: tl.constexpr = (K + BK - 1) // BK
     pair, block = tl.program_id(0) // splits, tl.program_id(0) % splits
@@ -352,14 +405,9 @@ def backward_rows(  # noqa: C901
     last = tl.minimum(C, end - first).to(tl.int32) - 1
     head = h // (HV // H)
 
-    # What the reads of the states and the scores got, and what the writes to the states did.
-    dXq, dXq_T = tl.zeros((C, C), tl.float32), tl.zeros((C, C), tl.float32)
-    dXk, dXk_T = tl.zeros((C, C), tl.float32), tl.zeros((C, C), tl.float32)
-    dq_, dk_, dkeys = (
-        tl.zeros((C, BK), tl.float32),
-        tl.zeros((C, BK), tl.float32),
-        tl.zeros((C, BK), tl.float32),
-    )
+    # What the reads of the states got, and what the writes to them did.
+    dq_, dk_ = tl.zeros((C, BK), tl.float32), tl.zeros((C, BK), tl.float32)
+    dkeys = tl.zeros((C, BK), tl.float32)
     over = tl.zeros((BK,), tl.float32)
     for start in range(0, V, BV):
         vcols = start + tl.arange(0, BV)
@@ -367,31 +415,25 @@ def backward_rows(  # noqa: C901
             tile(y, first, h, HV, V, rows, vcols, inside),
             tile(do, first, h, HV, V, rows, vcols, inside),
         )
-        S_, dS_ = (
-            state_tile(S, pair.to(tl.int64), K, V, cols, vcols),
-            state_tile(dS, pair.to(tl.int64), K, V, cols, vcols),
-        )
-        dXq += tl.dot(do_, tl.trans(y_), input_precision=PRECISION)
-        dXq_T += tl.dot(y_, tl.trans(do_), input_precision=PRECISION)
+        S_ = state_tile(S, pair.to(tl.int64), K, V, cols, vcols)
+        dS_ = state_tile(dS, pair.to(tl.int64), K, V, cols, vcols)
         dq_ += tl.dot(do_, tl.trans(S_), input_precision=PRECISION)
         dkeys += tl.dot(y_, tl.trans(dS_), input_precision=PRECISION)
         if ERASES:
             dr = tile(dv, first, h, HV, V, rows, vcols, inside)
-            dXk -= tl.dot(dr, tl.trans(y_), input_precision=PRECISION)
-            dXk_T -= tl.dot(y_, tl.trans(dr), input_precision=PRECISION)
             dk_ -= tl.dot(dr, tl.trans(S_), input_precision=PRECISION)
         if GATE > 0:
             over += tl.sum(S_.to(tl.float32) * dS_.to(tl.float32), 1)
-    dXq, dXq_T, dq_ = dXq * scale, dXq_T * scale, dq_ * scale
+    dq_ *= scale
 
     q_, k_ = tile(q, first, head, H, K, rows, cols, inside), tile(k, first, head, H, K, rows, cols, inside)
+    dtype = k_.dtype
     b = tl.full((C,), 1.0, tl.float32)
     if ERASES:
         b = column(beta, first, h, HV, rows, inside)
     if GATE == 1:
         G_, G_last = column(G, first, h, HV, rows, inside), tl.load(G + (first + last) * HV + h)
-        into, out, L = decay(G_)[:, None], decay(G_last - G_)[:, None], decay(G_[:, None] - G_[None, :])
-        L_T = decay(G_[None, :] - G_[:, None])
+        into, out = decay(G_)[:, None], decay(G_last - G_)[:, None]
         over *= decay(G_last)
     if GATE == 2:
         G_ = tile(G, first, h, HV, K, rows, cols, inside)
@@ -401,58 +443,48 @@ def backward_rows(  # noqa: C901
     if GATE > 0:
         dq_, dk_, dkeys = dq_ * into, dk_ * into, dkeys * out
         dinto, dout = dq_ * q_ + dk_ * k_, dkeys * k_ * b[:, None]
+    if GATE == 1:
+        ends = tl.where(j >= i, tl.sum(dinto, 1)[None, :], tl.sum(dout, 1)[None, :])
+        at = dg + ((block + 1) * T + first) * HV + h + rows * HV
+        tl.store(at, tl.sum(ends, 1) + tl.sum(over, 0), mask=inside)
 
-    # Through the scores, and to the log-decays between rows.
+    # Through the scores; a channel's log-decays between rows are in them.
+    Dq_ = tile(Dq, first, h, HV, C, rows, rows, inside)
+    if ERASES:
+        Dk_ = tile(Dk, first, h, HV, C, rows, rows, inside)
     if GATE == 2:
-        dg_ = over[None, :] + tl.dot((j >= i).to(tl.float32), dinto, input_precision=PRECISION)
-        dg_ += tl.dot((j < i).to(tl.float32), dout, input_precision=PRECISION)
-        diagonal = tl.sum(tl.where(i == j, dXq, 0.0), 1)
+        dg_ = over[None, :] + tl.dot((j >= i).to(dtype), dinto.to(dtype), input_precision=PRECISION)
+        dg_ += tl.dot((j < i).to(dtype), dout.to(dtype), input_precision=PRECISION)
+        diagonal = tl.sum(tl.where(i == j, Dq_, 0.0).to(tl.float32), 1)
         dq_ += (diagonal * b)[:, None] * k_
         dkeys += diagonal[:, None] * q_
         for level in tl.static_range(LEVELS):
-            s: tl.constexpr = 1 << level
-            E = level_decay(G, G_, s, first, last, h, HV, K, rows, cols, inside)
+            E = level_decay(G, G_, 1 << level, first, last, h, HV, K, rows, cols, inside)
             qE, kE = q_ * E, k_ * E
-            key = kE.to(k_.dtype)
-            D, D_T = tl.where(across(s, i, j), dXq * b[None, :], 0.0), tl.where(across(s, j, i), dXq_T, 0.0)
-            right = tl.dot(D.to(k_.dtype), key, input_precision=PRECISION)
-            left = tl.dot(D_T.to(k_.dtype), qE.to(k_.dtype), input_precision=PRECISION)
+            key = (kE * b[:, None]).to(dtype)
+            D = tl.where(across(1 << level, i, j), Dq_, 0.0).to(dtype)
+            right = tl.dot(D, key, input_precision=PRECISION)
+            left = tl.dot(tl.trans(D), qE.to(dtype), input_precision=PRECISION)
             dq_ += right * E
             within = right * qE
             if ERASES:
-                D, D_T = (
-                    tl.where(across(s, i, j), dXk * b[None, :], 0.0),
-                    tl.where(across(s, j, i), dXk_T, 0.0),
-                )
-                right = tl.dot(D.to(k_.dtype), key, input_precision=PRECISION)
-                left += tl.dot(D_T.to(k_.dtype), key, input_precision=PRECISION)
+                D = tl.where(across(1 << level, i, j), Dk_, 0.0).to(dtype)
+                right = tl.dot(D, key, input_precision=PRECISION)
+                left += tl.dot(tl.trans(D), kE.to(dtype), input_precision=PRECISION)
                 dk_ += right * E
                 within += right * kE
             dkeys += left * E
             within += left * kE * b[:, None]
-            reach = (i // s == j // s) & tl.where(j // s % 2 == 1, j >= i, j < i)
-            dg_ += tl.dot(reach.to(tl.float32), within, input_precision=PRECISION)
+            reach = within_half(1 << level, i, j).to(dtype)
+            dg_ += tl.dot(reach, within.to(dtype), input_precision=PRECISION)
         put(dg, dg_, first, h, HV, K, rows, cols, inside)
     else:
-        D, D_T = tl.where(i >= j, dXq, 0.0), tl.where(j >= i, dXq_T, 0.0)
-        if GATE == 1:
-            D, D_T = D * L, D_T * L_T
-            W = D * tl.dot(q_, tl.trans(k_), input_precision=PRECISION)
-        dq_ += tl.dot((D * b[None, :]).to(k_.dtype), k_, input_precision=PRECISION)
-        dkeys += tl.dot(D_T.to(k_.dtype), q_, input_precision=PRECISION)
+        key = (k_ * b[:, None]).to(dtype)
+        dq_ += tl.dot(Dq_, key, input_precision=PRECISION)
+        dkeys += tl.dot(tl.trans(Dq_), q_, input_precision=PRECISION)
         if ERASES:
-            D, D_T = tl.where(i > j, dXk, 0.0), tl.where(j > i, dXk_T, 0.0)
-            if GATE == 1:
-                D, D_T = D * L, D_T * L_T
-                W += D * tl.dot(k_, tl.trans(k_), input_precision=PRECISION)
-            dk_ += tl.dot((D * b[None, :]).to(k_.dtype), k_, input_precision=PRECISION)
-            dkeys += tl.dot(D_T.to(k_.dtype), k_, input_precision=PRECISION)
-        if GATE == 1:
-            ends = tl.dot((j >= i).to(tl.float32), W * b[None, :], input_precision=PRECISION)
-            ends = tl.where(j < i, ends, 0.0)
-            ends += tl.where(j >= i, tl.sum(dinto, 1)[None, :], tl.sum(dout, 1)[None, :])
-            at = dg + (block * T + first) * HV + h + rows * HV
-            tl.store(at, tl.sum(ends, 1) + tl.sum(over, 0), mask=inside)
+            dk_ += tl.dot(Dk_, key, input_precision=PRECISION)
+            dkeys += tl.dot(tl.trans(Dk_), k_, input_precision=PRECISION)
     put(dq, dq_, first, h, HV, K, rows, cols, inside)
     if ERASES:
         at = dbeta + (block * T + first) * HV + h + rows * HV
