@@ -22,7 +22,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -203,6 +203,7 @@ def _short_hash(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
+@cache  # asked for at every trial's key, and slow to read
 def _version(package: str) -> str:
     try:
         return importlib.metadata.version(_DISTRIBUTIONS.get(package, package))
