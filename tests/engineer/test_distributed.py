@@ -15,6 +15,7 @@ from asiarc.errors import TaskError
 from asiarc.models.backbone import build
 from asiarc.models.baselines import baseline_source
 from asiarc.protocol import MICRO, PAPER_20M, PAPER_340M, PROTOCOLS
+from asiarc.seeds import rng_of
 from asiarc.tasks import get_task
 
 STEPS, ROWS, SEED = 6, 4, "0/verify/0"
@@ -24,9 +25,9 @@ STEPS, ROWS, SEED = 6, 4, "0/verify/0"
 def text(tmp_path_factory):
     """A text that no download and no installed package decides."""
     path = tmp_path_factory.mktemp("text") / "words.txt"
-    words = ["memory", "decay", "gate", "delta", "rule", "state", "key", "value", "head", "norm"]
-    sentences = [" ".join(words[(i * j) % 10] for j in range(1, 12)) + f" {i}." for i in range(4000)]
-    path.write_text("\n\n".join(" ".join(sentences[k : k + 8]) for k in range(0, 4000, 8)))
+    rng = rng_of("words")
+    words = ["".join(rng.choices("etaoinshrdlu", k=rng.randint(2, 8))) for _ in range(400)]
+    path.write_text("\n\n".join(" ".join(rng.choices(words, k=60)) for _ in range(600)))
     return f"text:{path}"
 
 

@@ -42,6 +42,8 @@ with on_ray.RayExecutor(preload=(), readable=[here, folder]) as executor:
         while len(executor._busy) < 2:  # one job on each node
             ended.wait(0.05)
         cluster.remove_node(second, allow_graceful=False)
+        while not lost:  # its job must not end before it does
+            ended.wait(0.05)
         (folder / "go").touch()
 
     ended, killer = threading.Event(), threading.Thread(target=lose_a_node, daemon=True)

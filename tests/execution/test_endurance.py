@@ -1,5 +1,6 @@
 """Kills at random moments, Ctrl-C, and other numbers of workers; and that the comparison would notice."""
 
+import contextlib
 import json
 import signal
 import sqlite3
@@ -8,6 +9,7 @@ import sys
 
 import pytest
 
+from asiarc.errors import ExecutionError
 from asiarc.execution import endurance
 from asiarc.execution.endurance import Stand, differing, kill_and_resume
 
@@ -59,12 +61,26 @@ def test_one_worker_and_one_stage_at_a_time_give_the_same(stand, whole):
     assert differing(whole[0], stand.content("stages")) == []
 
 
+def test_a_second_harness_on_one_store_is_refused_and_the_first_goes_on(stand, whole):
+    first = stand.start("shared", "--workers", "2")
+    while not (stand.folder / "shared" / "archive.db").exists():
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            first.wait(0.05)
+            raise AssertionError("it ended before it had an archive")
+    first.send_signal(signal.SIGSTOP)  # it holds the archive for as long as this takes
+    with pytest.raises(ExecutionError, match=rf"process {first.pid} is writing to the archive"):
+        stand.finish("shared", "--workers", "1")
+    first.send_signal(signal.SIGCONT)
+    assert first.wait() == 0
+    assert differing(whole[0], stand.content("shared")) == []
+
+
 @pytest.mark.parametrize(
     ("change", "noticed"),
     [
         ("UPDATE trials SET value = value + 1e-9 WHERE stage = 'confirm'", {"trials", "report"}),
         (
-            "UPDATE insights SET insight = '{}' WHERE number = (SELECT min(number) FROM insights)",
+            "UPDATE insights SET insight = json_set(insight, '$.text', 'else')",
             {"insights"},
         ),
         ("DELETE FROM uses WHERE stage = 'verify tuning'", {"uses"}),
