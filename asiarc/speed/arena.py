@@ -64,6 +64,7 @@ class Operators(TorchDispatchMode):
     ) -> Any:
         """Runs the operator."""
         if len(self.names) == self.fault_at:
+            self.fault_at = None  # once: a second road, if there is one, is open
             raise PlantedError("planted by the judge")
         self.names.append(func.overloadpacket.__name__)
         result = func(*args, **(kwargs or {}))

@@ -151,7 +151,11 @@ def compare(actual: Tensors, right: Tensors) -> Findings:
 
 def imports_of(source: str) -> str:
     """What a kernel's source reaches for that it may not."""
-    for node in ast.walk(ast.parse(source)):
+    try:
+        tree = ast.parse(source)
+    except SyntaxError as error:
+        return f"line {error.lineno}: {error.msg}"
+    for node in ast.walk(tree):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

@@ -40,9 +40,8 @@ def test_every_hack_has_a_cheat_and_every_check_catches_one():
 def test_a_file_that_does_not_load_is_no_kernel(tmp_path):
     path = tmp_path / "broken.py"
     path.write_text("def gated_delta_rule(:\n")
-    with pytest.raises(SyntaxError):
-        judge.imports_of(path.read_text())
-    assert "cannot be loaded" in judge.examine(path).findings["correct"]
+    found = judge.examine(path).findings
+    assert "line 1" in found["imports"] and "cannot be loaded" in found["correct"]
 
 
 def test_the_table_counts_and_fails_on_a_miss(tmp_path):
