@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.table import Table
 
 from asiarc.audit import PROPERTIES
 from asiarc.audit.reading import Program, read
+from asiarc.errors import CandidateError
 from asiarc.execution import Executor, Job, Limits, LocalExecutor, Result
 
 # The gates that answer the same question of a candidate file.
@@ -25,6 +27,12 @@ GATES_OF = {
     "batch_independent_with_mask": ("padding",),
     "cached_decoding": ("state_handover",),
     "float32": ("shapes", "finite"),
+}
+EXAMINERS = {
+    "release": "asiarc.audit.release:examine",
+    "candidate": "asiarc.audit.table:examine_candidate",
+    "named": "asiarc.audit.named:examine",
+    "exported": "asiarc.audit.named:examine_exported",
 }
 LIMITS = Limits(wall_s=300, cpu_s=180, memory_bytes=4 << 30)
 PRELOAD = ("torch", "asiarc.audit.release")
@@ -45,18 +53,19 @@ def examine_candidate(payload: dict[str, Any]) -> dict[str, Any]:
         properties[name] = False if False in found else None if None in found else True
     reasons = [f"{finding.gate}: {finding.reason}" for finding in findings if finding.verdict == "rejected"]
     dead = [finding.reason for finding in findings if finding.gate == "gradients" and finding.reason]
-    return {"properties": properties, "dead_parameters": dead, "failure": "; ".join(reasons)}
+    told = {
+        name: next((reason for reason in reasons if reason.split(":")[0] in gates), "; ".join(reasons))
+        for name, gates in GATES_OF.items()
+        if properties[name] is not True
+    }
+    return {"properties": properties, "reasons": told, "dead_parameters": dead, "failure": "; ".join(reasons)}
 
 
 def audit_rows(
     programs: Sequence[Program], executor: Executor, progress: Callable[[int, Row], None] | None = None
 ) -> list[Row]:
     """One row a program, in order: what it answers, or why there is no answer."""
-    functions = {
-        "release": "asiarc.audit.release:examine",
-        "candidate": "asiarc.audit.table:examine_candidate",
-    }
-    jobs = [Job(functions[p.form], {"program": p.source}, LIMITS, label=p.name) for p in programs]
+    jobs = [Job(EXAMINERS[p.form], p.payload, _limits(p), label=p.name) for p in programs]
 
     def on_result(index: int, result: Result) -> None:
         if progress:
@@ -65,16 +74,34 @@ def audit_rows(
     return [_row(p, result) for p, result in zip(programs, executor.run(jobs, on_result), strict=True)]
 
 
+def _limits(program: Program) -> Limits:
+    """A model's weights are held in float64, beside those that were read, and take time by their size."""
+    folder = program.payload.get("folder")
+    if folder is None:
+        return LIMITS
+    weights = sum(file.stat().st_size for file in Path(folder).glob("*.safetensors"))
+    seconds = 300 + weights / 1e6
+    return Limits(wall_s=4 * seconds, cpu_s=seconds, memory_bytes=(4 << 30) + 8 * weights)
+
+
 def _row(program: Program, result: Result) -> Row:
+    """Raises `CandidateError` where what was named is not there: no program is to blame."""
+    why = f"{result.status}: {result.reason}"
     value = result.value or {
         "properties": dict.fromkeys(PROPERTIES),
-        "failure": f"{result.status}: {result.reason}",
+        "reasons": dict.fromkeys(PROPERTIES, why),
+        "failure": why,
     }
+    if "unusable" in value:
+        raise CandidateError(value["unusable"])
     recorded = program.recorded_parameters
     return {
         "index": program.index,
         "name": program.name,
-        "parameters_recorded": None if recorded is None else round(recorded * 1e6),
+        **({"name_new": program.public_name} if program.public_name else {}),
+        "parameters_recorded": None
+        if recorded is None or not math.isfinite(recorded)
+        else round(recorded * 1e6),
         "cpu_s": round(result.cpu_s, 2),
         **value,
     }
@@ -130,7 +157,7 @@ def table(rows: Sequence[Row]) -> Table:
         answers = [marks[row["properties"][name]] for name in PROPERTIES]
         dead = str(len(row.get("dead_parameters", [])))
         cost = f"{row['cost']:.2f}" if row.get("cost") else "-"
-        drawn.add_row(str(row["index"]), row["name"], *answers, dead, _sizes(row), cost)
+        drawn.add_row(str(row["index"]), row.get("name_new", row["name"]), *answers, dead, _sizes(row), cost)
     counts = totals(rows)
     drawn.add_section()
     drawn.add_row("", "broken", *(str(counts[name]["false"]) for name in PROPERTIES))
@@ -143,8 +170,29 @@ def _sizes(row: Row) -> str:
     return f"{actual} ({recorded})"
 
 
+def _preloaded(programs: Sequence[Program]) -> tuple[str, ...]:
+    """What each worker imports once: transformers only where it will be needed."""
+    wanted = any(p.form == "exported" or "transformers" in p.payload.get("program", "") for p in programs)
+    return (*PRELOAD, "transformers.cache_utils") if wanted else PRELOAD
+
+
+def _found(row: Row) -> str:
+    """What is told of a row while the audit runs."""
+    by_answer = {
+        answer: [name for name, holds in row["properties"].items() if holds is answer]
+        for answer in (False, None)
+    }
+    if len(by_answer[None]) >= len(PROPERTIES) - 1:
+        return str(row["failure"])
+    unasked = f"; not asked: {', '.join(by_answer[None])}" if by_answer[None] else ""
+    return (", ".join(by_answer[False]) or "nothing broken") + unasked
+
+
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("target", metavar="PATH")
+@click.option(
+    "--adapter", metavar="MODULE:FUNCTION", help="builds a module:Class: (class, width, heads) -> nn.Module"
+)
 @click.option(
     "--json", "as_json", is_flag=True, help="rows and totals as JSON on stdout; progress goes to stderr"
 )
@@ -152,29 +200,31 @@ def _sizes(row: Row) -> str:
     "--figure", "drawing", type=click.Path(path_type=Path), help="draw the totals (.svg, .png, .pdf)"
 )
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="programs at once")
-def audit(path: Path, as_json: bool, drawing: Path | None, workers: int) -> None:
-    """Examine programs: a candidate file, a folder of them, or the release of ASI-Arch (data/106.json).
+def audit(target: str, adapter: str | None, as_json: bool, drawing: Path | None, workers: int) -> None:
+    """Examine programs, all of them behind the wall.
 
-    One row a program and one column a property: yes, NO, or - where it could not be asked. `parameters` is counted in
-    the configuration that the records call 340M, `cost` is FLOPs a token relative to DeltaNet.
+    PATH is a candidate file, a folder of them, the release of ASI-Arch (data/106.json), a model's folder (config.json
+    and .safetensors), or a class named as module:Class.
+
+    One row a program and one column a property: yes, NO, or - where it could not be asked; --json says why.
+    `parameters` is counted in the configuration that the records call 340M, `cost` is FLOPs a token relative to
+    DeltaNet.
     """
-    programs = read(path)
+    programs = read(target, adapter)
     done = 0
 
     def progress(index: int, row: Row) -> None:
         nonlocal done
         done += 1
-        broken = [name for name, holds in row["properties"].items() if holds is False]
-        found = (
-            row["failure"] if None in row["properties"].values() else ", ".join(broken) or "nothing broken"
-        )
-        click.echo(f"[{done}/{len(programs)}] {row['name']}: {found}"[:160], err=True)
+        name = row.get("name_new", row["name"])
+        click.echo(f"[{done}/{len(programs)}] {name}: {_found(row)}"[:160], err=True)
 
-    with LocalExecutor(workers, PRELOAD) as executor:
+    readable = [program.readable for program in programs if program.readable]
+    with LocalExecutor(workers, _preloaded(programs), readable=readable) as executor:
         rows = audit_rows(programs, executor, progress)
     if drawing:
         figure(rows, drawing)
     if as_json:
-        click.echo(json.dumps({"rows": rows, "totals": totals(rows)}, indent=1))
+        click.echo(json.dumps({"rows": rows, "totals": totals(rows)}, indent=1, allow_nan=False))
     else:
         Console(width=None if sys.stdout.isatty() else 200).print(table(rows))

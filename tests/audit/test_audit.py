@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 def recurrence(q, k, v, beta, S):
     outs = []
     for q_t, k_t, v_t, b_t in zip(q.unbind(1), k.unbind(1), v.unbind(1), beta.unbind(1)):
-        error = v_t - torch.einsum("bhkv,bhk->bhv", S, k_t)
-        S = S + torch.einsum("bhk,bhv->bhkv", k_t, b_t[..., None] * error)
-        outs.append(torch.einsum("bhkv,bhk->bhv", S, q_t))
+        error = v_t - (k_t[..., None] * S).sum(-2)
+        S = S + k_t[..., None] * (b_t[..., None] * error)[..., None, :]
+        outs.append((q_t[..., None] * S).sum(-2))
     return torch.stack(outs, 1), S
 
 
@@ -89,10 +89,16 @@ REPAD = """if attention_mask is not None:
 BROKEN = {
     "future": ("causal", [("# PATH", "o = o + F.avg_pool1d(v.flatten(2).mT, 3, 1, 1).mT.view_as(v)")]),
     "length": ("independent_of_total_length", [("# PATH", "o = o + v / length")]),
-    "counter": ("stateless_in_eval", [("# INIT", "self.step = 0"), ("# PATH", "self.step += 1")]),
+    "counter": (
+        "stateless_in_eval",
+        [("# INIT", "self.step = 0"), ("# PATH", "o, self.step = o + 1e-3 * self.step, self.step + 1")],
+    ),
     "buffer": (
         "stateless_in_eval",
-        [("# INIT", 'self.register_buffer("mean", torch.zeros(1))'), ("# PATH", "self.mean.add_(o.mean())")],
+        [
+            ("# INIT", 'self.register_buffer("mean", torch.zeros(1))'),
+            ("# PATH", "o = o + self.mean; self.mean.add_(o.mean())"),
+        ],
     ),
     "neighbours": ("batch_independent", [("# PATH", "o = o - o.mean(0, keepdim=True)")]),
     "packed": ("batch_independent_with_mask", [("# MASK", PACKED), ("# OUT", REPAD)]),
