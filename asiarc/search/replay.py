@@ -50,8 +50,8 @@ class World(Protocol):
 class Simulated:
     """`size` candidates with true gains N(0, spread²), observed with noise N(0, noise²), in nats; one rung."""
 
-    costs = (1.0,)
-    reference_loss = 4.575
+    costs: tuple[float, ...] = (1.0,)
+    reference_loss: float = 4.575
 
     def __init__(
         self, rng: np.random.Generator, size: int = 64, spread: float = 0.0175, noise: float = 0.0175
