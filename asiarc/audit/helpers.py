@@ -98,7 +98,9 @@ class FusedRMSNormGated(_Norm):
         super().__init__(hidden_size, elementwise_affine, bias, eps)
         self.activation = activation
 
-    def forward(self, x: Tensor, g: Tensor | None = None, *args: Any, **kwargs: Any) -> Tensor:
+    def forward(  # type: ignore[override]
+        self, x: Tensor, g: Tensor | None = None, *args: Any, **kwargs: Any
+    ) -> Tensor:
         """In the dtype of x; without a gate the norm alone."""
         y, gate = self._normed(x), kwargs.get("gate", g)
         if gate is not None:

@@ -423,7 +423,7 @@ def leaves_a_message_queue(_: Payload) -> Payload:
 def hides_memory_in_pipes(_: Payload) -> Payload:
     """Pipes grown to a megabyte and filled: kernel memory that no address space counts."""
     for _pipe in range(200):
-        _, write = os.pipe()
+        write = os.pipe()[1]
         fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, MIB)
         os.set_blocking(write, False)
         os.write(write, bytes(MIB))
