@@ -22,6 +22,7 @@ from asiarc.execution import doctor
 from asiarc.execution.attacks import ATTACKS, Attack, Targets, echo, targets
 from asiarc.execution.job import Job, Result
 from asiarc.execution.local import LocalExecutor
+from asiarc.protocol import TIERS, Tier
 
 REAL = click.option(
     "--real", is_flag=True, help="train for real, at tier smoke (slower), instead of stand-ins"
@@ -73,7 +74,10 @@ def same(real: bool) -> None:
 @click.option(
     "--times", type=click.IntRange(min=0), default=3, show_default=True, help="twenty candidates, this often"
 )
-def overhead(candidates: int, workers: int, times: int) -> None:
+@click.option(
+    "--tier", type=click.Choice(TIERS), default="quick", show_default=True, help="of the real explore stage"
+)
+def overhead(candidates: int, workers: int, times: int, tier: Tier) -> None:
     """Twenty candidates that cost nothing, then a real explore stage with its CPU-seconds taken apart."""
     from asiarc.execution import throughput
 
@@ -82,7 +86,7 @@ def overhead(candidates: int, workers: int, times: int) -> None:
             seconds, jobs = throughput.twenty(Path(folder), workers)
         click.echo(f"twenty candidates with stand-ins, wall on: {seconds:.2f} s, {jobs} jobs")
     with tempfile.TemporaryDirectory(prefix="asiarc-") as folder:
-        for line in throughput.explore(Path(folder), candidates, workers).lines():
+        for line in throughput.explore(Path(folder), candidates, workers, tier).lines():
             click.echo(line)
 
 

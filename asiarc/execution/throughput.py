@@ -7,6 +7,7 @@ the bare training loop on the same candidate in this process.
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from asiarc.archive.store import Archive
 from asiarc.execution.endurance import Stand
+from asiarc.protocol import Protocol, Tier, stage_plan
 
 CAMPAIGN = '''"""What do twenty candidates cost that cost nothing?"""
 
@@ -72,8 +74,8 @@ class Spent:
         return [head, *table]
 
 
-def explore(folder: Path, candidates: int, workers: int) -> Spent:
-    """Run an explore stage at tier quick for real, alone in this process, and take its cost apart."""
+def explore(folder: Path, candidates: int, workers: int, tier: Tier = "quick") -> Spent:
+    """Run an explore stage for real, alone in this process, and take its cost apart."""
     from asiarc import Budget, Campaign, Stage, by_tier
     from asiarc.engineer.workshop import Workshop, trial_executor
     from asiarc.loop import Run
@@ -82,13 +84,13 @@ def explore(folder: Path, candidates: int, workers: int) -> Spent:
         start_from="delta_net",
         baselines=("delta_net",),
         explore=Stage(tasks=("text",), seeds=2),
-        budget=by_tier(quick=Budget(candidates=candidates, minutes=600)),
+        budget=by_tier(**{tier: Budget(candidates=candidates, minutes=600)}),
     )
     started, driver_s = time.monotonic(), time.process_time()
     children_s = _children_s()
     with Archive(folder / "store") as archive:
         with trial_executor(workers) as executor:
-            run = Run(campaign, "profile", "quick", archive, Workshop(archive, executor), lambda _: None)
+            run = Run(campaign, "profile", tier, archive, Workshop(archive, executor), lambda _: None)
             run.ensure("explore")
         wall_s, driver_s = time.monotonic() - started, time.process_time() - driver_s
         children_s = _children_s() - children_s
@@ -99,7 +101,8 @@ def explore(folder: Path, candidates: int, workers: int) -> Spent:
     train_s = sum(trial.details.get("train_cpu_s", 0.0) for trial in trials)
     score_s = sum(trial.details.get("score_cpu_s", 0.0) for trial in trials)
     chosen = max((t for t in trials if "train_cpu_s" in t.details), key=lambda t: t.steps)
-    slower = bare_train_s(sources[chosen.address], chosen.steps) / chosen.details["train_cpu_s"]
+    protocol = stage_plan(tier, "explore").text.at(steps=chosen.steps)
+    slower = bare_train_s(sources[chosen.address], protocol) / chosen.details["train_cpu_s"]
     return Spent(
         candidates, len(trials), wall_s, train_s, score_s, jobs_s - train_s - score_s, admit_s,
         children_s - jobs_s - admit_s, driver_s, train_s * slower,
@@ -113,16 +116,16 @@ def _children_s() -> float:
 
 
 BARE = """
-import sys, time
+import json, sys, time
 import torch
 torch.set_num_threads(1)
 torch.set_flush_denormal(True)
 from asiarc.engineer.trainer import train
 from asiarc.models.backbone import build
-from asiarc.protocol import MICRO
+from asiarc.protocol import Protocol
 from asiarc.tasks import get_task
-protocol, task = MICRO.at(steps=int(sys.argv[1])), get_task("text")
-model = build(sys.stdin.read(), protocol, "0/explore/0", hidden=round(MICRO.mlp_ratio * MICRO.d_model))
+protocol, task = Protocol(**json.loads(sys.argv[1])), get_task("text")
+model = build(sys.stdin.read(), protocol, "0/explore/0", hidden=round(protocol.mlp_ratio * protocol.d_model))
 train(model, task, protocol.at(steps=2), "warm")
 started = time.process_time()
 train(model, task, protocol, "0/explore/0")
@@ -130,10 +133,10 @@ print(time.process_time() - started)
 """
 
 
-def bare_train_s(source: str, steps: int) -> float:
+def bare_train_s(source: str, protocol: Protocol) -> float:
     """CPU-seconds of the trainer's loop alone, in a plain process that has nothing else to do."""
     done = subprocess.run(
-        [sys.executable, "-c", BARE, str(steps)],
+        [sys.executable, "-c", BARE, json.dumps(protocol.as_dict())],
         input=source, capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     return float(done.stdout)
