@@ -69,10 +69,10 @@ class Problem:
 CONFIGS: Mapping[str, tuple[Config, ...]] = {
     "accumulate_gate": (Config(4, 1, BK=32),),
     "scores": (Config(4, 1, BK=64), Config(8, 1, BK=32)),
-    "forward": (Config(4, 2, BV=32), Config(8, 2, BV=32), Config(8, 2, BV=64), Config(4, 1, BV=16)),
-    "backward_states": (Config(4, 2, BV=32), Config(8, 2, BV=32), Config(8, 2, BV=64), Config(4, 1, BV=16)),
-    "backward_scores": (Config(4, 2, BK=64, BV=64), Config(4, 1, BK=32, BV=32)),
-    "backward_rows": (Config(4, 2, BK=64, BV=32), Config(8, 2, BK=64, BV=32), Config(8, 1, BK=32, BV=32)),
+    "forward": (Config(4, 2, BV=32), Config(8, 1, BV=32), Config(8, 2, BV=64), Config(4, 1, BV=16)),
+    "backward_states": (Config(4, 2, BV=32), Config(8, 1, BV=32), Config(8, 2, BV=64), Config(4, 1, BV=16)),
+    "backward_scores": (Config(8, 2, BK=64, BV=64), Config(4, 1, BK=32, BV=32)),
+    "backward_rows": (Config(8, 2, BK=64, BV=32), Config(8, 1, BK=32, BV=32), Config(4, 1, BK=32, BV=32)),
 }
 """What each kernel may be launched with; the last takes the least memory."""
 

@@ -11,7 +11,7 @@ formed.
 
 Unusual:
 - A is solved without gates and gated afterwards where the gate is a head's: (I + D B D^-1)^-1 = D (I + B)^-1 D^-1.
-- A gate a channel cannot leave the sum over channels. At level s a block of 2s rows has its anchor between its
+- A gate a channel cannot leave the sum over channels. At each level a block of rows has its anchor between its
   halves: rows right of it carry the decay since it, keys left of it the decay up to it, and one masked product of
   the whole tile gives the scores across all anchors of the level: log2(C) products and exponentials a score.
 - Only exponents <= 0 are formed. Log-decays are summed in base 2, in float64 where the inputs are float32, with
@@ -98,15 +98,15 @@ def put_state(
 
 
 @triton.jit
-def across(s: constexpr, at: tensor, other: tensor) -> tensor:
-    """Whether `at` lies in the right half and `other` in the left half of one block of width 2s."""
-    return (at // s == other // s + 1) & (at // s % 2 == 1)
+def across(level: tensor, at: tensor, other: tensor) -> tensor:
+    """Whether `at` lies in the right half and `other` in the left half of one block of width 2 * 2^level."""
+    return (at >> level == (other >> level) + 1) & ((at >> level) & 1 == 1)
 
 
 @triton.jit
-def within_half(s: constexpr, m: tensor, at: tensor) -> tensor:
-    """Whether the decay between row `at` and the anchor of its block of width 2s has the step of row m in it."""
-    return (m // s == at // s) & tl.where(at // s % 2 == 1, at >= m, at < m)
+def within_half(level: tensor, m: tensor, at: tensor) -> tensor:
+    """Whether the decay between row `at` and the anchor of its block of the level has the step of row m in it."""
+    return (m >> level == at >> level) & tl.where((at >> level) & 1 == 1, at >= m, at < m)
 
 
 @triton.jit
@@ -121,28 +121,28 @@ def inverse(B: tensor, C: constexpr, LEVELS: constexpr, PRECISION: constexpr) ->
     diagonal = block[:, None, None, None] == block[None, None, :, None]
     small = tl.sum(tl.where(diagonal, B.reshape(n, 16, n, 16), 0.0), 2)
     X = tl.where(
-        (i[:, None] == i[None, :])[None], 1.0, tl.where(across(1, i[:, None], i[None, :])[None], -small, 0.0)
+        (i[:, None] == i[None, :])[None], 1.0, tl.where(across(0, i[:, None], i[None, :])[None], -small, 0.0)
     )
     for level in tl.static_range(1, 4):
-        low = tl.where(across(1 << level, i[:, None], i[None, :])[None], small, 0.0)
+        low = tl.where(across(level, i[:, None], i[None, :])[None], small, 0.0)
         X -= tl.dot(tl.dot(X, low, input_precision="tf32x3"), X, input_precision="tf32x3")
     whole = tl.where(diagonal, X[:, :, None, :], 0.0).reshape(C, C)
     rows = tl.arange(0, C)
     for level in tl.static_range(4, LEVELS):
-        low = tl.where(across(1 << level, rows[:, None], rows[None, :]), B, 0.0)
+        low = tl.where(across(level, rows[:, None], rows[None, :]), B, 0.0)
         whole -= tl.dot(tl.dot(whole, low, input_precision=PRECISION), whole, input_precision=PRECISION)
     return whole
 
 
 @triton.jit
 def level_decay(
-    G: tensor, G_CK: tensor, s: constexpr, token: tensor, last: tensor, h: tensor, heads: tensor,
-    K: constexpr, rows: tensor, cols: tensor, inside: tensor,
+    G: tensor, G_CK: tensor, level: tensor, token: tensor, last: tensor, h: tensor, heads: tensor, K: constexpr,
+    rows: tensor, cols: tensor, inside: tensor,
 ) -> tensor:  # fmt: skip
-    """Of each row the decay between it and the anchor of its block of width 2s."""
-    anchor = tl.minimum(rows // (2 * s) * (2 * s) + s - 1, last)
+    """Of each row the decay between it and the anchor of its block, which is the last row of the block's left half."""
+    anchor = tl.minimum(((rows >> (level + 1)) << (level + 1)) + (1 << level) - 1, last)
     since = G_CK - tile(G, token, h, heads, K, anchor, cols, inside)
-    return decay(tl.where((rows // s % 2 == 1)[:, None], since, -since))
+    return decay(tl.where(((rows >> level) & 1 == 1)[:, None], since, -since))
 
 
 @triton.jit(do_not_specialize=["R"])
@@ -183,10 +183,10 @@ def scores(
         if GATE == 2:
             G_ = tile(G, first, h, HV, K, rows, cols, inside)
             Xq += tl.where(i == j, tl.sum(q_.to(tl.float32) * k_.to(tl.float32), 1)[:, None], 0.0)
-            for level in tl.static_range(LEVELS):
-                E = level_decay(G, G_, 1 << level, first, last, h, HV, K, rows, cols, inside)
+            for level in range(LEVELS):
+                E = level_decay(G, G_, level, first, last, h, HV, K, rows, cols, inside)
                 kE = (k_ * E).to(k_.dtype)
-                pairs = across(1 << level, i, j)
+                pairs = across(level, i, j)
                 found = tl.dot((q_ * E).to(k_.dtype), tl.trans(kE), input_precision=PRECISION)
                 Xq += tl.where(pairs, found, 0.0)
                 if ERASES:
@@ -458,24 +458,24 @@ def backward_rows(  # noqa: C901
         diagonal = tl.sum(tl.where(i == j, Dq_, 0.0).to(tl.float32), 1)
         dq_ += (diagonal * b)[:, None] * k_
         dkeys += diagonal[:, None] * q_
-        for level in tl.static_range(LEVELS):
-            E = level_decay(G, G_, 1 << level, first, last, h, HV, K, rows, cols, inside)
+        for level in range(LEVELS):
+            E = level_decay(G, G_, level, first, last, h, HV, K, rows, cols, inside)
             qE, kE = q_ * E, k_ * E
             key = (kE * b[:, None]).to(dtype)
-            D = tl.where(across(1 << level, i, j), Dq_, 0.0).to(dtype)
+            D = tl.where(across(level, i, j), Dq_, 0.0).to(dtype)
             right = tl.dot(D, key, input_precision=PRECISION)
             left = tl.dot(tl.trans(D), qE.to(dtype), input_precision=PRECISION)
             dq_ += right * E
             within = right * qE
             if ERASES:
-                D = tl.where(across(1 << level, i, j), Dk_, 0.0).to(dtype)
+                D = tl.where(across(level, i, j), Dk_, 0.0).to(dtype)
                 right = tl.dot(D, key, input_precision=PRECISION)
                 left += tl.dot(tl.trans(D), kE.to(dtype), input_precision=PRECISION)
                 dk_ += right * E
                 within += right * kE
             dkeys += left * E
             within += left * kE * b[:, None]
-            reach = within_half(1 << level, i, j).to(dtype)
+            reach = within_half(level, i, j).to(dtype)
             dg_ += tl.dot(reach, within.to(dtype), input_precision=PRECISION)
         put(dg, dg_, first, h, HV, K, rows, cols, inside)
     else:
