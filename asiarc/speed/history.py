@@ -29,7 +29,7 @@ def rows(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
         {
             "record": i,
             "commit": record["commit_info"]["id"][:9],
-            "operator": bench["name"],
+            "operator": bench["param"],
             "yardstick": name,
             **ratio,
         }

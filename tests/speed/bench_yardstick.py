@@ -75,5 +75,4 @@ def test_over_yardsticks(operator, benchmark):
         ratios[name] = {"ratio": found.ratio, "low": found.low, "high": found.high, "pairs": found.pairs}
     if reason := watch.disturbance():
         pytest.skip(f"not measured: {reason}")
-    benchmark.name = operator
     benchmark.extra_info |= {"ratios": ratios, "torch": torch.__version__, "platform": platform.platform()}

@@ -1,0 +1,39 @@
+"""The history reads pytest-benchmark's files in the order of their dates and draws every ratio."""
+
+from __future__ import annotations
+
+import json
+
+from click.testing import CliRunner
+
+from asiarc.speed import history
+from asiarc.speed.__main__ import main
+
+
+def record(day, ratio):
+    ratios = {"bmm": {"ratio": ratio, "low": ratio * 0.9, "high": ratio * 1.1, "pairs": 16}}
+    return {
+        "datetime": f"2026-11-{day:02d}T00:00:00",
+        "commit_info": {"id": f"{day:040d}"},
+        "benchmarks": [{"param": name, "extra_info": {"ratios": ratios}} for name in ("kda", "gla")],
+    }
+
+
+def test_records_are_read_by_date_and_drawn(tmp_path):
+    folder = tmp_path / "Linux"
+    folder.mkdir()
+    for name, day, ratio in (("0001_a.json", 9, 2.0), ("0002_b.json", 3, 4.0)):
+        (folder / name).write_text(json.dumps(record(day, ratio)))
+    found = history.records(tmp_path)
+    rows = history.rows(found)
+    assert [(r["record"], r["operator"], r["ratio"]) for r in rows] == [
+        (0, "kda", 4.0), (0, "gla", 4.0), (1, "kda", 2.0), (1, "gla", 2.0),
+    ]  # fmt: skip
+    svg = history.figure(found)
+    assert svg.startswith("<svg") and all(text in svg for text in ("kda", "gla", "time over bmm"))
+
+
+def test_without_records_there_is_no_figure(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = CliRunner().invoke(main, ["figure"])
+    assert found.exit_code == 1 and "no records" in found.output
