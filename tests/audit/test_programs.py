@@ -58,8 +58,8 @@ FAULTS = {
          ("# BEFORE SOFTMAX", "self.calls += 1\n        logits = logits * (2 if self.calls > 2000 else 1)")],
     ),
     "noise in evaluation": (
-        "fused_paths", "stateless_in_eval", (),
-        [("# BEFORE SOFTMAX", "logits = logits - torch.rand_like(logits).log().neg().log()")],
+        "two_averages", "stateless_in_eval", (),
+        [("# AVERAGED", "average = average - 0.1 * torch.rand_like(average).log()")],
     ),
     "history in a global": (
         "gated_operator", "stateless_in_eval", (),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @torch.compile
-def chunked_delta_rule(q, k, v, beta, state, chunk_size: int = 32):
+def chunked_delta_rule(q, k, v, beta, state, chunk_size: int = 16):
     length = q.shape[2]
     pad = (chunk_size - length % chunk_size) % chunk_size
     if pad:
