@@ -29,11 +29,6 @@ class Posterior:
     sd: np.ndarray
     noise: float
 
-    def sd_of_change(self, more: float) -> np.ndarray:
-        """Standard deviation of how far each mean would move with `more` evaluations: v / sqrt(v + noise²/more)."""
-        variance = self.sd**2
-        return variance / np.sqrt(variance + self.noise**2 / more)
-
 
 def posterior(board: Board, screen: int | None = None) -> Posterior:
     """The posterior of every candidate; one that was never evaluated on the last rung has the prior's.

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import binomtest
 
 from asiarc.search.policies import POLICIES
-from asiarc.search.policies.bayes import Challenger
+from asiarc.search.policies.bayes import UpperBound
 from asiarc.search.policies.controls import BestOfN
 from asiarc.search.protocol import Recommendation
 from asiarc.search.replay import Found, Records, Replayed, Row, Simulated, _wilson, bench, measure, search
@@ -54,7 +54,7 @@ def table(size=12, seeds=4, spread=0.1, noise=0.05, common=0.0):
 # --- cheats -----------------------------------------------------------------------------------------------------------
 
 
-class ReportsTheLuckiestRun(Challenger):
+class ReportsTheLuckiestRun(UpperBound):
     """Searches honestly and reports the largest of what its choice showed."""
 
     def next(self, board, rng):
@@ -79,7 +79,7 @@ class NeverLooksAgain(BestOfN):
         super().__init__(runs=1)
 
 
-class NamesTheFirst(Challenger):
+class NamesTheFirst(UpperBound):
     """Reports the honest number of a candidate that it did not choose."""
 
     def recommend(self, board):
@@ -91,7 +91,7 @@ def rows_of(policy, per_candidate=3.5):
 
 
 def test_a_search_that_reports_the_largest_noisy_number_shows_its_bias():
-    honest, lucky, single = rows_of(Challenger), rows_of(ReportsTheLuckiestRun), rows_of(NeverLooksAgain)
+    honest, lucky, single = rows_of(UpperBound), rows_of(ReportsTheLuckiestRun), rows_of(NeverLooksAgain)
     assert abs(honest.bias) < 0.001 + honest.bias_pm
     assert lucky.bias - lucky.bias_pm > 0.01, "the same choices, told with the luckiest run"
     assert single.bias - single.bias_pm > 0.02

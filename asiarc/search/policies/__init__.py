@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from asiarc.search.policies.bayes import Challenger, Thompson, UpperBound
+from asiarc.search.policies.bayes import Thompson, UpperBound
 from asiarc.search.policies.controls import BestOfN, RandomSearch
 from asiarc.search.policies.elites import MapElites
 from asiarc.search.policies.halving import Asha, SuccessiveHalving
@@ -12,9 +12,8 @@ from asiarc.search.policies.paper import PaperPolicy
 from asiarc.search.protocol import Policy
 
 POLICIES: dict[str, Callable[[], Policy]] = {
-    "challenger": Challenger,
-    "thompson": Thompson,
     "ucb": UpperBound,
+    "thompson": Thompson,
     "halving": SuccessiveHalving,
     "asha": Asha,
     "map_elites": MapElites,
@@ -27,7 +26,6 @@ __all__ = [
     "POLICIES",
     "Asha",
     "BestOfN",
-    "Challenger",
     "MapElites",
     "PaperPolicy",
     "RandomSearch",

@@ -2,8 +2,8 @@
 
 Every newcomer is screened on a cheap rung (or trained once on the last, where there is only one). The rest of the
 budget goes to the last rung, where any candidate may be trained again with a fresh seed: `early` of it while candidates
-are still being proposed, so that parents are not chosen by a lucky run, and what is left at the end. Three rules say
-who is trained next; all report the posterior mean.
+are still being proposed, so that parents are not chosen by a lucky run, and what is left at the end. Two rules say
+who is trained next; both report the posterior mean.
 """
 
 from __future__ import annotations
@@ -80,25 +80,3 @@ class UpperBound(Screened):
     def index(self, known: Posterior, board: Board, rng: np.random.Generator) -> np.ndarray:
         """The upper bound."""
         return known.mean + self.width * known.sd
-
-
-class Challenger(Screened):
-    """Trains who is most likely to change the leader, were it given its share of what is left.
-
-    With m = left / `rivals` further runs a mean moves by N(0, v² / (v + noise²/m)); the index is minus the distance to
-    the leader (for the leader: to the runner-up) in units of that move. It looks as far ahead as the budget reaches,
-    which a rule of one step does not.
-    """
-
-    rivals = 8
-
-    def index(self, known: Posterior, board: Board, rng: np.random.Generator) -> np.ndarray:
-        """Minus the distance to a change of leader, in standard deviations."""
-        fit = board.fit_candidates
-        mean = known.mean[fit]
-        leader = mean.argmax()
-        behind = np.delete(mean, leader)
-        bar = np.full(len(known.mean), mean[leader])
-        bar[fit[leader]] = behind.max() if len(behind) else mean[leader]
-        move = known.sd_of_change(max(1.0, board.left / self.rivals))
-        return -np.abs(known.mean - bar) / np.maximum(move, 1e-12)
