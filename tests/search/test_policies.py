@@ -92,12 +92,14 @@ def test_the_ranking_puts_the_deepest_first_then_the_best_then_the_oldest(gains)
 
     def key(i):
         shown = {2: [0.0]} if i == ROOT else gains[i - 1]
-        return max(shown, default=-1), np.mean(shown[max(shown)]) if shown else -np.inf
+        return max(shown, default=-1), np.mean(shown[max(shown)]) if shown else -9.0
 
     for better, worse in pairwise(order):
         assert key(better)[0] >= key(worse)[0]
         if key(better)[0] == key(worse)[0]:
             assert key(better)[1] > key(worse)[1] - 1e-12
+        if better and worse and gains[better - 1] == gains[worse - 1]:
+            assert better < worse, "the earlier proposal first among equals"
 
 
 # --- controls ---------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from asiarc.spec import POLICIES as DECLARABLE
 
 from .worlds import Plain, generator
 
-SEARCHES = 150
+SEARCHES = 100
 
 
 def table(size=12, seeds=4, spread=0.1, noise=0.05, common=0.0):
