@@ -153,24 +153,24 @@ def questions(archive: Archive, candidates: int) -> list[str]:
     }
     missed = []
     for name, ask in asked.items():
-        median_ms, worst_ms = _timed(ask)
+        median_ms, most_ms = _timed(ask)
         goal_ms = GOALS_MS.get(name.partition(",")[0])
         says = "" if goal_ms is None else f"  goal {goal_ms:.0f} ms"
-        if goal_ms is not None and worst_ms > goal_ms:
+        if goal_ms is not None and most_ms > goal_ms:
             missed.append(name)
             says += ": missed"
-        click.echo(f"{name:<32} median {median_ms:8.3f} ms  worst {worst_ms:8.3f} ms{says}")
+        click.echo(f"{name:<32} median {median_ms:8.3f} ms  95 of 100 within {most_ms:8.3f} ms{says}")
     return missed
 
 
 def _timed(ask: Callable[[], None]) -> tuple[float, float]:
-    """Milliseconds, the median and the worst."""
+    """Milliseconds: the median, and what 95 of 100 stay within."""
     spent = []
     for _ in range(REPEATS):
         started = time.perf_counter()
         ask()
         spent.append(1000 * (time.perf_counter() - started))
-    return sorted(spent)[REPEATS // 2], max(spent)
+    return sorted(spent)[REPEATS // 2], sorted(spent)[REPEATS * 95 // 100]
 
 
 REPORT = """

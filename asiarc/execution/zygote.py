@@ -9,6 +9,7 @@ that one would start do not survive a fork. It never touches what a job sends, s
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import importlib
 import json
@@ -52,16 +53,22 @@ def main() -> None:
     _preload(options.preload)
     readable, group = tuple(options.readable), f"asiarc-{os.getpid()}"
     bench = _Bench(options.scratch, readable, namespaces, environment, inside.watch(), group)
+    with contextlib.suppress(BrokenPipeError):  # the driver is gone, and nobody waits for this
+        _serve(requests, replies, bench)
+    shutil.rmtree(options.scratch, ignore_errors=True)  # a driver that was killed cannot
+
+
+def _serve(requests: int, replies: int, bench: _Bench) -> None:
+    """Jobs one by one, until the driver hangs up."""
     frames.send(replies, b"ready")
     buffer = bytearray()
     while (request := _next_request(requests, buffer)) is not None:
         reply = _run(json.loads(request), bench, requests)
         end_descendants()
-        layers.holds(lambda: layers.remove_group(group))
+        layers.holds(lambda: layers.remove_group(bench.group))
         if reply is None:
             break
         frames.send(replies, reply)
-    shutil.rmtree(options.scratch, ignore_errors=True)  # a driver that was killed cannot
 
 
 def _options() -> argparse.Namespace:

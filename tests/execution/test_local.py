@@ -263,6 +263,28 @@ def test_nothing_outlives_a_killed_driver(tmp_path):
     assert not list(tmp_path.glob("asiarc-*")), "nor do its folders"
 
 
+STARTED = """
+import os, signal, sys
+from pathlib import Path
+from asiarc.execution import Job, LocalExecutor
+executor = LocalExecutor(workers=1, preload=(), readable=[Path(sys.argv[1])])
+executor._start_worker()
+print(executor._pool[0]._process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_worker_whose_driver_was_killed_before_it_was_ready_leaves_nothing(tmp_path):
+    command = [sys.executable, "-c", STARTED, str(HERE)]
+    driver = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(tmp_path)}
+    )
+    out, _ = driver.communicate(timeout=60)
+    assert driver.returncode == -signal.SIGKILL
+    assert gone([int(out)])
+    assert not list(tmp_path.glob("asiarc-*"))
+
+
 def test_torch_is_warm_single_threaded_and_repeatable(torch_executor, job):
     one, two, other = torch_executor.run([job("trains", {"seed": s}) for s in (0, 0, 1)])
     assert one.value == two.value != other.value
