@@ -73,13 +73,14 @@ def row_of(draft: Draft) -> dict[str, Any]:
 
 def result_of(draft: Draft) -> dict[str, Any]:
     """The result of a proposal that the researcher itself gave up."""
-    ending = {"outcome": draft.ending, "gain": None, "scores": {}}
-    return {"number": draft.number, "address": draft.address, **ending}
+    row = {"number": draft.number, "address": draft.address, "gain": None, "scores": {}}
+    return row | {"outcome": draft.ending}
 
 
 def stored_proposal(row: dict[str, Any], result: dict[str, Any] | None) -> Proposal:
     """A proposal from the archive, with what the researcher itself found wrong with it."""
-    failure, ended = None, result and result["outcome"]
+    failure: Failure | None = None
+    ended: Outcome | None = result["outcome"] if result else None
     if ended is not None and ended.gate in NOT_MENDED and ended != KNOWN:
         failure = Failure(address=row["address"], gate=ended.gate, reason=ended.reason)
     return Proposal(

@@ -265,10 +265,8 @@ class Run:
             findings.append(Finding(number, seen[number], parent, tuple(siblings), row, insight))
         explained = self.team.explain(findings, self._curves(findings), NOISE)
         for finding, insight in zip(findings, explained, strict=True):
-            row = finding.proposal
-            self.archive.add_insight(
-                self.run, row["number"], row["generation"], row["address"], asdict(insight)
-            )
+            generation, address = finding.proposal["generation"], finding.proposal["address"]
+            self.archive.add_insight(self.run, finding.number, generation, address, asdict(insight))
 
     # --- what a generation reads and writes -----------------------------------------------------------------------
 
@@ -322,7 +320,7 @@ class Run:
     def _relative(self, member: Member, past: Past, insights: dict[str, Insight]) -> Relative:
         row = self._candidate(member.address)
         insight = insights.get(member.address)
-        scores = next((r["scores"] for r in past.results if r["number"] == member.number), {})
+        scores: dict[str, Any] = next((r["scores"] for r in past.results if r["number"] == member.number), {})
         by_task = {task: score["gain"] for task, score in scores.items() if score["gain"] is not None}
         return Relative(
             address=member.address,

@@ -158,7 +158,9 @@ class Models(Declaration):
     all. `--llm-base-url` says where they are asked, `--llm` whether at all; the key comes from the environment.
     """
 
-    researcher: tuple[str, ...] = Field(default=(), description="several are chosen among by a bandit")
+    researcher: tuple[str, ...] = Field(
+        default=(), description="several are chosen among by a bandit; the first one revises"
+    )
     analyst: str | None = Field(default=None, description="writes insights beside the arithmetic")
     checker: str | None = Field(default=None, description="says whether an idea was proposed before")
     judge: str | None = Field(default=None, description="marks candidates by the paper's rubric")
@@ -172,7 +174,7 @@ class Models(Declaration):
     temperatures: tuple[float, ...] = Field(
         default=(0.7, 1.0), description="drawn from by seed; empty: not sent"
     )
-    structured: bool = Field(default=True, description="send the reply's JSON Schema along")
+    structured: bool = Field(default=True, description="ask for JSON by its schema; False: for a bare Python file")
     context_tokens: int = Field(default=12_000, ge=500, description="size of a proposal's prompt")
     reply_tokens: int = Field(default=8_000, ge=50, description="limit of a reply")
     repairs: int = Field(default=1, ge=0, le=5, description="times that an unusable reply goes back")

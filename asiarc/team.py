@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from itertools import groupby
 from typing import Any
 
 from asiarc.analyst import judge
@@ -63,7 +62,10 @@ class Team:
             return LlmResearcher(self.client, self.models, self.campaign.novelty)
         if named == "grammar":
             return GrammarResearcher()
-        return RandomResearcher() if named == "random" else named
+        if named == "random":
+            return RandomResearcher()
+        own: Researcher = named
+        return own
 
     @property
     def revisions(self) -> int:
@@ -94,18 +96,19 @@ class Team:
         """The judge's marks, kept and used for nothing."""
         if self.models.judge is None:
             return
-        words = [[coarse(finding.insight.text)] for finding in findings]
         asks = [
             ask
-            for finding, text in zip(findings, words, strict=True)
-            for ask in judge.asks(self.models, finding.number, finding.proposal["source"], text)
+            for finding in findings
+            for ask in judge.asks(
+                self.models, finding.number, finding.proposal["source"], coarse(finding.insight.text)
+            )
         ]
-        places = [finding.number for finding in findings for _ in range(self.models.judge_samples)]
-        answers = zip(places, self.client.ask_all(asks), strict=True)
-        for number, marks in groupby(answers, key=lambda pair: pair[0]):
-            for sample, (_, found) in enumerate(marks):
-                if not isinstance(found, UnusableReplyError):
-                    self.annex.add_judgement(self.run, number, sample, found.model_dump())
+        marks = self.client.ask_all(asks)
+        samples = self.models.judge_samples
+        for index, found in enumerate(marks):
+            if not isinstance(found, UnusableReplyError):
+                number = findings[index // samples].number
+                self.annex.add_judgement(self.run, number, index % samples, found.model_dump())
 
     def spend(self) -> list[str]:
         """The ledger, a line a role; empty where nothing was asked."""

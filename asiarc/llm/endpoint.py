@@ -73,6 +73,7 @@ class Endpoint:
         """One reply, complete or not; `ModelError` when none could be had in `tries` tries."""
         import openai
 
+        problem: openai.OpenAIError
         for trial in range(self.tries):
             try:
                 return self._embed(question) if question.role == EMBEDDING else self._stream(question)
@@ -128,7 +129,8 @@ class Endpoint:
         import openai
 
         parts: list[str] = []
-        ended, usage, refused, fault = None, None, False, None
+        ended, usage, refused = None, None, False
+        fault: ReplyFault | None = None
         deadline = self.clock() + self.longest_s
         size = 0
         try:

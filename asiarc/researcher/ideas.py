@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from asiarc.engineer.candidate import motivation
 from asiarc.errors import CandidateError, unknown_name
@@ -19,6 +19,8 @@ from asiarc.llm.reading import ReadingError, code_of, read_model
 from asiarc.researcher.protocol import Origin
 
 MIXER = "class Mixer"
+PREDICTION = re.compile(r"^Prediction:(.*)$", re.MULTILINE)
+PREDICTED = re.compile(r"(\S+) (better|worse|same)(?: by (\d+(?:\.\d+)?))?")
 
 
 class Predicted(BaseModel):
@@ -44,10 +46,8 @@ class Edit(BaseModel):
     replace: str
 
 
-def _as_name(given: object) -> object:
+def _as_name(given: str) -> str:
     """A name as the archive likes it; what else was meant is clear."""
-    if not isinstance(given, str):
-        return given
     return re.sub(r"[^a-z0-9]+", "_", given.lower()).strip("_")[:40] or "unnamed"
 
 
@@ -56,7 +56,7 @@ class Idea(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    name: Annotated[str, BeforeValidator(_as_name)] = Field(description="short, lower case")
+    name: Annotated[str, AfterValidator(_as_name)] = Field(description="short, lower case")
     motivation: str = Field(min_length=20, max_length=4000, description="the idea, and why it should work")
     predicted: list[Predicted] = Field(default_factory=list, description="expected change against the parent")
     origins: list[Element] = Field(default_factory=list, description="where each design element comes from")
@@ -71,7 +71,7 @@ def read_idea(text: str, *, parent: str, tasks: Collection[str]) -> Idea:
     except ReadingError as error:
         if error.fault != "invalid JSON" or MIXER not in text:
             raise
-        return _from_code(code_of(text, must_hold=MIXER))
+        return _from_code(code_of(text, must_hold=MIXER), tasks)
     for predicted in idea.predicted:
         if tasks and predicted.task not in tasks:
             raise ReadingError("wrong schema", unknown_name("predicted task", predicted.task, tasks))
@@ -82,14 +82,21 @@ def read_idea(text: str, *, parent: str, tasks: Collection[str]) -> Idea:
     return idea.model_copy(update={"source": _sound(code_of(source, must_hold=MIXER)), "edits": []})
 
 
-def _from_code(code: str) -> Idea:
-    """A bare file is an idea without predictions; its docstring is the motivation."""
+def _from_code(code: str, tasks: Collection[str]) -> Idea:
+    """A bare file is an idea too: its docstring is the motivation, with a prediction where one stands in it."""
     try:
         words = motivation(code)
     except CandidateError:
         words = ""
     why = words if len(words) >= 20 else "No motivation was given with the code."
-    return Idea(name=_as_name(why.split(":")[0]), motivation=why[:4000], source=_sound(code))
+    said = PREDICTION.search(words)
+    predicted = [
+        Predicted(task=task, direction=direction, size=min(float(size or 0), 10))
+        for task, direction, size in PREDICTED.findall(said[1] if said else "")
+        if task in tasks
+    ]
+    name = re.split(r"[:.\n]", why)[0]
+    return Idea(name=name, motivation=why[:4000], predicted=predicted, source=_sound(code))
 
 
 def _sound(code: str) -> str:

@@ -43,10 +43,9 @@ class LlmResearcher:
             found = self._duplicate(idea, context)
             if found is None:
                 return _proposal(context, idea)
-            if redraw < self.models.redraws:
-                reply = idea.model_dump_json()
-                told = briefing.duplicate(found.of, found.reason, seed_of(context.seed, "duplicate", redraw))
-                question = question.followed_by(reply, told)
+            told = briefing.duplicate(found.of, found.reason, seed_of(context.seed, "duplicate", redraw))
+            question = question.followed_by(idea.model_dump_json(), told)
+        assert found is not None
         gate = f"it is {found.of.name} ({found.of.address}) again: {found.reason}"
         return replace(_proposal(context, idea), failure=_failure(idea.source, "novelty", gate))
 
@@ -57,7 +56,7 @@ class LlmResearcher:
         question = Question(
             role="researcher",
             model=self.models.researcher[0],
-            messages=briefing.revise(proposal, failure, seed, tasks),
+            messages=briefing.revise(proposal, failure, seed, tasks, structured=self.models.structured),
             max_tokens=self.models.reply_tokens,
             temperature=self._temperature(seed),
             seed=seed,
@@ -77,7 +76,9 @@ class LlmResearcher:
         return Question(
             role="researcher",
             model=bandit.choose(self.models.researcher, context.tried),
-            messages=briefing.propose(context, tokens=self.models.context_tokens),
+            messages=briefing.propose(
+                context, tokens=self.models.context_tokens, structured=self.models.structured
+            ),
             max_tokens=self.models.reply_tokens,
             temperature=self._temperature(context.seed),
             seed=seed_of(context.seed, "reply"),

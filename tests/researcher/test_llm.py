@@ -314,3 +314,12 @@ def test_a_revision_shows_the_counter_example():
     failure = Failure(address="a" * 16, gate="causality", reason="B=1, T=2: y[0] moves with x[1]")
     _, user = briefing.revise(proposal, failure, 3, ("text",))
     assert failure.reason in user.text and PARENT.strip() in user.text
+
+
+def test_a_bare_file_may_hold_its_prediction():
+    code = CODE.replace('one."""', 'one.\n\nPrediction: text better by 0.04, overwrite worse, nonsense better\n"""')
+    idea = read(f"```python\n{code}```")
+    assert predicted_text(idea.predicted) == "text better by 0.04, overwrite worse"
+    assert idea.name == "an_idea_that_is_long_enough_to_be_one"
+    system, _ = briefing.propose(context(), tokens=6000, structured=False)
+    assert "```python" in system.text and "JSON" not in system.text and "text, overwrite" in system.text
