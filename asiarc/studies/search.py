@@ -227,14 +227,15 @@ def first_rung_gains(archive: Archive, run: str, start_from: str) -> dict[str, f
 
     Bits a byte on the first seed; a candidate that was rejected or failed is absent.
     """
-    trials = [t for t in archive.trials(run, "explore") if t.task == "text" and t.value is not None]
-    if not trials:
+    trials = [t for t in archive.trials(run, "explore") if t.task == "text"]
+    scored = [(t.steps, t.address, t.seed, t.value) for t in trials if t.value is not None]
+    if not scored:
         raise EvidenceError("the run has no scored trial on text in explore")
-    steps, start = min(t.steps for t in trials), content_address(baseline_source(start_from))
-    first = {(t.address, t.seed): t.value for t in trials if t.steps == steps}
-    seed = min(seed for address, seed in first if address == start)
+    steps, start = min(scored)[0], content_address(baseline_source(start_from))
+    first = {(address, seed): value for rung, address, seed, value in scored if rung == steps}
+    seed = min(its_seed for address, its_seed in first if address == start)
     return {
         address: first[start, seed] - value
         for (address, its_seed), value in first.items()
-        if its_seed == seed and address != start and value is not None
+        if its_seed == seed and address != start
     }

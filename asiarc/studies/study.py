@@ -158,7 +158,7 @@ class Study(Declaration):
         rates = self._tune(run, entrants, tier, workshop, progress)
         requests = self._requests(entrants, rates, tier)
         trials = workshop.train(run, list(requests.values()), progress)
-        hidden = {trial.key: trial.details.get("hidden") for trial in trials if trial.outcome == SCORED}
+        hidden = {trial.key: trial.details["hidden"] for trial in trials if trial.outcome == SCORED}
         looked = self._look(run, requests, hidden, archive, workshop)
         record = {
             "outcomes": {name: outcome.as_dict() for name, outcome in outcomes.items()},

@@ -99,7 +99,7 @@ class Mixer(nn.Module):
         place = int(state["place"][0]) if state else 0
         sizes = [min(CHUNK - place, tokens)]
         sizes += [min(CHUNK, tokens - first) for first in range(sizes[0], tokens, CHUNK)]
-        carried = {name: state[name] for name in ("memory", "found") if name in state}
+        carried: State = {name: state[name] for name in ("memory", "found") if name in state}
         recalled = []
         for piece in zip(*(tensor.split(sizes, dim=1) for tensor in inputs), strict=True):
             recalled_BTHV, memory_BHKV = delta_rule(*piece, scale=1.0, initial_state=carried.get("memory"))
