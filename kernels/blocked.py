@@ -69,8 +69,8 @@ class Problem:
 CONFIGS: Mapping[str, tuple[Config, ...]] = {
     "accumulate_gate": (Config(4, 1, BK=32),),
     "scores": (Config(4, 1, BK=64), Config(8, 1, BK=32)),
-    "forward": (Config(4, 2, BV=32), Config(8, 1, BV=32), Config(8, 2, BV=64), Config(4, 1, BV=16)),
-    "backward_states": (Config(4, 2, BV=32), Config(8, 1, BV=32), Config(8, 2, BV=64), Config(4, 1, BV=16)),
+    "forward": (Config(4, 2, BV=32), Config(8, 2, BV=64), Config(4, 1, BV=16)),
+    "backward_states": (Config(4, 2, BV=32), Config(8, 2, BV=64), Config(4, 1, BV=16)),
     "backward_scores": (Config(8, 2, BK=64, BV=64), Config(4, 1, BK=32, BV=32)),
     "backward_rows": (Config(8, 2, BK=64, BV=32), Config(8, 1, BK=32, BV=32), Config(4, 1, BK=32, BV=32)),
 }
@@ -99,7 +99,8 @@ def chosen(kernel: str, problem: Problem) -> Config:
     found = configurations(kernel, problem)
     if problem.dtype == torch.float32 or problem.K > 128:
         return found[-1]
-    return found[1] if problem.gate == 2 and len(found) > 1 else found[0]
+    levels = problem.gate == 2 and kernel in ("scores", "backward_rows")
+    return found[1] if levels and len(found) > 1 else found[0]
 
 
 def constants(kernel: str, problem: Problem, config: Config) -> dict[str, Any]:
@@ -165,6 +166,12 @@ class Launch:
         """The configuration of a kernel in this call."""
         return self.configs.get(kernel) or chosen(kernel, self.problem)
 
+    def walked(self, x: Mapping[str, Tensor]) -> dict[str, Any]:
+        """The queries and keys as `forward` and `backward_states` take them: decayed where the gate is a channel's."""
+        if self.problem.gate < 2:
+            return {"keys": x["k"]}
+        return {"q": x["q_in"], "k": x["k_in"], "keys": x["k_out"], "H": self.HV}
+
     def __call__(self, kernel: str, **given: Any) -> None:
         """Launch a kernel of `blocks` with what it takes of the arguments given and of those that all kernels share."""
         function, config, plan = getattr(blocks, kernel), self.config(kernel), self.plan
@@ -213,8 +220,12 @@ class Blocked(torch.autograd.Function):
             "y": torch.empty_like(v) if erases and saves else v,
             "S": q.new_empty(len(launch.plan.chunks) if saves else 0, HV, K, V),
         }  # fmt: skip
+        x |= {
+            name: q.new_empty(T, HV, K) if launch.problem.gate == 2 else k
+            for name in ("q_in", "k_in", "k_out")
+        }
         launch("scores", **x)
-        launch("forward", **x, SAVES=saves)
+        launch("forward", **x | launch.walked(x), SAVES=saves)
         ctx.launch, ctx.gate_dtype = launch, None if g is None else g.dtype
         ctx.save_for_backward(*(x[name] for name in SAVED))
         return x["o"], x["final"]
@@ -236,8 +247,9 @@ class Blocked(torch.autograd.Function):
             "dg": dfinal.new_empty((T, HV, K) if gate == 2 else (splits + 1, T, HV)) if gate else q,
             "dbeta": dfinal.new_empty(splits, T, HV) if erases else q,
         }  # fmt: skip
-        for kernel in ("backward_states", "backward_scores", "backward_rows"):
-            launch(kernel, **x, T=T)
+        launch("backward_states", **x | launch.walked(x))
+        launch("backward_scores", **x)
+        launch("backward_rows", **x, T=T)
         dq, dk, dg = x["dq"], x["dk"], x["dg"]
         if H != HV:
             dq, dk = (d.view(T, H, HV // H, K).sum(2).to(q.dtype) for d in (dq, dk))
@@ -245,7 +257,7 @@ class Blocked(torch.autograd.Function):
         return None, dq, dk, x["dv"], dg, x["dbeta"].sum(0) if erases else None, x["dstate"]
 
 
-SAVED = ("q", "k", "y", "G", "beta", "P", "A", "S")
+SAVED = ("q", "k", "q_in", "k_in", "k_out", "y", "G", "beta", "P", "A", "S")
 
 
 def runs_on(device: torch.device) -> bool:

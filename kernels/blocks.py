@@ -20,7 +20,8 @@ Unusual:
 
 Axes: T tokens of all sequences, H key heads, HV value heads, K and V channels, C tokens a chunk, N sequences, NC
 chunks. `chunks` [NC, 2] holds a chunk's first token and one past the last of its sequence, `bounds` [N, 3] a
-sequence's first token, one past its last, and its first chunk. GATE: 0 none, 1 a head, 2 a channel.
+sequence's first token, one past its last, and its first chunk. GATE: 0 none, 1 a head, 2 a channel;
+with 2, `forward` and `backward_states` take the decayed queries and keys of `scores`, and `keys` are those to write.
 """
 
 from __future__ import annotations
@@ -136,8 +137,8 @@ def inverse(B: tensor, C: constexpr, LEVELS: constexpr, PRECISION: constexpr) ->
 
 @triton.jit
 def level_decay(
-    G: tensor, G_CK: tensor, level: tensor, token: tensor, last: tensor, h: tensor, heads: tensor, K: constexpr,
-    rows: tensor, cols: tensor, inside: tensor,
+    G: tensor, G_CK: tensor, level: tensor, token: tensor, last: tensor, h: tensor, heads: tensor,
+    K: constexpr, rows: tensor, cols: tensor, inside: tensor,
 ) -> tensor:  # fmt: skip
     """Of each row the decay between it and the anchor of its block, which is the last row of the block's left half."""
     anchor = tl.minimum(((rows >> (level + 1)) << (level + 1)) + (1 << level) - 1, last)
@@ -160,11 +161,14 @@ def accumulate_gate(g: tensor, G: tensor, chunks: tensor, R: tensor, C: constexp
 
 @triton.jit(do_not_specialize=["H", "HV"])
 def scores(
-    q: tensor, k: tensor, G: tensor, beta: tensor, P: tensor, A: tensor, chunks: tensor, H: tensor,
-    HV: tensor, K: constexpr, C: constexpr, BK: constexpr, LEVELS: constexpr, GATE: constexpr,
-    ERASES: constexpr, PRECISION: constexpr,
+    q: tensor, k: tensor, G: tensor, beta: tensor, P: tensor, A: tensor, q_in: tensor, k_in: tensor,
+    k_out: tensor, chunks: tensor, H: tensor, HV: tensor, K: constexpr, C: constexpr, BK: constexpr,
+    LEVELS: constexpr, GATE: constexpr, ERASES: constexpr, PRECISION: constexpr,
 ) -> None:  # fmt: skip
-    """P = X(q) and, with erasing, A, both [T, HV, C]; one program a chunk and head."""
+    """P = X(q) and, with erasing, A, both [T, HV, C]; one program a chunk and head.
+
+    With a channel's gate also into * q, into * k and out * k, [T, HV, K], which spares those who walk the sequence.
+    """
     chunk, h = tl.program_id(0) // HV, tl.program_id(0) % HV
     first, end = tl.load(chunks + 2 * chunk), tl.load(chunks + 2 * chunk + 1)
     rows = tl.arange(0, C)
@@ -182,6 +186,10 @@ def scores(
         )
         if GATE == 2:
             G_ = tile(G, first, h, HV, K, rows, cols, inside)
+            G_last = tl.load(G + ((first + last) * HV + h) * K + cols, mask=cols < K, other=0.0)
+            put(q_in, q_ * decay(G_), first, h, HV, K, rows, cols, inside)
+            put(k_in, k_ * decay(G_), first, h, HV, K, rows, cols, inside)
+            put(k_out, k_ * decay(G_last[None, :] - G_), first, h, HV, K, rows, cols, inside)
             Xq += tl.where(i == j, tl.sum(q_.to(tl.float32) * k_.to(tl.float32), 1)[:, None], 0.0)
             for level in range(LEVELS):
                 E = level_decay(G, G_, level, first, last, h, HV, K, rows, cols, inside)
@@ -212,10 +220,10 @@ def scores(
 
 @triton.jit(do_not_specialize=["H", "HV"])
 def forward(
-    q: tensor, k: tensor, v: tensor, G: tensor, beta: tensor, P: tensor, A: tensor, state: tensor, o: tensor,
-    final: tensor, y: tensor, S: tensor, bounds: tensor, H: tensor, HV: tensor, scale: tensor, K: constexpr,
-    V: constexpr, C: constexpr, KP: constexpr, BV: constexpr, GATE: constexpr, ERASES: constexpr,
-    SAVES: constexpr, PRECISION: constexpr,
+    q: tensor, k: tensor, keys: tensor, v: tensor, G: tensor, beta: tensor, P: tensor, A: tensor,
+    state: tensor, o: tensor, final: tensor, y: tensor, S: tensor, bounds: tensor, H: tensor, HV: tensor,
+    scale: tensor, K: constexpr, V: constexpr, C: constexpr, KP: constexpr, BV: constexpr, GATE: constexpr,
+    ERASES: constexpr, SAVES: constexpr, PRECISION: constexpr,
 ) -> None:  # fmt: skip
     """o [T, HV, V], the final state, and with SAVES y [T, HV, V] and the state before each chunk [NC, HV, K, V].
 
@@ -240,7 +248,7 @@ def forward(
             tile(k, first, head, H, K, rows, krows, inside),
         )
         y_ = tile(v, first, h, HV, V, rows, vcols, inside)
-        keys = k_
+        keys_ = tile(keys, first, head, H, K, rows, krows, inside) if GATE == 2 else k_
         write = tl.full((C,), 1.0, tl.float32)
         if GATE > 0:
             last = first + tl.minimum(C, end - first) - 1
@@ -249,10 +257,7 @@ def forward(
             into, write = decay(G_), decay(G_last - G_)
             S_ *= decay(G_last)
         if GATE == 2:
-            G_ = tile(G, first, h, HV, K, rows, krows, inside)
             G_last = tl.load(G + (last * HV + h) * K + krows, mask=krows < K, other=0.0)
-            into, keys = decay(G_), (k_ * decay(G_last[None, :] - G_)).to(k_.dtype)
-            q_, k_ = (q_ * into).to(k_.dtype), (k_ * into).to(k_.dtype)
             S_ *= decay(G_last)[:, None]
         o_ = tl.dot(q_, half, input_precision=PRECISION)
         if GATE == 1:
@@ -269,15 +274,15 @@ def forward(
         P_ = tile(P, first, h, HV, C, rows, crows, inside)
         o_ += tl.dot(P_, y_.to(k_.dtype), input_precision=PRECISION)
         put(o, o_ * scale, first, h, HV, V, rows, vcols, inside)
-        S_ += tl.dot(tl.trans(keys), (y_ * write[:, None]).to(k_.dtype), input_precision=PRECISION)
+        S_ += tl.dot(tl.trans(keys_), (y_ * write[:, None]).to(k_.dtype), input_precision=PRECISION)
     put_state(final, S_, pair.to(tl.int64), K, V, krows, vcols)
 
 
 @triton.jit(do_not_specialize=["H", "HV"])
 def backward_states(
-    q: tensor, k: tensor, G: tensor, beta: tensor, P: tensor, A: tensor, do: tensor, dfinal: tensor,
-    dv: tensor, dS: tensor, dstate: tensor, bounds: tensor, H: tensor, HV: tensor, scale: tensor,
-    K: constexpr, V: constexpr, C: constexpr, KP: constexpr, BV: constexpr, GATE: constexpr,
+    q: tensor, k: tensor, keys: tensor, G: tensor, beta: tensor, P: tensor, A: tensor, do: tensor,
+    dfinal: tensor, dv: tensor, dS: tensor, dstate: tensor, bounds: tensor, H: tensor, HV: tensor,
+    scale: tensor, K: constexpr, V: constexpr, C: constexpr, KP: constexpr, BV: constexpr, GATE: constexpr,
     ERASES: constexpr, PRECISION: constexpr,
 ) -> None:  # fmt: skip
     """dv [T, HV, V], the gradient of the state after each chunk [NC, HV, K, V] and of the initial state.
@@ -304,7 +309,7 @@ def backward_states(
             tile(k, first, head, H, K, rows, krows, inside),
         )
         do_ = tile(do, first, h, HV, V, rows, vcols, inside)
-        keys = k_
+        keys_ = tile(keys, first, head, H, K, rows, krows, inside) if GATE == 2 else k_
         write, read = tl.full((C,), 1.0, tl.float32), tl.full((C,), 1.0, tl.float32)
         if GATE > 0:
             last = first + tl.minimum(C, end - first) - 1
@@ -313,16 +318,13 @@ def backward_states(
             read, write = decay(G_), decay(G_last - G_)
             dS_ *= decay(G_last)
         if GATE == 2:
-            G_ = tile(G, first, h, HV, K, rows, krows, inside)
             G_last = tl.load(G + (last * HV + h) * K + krows, mask=krows < K, other=0.0)
-            into, keys = decay(G_), (k_ * decay(G_last[None, :] - G_)).to(k_.dtype)
-            q_, k_ = (q_ * into).to(k_.dtype), (k_ * into).to(k_.dtype)
             dS_ *= decay(G_last)[:, None]
         if ERASES:
             write *= column(beta, first, h, HV, rows, inside)
         P_ = tile(P, first, h, HV, C, rows, crows, inside)
         dy = tl.dot(tl.trans(P_), do_, input_precision=PRECISION) * scale
-        dy += tl.dot(keys, half, input_precision=PRECISION) * write[:, None]
+        dy += tl.dot(keys_, half, input_precision=PRECISION) * write[:, None]
         if ERASES:
             A_ = tile(A, first, h, HV, C, rows, crows, inside)
             dy = tl.dot(tl.trans(A_), dy.to(k_.dtype), input_precision=PRECISION)
@@ -336,8 +338,8 @@ def backward_states(
 @triton.jit(do_not_specialize=["H", "HV"])
 def backward_scores(
     q: tensor, k: tensor, G: tensor, beta: tensor, y: tensor, do: tensor, dv: tensor, Dq: tensor, Dk: tensor,
-    dg: tensor, chunks: tensor, H: tensor, HV: tensor, scale: tensor, K: constexpr, V: constexpr, C: constexpr,
-    BK: constexpr, BV: constexpr, GATE: constexpr, ERASES: constexpr, PRECISION: constexpr,
+    dg: tensor, chunks: tensor, H: tensor, HV: tensor, scale: tensor, K: constexpr, V: constexpr,
+    C: constexpr, BK: constexpr, BV: constexpr, GATE: constexpr, ERASES: constexpr, PRECISION: constexpr,
 ) -> None:  # fmt: skip
     """The gradients of the scores of queries and, with erasing, of keys, [T, HV, C]; one program a chunk and head.
 
@@ -387,8 +389,8 @@ def backward_scores(
 def backward_rows(  # noqa: C901
     q: tensor, k: tensor, G: tensor, beta: tensor, y: tensor, do: tensor, dv: tensor, S: tensor, dS: tensor,
     Dq: tensor, Dk: tensor, dq: tensor, dk: tensor, dg: tensor, dbeta: tensor, chunks: tensor, T: tensor,
-    H: tensor, HV: tensor, scale: tensor, K: constexpr, V: constexpr, C: constexpr, BK: constexpr, BV: constexpr,
-    LEVELS: constexpr, GATE: constexpr, ERASES: constexpr, PRECISION: constexpr,
+    H: tensor, HV: tensor, scale: tensor, K: constexpr, V: constexpr, C: constexpr, BK: constexpr,
+    BV: constexpr, LEVELS: constexpr, GATE: constexpr, ERASES: constexpr, PRECISION: constexpr,
 ) -> None:  # fmt: skip
     """dq, dk [T, HV, K], dg and dbeta; one program a chunk, head and block of key channels.
 
@@ -450,8 +452,6 @@ def backward_rows(  # noqa: C901
 
     # Through the scores; a channel's log-decays between rows are in them.
     Dq_ = tile(Dq, first, h, HV, C, rows, rows, inside)
-    if ERASES:
-        Dk_ = tile(Dk, first, h, HV, C, rows, rows, inside)
     if GATE == 2:
         dg_ = over[None, :] + tl.dot((j >= i).to(dtype), dinto.to(dtype), input_precision=PRECISION)
         dg_ += tl.dot((j < i).to(dtype), dout.to(dtype), input_precision=PRECISION)
@@ -462,13 +462,15 @@ def backward_rows(  # noqa: C901
             E = level_decay(G, G_, level, first, last, h, HV, K, rows, cols, inside)
             qE, kE = q_ * E, k_ * E
             key = (kE * b[:, None]).to(dtype)
-            D = tl.where(across(level, i, j), Dq_, 0.0).to(dtype)
+            D = tl.where(across(level, i, j), tile(Dq, first, h, HV, C, rows, rows, inside), 0.0).to(dtype)
             right = tl.dot(D, key, input_precision=PRECISION)
             left = tl.dot(tl.trans(D), qE.to(dtype), input_precision=PRECISION)
             dq_ += right * E
             within = right * qE
             if ERASES:
-                D = tl.where(across(level, i, j), Dk_, 0.0).to(dtype)
+                D = tl.where(across(level, i, j), tile(Dk, first, h, HV, C, rows, rows, inside), 0.0).to(
+                    dtype
+                )
                 right = tl.dot(D, key, input_precision=PRECISION)
                 left += tl.dot(tl.trans(D), kE.to(dtype), input_precision=PRECISION)
                 dk_ += right * E
@@ -483,6 +485,7 @@ def backward_rows(  # noqa: C901
         dq_ += tl.dot(Dq_, key, input_precision=PRECISION)
         dkeys += tl.dot(tl.trans(Dq_), q_, input_precision=PRECISION)
         if ERASES:
+            Dk_ = tile(Dk, first, h, HV, C, rows, rows, inside)
             dk_ += tl.dot(Dk_, key, input_precision=PRECISION)
             dkeys += tl.dot(tl.trans(Dk_), k_, input_precision=PRECISION)
     put(dq, dq_, first, h, HV, K, rows, cols, inside)

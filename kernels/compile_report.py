@@ -126,7 +126,9 @@ def pointer_types(problem: Problem) -> dict[str, str]:
     from asiarc.kernels.blocked import TYPES
 
     own = TYPES[problem.dtype]
-    types = dict.fromkeys([*"qkvoyPAS", "do", "dv", "dS", "dq", "dk", "Dq", "Dk"], f"*{own}")
+    types = dict.fromkeys(
+        [*"qkvoyPAS", "do", "dv", "dS", "dq", "dk", "Dq", "Dk", "q_in", "k_in", "k_out", "keys"], f"*{own}"
+    )
     types |= dict.fromkeys(("g", "beta", "state", "final", "dfinal", "dstate", "dg", "dbeta"), "*fp32")
     types |= dict.fromkeys(("chunks", "bounds"), "*i64") | dict.fromkeys(("H", "HV", "T", "R"), "i32")
     return types | {"G": "*fp64" if own == "fp32" else "*fp32", "scale": "fp32"}
