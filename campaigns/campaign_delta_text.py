@@ -9,7 +9,7 @@ delta_text = Campaign(
     baselines=("delta_net", "gated_delta_net", "mamba2", "linear_attention"),
     researcher="grammar",
     explore=Stage(tasks=("text", "overwrite"), seeds=2),
-    verify=Stage(tasks=("text", "overwrite", "reset"), seeds=3, top=3),
+    verify=Stage(tasks=("text", "overwrite", "reset"), seeds=3, top=2),
     confirm=Stage(tasks=("text",), seeds=5),
     match=("parameters",),
     at_most={"state_bytes": 2.0, "flops": 2.0},
