@@ -99,9 +99,11 @@ def doctor(as_json: bool) -> None:
 @AS_JSON
 @click.option("--tasks", default="all", show_default=True, help="comma-separated task names")
 @click.option("--baselines", "names", default="all", show_default=True, help="comma-separated baseline names")
-@click.option("--seeds", type=click.IntRange(min=2), default=5, show_default=True)
+@click.option(
+    "--seeds", type=click.IntRange(min=2), help="on every task; default: 5 where a signature is read, else 3"
+)
 def baselines(
-    tier: Tier, store: Path, workers: int, as_json: bool, tasks: str, names: str, seeds: int
+    tier: Tier, store: Path, workers: int, as_json: bool, tasks: str, names: str, seeds: int | None
 ) -> None:
     """Every baseline on every task: mean and 95 % interval over seeds, seconds a trial, parameters, state bytes."""
     from asiarc.archive.store import Archive
