@@ -38,8 +38,8 @@ class Search(Declaration):
     researcher: Any = "grammar"
     start_from: str = "delta_net"
     repeats: int = Field(default=5, ge=2)
-    candidates: int = Field(default=24, ge=1, description="of one arm in one repeat")
-    explore_seeds: int = 2
+    candidates: int = Field(default=20, ge=1, description="of one arm in one repeat")
+    explore_seeds: int = 1
     seeds: int = Field(default=3, ge=2, description="fresh seeds of a winner")
     steps: int = 250
     tier: Tier = "full"
