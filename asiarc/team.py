@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from asiarc.analyst import judge
 from asiarc.analyst.llm import Finding, explain
@@ -62,10 +62,7 @@ class Team:
             return LlmResearcher(self.client, self.models, self.campaign.novelty)
         if named == "grammar":
             return GrammarResearcher()
-        if named == "random":
-            return RandomResearcher()
-        own: Researcher = named
-        return own
+        return RandomResearcher() if named == "random" else cast("Researcher", named)
 
     @property
     def revisions(self) -> int:
