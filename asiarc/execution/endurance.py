@@ -99,10 +99,22 @@ class Stand:
                 preexec_fn=_hear_interrupts,
             )
 
+    @contextmanager
+    def running(self, store: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+        """`start`, and the end of the harness where it has not come by itself."""
+        harness = self.start(store, *options)
+        try:
+            yield harness
+        finally:
+            if harness.poll() is None:
+                os.killpg(harness.pid, signal.SIGKILL)
+                harness.wait()
+
     def finish(self, store: str, *options: str) -> float:
         """Run to the end and return the seconds that it took; `ExecutionError` where it fails."""
         started = time.monotonic()
-        code = self.start(store, *options).wait()
+        with self.running(store, *options) as harness:
+            code = harness.wait()
         if code:
             said = (self.folder / f"{store}.log").read_text(errors="replace")
             command = " ".join(self.command(store, *options))
@@ -212,14 +224,14 @@ def kill_and_resume(
     for draw in range(100):
         store = "-".join(["killed", *map(str, address), str(draw)])
         after_s = rng_of("kill", *address, draw).uniform(0.02, 1.0) * length_s
-        harness = stand.start(store, *options)
-        try:
-            harness.wait(after_s)
-        except subprocess.TimeoutExpired:
-            os.killpg(harness.pid, ending)
-            harness.wait()
-            (stand.folder / f"{store}.log").rename(stand.folder / f"{store}.first.log")
-            break
+        with stand.running(store, *options) as harness:
+            try:
+                harness.wait(after_s)
+            except subprocess.TimeoutExpired:
+                os.killpg(harness.pid, ending)
+                harness.wait()
+                (stand.folder / f"{store}.log").rename(stand.folder / f"{store}.first.log")
+                break
         length_s *= 0.9  # this machine is faster now
     else:
         raise ExecutionError("the harness always ended before it could be killed; nothing was shown")
