@@ -120,7 +120,12 @@ def propose(context: Context, *, tokens: int, structured: bool = True) -> tuple[
     sections += [_summary(relative, in_full=relative is shown) for relative in relatives]
     sections.insert(min(3, len(sections)), Section("operators of asiarc.kernels", operators()))
     room = BYTES_PER_TOKEN * (tokens - tokens_of(system.text) - tokens_of(style) - 50)
-    return system, Message("user", f"{fill(sections, mark, room)}\n\n{style} Answer in the asked form.")
+    return system, Message("user", f"{fill(sections, mark, room)}\n\n{style} {_closing(structured)}")
+
+
+def _closing(structured: bool) -> str:
+    """The last words, which a small model heeds most."""
+    return "Answer in JSON." if structured else "Write the complete file now, in one ```python block."
 
 
 def fill(sections: Sequence[Section], mark: str, room: int) -> str:
