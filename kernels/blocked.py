@@ -69,10 +69,10 @@ class Problem:
 CONFIGS: Mapping[str, tuple[Config, ...]] = {
     "accumulate_gate": (Config(4, 1, BK=32),),
     "scores": (Config(4, 1, BK=64), Config(8, 1, BK=32)),
-    "forward": (Config(4, 2, BV=32), Config(8, 2, BV=64), Config(4, 1, BV=16)),
-    "backward_states": (Config(4, 2, BV=32), Config(8, 2, BV=64), Config(4, 1, BV=16)),
+    "forward": (Config(4, 2, BV=32), Config(8, 2, BV=64), Config(8, 1, BV=16)),
+    "backward_states": (Config(4, 2, BV=32), Config(8, 2, BV=64), Config(8, 1, BV=16)),
     "backward_scores": (Config(8, 2, BK=64, BV=64), Config(4, 1, BK=32, BV=32)),
-    "backward_rows": (Config(8, 2, BK=64, BV=32), Config(8, 1, BK=32, BV=32), Config(4, 1, BK=32, BV=32)),
+    "backward_rows": (Config(8, 2, BK=64, BV=32), Config(8, 1, BK=32, BV=32), Config(4, 1, BK=16, BV=32)),
 }
 """What each kernel may be launched with; the last takes the least memory."""
 
@@ -97,10 +97,9 @@ def configurations(kernel: str, problem: Problem) -> list[Config]:
 def chosen(kernel: str, problem: Problem) -> Config:
     """The configuration that a call uses."""
     found = configurations(kernel, problem)
-    if problem.dtype == torch.float32 or problem.K > 128:
-        return found[-1]
-    levels = problem.gate == 2 and kernel in ("scores", "backward_rows")
-    return found[1] if levels and len(found) > 1 else found[0]
+    channel_scores = problem.gate == 2 and kernel in ("scores", "backward_rows")
+    smallest = problem.dtype == torch.float32 or problem.K > 128 or channel_scores
+    return found[-1] if smallest else found[0]
 
 
 def constants(kernel: str, problem: Problem, config: Config) -> dict[str, Any]:

@@ -1,0 +1,152 @@
+"""The GPU kernels on a machine without a GPU: their logic in Triton's interpreter, their binaries by its compiler.
+
+Both want a process of their own: whether a kernel is interpreted or compiled is settled when Triton is imported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from asiarc.errors import KernelInputError
+from asiarc.kernels import compile_report
+from asiarc.kernels.compile_report import Facts, Row, bless, faults, read_goldens
+from asiarc.kernels.contract import choose
+
+from .cases import OPERATORS, Case, run
+
+HERE = Path(__file__).parent
+needs_triton = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None, reason="Triton is not installed (pip install triton==3.7.1)"
+)
+
+
+def python(*arguments, **environment):
+    """A fresh interpreter; returns its exit status and everything it printed."""
+    kept = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)], env=kept | environment, cwd=HERE.parent.parent,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout
+
+
+@needs_triton
+@pytest.mark.parametrize("part", ["not drawn and not mutant", "drawn", "mutant"])
+def test_kernels_in_the_interpreter(part):
+    options = ("-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", part)
+    status, text = python("-m", "pytest", HERE / "in_interpreter.py", *options, TRITON_INTERPRET="1")
+    assert status == 0, text[-4000:]
+    assert " passed" in text
+
+
+def test_operators_are_imported_without_triton():
+    names = ", ".join(f"asiarc.kernels.{op.name}" for op in OPERATORS)
+    status, text = python(
+        "-c", f"import sys, {names}; assert 'triton' not in sys.modules, 'triton was imported'"
+    )
+    assert status == 0, text
+
+
+def test_the_default_backend_is_chunks_on_a_cpu_and_kernels_on_a_gpu_where_they_serve(monkeypatch):
+    monkeypatch.setattr("asiarc.kernels.contract.has_triton", lambda operator: operator == "kda")
+
+    class OnGpu:
+        is_cuda = True
+
+        def __init__(self, dtype, K):
+            self.dtype, self.shape = dtype, (1, 2, 1, K)
+
+    assert choose("kda", None, {"chunk", "reference"}, torch.zeros(1, 2, 1, 4)) == "chunk"
+    assert choose("kda", None, {"chunk", "reference"}, OnGpu(torch.bfloat16, 128)) == "triton"
+    assert choose("kda", None, {"chunk", "reference"}, OnGpu(torch.float64, 128)) == "chunk"
+    assert choose("kda", None, {"chunk", "reference"}, OnGpu(torch.bfloat16, 512)) == "chunk"
+    assert choose("fir", None, {"chunk", "reference"}, OnGpu(torch.bfloat16, 128)) == "chunk"
+    with pytest.raises(KernelInputError, match=r"Valid: chunk, reference, triton"):
+        choose("kda", "tritn", {"chunk", "reference"}, torch.zeros(1, 2, 1, 4))
+    with pytest.raises(KernelInputError, match=r"unknown backend 'triton'"):
+        choose("fir", "triton", {"chunk", "reference"}, torch.zeros(1, 2, 1, 4))
+
+
+@needs_triton
+@pytest.mark.skipif(
+    os.environ.get("TRITON_INTERPRET") == "1", reason="the interpreter does take a CPU's tensors"
+)
+def test_a_cpu_tensor_is_refused_in_words():
+    case = Case(OPERATORS[5], seed=0, T=2)
+    with pytest.raises(KernelInputError, match=r"on cpu; allowed: .*TRITON_INTERPRET=1.*backend='chunk'"):
+        run(case, case.tensors(torch.float32), backend="triton")
+
+
+FACTS = Facts(registers=128, spilled=0, shared=100_000, tensor_core=48, local=0, copies=12)
+ROW = Row(90, "kda", "bf16", 64, "forward", "v32w4s2", True, FACTS, 1.0)
+
+
+def changed(**facts):
+    return dataclasses.replace(ROW, facts=dataclasses.replace(FACTS, **facts))
+
+
+def test_a_row_equal_to_its_golden_has_no_fault():
+    golden = dataclasses.asdict(FACTS)
+    assert faults(ROW, golden) == []
+    assert faults(changed(registers=136, copies=3), golden) == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        (dict(registers=137), "registers 137, golden 128"),
+        (dict(spilled=8), "spilled 8, golden 0"),
+        (dict(shared=100_001), "shared 100001, golden 100000"),
+        (dict(local=1), "local 1, golden 0"),
+        (dict(tensor_core=0), "tensor-core instructions 0, golden 48"),
+        (dict(tensor_core=49), "tensor-core instructions 49, golden 48"),
+    ],
+)
+def test_what_is_worse_than_its_golden_is_a_fault(facts, said):
+    assert said in faults(changed(**facts), dataclasses.asdict(FACTS))
+
+
+def test_a_missing_golden_is_a_fault():
+    assert any("no golden" in wrong for wrong in faults(ROW, None))
+
+
+def test_a_chosen_configuration_that_spills_or_does_not_fit_is_a_fault_even_where_the_golden_does():
+    too_large = changed(spilled=16, shared=240_000)
+    golden = dataclasses.asdict(too_large.facts)
+    assert len(faults(too_large, golden)) == 2
+    assert faults(dataclasses.replace(too_large, chosen=False), golden) == []
+
+
+def test_blessing_keeps_what_was_not_compiled_unless_another_triton_made_it(tmp_path):
+    other = dataclasses.replace(ROW, kernel="scores")
+    bless(tmp_path, [ROW], "3.7.1")
+    bless(tmp_path, [other], "3.7.1")
+    assert set(read_goldens(tmp_path, 90)["rows"]) == {ROW.name, other.name}
+    bless(tmp_path, [other], "3.8.0")
+    assert read_goldens(tmp_path, 90) == {"triton": "3.8.0", "rows": {other.name: dataclasses.asdict(FACTS)}}
+
+
+@needs_triton
+def test_a_kernel_compiles_for_a_device_that_is_not_here_and_equals_its_golden(tmp_path):
+    one = ("--operator", "gated_delta_rule", "--width", "64", "--kernel", "forward", "--device", "90")
+    command = ("-m", "asiarc.kernels.compile_report", *one, "--out", tmp_path / "record.json")
+    status, text = python(*command)
+    assert status == 0, text
+    rows = json.loads((tmp_path / "record.json").read_text())["rows"]
+    assert rows and all(row["facts"]["tensor_core"] > 0 for row in rows.values())
+    status, text = python(*command, "--goldens", tmp_path)
+    assert status == 1 and "WRONG: no golden" in text
+
+
+def test_goldens_cover_every_device():
+    for capability in compile_report.SHARED_KIB:
+        assert read_goldens(compile_report.GOLDENS, capability)["rows"], f"no goldens of sm_{capability}"
