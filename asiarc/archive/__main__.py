@@ -142,7 +142,7 @@ def questions(archive: Archive, candidates: int) -> list[str]:
             archive.candidate(address)
         archive.last_rejected(RUN, 8)
 
-    asked = {
+    asked: dict[str, Callable[[], None]] = {
         **{
             f"parent and references, {name}": partial(parents, POLICY_CLASSES[name]())
             for name in POLICY_CLASSES
