@@ -61,6 +61,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--store", type=Path, default=None, metavar="DIR", help="the archive's folder (default: .asiarc)"
     )
     group.addoption(
+        "--executor", choices=("local", "ray"), default="local", help="where trials run (docs/cluster.md)"
+    )
+    group.addoption(
+        "--ray-address",
+        default=None,
+        metavar="HOST:PORT",
+        help="the cluster's head (default: the one that is near)",
+    )
+    group.addoption(
+        "--gpus-per-job", type=float, default=0, metavar="N", help="on a cluster: GPUs of each job"
+    )
+    group.addoption(
         "--llm",
         choices=("replay", "record", "live"),
         default="replay",
@@ -100,15 +112,17 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("python_files", pattern)
     config.addinivalue_line("markers", "claim(id): the test speaks to a claim of the register")
     config.addinivalue_line("markers", "tier(name): the test needs at least this tier")
+    if config.option.ray_address and config.option.executor != "ray":
+        raise pytest.UsageError("--ray-address names a cluster: add --executor ray")
     if config.option.workers < 1:
         raise pytest.UsageError(f"--workers {config.option.workers}: give at least 1")
-    config.stash[_LAB] = Lab(config)
+    config.stash[LAB] = Lab(config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Close what the session opened."""
-    if _LAB in config.stash:
-        config.stash[_LAB].close()
+    if LAB in config.stash:
+        config.stash[LAB].close()
 
 
 class Lab:
@@ -145,7 +159,9 @@ class Lab:
         from asiarc.engineer.workshop import trial_executor
 
         if self._executor is None:
-            self._executor = trial_executor(self.config.option.workers)
+            option = self.config.option
+            where = f"ray:{option.ray_address}" if option.ray_address else option.executor
+            self._executor = trial_executor(option.workers, where, option.gpus_per_job)
         return self._executor
 
     def run(self, campaign: Campaign, name: str, file: Path, arm: str = "") -> Run:
@@ -199,7 +215,7 @@ class Lab:
             self._archive.close()
 
 
-_LAB = pytest.StashKey[Lab]()
+LAB = pytest.StashKey[Lab]()
 
 
 # --- collection -------------------------------------------------------------------------------------------------------
@@ -324,7 +340,7 @@ class StageItem(pytest.Item):
         return [(self.nodeid, self.parent.campaign, self.parent.name, self.stage)]
 
     def runtest(self) -> None:
-        lab = self.config.stash[_LAB]
+        lab = self.config.stash[LAB]
         run = lab.run(self.parent.campaign, self.parent.name, self.path)
         lab.say(f"{self.parent.name} {self.name} at tier {lab.tier}, run {run.run}")
         result = run.ensure(self.stage)
@@ -360,7 +376,7 @@ class ArmItem(pytest.Item):
         return [(f"{self.nodeid} {stage}", arm, self.parent.name, stage) for stage in arm.stages]
 
     def runtest(self) -> None:
-        lab = self.config.stash[_LAB]
+        lab = self.config.stash[LAB]
         run = lab.run(self.parent.campaign, self.parent.name, self.path, self.name)
         lab.say(f"{self.parent.name} arm {self.name} at tier {lab.tier}, run {run.run}")
         for stage in run.campaign.stages:
@@ -438,7 +454,7 @@ class ClaimItem(pytest.Item):
     def runtest(self) -> None:
         from asiarc.report.evidence import LabEvidence
 
-        lab = self.config.stash[_LAB]
+        lab = self.config.stash[LAB]
         if TIERS.index(lab.tier) < TIERS.index(self.mark.tier):
             pytest.skip(f"{self.mark.claim} needs tier {self.mark.tier}")
         if self.mark.claim not in self.register:
@@ -489,7 +505,7 @@ def _campaign_of(request: pytest.FixtureRequest) -> tuple[Campaign, str]:
 @pytest.fixture(scope="session")
 def archive(pytestconfig: pytest.Config) -> Archive:
     """The session's archive."""
-    return pytestconfig.stash[_LAB].archive
+    return pytestconfig.stash[LAB].archive
 
 
 @pytest.fixture(scope="session")
@@ -503,7 +519,7 @@ def outcome(request: pytest.FixtureRequest) -> CampaignResult:
     """What the campaign of this file found; stages that are missing in the archive are run first."""
     from asiarc.results import CampaignResult
 
-    lab = request.config.stash[_LAB]
+    lab = request.config.stash[LAB]
     campaign, name = _campaign_of(request)
     run = lab.run(campaign, name, request.path)
     try:
@@ -539,7 +555,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         return None
     from asiarc.report.plan import plan_lines
 
-    lab = session.config.stash[_LAB]
+    lab = session.config.stash[LAB]
     rows = [row for item in session.items if isinstance(item, (StageItem, ArmItem)) for row in item.planned()]
     lines = plan_lines(
         rows,
@@ -556,7 +572,7 @@ def pytest_terminal_summary(
     terminalreporter: Any, exitstatus: pytest.ExitCode, config: pytest.Config
 ) -> None:
     """The claim table after pytest's own summary; after Ctrl-C, how to go on."""
-    lab = config.stash[_LAB]
+    lab = config.stash[LAB]
     if exitstatus == pytest.ExitCode.INTERRUPTED and lab.has_run:
         terminalreporter.write_line(
             f"stopped; every finished trial is kept in {lab.folder}: the same command goes on from there"

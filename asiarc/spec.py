@@ -174,7 +174,9 @@ class Models(Declaration):
     temperatures: tuple[float, ...] = Field(
         default=(0.7, 1.0), description="drawn from by seed; empty: not sent"
     )
-    structured: bool = Field(default=True, description="ask for JSON by its schema; False: for a bare Python file")
+    structured: bool = Field(
+        default=True, description="ask for JSON by its schema; False: for a bare Python file"
+    )
     context_tokens: int = Field(default=12_000, ge=500, description="size of a proposal's prompt")
     reply_tokens: int = Field(default=8_000, ge=50, description="limit of a reply")
     repairs: int = Field(default=1, ge=0, le=5, description="times that an unusable reply goes back")

@@ -12,7 +12,7 @@ import re
 import pytest
 
 from asiarc.errors import AsiarcError
-from asiarc.plugin import _LAB, ClaimItem, ClaimModule
+from asiarc.plugin import LAB, ClaimItem, ClaimModule
 from asiarc.protocol import TIERS
 from asiarc.studies import Search, Study
 
@@ -40,7 +40,7 @@ class StudyItem(pytest.Item):
 
         if not self.is_due:
             pytest.skip(f"{self.name} is trained from the {self.study.tier} tier upwards")
-        lab = self.config.stash[_LAB]
+        lab = self.config.stash[LAB]
         workshop = Workshop(lab.archive, lab.executor)
         result = self.study.run(self.name, lab.tier, lab.archive, workshop, lab.say)
         self.user_properties += [("asiarc_run", result.run), ("tier", lab.tier)]
@@ -91,7 +91,7 @@ def pytest_runtestloop(session) -> None:
     from asiarc.archive.store import Archive
     from asiarc.report.plan import TRIAL_OVERHEAD_S, measured_rate
 
-    lab = session.config.stash[_LAB]
+    lab = session.config.stash[LAB]
     archive = Archive(lab.folder, write=False) if (lab.folder / "archive.db").exists() else None
     rate, total_h = measured_rate(archive), 0.0
     for item in session.items:

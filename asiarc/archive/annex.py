@@ -1,7 +1,6 @@
-"""The annex: tables that only campaigns with a language model, or with checks of behaviour, fill.
+"""The annex: what only campaigns with a language model, or with checks of behaviour, keep in the archive.
 
-They lie in the archive's own file and are made when a campaign first needs them, so that an archive without them stays
-as it was. An exchange is kept once, under the hash of its question, whichever runs rest on it.
+An exchange is kept once, under the hash of its question, whichever runs rest on it.
 """
 
 from __future__ import annotations
@@ -14,56 +13,25 @@ from asiarc.archive.store import Archive
 from asiarc.outcome import Outcome
 
 Row = dict[str, Any]
-TABLES = """
-CREATE TABLE IF NOT EXISTS exchanges (      -- every question to a language model, and its reply
-    key TEXT PRIMARY KEY, role TEXT NOT NULL, model TEXT NOT NULL, fault TEXT,
-    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, exchange TEXT NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS asked (          -- what a run rests on, and for what: "3 propose" is proposal number 3
-    run TEXT NOT NULL, place TEXT NOT NULL, key TEXT NOT NULL REFERENCES exchanges, PRIMARY KEY (run, place, key)
-) STRICT;
-CREATE TABLE IF NOT EXISTS versions (       -- every version of a proposal: 0 as proposed, then its revisions, each
-    run TEXT NOT NULL, number INTEGER NOT NULL, version INTEGER NOT NULL,  -- with the ending that called for the next
-    address TEXT NOT NULL, proposal TEXT NOT NULL, outcome TEXT NOT NULL, PRIMARY KEY (run, number, version)
-) STRICT;
-CREATE TABLE IF NOT EXISTS fingerprints (   -- what a candidate computes on fixed probes with fixed weights
-    key TEXT PRIMARY KEY, address TEXT NOT NULL, fingerprint TEXT NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS decisions (      -- whether a candidate behaves as another one did: decided once, in order
-    run TEXT NOT NULL, number INTEGER NOT NULL, address TEXT NOT NULL, twin TEXT NOT NULL,
-    PRIMARY KEY (run, number, address)
-) STRICT;
-CREATE TABLE IF NOT EXISTS judgements (     -- the judge's marks, one row a sample
-    run TEXT NOT NULL, number INTEGER NOT NULL, sample INTEGER NOT NULL, marks TEXT NOT NULL,
-    PRIMARY KEY (run, number, sample)
-) STRICT;
-"""
 
 
 class Annex:
-    """An archive's annex. Opened by a writer it is made where it is missing; read, a missing one is empty."""
+    """An archive's annex; in an archive of an earlier format, which can only be read, it is empty."""
 
     def __init__(self, archive: Archive) -> None:
         self.archive = archive
         self._is_there = bool(archive.rows("SELECT 1 FROM sqlite_master WHERE name = 'exchanges'"))
 
-    def _make(self) -> None:
-        if not self._is_there:
-            self.archive._db.executescript(TABLES)
-            self._is_there = True
-
     def _rows(self, sql: str, *parameters: Any) -> list[Row]:
         return self.archive.rows(sql, *parameters) if self._is_there else []
 
     def _put(self, table: str, row: Row, *, replace: bool = False) -> None:
-        self._make()
         self.archive._insert(table, row, replace=replace)
 
     # --- exchanges ------------------------------------------------------------------------------------------------
 
     def add_exchange(self, run: str, place: str, exchange: Row) -> None:
         """Keep an exchange, and that a run rests on it."""
-        self._make()
         question, reply = exchange["question"], exchange["reply"]
         row = {
             "key": exchange["key"],

@@ -50,6 +50,28 @@ CREATE TABLE IF NOT EXISTS verdicts (       -- what the evidence last said of ea
     claim TEXT NOT NULL, tier TEXT NOT NULL, item TEXT NOT NULL, verdict TEXT NOT NULL, created_at TEXT NOT NULL,
     PRIMARY KEY (claim, tier, item)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS exchanges (      -- every question to a language model, and its reply
+    key TEXT PRIMARY KEY, role TEXT NOT NULL, model TEXT NOT NULL, fault TEXT,
+    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, exchange TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS asked (          -- what a run rests on, and for what: "3 propose" is proposal number 3
+    run TEXT NOT NULL, place TEXT NOT NULL, key TEXT NOT NULL REFERENCES exchanges, PRIMARY KEY (run, place, key)
+) STRICT;
+CREATE TABLE IF NOT EXISTS versions (       -- every version of a proposal: 0 as proposed, then its revisions, each
+    run TEXT NOT NULL, number INTEGER NOT NULL, version INTEGER NOT NULL,  -- with the ending that called for the next
+    address TEXT NOT NULL, proposal TEXT NOT NULL, outcome TEXT NOT NULL, PRIMARY KEY (run, number, version)
+) STRICT;
+CREATE TABLE IF NOT EXISTS fingerprints (   -- what a candidate computes on fixed probes with fixed weights
+    key TEXT PRIMARY KEY, address TEXT NOT NULL, fingerprint TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS decisions (      -- whether a candidate behaves as another one did: decided once, in order
+    run TEXT NOT NULL, number INTEGER NOT NULL, address TEXT NOT NULL, twin TEXT NOT NULL,
+    PRIMARY KEY (run, number, address)
+) STRICT;
+CREATE TABLE IF NOT EXISTS judgements (     -- the judge's marks, one row a sample
+    run TEXT NOT NULL, number INTEGER NOT NULL, sample INTEGER NOT NULL, marks TEXT NOT NULL,
+    PRIMARY KEY (run, number, sample)
+) STRICT;
 CREATE INDEX IF NOT EXISTS trials_by_address ON trials (address, task);
 CREATE INDEX IF NOT EXISTS admissions_by_address ON admissions (address);
 CREATE INDEX IF NOT EXISTS proposals_by_address ON proposals (address);

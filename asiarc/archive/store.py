@@ -28,9 +28,9 @@ from typing import Any
 from asiarc.errors import ArchiveError
 from asiarc.outcome import Outcome
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # What brings a file of that version to the next; new tables and indices come with the schema by themselves.
-_MIGRATIONS = {1: "ALTER TABLE results ADD COLUMN holds INTEGER NOT NULL DEFAULT 1;"}
+_MIGRATIONS = {1: "ALTER TABLE results ADD COLUMN holds INTEGER NOT NULL DEFAULT 1;", 2: ""}
 CELL = 0.01  # width of the grid that behaviours are looked up on
 Row = dict[str, Any]
 

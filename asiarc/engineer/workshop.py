@@ -17,7 +17,8 @@ from typing import Any
 from asiarc.archive.annex import Annex
 from asiarc.archive.store import Archive, Trial
 from asiarc.errors import BudgetExhaustedError, ExecutionError
-from asiarc.execution import Executor, Job, Limits, LocalExecutor, Result
+from asiarc.execution import Executor, Job, Limits, LocalExecutor, Result, executor_on
+from asiarc.execution.round import Warm
 from asiarc.identity import code_hash, digest, versions
 from asiarc.outcome import SCORED, Outcome
 from asiarc.protocol import Protocol
@@ -88,11 +89,15 @@ def _outcome(result: Result) -> Outcome:
     return Outcome(kinds[result.status], result.reason or result.status)  # type: ignore[arg-type]
 
 
-def trial_executor(workers: int) -> LocalExecutor:
-    """Warm workers for admissions and trials: they hold what a trial imports and may read the corpora."""
+def trial_executor(workers: int, where: str = "local", gpus_per_job: float = 0) -> Warm:
+    """Warm workers for admissions and trials: they hold what a trial imports and may read the corpora.
+
+    `where` is "local", "ray" or "ray:ADDRESS"; raises `ExecutionError` where no such cluster answers.
+    """
     from asiarc.tasks.corpus import cache_folder
 
-    return LocalExecutor(workers, preload=("torch", "asiarc.engineer.warm"), readable=(cache_folder(),))
+    local = LocalExecutor(workers, preload=("torch", "asiarc.engineer.warm"), readable=(cache_folder(),))
+    return executor_on(where, local, gpus_per_job=gpus_per_job)
 
 
 class Workshop:
@@ -162,9 +167,7 @@ class Workshop:
         admissions = {address: self.archive.admission(key) for address, key in keys.items()}
         return {address: admission for address, admission in admissions.items() if admission is not None}
 
-    def fingerprints(
-        self, candidates: dict[str, str], protocol: Protocol
-    ) -> dict[str, list[float] | None]:
+    def fingerprints(self, candidates: dict[str, str], protocol: Protocol) -> dict[str, list[float] | None]:
         """What each ``address -> source`` computes on fixed probes; None where that cannot be said."""
         size = {"d_model": protocol.d_model, "num_heads": protocol.num_heads}
         keys = {a: digest({"address": a, "fingerprint": fingerprint_version(), **size}) for a in candidates}

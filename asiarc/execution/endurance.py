@@ -288,7 +288,7 @@ def sameness(folder: Path, say: Say, *, real: bool = False, with_ray: bool = Tru
     note("killed and resumed", list(kill_and_resume(stand, whole, length_s / 2, 0).wrong))
     if with_ray:
         with two_nodes() as address:
-            on_ray = ["--run-on", f"ray:{address}"]
+            on_ray = ["--executor", "ray", "--ray-address", address]
             compare("Ray, two nodes", on_ray)
             kill = kill_and_resume(stand, whole, length_s, 1, options=on_ray)
             note("Ray, driver killed and resumed", list(kill.wrong))

@@ -2,7 +2,7 @@
 
 Loaded into pytest (``-p asiarc.execution.rehearsal --stand-ins``) every admission and every trial runs its stand-in
 from here: a function of what the job was asked, that rejects, crashes, diverges and scores as real ones do. Such
-numbers mean nothing, and their archive must be one of its own. ``--run-on ray:ADDRESS`` runs jobs on a Ray cluster.
+numbers mean nothing, and their archive must be one of its own.
 """
 
 from __future__ import annotations
@@ -100,14 +100,10 @@ class Rehearsing:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options of a rehearsal."""
+    """The option of a rehearsal."""
     group = parser.getgroup("asiarc rehearsal")
     group.addoption(
         "--stand-ins", action="store_true", help="trials are stand-ins: their numbers mean nothing"
-    )
-    group.addoption("--run-on", default="local", metavar="WHERE", help="local, or ray:ADDRESS of a cluster")
-    group.addoption(
-        "--gpus-per-job", type=float, default=0, metavar="N", help="on a cluster: GPUs of each job"
     )
 
 
@@ -115,12 +111,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Replace the one place that makes the workers of trials."""
     from asiarc.engineer import workshop
 
-    where, stand_ins = config.option.run_on, config.option.stand_ins
-    real = workshop.trial_executor
+    def made(workers: int, where: str = "local", gpus_per_job: float = 0) -> Any:
+        return Rehearsing(executor_on(where, LocalExecutor(workers, PRELOAD), gpus_per_job=gpus_per_job))
 
-    def made(workers: int) -> Any:
-        local = LocalExecutor(workers, PRELOAD) if stand_ins else real(workers)
-        inner = executor_on(where, local, gpus_per_job=config.option.gpus_per_job)
-        return Rehearsing(inner) if stand_ins else inner
-
-    workshop.trial_executor = made
+    if config.option.stand_ins:
+        workshop.trial_executor = made

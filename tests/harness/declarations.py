@@ -59,7 +59,9 @@ def campaigns(draw) -> Campaign:
     tiers = draw(st.dictionaries(st.sampled_from(TIERS), budgets, min_size=1))
     researcher = draw(st.sampled_from(RESEARCHERS))
     asked = draw(models() if researcher == "llm" else st.none() | models())
-    checks = [name for name in NOVELTY if name != "motivation" or (researcher == "llm" and asked and asked.checker)]
+    checks = [
+        name for name in NOVELTY if name != "motivation" or (researcher == "llm" and asked and asked.checker)
+    ]
     return Campaign(
         start_from=start,
         baselines=tuple(dict.fromkeys([*baselines, start])),

@@ -317,7 +317,9 @@ def test_a_revision_shows_the_counter_example():
 
 
 def test_a_bare_file_may_hold_its_prediction():
-    code = CODE.replace('one."""', 'one.\n\nPrediction: text better by 0.04, overwrite worse, nonsense better\n"""')
+    code = CODE.replace(
+        'one."""', 'one.\n\nPrediction: text better by 0.04, overwrite worse, nonsense better\n"""'
+    )
     idea = read(f"```python\n{code}```")
     assert predicted_text(idea.predicted) == "text better by 0.04, overwrite worse"
     assert idea.name == "an_idea_that_is_long_enough_to_be_one"

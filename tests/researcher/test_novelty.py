@@ -90,7 +90,9 @@ def test_nearest_by_words():
 
 def test_nearest_by_vectors():
     def vectors(new):
-        return [[float("decay" in t), float("rotary" in t), 0.1] for t in (new, *(i.motivation for i in IDEAS))]
+        return [
+            [float("decay" in t), float("rotary" in t), 0.1] for t in (new, *(i.motivation for i in IDEAS))
+        ]
 
     assert nearest_by_vector(vectors("a rotary thing"), IDEAS, k=1)[0].name == "idea_3"
     assert {i.name for i in nearest_by_vector(vectors("decay"), IDEAS, k=2)} == {"idea_0", "idea_4"}
