@@ -14,8 +14,8 @@ of the bytes that any implementation must move over the copy rate and its arithm
 product, both measured in the same run. What does not fit the time given is listed as left out.
 
 Unusual: the kernels are called without the contract's checks, which read the gates and wait for the device. The file
-also runs as a script where asiarc is not installed (`python kernels/gpu_bench.py`), with torch, Triton, numpy, scipy
-absent or not, and click. `--interpret --small` takes every step on a CPU in Triton's interpreter, whose times mean
+also runs as a script where asiarc is not installed (`python kernels/gpu_bench.py`) and needs torch, Triton and click.
+`--interpret --small` takes every step on a CPU in Triton's interpreter, whose times mean
 nothing and are written only where --out says so.
 """
 

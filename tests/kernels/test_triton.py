@@ -124,6 +124,8 @@ def test_a_chosen_configuration_that_spills_or_does_not_fit_is_a_fault_even_wher
     golden = dataclasses.asdict(too_large.facts)
     assert len(faults(too_large, golden)) == 2
     assert faults(dataclasses.replace(too_large, chosen=False), golden) == []
+    elsewhere = faults(dataclasses.replace(too_large, capability=80), golden)
+    assert len(elsewhere) == 1 and "shared memory" in elsewhere[0]
 
 
 def test_blessing_keeps_what_was_not_compiled_unless_another_triton_made_it(tmp_path):
