@@ -104,6 +104,6 @@ def _finite(digits: str) -> float:
 
 
 def _bounded(digits: str) -> int:
-    if len(digits) > 19 or abs(number := int(digits)) >= 2**63:
+    if len(digits) > 20 or abs(number := int(digits)) >= 2**63:
         raise ValueError(f"{digits[:24]}... is out of range")
     return number
