@@ -212,8 +212,8 @@ class Blocked(torch.autograd.Function):
         if g is not None:
             G = torch.empty_like(g, dtype=torch.float64 if q.dtype == torch.float32 else torch.float32)
             launch("accumulate_gate", g=g, G=G, R=g[0].numel())
-        x = {
-            "q": q, "k": k, "v": v, "G": G, "beta": beta if erases else q, "state": state,
+        x: dict[str, Tensor] = {
+            "q": q, "k": k, "v": v, "G": G, "beta": q if beta is None else beta, "state": state,
             "P": q.new_empty(T, HV, C), "A": q.new_empty(T, HV, C) if erases else q,
             "o": torch.empty_like(v), "final": torch.empty_like(state),
             "y": torch.empty_like(v) if erases and saves else v,
@@ -297,9 +297,8 @@ def blocked(
     start = q.new_zeros(sequences, HV, K, V, dtype=torch.float32) if state is None else state.float()
     if T == 1 and bounds is None:
         q_, k_ = (x.float().repeat_interleave(HV // H, dim=2) for x in (q, k))
-        o, final = step(
-            q_, k_, v.float(), *(None if x is None else x.float() for x in (g, beta)), scale, start
-        )
+        g_, beta_ = (None if x is None else x.float() for x in (g, beta))
+        o, final = step(q_, k_, v.float(), g_, beta_, scale, start)
         return o.to(v.dtype), final
     gate = 0 if g is None else g.dim() - 2
     plan = Plan.regular(B, T, C, q.device) if bounds is None else Plan.of(bounds, C, q.device)

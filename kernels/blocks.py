@@ -24,6 +24,8 @@ sequence's first token, one past its last, and its first chunk. GATE: 0 none, 1 
 with 2, `forward` and `backward_states` take the decayed queries and keys of `scores`, and `keys` are those to write.
 """
 
+# mypy: disable-error-code="untyped-decorator"
+
 from __future__ import annotations
 
 import triton

@@ -150,7 +150,8 @@ def sequence_operator(
     factor = K**-0.5 if scale is None else float(scale)
     if name == "triton":
         kernels = importlib.import_module(f"asiarc.kernels.{operator}.triton")
-        return kernels.triton(q, k, v, g, beta_BTH, factor, initial_state, bounds)
+        with torch.autocast(q.device.type, enabled=False):
+            return kernels.triton(q, k, v, g, beta_BTH, factor, initial_state, bounds)
     state_dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
     dtype = torch.float64 if name == "reference" else state_dtype
     if HV != H:
