@@ -13,6 +13,7 @@ import os
 import platform
 import resource
 import signal
+import stat
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -267,19 +268,24 @@ def landlock(readable: Iterable[str], writable: Iterable[str]) -> None:
     net, scope = (3 if abi >= 4 else 0), (3 if abi >= 6 else 0)
     attributes = struct.pack("QQQ", rights, net, scope)[: 24 if abi >= 6 else 16 if abi >= 4 else 8]
     ruleset = _syscall(444, "landlock", attributes, len(attributes), 0)
-    for path in (*READABLE, *readable):
-        _allow(ruleset, path, _READ & rights)
-    for path in writable:
-        _allow(ruleset, path, rights & ~_EXECUTE)
-    _allow(ruleset, "/dev/null", (_READ | _WRITE | _TRUNCATE) & rights)
-    _syscall(446, "landlock", ruleset, 0)
-    os.close(ruleset)
+    try:
+        for path in (*READABLE, *readable):
+            _allow(ruleset, path, _READ & rights)
+        for path in writable:
+            _allow(ruleset, path, rights & ~_EXECUTE)
+        _allow(ruleset, "/dev/null", (_READ | _WRITE | _TRUNCATE) & rights)
+        _syscall(446, "landlock", ruleset, 0)
+    finally:
+        os.close(ruleset)
 
 
 def _allow(ruleset: int, path: str, rights: int) -> None:
-    if not Path(path).exists():
+    try:
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:  # not there, or gone by now: what is not named stays closed, and the layer holds
         return
-    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    allowed = rights if Path(path).is_dir() else rights & _FILE_RIGHTS
-    _syscall(445, f"landlock {path}", ruleset, 1, struct.pack("=Qi", allowed, fd), 0)
-    os.close(fd)
+    try:
+        allowed = rights if stat.S_ISDIR(os.fstat(fd).st_mode) else rights & _FILE_RIGHTS
+        _syscall(445, f"landlock {path}", ruleset, 1, struct.pack("=Qi", allowed, fd), 0)
+    finally:
+        os.close(fd)

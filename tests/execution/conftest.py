@@ -9,7 +9,7 @@ from asiarc.execution import Job, Limits, LocalExecutor
 HERE = Path(__file__).parent
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def jobs_on_the_path():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(HERE))
@@ -22,7 +22,7 @@ def executor(jobs_on_the_path):
         yield executor
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def torch_executor(jobs_on_the_path):
     with LocalExecutor(workers=1, readable=[HERE]) as executor:
         yield executor

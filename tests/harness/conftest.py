@@ -14,7 +14,7 @@ import asiarc.tasks.task
 from .fakes import PLANS
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def a_still_laboratory():
     with pytest.MonkeyPatch.context() as patch:
         hash_only = SimpleNamespace(content_hash="a text")
