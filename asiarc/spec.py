@@ -35,7 +35,7 @@ NOVELTY = ("syntax", "behaviour", "motivation")
 ARMS = ("no_cognition", "no_analyst", "no_novelty", "no_judge", "random", "best_of_n")
 POLICIES = ("random", "thompson", "halving", "paper")
 MATCHABLE = ("parameters",)
-RESOURCES = ("state_bytes", "flops", "parameters")
+RESOURCES = ("state_bytes", "flops", "parameters", "time")
 T = TypeVar("T")
 
 

@@ -71,15 +71,20 @@ class Bench:
     # --- admission ------------------------------------------------------------------------------------------------
 
     def admit(self, addresses: Sequence[str]) -> dict[str, Outcome]:
-        """The gates' outcome of each candidate, and the campaign's own caps on resources (`at_most`)."""
+        """The gates' outcome of each candidate, and the campaign's own caps on resources (`at_most`), time last."""
         admissions = self.workshop.admit({a: self.source(a) for a in addresses}, MICRO)
         base = self.workshop.admit({self.start: self.source(self.start)}, MICRO)[self.start]["measures"]
-        return {
+        outcomes = {
             address: self._within_caps(admission["measures"], base)
             if admission["outcome"] == SCORED
             else admission["outcome"]
             for address, admission in admissions.items()
         }
+        if "time" in self.campaign.at_most:
+            admitted = {a: self.source(a) for a, outcome in outcomes.items() if outcome == SCORED}
+            start, allowed = (self.start, self.source(self.start)), self.campaign.at_most["time"]
+            outcomes |= self.workshop.within_time(admitted, start, allowed, MICRO)
+        return outcomes
 
     def admit_baselines(self) -> None:
         """Baselines pass the same gates (but for the quadratic reference's cost); raises where one does not."""
@@ -93,6 +98,8 @@ class Bench:
 
     def _within_caps(self, measures: dict[str, float], base: dict[str, float]) -> Outcome:
         for resource, factor in self.campaign.at_most.items():
+            if resource == "time":  # measured, not counted
+                continue
             mine, allowed = measures[MEASURED[resource]], factor * base[MEASURED[resource]]
             if mine > allowed:
                 limit = f"{allowed:,.0f} ({factor:g} x {self.campaign.start_from})"

@@ -89,6 +89,18 @@ def _outcome(result: Result) -> Outcome:
     return Outcome(kinds[result.status], result.reason or result.status)  # type: ignore[arg-type]
 
 
+def _pace_outcome(result: Result, allowed: float) -> Outcome:
+    if result.status != "ok" or result.value is None:
+        return _outcome(result)
+    ratio, low, high = (result.value[name] for name in ("ratio", "low", "high"))
+    if low is None or low <= allowed:
+        return SCORED
+    slow = (
+        f"a step takes {ratio:.2f} [{low:.2f}, {high:.2f}] times that of the start, allowed are {allowed:g}"
+    )
+    return Outcome("rejected", slow, "time")
+
+
 def trial_executor(workers: int, where: str = "local", gpus_per_job: float = 0) -> Warm:
     """Warm workers for admissions and trials: they hold what a trial imports and may read the corpora.
 
@@ -166,6 +178,31 @@ class Workshop:
         self._run(jobs, store)
         admissions = {address: self.archive.admission(key) for address, key in keys.items()}
         return {address: admission for address, admission in admissions.items() if admission is not None}
+
+    def within_time(
+        self, candidates: dict[str, str], against: tuple[str, str], allowed: float, protocol: Protocol
+    ) -> dict[str, Outcome]:
+        """Rejected is each ``address -> source`` whose step surely takes over `allowed` times that of `against`.
+
+        The time is taken once and kept; "surely" is the lower bound of the ratio, so that noise rejects nobody.
+        """
+        size = {"d_model": protocol.d_model, "num_heads": protocol.num_heads, "tokens": protocol.seq_len}
+        keys = {
+            a: digest({"address": a, "pace": against[0], "allowed": allowed, **size, **versions()})
+            for a in candidates
+        }
+        missing = [address for address, key in keys.items() if not self._admitted(key)]
+        payloads = [{"source": candidates[a], "against": against[1], **size} for a in missing]
+        jobs = [Job("asiarc.engineer.pace:pace", payload, ADMIT_LIMITS, label="pace") for payload in payloads]
+
+        def store(index: int, result: Result) -> None:
+            address = missing[index]
+            outcome = _pace_outcome(result, allowed)
+            self.archive.add_admission(keys[address], address, outcome, [], result.value, result.cpu_s)
+
+        self._run(jobs, store)
+        kept = {address: self.archive.admission(key) for address, key in keys.items()}
+        return {address: admission["outcome"] for address, admission in kept.items() if admission is not None}
 
     def fingerprints(self, candidates: dict[str, str], protocol: Protocol) -> dict[str, list[float] | None]:
         """What each ``address -> source`` computes on fixed probes; None where that cannot be said."""

@@ -222,6 +222,29 @@ def test_caps_reject_with_the_numbers_before_any_training(tmp_path):
     assert not {p["source"] for p in executor.trials} & set(sources[1:])
 
 
+def test_a_cap_on_time_rejects_what_is_surely_slower_and_is_asked_once(tmp_path):
+    """The interval decides: where its lower bound is within the cap, noise may be all there is."""
+    intervals = {
+        candidate("quick"): (0.9, 0.8, 1.0),
+        candidate("noisy"): (2.0, 1.5, 9.0),
+        candidate("slow"): (2.0, 1.6, 2.4),
+    }
+
+    def timed(job: Job) -> Result | None:
+        if not job.function.endswith(":pace"):
+            return None
+        ratio, low, high = intervals[job.payload["source"]]
+        return Result("ok", {"ratio": ratio, "low": low, "high": high}, cpu_s=1.0)
+
+    executor = FakeExecutor(ends=timed)
+    bench = search(tmp_path, *intervals, executor=executor, at_most={"time": 1.5, "flops": 2.0})
+    outcomes = {name: row["outcome"] for name, row in bench.results().items()}
+    assert [outcomes[name].kind for name in ("quick", "noisy", "slow")] == ["scored", "scored", "rejected"]
+    assert outcomes["slow"].gate == "time" and "2.00 [1.60, 2.40]" in outcomes["slow"].reason
+    assert sum(job.function.endswith(":pace") for job in executor.jobs) == len(intervals)
+    assert not executor.repeated
+
+
 def test_a_failed_capability_ranks_behind_and_does_not_win(tmp_path):
     """Start keeps 0.5 above chance: less than half of that is a lost capability, whatever the gain on text."""
     sources = [
