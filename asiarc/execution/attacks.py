@@ -32,9 +32,11 @@ from pathlib import Path
 from typing import Any
 
 from asiarc.execution.job import MIB, Job, Limits, Result, Status
+from asiarc.execution.layers import gpu_devices
 
 Payload = dict[str, Any]
 NOT_CONTAINED = ("(nothing in one process)",)
+GPU = "a GPU"  # no layer: an attack that is aimed at one needs one
 _SHORT = Limits(wall_s=20, cpu_s=20, memory_bytes=512 * MIB, file_bytes=8 * MIB, result_bytes=MIB)
 
 
@@ -55,7 +57,8 @@ class Attack:
 
     def contained(self, layers: tuple[str, ...]) -> bool:
         """Whether these layers hold it; where they do not, it is not to be run."""
-        return not self.held_by or bool(set(self.held_by) & set(layers))
+        here = {*layers, *([GPU] if gpu_devices() else [])}
+        return not self.held_by or bool(set(self.held_by) & here)
 
     def breached(self, result: Result) -> str:
         """What is wrong with how it ended; empty if it ended as it must."""
@@ -388,6 +391,16 @@ def makes_a_huge_tensor(_: Payload) -> Payload:
     import torch
 
     return {"breached": torch.ones(50 * 10**9 // 4).sum().item()}
+
+
+@_attack("out_of_memory", "out of memory", GPU, wall_s=120, cpu_s=120, memory_bytes=8192 * MIB)
+def fills_gpu_memory(_: Payload) -> Payload:
+    """All of the device's memory and more; jobs do not share a device, so its own end of memory is the limit."""
+    import torch
+
+    kept = []
+    while True:
+        kept.append(torch.zeros(256 * MIB, dtype=torch.uint8, device="cuda"))
 
 
 @_attack("out_of_memory", "allocate", "rlimits")
