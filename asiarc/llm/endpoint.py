@@ -62,7 +62,13 @@ class Endpoint:
                 "own with --llm-base-url, or replay what is recorded with --llm replay",
             )
         return Library(
-            base_url=self.base_url, api_key=self.key or "none", max_retries=0, timeout=self.silence_s
+            base_url=self.base_url,
+            api_key=self.key or "none",
+            max_retries=0,
+            timeout=self.silence_s,
+            default_headers={
+                "Connection": "close"
+            },  # a reply takes seconds: nothing is left open between two
         )
 
     @property

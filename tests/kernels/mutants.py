@@ -84,7 +84,7 @@ MUTANTS = (
       "L_MCC[:, -1, :, None], into_MC1[:, -1:]", "into_MC1[:, -1:] / into_MC1, into_MC1[:, -1:]"),
     M((14,), "decay clamped", CHUNK, "else -200.0", "else -2.0"),
     M((15,), "computed in the input's precision", DOOR, "dtype = torch.float64 if name == \"reference\" else state_dtype", "dtype = q.dtype"),
-    M((15,), "autocast reaches inside", DOOR, "torch.autocast(q.device.type, enabled=False)", "torch.autocast(q.device.type, enabled=True)"),
+    M((15,), "autocast reaches inside", DOOR, "enabled=False):\n        o, final", "enabled=True):\n        o, final"),
     M((16,), "inverse cut to first order", CHUNK, "        s *= 2\n    return X\n\n\nclass Gate", "        s *= 2\n    return 2 * torch.eye(X.shape[-1]).to(X) - torch.linalg.inv(X)\n\n\nclass Gate"),
     M((17,), "ragged output left as allocated", CHUNK, "to_BTHD.copy_(x.reshape(B, N * C, H, D)[:, :T])", "to_BTHD[:, : T - T % C].copy_(x.reshape(B, N * C, H, D)[:, : T - T % C])"),
     M((18,), "empty sequences counted as one token", DOOR, "if b > a else -1", "if b > a else 0"),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 
+import psutil
 import pytest
 
 from asiarc.llm.client import Ask, Client
 from asiarc.llm.endpoint import Endpoint
+from asiarc.llm.exchange import ModelError
 from asiarc.llm.faults import FAULTS, KEY, NOW, PRICE, Row, _read, idea, play, question, render
 from asiarc.llm.ledger import Ledger
-from asiarc.llm.loopback import Server, says
+from asiarc.llm.loopback import Server, fails, says
 from asiarc.llm.tape import MemoryTape
 
 
@@ -52,3 +54,13 @@ def test_what_is_sent_is_what_was_asked():
     account = client.ledger.accounts["researcher"]
     assert (account.prompt_tokens, account.completion_tokens) == (11, 7)
     assert account.nano_usd == 1000 * (2 * 11 + 8 * 7)
+
+
+def test_nothing_is_left_open_after_a_reply():
+    with Server((fails(404, "no such model"),)) as server:
+        client = Client(MemoryTape(), Ledger({"model": PRICE}), "record", Endpoint(server.url, KEY))
+        with pytest.raises(ModelError, match="does not know"):
+            client.ask(Ask(question("Hello."), _read, "0 propose"))
+        connections = psutil.Process().net_connections("tcp")
+        there = [c for c in connections if c.raddr and c.raddr.port == server.server_address[1]]
+        assert not [c for c in there if c.status == psutil.CONN_ESTABLISHED]
