@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +28,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from asiarc.execution.attempt import attempt
 from asiarc.speed import worker
 from asiarc.speed.cases import Call, Tensors, outputs_of
 
@@ -249,12 +251,9 @@ class KernelSide:
         inputs = self.placed(tensors[0], False)
         with Operators() as seen:
             self.call(**inputs)
-        try:
-            with Operators(int(share * (len(seen.names) - 1))):
-                self.call(**inputs)
-        except Exception as error:  # noqa: BLE001  whatever it raises, it does not hide the fault
-            return {"returned": False, "raised_as": type(error).__name__}
-        return {"returned": True}
+        with Operators(int(share * (len(seen.names) - 1))):
+            _, failure = attempt(partial(self.call, **inputs))
+        return {"returned": True} if failure is None else {"returned": False, "raised_as": failure.type}
 
     def take(self, tensors: list[Tensors]) -> dict[str, Any]:
         """Input sets for the timed calls, (inputs, upstream) in turn."""

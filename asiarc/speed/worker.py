@@ -19,10 +19,12 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asiarc.execution.attempt import attempt
 from asiarc.speed.machine import cpu_clock
 
 if TYPE_CHECKING:
@@ -159,10 +161,11 @@ def serve(connection: Connection, side: object) -> None:
         except (EOFError, OSError):
             return
         arguments: dict[str, Any] = request["arguments"]
-        try:
-            answer = getattr(side, request["do"])(**arguments, **({"tensors": tensors} if tensors else {}))
-        except BaseException as error:  # noqa: BLE001  whatever is raised here is the answer
-            answer = {"raised": f"{type(error).__name__}: {error}"[:2000]}
+        if tensors:
+            arguments["tensors"] = tensors
+        answer, failure = attempt(partial(getattr(side, request["do"]), **arguments))
+        if failure is not None:
+            answer = {"raised": f"{failure.type}: {failure.message}"[:2000]}
         groups = answer.pop("tensors", ())
         send(connection, answer, groups)
 
