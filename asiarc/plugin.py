@@ -325,7 +325,16 @@ class CampaignNode(pytest.Collector):
         return super().repr_failure(excinfo)
 
 
-class StageItem(pytest.Item):
+class PlainItem(pytest.Item):
+    """An item that tells a user's error in one line; a traceback is for programmers."""
+
+    def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
+        if isinstance(excinfo.value, AsiarcError):
+            return f"{self.nodeid}: {excinfo.value}"
+        return super().repr_failure(excinfo)
+
+
+class StageItem(PlainItem):
     """One stage of one campaign; names carry no brackets, which --lf would trip over."""
 
     parent: CampaignNode
@@ -354,18 +363,11 @@ class StageItem(pytest.Item):
                 f"none of {result['candidates']} candidates was scored; asiarc why-rejected lists the reasons"
             )
 
-    def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
-        return (
-            f"{self.nodeid}: {excinfo.value}"
-            if isinstance(excinfo.value, AsiarcError)
-            else super().repr_failure(excinfo)
-        )
-
     def reportinfo(self) -> tuple[Path, int | None, str]:
         return self.path, 0, f"{self.parent.name}::{self.name}"
 
 
-class ArmItem(pytest.Item):
+class ArmItem(PlainItem):
     """The same campaign searched another way: all its stages, at equal compute."""
 
     parent: CampaignNode
@@ -381,13 +383,6 @@ class ArmItem(pytest.Item):
         lab.say(f"{self.parent.name} arm {self.name} at tier {lab.tier}, run {run.run}")
         for stage in run.campaign.stages:
             run.ensure(stage)
-
-    def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
-        return (
-            f"{self.nodeid}: {excinfo.value}"
-            if isinstance(excinfo.value, AsiarcError)
-            else super().repr_failure(excinfo)
-        )
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         return self.path, 0, f"{self.parent.name}::{self.name}"
@@ -436,7 +431,7 @@ class ClaimModule(pytest.Module):
         return [item for item in super().collect() if isinstance(item, ClaimItem)]
 
 
-class ClaimItem(pytest.Item):
+class ClaimItem(PlainItem):
     """One decider: passes when it reaches a verdict that the snapshot knows, whichever way the verdict goes."""
 
     def __init__(self, *, decider: Any, mark: Mark, **kwargs: Any) -> None:
@@ -478,13 +473,6 @@ class ClaimItem(pytest.Item):
         for drift in check_snapshot([verdict], path):
             if drift.recorded is not None:  # a tier that was never recorded has nothing to drift from
                 raise EvidenceError(drift.explain() + " Accept it with --accept-verdicts 'why'")
-
-    def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
-        return (
-            f"{self.nodeid}: {excinfo.value}"
-            if isinstance(excinfo.value, AsiarcError)
-            else super().repr_failure(excinfo)
-        )
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         return self.path, 0, f"claim {self.mark.claim}: {self.name}"

@@ -11,8 +11,7 @@ import re
 
 import pytest
 
-from asiarc.errors import AsiarcError
-from asiarc.plugin import LAB, ClaimItem, ClaimModule
+from asiarc.plugin import LAB, ClaimItem, ClaimModule, PlainItem
 from asiarc.protocol import TIERS
 from asiarc.studies import Search, Study
 
@@ -24,7 +23,7 @@ class StudyModule(ClaimModule):
         return [item for item in pytest.Module.collect(self) if isinstance(item, (ClaimItem, StudyItem))]
 
 
-class StudyItem(pytest.Item):
+class StudyItem(PlainItem):
     """One study or search: passes when all of its trials are in the archive, however they ended."""
 
     def __init__(self, *, study: Study | Search, **kwargs) -> None:
@@ -44,11 +43,6 @@ class StudyItem(pytest.Item):
         workshop = Workshop(lab.archive, lab.executor)
         result = self.study.run(self.name, lab.tier, lab.archive, workshop, lab.say)
         self.user_properties += [("asiarc_run", result.run), ("tier", lab.tier)]
-
-    def repr_failure(self, excinfo, style=None):
-        if isinstance(excinfo.value, AsiarcError):
-            return f"{self.nodeid}: {excinfo.value}"
-        return super().repr_failure(excinfo)
 
     def reportinfo(self):
         return self.path, 0, f"study {self.name}"
