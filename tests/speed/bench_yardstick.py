@@ -19,6 +19,7 @@ from asiarc.speed.trees import TOLERANCE
 from asiarc.speed.worker import wrong
 
 PAIRS = (16,)
+pytestmark = pytest.mark.filterwarnings("ignore:Flash Attention is not installed")
 
 
 @pytest.fixture(autouse=True)
