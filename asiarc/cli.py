@@ -15,7 +15,9 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from asiarc.audit.table import audit
+from asiarc.declared import declared
 from asiarc.errors import AsiarcError, CampaignError, EvidenceError, unknown_name
+from asiarc.llm.__main__ import main as llm
 from asiarc.protocol import TIERS, Tier
 
 if TYPE_CHECKING:
@@ -336,20 +338,11 @@ def schema(write: bool) -> None:
 @click.argument("file", type=click.Path(exists=True, path_type=Path))
 def spec(file: Path) -> None:
     """A campaign file's declaration as TOML."""
-    import importlib.util
-
-    from asiarc.spec import Campaign, to_toml
+    from asiarc.spec import to_toml
 
     if file.suffix != ".py":
         raise CampaignError(f"{file} is not a Python campaign file; a TOML campaign is its own declaration")
-    module_spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert module_spec is not None and module_spec.loader is not None
-    module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
-    found = [value for value in vars(module).values() if isinstance(value, Campaign)]
-    if len(found) != 1:
-        raise CampaignError(f"{file} declares {len(found)} campaigns; a TOML file holds exactly one")
-    click.echo(to_toml(found[0]), nl=False)
+    click.echo(to_toml(declared(file)[1]), nl=False)
 
 
 @main.group()
@@ -402,3 +395,4 @@ def _result(campaign: str, tier: Tier, store: Path) -> Iterator[tuple[CampaignRe
 
 
 main.add_command(audit)
+main.add_command(llm, "llm")

@@ -1,14 +1,16 @@
-"""``python -m asiarc.llm faults`` prints the fault table, ``report CAMPAIGN`` what the models of a campaign did;
-``cassette CAMPAIGN`` writes its exchanges, to be kept beside the campaign's file."""
+"""``asiarc llm`` (also ``python -m asiarc.llm``): what can go wrong with a language model, what was asked of one, what
+it came to and cost; campaigns are recorded and replayed here, too. Nothing heavy is imported before a command runs."""
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,10 +20,26 @@ from asiarc.protocol import TIERS, Tier
 if TYPE_CHECKING:
     from asiarc.archive.store import Archive
 
+TIER = click.option("--tier", type=click.Choice(TIERS), default="smoke", show_default=True)
+STORE = click.option("--store", type=click.Path(path_type=Path), default=Path(".asiarc"), show_default=True)
+WORKERS = click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True)
+FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
-@click.group()
+
+class Group(click.Group):
+    """Tells an `AsiarcError` as a message, with exit status 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """A command, its errors told."""
+        try:
+            return super().invoke(ctx)
+        except AsiarcError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Group)
 def main() -> None:
-    """Language models: what can go wrong, and what was recorded."""
+    """Language models: what can go wrong, what was asked, what it came to and cost."""
 
 
 @main.command()
@@ -35,28 +53,94 @@ def faults() -> None:
 
 
 @main.command()
-@click.argument("campaign")
-@click.option("--tier", type=click.Choice(TIERS), default="smoke", show_default=True)
-@click.option("--store", type=click.Path(path_type=Path), default=Path(".asiarc"), show_default=True)
-def cassette(campaign: str, tier: Tier, store: Path) -> None:
-    """The exchanges of a campaign's latest run as JSON lines, to be kept beside the campaign's file."""
-    from asiarc.archive.annex import Annex
-    from asiarc.llm.tape import cassette_lines
+@FILE
+@TIER
+@WORKERS
+@click.option(
+    "--base-url", default=None, metavar="URL", help="an OpenAI-compatible endpoint (default: OpenAI's own)"
+)
+@click.option(
+    "--store", type=click.Path(path_type=Path), default=None, help="default: .asiarc/recording of its name"
+)
+def record(file: Path, tier: Tier, workers: int, base_url: str | None, store: Path | None) -> None:
+    """Run a campaign, ask its models what is not recorded yet, and keep the exchanges beside its file."""
+    from asiarc.llm.facts import lines
+    from asiarc.llm.recording import cassette_of
+    from asiarc.llm.recording import record as asked
 
-    with _latest(campaign, tier, store) as (archive, run):
-        click.echo(cassette_lines(Annex(archive).tape(run)), nl=False)
+    folder = store or Path(".asiarc") / f"recording-{file.stem}"
+    found = asked(file, folder, tier, base_url=base_url, workers=workers, say=click.echo)
+    click.echo(
+        "\n".join(
+            [*lines(found), f"recorded in {cassette_of(file)}; replay it with: asiarc llm replay {file}"]
+        )
+    )
+
+
+@main.command()
+@FILE
+@TIER
+@WORKERS
+def replay(file: Path, tier: Tier, workers: int) -> None:
+    """Run a recorded campaign anew, without key or network; exit status 1 unless all is equal to the last bit."""
+    from asiarc.llm.endpoint import KEYS
+    from asiarc.llm.facts import lines
+    from asiarc.llm.recording import replay as replayed
+
+    for name in KEYS:
+        os.environ.pop(name, None)
+    found = replayed(file, tier, workers=workers, say=click.echo)
+    said = list(found.differences)
+    if found.drift:
+        said.append(
+            f"measured numbers differ by at most {found.drift:.2g}: another processor rounds otherwise"
+        )
+    click.echo("\n".join([*lines(found.facts), *(said or ["the replay is the recording, to the last bit"])]))
+    sys.exit(not found.is_identical)
 
 
 @main.command()
 @click.argument("campaign")
-@click.option("--tier", type=click.Choice(TIERS), default="smoke", show_default=True)
-@click.option("--store", type=click.Path(path_type=Path), default=Path(".asiarc"), show_default=True)
-def report(campaign: str, tier: Tier, store: Path) -> None:
-    """What the models of a campaign's latest run did: replies, revisions, predictions, checks."""
+@TIER
+@STORE
+def cassette(campaign: str, tier: Tier, store: Path) -> None:
+    """The exchanges of a campaign's latest run as JSON lines, to be kept beside the campaign's file."""
+    from asiarc.llm.recording import exchanges
+
+    with _latest(campaign, tier, store) as (archive, run):
+        click.echo(exchanges(archive, run), nl=False)
+
+
+@main.command()
+@click.argument("campaign")
+@TIER
+@STORE
+@click.option("--json", "as_json", is_flag=True, help="the facts, machine-readable")
+def report(campaign: str, tier: Tier, store: Path, as_json: bool) -> None:
+    """What the models of a campaign's latest run did: replies, revisions, predictions, checks, tokens, spend."""
+    from asiarc.llm.facts import facts, lines
     from asiarc.report.models import model_lines
 
     with _latest(campaign, tier, store) as (archive, run):
-        click.echo("\n".join(model_lines(archive, run) or ["no language model was asked in this run"]))
+        found, told = facts(archive, run), model_lines(archive, run)
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+    else:
+        click.echo("\n".join([*told, *lines(found)] if told else ["no language model was asked in this run"]))
+
+
+@main.command()
+@click.argument("campaign")
+@TIER
+@STORE
+def ledger(campaign: str, tier: Tier, store: Path) -> None:
+    """What the exchanges of a campaign's latest run cost, by role."""
+    from asiarc.llm.facts import ledger_of_run
+
+    with _latest(campaign, tier, store) as (archive, run):
+        click.echo(
+            "\n".join(ledger_of_run(archive, run).lines() or ["no language model was asked in this run"])
+        )
 
 
 @main.command("unpack-small-model")
@@ -80,18 +164,15 @@ def unpack_small_model(folder: Path) -> None:
 
 @contextmanager
 def _latest(campaign: str, tier: Tier, store: Path) -> Iterator[tuple[Archive, str]]:
-    """The latest run of a campaign; its errors as messages."""
+    """The latest run of a campaign."""
     from asiarc.archive.store import Archive
 
-    try:
-        with Archive(store, write=False) as archive:
-            runs = archive.runs(campaign, tier)
-            if not runs:
-                known = {f"{row['campaign']} ({row['tier']})" for row in archive.runs()}
-                raise EvidenceError(unknown_name("campaign at this tier:", f"{campaign} ({tier})", known))
-            yield archive, runs[-1]["run"]
-    except AsiarcError as error:
-        raise click.ClickException(str(error)) from error
+    with Archive(store, write=False) as archive:
+        runs = archive.runs(campaign, tier)
+        if not runs:
+            known = {f"{row['campaign']} ({row['tier']})" for row in archive.runs()}
+            raise EvidenceError(unknown_name("campaign at this tier:", f"{campaign} ({tier})", known))
+        yield archive, runs[-1]["run"]
 
 
 if __name__ == "__main__":
