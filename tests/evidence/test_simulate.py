@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from click.testing import CliRunner
 
@@ -36,12 +38,14 @@ def test_a_broken_promise_is_noticed():
     assert measure(honest, 300) == measure(honest, 300)
 
 
-def test_command_fails_when_a_promise_is_broken(monkeypatch):
+def test_command_fails_when_a_promise_is_broken(monkeypatch, tmp_path):
     never = Check("never right", "coverage", "at least", 0.95, lambda rng: 0.0)
     monkeypatch.setattr(command, "all_checks", lambda: [never])
-    result = CliRunner().invoke(command.main, ["100"])
+    result = CliRunner().invoke(command.main, ["100", "--out", str(tmp_path / "rates.json")])
     assert result.exit_code == 1
     assert "BROKEN" in result.output
+    (row,) = json.loads((tmp_path / "rates.json").read_text())
+    assert (row["rate"], row["repetitions"], row["verdict"]) == (0.0, 100, "BROKEN")
 
 
 def test_names_are_unique_since_they_seed():
