@@ -11,7 +11,8 @@ import re
 
 import pytest
 
-from asiarc.plugin import LAB, ClaimItem, ClaimModule, PlainItem
+from asiarc.items import ClaimItem, ClaimModule, PlainItem
+from asiarc.lab import LAB
 from asiarc.protocol import TIERS
 from asiarc.studies import Search, Study
 
