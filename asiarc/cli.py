@@ -322,6 +322,60 @@ def source(candidate: str, store: Path) -> None:
 
 
 @main.command()
+@click.argument(
+    "file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=Path("campaigns") / "campaign_delta_text.py",
+)
+@TIER
+@STORE
+@WORKERS
+@click.option(
+    "--arm", "names", multiple=True, default=("no_cognition",), show_default=True, help="may be repeated"
+)
+@click.option(
+    "--repeats", type=click.IntRange(min=2), default=5, show_default=True, help="searches of each arm"
+)
+@click.option(
+    "--candidates", type=click.IntRange(min=1), default=16, show_default=True, help="of each search"
+)
+@click.option(
+    "--seeds", type=click.IntRange(min=2), default=2, show_default=True, help="fresh ones, of each winner"
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path), default=Path("results") / "arms", show_default=True
+)
+def arms(
+    file: Path,
+    tier: Tier,
+    store: Path,
+    workers: int,
+    names: tuple[str, ...],
+    repeats: int,
+    candidates: int,
+    seeds: int,
+    output: Path,
+) -> None:
+    """A campaign's search with and without a part of it, repeated at equal compute: a table, and what may be said."""
+    from asiarc.analyst import arms as side_by_side
+    from asiarc.archive.store import Archive
+    from asiarc.engineer.workshop import Workshop, trial_executor
+
+    name, campaign = declared(file)
+    search = side_by_side.arms_of(campaign, names, tier, repeats=repeats, candidates=candidates, seeds=seeds)
+    click.echo(f"at most {search.trials()} trials, about {search.minutes(workers):.0f} minutes", err=True)
+    with Archive(store) as archive, trial_executor(workers) as executor:
+        say = lambda line: click.echo(line, err=True)  # noqa: E731
+        result = search.run(f"{name} arms", tier, archive, Workshop(archive, executor), say)
+        found, comparisons = side_by_side.report(result), side_by_side.compare(result)
+    text = "\n".join(side_by_side.lines(found, comparisons))
+    output.mkdir(parents=True, exist_ok=True)
+    (output / f"{name}-{tier}.json").write_text(json.dumps(found, indent=1) + "\n")
+    (output / f"{name}-{tier}.txt").write_text(text + "\n")
+    click.echo(f"{text}\nwritten to {output / f'{name}-{tier}'}.json and .txt")
+
+
+@main.command()
 @click.option("--write", is_flag=True, help="update asiarc/campaign.schema.json")
 def schema(write: bool) -> None:
     """The JSON Schema of a TOML campaign, for editors."""

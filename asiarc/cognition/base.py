@@ -10,7 +10,7 @@ hits.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -60,6 +60,10 @@ class Hit:
 
     entry: Entry
     score: float
+
+
+Find = Callable[[str, int], list[Hit]]
+"""What searches: a query and a number of hits."""
 
 
 @dataclass(frozen=True)
@@ -144,20 +148,29 @@ def shipped() -> Base:
     return Base.load()
 
 
+def query_of(weakness: str) -> str:
+    """A weakness as it is searched for: tasks that it names are read as what failing them means."""
+    return " ".join(
+        [weakness, *(meaning for task, meaning in WEAKNESSES.items() if task in weakness.split())]
+    )
+
+
 def hits(
-    weakness: str, k: int = 3, base: Base | None = None, *, without: Collection[str] = ()
+    weakness: str,
+    k: int = 3,
+    base: Base | None = None,
+    *,
+    without: Collection[str] = (),
+    find: Find | None = None,
 ) -> tuple[CognitionHit, ...]:
     """What a researcher is given: the k best answers that the grammar can express, each mechanism once.
 
-    `weakness` is free text, an insight, or a task's name, which is read as what failing it means. `without`
-    names mechanisms (``memory=gated_delta``) that are of no use, such as those the parent already has.
+    `weakness` is free text, an insight, or a task's name. `without` names mechanisms (``memory=gated_delta``) that are
+    of no use, such as those the parent already has. `find` searches in place of BM25 (`asiarc.cognition.dense`).
     """
     base = base or shipped()
-    query = " ".join(
-        [weakness, *(meaning for task, meaning in WEAKNESSES.items() if task in weakness.split())]
-    )
     best: dict[str, Entry] = {}
-    for hit in base.search(query, k=max(len(base), 1)):
+    for hit in (find or base.search)(query_of(weakness), max(len(base), 1)):
         if hit.entry.grammar is not None and hit.entry.grammar not in without:
             best.setdefault(hit.entry.grammar, hit.entry)
     return tuple(

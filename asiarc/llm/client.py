@@ -72,6 +72,9 @@ class Client:
         self.tape, self.ledger, self.mode, self.endpoint = tape, ledger, mode, endpoint
         self.repairs, self.workers = repairs, workers
         self._asked: set[str] = set()  # what this session asked: live reuses that, and nothing older
+        self._booked: set[str] = (
+            set()
+        )  # what this session booked: an exchange costs once, however often it is used
 
     def ask(self, ask: Ask[T]) -> T:
         """The reply as `ask.read` makes it; what it refuses goes back to the model `repairs` times.
@@ -151,11 +154,16 @@ class Client:
         may_reuse = self.mode != "live" or question.key in self._asked
         exchange = self.tape.get(question, place) if may_reuse else None
         if exchange is not None:
-            self.ledger.settle(question, exchange.reply, reused=True)
+            self._book(question, exchange.reply, reused=True)
             return exchange.reply
         if self.mode == "replay":
             raise self._miss(question, place)
         return None
+
+    def _book(self, question: Question, reply: Reply, *, reused: bool) -> None:
+        if not reused or question.key not in self._booked:
+            self.ledger.settle(question, reply, reused=reused)
+        self._booked.add(question.key)
 
     def _submit(self, pool: ThreadPoolExecutor, question: Question, place: str) -> Future[Reply]:
         assert self.endpoint is not None, place
@@ -168,7 +176,7 @@ class Client:
         if future.exception() is not None:
             self.ledger.release(question)
         reply = future.result()
-        self.ledger.settle(question, reply)
+        self._book(question, reply, reused=False)
         self.tape.put(Exchange(question, reply), place)
         return reply
 

@@ -106,12 +106,24 @@ class Endpoint:
             stream.close()
 
     def _embed(self, question: Question) -> Reply:
-        """The vector of a text, to five digits."""
-        made = self._openai.embeddings.create(
-            model=question.model, input=[question.messages[0].text], encoding_format="float"
+        """The vector of a text as JSON, to five digits; whatever else came is handed on as it is."""
+        import openai
+
+        try:
+            made: Any = self._openai.embeddings.create(
+                model=question.model, input=[question.messages[0].text], encoding_format="float"
+            )
+        except (json.JSONDecodeError, openai.APIResponseValidationError):
+            return self._reply(question, "", "empty", None)
+        data = getattr(made, "data", None)
+        vector = getattr(data[0], "embedding", None) if data else None
+        try:
+            text = json.dumps([round(float(number), 5) for number in vector or ()])
+        except (TypeError, ValueError):
+            text = str(vector)[:1000]
+        return self._reply(
+            question, text if vector else "", None if vector else "empty", getattr(made, "usage", None)
         )
-        vector = [round(number, 5) for number in made.data[0].embedding]
-        return Reply(text=json.dumps(vector), prompt_tokens=made.usage.prompt_tokens)
 
     def _request(self, question: Question) -> dict[str, Any]:
         limit = "max_completion_tokens" if self._host.endswith("openai.com") else "max_tokens"
@@ -165,14 +177,15 @@ class Endpoint:
 
     def _reply(self, question: Question, text: str, fault: ReplyFault | None, usage: Any) -> Reply:
         """With the tokens as reported, or bounds where the server says nothing."""
-        counted = usage is not None and isinstance(usage.prompt_tokens, int)
+        prompt, completion = (getattr(usage, f"{kind}_tokens", None) for kind in ("prompt", "completion"))
+        if question.role == EMBEDDING:
+            completion = 0
+        counted = isinstance(prompt, int) and isinstance(completion, int)
         return Reply(
-            text=text,
+            text=self._without_key(text),
             fault=fault,
-            prompt_tokens=usage.prompt_tokens if counted else question.most_prompt_tokens,
-            completion_tokens=usage.completion_tokens
-            if counted
-            else min(len(text.encode()), question.max_tokens),
+            prompt_tokens=prompt if counted else question.most_prompt_tokens,
+            completion_tokens=completion if counted else min(len(text.encode()), question.max_tokens),
             counted=counted,
         )
 
@@ -226,8 +239,11 @@ class Endpoint:
 
     def _clean(self, text: str) -> str:
         """A server's message on one line, without the key."""
-        line = " ".join(text.split())[:300]
-        return line.replace(self.key, "(the key)") if self.key else line
+        return self._without_key(" ".join(text.split()))[:300]
+
+    def _without_key(self, text: str) -> str:
+        """What a server echoes is kept and shown, the key is not."""
+        return text.replace(self.key, "(the key)") if self.key else text
 
 
 def _ending(finish: str | None, text: str, *, refused: bool) -> ReplyFault | None:

@@ -32,6 +32,10 @@ class Tape(Protocol):
         """What was recorded for the same place, or else is most like it."""
         ...
 
+    def model_at(self, place: str) -> str | None:
+        """The model that was asked for a place, or None where nothing was."""
+        ...
+
 
 class MemoryTape:
     """Exchanges in memory: for faults, tests and cassettes."""
@@ -55,6 +59,11 @@ class MemoryTape:
         """See `Tape`."""
         here = [e for key, e in self.exchanges.items() if self.places[key] == place]
         return most_alike(question, here or self.exchanges.values())
+
+    def model_at(self, place: str) -> str | None:
+        """See `Tape`."""
+        here = (e.question.model for key, e in self.exchanges.items() if self.places[key] == place)
+        return next(here, None)
 
 
 class ArchiveTape:
@@ -82,6 +91,11 @@ class ArchiveTape:
         """See `Tape`."""
         kept = [Exchange.from_dict(row) for row in self.annex.exchanges()]
         return self.cassette.nearest(question, place) or most_alike(question, kept)
+
+    def model_at(self, place: str) -> str | None:
+        """See `Tape`."""
+        asked = self.annex.asked(self.run)
+        return next((row["model"] for row in asked if row["place"] == place), None)
 
 
 def most_alike(question: Question, exchanges: Iterable[Exchange]) -> Exchange | None:

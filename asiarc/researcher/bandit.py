@@ -48,8 +48,10 @@ def records(
     model_of: dict[int, str] = {}
     nano: dict[str, int] = defaultdict(int)
     for row in asked:
+        if row["role"] != "researcher":
+            continue
         number = int(row["place"].split()[0])
-        if row["role"] == "researcher" and number in parent_of:  # one that is still being made counts later
+        if number in parent_of:  # one that is still being made counts later
             model_of.setdefault(number, row["model"])
             nano[row["model"]] += prices[row["model"]].nano_usd(
                 row["prompt_tokens"], row["completion_tokens"]

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from asiarc.drafts import address_of
 from asiarc.identity import digest
 from asiarc.llm.client import Ask, Client
+from asiarc.llm.embedding import Embedder
 from asiarc.llm.exchange import Question, UnusableReplyError
 from asiarc.researcher import bandit, briefing
 from asiarc.researcher.ideas import Idea, origins_of, predicted_text, read_idea
-from asiarc.researcher.novelty import Duplicate, duplicate_of, embed, nearest, nearest_by_vector
+from asiarc.researcher.novelty import Duplicate, duplicate_of, nearest, nearest_by_vector
 from asiarc.researcher.protocol import Context, Earlier, Failure, Proposal
 from asiarc.seeds import rng_of, seed_of
 
@@ -50,12 +52,12 @@ class LlmResearcher:
         return replace(_proposal(context, idea), failure=_failure(idea.source, "novelty", gate))
 
     def revise(self, proposal: Proposal, failure: Failure, number: int, version: int) -> Proposal:
-        """The proposal mended after a gate's reason; where nothing usable came, with that as its failure."""
+        """The proposal mended after a gate's reason by the model that made it; nothing usable is a failure, too."""
         seed = seed_of(digest([proposal.source, failure.gate, failure.reason]), number, version)
         tasks = self._tasks_of(proposal)
         question = Question(
             role="researcher",
-            model=self.models.researcher[0],
+            model=self._author(number),
             messages=briefing.revise(proposal, failure, seed, tasks, structured=self.models.structured),
             max_tokens=self.models.reply_tokens,
             temperature=self._temperature(seed),
@@ -67,6 +69,11 @@ class LlmResearcher:
         except UnusableReplyError as error:
             return replace(proposal, failure=_failure(error.last, "reply", str(error)))
         return replace(proposal, source=idea.source, failure=None)
+
+    def _author(self, number: int) -> str:
+        """The model that a proposal came from, by the tape; the first one where that is not asked any more."""
+        model = self.client.tape.model_at(f"{number} propose")
+        return model if model in self.models.researcher else self.models.researcher[0]
 
     @staticmethod
     def _tasks_of(proposal: Proposal) -> tuple[str, ...]:
@@ -109,12 +116,18 @@ class LlmResearcher:
             self.client, self.models.checker, idea.motivation, near, seed=seed, max_tokens=500, place=place
         )
 
+    @cached_property
+    def _embedder(self) -> Embedder | None:
+        return Embedder(self.client, self.models.embedding) if self.models.embedding else None
+
     def _nearest(self, motivation: str, context: Context) -> list[Earlier]:
-        """By the embedding endpoint where there is one, else by words."""
-        if self.models.embedding is None or not context.earlier:
+        """By the embedding endpoint where there is one and its vectors can be used, else by words."""
+        if self._embedder is None or not context.earlier:
             return nearest(motivation, context.earlier)
-        texts = [motivation, *(idea.motivation for idea in context.earlier)]
-        vectors = embed(self.client, self.models.embedding, texts, f"{context.index} embed")
+        try:
+            vectors = self._embedder.vectors([motivation, *(idea.motivation for idea in context.earlier)])
+        except UnusableReplyError:
+            return nearest(motivation, context.earlier)
         return nearest_by_vector(vectors, context.earlier)
 
 

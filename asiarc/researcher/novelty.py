@@ -1,14 +1,13 @@
 """Is an idea new? Three checks, from the cheapest: the program, what it computes, and what it is meant to do.
 
 *syntax*: the content address was proposed before (the loop compares). *behaviour*: the fingerprint behind the wall is
-that of an earlier candidate. *motivation*: the nearest five by BM25 (or by an embedding endpoint) are put to a model,
-which says whether one of them is the same idea; in doubt it is new. What a check stops is not trained, and `saved`
-counts that.
+that of an earlier candidate. *motivation*: the nearest five, by an embedding endpoint or else by BM25, are put to a
+model, which says whether one of them is the same idea; in doubt it is new. What a check stops is not trained, and
+`saved` counts that.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +17,9 @@ from pydantic import BaseModel, Field
 from asiarc.archive.store import Archive
 from asiarc.cognition.base import tokens_of
 from asiarc.llm.client import Ask, Client
-from asiarc.llm.exchange import EMBEDDING, Message, Question, UnusableReplyError
-from asiarc.llm.reading import ReadingError, read_model
+from asiarc.llm.embedding import cosines
+from asiarc.llm.exchange import Message, Question, UnusableReplyError
+from asiarc.llm.reading import read_model
 from asiarc.researcher.briefing import data, mark_of
 from asiarc.researcher.protocol import Earlier
 from asiarc.seeds import seed_of
@@ -74,40 +74,12 @@ def nearest(motivation: str, earlier: Sequence[Earlier], k: int = NEAREST) -> li
     return [earlier[i] for i in order[:k] if scores[i] > 0]
 
 
-def embed(client: Client, model: str, texts: Sequence[str], place: str) -> list[list[float]]:
-    """The vectors of some texts, each asked for once; raises `UnusableReplyError` where a reply is none."""
-    asks = [
-        Ask(
-            Question(role=EMBEDDING, model=model, messages=(Message("user", text),), max_tokens=0),
-            _vector,
-            place,
-        )
-        for text in texts
-    ]
-    answers = client.ask_all(asks)
-    for answer in answers:
-        if isinstance(answer, UnusableReplyError):
-            raise answer
-    return [answer for answer in answers if isinstance(answer, list)]
-
-
-def _vector(text: str) -> list[float]:
-    try:
-        return [float(number) for number in json.loads(text)]
-    except (ValueError, TypeError) as error:
-        raise ReadingError("invalid JSON", f"a vector was expected: {error}") from error
-
-
 def nearest_by_vector(
     vectors_of: Sequence[Sequence[float]], earlier: Sequence[Earlier], k: int = NEAREST
 ) -> list[Earlier]:
     """The k earlier ideas with the largest cosine to a new one; its vector comes first, then those of the earlier."""
-    import numpy as np
-
-    vectors = np.array(vectors_of)
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30)
-    cosines = vectors[1:] @ vectors[0]
-    order = sorted(range(len(earlier)), key=lambda i: (-round(float(cosines[i]), 6), earlier[i].address))
+    scores = cosines(vectors_of[0], vectors_of[1:])
+    order = sorted(range(len(earlier)), key=lambda i: (-scores[i], earlier[i].address))
     return [earlier[i] for i in order[:k]]
 
 

@@ -1,5 +1,6 @@
 """No key from outside, and the harness's still laboratory: nothing here trains, and nothing leaves this machine."""
 
+import numpy  # noqa: F401 - it can be imported once in a process, and pytester forgets what its runs import
 import pytest
 
 from ..harness.conftest import a_still_laboratory  # noqa: F401
