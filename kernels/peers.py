@@ -1,33 +1,62 @@
 """The same operators as other people wrote them, in torch, brought to the signature of ours.
 
 They are oracles for the tests and the rows that a table of speeds is compared with: the torch fallbacks of
-`transformers` and the naive functions of `flash-linear-attention`. Both are imported on first use and only the second
-needs an extra. Each adapter takes (q, k, v[, g][, beta]) as ours does, with the default scale and no initial state,
-and returns o [B, T, H, V]; they compute in float32.
+`transformers`, the naive functions of `flash-linear-attention`, and what torch itself offers for filters and norms. The
+first two are imported on first use and only the second needs an extra. Each adapter takes (q, k, v[, g][, beta]), or
+the tensors of a filter or norm, in the order of ours, with the default scale and no initial state, and returns o
+[B, T, H, V] (y); `transformers` and `flash-linear-attention` compute in float32.
 
 Unusual: `transformers` reroutes a decorated function to another package where one is installed, so the undecorated body
-is taken and its absence is an error.
+is taken and its absence is an error; `require_torch` watches which code runs.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
+import sys
 from collections.abc import Callable
 from functools import partial
+from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 Peer = Callable[..., Tensor]
+MODELS = ("qwen3_next", "kimi_linear", "mamba2")
+FASTER = ("fla", "kernels", "causal_conv1d", "mamba_ssm", "triton")
+"""Packages that `transformers` would rather call."""
 
 
 def torch_body(model: str, function: str) -> Callable[..., Any]:
     """The torch implementation under the decorator that may reroute a call."""
     module = importlib.import_module(f"transformers.models.{model}.modeling_{model}")
-    body: Callable[..., Any] = getattr(module, function).__wrapped__
-    assert body.__module__ == module.__name__, f"{function} is not the torch body of {model}"
+    body: Callable[..., Any] = inspect.unwrap(getattr(module, function))
+    assert body.__code__.co_filename == module.__file__, f"{function} is not the torch body of {model}"
     return body
+
+
+def require_torch(work: Callable[[], object]) -> None:
+    """Do `work`; an assertion fails unless code of a model of `transformers` ran and none of a package of `FASTER`."""
+    for model in MODELS:  # importing runs code of everything that is installed
+        importlib.import_module(f"transformers.models.{model}.modeling_{model}")
+    entered: set[str] = set()
+
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call":
+            entered.add(frame.f_globals.get("__name__", ""))
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    rerouted = sorted(name for name in entered if name.partition(".")[0] in FASTER)
+    assert not rerouted, f"a call to transformers went to {', '.join(rerouted[:9])}"
+    assert any(name.startswith("transformers.models.") for name in entered), "no code of transformers ran"
 
 
 def naive(module: str, function: str) -> Callable[..., Any]:
@@ -57,6 +86,39 @@ def transformers_simple_gla(q: Tensor, k: Tensor, v: Tensor, g: Tensor) -> Tenso
     return torch_body("mamba2", "mamba2_chunk_scan")(
         v / dt[..., None], dt, A, k, q * q.shape[-1] ** -0.5, chunk_size=64
     )
+
+
+def transformers_short_convolution(x_BTD: Tensor, weight_DW: Tensor, bias: Tensor) -> Tensor:
+    """`causal_conv1d_fn` of Qwen3-Next, channels first."""
+    return torch_body("qwen3_next", "causal_conv1d_fn")(x_BTD.mT, weight_DW, bias=bias).mT
+
+
+def transformers_l2_norm(x: Tensor) -> Tensor:
+    """`l2norm` of Qwen3-Next."""
+    return torch_body("qwen3_next", "l2norm")(x)
+
+
+def transformers_gated_rms_norm(x: Tensor, gate: Tensor, weight: Tensor) -> Tensor:
+    """`Qwen3NextRMSNormGated`, with the weight that is given."""
+    module = importlib.import_module("transformers.models.qwen3_next.modeling_qwen3_next")
+    norm = module.Qwen3NextRMSNormGated(x.shape[-1])
+    return torch.func.functional_call(norm, {"weight": weight}, (x, gate))
+
+
+def convolution(x_BTD: Tensor, weight_DW: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`torch.nn.functional.conv1d` with a group a channel, zeros before the first token."""
+    padded = F.pad(x_BTD.mT, (weight_DW.shape[1] - 1, 0))
+    return F.conv1d(padded, weight_DW[:, None], bias, groups=x_BTD.shape[2]).mT
+
+
+def unit(x: Tensor) -> Tensor:
+    """`torch.nn.functional.normalize`, which bounds the length from below where ours adds under the root."""
+    return F.normalize(x, dim=-1)
+
+
+def gated_norm(x: Tensor, gate: Tensor, weight: Tensor) -> Tensor:
+    """`torch.nn.functional.rms_norm` times the gate."""
+    return F.rms_norm(x, x.shape[-1:], weight, 1e-6) * F.silu(gate)
 
 
 def fla_delta_rule(q: Tensor, k: Tensor, v: Tensor, beta: Tensor) -> Tensor:
@@ -94,7 +156,17 @@ TRANSFORMERS: dict[str, Peer] = {
     "gated_delta_rule": transformers_gated_delta_rule,
     "kda": transformers_kda,
     "simple_gla": transformers_simple_gla,
+    "short_convolution": transformers_short_convolution,
+    "l2_norm": transformers_l2_norm,
+    "gated_rms_norm": transformers_gated_rms_norm,
 }
+PLAIN: dict[str, Peer] = {
+    "short_convolution": convolution,
+    "fir": convolution,
+    "l2_norm": unit,
+    "gated_rms_norm": gated_norm,
+}
+"""What torch offers by itself."""
 FLA: dict[str, Peer] = {
     "linear_attention": fla_linear_attention,
     "retention": fla_retention,

@@ -6,12 +6,19 @@ import pytest
 import torch
 
 from asiarc.kernels import peers
+from asiarc.speed import cases as speed
 
 from .cases import OPERATORS, Case, assert_close, run
 
 BY_NAME = {op.name: op for op in OPERATORS}
-PEERS = [("transformers", name, call) for name, call in peers.TRANSFORMERS.items()] + [
+PEERS = [("transformers", name, call) for name, call in peers.TRANSFORMERS.items() if name in BY_NAME] + [
     ("fla", name, call) for name, call in peers.FLA.items()
+]
+POINTWISE = [
+    (source, name, call)
+    for source, table in (("transformers", peers.TRANSFORMERS), ("torch", peers.PLAIN))
+    for name, call in table.items()
+    if name not in BY_NAME
 ]
 
 
@@ -36,8 +43,19 @@ def test_others_compute_the_same(source, name, call):
     assert_close(ours, theirs, 2e-4)
 
 
+@pytest.mark.parametrize(("source", "name", "call"), POINTWISE, ids=lambda x: x if isinstance(x, str) else "")
+def test_others_filter_and_normalise_the_same(source, name, call):
+    case = speed.Case(name, 2, 70, 3, 16)
+    tensors = {n: x for n, x in case.inputs().items() if n != "initial_state"}
+    function, upstream = speed.function_of(name), case.upstream()[:1]
+    ours = speed.outcome(lambda **x: speed.outputs_of(function(**x))["o"], tensors, upstream)
+    theirs = speed.outcome(lambda **x: call(*x.values()), tensors, upstream)
+    assert max(speed.error_of(ours, theirs).values()) < 1e-5
+
+
 def test_every_operator_has_an_oracle():
     assert set(peers.FLA) == set(BY_NAME)
+    assert set(peers.FLA) | set(peers.PLAIN) == set(speed.OPERATORS)
 
 
 def test_state_of_the_hugging_face_recurrence():

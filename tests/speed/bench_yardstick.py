@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from asiarc.kernels import peers
-from asiarc.speed.cases import OPERATORS, Case, error_of, exact, function_of, outcome
+from asiarc.speed.cases import OPERATORS, Case, error_of, exact, function_of, outcome, outputs_of
 from asiarc.speed.machine import Watch, require_own_process
 from asiarc.speed.paired import paired_ratio, timed
 from asiarc.speed.trees import TOLERANCE
@@ -38,7 +38,8 @@ def product():
 
 def peer_of(operator):
     """Another implementation of the operator as (name, call), without an initial state."""
-    for name, table in (("transformers", peers.TRANSFORMERS), ("fla naive", peers.FLA)):
+    tables = ("transformers", peers.TRANSFORMERS), ("fla naive", peers.FLA), ("plain torch", peers.PLAIN)
+    for name, table in tables:
         if operator in table:
             return name, table[operator]
     return None
@@ -67,7 +68,7 @@ def test_over_yardsticks(operator, benchmark):
             outcome(lambda **x: call(*x.values()), plain, upstream[:1])
 
         def ours_alike():
-            outcome(lambda **x: function(**x)[0], plain, upstream[:1])
+            outcome(lambda **x: outputs_of(function(**x))["o"], plain, upstream[:1])
 
         contests[name] = timed(theirs), timed(ours_alike)
     ratios = {}
