@@ -16,14 +16,14 @@ delta_text = Campaign(
     budget=by_tier(
         smoke=Budget(candidates=4, minutes=15),
         quick=Budget(candidates=48, minutes=60),
-        full=Budget(candidates=400, minutes=480),
+        full=Budget(candidates=160, minutes=480),
     ),
     seed=0,
 )
 
 
 def test_budget_was_used(outcome, tier):
-    evaluated = {"smoke": 2, "quick": 40, "full": 300}[tier]
+    evaluated = {"smoke": 2, "quick": 40, "full": 120}[tier]
     assert outcome.evaluated >= evaluated, f"only {outcome.evaluated} candidates were scored"
 
 

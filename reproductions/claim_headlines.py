@@ -33,11 +33,10 @@ COSTS = {"complexity", "backward_cost"}
 WORKING_FORMS = tuple(name for name in FORMS if f"{name}_repaired" not in FORMS)
 
 admitted = Study(mixers=FORMS, tasks=(), tier="smoke", size_of=None)
-headlines = Study(mixers=FORMS | BASELINES, seeds=6, steps=500, learning_rates=RATES)
+headlines = Study(mixers=FORMS | BASELINES, seeds=6, learning_rates=RATES)
 own_size = Study(
     mixers={"delta_net": BASELINES["delta_net"]} | {name: FORMS[name] for name in WORKING_FORMS},
     seeds=5,
-    steps=500,
     learning_rates=RATES,
     size_of=None,
 )

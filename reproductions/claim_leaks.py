@@ -24,7 +24,7 @@ LEAKS = {
 leaks = Study(
     mixers={name: baseline_source(name) for name in ("delta_net", *HONEST)} | LEAKS,
     seeds=2,
-    steps=250,
+    steps=125,
     gated=False,
 )
 

@@ -62,8 +62,8 @@ WITH_GATES = (
 mechanisms = Study(
     mixers={"delta_net": baseline_source("delta_net")}
     | {name: changed(name) for name in (*FULL_NAMES, *ABLATIONS)},
-    seeds=6,
-    steps=250,
+    seeds=5,
+    steps=125,
     watched=WITH_GATES,
 )
 entropy = Study(
@@ -72,8 +72,8 @@ entropy = Study(
         "rewarded": headline_source("ada_multi_path_gate_net", ENTROPY=0.02),
         "punished": headline_source("ada_multi_path_gate_net", ENTROPY=-0.02),
     },
-    seeds=6,
-    steps=250,
+    seeds=5,
+    steps=125,
     size_of="without",
     watched=("without", "rewarded", "punished"),
 )
@@ -82,11 +82,11 @@ retention = Study(
         kind: headline_source("fusion_gated_fir_net", RETENTION=kind) for kind in ("none", "chunk", "token")
     },
     tasks=("text", "reset"),
-    seeds=6,
-    steps=250,
+    seeds=5,
+    steps=150,
     size_of="none",
     gated=False,
-    watched=("chunk", "token"),
+    watched=("chunk",),
 )
 
 

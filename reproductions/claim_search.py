@@ -63,8 +63,8 @@ class Unchecked(GrammarResearcher):
 
 
 arms = Search(arms=(FULL, "random", "best_of_n", "no_analyst", "no_cognition"))
-unchecked = Search(arms=("no_novelty",), researcher=Unchecked(), seeds=2, steps=60)
-faults = Search(researcher=Faulty(), repeats=2, candidates=16, seeds=2, steps=60)
+unchecked = Search(arms=("no_novelty",), researcher=Unchecked(), steps=60)
+faults = Search(researcher=Faulty(), repeats=2, candidates=12, steps=60)
 
 
 def discovered(found, arm):

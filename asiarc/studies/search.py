@@ -38,10 +38,11 @@ class Search(Declaration):
     researcher: Any = "grammar"
     start_from: str = "delta_net"
     repeats: int = Field(default=5, ge=2)
-    candidates: int = Field(default=20, ge=1, description="of one arm in one repeat")
+    candidates: int = Field(default=10, ge=1, description="of one arm in one repeat")
     explore_seeds: int = 1
-    seeds: int = Field(default=3, ge=2, description="fresh seeds of a winner")
-    steps: int = 250
+    explore_as: Tier = Field(default="quick", description="the tier whose rungs it explores on, below paper")
+    seeds: int = Field(default=2, ge=2, description="fresh seeds of a winner")
+    steps: int = 125
     tier: Tier = "full"
 
     @field_validator("arms")
@@ -53,7 +54,7 @@ class Search(Declaration):
         return arms
 
     def campaign(self, arm: str, repeat: int, tier: Tier) -> Campaign:
-        """One arm's campaign; equal repeats of two arms share the campaign's seed."""
+        """One arm's campaign at the tier it explores at; equal repeats of two arms share the campaign's seed."""
         campaign = Campaign(
             start_from=self.start_from,
             baselines=(self.start_from,),
@@ -65,11 +66,16 @@ class Search(Declaration):
         )
         return campaign if arm == FULL else campaign.as_arm(arm)
 
+    def explored_at(self, tier: Tier) -> Tier:
+        """The tier at which the arms' campaigns explore when the search is run at a tier."""
+        return tier if tier == "paper" else self.explore_as
+
     def run_of(self, name: str, arm: str, repeat: int, tier: Tier) -> str:
         """The identity of one arm's run."""
         from asiarc.identity import digest, run_identity
 
-        return digest(run_identity(self.campaign(arm, repeat, tier), name, tier))
+        explored = self.explored_at(tier)
+        return digest(run_identity(self.campaign(arm, repeat, explored), name, explored))
 
     # --- cost -----------------------------------------------------------------------------------------------------
 
@@ -84,7 +90,8 @@ class Search(Declaration):
     def _cost(self, tier: Tier) -> tuple[int, int]:
         from asiarc.report.plan import stage_trials
 
-        rows = stage_trials(self.campaign(self.arms[0], 0, tier), "explore", tier)
+        explored = self.explored_at(tier)
+        rows = stage_trials(self.campaign(self.arms[0], 0, explored), "explore", explored)
         runs, step_tokens = len(self.arms) * self.repeats, stage_plan(tier, "explore").text.at(steps=1).tokens
         winners = (runs + 1) * self.seeds
         explored = runs * sum(count for count, _ in rows)
@@ -99,11 +106,12 @@ class Search(Declaration):
 
         needs_tier(tier, self.tier, f"search {name}")
         workshop.fingerprints(self.start, MICRO)
+        explored = self.explored_at(tier)
         for repeat in range(self.repeats):
             for arm in self.arms:
-                campaign = self.campaign(arm, repeat, tier)
+                campaign = self.campaign(arm, repeat, explored)
                 say(f"search {name}: {arm}, repeat {repeat + 1} of {self.repeats}")
-                run = Run(campaign, name, tier, archive, workshop, lambda _: None)
+                run = Run(campaign, name, explored, archive, workshop, lambda _: None)
                 run.ensure("explore")
                 self._fingerprint(run.run, archive, workshop)
         self._winners(name, tier, archive)[0].run(name, tier, archive, workshop, say)

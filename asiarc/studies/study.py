@@ -48,7 +48,7 @@ class Study(Declaration):
     tasks: tuple[str, ...] = Field(default=("text",), description="empty: the gates only, nothing is trained")
     seeds: int = Field(default=8, ge=2, le=64, description="training seeds of each mixer on each task")
     tier: Tier = Field(default="full", description="the smallest tier that runs it")
-    steps: int = Field(default=500, ge=1, description="steps on text, of 4,096 bytes, below the paper tier")
+    steps: int = Field(default=250, ge=1, description="steps on text, of 4,096 bytes, below the paper tier")
     share: float = Field(default=1.0, gt=0, description="share of a synthetic task's own steps")
     size_of: str | None = Field(
         default="delta_net", description="the mixer whose size all are brought to; None: each its own"
@@ -57,7 +57,9 @@ class Study(Declaration):
         default=(), description="grid for text, searched for every mixer alike"
     )
     gated: bool = Field(default=True, description="train only what the gates admit")
-    watched: tuple[str, ...] = Field(default=(), description="mixers that are looked into after training")
+    watched: tuple[str, ...] = Field(
+        default=(), description="mixers that are looked into after training on the first task"
+    )
 
     @model_validator(mode="after")
     def _known_names(self) -> Study:
@@ -121,15 +123,15 @@ class Study(Declaration):
         """How many trials it takes, if the gates admit every mixer; a watched one is trained twice."""
         tuned = len(self.learning_rates) if len(self.learning_rates) > 1 else 0
         each = self.seeds * len(self.tasks) + tuned
-        return len(self.mixers) * each + len(self.watched) * self.seeds * len(self.tasks)
+        return len(self.mixers) * each + len(self.watched) * self.seeds * len(self.tasks[:1])
 
     def tokens(self, tier: Tier) -> int:
         """Training tokens of all trials."""
         per_task = [self.protocol(task, tier).tokens for task in self.tasks]
         tuned = len(self.learning_rates) if len(self.learning_rates) > 1 else 0
         tuning = tuned * self.protocol("text", tier).tokens
-        both = (len(self.mixers) + len(self.watched)) * self.seeds * sum(per_task)
-        return both + len(self.mixers) * tuning
+        measured = self.seeds * (len(self.mixers) * sum(per_task) + len(self.watched) * sum(per_task[:1]))
+        return measured + len(self.mixers) * tuning
 
     # --- running --------------------------------------------------------------------------------------------------
 
@@ -208,7 +210,11 @@ class Study(Declaration):
         """Probes of the watched mixers: mixer, then task, then seed; each is kept as soon as it is there."""
         from asiarc.execution import Job
 
-        wanted = {where: r for where, r in requests.items() if where[0] in self.watched and r.key in hidden}
+        wanted = {
+            where: request
+            for where, request in requests.items()
+            if where[0] in self.watched and where[1] == self.tasks[0] and request.key in hidden
+        }
         stages = {where: f"probe {request.key}" for where, request in wanted.items()}
         missing = [where for where in wanted if archive.stage_result(run, stages[where]) is None]
         jobs = [
