@@ -58,10 +58,13 @@ def reproduce(
     click.echo(
         f"reproduce at tier {tier}: campaigns, then {len(claims) or 'all'} claims, then the report in {output}"
     )
-    status = _pytest([str(CAMPAIGNS), "--plan", "-q", *common])
+    only = ["--claims-only", ",".join(claims)] if claims else []
+    everything = [str(CAMPAIGNS), str(REPRODUCTIONS), *only, *common]
+    status = _pytest([*everything, "--plan", "-q"])
+    if "--plan" in pytest_arguments:
+        return status
     if status in (0, NO_TESTS):
-        only = ["--claims-only", ",".join(claims)] if claims else []
-        status = _pytest([str(CAMPAIGNS), str(REPRODUCTIONS), *only, *common])
+        status = _pytest(everything)
     with Archive(store, write=False) as archive:
         click.echo(f"report: {write(archive, tier, output)}")
     return status
