@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from click.testing import CliRunner
@@ -31,7 +30,7 @@ def test_a_plan_runs_nothing_and_writes_nothing(monkeypatch, tmp_path):
     assert len(asked) == 1 and "--plan" in asked[0]
     assert {"campaigns", "reproductions"} <= set(asked[0])
     assert "report:" not in said
-    assert os.listdir(tmp_path) == []
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_run_says_its_plan_first_and_ends_in_the_report(monkeypatch, tmp_path):
