@@ -22,6 +22,7 @@ from asiarc.protocol import TIERS, Tier
 
 if TYPE_CHECKING:
     from asiarc.archive.store import Archive
+    from asiarc.cognition.base import Find
     from asiarc.results import CampaignResult
 
 STORE = click.option(
@@ -404,34 +405,84 @@ def cognition() -> None:
     """The knowledge base that feeds the researcher."""
 
 
+DENSE = click.option(
+    "--dense", metavar="MODEL", help="search by meaning, by this embedding model (default: BM25)"
+)
+BASE_URL = click.option(
+    "--base-url", metavar="URL", help="its OpenAI-compatible endpoint (default: OpenAI's own)"
+)
+OWN = click.option(
+    "--folder",
+    type=click.Path(exists=True, path_type=Path),
+    help="entries of your own, beside the shipped ones",
+)
+INTO = click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    help="a folder of your own (default: the base, which searches use)",
+)
+
+
 @cognition.command("search")
 @click.argument("query")
 @click.option("-k", type=click.IntRange(min=1), default=3, show_default=True)
-def cognition_search(query: str, k: int) -> None:
+@OWN
+@DENSE
+@BASE_URL
+def cognition_search(
+    query: str, k: int, folder: Path | None, dense: str | None, base_url: str | None
+) -> None:
     """Entries that answer a weakness."""
     from asiarc.cognition.verbs import render_search
 
-    click.echo(render_search(query, k))
+    click.echo(render_search(query, k, folder, _find(folder, dense, base_url)))
 
 
 @cognition.command("check")
-def cognition_check() -> None:
+@OWN
+@DENSE
+@BASE_URL
+def cognition_check(folder: Path | None, dense: str | None, base_url: str | None) -> None:
     """Are all entries well formed, traceable and distinct? How well are they found?"""
     from asiarc.cognition.verbs import check_report
 
-    text, green = check_report()
+    text, green = check_report(folder, _find(folder, dense, base_url))
     click.echo(text)
     sys.exit(not green)
 
 
+def _find(folder: Path | None, model: str | None, base_url: str | None) -> Find | None:
+    """The search by meaning, where a model is named."""
+    from asiarc.cognition.base import Base
+    from asiarc.cognition.verbs import by_meaning
+
+    return by_meaning(Base.load(folder), model, base_url) if model else None
+
+
 @cognition.command("add")
 @click.argument("file", type=click.Path(exists=True, path_type=Path))
-@click.option("--folder", type=click.Path(path_type=Path), default=Path("cognition"), show_default=True)
-def cognition_add(file: Path, folder: Path) -> None:
-    """Add the entries of a TOML file to a folder of your own, after checking them."""
+@INTO
+def cognition_add(file: Path, folder: Path | None) -> None:
+    """Add the entries of a TOML file, after checking them; a search with other entries is another run."""
+    from asiarc.cognition.base import ENTRIES
     from asiarc.cognition.verbs import add
 
-    click.echo("added " + ", ".join(entry.id for entry in add(file, folder)))
+    click.echo("added " + ", ".join(entry.id for entry in add(file, folder or ENTRIES)))
+
+
+@cognition.command("promote")
+@click.argument("campaign")
+@TIER
+@STORE
+@INTO
+def cognition_promote(campaign: str, tier: Tier, store: Path, folder: Path | None) -> None:
+    """Add what a campaign's winner has shown on fresh seeds and items, with its evidence."""
+    from asiarc.cognition.base import ENTRIES
+    from asiarc.cognition.verbs import promote
+
+    with _result(campaign, tier, store) as (result, _):
+        entry = promote(result, folder or ENTRIES)
+    click.echo(f"added {entry.id}: {entry.grammar or entry.paper.title}. {entry.evidence}")
 
 
 @contextmanager

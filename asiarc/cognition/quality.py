@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import comb
 from pathlib import Path
 
-from asiarc.cognition.base import PLAIN, WEIGHTS, Base, hits
+from asiarc.cognition.base import PLAIN, WEIGHTS, Base, Find, hits
 from asiarc.cognition.check import Problem
 from asiarc.evidence import Effect, bootstrap_effect
 
@@ -57,10 +57,15 @@ def check_labels(base: Base, labels: Sequence[Label]) -> Iterator[Problem]:
 def recall(
     base: Base, labels: Sequence[Label], k: int = 3, weights: Mapping[str, int] = WEIGHTS
 ) -> dict[int, float]:
-    """Recall at k by the query's number."""
+    """Recall at k by the query's number, by BM25."""
+    return recall_of(lambda query, count: base.search(query, count, weights), labels, k)
+
+
+def recall_of(find: Find, labels: Sequence[Label], k: int = 3) -> dict[int, float]:
+    """Recall at k by the query's number, of any search."""
     found = {}
     for number, label in enumerate(labels):
-        first = {hit.entry.id for hit in base.search(label.weakness, k, weights)}
+        first = {hit.entry.id for hit in find(label.weakness, k)}
         found[number] = len(first & set(label.entries)) / len(set(label.entries))
     return found
 
@@ -82,14 +87,17 @@ def mechanism_found(
     return found, chance
 
 
-def report(base: Base, k: int = 3) -> str:
-    """Recall at k against random and against unweighted fields, and mechanisms found, with intervals."""
+def report(base: Base, k: int = 3, find: Find | None = None) -> str:
+    """Recall at k against random and against unweighted fields, and mechanisms found, with intervals.
+
+    `find` is another search of the base, by meaning, that is held against BM25.
+    """
     blocks = [(kind, load_labels([kind])) for kind in KINDS]
     head = f"{len(base)} entries; a random choice has recall {k / len(base):.3f} at {k}"
-    return "\n\n".join([head, *(f"{kind}:\n{_block(base, labels, k)}" for kind, labels in blocks)])
+    return "\n\n".join([head, *(f"{kind}:\n{_block(base, labels, k, find)}" for kind, labels in blocks)])
 
 
-def _block(base: Base, labels: Sequence[Label], k: int) -> str:
+def _block(base: Base, labels: Sequence[Label], k: int, find: Find | None) -> str:
     weighted, plain = recall(base, labels, k), recall(base, labels, k, PLAIN)
     named, chance = mechanism_found(base, labels, k)
     rows = [
@@ -100,6 +108,12 @@ def _block(base: Base, labels: Sequence[Label], k: int) -> str:
         (f"a labelled mechanism among {k} hits", named, dict.fromkeys(named, 0.0)),
         ("gain of that over random mechanisms", named, chance),
     ]
+    if find is not None:
+        dense = recall_of(find, labels, k)
+        rows += [
+            (f"recall at {k}, by meaning", dense, dict.fromkeys(dense, 0.0)),
+            ("gain of that over field-weighted", dense, weighted),
+        ]
     return "\n".join(f"  {name:38}{_shown(better, than)}" for name, better, than in rows)
 
 

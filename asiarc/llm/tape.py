@@ -66,6 +66,22 @@ class MemoryTape:
         return next(here, None)
 
 
+class FileTape(MemoryTape):
+    """A cassette that grows: what was asked outside a campaign is kept in a file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        kept = load_cassette(path)
+        self.path, self.exchanges, self.places = path, kept.exchanges, kept.places
+
+    def put(self, exchange: Exchange, place: str) -> None:
+        """See `Tape`."""
+        super().put(exchange, place)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(cassette_lines([(place, exchange.as_dict())]))
+
+
 class ArchiveTape:
     """A run's exchanges in its archive; what the archive lacks is looked for on the cassette and copied from there."""
 

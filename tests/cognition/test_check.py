@@ -155,7 +155,7 @@ GAIN = Effect(mean=0.05, low=0.01, high=0.09, n=5, sd=0.02, p_value=0.01, test="
 INSIGHT = Insight(text="It gains.", weakness="text", mechanisms=("-rotary=True", "memory=kda", "norm=none"))
 EVIDENCE = Evidence(
     campaign="delta_text", address="0123456789abcdef", name="HeronNet", against="delta_net", year=2026,
-    effect=GAIN, decision="better",
+    effect=GAIN, decision="better", added={"memory=kda", "norm=none"},
 )  # fmt: skip
 
 
@@ -169,12 +169,23 @@ def test_a_verified_insight_becomes_an_entry_that_can_be_added(tmp_path):
     assert check(Base.load(tmp_path / "own")) == []
 
 
+def test_what_the_analyst_wrote_at_length_is_cut():
+    entry = promote(replace(INSIGHT, text="It gains. " * 200, weakness=""), EVIDENCE)
+    assert all(len(getattr(entry, field)) <= LONGEST for field in ("mechanism", "trigger"))
+
+
+@pytest.mark.parametrize("name", ["Delta_Text", "delta text!", "delta/no_cognition"])
+def test_any_name_of_a_campaign_makes_an_entry(name):
+    assert check_entries([promote(INSIGHT, replace(EVIDENCE, campaign=name))]) == []
+
+
 @pytest.mark.parametrize(
     ("insight", "evidence", "message"),
     [
         (INSIGHT, replace(EVIDENCE, decision="cannot tell"), "only what is better"),
         (INSIGHT, replace(EVIDENCE, effect=replace(GAIN, low=-0.01)), "only what is better"),
         (replace(INSIGHT, mechanisms=("-rotary=True", "magic=1")), EVIDENCE, "favours no mechanism"),
+        (INSIGHT, replace(EVIDENCE, added={"memory=delta"}), "favours no mechanism"),
     ],
 )
 def test_what_is_not_verified_or_not_expressible_is_not_promoted(insight, evidence, message):
