@@ -84,17 +84,18 @@ def pytest_runtestloop(session) -> None:
     if not option.plan:
         return
     from asiarc.archive.store import Archive
-    from asiarc.report.plan import TRIAL_OVERHEAD_S, measured_rate
+    from asiarc.report.plan import cpu_s_of, measured_rate, tokens_of
 
     lab = session.config.stash[LAB]
     archive = Archive(lab.folder, write=False) if (lab.folder / "archive.db").exists() else None
     rate, total_h = measured_rate(archive), 0.0
     for item in session.items:
         if isinstance(item, StudyItem) and item.is_due:
-            trials, tokens = item.study.trials(), item.study.tokens(option.tier)
-            cpu_h = (tokens / rate + trials * TRIAL_OVERHEAD_S) / 3600
+            trials = item.study.trials(option.tier)
+            count, mtokens = sum(number for number, _ in trials), tokens_of(trials) / 1e6
+            cpu_h = cpu_s_of(trials, rate) / 3600
             total_h += cpu_h
-            lab.say(f"  {item.nodeid:<60} {trials:>5} trials {tokens / 1e6:>8.1f} Mtokens {cpu_h:>6.2f} CPU-hours",
+            lab.say(f"  {item.nodeid:<60} {count:>5} trials {mtokens:>8.1f} Mtokens {cpu_h:>6.2f} CPU-hours",
                     always=True)  # fmt: skip
     if total_h:
         lab.say(f"  studies at tier {option.tier}: at most {total_h:.1f} CPU-hours", always=True)

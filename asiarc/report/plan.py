@@ -1,4 +1,8 @@
-"""The plan: what each stage would do and cost, before anything runs; estimated from stored trials where there are."""
+"""The plan: what each stage would do and cost, before anything runs; estimated from stored trials where there are.
+
+A token's time on one thread grows with the 0.75th power of its forward FLOPs (larger products are more efficient):
+measured from 0.08 MFLOP (capability checks) to 1.6 MFLOP (the small protocol), within a quarter.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +12,51 @@ from pathlib import Path
 
 from asiarc.archive.store import Archive
 from asiarc.engineer.bench import trial_protocol
-from asiarc.protocol import StageName, Tier, stage_plan
+from asiarc.protocol import MICRO, Protocol, StageName, Tier, stage_plan
 from asiarc.spec import Campaign
 from asiarc.tasks import get_task
 
-TOKENS_PER_CPU_S = 30_000  # one thread, micro model, until the archive knows better
-TRIAL_OVERHEAD_S = 1.5  # building, evaluating and scoring a model
+TOKENS_PER_CPU_S = 40_000  # one thread, micro model on text, until the archive knows better
+GROWTH = 0.75
+TRIAL_OVERHEAD_S = 1.0  # building, evaluating and scoring a model
 ADMISSION_S = 4.0
 
 
-def stage_trials(campaign: Campaign, stage: StageName, tier: Tier) -> list[tuple[int, int]]:
-    """(trials, tokens a trial) of one stage, by kind of trial; an upper bound where candidates fail."""
+Trials = list[tuple[int, Protocol]]  # how many of which kind
+
+
+def flops_per_token(protocol: Protocol) -> float:
+    """Forward FLOPs of a DeltaNet model, about: embedding, MLP, and six d x d products a mixer."""
+    d = protocol.d_model
+    return 2 * (protocol.vocab_size * d + protocol.num_layers * (6 + 3 * protocol.mlp_ratio) * d * d)
+
+
+def tokens_of(trials: Trials) -> int:
+    """Training tokens of all."""
+    return sum(count * protocol.tokens for count, protocol in trials)
+
+
+def cpu_s_of(trials: Trials, rate: float = TOKENS_PER_CPU_S) -> float:
+    """CPU-seconds of all, about; `rate` is in tokens a CPU-second of the micro protocol on text."""
+    return sum(
+        count * (protocol.tokens * _slower(flops_per_token(protocol)) / rate + TRIAL_OVERHEAD_S)
+        for count, protocol in trials
+    )
+
+
+def _slower(flops: float) -> float:
+    """How much longer a token takes than on the micro protocol."""
+    return float((flops / flops_per_token(MICRO)) ** GROWTH)
+
+
+def stage_trials(campaign: Campaign, stage: StageName, tier: Tier) -> Trials:
+    """The trials of one stage by kind; an upper bound where candidates fail."""
     plan, declared = stage_plan(tier, stage), campaign.stage(stage)
     deciding = [task for task in declared.tasks if get_task(task).decides] or list(declared.tasks)
     baselines, seeds = len(campaign.baselines), min(declared.seeds, plan.most_seeds)
 
-    def row(models: int, task: str, steps: int) -> tuple[int, int]:
-        return models, trial_protocol(task, plan.text, steps, plan.capability).tokens
+    def row(models: int, task: str, steps: int) -> tuple[int, Protocol]:
+        return models, trial_protocol(task, plan.text, steps, plan.capability)
 
     if stage == "explore":
         rows, entrants = [], campaign.budget.at(tier).candidates
@@ -44,13 +76,16 @@ def stage_trials(campaign: Campaign, stage: StageName, tier: Tier) -> list[tuple
 
 
 def measured_rate(archive: Archive | None) -> float:
-    """Tokens a CPU-second over the stored trials, or the default."""
+    """Tokens a CPU-second on the micro protocol, as the stored trials say, or the default."""
     if archive is None:
         return TOKENS_PER_CPU_S
-    row = archive.rows(
-        "SELECT SUM(tokens) AS tokens, SUM(cpu_s) AS cpu_s FROM trials WHERE outcome = 'scored'"
-    )[0]
-    return float(row["tokens"] / row["cpu_s"]) if row["cpu_s"] else TOKENS_PER_CPU_S
+    rows = archive.rows(
+        "SELECT flops_per_token AS flops, SUM(tokens) AS tokens, SUM(cpu_s) AS cpu_s, COUNT(*) AS count "
+        "FROM trials WHERE outcome = 'scored' GROUP BY flops_per_token"
+    )
+    spent_s = sum(row["cpu_s"] - row["count"] * TRIAL_OVERHEAD_S for row in rows)
+    micro_tokens = sum(row["tokens"] * _slower(row["flops"]) for row in rows)
+    return micro_tokens / spent_s if spent_s > 0 else TOKENS_PER_CPU_S
 
 
 def plan_lines(
@@ -66,13 +101,12 @@ def plan_lines(
     total = 0.0
     for nodeid, campaign, name, stage in stages:
         rows = stage_trials(campaign, stage, tier)
-        trials, tokens = sum(n for n, _ in rows), sum(n * t for n, t in rows)
         candidates = campaign.budget.at(tier).candidates if stage == "explore" else 0
-        cpu_s = tokens / rate + trials * TRIAL_OVERHEAD_S + candidates * ADMISSION_S
+        cpu_s = cpu_s_of(rows, rate) + candidates * ADMISSION_S
         minutes = cpu_s / workers / 60
         total += minutes
         done = "yes" if archive and _is_done(archive, name, tier, stage, campaign) else "no"
-        mtokens = f"{tokens / 1e6:.1f}"
+        trials, mtokens = sum(count for count, _ in rows), f"{tokens_of(rows) / 1e6:.1f}"
         calls, usd = _models(campaign, candidates, tier)
         columns = (str(candidates), str(trials), mtokens, str(calls), f"{minutes:.1f}", f"{usd:.2f}", done)
         lines.append(_row(nodeid, *columns))

@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 from asiarc.engineer.candidate import content_address
 from asiarc.errors import EvidenceError, unknown_name
 from asiarc.models.baselines import baseline_source
-from asiarc.protocol import MICRO, Tier, stage_plan
+from asiarc.protocol import MICRO, Protocol, Tier
 from asiarc.results import mean_gain
 from asiarc.spec import ARMS, Budget, Campaign, Declaration, Stage, by_tier
 from asiarc.studies.study import Say, Study, StudyResult, needs_tier
@@ -79,24 +79,18 @@ class Search(Declaration):
 
     # --- cost -----------------------------------------------------------------------------------------------------
 
-    def trials(self) -> int:
-        """How many trials it takes at most at its tier."""
-        return self._cost(self.tier)[0]
-
-    def tokens(self, tier: Tier) -> int:
-        """Training tokens of all trials at most."""
-        return self._cost(tier)[1]
-
-    def _cost(self, tier: Tier) -> tuple[int, int]:
+    def trials(self, tier: Tier) -> list[tuple[int, Protocol]]:
+        """How many trials of which kind it takes at most."""
         from asiarc.report.plan import stage_trials
 
         explored = self.explored_at(tier)
         rows = stage_trials(self.campaign(self.arms[0], 0, explored), "explore", explored)
-        runs, step_tokens = len(self.arms) * self.repeats, stage_plan(tier, "explore").text.at(steps=1).tokens
-        winners = (runs + 1) * self.seeds
-        explored = runs * sum(count for count, _ in rows)
-        tokens = runs * sum(count * tokens for count, tokens in rows)
-        return explored + winners, tokens + winners * self.steps * step_tokens
+        runs = len(self.arms) * self.repeats
+        measured = self._study({self.start_from: baseline_source(self.start_from)}).trials(tier)
+        return [
+            *((runs * count, protocol) for count, protocol in rows),
+            *(((runs + 1) * count, protocol) for count, protocol in measured),
+        ]
 
     # --- running and reading --------------------------------------------------------------------------------------
 
@@ -147,10 +141,13 @@ class Search(Declaration):
                     row = archive.candidate(winner)
                     assert row is not None, winner
                     sources[winner_name(winner)] = row["source"]
-        study = Study(
+        return self._study(sources), winners
+
+    def _study(self, sources: dict[str, str]) -> Study:
+        """The fresh trials of some mixers, the start among them."""
+        return Study(
             mixers=sources, seeds=self.seeds, steps=self.steps, size_of=self.start_from, tier=self.tier
         )
-        return study, winners
 
     def result(self, archive: Archive, tier: Tier, name: str) -> SearchResult:
         """What a finished search found; `EvidenceError` where it has not been run, or needs a larger tier."""

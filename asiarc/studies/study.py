@@ -119,19 +119,12 @@ class Study(Declaration):
 
     # --- cost -----------------------------------------------------------------------------------------------------
 
-    def trials(self) -> int:
-        """How many trials it takes, if the gates admit every mixer; a watched one is trained twice."""
+    def trials(self, tier: Tier) -> list[tuple[int, Protocol]]:
+        """How many trials of which kind it takes, if the gates admit all; a watched mixer is trained twice."""
         tuned = len(self.learning_rates) if len(self.learning_rates) > 1 else 0
-        each = self.seeds * len(self.tasks) + tuned
-        return len(self.mixers) * each + len(self.watched) * self.seeds * len(self.tasks[:1])
-
-    def tokens(self, tier: Tier) -> int:
-        """Training tokens of all trials."""
-        per_task = [self.protocol(task, tier).tokens for task in self.tasks]
-        tuned = len(self.learning_rates) if len(self.learning_rates) > 1 else 0
-        tuning = tuned * self.protocol("text", tier).tokens
-        measured = self.seeds * (len(self.mixers) * sum(per_task) + len(self.watched) * sum(per_task[:1]))
-        return measured + len(self.mixers) * tuning
+        rows = [(len(self.mixers) * self.seeds, self.protocol(task, tier)) for task in self.tasks]
+        rows += [(len(self.watched) * self.seeds, protocol) for _, protocol in rows[:1] if self.watched]
+        return rows + ([(len(self.mixers) * tuned, self.protocol("text", tier))] if tuned else [])
 
     # --- running --------------------------------------------------------------------------------------------------
 
@@ -141,7 +134,7 @@ class Study(Declaration):
         identity = self.identity(tier)
         run = digest(identity)
         if archive.stage_result(run, STAGE) is None:
-            say(f"study {name} at tier {tier}, run {run}: at most {self.trials()} trials")
+            say(f"study {name} at tier {tier}, run {run}: at most {sum(n for n, _ in self.trials(tier))} trials")
             archive.add_run(run, name, tier, 0, identity, provenance())
             self._conduct(run, tier, archive, workshop, _Progress(self, say))
         return self.result(archive, tier, name)

@@ -25,6 +25,7 @@ from asiarc.execution import Result
 from asiarc.models.baselines import baseline_source
 from asiarc.models.headline import headline_source
 from asiarc.outcome import SCORED, Outcome
+from asiarc.report.plan import tokens_of
 from asiarc.researcher.designs import design
 from asiarc.researcher.genome import random_genome
 from asiarc.researcher.render import render
@@ -89,9 +90,9 @@ class TestStudy:
         found = self.run(archive, laboratory)
         kinds = Counter(job.function.rpartition(".")[2] for job in laboratory.jobs)
         assert kinds == {"trial:admission": 2, "trial:run": 2 * (3 + 2), "probe:run": 3}
-        assert kinds["trial:run"] + kinds["probe:run"] == self.study.trials()
+        assert kinds["trial:run"] + kinds["probe:run"] == sum(n for n, _ in self.study.trials("full"))
         payloads = [job.payload for job in laboratory.jobs if not job.function.endswith("admission")]
-        assert sum(p["protocol"]["steps"] * 4096 for p in payloads) == self.study.tokens("full")
+        assert sum(p["protocol"]["steps"] * 4096 for p in payloads) == tokens_of(self.study.trials("full"))
         assert found.rates == {"delta_net": 8e-3, "mamba2": 8e-3}, "the world likes 8e-3"
 
     def test_what_decides_is_not_what_was_tuned_on(self, archive):
