@@ -105,6 +105,27 @@ def speed(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """The CPU table, every operator beside its peers. -- --grid --out results/benchmarks/cpu.json (half an hour)"""
+    run(session, "asiarc.kernels.bench", *session.posargs)
+
+
+@nox.session
+def binaries(session: nox.Session) -> None:
+    """The GPU kernels compiled for sm_80, sm_90 and sm_100, no GPU needed: 330 binaries against goldens, 6 minutes."""
+    run(session, "asiarc.kernels.compile_report", *session.posargs)
+
+
+@nox.session
+def properties(session: nox.Session) -> None:
+    """The kernels' properties alone, as CI draws them (minutes). -- --nightly draws 50 times as many examples."""
+    arguments = [a for a in session.posargs if a != "--nightly"]
+    if len(arguments) < len(session.posargs):
+        os.environ["ASIARC_KERNEL_EXAMPLES"] = "300"
+    run(session, "pytest", "-q", "-n", "2", "--dist", "loadfile", "tests/kernels", *arguments)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """The commands in the README and in docs/ and the exported schema are current."""
     pages = ("tests/test_readme.py", "tests/test_schema.py", "tests/execution/test_cluster_page.py")

@@ -47,7 +47,7 @@ from asiarc.speed.cases import (
     outputs_of,
     reference_of,
 )
-from asiarc.speed.paired import median_interval
+from asiarc.speed.paired import cpu_ms, median_interval, take_turns
 from asiarc.speed.structure import map_from, peak_bytes, profiled
 
 SHAPES = ("32x128x2x16", "32x128x2x32", "8x256x4x32", "8x512x4x64")
@@ -67,7 +67,7 @@ MOST_STATE = 2**16
 """Numbers in the states that the float64 recurrence carries while it judges."""
 MOST_GIB = 6.0
 """Memory that autograd may keep for a recurrence, at about `KEPT` states a step; above it the row is left out."""
-KEPT = 5
+KEPT = 2
 PRODUCT = 1024
 """Rows and columns of the one large product."""
 USEFUL_CHUNK = 64
@@ -217,13 +217,6 @@ def judge(operator: str, inputs: Tensors, upstream: Tensor) -> Callable[[Tensors
     return lambda found: max(errors({name: part(x) for name, x in found.items()}, wanted).values())
 
 
-def cpu_ms(work: Callable[[], object]) -> float:
-    """CPU milliseconds of one run."""
-    start = time.process_time()
-    work()
-    return (time.process_time() - start) * 1e3
-
-
 @functools.cache
 def square() -> Tensor:
     """A factor of the one large product."""
@@ -234,19 +227,6 @@ def product_gflops() -> float:
     """Rate of one large matrix product, best of five."""
     x = square()
     return 2e-6 * PRODUCT**3 / min(cpu_ms(lambda: x @ x) for _ in range(5))
-
-
-def take_turns(
-    works: Mapping[str, tuple[Callable[[], object], Callable[[], object]]], rounds: int
-) -> dict[str, list[tuple[float, float]]]:
-    """Forward and both-ways milliseconds of every implementation in every round that it was in."""
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
-    for turn in range(rounds):
-        for name in list(works)[:: -1 if turn % 2 else 1]:
-            if sum(map(sum, times[name])) < ENOUGH_S * 1e3:
-                forward, both = works[name]
-                times[name].append((cpu_ms(forward), cpu_ms(both)))
-    return times
 
 
 def measure(operator: str, shape: str, rounds: int) -> list[Row]:
@@ -272,7 +252,7 @@ def measure(operator: str, shape: str, rounds: int) -> list[Row]:
         wrong[name] = error_against_float64(found.pop())
     right = {name: call for name, call in calls.items() if wrong[name] <= TOLERANCE}
     both = {name: functools.partial(results, call, inputs, upstream) for name, call in right.items()}
-    times = take_turns({name: (forward(call), both[name]) for name, call in right.items()}, rounds)
+    times = take_turns({name: (forward(call), both[name]) for name, call in right.items()}, rounds, ENOUGH_S)
     for name in calls:
         if name not in times:
             rows.append(

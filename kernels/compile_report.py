@@ -195,19 +195,32 @@ def jobs(
                     yield operator, problem, kernel
 
 
-def report(
-    operators: Iterable[str], widths: Iterable[int], kernels: Collection[str], capabilities: Iterable[int]
-) -> Iterator[Row]:
-    """Compile everything asked for, row by row."""
-    from asiarc.kernels.blocked import TYPES, chosen, configurations
+Job = tuple[int, str, "Problem", str, "Config"]
 
-    for capability in capabilities:
-        for operator, problem, kernel in jobs(operators, widths, kernels):
-            for config in configurations(kernel, problem):
-                facts, seconds = compile_one(kernel, problem, config, capability)
-                taken = config == chosen(kernel, problem)
-                dtype = TYPES[problem.dtype]
-                yield Row(capability, operator, dtype, problem.K, kernel, str(config), taken, facts, seconds)
+
+def plan(
+    operators: Iterable[str], widths: Iterable[int], kernels: Collection[str], capabilities: Iterable[int]
+) -> list[Job]:
+    """Every binary asked for: device, operator, problem, kernel, configuration."""
+    from asiarc.kernels.blocked import configurations
+
+    wanted = list(jobs(operators, widths, kernels))
+    return [
+        (capability, operator, problem, kernel, config)
+        for capability in capabilities
+        for operator, problem, kernel in wanted
+        for config in configurations(kernel, problem)
+    ]
+
+
+def compiled(job: Job) -> Row:
+    """The row of one binary."""
+    from asiarc.kernels.blocked import TYPES, chosen
+
+    capability, operator, problem, kernel, config = job
+    facts, seconds = compile_one(kernel, problem, config, capability)
+    taken, dtype = config == chosen(kernel, problem), TYPES[problem.dtype]
+    return Row(capability, operator, dtype, problem.K, kernel, str(config), taken, facts, seconds)
 
 
 def read_goldens(folder: Path, capability: int) -> dict[str, Any]:
@@ -279,14 +292,22 @@ def main(
         raise KernelInputError(
             "Triton is not installed, and it compiles the kernels: pip install triton==3.7.1."
         ) from None
-    click.echo(f"Triton {triton.__version__}; * is the configuration that a call chooses")
-    click.echo(HEADER)
     devices = [int(c) for c in capabilities or SHARED_KIB]
+    wanted = plan(operators or OPERATORS, widths, kernels, devices)
+    if not wanted:
+        raise KernelInputError(
+            f"no kernel is called {', '.join(kernels)}; leave --kernel out to see them all."
+        )
+    click.echo(
+        f"Triton {triton.__version__}, {len(wanted)} binaries; * is the configuration that a call chooses"
+    )
+    click.echo(HEADER)
     before = {capability: read_goldens(goldens, capability) for capability in devices}
     rows, failures = [], 0
-    for row in report(operators or OPERATORS, widths, kernels, devices):
+    for i, job in enumerate(wanted, 1):
+        row = compiled(job)
         rows.append(row)
-        click.echo(row.line())
+        click.echo(f"{row.line()}  [{i}/{len(wanted)}]")
         golden = before[row.capability]
         same = golden["triton"] == triton.__version__
         for wrong in faults(row, golden["rows"].get(row.name) if same else None):

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from asiarc.speed import NotMeasuredError, SpeedError, accuracy, goldens, instructions, structure
-from asiarc.speed.cases import OPERATORS
+from asiarc.speed.cases import OPERATORS, SEQUENCE
 from asiarc.speed.goldens import Rule, Values
 
 LAYERS: dict[str, ModuleType] = {"structure": structure, "accuracy": accuracy, "instructions": instructions}
@@ -234,6 +234,66 @@ def yardstick() -> None:
     if not status:
         draw()
     sys.exit(status)
+
+
+@main.command(name="profile")
+@click.option("--operator", type=click.Choice(SEQUENCE), default="gated_delta_rule", show_default=True)
+@click.option("--shape", "shapes", multiple=True, default=("32x128x2x16", "8x512x4x64"), show_default=True)
+@click.option("--by", "names", multiple=True, default=("ours", "transformers"), show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Write the text, too.")
+def anatomy_of(operator: str, shapes: tuple[str, ...], names: tuple[str, ...], out: Path | None) -> None:
+    """Where time and peak memory of an operator go: by function, by torch operator, tensor by tensor."""
+    import torch
+
+    from asiarc.speed import anatomy
+
+    torch.set_num_threads(1)
+    lines = []
+    for shape in shapes:
+        for line in anatomy.report(operator, shape, names):
+            click.echo(line)
+            lines.append(line)
+    if out:
+        out.write_text("\n".join(lines) + "\n")
+
+
+@main.command()
+@click.option(
+    "--mixer", "mixers", multiple=True, help="Baseline, repeatable; default: all with another operator."
+)
+@click.option("--protocol", default="micro", show_default=True, type=click.Choice(["micro", "small"]))
+@click.option("--rounds", default=15, show_default=True, help="Slices of each, in turns.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Write the record as JSON and, beside it, as text."
+)
+def training(mixers: tuple[str, ...], protocol: str, rounds: int, out: Path | None) -> None:
+    """Tokens a second of training the backbone: our operators beside others in the same mixers."""
+    import torch
+
+    from asiarc.errors import unknown_name
+    from asiarc.protocol import PROTOCOLS
+    from asiarc.speed import training
+
+    for mixer in mixers:
+        if mixer not in training.MIXERS:
+            raise SpeedError(unknown_name("mixer", mixer, training.MIXERS))
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # as a trial does
+    size = PROTOCOLS[protocol]
+    lines = [
+        f"{size.name}: d {size.d_model}, {size.num_layers} layers, {size.num_heads} heads, {size.batch_size} x "
+        f"{size.seq_len} tokens a step, one thread, CPU time",
+        training.HEADER,
+    ]
+    click.echo("\n".join(lines))
+    rows = []
+    for mixer in mixers or training.MIXERS:
+        rows += training.measure(mixer, size, rounds)
+        lines += [row.line() for row in rows if row.mixer == mixer]
+        click.echo("\n".join(lines[-3:]))
+        if out:
+            out.write_text(json.dumps(training.record(rows, size), indent=1) + "\n")
+            out.with_suffix(".txt").write_text("\n".join(lines) + "\n")
 
 
 @main.command()
