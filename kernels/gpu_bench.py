@@ -9,14 +9,15 @@
    shape agree with float64 on the first and last head of the first and last sequence, and its times count only if
    they still do afterwards.
 
-The record goes to results/benchmarks/, one file a device, with the share of the floor that a row reaches: the larger
-of the bytes that any implementation must move over the copy rate and its arithmetic over the rate of one large
-product, both measured in the same run. What does not fit the time given is listed as left out.
+The record goes to results/benchmarks/, one file a device, written again after every row, with the share of the floor
+that a row reaches: the larger of the bytes that any implementation must move over the copy rate and its arithmetic over
+the rate of one large product, both measured in the same run. What does not fit the time given is listed as left out.
 
 Unusual: the kernels are called without the contract's checks, which read the gates and wait for the device. The file
 also runs as a script where asiarc is not installed (`python kernels/gpu_bench.py`) and needs torch, Triton and click.
-`--interpret --small` takes every step on a CPU in Triton's interpreter, whose times mean
-nothing and are written only where --out says so.
+Where flash-linear-attention is not installed either, `--peer` takes the path of its wheel (fla-core, pure Python) or of
+an unpacked folder. `--interpret --small` takes every step on a CPU in Triton's interpreter, whose times mean nothing
+and are written only where --out says so.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,7 +66,6 @@ if importlib.util.find_spec("asiarc") is None:
     import_from_checkout()
 
 from asiarc.kernels.accuracy import errors  # noqa: E402
-from asiarc.kernels.bench import median_interval  # noqa: E402
 from asiarc.kernels.blocked import (  # noqa: E402
     Config,
     Problem,
@@ -75,6 +77,7 @@ from asiarc.kernels.blocked import (  # noqa: E402
 )
 from asiarc.kernels.chunked import chunked  # noqa: E402
 from asiarc.kernels.compile_report import OPERATORS  # noqa: E402
+from asiarc.speed.paired import median_interval  # noqa: E402
 
 FLA_SHAPES = ((1, 8192, 96, 128), (2, 16384, 16, 128), (4, 2048, 16, 128), (4, 4096, 64, 128), (8, 2048, 32, 256),
               (8, 1024, 8, 64))  # fmt: skip
@@ -239,22 +242,24 @@ def check(
         yield row | {"errors": off, "right": within(off, dtype), "repeats": same}
 
 
-def subjects(small: bool) -> list[tuple[str, int, str]]:
+def subjects(operators: Sequence[str], small: bool) -> list[tuple[str, int, str]]:
     """Operator, width and dtype of every check."""
     if small:
-        return [(operator, 17, dtype) for operator in OPERATORS for dtype in ("float16", "float32")]
-    odd = [(operator, 100, "bfloat16") for operator in OPERATORS]
-    return [(operator, D, dtype) for D in (128, 64) for operator in OPERATORS for dtype in DTYPES] + odd
+        return [(operator, 17, dtype) for operator in operators for dtype in ("float16", "float32")]
+    odd = [(operator, 100, "bfloat16") for operator in operators]
+    return [(operator, D, dtype) for D in (128, 64) for operator in operators for dtype in DTYPES] + odd
 
 
 def in_processes(commands: Sequence[list[str]], workers: int, limit_s: float) -> list[tuple[int, str]]:
-    """Exit status and output of every command, several at a time; -1 for one that ran out of time."""
+    """Exit status and output of every command, several at a time; -1 for one that `limit_s` for all did not reach."""
+    deadline = time.monotonic() + limit_s
 
     def one(command: list[str]) -> tuple[int, str]:
+        left = max(0.1, deadline - time.monotonic())
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=left, check=False)
         except subprocess.TimeoutExpired:
-            return -1, f"not finished in {limit_s:g} s"
+            return -1, f"not finished in the {limit_s:g} s that all of them have"
         return done.returncode, done.stdout + done.stderr
 
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
@@ -267,10 +272,12 @@ def command_of(subject: tuple[str, int, str], interpret: bool, small: bool) -> l
     return [sys.executable, str(Path(__file__)), "--check", ":".join(map(str, subject)), *flags]
 
 
-def check_all(interpret: bool, small: bool, workers: int, limit_s: float) -> list[dict[str, Any]]:
+def check_all(
+    operators: Sequence[str], interpret: bool, small: bool, workers: int, limit_s: float
+) -> list[dict[str, Any]]:
     """Step 1: all rows of all checks; a process that ended badly is a row, too."""
     rows = []
-    wanted = subjects(small)
+    wanted = subjects(operators, small)
     answers = in_processes([command_of(subject, interpret, small) for subject in wanted], workers, limit_s)
     for (operator, width, dtype), (status, text) in zip(wanted, answers, strict=True):
         lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
@@ -293,13 +300,13 @@ def check_all(interpret: bool, small: bool, workers: int, limit_s: float) -> lis
     return rows
 
 
-def sanitize(small_limit_s: float) -> list[dict[str, Any]]:
-    """Step 2: memcheck of every operator, racecheck of one; empty where the tool is missing."""
+def sanitize(operators: Sequence[str], small_limit_s: float) -> list[dict[str, Any]]:
+    """Step 2: memcheck of every operator, racecheck of the first; empty where the tool is missing."""
     tool = shutil.which("compute-sanitizer")
     if tool is None:
         click.echo("compute-sanitizer: not installed, not run")
         return []
-    runs = [("memcheck", operator) for operator in OPERATORS] + [("racecheck", "gated_delta_rule")]
+    runs = [("memcheck", operator) for operator in operators] + [("racecheck", operators[0])]
     commands = [
         [tool, "--tool", kind, "--error-exitcode", "9", *command_of((operator, 17, "float16"), False, True)]
         for kind, operator in runs
@@ -513,23 +520,24 @@ def about(device: torch.device, clock: Clock) -> dict[str, Any]:
 
 
 def measure(
-    record: dict[str, Any], shapes: Sequence[Shape], dtype: str, clock: Clock, device: torch.device,
-    rounds: int, deadline: float,
+    record: dict[str, Any], keep: Callable[[], None], operators: Sequence[str], shapes: Sequence[Shape], dtype: str,
+    clock: Clock, device: torch.device, rounds: int, deadline: float,
 ) -> None:  # fmt: skip
-    """Steps 3 and 4 into the record, until the deadline; what is left out is named."""
+    """Steps 3 and 4 into the record, kept after every row, until the deadline; what is left out is named."""
     small = not clock.on_gpu
     tuned: dict[tuple[str, int], Mapping[str, Config]] = {}
     tuning = [shapes[0]] if small else [Shape(*sizes) for sizes in TUNED_SHAPES.values()]
     for shape in tuning:
-        for operator in OPERATORS:
-            if time.monotonic() > deadline - 60 and not small:
+        for operator in operators:
+            if time.monotonic() > deadline - (0 if small else 60):
                 record["left_out"].append(f"tuning {operator} {shape}")
                 continue
             found = tune(operator, shape, DTYPES[dtype], clock, device, 1 if small else 7)
             tuned[operator, shape.D] = found.pop("configs")
             record["tuning"].append(found)
+            keep()
     for shape in shapes:
-        for operator in OPERATORS:
+        for operator in operators:
             if time.monotonic() > deadline:
                 record["left_out"].append(f"times {operator} {shape}")
                 continue
@@ -537,18 +545,59 @@ def measure(
             record["rows"] += time_row(
                 operator, shape, dtype, calls, clock, device, record["ceilings"], rounds
             )
+            keep()
             if clock.on_gpu:
                 torch.cuda.empty_cache()
 
 
+def add_peer(path: Path) -> None:
+    """Make a package importable from its wheel (unpacked, for Triton reads its kernels' sources) or its folder."""
+    if path.is_file():
+        folder = tempfile.mkdtemp(prefix="peer-")
+        with zipfile.ZipFile(path) as wheel:
+            wheel.extractall(folder)
+        path = Path(folder)
+    sys.path.insert(1, str(path))
+    importlib.invalidate_caches()
+
+
+def keeper(record: dict[str, Any], out: Path | None, begun: float) -> Callable[[], None]:
+    """What writes the record to its file; a folder gets a file named after the device."""
+    named = f"triton_{record['device'].replace(' ', '_')}.json"
+    path = out / named if out is not None and (out.is_dir() or not out.suffix) else out
+
+    def keep() -> None:
+        if path is None:
+            return
+        record["wall_s"] = round(time.monotonic() - begun, 1)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        part.write_text(json.dumps(record, indent=1) + "\n")
+        part.replace(path)
+
+    return keep
+
+
 @click.command()
-@click.option("--minutes", default=8.5, show_default=True, help="No row is begun after this time.")
+@click.option("--minutes", default=8.0, show_default=True, help="No row is begun after this time.")
 @click.option(
     "--rounds", default=25, show_default=True, help="Rounds in which every implementation runs once."
 )
 @click.option("--workers", default=min(12, os.cpu_count() or 1), show_default=True, help="Checks at a time.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Record; default results/benchmarks/triton_<device>.json."
+    "--operator", "operators", multiple=True, type=click.Choice(list(OPERATORS)), help="Default: all."
+)
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="Wheel or folder of another package, e.g. fla_core-0.6.0-py3-none-any.whl; repeatable.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Record, or a folder for it; default: results/benchmarks/triton_<device>.json.",
 )
 @click.option("--interpret", is_flag=True, help="On a CPU, in Triton's interpreter.")
 @click.option("--small", is_flag=True, help="Shapes for a try.")
@@ -557,8 +606,8 @@ def measure(
 )
 @click.option("--check", "subject", hidden=True, help="operator:width:dtype, one check, rows as JSON lines.")
 def main(
-    minutes: float, rounds: int, workers: int, out: Path | None, interpret: bool, small: bool, skip_checks: bool,
-    subject: str | None,
+    minutes: float, rounds: int, workers: int, operators: tuple[str, ...], peers: tuple[Path, ...], out: Path | None,
+    interpret: bool, small: bool, skip_checks: bool, subject: str | None,
 ) -> None:  # fmt: skip
     """Check every configuration of the GPU kernels against float64, then time them beside their peers."""
     begun = time.monotonic()
@@ -570,33 +619,30 @@ def main(
         for row in check(operator, int(width), dtype, small, device):
             click.echo(json.dumps(row))
         return
-    clock = Clock(device)
-    record: dict[str, Any] = about(device, clock) | {
-        "checks": [],
-        "sanitizer": [],
-        "tuning": [],
-        "rows": [],
-        "left_out": [],
-    }
+    for path in peers:
+        add_peer(path)
+    wanted, clock = operators or tuple(OPERATORS), Clock(device)
+    lists: dict[str, list[Any]] = {name: [] for name in ("checks", "sanitizer", "tuning", "rows", "left_out")}
+    record = about(device, clock) | lists
+    if out is None and not interpret:
+        out = CHECKOUT / "results" / "benchmarks"
+    keep = keeper(record, out, begun)
     click.echo(
         f"{record['device']}, torch {record['torch']}, Triton {record['triton']}, {record['revision'][:10]}"
     )
     if not skip_checks:
-        record["checks"] = check_all(interpret, small, workers, limit_s=60 * minutes * 0.5)
-        record["sanitizer"] = [] if interpret else sanitize(60)
+        record["checks"] = check_all(wanted, interpret, small, workers, limit_s=60 * minutes * 0.5)
+        keep()
+        record["sanitizer"] = [] if interpret else sanitize(wanted, 60)
     record["ceilings"] = ceilings(device, clock)
+    keep()
     shapes = [Shape(*sizes) for sizes in (SMALL_SHAPES if small else SHAPES)]
     dtype = "float32" if interpret else "bfloat16"
-    measure(record, shapes, dtype, clock, device, 2 if small else rounds, begun + 60 * minutes)
-    record["wall_s"] = round(time.monotonic() - begun, 1)
+    turns, deadline = 2 if small else rounds, begun + 60 * minutes
+    measure(record, keep, wanted, shapes, dtype, clock, device, turns, deadline)
     for name in record["left_out"]:
         click.echo(f"  left out for want of time: {name}")
-    if out is None and not interpret:
-        out = CHECKOUT / "results" / "benchmarks" / f"triton_{record['device'].replace(' ', '_')}.json"
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(record, indent=1) + "\n")
-        click.echo(f"written: {out}")
+    keep()
     wrong = [row for row in record["checks"] if not (row.get("right") and row.get("repeats"))]
     if wrong or any(row["status"] for row in record["sanitizer"]):
         raise SystemExit(1)
