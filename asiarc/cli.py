@@ -364,7 +364,8 @@ def arms(
 
     name, campaign = declared(file)
     search = side_by_side.arms_of(campaign, names, tier, repeats=repeats, candidates=candidates, seeds=seeds)
-    click.echo(f"at most {search.trials()} trials, about {search.minutes(workers):.0f} minutes", err=True)
+    trials = sum(count for count, _ in search.trials(tier))
+    click.echo(f"at most {trials} trials, about {search.minutes(workers):.0f} minutes", err=True)
     with Archive(store) as archive, trial_executor(workers) as executor:
         say = lambda line: click.echo(line, err=True)  # noqa: E731
         result = search.run(f"{name} arms", tier, archive, Workshop(archive, executor), say)

@@ -60,7 +60,8 @@ class ArmsOf(Search):
 
     def minutes(self, workers: int) -> float:
         """About how long it takes."""
-        return self.tokens(self.tier) / TOKENS_PER_CPU_S / workers / 60
+        tokens = sum(count * protocol.tokens for count, protocol in self.trials(self.tier))
+        return tokens / TOKENS_PER_CPU_S / workers / 60
 
 
 def arms_of(
@@ -77,6 +78,7 @@ def arms_of(
         candidates=candidates,
         seeds=seeds,
         steps=stage_plan(tier, "explore").rungs[-1],
+        explore_as=tier,
         tier=tier,
     )
 

@@ -2,20 +2,24 @@
 
 Three marks of 1 to 10, weighted as the authors' prompt does (performance 0.30, innovation 0.25, complexity 0.45; here
 the sum is ours, not the model's). Two things are asked of it: does it agree with itself (ICC(1): the share of the
-variance of single marks that lies between candidates), and does its mean mark go with what verify and confirm measure
-on fresh seeds (Spearman's rank correlation)? It is no part of fitness.
+variance of single marks that lies between candidates), and does its mean mark go with what verify measures on fresh
+seeds (Spearman's rank correlation)? It has no part in fitness but in the paper's own, which adds (mark - 1) / 9 to two
+terms of the same range, or where that correlation is shown to be positive: `may_enter_fitness`.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
+from asiarc.archive.annex import Annex
+from asiarc.errors import EvidenceError
 from asiarc.llm.client import Ask
 from asiarc.llm.exchange import Message, Question
 from asiarc.llm.reading import read_model
@@ -23,6 +27,8 @@ from asiarc.researcher.briefing import data, mark_of
 from asiarc.seeds import seed_of
 
 if TYPE_CHECKING:
+    from asiarc.archive.store import Archive
+    from asiarc.evidence.transfer import Correlation
     from asiarc.spec import Models
 
 WEIGHTS: Mapping[str, float] = {"performance": 0.30, "innovation": 0.25, "complexity": 0.45}
@@ -91,34 +97,69 @@ class Reliability:
     candidates: int
     agreement: float | None
     compared: int
-    correlation: float | None
-    p_value: float | None
+    held_out: Correlation | None
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the judge's order is shown to go with held-out results: the interval lies above zero."""
+        return self.held_out is not None and self.held_out.transfers
 
     def line(self) -> str:
         """As a sentence."""
         own = "unknown" if self.agreement is None else f"{self.agreement:.2f}"
-        held_out = (
-            "too few held-out results to say more"
-            if self.correlation is None
-            else f"rank correlation with held-out gains {self.correlation:+.2f} (n = {self.compared}, "
-            f"p = {self.p_value:.2f})"
+        if self.held_out is None:
+            held_out = f"too few held-out results to say more (n = {self.compared})"
+        else:
+            held_out = f"{self.held_out.explain()}, p = {self.held_out.p_value:.2g}, against held-out gains"
+        part = "may enter fitness" if self.is_shown else "stays out of every fitness but the paper's own"
+        return (
+            f"judge: {self.candidates} candidates, agreement with itself (ICC) {own}; {held_out}; it {part}"
         )
-        return f"judge: {self.candidates} candidates, agreement with itself (ICC) {own}; {held_out}"
+
+
+def may_enter_fitness(policy: str, worth: Reliability) -> bool:
+    """Whether the judge's marks may decide anything: in the paper's own fitness, or where they are shown to predict."""
+    return policy == "paper" or worth.is_shown
+
+
+def mean_marks(judgements: Sequence[Mapping[str, Any]]) -> dict[int, float]:
+    """Each judged candidate's mean weighted mark, 1 to 10, by the number of its proposal."""
+    return {number: fmean(marks) for number, marks in _marks(judgements).items()}
+
+
+def _marks(judgements: Sequence[Mapping[str, Any]]) -> dict[int, list[float]]:
+    marks: dict[int, list[float]] = defaultdict(list)
+    for row in judgements:
+        marks[row["number"]].append(weighted(row["marks"]))
+    return marks
 
 
 def reliability(judgements: Sequence[Mapping[str, Any]], held_out: Mapping[int, float]) -> Reliability:
     """Reliability from stored judgements and the held-out gains of the candidates that have one, by number."""
-    marks: dict[int, list[float]] = defaultdict(list)
-    for row in judgements:
-        marks[row["number"]].append(weighted(row["marks"]))
-    pairs = [(fmean(marks[number]), gain) for number, gain in sorted(held_out.items()) if number in marks]
-    rho = p = None
-    if len(pairs) >= 4 and len({a for a, _ in pairs}) > 1 and len({b for _, b in pairs}) > 1:
-        from scipy.stats import spearmanr
+    from asiarc.evidence.transfer import rank_correlation
 
-        result = spearmanr([mark for mark, _ in pairs], [gain for _, gain in pairs])
-        rho, p = float(result.statistic), float(result.pvalue)
-    return Reliability(len(marks), icc(list(marks.values())), len(pairs), rho, p)
+    marks = mean_marks(judgements)
+    pairs = [(marks[number], gain) for number, gain in sorted(held_out.items()) if number in marks]
+    found: Correlation | None = None
+    with suppress(EvidenceError):  # too few, or all alike
+        found = rank_correlation([mark for mark, _ in pairs], [gain for _, gain in pairs])
+    return Reliability(len(marks), icc(list(_marks(judgements).values())), len(pairs), found)
+
+
+def reliability_over(archive: Archive, runs: Sequence[str]) -> Reliability:
+    """Reliability over several runs of one campaign: one run verifies a few finalists, too few to show anything."""
+    judgements: list[Mapping[str, Any]] = []
+    held_out: dict[int, float] = {}
+    for run in runs:
+        gains = (archive.stage_result(run, "verify") or {}).get("gains", {})
+        address = {row["number"]: row["address"] for row in archive.results(run)}
+        first = 1 + max((row["number"] for row in judgements), default=-1)
+        for row in Annex(archive).judgements(run):
+            number = first + row["number"]
+            judgements.append({**row, "number": number})
+            gain = gains.get(address.get(row["number"]))
+            held_out |= {} if gain is None else {number: gain}
+    return reliability(judgements, held_out)
 
 
 def icc(groups: Sequence[Sequence[float]]) -> float | None:

@@ -143,6 +143,19 @@ def ledger(campaign: str, tier: Tier, store: Path) -> None:
         )
 
 
+@main.command()
+@click.argument("campaign")
+@TIER
+@STORE
+def judge(campaign: str, tier: Tier, store: Path) -> None:
+    """What the judge is worth, over all runs of a campaign: agreement with itself and with held-out gains."""
+    from asiarc.analyst.judge import reliability_over
+
+    with _latest(campaign, tier, store) as (archive, _):
+        runs = [row["run"] for row in archive.runs(campaign, tier)]
+        click.echo(reliability_over(archive, runs).line())
+
+
 @main.command("unpack-small-model")
 @click.argument("folder", type=click.Path(path_type=Path))
 def unpack_small_model(folder: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -53,6 +53,7 @@ class Endpoint:
 
     @cached_property
     def _openai(self) -> openai.OpenAI:
+        from openai import DefaultHttpxClient
         from openai import OpenAI as Library
 
         if self.key is None and self._host not in LOOPBACK:
@@ -69,7 +70,27 @@ class Endpoint:
             default_headers={
                 "Connection": "close"
             },  # a reply takes seconds: nothing is left open between two
+            http_client=DefaultHttpxClient(event_hooks={"response": [self._watch]}),
         )
+
+    def _watch(self, response: Any) -> None:
+        """Let no reply last or grow for ever. Replies are read event by event, so what holds no event is seen by nobody
+        else: comments that keep a stream alive, a line that does not end."""
+        import openai
+
+        raw, deadline = response.iter_raw, self.clock() + self.longest_s
+
+        def watched(chunk_size: int | None = None) -> Iterator[bytes]:
+            size = 0
+            for part in raw(chunk_size):
+                size += len(part)
+                if self.clock() > deadline:
+                    raise openai.APITimeoutError(request=response.request)
+                if size > 8 * self.most_bytes:
+                    raise openai.APIConnectionError(message="it does not end", request=response.request)
+                yield part
+
+        response.iter_raw = watched
 
     @property
     def _host(self) -> str:

@@ -20,7 +20,7 @@ from asiarc.llm.client import Ask, Client
 from asiarc.llm.endpoint import MOST_BYTES, Endpoint
 from asiarc.llm.exchange import Message, ModelError, Question, UnusableReplyError
 from asiarc.llm.ledger import NANO, Ledger, Price
-from asiarc.llm.loopback import Answer, Server, breaks_off, fails, refuses, says, stalls
+from asiarc.llm.loopback import Answer, Server, breaks_off, drips, fails, page, refuses, says, stalls
 from asiarc.llm.tape import MemoryTape
 from asiarc.researcher.ideas import Idea, read_idea
 
@@ -52,6 +52,8 @@ class Fault:
     url: str | None = None  # instead of the server's
     most_usd: float = 1.0
     silence_s: float = 5.0
+    longest_s: float = 30.0
+    most_bytes: int = MOST_BYTES
     prompt: str = "Propose."
 
 
@@ -62,6 +64,7 @@ def _fenced(code: str) -> str:
 GOOD = says(idea())
 NOWHERE = {"search": "absent", "replace": ""}
 DATE = formatdate(NOW + 30, usegmt=True)
+ENDLESS = drips(idea(), between="x" * 5000)
 QUOTA = fails(429, "You exceeded your current quota", code="insufficient_quota")
 FAULTS: tuple[Fault, ...] = (
     Fault("429 with Retry-After in seconds", (fails(429, "slow down", retry_after="7"), GOOD), "answered", (7,)),
@@ -74,6 +77,10 @@ FAULTS: tuple[Fault, ...] = (
     Fault("503 for ever", (fails(503, "busy"),), "stopped: server error", (-1, -2, -4, -8), 0),
     Fault("connection refused", (GOOD,), "stopped: unreachable", (-1, -2, -4, -8), 0, url="http://127.0.0.1:{closed}/v1"),
     Fault("stream that stalls, then a good one", (stalls(idea()), GOOD), "answered", (), 2, silence_s=0.2),
+    Fault("stream kept open by comments, then a good one", (drips(idea()), GOOD), "answered", (), 2, longest_s=0.3),
+    Fault("line that never ends, then a good one", (ENDLESS, GOOD), "answered", (), 2, most_bytes=9000),
+    Fault("a web page under the address", (page(),), "stopped: broken replies", (), 3),
+    Fault("reply that echoes the key", (says(idea(motivation=f"A sum, as {KEY} has asked for it.")),), "answered"),
     Fault("stream that is cut, then a good one", (breaks_off(idea()), GOOD), "answered", (), 2),
     Fault("stream that is cut every time", (breaks_off(idea()),), "stopped: broken replies", (), 3),
     Fault("empty reply, then a good one", (says(""), GOOD), "answered", (), 2),
@@ -122,6 +129,7 @@ class Row:
     kept: int = 0
     tokens: int = 0
     usd: float = 0.0
+    shows_key: bool = False  # on the tape
 
     @property
     def exit_status(self) -> int:
@@ -136,9 +144,8 @@ class Row:
             abs(given + due) <= -0.26 * due if due < 0 else given == due
             for given, due in zip(self.waits_s, expected, strict=True)
         )
-        return (
-            (self.ends, self.kept) == (self.fault.ends, self.fault.kept) and waited and KEY not in self.reason
-        )
+        hidden = KEY not in self.reason and not self.shows_key
+        return (self.ends, self.kept) == (self.fault.ends, self.fault.kept) and waited and hidden
 
 
 def play(fault: Fault) -> tuple[Row, Client]:
@@ -149,6 +156,8 @@ def play(fault: Fault) -> tuple[Row, Client]:
             base_url=fault.url.format(closed=_closed_port()) if fault.url else server.url,
             key=fault.key,
             silence_s=fault.silence_s,
+            longest_s=fault.longest_s,
+            most_bytes=fault.most_bytes,
             sleep=waits_s.append,
             now=lambda: NOW,
         )
@@ -157,6 +166,8 @@ def play(fault: Fault) -> tuple[Row, Client]:
         ends, reason = _ending(client, fault.prompt)
         account = ledger.accounts.get("researcher")
         row = Row(fault, ends, reason, waits_s, len(server.requests), len(client.tape.exchanges))  # type: ignore[attr-defined]
+    taped = json.dumps([exchange.as_dict() for exchange in client.tape.exchanges.values()])  # type: ignore[attr-defined]
+    row.shows_key = KEY in taped
     if account is not None:
         row.tokens, row.usd = account.tokens, account.nano_usd / NANO
     return row, client

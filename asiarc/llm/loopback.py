@@ -190,3 +190,30 @@ def stalls(text: str) -> Answer:
         handler.server.let_go.wait(30)
 
     return answer
+
+
+def drips(text: str, *, between: str = ": still thinking\n\n") -> Answer:
+    """Half a reply, then bytes that are no event, until the client or the server has enough."""
+
+    def answer(handler: Handler) -> None:
+        handler.begin_stream()
+        handler.delta(content=text[: len(text) // 2])
+        raw = between.encode()
+        while not handler.server.let_go.wait(0.01):
+            handler.wfile.write(f"{len(raw):x}\r\n".encode() + raw + b"\r\n")
+            handler.wfile.flush()
+
+    return answer
+
+
+def page(text: str = "<html>This is no model.</html>") -> Answer:
+    """Something else than an API, found under the address."""
+
+    def answer(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("content-type", "text/html")
+        handler.send_header("content-length", str(len(text)))
+        handler.end_headers()
+        handler.wfile.write(text.encode())
+
+    return answer

@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from asiarc.analyst.calibration import calibration, lines, score, scored_predictions, wilson
-from asiarc.analyst.judge import WEIGHTS, icc, reliability, weighted
+from asiarc.analyst.judge import (
+    WEIGHTS,
+    icc,
+    may_enter_fitness,
+    mean_marks,
+    reliability,
+    reliability_over,
+    weighted,
+)
+from asiarc.archive.annex import Annex
+from asiarc.archive.store import Archive
 from asiarc.outcome import SCORED
 
 
@@ -102,6 +112,45 @@ def test_the_judge_is_held_against_held_out_gains():
     rows = [r for number, p in enumerate((2, 4, 6, 8, 9)) for r in judged(number, p, p)]
     with_it = reliability(rows, {n: 0.1 * n for n in range(5)})
     against = reliability(rows, {n: -0.1 * n for n in range(5)})
-    assert with_it.correlation == pytest.approx(1) and against.correlation == pytest.approx(-1)
+    assert with_it.held_out.rho == pytest.approx(1) and against.held_out.rho == pytest.approx(-1)
     few = reliability(rows, {0: 0.1, 1: 0.2})
-    assert few.correlation is None and "too few" in few.line() and few.agreement == 1.0
+    assert few.held_out is None and "too few" in few.line() and few.agreement == 1.0
+    alike = reliability(rows, dict.fromkeys(range(5), 0.1))
+    assert alike.held_out is None and not alike.is_shown
+    assert mean_marks(judged(3, 2, 4)) == {3: pytest.approx(0.3 * 3 + 0.25 * 5 + 0.45 * 5)}
+
+
+def test_marks_enter_fitness_only_where_they_are_shown_to_predict_or_in_the_papers_own():
+    """In 1,000 stores whose judge guesses, it is let in no more often than the interval's level allows."""
+    rng = np.random.default_rng(1)
+    rows = [r for number in range(12) for r in judged(number, 1 + number % 10)]
+
+    def worth(gains):
+        return reliability(rows, dict(enumerate(gains)))
+
+    guessing = [may_enter_fitness("ucb", worth(rng.normal(0, 1, 12).tolist())) for _ in range(1000)]
+    assert sum(guessing) <= 45  # one side of 95 %: 25, and three standard errors
+    assert may_enter_fitness("ucb", worth([n % 10 for n in range(12)]))
+    assert not may_enter_fitness("ucb", worth([-(n % 10) for n in range(12)]))
+    assert may_enter_fitness("paper", worth([-(n % 10) for n in range(12)]))
+    assert not may_enter_fitness("halving", reliability(rows, {}))
+
+
+def test_a_judge_is_measured_over_all_runs_of_a_campaign(tmp_path):
+    """Three runs of four finalists each: alone they show nothing, together they do."""
+    with Archive(tmp_path) as archive:
+        for run, numbers in {"a": (0, 1, 2, 3), "b": (0, 2, 5, 7), "c": (1, 2, 3, 4)}.items():
+            archive.add_run(run, "question", "quick", 0, {}, {})
+            for number in numbers:
+                mark = 1 + (3 * number + len(run)) % 10
+                address = f"{run}{number}"
+                archive.add_candidate(address, address, "", "", None)
+                archive.add_result(run, number, address, SCORED, rung=0, gain=0.0, scores={})
+                for sample in range(2):
+                    marks = {"performance": mark, "innovation": 5, "complexity": 5}
+                    Annex(archive).add_judgement(run, number, sample, marks)
+            gains = {f"{run}{n}": 0.1 * ((3 * n + len(run)) % 10) for n in numbers}
+            archive.finish_stage(run, "verify", {"gains": gains | {f"{run}9": None}})
+        alone, together = reliability_over(archive, ["a"]), reliability_over(archive, ["a", "b", "c"])
+    assert (alone.compared, together.compared, together.candidates) == (4, 12, 12)
+    assert not alone.is_shown and together.is_shown and "it may enter fitness" in together.line()

@@ -26,7 +26,7 @@ from asiarc.seeds import rng_of
 
 from ..harness.fakes import FakeExecutor, budget, campaign, candidate, content
 
-ANNEX = ("exchanges", "asked", "versions", "fingerprints", "decisions", "judgements")
+ANNEX = ("exchanges", "asked", "versions", "behaviours", "decisions", "judgements")
 MIXER = "\n\nclass Mixer:\n    pass\n"
 PRICES = {"model": (1.0, 4.0), "other": (10.0, 40.0)}
 

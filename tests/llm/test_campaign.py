@@ -291,7 +291,7 @@ def test_injected_text_stays_between_its_marks_and_commands_nothing(tmp_path):
             return json.dumps({"insight": attack, "weakness": attack, "query": attack})
         return plain(body)
 
-    campaign = asked(8, models=dict(checker=None, judge=None), novelty=("syntax",))
+    campaign = asked(16, models=dict(checker=None, judge=None), novelty=("syntax",))
     lab = Lab(tmp_path, campaign)
     lab.run(reply)
     prompts = [b["messages"][1]["content"] for b in lab.requests if role_of(b) == "researcher"]
