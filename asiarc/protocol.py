@@ -112,12 +112,24 @@ class StagePlan:
     """What one stage trains at one tier: text rungs in steps, and how far capability checks are trained."""
 
     text: Protocol
-    rungs: tuple[int, ...]  # steps of text training; every candidate enters the first
-    keep: float  # share of the candidates of a rung that enters the next
+    rungs: tuple[int, ...]  # steps of text training
+    keep: float  # explore's budget is what it costs to take so much of each rung to the next; see `runs`
     capability: float  # share of a synthetic task's own suggested steps
     documents: int  # lm-eval documents per task
     most_seeds: int = 64  # smoke exercises every path on fewer seeds than a campaign declares
     most_entrants: int = 64  # and carries fewer finalists
+
+    @property
+    def costs(self) -> tuple[float, ...]:
+        """What an evaluation on each rung costs, in units of one on the last."""
+        return tuple(steps / self.rungs[-1] for steps in self.rungs)
+
+    def runs(self, seeds: int) -> float:
+        """Explore's budget a candidate, in evaluations on the last rung: what one evaluation on each rung would cost,
+        and `seeds` on the last, if a share `keep` of every rung entered the next. Who is evaluated, the policy decides.
+        """
+        shares = [self.keep**rung for rung in range(len(self.rungs))]
+        return sum(s * c for s, c in zip(shares, self.costs, strict=True)) + (seeds - 1) * shares[-1]
 
 
 _PLANS: dict[tuple[str, str], StagePlan] = {

@@ -33,7 +33,7 @@ RESEARCHERS = ("grammar", "random", "llm")
 ROLES = ("researcher", "analyst", "checker", "judge", "embedding")
 NOVELTY = ("syntax", "behaviour", "motivation")
 ARMS = ("no_cognition", "no_analyst", "no_novelty", "no_judge", "random", "best_of_n")
-POLICIES = ("random", "thompson", "halving", "paper")
+POLICIES = ("ucb", "thompson", "halving", "asha", "map_elites", "paper", "random", "best_of_n")
 MATCHABLE = ("parameters",)
 RESOURCES = ("state_bytes", "flops", "parameters", "time")
 T = TypeVar("T")
@@ -237,8 +237,9 @@ class Campaign(Declaration):
     arms: tuple[str, ...] = Field(
         default=(), description="ways of searching that run beside the full loop, at equal compute"
     )
-    policy: Literal["random", "thompson", "halving", "paper"] = Field(
-        default="halving", description="how parents are chosen from the pool"
+    policy: Literal["ucb", "thompson", "halving", "asha", "map_elites", "paper", "random", "best_of_n"] = Field(
+        default="ucb",
+        description="who is trained next, who becomes a parent and who is a finalist; asiarc.search compares them",
     )
     match: tuple[str, ...] = Field(default=("parameters",), description="made equal to start_from within 2 %")
     at_most: dict[str, float] = Field(

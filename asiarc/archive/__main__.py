@@ -19,16 +19,19 @@ from random import Random
 
 import click
 
-from asiarc.archive.pool import POLICY_CLASSES, Member, Parents
 from asiarc.archive.store import Archive, Trial
+from asiarc import Budget, Campaign, Stage, by_tier
 from asiarc.errors import AsiarcError
 from asiarc.outcome import SCORED, Outcome
+from asiarc.protocol import stage_plan
+from asiarc.search.campaign import LEADING, Search
+from asiarc.search.policies import POLICIES
+from asiarc.search.protocol import Traits
 from asiarc.seeds import rng_of
 
 RUN = "a million"
 COMMIT = 20_000  # candidates a transaction
-NUMBERS, WITHIN = 16, 0.003  # of a fingerprint, and how near two must be
-PLACES = 1000  # leading members that parents and references are drawn from
+NUMBERS, WITHIN, PROBES = 16, 0.003, "probes"  # of a fingerprint, how near two must be, and what it is taken with
 REPEATS = 200
 SOURCE = '"""Proposal {}."""\n' + "x = torch.tanh(self.gate(x)) * self.value(x)\n" * 25
 INSIGHT = {"text": "ahead of its parent by the gate " * 8, "weakness": "recall", "mechanisms": ["gate"]}
@@ -36,7 +39,7 @@ GOALS_MS = {"parent and references": 10.0, "known by address": 50.0, "known by b
 
 
 @click.command()
-@click.option("--candidates", type=click.IntRange(min=PLACES), default=1_000_000, show_default=True)
+@click.option("--candidates", type=click.IntRange(min=LEADING), default=1_000_000, show_default=True)
 @click.option(
     "--folder", type=click.Path(path_type=Path), help="keep the archive here, and use the one that is here"
 )
@@ -67,7 +70,7 @@ def build(folder: Path, candidates: int) -> None:
     """Fill an archive; one proposal in ten is rejected, the others have a trial, a gain and an insight."""
     started = time.monotonic()
     with Archive(folder) as archive:
-        identity = {"spec": _spec(candidates)}
+        identity = {"spec": _campaign(candidates).resolved("quick")}
         archive.add_run(RUN, "question", "quick", 0, identity, {"git_commit": "", "packages": {}})
         for first in range(0, candidates, COMMIT):
             with archive.transaction():
@@ -79,13 +82,12 @@ def build(folder: Path, candidates: int) -> None:
     click.echo(f"\nbuilt in {time.monotonic() - started:.0f} s, {size_gb:.1f} GB")
 
 
-def _spec(candidates: int) -> dict[str, object]:
-    from asiarc import Budget, Campaign, Stage, by_tier
-
+def _campaign(candidates: int, policy: str = "ucb") -> Campaign:
     budget = by_tier(quick=Budget(candidates=candidates, minutes=60))
     explore = Stage(tasks=("text",))
-    campaign = Campaign(start_from="delta_net", baselines=("delta_net",), explore=explore, budget=budget)
-    return campaign.resolved("quick")
+    return Campaign(
+        start_from="delta_net", baselines=("delta_net",), explore=explore, budget=budget, policy=policy
+    )
 
 
 def _add(archive: Archive, number: int) -> None:
@@ -93,7 +95,7 @@ def _add(archive: Archive, number: int) -> None:
     archive.add_candidate(
         address, f"candidate_{number}", SOURCE.format(number), "because", {"memory": "delta"}
     )
-    archive.add_behaviour(address, _behaviour(rng))
+    archive.add_behaviour(PROBES, address, _behaviour(rng))
     parent = address_of(rng.randrange(number)) if number else address
     archive.add_proposal(
         RUN, number, generation,
@@ -118,14 +120,27 @@ def _add(archive: Archive, number: int) -> None:
     archive.add_insight(RUN, number, generation, address, INSIGHT)
 
 
+def _search(archive: Archive, candidates: int, policy: str) -> Search:
+    """A search whose board holds what the archive says: every scored candidate once on its rung."""
+    search = Search(_campaign(candidates, policy), RUN, "quick", stage_plan("quick", "explore"))
+    board = search.board
+    board.traits = [Traits()] * (candidates + 1)
+    board.fit[1:] = False
+    for row in archive.each("SELECT number, rung, gain FROM results WHERE run = ? AND rung >= 0", RUN):
+        candidate, gain = row["number"] + 1, row["gain"]
+        board.fit[candidate] = True
+        for array, value in ((board.counts, 1), (board.totals, gain), (board.squares, gain * gain)):
+            array[candidate, row["rung"]] = value
+    return search
+
+
 def questions(archive: Archive, candidates: int) -> list[str]:
     """Time what a proposal asks, print it, and name the goals that were missed."""
     rng = rng_of("questions")
-    root = Member("start", -1, 0.0, 1, holds=True)
 
-    def parents(policy: Parents) -> None:
-        pool = [root, *(Member(**row) for row in archive.leading(RUN, PLACES))]
-        policy.sample(pool, rng)
+    def parents(search: Search) -> None:
+        leading = sorted(row["number"] for row in archive.leading(RUN, LEADING))
+        search.parents(leading, 0, rng.randrange(candidates))
 
     def known() -> None:
         assert archive.is_proposed(RUN, address_of(rng.randrange(candidates)))
@@ -133,23 +148,24 @@ def questions(archive: Archive, candidates: int) -> list[str]:
 
     def alike() -> None:
         number = rng.randrange(candidates)
-        assert address_of(number) in archive.behaving_as(_behaviour(Random(number)), WITHIN)
+        assert address_of(number) in archive.behaving_as(PROBES, _behaviour(Random(number)), WITHIN)
 
     def read_up() -> None:
         for _ in range(5):
-            address = address_of(rng.randrange(candidates))
-            archive.insight(RUN, address)
-            archive.candidate(address)
-        archive.last_rejected(RUN, 8)
+            number = rng.randrange(candidates)
+            archive.insight(RUN, address_of(number))
+            archive.proposal(RUN, number)
+        archive.last_failed(RUN, candidates, 8)
+        archive.children(RUN, address_of(rng.randrange(candidates)), 8)
 
     asked: dict[str, Callable[[], None]] = {
         **{
-            f"parent and references, {name}": partial(parents, POLICY_CLASSES[name]())
-            for name in POLICY_CLASSES
+            f"parent and references, {name}": partial(parents, _search(archive, candidates, name))
+            for name in POLICIES
         },
         "known by address": known,
         "known by behaviour": alike,
-        "insights and sources of five": read_up,
+        "relatives and failures": read_up,
     }
     missed = []
     for name, ask in asked.items():

@@ -6,7 +6,7 @@ An exchange is kept once, under the hash of its question, whichever runs rest on
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from asiarc.archive.store import Archive
@@ -96,21 +96,29 @@ class Annex:
             for row in found
         ]
 
+    def is_version(self, run: str, address: str, before: int | None = None) -> bool:
+        """Whether a version of a proposal (with a number before one) that did not last was this candidate."""
+        found = self._rows(
+            "SELECT 1 FROM versions WHERE run = ?1 AND address = ?2 AND (?3 IS NULL OR number < ?3) LIMIT 1",
+            run, address, before,
+        )  # fmt: skip
+        return bool(found)
+
+    def mended(self, run: str, before: int) -> list[str]:
+        """Every address, past and present, of the proposals before a number that have versions."""
+        found = self._rows(
+            "SELECT address FROM versions WHERE run = ?1 AND number < ?2 UNION SELECT address FROM proposals "
+            "WHERE run = ?1 AND number < ?2 AND number IN (SELECT number FROM versions WHERE run = ?1)",
+            run, before,
+        )  # fmt: skip
+        return [row["address"] for row in found]
+
     def replace_proposal(self, run: str, number: int, generation: int, proposal: Row) -> None:
         """Let a proposal stand for the one of that number (address, name, motivation, parents, origins, predicted)."""
         row = dict(run=run, number=number, generation=generation, **proposal)
         self.archive._insert("proposals", row, replace=True)
 
-    # --- behaviour and judgements ---------------------------------------------------------------------------------
-
-    def add_fingerprint(self, key: str, address: str, fingerprint: list[float]) -> None:
-        """Keep what a candidate computes on the probes that `key` stands for."""
-        self._put("fingerprints", {"key": key, "address": address, "fingerprint": fingerprint}, replace=True)
-
-    def fingerprint(self, key: str) -> list[float] | None:
-        """A stored fingerprint, or None."""
-        found = self._rows("SELECT fingerprint FROM fingerprints WHERE key = ?", key)
-        return json.loads(found[0]["fingerprint"]) if found else None
+    # --- decisions and judgements ---------------------------------------------------------------------------------
 
     def decide(self, run: str, number: int, address: str, twin: str) -> None:
         """Keep whether a candidate behaves as another one did (its address), or as none (empty)."""
@@ -123,10 +131,13 @@ class Annex:
         )
         return found[0]["twin"] if found else None
 
-    def novel(self, run: str, number: int) -> list[str]:
-        """The candidates that were found to behave as no other, but for the versions of one proposal."""
+    def novel(self, run: str, number: int, among: Sequence[str]) -> list[str]:
+        """Which of some candidates a run found to behave as no other, but for the versions of one proposal; in order."""
+        places = ", ".join("?" * len(among))
         found = self._rows(
-            "SELECT address FROM decisions WHERE run = ? AND number != ? AND twin = '' ORDER BY rowid",
+            f"SELECT address FROM decisions WHERE address IN ({places}) AND run = ? AND number != ? AND twin = '' "
+            "ORDER BY number",
+            *among,
             run,
             number,
         )

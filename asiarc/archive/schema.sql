@@ -6,9 +6,9 @@ CREATE TABLE IF NOT EXISTS runs (           -- one resolved campaign at one tier
 CREATE TABLE IF NOT EXISTS candidates (     -- content-addressed sources, baselines among them
     address TEXT PRIMARY KEY, name TEXT NOT NULL, source TEXT NOT NULL, motivation TEXT NOT NULL, genome TEXT
 ) STRICT;
-CREATE TABLE IF NOT EXISTS behaviours (     -- what a candidate computes on fixed probes, by the cell of two numbers
-    cell_0 INTEGER NOT NULL, cell_1 INTEGER NOT NULL, address TEXT NOT NULL REFERENCES candidates,
-    numbers TEXT NOT NULL, PRIMARY KEY (cell_0, cell_1, address)
+CREATE TABLE IF NOT EXISTS behaviours (     -- what a candidate computes on fixed probes with fixed weights, by the cell
+    probes TEXT NOT NULL, address TEXT NOT NULL, cell_0 INTEGER, cell_1 INTEGER,  -- of two numbers; none: no numbers
+    numbers TEXT NOT NULL, PRIMARY KEY (probes, address)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS proposals (      -- who was proposed when, and from whom: the lineage
     run TEXT NOT NULL REFERENCES runs, number INTEGER NOT NULL, generation INTEGER NOT NULL,
@@ -61,9 +61,6 @@ CREATE TABLE IF NOT EXISTS versions (       -- every version of a proposal: 0 as
     run TEXT NOT NULL, number INTEGER NOT NULL, version INTEGER NOT NULL,  -- with the ending that called for the next
     address TEXT NOT NULL, proposal TEXT NOT NULL, outcome TEXT NOT NULL, PRIMARY KEY (run, number, version)
 ) STRICT;
-CREATE TABLE IF NOT EXISTS fingerprints (   -- what a candidate computes on fixed probes with fixed weights
-    key TEXT PRIMARY KEY, address TEXT NOT NULL, fingerprint TEXT NOT NULL
-) STRICT;
 CREATE TABLE IF NOT EXISTS decisions (      -- whether a candidate behaves as another one did: decided once, in order
     run TEXT NOT NULL, number INTEGER NOT NULL, address TEXT NOT NULL, twin TEXT NOT NULL,
     PRIMARY KEY (run, number, address)
@@ -75,8 +72,13 @@ CREATE TABLE IF NOT EXISTS judgements (     -- the judge's marks, one row a samp
 CREATE INDEX IF NOT EXISTS trials_by_address ON trials (address, task);
 CREATE INDEX IF NOT EXISTS admissions_by_address ON admissions (address);
 CREATE INDEX IF NOT EXISTS proposals_by_address ON proposals (address);
+CREATE INDEX IF NOT EXISTS proposals_by_parent ON proposals (run, json_extract(parents, '$[0]'));
 CREATE INDEX IF NOT EXISTS candidates_by_name ON candidates (name);
+CREATE INDEX IF NOT EXISTS behaviours_by_cell ON behaviours (probes, cell_0, cell_1);
+CREATE INDEX IF NOT EXISTS decisions_by_address ON decisions (address);
+CREATE INDEX IF NOT EXISTS versions_by_address ON versions (run, address);
 CREATE INDEX IF NOT EXISTS results_by_rank ON results (run, outcome, holds DESC, rung DESC, gain DESC, number);
 CREATE INDEX IF NOT EXISTS results_by_outcome ON results (run, outcome, number);
+CREATE INDEX IF NOT EXISTS results_failed ON results (run, number) WHERE outcome != 'scored';
 CREATE INDEX IF NOT EXISTS insights_by_address ON insights (run, address);
 CREATE INDEX IF NOT EXISTS uses_by_trial ON uses (trial);

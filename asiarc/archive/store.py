@@ -28,9 +28,14 @@ from typing import Any
 from asiarc.errors import ArchiveError
 from asiarc.outcome import Outcome
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 # What brings a file of that version to the next; new tables and indices come with the schema by themselves.
-_MIGRATIONS = {1: "ALTER TABLE results ADD COLUMN holds INTEGER NOT NULL DEFAULT 1;", 2: ""}
+# Format 4 keeps what a candidate computes once; what 3 held of it cannot be told by probes, and is asked for again.
+_MIGRATIONS = {
+    1: "ALTER TABLE results ADD COLUMN holds INTEGER NOT NULL DEFAULT 1;",
+    2: "",
+    3: "DROP TABLE IF EXISTS behaviours; DROP TABLE IF EXISTS fingerprints;",
+}
 CELL = 0.01  # width of the grid that behaviours are looked up on
 Row = dict[str, Any]
 
@@ -123,6 +128,29 @@ def _cell(number: float) -> int:
 
 def _load(text: str | None) -> Any:
     return None if text is None else json.loads(text)
+
+
+_SCORED = (
+    "SELECT r.number, r.address, c.name, c.genome, r.gain, r.scores FROM results r "
+    "JOIN candidates c USING (address) WHERE r.run = ?1 AND r.outcome = 'scored'"
+)
+_PROPOSALS = "SELECT p.*, c.source, c.genome FROM proposals p JOIN candidates c USING (address)"
+
+
+def _proposal(row: Row) -> Row:
+    return row | {name: _load(row[name]) for name in ("parents", "origins", "genome")}
+
+
+def _scored(row: Row) -> Row:
+    return row | {name: _load(row[name]) for name in ("genome", "scores")}
+
+
+def _outcome(row: Row) -> Outcome:
+    return Outcome(row["outcome"], row["reason"], row["gate"])
+
+
+def _result(row: Row) -> Row:
+    return row | {"outcome": _outcome(row), "scores": _load(row["scores"])}
 
 
 @cache
@@ -261,27 +289,38 @@ class Archive:
         found = self.rows("SELECT * FROM candidates WHERE address = ?", address)
         return {**found[0], "genome": _load(found[0]["genome"])} if found else None
 
-    def add_behaviour(self, address: str, numbers: Sequence[float]) -> None:
-        """Note what a kept candidate computes on fixed probes: at least two numbers of order one."""
-        row = dict(zip(("cell_0", "cell_1"), map(_cell, numbers), strict=False))
-        self._insert("behaviours", dict(**row, address=address, numbers=list(numbers)))
+    def add_behaviour(self, probes: str, address: str, numbers: Sequence[float]) -> None:
+        """Note what a candidate computes on some probes: at least two numbers of order one, or none."""
+        first, second = map(_cell, numbers[:2]) if numbers else (None, None)
+        row = dict(probes=probes, address=address, cell_0=first, cell_1=second, numbers=list(numbers))
+        self._insert("behaviours", row, replace=True)
 
-    def behaving_as(self, numbers: Sequence[float], within: float) -> list[str]:
+    def behaviour(self, probes: str, address: str) -> list[float] | None:
+        """What a candidate computes on some probes; None while that is not noted."""
+        found = self.rows("SELECT numbers FROM behaviours WHERE probes = ? AND address = ?", probes, address)
+        return list(_load(found[0]["numbers"])) if found else None
+
+    def behaving_as(self, probes: str, numbers: Sequence[float], within: float) -> list[str]:
         """The addresses whose every number is within a distance (of at most `CELL`) of these, in order."""
         assert within <= CELL, "candidates in neighbouring cells are compared, and no others"
         first, second = map(_cell, numbers[:2])
         found = self.rows(
-            "SELECT address, numbers FROM behaviours WHERE cell_0 IN (?1 - 1, ?1, ?1 + 1) "
+            "SELECT address, numbers FROM behaviours WHERE probes = ?3 AND cell_0 IN (?1 - 1, ?1, ?1 + 1) "
             "AND cell_1 BETWEEN ?2 - 1 AND ?2 + 1",
             first,
             second,
+            probes,
         )
         near = (max(abs(a - b) for a, b in zip(numbers, _load(row["numbers"]), strict=True)) for row in found)
         return sorted(row["address"] for row, distance in zip(found, near, strict=True) if distance <= within)
 
-    def is_proposed(self, run: str, address: str) -> bool:
-        """Whether a run has proposed a candidate."""
-        return bool(self.rows("SELECT 1 FROM proposals WHERE address = ? AND run = ? LIMIT 1", address, run))
+    def is_proposed(self, run: str, address: str, before: int | None = None) -> bool:
+        """Whether a run has proposed a candidate (before a number)."""
+        found = self.rows(
+            "SELECT 1 FROM proposals WHERE address = ?1 AND run = ?2 AND (?3 IS NULL OR number < ?3) LIMIT 1",
+            address, run, before,
+        )  # fmt: skip
+        return bool(found)
 
     def add_proposal(self, run: str, number: int, generation: int, proposal: Row) -> None:
         """Keep one proposal of a run: address, name, motivation, parents, origins, predicted."""
@@ -289,18 +328,28 @@ class Archive:
 
     def proposals(self, run: str) -> list[Row]:
         """A run's proposals in order, each with its source and genome."""
-        found = self.rows(
-            "SELECT p.*, c.source, c.genome FROM proposals p JOIN candidates c USING (address) "
-            "WHERE run = ? ORDER BY number",
+        return [_proposal(row) for row in self.rows(f"{_PROPOSALS} WHERE run = ? ORDER BY number", run)]
+
+    def proposal(self, run: str, number: int) -> Row | None:
+        """One proposal of a run with its source and genome, or None."""
+        found = self.rows(f"{_PROPOSALS} WHERE run = ? AND number = ?", run, number)
+        return _proposal(found[0]) if found else None
+
+    def motivations(self, run: str, before: int) -> list[Row]:
+        """What was proposed before a number, and why (address, name, motivation), in order."""
+        return self.rows(
+            "SELECT address, name, motivation FROM proposals WHERE run = ? AND number < ? ORDER BY number",
             run,
+            before,
         )
-        for row in found:
-            row["parents"], row["origins"], row["genome"] = (
-                _load(row["parents"]),
-                _load(row["origins"]),
-                _load(row["genome"]),
-            )
-        return found
+
+    def addresses(self, run: str, first: int, stop: int) -> list[str]:
+        """The addresses of the proposals from a number up to another, in order."""
+        found = self.rows(
+            "SELECT address FROM proposals WHERE run = ? AND number >= ? AND number < ? ORDER BY number",
+            run, first, stop,
+        )  # fmt: skip
+        return [row["address"] for row in found]
 
     def add_result(
         self,
@@ -345,23 +394,51 @@ class Archive:
         )
         return [{**row, "holds": bool(row["holds"])} for row in found]
 
-    def last_rejected(self, run: str, count: int) -> list[Row]:
-        """The latest proposals that a gate rejected, in order (address, gate, reason)."""
+    def children(self, run: str, parent: str, count: int) -> list[int]:
+        """The numbers of the best scored proposals whose first parent is an address, best first."""
         found = self.rows(
-            "SELECT address, gate, reason FROM results WHERE run = ? AND outcome = 'rejected' "
-            "ORDER BY number DESC LIMIT ?",
-            run,
-            count,
+            "SELECT p.number FROM proposals p JOIN results r ON r.run = p.run AND r.number = p.number "
+            "WHERE p.run = ? AND json_extract(p.parents, '$[0]') = ? AND r.outcome = 'scored' "
+            "ORDER BY r.holds DESC, r.rung DESC, r.gain DESC, r.number LIMIT ?",
+            run, parent, count,
+        )  # fmt: skip
+        return [row["number"] for row in found]
+
+    def last_failed(self, run: str, before: int, count: int) -> list[Row]:
+        """The latest proposals before a number that were not scored, in order (address, name, outcome)."""
+        found = self.rows(
+            "SELECT r.address, p.name, r.outcome, r.gate, r.reason FROM results r "
+            "JOIN proposals p ON p.run = r.run AND p.number = r.number "
+            "WHERE r.run = ? AND r.outcome != 'scored' AND r.number < ? ORDER BY r.number DESC LIMIT ?",
+            run, before, count,
+        )  # fmt: skip
+        return [
+            {"address": row["address"], "name": row["name"], "outcome": _outcome(row)} for row in found[::-1]
+        ]
+
+    def population(self, run: str, last: int, count: int) -> list[Row]:
+        """The latest scored proposals up to a number, in order (number, address, name, genome, gain, scores)."""
+        found = self.rows(
+            f"{_SCORED} AND r.number <= ?2 ORDER BY r.number DESC LIMIT ?3", run, last, count
         )
-        return found[::-1]
+        return [_scored(row) for row in found[::-1]]
+
+    def scored(self, run: str, address: str) -> Row | None:
+        """The scored proposal of a run that is this candidate, as `population` gives it, or None."""
+        found = self.rows(
+            f"{_SCORED} AND r.number IN (SELECT number FROM proposals WHERE address = ?2 AND run = ?1) LIMIT 1",
+            run, address,
+        )  # fmt: skip
+        return _scored(found[0]) if found else None
+
+    def result(self, run: str, number: int) -> Row | None:
+        """How a proposal ended, with `outcome` as `Outcome`, or None while it has not."""
+        found = self.rows("SELECT * FROM results WHERE run = ? AND number = ?", run, number)
+        return _result(found[0]) if found else None
 
     def results(self, run: str) -> list[Row]:
         """How a run's proposals ended, in order, with `outcome` as `Outcome`."""
-        found = self.rows("SELECT * FROM results WHERE run = ? ORDER BY number", run)
-        return [
-            {**r, "outcome": Outcome(r["outcome"], r["reason"], r["gate"]), "scores": _load(r["scores"])}
-            for r in found
-        ]
+        return [_result(row) for row in self.rows("SELECT * FROM results WHERE run = ? ORDER BY number", run)]
 
     # --- admissions -----------------------------------------------------------------------------------------------
 
@@ -396,10 +473,9 @@ class Archive:
         if not found:
             return None
         row = found[0]
-        outcome = Outcome(row["outcome"], row["reason"], row["gate"])
         return {
             **row,
-            "outcome": outcome,
+            "outcome": _outcome(row),
             "findings": _load(row["findings"]),
             "measures": _load(row["measures"]),
         }
@@ -463,6 +539,15 @@ class Archive:
         )
         return [self._trial(row) for row in found]
 
+    def longest_curve(self, run: str, address: str, task: str) -> list[list[float]]:
+        """The curve of a candidate's longest trial on a task in explore; empty where there is none."""
+        found = self.rows(
+            "SELECT t.curve FROM trials t JOIN uses u ON u.run = ? AND u.stage = 'explore' AND u.trial = t.key "
+            "WHERE t.address = ? AND t.task = ? ORDER BY t.steps DESC, t.seed DESC LIMIT 1",
+            run, address, task,
+        )  # fmt: skip
+        return (_load(found[0]["curve"]) or []) if found else []
+
     @staticmethod
     def _trial(row: Row) -> Trial:
         return Trial(
@@ -473,7 +558,7 @@ class Archive:
             seed=row["seed"],
             steps=row["steps"],
             learning_rate=row["learning_rate"],
-            outcome=Outcome(row["outcome"], row["reason"], row["gate"]),
+            outcome=_outcome(row),
             metric=row["metric"],
             value=row["value"],
             parameters=row["parameters"],
@@ -499,6 +584,10 @@ class Archive:
         """A run's insights in the order of the proposals."""
         found = self.rows("SELECT * FROM insights WHERE run = ? ORDER BY number", run)
         return [{**row, "insight": _load(row["insight"])} for row in found]
+
+    def is_explained(self, run: str, number: int) -> bool:
+        """Whether the analyst wrote about a proposal."""
+        return bool(self.rows("SELECT 1 FROM insights WHERE run = ? AND number = ?", run, number))
 
     def insight(self, run: str, address: str) -> Row | None:
         """What the analyst wrote about a candidate of a run, or None."""

@@ -7,6 +7,7 @@ difference against `start_from` over common seeds, positive when the candidate i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from asiarc.archive.store import Archive, Trial
@@ -17,8 +18,9 @@ from asiarc.models.baselines import QUADRATIC, baseline_source
 from asiarc.outcome import SCORED, Outcome
 from asiarc.protocol import MICRO, Protocol, StageName, StagePlan, Tier, stage_plan
 from asiarc.researcher.designs import BASELINES
-from asiarc.researcher.novelty import same_behaviour
+from asiarc.researcher.novelty import SAME
 from asiarc.results import Values, mean_gain, values_of
+from asiarc.search.protocol import Traits
 from asiarc.spec import Campaign
 from asiarc.tasks import get_task
 
@@ -26,6 +28,16 @@ CAPABILITY_SHARE = 0.5  # the share of start_from's distance from chance that a 
 LEARNT = 0.1  # accuracy above chance below which start_from itself has learnt nothing that could be lost
 MEASURED = {"state_bytes": "state_bytes", "flops": "flops_per_token", "parameters": "parameters"}
 Said = Callable[[Trial], None]
+Place = tuple[str, int, int]  # address, rung, seed: one evaluation of explore
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What explore has shown of a candidate on one rung."""
+
+    gain: float
+    scores: dict[str, Any]  # by task: gain over start_from (None where there is no pair) and mean value
+    holds: bool  # every capability check that was trained there
 
 
 class Bench:
@@ -106,32 +118,85 @@ class Bench:
                 return Outcome("rejected", f"{mine:,.0f} {resource}, allowed are {limit}", resource)
         return SCORED
 
-    def twin(self, address: str, others: Sequence[str]) -> str:
-        """The first of some candidates that computes what this one computes, or an empty text."""
-        prints = self.workshop.fingerprints({a: self.source(a) for a in (address, *others)}, MICRO)
+    def traits(self, address: str) -> Traits:
+        """What an admitted candidate is: its mechanism, and its cost relative to start_from."""
+        admitted = self.workshop.admit({a: self.source(a) for a in (address, self.start)}, MICRO)
+        mine, base = (admitted[a]["measures"] for a in (address, self.start))
+        row = self.archive.candidate(address)
+        return Traits(
+            mechanism=str(((row and row["genome"]) or {}).get("memory", "")),
+            state=mine["state_bytes"] / max(1, base["state_bytes"]),
+            flops=mine["flops_per_token"] / max(1, base["flops_per_token"]),
+        )
+
+    def alike(self, address: str) -> list[str]:
+        """The baselines first, then every candidate of the archive that computes what this one computes, in order."""
+        known = [*self.baselines.values(), address]
+        prints = self.workshop.fingerprints({a: self.source(a) for a in known}, MICRO)
         mine = prints[address]
         if mine is None:
-            return ""
-        return next((a for a in others if (p := prints[a]) is not None and same_behaviour(mine, p)), "")
+            return []
+        found = self.workshop.behaving_as(mine, SAME * max(map(abs, mine)), MICRO)
+        first = [a for a in self.baselines.values() if a in found]
+        return first + [a for a in found if a not in first and a != address]
 
     # --- trials ---------------------------------------------------------------------------------------------------
 
-    def train_rung(self, addresses: Sequence[str], rung: int) -> list[Trial]:
-        """Explore's trials of some candidates on one rung."""
-        requests = [
-            self._request("explore", address, task, seed, rung)
-            for address in addresses
-            for task in self.tasks("explore", rung)
-            for seed in self._seeds(task, rung)
-        ]
-        return self.workshop.train(self.run, requests, self.said)
-
-    def train_baselines(self) -> list[Trial]:
-        """Explore's baselines: start_from on every rung (gains are paired with it), the others on the last."""
+    def train_baselines(self) -> None:
+        """Explore's baselines on the last rung, on all of its seeds; start_from's other trials come when gains are
+        paired with them."""
         last = len(self.plan("explore").rungs) - 1
-        trials = [trial for rung in range(last) for trial in self.train_rung([self.start], rung)]
-        trials += self.train_rung(list(self.baselines.values()), last)
-        return self._all_scored(trials)
+        for trials in self.evaluate(
+            [(address, last, seed) for address in self.baselines.values() for seed in range(self.seeds("explore"))]
+        ).values():
+            self._all_scored(trials)
+
+    def evaluate(self, wanted: Sequence[Place]) -> dict[Place, list[Trial]]:
+        """Explore's trials of each place, and of start_from on the same rungs and seeds, by place.
+
+        What decides is trained everywhere; on the first seed of the last rung the capability checks are trained too.
+        """
+        places = dict.fromkeys(p for a, rung, seed in wanted for p in ((a, rung, seed), (self.start, rung, seed)))
+        requests = {
+            (address, rung, seed): [
+                self._request("explore", address, task, seed, rung)
+                for task in (self.tasks("explore", rung) if seed == 0 else self.deciding("explore"))
+            ]
+            for address, rung, seed in places
+        }
+        trials = iter(self.workshop.train(self.run, [r for some in requests.values() for r in some], self.said))
+        found = {place: [next(trials) for _ in some] for place, some in requests.items()}
+        for place, some in found.items():
+            if place[0] == self.start:
+                self._all_scored(some)
+        return found
+
+    def standing(self, address: str, rung: int, seeds: int) -> Standing:
+        """A candidate's gain on a rung over the seeds that it was trained on there, task by task."""
+        found = self.evaluate([(address, rung, seed) for seed in range(seeds)])
+        mine, start = (
+            [trial for place, some in found.items() if place[0] == whose for trial in some]
+            for whose in (address, self.start)
+        )
+        gains = self.gains(address, mine, start)
+        deciding = [gains[task] for task in self.deciding("explore")]
+        scores = {
+            task: {"gain": gains.get(task), "mean": mean(values_of(mine, address, task))}
+            for task in dict.fromkeys(trial.task for trial in mine)
+        }
+        return Standing(sum(deciding) / len(deciding), scores, self.holds(address, mine, start))
+
+    def gain(self, trials: Sequence[Trial], reference: Sequence[Trial]) -> float:
+        """The gain that one evaluation shows over start_from's with the same seed: the mean over what decides."""
+        theirs = {trial.task: trial.value for trial in reference}
+        deciding, gains = self.deciding("explore"), []
+        for trial in trials:
+            base = theirs[trial.task]
+            if trial.task in deciding:
+                assert trial.value is not None and base is not None, "both were scored"
+                sign = 1 if get_task(trial.task).higher_is_better else -1
+                gains.append(sign * (trial.value - base))
+        return sum(gains) / len(gains)
 
     def train_stage(self, stage: StageName, entrants: Sequence[str], rates: dict[str, float]) -> list[Trial]:
         """Every entrant and every baseline on all tasks and seeds of verify or confirm."""
@@ -191,11 +256,6 @@ class Bench:
 
     def _is_last(self, stage: StageName, rung: int) -> bool:
         return rung == len(self.plan(stage).rungs) - 1
-
-    def _seeds(self, task: str, rung: int) -> range:
-        """All of explore's seeds where a task decides on the last rung, one everywhere else."""
-        full = self._is_last("explore", rung) and task in self.deciding("explore")
-        return range(self.seeds("explore") if full else 1)
 
     @staticmethod
     def _all_scored(trials: list[Trial]) -> list[Trial]:

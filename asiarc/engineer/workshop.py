@@ -14,7 +14,6 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from asiarc.archive.annex import Annex
 from asiarc.archive.store import Archive, Trial
 from asiarc.errors import BudgetExhaustedError, ExecutionError
 from asiarc.execution import Executor, Job, Limits, LocalExecutor, Result, executor_on
@@ -188,7 +187,9 @@ class Workshop:
         """
         size = {"d_model": protocol.d_model, "num_heads": protocol.num_heads, "tokens": protocol.seq_len}
         keys = {
-            a: digest({"address": a, "pace": against[0], "allowed": allowed, **size, **versions()})
+            a: digest(
+                {"address": a, "pace": against[0], "allowed": allowed, "code": pace_version(), **size, **versions()}
+            )
             for a in candidates
         }
         missing = [address for address, key in keys.items() if not self._admitted(key)]
@@ -206,10 +207,8 @@ class Workshop:
 
     def fingerprints(self, candidates: dict[str, str], protocol: Protocol) -> dict[str, list[float] | None]:
         """What each ``address -> source`` computes on fixed probes; None where that cannot be said."""
-        size = {"d_model": protocol.d_model, "num_heads": protocol.num_heads}
-        keys = {a: digest({"address": a, "fingerprint": fingerprint_version(), **size}) for a in candidates}
-        annex = Annex(self.archive)
-        missing = [address for address, key in keys.items() if annex.fingerprint(key) is None]
+        size, probes = {"d_model": protocol.d_model, "num_heads": protocol.num_heads}, _probes(protocol)
+        missing = [a for a in candidates if self.archive.behaviour(probes, a) is None]
         function = "asiarc.engineer.fingerprint:fingerprint"
         payloads = [{"source": candidates[address], **size} for address in missing]
         jobs = [Job(function, payload, ADMIT_LIMITS, label="fingerprint") for payload in payloads]
@@ -217,10 +216,14 @@ class Workshop:
         def store(index: int, result: Result) -> None:
             if result.status != "infrastructure":
                 numbers = (result.value or {}).get("fingerprint") or []
-                annex.add_fingerprint(keys[missing[index]], missing[index], numbers)
+                self.archive.add_behaviour(probes, missing[index], numbers)
 
         self._run(jobs, store)
-        return {address: annex.fingerprint(key) or None for address, key in keys.items()}
+        return {address: self.archive.behaviour(probes, address) or None for address in candidates}
+
+    def behaving_as(self, fingerprint: Sequence[float], within: float, protocol: Protocol) -> list[str]:
+        """The addresses whose every number is within a distance of these, in order."""
+        return self.archive.behaving_as(_probes(protocol), fingerprint, within)
 
     def _admitted(self, key: str) -> bool:
         stored = self.archive.admission(key)
@@ -308,6 +311,19 @@ def gates_version() -> str:
 def fingerprint_version() -> str:
     """The hash of what makes fingerprints, and of the kernels that candidates call."""
     return digest([code_hash([Path(__file__).with_name("fingerprint.py")]), versions()["kernels"]])
+
+
+@cache
+def pace_version() -> str:
+    """The hash of what times a step and of what judges the times."""
+    here = Path(__file__)
+    return code_hash([here.with_name("pace.py"), here.parents[1] / "speed" / "paired.py"])
+
+
+def _probes(protocol: Protocol) -> str:
+    """The name of the probes that fingerprints of a size are taken with: those of two names are not compared."""
+    size = {"d_model": protocol.d_model, "num_heads": protocol.num_heads}
+    return digest({"fingerprint": fingerprint_version(), **size})
 
 
 def _read_admission(result: Result) -> tuple[Outcome, list[dict[str, Any]], dict[str, Any] | None]:

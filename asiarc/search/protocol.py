@@ -1,7 +1,7 @@
 """What a search policy sees and decides, the same in a campaign and on the replay bench.
 
-A driver asks `next` and trains what it answers; when it answers nothing, a new candidate is proposed from `parents`;
-at the end `recommend` names one candidate and says what it is worth. A policy is a pure function of the board and the
+A driver asks `next` and trains what it answers; when it answers nothing, new candidates are proposed from `parents`;
+at the end `recommend` ranks them and says what each is worth. A policy is a pure function of the board and the
 generator it is handed: killed and resumed, it decides the same.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 ROOT = 0
 """The index of `start_from`: a parent like any other, never trained again and never recommended."""
 REFERENCES = 4
+EPS = 1e-9  # of a budget
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The candidate a search ends with, and its gain as the search would report it."""
+    """A candidate that a search would go on with, and its gain as the search would report it."""
 
     candidate: int
     estimate: float
@@ -52,7 +53,8 @@ class Board:
     `costs` are those of one evaluation on each rung, in units of one on the last; `budget` and `spent` in the same
     unit. `expected` candidates may be proposed in all. Arrays have a row a candidate, row 0 is `start_from` with gain
     0, and a column a rung: `counts` of evaluations, `totals` and `squares` of their gains. `fit` is False for a
-    candidate whose training failed or that lost a capability: it is neither trained again nor recommended.
+    candidate that was not admitted, whose training failed or that lost a capability: it is neither trained again nor
+    recommended. `generation` candidates are proposed between two looks at the board; 0 stands for any number.
     """
 
     costs: tuple[float, ...]
@@ -61,6 +63,7 @@ class Board:
     reference_loss: float | None
     traits: list[Traits] = field(default_factory=lambda: [Traits()])
     spent: float = 0.0
+    generation: int = 0
 
     def __post_init__(self) -> None:
         assert self.costs and self.costs[-1] == 1.0 and list(self.costs) == sorted(self.costs), self.costs
@@ -98,19 +101,12 @@ class Board:
         """Whether every candidate that may be proposed has been."""
         return self.entered == self.expected
 
-    def enter(self, traits: Traits) -> int:
-        """A new candidate's index."""
+    def enter(self, traits: Traits | None) -> int:
+        """A new candidate's index; without traits it is none that may be trained."""
         assert not self.is_full, f"{self.expected} candidates were declared"
-        self.traits.append(traits)
+        self.traits.append(traits or Traits())
+        self.fit[self.entered] = traits is not None
         return self.entered
-
-    def fill(self, rungs: Sequence[int], gains: np.ndarray, fit: Sequence[bool]) -> Board:
-        """The board with all candidates entered, each evaluated once on its rung, with the gain that this showed."""
-        rows = np.arange(1, self.expected + 1)
-        self.traits += [Traits()] * self.expected
-        self.counts[rows, rungs], self.totals[rows, rungs], self.squares[rows, rungs] = 1, gains, gains**2
-        self.fit[rows] = fit
-        return self
 
     def observe(self, evaluation: Evaluation, gain: float) -> None:
         """Note an evaluation that was run, with the gain it showed."""
@@ -120,6 +116,34 @@ class Board:
         self.totals[i, rung] += gain
         self.squares[i, rung] += gain * gain
         self.spent += self.costs[rung]
+
+    def forget(self, candidate: int) -> None:
+        """Take back what was observed of a candidate, and its price: another version stands in its place."""
+        self.spent -= float(self.counts[candidate] @ self.costs)
+        for array in (self.counts, self.totals, self.squares):
+            array[candidate] = 0
+        self.fit[candidate] = True
+
+    def payable(self, wanted: Sequence[Evaluation]) -> list[Evaluation]:
+        """The first of some evaluations, as far as the budget goes."""
+        left, found = self.left + EPS, []
+        for one in wanted:
+            left -= self.costs[one.rung]
+            if left < 0:
+                break
+            found.append(one)
+        return found
+
+    def part(self, rows: Sequence[int]) -> Board:
+        """A board of start_from, which comes first in `rows`, and some candidates: for a choice among them."""
+        assert rows[0] == ROOT, rows
+        found = Board(
+            self.costs, self.budget, len(rows) - 1, self.reference_loss, [self.traits[i] for i in rows]
+        )
+        found.counts, found.totals, found.squares, found.fit = (
+            array[rows] for array in (self.counts, self.totals, self.squares, self.fit)
+        )
+        return found
 
     def evaluate(self, candidate: int, rung: int | None = None, times: int = 1) -> list[Evaluation]:
         """The candidate's next `times` evaluations on a rung (the last one when none is named)."""
@@ -172,6 +196,6 @@ class Policy(Protocol):
         """The parent of the next proposal, and up to four references that are shown beside it."""
         ...
 
-    def recommend(self, board: Board) -> Recommendation:
-        """The candidate to go on with, and the gain to report; some candidate has been evaluated."""
+    def recommend(self, board: Board) -> list[Recommendation]:
+        """The candidates to go on with, the best first, each with the gain to report; empty where none was trained."""
         ...

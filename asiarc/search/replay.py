@@ -161,16 +161,15 @@ def search(policy: Policy, world: World, budget: float, rng: np.random.Generator
             item, traits = world.propose(items[parent])
             items.append(item)
             board.enter(traits)
-    return _judge(policy.recommend(board), board, world, items)
+    return _judge(policy.recommend(board)[0], board, world, items)
 
 
 def _train(board: Board, world: World, items: Sequence[int], wanted: Sequence[Evaluation]) -> bool:
     """Run what is wanted; False where the budget ended before all of it."""
-    for one in wanted:
-        if board.costs[one.rung] > board.left + 1e-9 or one.seed >= MOST_SEEDS:
-            return False
+    paid = [one for one in board.payable(wanted) if one.seed < MOST_SEEDS]
+    for one in paid:
         board.observe(one, world.measure(items[one.candidate], one.rung, one.seed))
-    return True
+    return len(paid) == len(wanted)
 
 
 def _judge(named: Recommendation, board: Board, world: World, items: Sequence[int]) -> Found:

@@ -5,7 +5,7 @@ from asiarc.archive.store import Archive
 
 
 def test_it_builds_an_archive_that_its_questions_fit(tmp_path, capsys):
-    build(tmp_path, 1500)
+    build(tmp_path, 2500)
     with Archive(tmp_path) as archive:
         (counted,) = archive.rows(
             "SELECT (SELECT count(*) FROM candidates) AS candidates, (SELECT count(*) FROM behaviours) AS prints, "
@@ -13,11 +13,11 @@ def test_it_builds_an_archive_that_its_questions_fit(tmp_path, capsys):
             "(SELECT count(*) FROM trials) AS trials, (SELECT count(*) FROM uses) AS uses"
         )
         assert counted == dict(
-            candidates=1500, prints=1500, proposals=1500, results=1500, trials=1350, uses=1350
+            candidates=2500, prints=2500, proposals=2500, results=2500, trials=2250, uses=2250
         )
-        assert len(archive.leading(RUN, 10_000)) == 1350 and len(archive.last_rejected(RUN, 10_000)) == 150
-        assert archive.is_proposed(RUN, address_of(1499)) and not archive.is_proposed(RUN, address_of(1500))
+        assert len(archive.leading(RUN, 10_000)) == 2250 and len(archive.last_failed(RUN, 2500, 10_000)) == 250
+        assert archive.is_proposed(RUN, address_of(2499)) and not archive.is_proposed(RUN, address_of(2500))
         capsys.readouterr()
-        questions(archive, 1500)
+        questions(archive, 2500)
     said = capsys.readouterr().out
     assert "parent and references" in said and "known by behaviour" in said

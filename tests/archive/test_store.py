@@ -16,7 +16,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asiarc.archive import store
-from asiarc.archive.pool import Member, ranked
 from asiarc.archive.store import SCHEMA_VERSION, Archive, Trial, set_aside
 from asiarc.errors import ArchiveError
 from asiarc.outcome import KINDS, SCORED, Outcome
@@ -558,10 +557,13 @@ def test_the_leading_and_the_rejected_are_those_that_sorting_finds(tmp_path_fact
     with Archive(tmp_path_factory.mktemp("leading")) as archive:
         archive.add_run("run", "question", "smoke", 0, {}, {})
         archive.add_run("other", "question", "smoke", 1, {}, {})
-        members, rejected = [], []
+        members, failed = [], []
         for number, (kind, rung, gain, holds) in enumerate(endings):
             scored, address = kind == "scored", f"address {number}"
             outcome = SCORED if scored else Outcome(kind, "why", "gate" * (kind == "rejected"))
+            archive.add_candidate(address, "net", address, "because")
+            proposal = dict(address=address, name="n", motivation="", parents=[], origins=[], predicted="")
+            archive.add_proposal("run", number, 0, proposal)
             for run in ("run", "other"):
                 archive.add_result(
                     run,
@@ -574,11 +576,17 @@ def test_the_leading_and_the_rejected_are_those_that_sorting_finds(tmp_path_fact
                     holds=holds,
                 )
             if scored:
-                members.append(Member(address, number, gain, rung, holds))
-            if kind == "rejected":
-                rejected.append(address)
-        assert [Member(**row) for row in archive.leading("run", count)] == ranked(members)[:count]
-        assert [row["address"] for row in archive.last_rejected("run", count)] == rejected[-count:]
+                members.append(dict(address=address, number=number, gain=gain, rung=rung, holds=holds))
+            else:
+                failed.append(address)
+        best_first = sorted(members, key=lambda m: (not m["holds"], -m["rung"], -m["gain"], m["number"]))
+        assert archive.leading("run", count) == best_first[:count]
+        assert [row["number"] for row in archive.population("run", 9, count)] == [
+            m["number"] for m in members if m["number"] <= 9
+        ][-count:]
+        assert [row["address"] for row in archive.last_failed("run", 9, count)] == [
+            address for address in failed if int(address.split()[1]) < 9
+        ][-count:]
 
 
 def test_what_is_known_is_found_by_address(archive):
@@ -599,25 +607,25 @@ behaviours = st.lists(st.integers(-60, 60).map(lambda n: n / 2048), min_size=3, 
 def test_who_behaves_alike_is_whom_a_comparison_with_everybody_finds(tmp_path_factory, kept, asked, within):
     with Archive(tmp_path_factory.mktemp("behaviours")) as archive:
         for number, numbers in enumerate(kept):
-            archive.add_candidate(f"{number:02}", "net", f"{number}", "because")
-            archive.add_behaviour(f"{number:02}", numbers)
+            archive.add_behaviour("probes", f"{number:02}", numbers)
+        archive.add_behaviour("other probes", "stranger", asked)
+        archive.add_behaviour("probes", "nothing", [])
         expected = [
             f"{number:02}"
             for number, numbers in enumerate(kept)
             if max(abs(a - b) for a, b in zip(numbers, asked, strict=True)) <= within
         ]
-        assert archive.behaving_as(asked, within) == expected
-
-
-def test_a_behaviour_is_a_kept_candidates(archive):
-    with pytest.raises(sqlite3.IntegrityError):
-        archive.add_behaviour("nowhere", [0.5, 0.5])
+        assert archive.behaving_as("probes", asked, within) == expected
+        assert archive.behaviour("probes", "nothing") == [] and archive.behaviour("probes", "nobody") is None
+        assert all(archive.behaviour("probes", f"{n:02}") == numbers for n, numbers in enumerate(kept))
 
 
 @pytest.mark.parametrize(
     "question",
-    ["leading('run', 9)", "last_rejected('run', 9)", "is_proposed('run', 'a')",
-     "behaving_as([0.1, 0.2], 0.001)", "insight('run', 'a')",
+    ["leading('run', 9)", "last_failed('run', 9, 9)", "population('run', 9, 9)", "scored('run', 'a')",
+     "is_proposed('run', 'a')", "is_proposed('run', 'a', 9)", "addresses('run', 2, 5)", "proposal('run', 3)",
+     "result('run', 3)", "behaviour('p', 'a')", "behaving_as('p', [0.1, 0.2], 0.001)", "insight('run', 'a')",
+     "is_explained('run', 3)",
      "candidate('a')", "trial('k')", "admission('k')", "stage_result('run', 'explore')"],
 )  # fmt: skip
 def test_no_question_of_a_proposal_reads_a_whole_table(archive, question):

@@ -72,10 +72,35 @@ def test_what_is_not_fit_is_neither_trained_nor_recommended_nor_a_parent(name):
     board = board_of([[0.9], [0.1], [0.2]], budget=20)
     board.fit[1] = False
     policy = POLICIES[name]()
-    assert policy.recommend(board).candidate == 3
+    assert policy.recommend(board)[0].candidate == 3
     for seed in range(30):
         assert policy.parents(board, generator(seed))[0] != 1
         assert all(run.candidate != 1 for run in policy.next(board, generator(seed)))
+
+
+@everyone
+@given(st.lists(st.sampled_from([None, {0: [0.1]}, {0: [0.2], 3: [0.3]}, {3: [0.1, 0.5]}]), min_size=1, max_size=9))
+def test_what_is_recommended_is_every_fit_candidate_that_counts_once(name, shown):
+    """Whoever reached the last rung; where nobody did, whoever was trained at all (the paper's has no such rung)."""
+    board = board_of([gains or {} for gains in shown], costs=RUNGS, expected=len(shown))
+    for i, gains in enumerate(shown, 1):
+        board.fit[i] = gains is not None
+    named = [found.candidate for found in POLICIES[name]().recommend(board)]
+    deep = [i for i, gains in enumerate(shown, 1) if gains and 3 in gains]
+    trained = [i for i, gains in enumerate(shown, 1) if gains]
+    assert sorted(named) == (deep or ([] if name == "paper" else trained))
+    assert all(np.isfinite(found.estimate) for found in POLICIES[name]().recommend(board))
+
+
+@everyone
+@given(st.integers(1, 12), st.integers(0, 99))
+def test_with_nobody_fit_there_is_nothing_to_train(name, size, seed):
+    """A generation that no gate admitted ends the search or goes on to the next, and breaks nothing."""
+    board = Board(RUNGS, 10.0, size, None, generation=4)
+    for _ in range(size):
+        board.enter(None)
+    assert POLICIES[name]().next(board, generator(seed)) == [] and POLICIES[name]().recommend(board) == []
+    assert POLICIES[name]().parents(board, generator(seed)) == (ROOT, [])
 
 
 @given(
@@ -187,8 +212,8 @@ def test_the_papers_fitness_is_the_papers():
 
 def test_the_paper_takes_more_than_ten_per_cent_for_a_leak():
     board = board_of([[0.5], [0.45], [0.1]])
-    assert PaperPolicy().recommend(board).candidate == 2
-    assert PaperPolicy(band=None).recommend(board).candidate == 1, "both are clamped: the earlier one"
+    assert PaperPolicy().recommend(board)[0].candidate == 2
+    assert PaperPolicy(band=None).recommend(board)[0].candidate == 1, "both are clamped: the earlier one"
 
 
 def test_the_paper_trains_everybody_once():
@@ -232,6 +257,27 @@ def test_halving_is_the_textbooks(size, each, seed):
         for run in runs:
             board.observe(run, world.measure(run.candidate - 1, 0, run.seed))
     assert board.counts[1:, 0].tolist() == halved(world.truth, world.noise, each * size).tolist()
+
+
+@given(st.integers(1, 30), st.integers(2, 9), st.integers(0, 999))
+def test_a_board_with_generations_is_halved_generation_by_generation(size, generation, seed):
+    """Each as the textbook halves so many candidates with their share of the budget, before the next is proposed."""
+    rng = generator(seed)
+    world = Plain(rng.normal(0, 1, size), rng.normal(0, 1, (size, 256)))
+    board, policy = Board((1.0,), 4.0 * size, size, None, generation=generation), SuccessiveHalving()
+    expected: list[int] = []
+    for first in range(0, size, generation):
+        mine = slice(first, min(first + generation, size))
+        for _ in range(first, mine.stop):
+            assert policy.next(board, rng) == []
+            board.enter(Traits())
+        while runs := board.payable(policy.next(board, rng)):
+            for run in runs:
+                board.observe(run, world.measure(run.candidate - 1, 0, run.seed))
+        count = mine.stop - first
+        alone = halved(world.truth[mine], world.noise[mine], 4.0 * count) if count > 1 else [4]
+        expected += list(alone)
+    assert board.counts[1:, 0].tolist() == expected
 
 
 def test_halving_climbs_the_rungs_of_training():
@@ -295,7 +341,17 @@ def test_newcomers_are_screened_on_a_cheap_rung_first(policy):
     board = Board(RUNGS, 10.0, 4, 4.575)
     for _ in range(4):
         board.enter(Traits())
-    assert policy(screen=1).next(board, generator()) == [Evaluation(i, 1, 0) for i in (1, 2, 3, 4)]
+    assert policy(screen=0.25).next(board, generator()) == [Evaluation(i, 1, 0) for i in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("costs", "rung"),
+    [((1.0,), 0), ((0.48, 1.0), 0), ((0.24, 0.5, 1.0), 0), (RUNGS, 1), ((0.1, 0.2, 0.3, 1.0), 1)],
+)
+def test_the_screen_is_the_deepest_rung_that_costs_a_quarter_of_a_run(costs, rung):
+    board = Board(costs, 10.0, 1, None)
+    board.enter(Traits())
+    assert UpperBound().next(board, generator()) == [Evaluation(1, rung, 0)]
 
 
 @pytest.mark.parametrize("policy", [Thompson, UpperBound])

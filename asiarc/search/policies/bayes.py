@@ -1,6 +1,6 @@
 """Policies that know how uncertain they are: parents and re-evaluations by the posterior of `asiarc.search.estimate`.
 
-Every newcomer is screened on a cheap rung (or trained once on the last, where there is only one). The rest of the
+Every newcomer is screened on a cheap rung (or trained once on the first, where none is). The rest of the
 budget goes to the last rung, where any candidate may be trained again with a fresh seed: `early` of it while candidates
 are still being proposed, so that parents are not chosen by a lucky run, and what is left at the end. Two rules say
 who is trained next; both report the posterior mean.
@@ -13,14 +13,15 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from asiarc.search.estimate import Posterior, posterior
-from asiarc.search.policies.common import best_posterior, first_runs
-from asiarc.search.protocol import ROOT, Board, Evaluation, Recommendation, draw_references
+from asiarc.search.policies.common import by_posterior, first_runs
+from asiarc.search.protocol import EPS, ROOT, Board, Evaluation, Recommendation, draw_references
 
 
 class Screened(ABC):
-    """Newcomers are screened on rung `screen`; then the `batch` candidates with the highest index are trained again."""
+    """Newcomers are screened on the deepest rung that costs at most `screen` of a full run, or else on the first; then
+    the `batch` candidates with the highest index are trained again."""
 
-    def __init__(self, *, screen: int = 1, early: float = 0.25, batch: int = 2) -> None:
+    def __init__(self, *, screen: float = 0.25, early: float = 0.25, batch: int = 2) -> None:
         self.screen, self.early, self.batch = screen, early, batch
 
     @abstractmethod
@@ -39,7 +40,7 @@ class Screened(ABC):
         return [run for i in chosen for run in board.evaluate(i)]
 
     def _rung(self, board: Board) -> int:
-        return min(self.screen, board.top)
+        return max((rung for rung, cost in enumerate(board.costs) if cost <= self.screen + EPS), default=0)
 
     def _is_early(self, board: Board) -> bool:
         """Whether as much has been spent as may be while so many candidates are still to come."""
@@ -59,9 +60,9 @@ class Screened(ABC):
         parent, *others = sorted(screened, key=lambda i: -drawn[i])
         return parent, draw_references(others[:20], rng)
 
-    def recommend(self, board: Board) -> Recommendation:
+    def recommend(self, board: Board) -> list[Recommendation]:
         """See `Policy`."""
-        return best_posterior(board, self._rung(board))
+        return by_posterior(board, self._rung(board))
 
 
 class Thompson(Screened):

@@ -28,22 +28,29 @@ def leading_quarter(board: Board, rng: np.random.Generator) -> tuple[int, list[i
     return parent, draw_references([i for i in order[:20] if i != parent], rng)
 
 
-def best_mean(board: Board) -> Recommendation:
-    """The candidate with the best mean on the last rung, reported as observed: biased by having been picked."""
-    means = board.means()[board.fit_candidates]
-    best = int(np.nanargmax(means))
-    return Recommendation(int(board.fit_candidates[best]), float(means[best]))
+def by_mean(board: Board) -> list[Recommendation]:
+    """By the mean on the last rung, reported as observed: biased by having been picked."""
+    means = board.means()
+    order = sorted(_on_top(board), key=lambda i: -means[i])
+    return [Recommendation(i, float(means[i])) for i in order] or _leading(board)
 
 
-def best_posterior(board: Board, screen: int | None = None) -> Recommendation:
-    """The candidate with the best posterior mean among those that reached the last rung, reported as that.
+def by_posterior(board: Board, screen: int | None = None) -> list[Recommendation]:
+    """Those that reached the last rung, by their posterior mean, reported as that."""
+    means = posterior(board, screen).mean
+    order = sorted(_on_top(board), key=lambda i: -means[i])
+    return [Recommendation(i, float(means[i])) for i in order] or _leading(board)
 
-    Where nobody did, the leader of the ranking with what it showed.
-    """
-    seen = [i for i in board.fit_candidates if board.counts[i, board.top]]
-    if not seen:
-        leader = next(i for i in board.ranking() if i != ROOT)
-        return Recommendation(leader, float(board.deepest()[1][leader]))
-    known = posterior(board, screen).mean
-    best = max(seen, key=lambda i: known[i])
-    return Recommendation(int(best), float(known[best]))
+
+def _on_top(board: Board) -> list[int]:
+    return [int(i) for i in board.fit_candidates if board.counts[i, board.top]]
+
+
+def _leading(board: Board) -> list[Recommendation]:
+    """Where nobody reached the last rung: the ranking, with what each showed."""
+    deepest, gains = board.deepest()
+    return [
+        Recommendation(i, float(gains[i]))
+        for i in board.ranking()
+        if i != ROOT and board.fit[i] and deepest[i] >= 0
+    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from asiarc.search.policies.common import best_mean, first_runs
+from asiarc.search.policies.common import by_mean, first_runs
 from asiarc.search.protocol import ROOT, Board, Evaluation, Recommendation, draw_references
 
 
@@ -15,7 +15,8 @@ class RandomSearch:
         """See `Policy`."""
         if runs := first_runs(board):
             return runs
-        return board.evaluate(rng.choice(board.fit_candidates)) if board.is_full else []
+        fit = board.fit_candidates
+        return board.evaluate(rng.choice(fit)) if board.is_full and len(fit) else []
 
     def parents(self, board: Board, rng: np.random.Generator) -> tuple[int, list[int]]:
         """See `Policy`."""
@@ -23,9 +24,9 @@ class RandomSearch:
         parent = pool[rng.integers(len(pool))]
         return parent, draw_references([i for i in pool if i != parent], rng)
 
-    def recommend(self, board: Board) -> Recommendation:
+    def recommend(self, board: Board) -> list[Recommendation]:
         """See `Policy`."""
-        return best_mean(board)
+        return by_mean(board)
 
 
 class BestOfN:
@@ -49,6 +50,6 @@ class BestOfN:
         """See `Policy`."""
         return ROOT, []
 
-    def recommend(self, board: Board) -> Recommendation:
+    def recommend(self, board: Board) -> list[Recommendation]:
         """See `Policy`."""
-        return best_mean(board)
+        return by_mean(board)

@@ -6,10 +6,11 @@ from math import log2
 
 import numpy as np
 
-from asiarc.search.policies.common import best_posterior, first_runs
+from asiarc.search.policies.common import by_posterior, first_runs
 from asiarc.search.protocol import ROOT, Board, Evaluation, Recommendation, Traits, draw_references
 
 Cell = tuple[str, int, int]
+LEAST = 2.0**-10  # of start_from: a mixer may have no state at all
 
 
 class MapElites:
@@ -34,9 +35,9 @@ class MapElites:
         parent = elites[rng.integers(len(elites))]
         return parent, draw_references([i for i in elites if i != parent], rng)
 
-    def recommend(self, board: Board) -> Recommendation:
+    def recommend(self, board: Board) -> list[Recommendation]:
         """See `Policy`."""
-        return best_posterior(board)
+        return by_posterior(board)
 
     @staticmethod
     def elites(board: Board) -> dict[Cell, int]:
@@ -49,4 +50,5 @@ class MapElites:
 
 def cell_of(traits: Traits) -> Cell:
     """Mechanism, and the nearest power of two of the state and of half-octaves of FLOPs relative to start_from."""
-    return traits.mechanism, round(log2(traits.state)), round(2 * log2(traits.flops))
+    state, flops = max(traits.state, LEAST), max(traits.flops, LEAST)
+    return traits.mechanism, round(log2(state)), round(2 * log2(flops))

@@ -10,33 +10,45 @@ from math import ceil, inf, log, log2
 
 import numpy as np
 
-from asiarc.search.policies.common import best_posterior, first_runs, leading_quarter
-from asiarc.search.protocol import Board, Evaluation, Recommendation
-
-EPS = 1e-9  # of a budget
+from asiarc.search.policies.common import by_posterior, first_runs, leading_quarter
+from asiarc.search.protocol import EPS, Board, Evaluation, Recommendation
 
 
 class SuccessiveHalving:
-    """All candidates enter; each round has an equal share of the budget and keeps the best half.
+    """Halves the candidates of a generation (all of them, where the board names none) when they are all there.
 
-    A round trains every survivor on the deepest rung that its share pays for, as often as it pays for. Nobody's rank is
-    known while proposals are made, so a campaign halves generation by generation.
+    A generation has its share of the budget, and each round an equal share of that; a round keeps the best half. It
+    trains every survivor on the deepest rung that its share pays for, as often as it pays for.
     """
 
     def next(self, board: Board, rng: np.random.Generator) -> list[Evaluation]:
-        """See `Policy`. Rounds are told apart by what each candidate has cost: survivors of a round cost more."""
-        if not board.is_full:
-            return []
-        alive, paid, cost = [int(i) for i in board.fit_candidates], 0.0, board.counts @ board.costs
+        """See `Policy`."""
+        size = board.generation or board.expected
+        for first in range(1, board.expected + 1, size):
+            last = min(first + size - 1, board.expected)
+            if last > board.entered:
+                return []
+            if runs := self._halve(board, range(first, last + 1)):
+                return runs
+        return []
+
+    def _halve(self, board: Board, generation: range) -> list[Evaluation]:
+        """Rounds are told apart by what each candidate has cost: survivors of a round cost more.
+
+        Their sizes count those that turned out unfit, too, so that a round is the same before and after one does.
+        """
+        alive, cost = [i for i in generation if board.fit[i]], board.counts @ board.costs
+        size, left = len(generation), board.budget * len(generation) / board.expected
         target = 0.0  # what a member of the round has cost at its end
-        for rounds_left in range(ceil(log2(max(2, len(alive)))), 0, -1):
-            rung, times = self._level(board, (board.budget - paid) / rounds_left / len(alive))
+        for rounds_left in range(ceil(log2(max(2, size))), 0, -1):
+            rung, times = self._level(board, left / rounds_left / size)
             target += times * board.costs[rung]
-            paid += len(alive) * times * board.costs[rung]
+            left -= size * times * board.costs[rung]
             if missing := [i for i in alive if cost[i] < target - EPS]:
                 return [run for i in missing for run in board.evaluate(i, rung, times)]
+            size = ceil(size / 2)
             survivors = [i for i in alive if cost[i] > target + EPS]
-            alive = survivors or [i for i in board.ranking() if i in alive][: ceil(len(alive) / 2)]
+            alive = survivors or [i for i in board.ranking() if i in alive][:size]
         return []
 
     @staticmethod
@@ -49,9 +61,9 @@ class SuccessiveHalving:
         """See `Policy`."""
         return leading_quarter(board, rng)
 
-    def recommend(self, board: Board) -> Recommendation:
+    def recommend(self, board: Board) -> list[Recommendation]:
         """See `Policy`."""
-        return best_posterior(board)
+        return by_posterior(board)
 
 
 class Asha(SuccessiveHalving):

@@ -56,11 +56,11 @@ class PaperPolicy:
         seen = len(scored) // self.refresh * self.refresh if len(scored) >= self.cold_start else 0
         return self._by_fitness(board, [ROOT, *self._passing(board, scored[:seen])])[: self.capacity]
 
-    def recommend(self, board: Board) -> Recommendation:
+    def recommend(self, board: Board) -> list[Recommendation]:
         """See `Policy`."""
-        scored = self._scored(board)
-        best = self._by_fitness(board, self._passing(board, scored) or scored)[0]
-        return Recommendation(best, float(board.means()[best]))
+        scored, means = self._scored(board), board.means()
+        order = self._by_fitness(board, self._passing(board, scored) or scored)
+        return [Recommendation(i, float(means[i])) for i in order]
 
     @staticmethod
     def _scored(board: Board) -> list[int]:
