@@ -17,10 +17,26 @@ from asiarc.report.figures import INK, PALETTE, SETTINGS, THEME
 FOLDER = Path("results/benchmarks")
 
 
+def files(folder: Path = FOLDER) -> list[Path]:
+    """The files of all records, a folder a machine."""
+    return sorted(folder.glob("*/[0-9]*.json"))
+
+
 def records(folder: Path = FOLDER) -> list[dict[str, Any]]:
     """All records, oldest first."""
-    found = [json.loads(path.read_text()) for path in sorted(folder.glob("*/[0-9]*.json"))]
+    found = [json.loads(path.read_text()) for path in files(folder)]
     return sorted(found, key=lambda record: str(record["datetime"]))
+
+
+def prune(path: Path) -> int:
+    """Drops what was not measured from a new record (it was begun and given up); the benchmarks that are left."""
+    record = json.loads(path.read_text())
+    record["benchmarks"] = [bench for bench in record["benchmarks"] if bench["extra_info"].get("ratios")]
+    if record["benchmarks"]:
+        path.write_text(json.dumps(record, indent=1) + "\n")
+    else:
+        path.unlink()
+    return len(record["benchmarks"])
 
 
 def rows(found: list[dict[str, Any]]) -> list[dict[str, Any]]:

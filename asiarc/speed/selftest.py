@@ -57,9 +57,11 @@ def simulate(trials: int) -> tuple[list[Count], list[str]]:
     return found, by_median
 
 
-def real(root: Path, trials: int, say: Callable[[str], None]) -> tuple[list[Count], list[dict[str, Any]]]:
-    """Counts of real experiments, fresh processes each, and every experiment's record."""
-    found, records = [], []
+def real(
+    root: Path, trials: int, say: Callable[[str], None], records: list[dict[str, Any]]
+) -> list[Count]:
+    """Counts of real experiments, fresh processes each; every experiment's record is added before it is said."""
+    found = []
     for slower, what in (
         (0.0, "real, the same tree twice"),
         (INJECTED, f"real, {INJECTED:.0%} idle loop injected"),
@@ -67,11 +69,11 @@ def real(root: Path, trials: int, say: Callable[[str], None]) -> tuple[list[Coun
         verdicts: list[Verdict] = []
         for i in range(trials):
             compared = compare(root, root, CASE, slower=slower)
-            say(f"  {what} {i + 1}/{trials}: {compared.red or compared.ratio}")
             verdicts.append(compared.ratio.verdict)
             records.append({"injected": slower, **compared.as_dict()})
+            say(f"  {what} {i + 1}/{trials}: {compared.red or compared.ratio}")
         found.append(Count(what, trials, verdicts.count("slower"), verdicts.count("not measured")))
-    return found, records
+    return found
 
 
 def shortfalls(found: Sequence[Count]) -> list[str]:

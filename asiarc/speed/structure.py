@@ -13,6 +13,7 @@ import itertools
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,7 +72,8 @@ def profiled(work: Callable[[], object]) -> dict[str, float]:
 
 def allocations(record: profile) -> list[int]:
     """Bytes taken (above zero) and given back (below), in order."""
-    raw = record.profiler.kineto_results.events()
+    assert record.profiler is not None and record.profiler.kineto_results is not None
+    raw: list[Any] = record.profiler.kineto_results.events()
     events = sorted((e for e in raw if e.name() == "[memory]"), key=lambda e: e.start_ns())
     return [e.nbytes() for e in events]
 

@@ -260,23 +260,24 @@ def test_long_keys_lose_no_more_digits_than_the_recurrence_must(norm):
     assert_close(named(run(case, tensors)), named(reference(case, tensors)), 2e-5)
 
 
+# Classes of `mutants.CLASSES`, planted bug: the change of text.
 MUTANTS = {
-    "the diagonal of the scores is dropped": ("tl.where(i >= j, Xq, 0.0)", "tl.where(i > j, Xq, 0.0)"),
-    "the solve forgets the gate": ("            X *= decay(G_[:, None] - G_[None, :])\n", "            X *= 1.0\n"),
-    "a chunk decays as its first token": ("last = first + tl.minimum(C, end - first) - 1", "last = first"),
-    "the state of the chunk is not decayed": ("            S_ *= decay(G_last)\n", "            S_ *= 1.0\n"),
-    "blocks are merged with the wrong sign": ("whole -= tl.dot(", "whole += tl.dot("),
-    "the strength is left out of the write": (
+    "2: the diagonal of the scores is dropped": ("tl.where(i >= j, Xq, 0.0)", "tl.where(i > j, Xq, 0.0)"),
+    "33: the solve forgets the gate": ("            X *= decay(G_[:, None] - G_[None, :])\n", "            X *= 1.0\n"),
+    "10,36: a chunk decays as its first token": ("last = first + tl.minimum(C, end - first) - 1", "last = first"),
+    "21: the state of the chunk is not decayed": ("            S_ *= decay(G_last)\n", "            S_ *= 1.0\n"),
+    "1,16: blocks are merged with the wrong sign": ("whole -= tl.dot(", "whole += tl.dot("),
+    "2: the strength is left out of the write": (
         "            write *= column(beta, first, h, HV, rows, inside)\n            if SAVES", "            if SAVES",
     ),
-    "dk misses what the solve gives": (
+    "2: dk misses what the solve gives": (
         "dS_ -= tl.dot(tl.trans(k_), (dy", "dS_ -= 0 * tl.dot(tl.trans(k_), (dy",
     ),
-    "the gate's slope ends a token early": ("tl.where(j < i, ends, 0.0)", "tl.where(j + 1 < i, ends, 0.0)"),
-    "the slope of the solve is not decayed": ("Dq_, Dk_ = Dq_ * L, Dk_ * L", "Dq_ = Dq_ * L"),
-    "the slope of the carried state is dropped": ("tl.sum(ends, 1) + tl.sum(over, 0)", "tl.sum(ends, 1)"),
-    "grouped heads share the first key head": ("head = h // (HV // H)", "head = h * 0"),
-    "a reset overflows": ("tl.where(steps < FLOOR, FLOOR, steps)", "steps"),
+    "24: the gate's slope ends a token early": ("tl.where(j < i, ends, 0.0)", "tl.where(j + 1 < i, ends, 0.0)"),
+    "24: the slope of the solve is not decayed": ("Dq_, Dk_ = Dq_ * L, Dk_ * L", "Dq_ = Dq_ * L"),
+    "24,25: the slope of the carried state is dropped": ("tl.sum(ends, 1) + tl.sum(over, 0)", "tl.sum(ends, 1)"),
+    "31: grouped heads share the first key head": ("head = h // (HV // H)", "head = h * 0"),
+    "13,40: a reset overflows": ("tl.where(steps < FLOOR, FLOOR, steps)", "steps"),
 }  # fmt: skip
 
 

@@ -1,8 +1,9 @@
 """Bugs that linear-attention kernels have had in the wild, planted in ours; each must be killed by a property.
 
-``python tests/kernels/mutants.py`` prints the table: class, planted bug, and the property that killed it. A mutant is a
-text change to a module, executed in the module's own namespace in this process and undone afterwards. Classes are
-numbered as in `CLASSES`; those that cannot exist in this code say why.
+``python tests/kernels/mutants.py`` prints the table: class, planted bug, and the property that killed it (about five
+minutes). A mutant is a text change to a module, executed in the module's own namespace in this process and undone
+afterwards; those of the GPU kernels are planted by `in_interpreter` in a process of their own (``--torch`` leaves them
+out). Classes are numbered as in `CLASSES`; those that cannot exist in this code say why.
 """
 
 # ruff: noqa: E501  a planted change is easiest to judge on one line
@@ -10,8 +11,11 @@ numbered as in `CLASSES`; those that cannot exist in this code say why.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import os
+import re
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -48,10 +52,13 @@ CLASSES = {
     43: "gate in the wrong space", 44: "reference wrong", 45: "test invalid", 46: "interpreter differs from GPU",
 }  # fmt: skip
 NOT_APPLICABLE = {
-    3: "no addresses: aten checks bounds", 5: "same as 4 here: one thread of aten calls",
-    6: "no compiler on this path", 7: "aten computes offsets in 64 bits", 9: "no launch grid",
-    46: "no interpreter on this path",
-}  # fmt: skip
+    3: "aten checks bounds; on a GPU gpu_bench runs the kernels under memcheck",
+    5: "in torch the same as 4, one thread of aten calls; on a GPU gpu_bench compares the bits of repeats",
+    6: "no compiler in torch; compile_report compiles every configuration, gpu_bench holds each against float64",
+    7: "aten computes offsets in 64 bits, and so do the GPU kernels for tokens and states",
+    9: "no launch grid in torch; the GPU kernels use the one axis without a small limit",
+    46: "the interpreter proves logic only; a device runs gpu_bench",
+}
 
 
 @dataclass(frozen=True)
@@ -235,9 +242,25 @@ def rebind(old, new):
     return undo
 
 
+def in_the_interpreter() -> tuple[int, int]:
+    """Prints the rows of the GPU kernels' mutants; how many there are and how many survived."""
+    file = Path(__file__).parent / "in_interpreter.py"
+    options = ("-v", "-k", "mutant", "-p", "no:cacheprovider", "-p", "no:xdist")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", str(file), *options],
+        env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    rows = re.findall(r"is_caught\[([\d,]+): (.+?)\] (PASSED|FAILED)", done.stdout)
+    assert rows, done.stdout + done.stderr
+    for numbers, what, how in rows:
+        killed = "killed by in_interpreter.check, outputs and every gradient" if how == "PASSED" else "SURVIVED"
+        click.echo(f"{numbers:12s} {'GPU: ' + what:45s} {killed}")
+    return len(rows), sum(how == "FAILED" for *_, how in rows)
+
+
 def main() -> int:
     torch.set_num_threads(1)
-    survived = 0
+    survived = gpu = 0
     with poisoned_allocations():
         for _, call in properties():
             call()
@@ -249,11 +272,17 @@ def main() -> int:
             click.echo(
                 f"{numbers:12s} {mutant.what:45s} {'SURVIVED' if name is None else 'killed by ' + name}  ({time.process_time() - start:.1f} s)",
             )
+    if "--torch" not in sys.argv:
+        if importlib.util.find_spec("triton") is None:
+            click.echo("the GPU kernels' mutants are not planted: Triton is not installed")
+        else:
+            gpu, alive = in_the_interpreter()
+            survived += alive
     for number, reason in NOT_APPLICABLE.items():
         click.echo(f"{number:<12d} {CLASSES[number]:45s} not applicable: {reason}")
     missing = set(CLASSES) - set(NOT_APPLICABLE) - {n for m in MUTANTS for n in m.classes}
     click.echo(
-        f"{len(MUTANTS)} mutants, {survived} survived; classes without a mutant: {sorted(missing) or 'none'}"
+        f"{len(MUTANTS)} mutants in torch and {gpu} in the GPU kernels, {survived} survived; classes without a mutant: {sorted(missing) or 'none'}"
     )
     return int(bool(survived or missing))
 

@@ -168,6 +168,36 @@ def test_many_sequences_of_one_token():
 
 
 @every_operator
+def test_the_tail_of_a_very_long_sequence_is_computed(op):
+    T, cut = 65_600, 65_530
+    case = Case(op, seed=5, B=1, T=T, H=1, K=2, V=2, steps=2 if op.multistep else 1)
+    tensors = case.tensors(torch.float32)
+    o, final = run(case, tensors)
+    state = run(case, sliced(case, tensors, 0, cut, None) | {"initial_state": tensors["initial_state"]})[1]
+    tail = run(case, sliced(case, tensors, cut, T, state))
+    assert_close({"o": o[:, cut:], "final_state": final}, named(tail), 1e-4)
+
+
+@every_operator
+@given(st.data())
+@examples
+def test_heads_do_not_mix(op, data):
+    case = data.draw(cases(op, H=3))
+    tensors = case.tensors()
+    other = dataclasses.replace(case, seed=case.seed + 1).tensors()
+    changed = {
+        n: torch.cat((other[n][:, :, :width], x[:, :, width:]), dim=2)
+        if n != "initial_state"
+        else torch.cat((other[n][:, : case.groups], x[:, case.groups :]), dim=1)
+        for n, x in tensors.items()
+        for width in [1 if n in "qk" else case.groups]
+    }
+    (o, final), (o_changed, final_changed) = run(case, tensors), run(case, changed)
+    assert torch.equal(o[:, :, case.groups :], o_changed[:, :, case.groups :])
+    assert torch.equal(final[:, case.groups :], final_changed[:, case.groups :])
+
+
+@every_operator
 @given(st.data())
 @examples
 def test_a_prefix_keeps_its_bits_whatever_follows_it(op, data):

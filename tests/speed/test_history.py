@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 from click.testing import CliRunner
 
@@ -31,6 +32,36 @@ def test_records_are_read_by_date_and_drawn(tmp_path):
     ]  # fmt: skip
     svg = history.figure(found)
     assert svg.startswith("<svg") and all(text in svg for text in ("kda", "gla", "time over bmm"))
+
+
+def test_what_was_not_measured_leaves_no_trace_in_a_record(tmp_path):
+    path = tmp_path / "0001_a.json"
+    half = record(1, 2.0)
+    half["benchmarks"][0]["extra_info"] = {}
+    path.write_text(json.dumps(half))
+    assert history.prune(path) == 1
+    assert [bench["param"] for bench in json.loads(path.read_text())["benchmarks"]] == ["gla"]
+    half["benchmarks"][1]["extra_info"] = {}
+    path.write_text(json.dumps(half))
+    assert history.prune(path) == 0 and not path.exists()
+
+
+def test_a_busy_machine_adds_nothing_to_the_history(tmp_path, monkeypatch):
+    def given_up(command, check):
+        folder = tmp_path / "Linux"
+        folder.mkdir()
+        empty = record(1, 2.0) | {"benchmarks": [{"param": "kda", "extra_info": {}}]}
+        (folder / "0001_b.json").write_text(json.dumps(empty))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(history, "FOLDER", tmp_path)
+    monkeypatch.setattr(history, "files", lambda: sorted(tmp_path.glob("*/*.json")))
+    monkeypatch.setattr("asiarc.speed.machine.require_own_process", lambda: None)
+    monkeypatch.setattr("asiarc.speed.machine.require_quiet", lambda: None)
+    monkeypatch.setattr("subprocess.run", given_up)
+    found = CliRunner().invoke(main, ["yardstick"])
+    assert found.exit_code == 2 and "0 of 12 operators measured" in found.output, found.output
+    assert list(tmp_path.glob("*/*.json")) == []
 
 
 def test_without_records_there_is_no_figure(tmp_path, monkeypatch):
