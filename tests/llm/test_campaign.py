@@ -9,6 +9,7 @@ import pytest
 
 from asiarc.errors import ArchiveError, BudgetExhaustedError
 from asiarc.llm import ModelError, ReplayMissError
+from asiarc.llm.facts import ledger_of_run
 from asiarc.llm.loopback import embeds, fails, refuses, says
 from asiarc.llm.tape import cassette_lines, load_cassette
 from asiarc.researcher.novelty import saved
@@ -136,6 +137,28 @@ def test_a_rejected_candidate_is_mended_and_its_versions_are_kept(tmp_path):
     assert "causality" in revision and "it looks ahead" in revision
 
 
+def test_a_revision_goes_to_the_model_that_made_the_draft_and_after_a_kill_too(tmp_path):
+    def reply(body):
+        number = number_of(body)
+        return idea(
+            source(f"f{number}", GAIN=0.1)
+            if is_revision(body)
+            else source(f"b{number}", REJECTED="causality")
+        )
+
+    declared = only(reply, candidates=6, models=dict(researcher=("model", "other")))[0]
+    for folder, moments in (("whole", ()), ("killed", (2, 5, 8, 11))):
+        lab = Lab(tmp_path / folder, declared)
+        for moment in moments:
+            with pytest.raises(KeyboardInterrupt):
+                lab.run(reply, executor=FakeExecutor(interrupt_at=moment, ends=fingerprinted))
+        lab.run(reply)
+        asked_of = {row["place"]: row["model"] for row in lab.read(lambda _, annex, run: annex.asked(run))}
+        authors = {n: asked_of[f"{n} propose"] for n in range(6)}
+        assert set(authors.values()) == {"model", "other"}
+        assert {n: asked_of[f"{n} revise 1"] for n in range(6)} == authors
+
+
 @pytest.mark.parametrize("ending", ["crashed", "timed_out", "out_of_memory"])
 def test_a_candidate_that_broke_in_training_is_mended_too(tmp_path, ending):
     def reply(body):
@@ -249,6 +272,34 @@ def test_motivations_are_found_by_an_embedding_endpoint_where_there_is_one(tmp_p
     assert_same(again.content(), lab.content())
 
 
+def test_where_no_vector_comes_motivations_are_found_by_words(tmp_path):
+    """A model that writes no numbers: the campaign goes on as one without it, and what it was asked is kept."""
+
+    def reply(body):
+        return embeds(lambda _: ["no number"]) if "input" in body else plain(body)
+
+    models = dict(analyst=None, judge=None)
+    lab = Lab(tmp_path / "with", asked(4, models=models | dict(embedding="model")))
+    lab.run(reply)
+    without = Lab(tmp_path / "without", asked(4, models=models))
+    without.run(plain)
+    checks = [
+        [b for b in one.requests if "input" not in b and role_of(b) == "checker"] for one in (lab, without)
+    ]
+    assert checks[0] == checks[1] and len(checks[0]) == 3
+    assert any("input" in body for body in lab.requests)
+
+
+def test_the_ledger_of_a_session_is_that_of_its_exchanges(tmp_path):
+    """However often a vector is used: what was asked is what is booked."""
+    answer = lambda body: embeds(lambda text: [len(text), 1.0]) if "input" in body else plain(body)  # noqa: E731
+    lab = Lab(tmp_path, asked(6, models=dict(analyst=None, judge=None, embedding="model")))
+    lab.run(answer)
+    assert sum(account.calls for account in lab.ledger.accounts.values()) == len(lab.requests)
+    kept = lab.read(lambda archive, _, run: ledger_of_run(archive, run))
+    assert kept.usd == pytest.approx(lab.ledger.usd) and kept.lines()
+
+
 def test_what_behaves_as_another_is_rejected_before_it_trains(tmp_path):
     def reply(body):
         return idea(source(f"n{number_of(body)}", PRINT=number_of(body) % 2, GAIN=0.1))
@@ -312,7 +363,7 @@ def test_injected_text_stays_between_its_marks_and_commands_nothing(tmp_path):
 
 
 def test_arms_differ_in_what_they_are_named_for(tmp_path):
-    declared = asked(8, arms=("no_cognition", "no_analyst", "no_novelty", "no_judge", "best_of_n"))
+    declared = asked(16, arms=("no_cognition", "no_analyst", "no_novelty", "no_judge", "best_of_n"))
     prompts = {}
     for arm in ("", *declared.arms):
         lab = Lab(tmp_path / (arm or "full"), declared.as_arm(arm) if arm else declared)
@@ -332,4 +383,4 @@ def test_arms_differ_in_what_they_are_named_for(tmp_path):
     assert roles["no_novelty"]["checker"] == 0 < roles[""]["checker"]
     assert roles["no_judge"]["judge"] == 0 < roles[""]["judge"]
     assert "relative " in text[""] and "relative " not in text["best_of_n"]
-    assert all(counts["researcher"] >= 8 for counts in roles.values())
+    assert all(counts["researcher"] >= 12 for counts in roles.values())
