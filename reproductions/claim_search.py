@@ -20,10 +20,9 @@ from asiarc.researcher.grammar import GrammarResearcher
 from asiarc.results import paired_by_seed
 from asiarc.seeds import rng_of
 from asiarc.studies import Search
-from asiarc.studies.search import FULL, first_rung_gains
+from asiarc.studies.search import DISCOVERY, FULL, first_rung_gains
 from asiarc.studies.verdicts import USEFUL, stance, verdict
 
-DISCOVERY = 0.05  # bits a byte over the start on the first rung, well above its seed noise
 RESAMPLES = 2_000
 STUBBORN, MENDED = "a look ahead", "mended"
 

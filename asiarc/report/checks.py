@@ -19,6 +19,7 @@ from asiarc.errors import AsiarcError, EvidenceError
 from asiarc.evidence.claims import Claim, Verdict, cap_verdict
 from asiarc.evidence.effects import Effect
 from asiarc.evidence.transfer import rank_correlation
+from asiarc.report import studies
 from asiarc.report.document import read_report, sha256, signed_files
 from asiarc.report.facts import decision_of, summary
 from asiarc.report.reading import Row, effect_of
@@ -33,6 +34,7 @@ def verify(folder: Path) -> list[str]:
         problems += [*_spend(report), *_baselines(report["baselines"])]
         for row in report["claims"]["decided"]:
             problems += _claim(row)
+        problems += [*_studies(report["studies"]), *_searches(report["searches"]), *_signatures(report)]
         for campaign in report["campaigns"]:
             problems += [f"{campaign['name']}: {problem}" for problem in _campaign(campaign, folder)]
     except AsiarcError as error:
@@ -100,6 +102,53 @@ def _baselines(baselines: Row) -> Iterator[str]:
                 order["effect"],
                 found.as_dict(),
             )
+
+
+def _studies(found: list[Row]) -> Iterator[str]:
+    for study in found:
+        where = f"study {study['name']}"
+        for mixer in study["mixers"]:
+            for what, stored in (mixer["tasks"] | mixer["probes"]).items():
+                yield from _differences(f"{where}, {mixer['name']}: {what}", stored, summary(stored["values"]))
+        yield from _effects(where, study["effects"], studies.effects(study["mixers"], study["tasks"], study["size_of"]))
+        again = studies.correlations(study["mixers"], study["tasks"])
+        if _plain(again) != _plain(study["correlations"]):
+            yield f"{where}: its scores give other rank correlations"
+
+
+def _searches(found: list[Row]) -> Iterator[str]:
+    for search in found:
+        where = f"search {search['name']}"
+        for arm in search["arms"] if search["finished"] else ():
+            counts = {r: float(studies.discovered(gains)[-1]) for r, gains in arm["first_rung"].items()}
+            yield from _differences(f"{where}, {arm['arm']}", arm["gain"], summary(arm["gain"]["values"]))
+            yield from _differences(f"{where}, {arm['arm']}: discoveries", arm["discoveries"], summary(counts))
+        yield from _effects(where, search["effects"], studies.advantages(search["arms"]) if search["finished"] else [])
+
+
+def _effects(where: str, stored: list[Row], again: list[Row]) -> Iterator[str]:
+    if len(stored) != len(again):
+        yield f"{where}: {len(stored)} effects, its scores give {len(again)}"
+    for row, other in zip(stored, again, strict=False):
+        pair = f"{where}: {row['ahead']} over {row['behind']} on {row['task']}"
+        if (row["effect"] is None) != (other["effect"] is None):
+            yield f"{pair}: its scores give {other['effect'] or other['problem']}"
+        elif other["effect"] is not None:
+            yield from _differences(pair, row["effect"], other["effect"])
+
+
+def _signatures(report: Row) -> Iterator[str]:
+    by_name = {study["name"]: study for study in report["studies"]}
+    for row in report["signatures"]:
+        again = studies.signature(row, by_name.get(row["study"]))
+        if _plain(again) != _plain({key: row[key] for key in again}):
+            yield f"signature {row['what']}: its study gives {again['ours'] or again['problem']}"
+
+
+def _plain(value: Any) -> str:
+    """Data with floats to nine digits, to be compared."""
+    rounded = json.loads(json.dumps(value), parse_float=lambda text: f"{float(text):.9g}")
+    return json.dumps(rounded, sort_keys=True)
 
 
 def _campaign(campaign: Row, folder: Path) -> Iterator[str]:

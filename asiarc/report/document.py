@@ -18,7 +18,8 @@ from markupsafe import Markup
 from asiarc.archive.store import Archive
 from asiarc.errors import EvidenceError
 from asiarc.identity import provenance
-from asiarc.report import facts, tables, wording
+from asiarc.report import facts, studies, tables, wording
+from asiarc.report.arms import arm_lines
 from asiarc.report.figures import draw, inline
 from asiarc.report.reading import Reading, Row
 
@@ -36,7 +37,12 @@ CAPTIONS = {
     "paper's Figure 7); those whose shares differ most. What differs beside them is not held fixed.",
     "lineage": "Who was made from whom; the heavy line leads to the winner.",
     "transfer": "Gain at one rung or stage against the gain at another; squares are baselines.",
-    "tasks": "Baselines by tasks at this tier. The number is the mean over seeds, the shade its place in the column.",
+    "tasks": "Mixers by tasks at this tier. The number is the mean over seeds, the shade its place in the column.",
+    "forest": "Paired gains with intervals widened for all comparisons on the task. Blue: ahead. Red: behind. Grey: "
+    "the interval holds zero.",
+    "scatter": "Synthetic tasks against text, a point a mixer: what the rank correlation is taken over.",
+    "discoveries": "Candidates that beat the start by 0.05 bits a byte on the first rung, along the search (after the "
+    "paper's Figure 1): mean over repeats of each arm, band from the lowest to the highest repeat.",
 }
 
 
@@ -56,10 +62,16 @@ def write(archive: Archive, tier: str, folder: Path, *, campaigns: Sequence[str]
     readings = [Reading.of(archive, row["run"]) for row in runs]
     found = [_campaign(reading, row, folder) for reading, row in zip(readings, runs, strict=True)]
     baselines = facts.baseline_facts(facts.baseline_trials(archive, tier, readings))
+    trained = studies.study_facts(archive, tier)
     report = {
         "format": facts.FORMAT,
         "tier": tier,
         "claims": facts.claim_facts(archive, tier, folder),
+        "signatures": studies.signature_facts(trained, folder),
+        "studies": [{**study, "figures": _study_figures(archive, study, folder)} for study in trained],
+        "searches": [{**search, "figures": _search_figures(search, folder)}
+                     for search in studies.search_facts(archive, tier)],
+        "arms": arm_lines(archive, facts.arm_runs(archive, runs)),
         "campaigns": found,
         "absent": sorted(set(campaigns or ()) - {row["campaign"] for row in runs}),
         "spend": facts.total_spend(readings),
@@ -79,6 +91,22 @@ def _campaign(reading: Reading, row: Row, folder: Path) -> Row:
     for kind, table in tables.FIGURE_TABLES.items():
         figures += _save_table(table(reading, found), folder, row["campaign"], kind)
     return {**found, "figures": figures, "identity": row["identity"], "provenance": row["provenance"]}
+
+
+def _study_figures(archive: Archive, study: Row, folder: Path) -> list[Row]:
+    others = [task["name"] for task in study["tasks"] if task["name"] != "text"]
+    rows = {
+        "forest": studies.forest(study["effects"]),
+        "curves": studies.curves(archive, study),
+        "tasks": studies.heat(study) if len(study["tasks"]) > 1 else [],
+        "scatter": studies.scatter(study["mixers"], others) if study["correlations"] else [],
+    }
+    return [row for kind, table in rows.items() for row in _save_table(table, folder, study["name"], kind)]
+
+
+def _search_figures(search: Row, folder: Path) -> list[Row]:
+    rows = {"forest": studies.forest(search["effects"]), "discoveries": studies.discoveries(search)}
+    return [row for kind, table in rows.items() for row in _save_table(table, folder, search["name"], kind)]
 
 
 def _save_table(rows: Sequence[Row], folder: Path, name: str, kind: str) -> list[Row]:
@@ -102,7 +130,8 @@ def render(folder: Path) -> Path:
     """
     report = read_report(folder)
     svgs = {}
-    for figure in [*report["figures"], *(f for campaign in report["campaigns"] for f in campaign["figures"])]:
+    parts = [report, *report["studies"], *report["searches"], *report["campaigns"]]
+    for figure in (figure for part in parts for figure in part["figures"]):
         svgs[figure["svg"]] = draw(figure["kind"], tables.load(folder / figure["csv"]))
         (folder / figure["svg"]).write_text(svgs[figure["svg"]] + "\n", encoding="utf-8")
     environment = _environment()
@@ -128,7 +157,7 @@ def read_report(folder: Path) -> dict[str, Any]:
         raise EvidenceError(
             f"{path} is not a report of format {facts.FORMAT}; write it again: nox -s reproduce"
         )
-    return report
+    return {"signatures": [], "studies": [], "searches": [], "arms": []} | report
 
 
 def _environment() -> jinja2.Environment:
@@ -162,6 +191,11 @@ def _sign(folder: Path, report: Row) -> None:
         "runs": {
             row["run"]: {key: row["name" if key == "campaign" else key] for key in kept}
             for row in report["campaigns"]
+        }
+        | {
+            row["run"]: {key: row["name" if key == "campaign" else key] for key in kept if key in row}
+            | {"campaign": row["name"]}
+            for row in [*report["studies"], *report["searches"]]
         },
         "files": {path.relative_to(folder).as_posix(): sha256(path) for path in signed_files(folder)},
     }

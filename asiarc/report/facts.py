@@ -62,11 +62,17 @@ def claim_facts(archive: Archive, tier: str, folder: Path) -> Row:
 
 
 def latest_runs(archive: Archive, tier: str, campaigns: Sequence[str] | None) -> list[Row]:
-    """One run a campaign: the latest that finished its last stage, else the latest; in order of their start."""
+    """One run a campaign: the latest that finished its last stage, else the latest; in order of their start.
+
+    Arms are not campaigns of their own: those of a search are told with it, those of a campaign beside it.
+    """
     chosen: dict[str, Row] = {}
+    searched = {row["campaign"] for row in archive.runs() if "arms" in row["identity"]}
     for row in archive.runs(tier=tier):
         spec = row["identity"].get("spec")
-        if spec is None or (campaigns is not None and row["campaign"] not in campaigns):
+        if spec is None or spec.get("arm") or row["campaign"] in searched:
+            continue
+        if campaigns is not None and row["campaign"] not in campaigns:
             continue
         last = "confirm" if spec.get("verify") else "explore"
         finished = archive.stage_result(row["run"], last) is not None
@@ -80,6 +86,20 @@ def latest_runs(archive: Archive, tier: str, campaigns: Sequence[str] | None) ->
         else:
             before["earlier"] += 1
     return list(chosen.values())
+
+
+def arm_runs(archive: Archive, runs: Sequence[Row]) -> list[tuple[str, str, str]]:
+    """(campaign, arm, run) of every campaign that has arms at its tier, the full loop first with an empty arm."""
+    found = []
+    for run in runs:
+        arms = {
+            row["identity"]["spec"]["arm"]: row["run"]
+            for row in archive.runs(run["campaign"], run["tier"])
+            if row["identity"].get("spec", {}).get("arm")
+        }
+        if arms:
+            found += [(run["campaign"], arm, arms.get(arm, run["run"])) for arm in ("", *arms)]
+    return found
 
 
 def campaign_facts(reading: Reading, row: Row, folder: Path) -> Row:

@@ -149,6 +149,57 @@ def effects(figure: Figure, rows: Rows) -> None:
     axes.set_xlabel(f"gain on {plain(rows[0]['task'])} in the metric's unit; arrows: the interval goes on")
 
 
+def forest(figure: Figure, rows: Rows) -> None:
+    """Forest plot of a study's paired effects, a panel a task; grey where the interval holds zero."""
+    panels = list(_groups(rows, "task").items())
+    tallest = max(len(mine) for _, mine in panels)
+    figure.set_size_inches(7.0, len(panels) * (0.9 + 0.22 * tallest))
+    for axes, ((task,), mine) in zip(figure.subplots(len(panels), 1, squeeze=False).flat, panels, strict=True):
+        for place, row in enumerate(mine):
+            low, mean, high = (float(row[key]) for key in ("low", "mean", "high"))
+            colour = PALETTE[0] if low > 0 else PALETTE[4] if high < 0 else PALETTE[-1]
+            axes.plot([low, high], [place, place], color=colour, solid_capstyle="butt")
+            axes.plot([mean], [place], "o", color=colour, markersize=5)
+        axes.axvline(0, color=INK, linewidth=0.9)
+        labels = [f"{plain(row['ahead'], 30)} over {plain(row['behind'], 20)} (n={row['n']})" for row in mine]
+        axes.set_yticks(range(len(mine)), labels, fontsize=7.5)
+        axes.set_ylim(len(mine) - 0.5, -0.5)
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel(f"gain on {plain(task)} in the metric's unit", fontsize=8)
+
+
+def scatter(figure: Figure, rows: Rows) -> None:
+    """Bits a byte on text against the mean accuracy on the synthetic tasks; squares are baselines, named."""
+    axes = figure.subplots()
+    for (role,), some in _groups(rows, "role").items():
+        axes.plot(_numbers(some, "text"), _numbers(some, "mean"), "s" if role == "baseline" else "o", label=role,
+                  color=PALETTE[1] if role == "baseline" else PALETTE[0], markersize=5, alpha=0.8)  # fmt: skip
+    for row in rows:
+        if row["role"] == "baseline":
+            axes.annotate(plain(row["mixer"], 18), (float(row["text"]), float(row["mean"])), xytext=(5.0, 3.0),
+                          textcoords="offset points", fontsize=7)  # fmt: skip
+    axes.invert_xaxis()
+    axes.set_xlabel("bits a byte on text (better to the right)")
+    axes.set_ylabel("mean accuracy, synthetic tasks")
+    axes.set_title(f"{len(rows)} mixers")
+
+
+def discoveries(figure: Figure, rows: Rows) -> None:
+    """Discoveries so far along the proposals: the mean over repeats of each arm, band from lowest to highest."""
+    axes = figure.subplots()
+    for colour, ((arm,), mine) in zip(PALETTE, _groups(rows, "arm").items(), strict=False):
+        by_number = _groups(mine, "number")
+        numbers = [float(place) for (place,) in by_number]
+        counts = [_numbers(at, "discoveries") for at in by_number.values()]
+        axes.fill_between(numbers, [min(c) for c in counts], [max(c) for c in counts], color=colour, alpha=0.1,
+                          linewidth=0)  # fmt: skip
+        axes.plot(numbers, [math.fsum(c) / len(c) for c in counts], color=colour, label=plain(arm))
+    axes.locator_params(axis="x", integer=True)
+    axes.set_xlabel("proposals of a repeat")
+    axes.set_ylabel("discoveries so far, mean over repeats")
+    figure.legend(loc="outside lower left", ncols=3)
+
+
 def _telling_range(rows: Rows) -> tuple[float, float]:
     """Limits that hold zero and every interval of three pairs or more; those of two pairs would dwarf the rest."""
     telling = [row for row in rows if int(row["n"]) > 2] or rows
@@ -464,4 +515,7 @@ FIGURES: dict[str, Callable[[Figure, Rows], None]] = {
     "lineage": lineage,
     "transfer": transfer,
     "tasks": tasks,
+    "forest": forest,
+    "scatter": scatter,
+    "discoveries": discoveries,
 }

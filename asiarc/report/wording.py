@@ -160,6 +160,19 @@ def fence(source: str) -> Markup:
     return Markup(f"{marks}python\n{source.rstrip()}\n{marks}")
 
 
+def reading(row: Row) -> str:
+    """What an interval says of a comparison that was declared beforehand."""
+    return "ahead" if row["low"] > 0 else "behind" if row["high"] < 0 else "cannot tell"
+
+
+def remarks(mixer: Row) -> str:
+    """Of a study's mixer: which gate rejected it, which trials failed, what the probes saw."""
+    found = [f"rejected by {mixer['rejected']}"] if mixer["rejected"] else []
+    found += [f"{kind.replace('_', ' ')} {number}" for kind, number in mixer["failed"].items()]
+    found += [f"{what} {short(seen['mean'])}" for what, seen in mixer["probes"].items()]
+    return ", ".join(found)
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
@@ -179,6 +192,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
         badge,
         md,
         fence,
+        reading,
+        remarks,
     )
 }
 GLOBALS: dict[str, Callable[..., Any]] = {"share": share, "plural": plural, "short": short}

@@ -15,6 +15,7 @@ from pydantic import Field, field_validator
 
 from asiarc.engineer.candidate import content_address
 from asiarc.errors import EvidenceError, unknown_name
+from asiarc.identity import digest, provenance, run_identity, versions
 from asiarc.models.baselines import baseline_source
 from asiarc.protocol import MICRO, Protocol, Tier
 from asiarc.results import mean_gain
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from asiarc.evidence.effects import Effect
 
 UNLIMITED_MINUTES = 1e6  # the budget is in candidates
+RECORD = "arms"  # under which a finished search is kept, and the field of its identity
+DISCOVERY = 0.05  # bits a byte over the start on the first rung, well above its seed noise
 FULL = "full"  # the loop with all of its parts
 BEHAVIOUR = "behaviour"  # under which a run's fingerprints are kept
 
@@ -72,8 +75,6 @@ class Search(Declaration):
 
     def run_of(self, name: str, arm: str, repeat: int, tier: Tier) -> str:
         """The identity of one arm's run."""
-        from asiarc.identity import digest, run_identity
-
         explored = self.explored_at(tier)
         return digest(run_identity(self.campaign(arm, repeat, explored), name, explored))
 
@@ -99,8 +100,8 @@ class Search(Declaration):
         from asiarc.loop import Run
 
         needs_tier(tier, self.tier, f"search {name}")
+        explored, record = self.explored_at(tier), self._announce(name, tier, archive)
         workshop.fingerprints(self.start, MICRO)
-        explored = self.explored_at(tier)
         for repeat in range(self.repeats):
             for arm in self.arms:
                 campaign = self.campaign(arm, repeat, explored)
@@ -109,7 +110,21 @@ class Search(Declaration):
                 run.ensure("explore")
                 self._fingerprint(run.run, archive, workshop)
         self._winners(name, tier, archive)[0].run(name, tier, archive, workshop, say)
-        return self.result(archive, tier, name)
+        result = self.result(archive, tier, name)
+        archive.finish_stage(record, RECORD, result.as_dict())
+        return result
+
+    def _announce(self, name: str, tier: Tier, archive: Archive) -> str:
+        """Remember the search as a run of its own, which says what its arms' runs are."""
+        identity = {
+            RECORD: self.model_dump(mode="json", exclude={"researcher"}),
+            "tier": tier,
+            "runs": {arm: [self.run_of(name, arm, r, tier) for r in range(self.repeats)] for arm in self.arms},
+            **versions(),
+        }
+        run = digest(identity)
+        archive.add_run(run, name, tier, 0, identity, provenance())
+        return run
 
     @property
     def start(self) -> dict[str, str]:
@@ -202,6 +217,21 @@ class SearchResult:
         run = self.run_of(arm, repeat)
         gains = first_rung_gains(self.archive, run, self.search.start_from)
         return [gains.get(row["address"], 0.0) > margin for row in self.archive.proposals(run)]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready, by arm and repeat: the winner's gain, the first rung's gains in order, CPU-seconds of explore."""
+        start, repeats = self.search.start_from, range(self.search.repeats)
+        found: dict[str, Any] = {"gains": {}, "first_rung": {}, "cpu_s": {}}
+        for arm in self.search.arms:
+            runs = [self.run_of(arm, repeat) for repeat in repeats]
+            rungs = [first_rung_gains(self.archive, run, start) for run in runs]
+            found["gains"][arm] = {str(repeat): gain for repeat, gain in self.gains(arm).items()}
+            found["first_rung"][arm] = {
+                str(repeat): [rungs[repeat].get(row["address"]) for row in self.archive.proposals(runs[repeat])]
+                for repeat in repeats
+            }
+            found["cpu_s"][arm] = [sum(t.cpu_s for t in self.archive.trials(run, "explore")) for run in runs]
+        return found
 
     def repeated(self, arm: str, repeat: int) -> float:
         """The share of proposals that compute what the start or an earlier one does, by fingerprint or address."""

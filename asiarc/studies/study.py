@@ -136,7 +136,7 @@ class Study(Declaration):
         if archive.stage_result(run, STAGE) is None:
             say(f"study {name} at tier {tier}, run {run}: at most {sum(n for n, _ in self.trials(tier))} trials")
             archive.add_run(run, name, tier, 0, identity, provenance())
-            self._conduct(run, tier, archive, workshop, _Progress(self, say))
+            self._conduct(run, tier, archive, workshop, _Progress(self, say, archive, run))
         return self.result(archive, tier, name)
 
     def _conduct(
@@ -252,13 +252,15 @@ class Study(Declaration):
 
 
 class _Progress:
-    """A line for every tenth trial."""
+    """A line for every tenth trial; what has been trained is the study's at once, so that a report can count it."""
 
-    def __init__(self, study: Study, say: Say) -> None:
+    def __init__(self, study: Study, say: Say, archive: Archive, run: str) -> None:
         self.names = {address: name for name, address in study.addresses.items()}
-        self.say, self.count, self.cpu_s = say, 0, 0.0
+        self.say, self.archive, self.run = say, archive, run
+        self.count, self.cpu_s = 0, 0.0
 
     def __call__(self, trial: Trial) -> None:
+        self.archive.add_use(self.run, TUNING if "tuning" in trial.seed else MEASURED, trial.key)
         self.count += 1
         self.cpu_s += trial.cpu_s
         if self.count % 10 == 0:
