@@ -9,11 +9,19 @@ from __future__ import annotations
 import ast
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+import asiarc.loop
+import asiarc.protocol
+import asiarc.tasks.task
 from asiarc import Budget, Campaign, Stage, by_tier
 from asiarc.archive.store import Archive
 from asiarc.engineer.candidate import content_address
@@ -23,6 +31,7 @@ from asiarc.loop import Run
 from asiarc.models.baselines import BASELINE_NAMES, baseline_source
 from asiarc.protocol import MICRO, STAGES, StagePlan
 from asiarc.researcher import Context, Origin, Proposal
+from asiarc.researcher.protocol import Failure
 from asiarc.seeds import rng_of
 
 CHANCE = {"overwrite": 1 / 16, "reset": 0.4}
@@ -38,6 +47,19 @@ PLANS = {
     for stage in STAGES
 }
 FULL_BUDGET = {tier: Budget(candidates=12, minutes=60) for tier in ("smoke", "quick", "full")}
+
+
+@contextmanager
+def still() -> Iterator[None]:
+    """Nothing reads the corpus (its hash is enough) or asks git, and the sizes of the stages are those above.
+
+    Around every test of the harness, and around each run, so that fixtures that live longer than a test have it too.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asiarc.tasks.task, "docstring_corpus", lambda: SimpleNamespace(content_hash="a text"))
+        patch.setattr(asiarc.loop, "provenance", lambda: {"git_commit": "none"})
+        patch.setattr(asiarc.protocol, "_PLANS", PLANS)
+        yield
 
 
 def candidate(name: str, **constants: Any) -> str:
@@ -220,6 +242,19 @@ class Writer:
         )
 
 
+class Mender(Writer):
+    """A writer that can also mend: what it answers by the name of what was turned away, as often as there is more."""
+
+    def __init__(self, sources: Sequence[str], mended: dict[str, str]) -> None:
+        super().__init__(sources)
+        self.mended, self.asked = mended, []
+
+    def revise(self, proposal: Proposal, failure: Failure, number: int, version: int) -> Proposal:
+        self.asked.append((number, version, failure.gate))
+        source = self.mended[proposal.name]
+        return replace(proposal, source=source, name=str(constants_of(source)["NAME"]))
+
+
 def campaign(**changes: Any) -> Campaign:
     """A small campaign; fields as given."""
     fields = dict(
@@ -260,7 +295,7 @@ class Bench:
         then: Callable[[Run], Any] = lambda _: None,
     ) -> Any:
         """Run the stages (all of them when none is named) and return `then(run)`."""
-        with Archive(self.folder) as archive:
+        with still(), Archive(self.folder) as archive:
             workshop = Workshop(archive, executor or FakeExecutor(), deadline=deadline)
             run = Run(self.campaign, self.name, self.tier, archive, workshop, self.said.append)
             for stage in stages or self.campaign.stages:
@@ -301,6 +336,7 @@ def assert_same(mine: dict[str, list[Any]], other: dict[str, list[Any]], when: s
 PASSING = {"created_at", "provenance", "wall_s", "cpu_s", "peak_memory_bytes"}
 TABLES = (
     "runs", "candidates", "proposals", "results", "admissions", "trials", "uses", "insights", "stages", "verdicts",
+    "versions",
 )  # fmt: skip
 
 

@@ -7,10 +7,13 @@ import pytest
 from asiarc import Stage
 from asiarc.errors import ExecutionError
 from asiarc.execution import Result
+from asiarc.outcome import SCORED
+from asiarc.spec import POLICIES
 
 from .fakes import (
     Bench,
     FakeExecutor,
+    Mender,
     Refusing,
     assert_same,
     budget,
@@ -102,6 +105,57 @@ def test_the_grammar_proposes_the_same_after_an_interruption(tmp_path):
         with pytest.raises(KeyboardInterrupt):
             bench.run(FakeExecutor(interrupt_at=k))
         bench.run(FakeExecutor(workers=4))
+        assert_same(bench.content(), whole.content(), f"interrupted at job {k}")
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_policy_decides_the_same_whatever_the_workers_and_after_an_interruption(tmp_path, policy):
+    """`random` and `thompson` draw: a resumed run that counted its decisions otherwise would train others."""
+    question = campaign(verify=None, confirm=None, budget=budget(12), policy=policy)
+    whole, executor = Bench(question, tmp_path / "whole"), FakeExecutor()
+    whole.run(executor)
+    for k in (len(executor.log) // 3, len(executor.log) - 3):
+        bench = Bench(question, tmp_path / str(k))
+        with pytest.raises(KeyboardInterrupt):
+            bench.run(FakeExecutor(workers=3, interrupt_at=k))
+        bench.run(FakeExecutor(workers=4))
+        assert_same(bench.content(), whole.content(), f"interrupted at job {k}")
+
+
+def mending():
+    """One breaks on its second seed and is mended, one twice over (a gate, then a check), one is proposed again as it
+    was first, and one cannot be mended."""
+    broken, cheat = candidate("late", GAIN=0.6, ENDS={"text/explore/1": "crashed"}), candidate("cheat", REJECTED="causality")
+    sources = [CANDIDATES[0], broken, CANDIDATES[2], cheat, CANDIDATES[4], cheat.replace('"""cheat', '"""again'),
+               candidate("hopeless", REJECTED="prefix"), CANDIDATES[7]]  # fmt: skip
+    mended = {
+        "late": candidate("late but sound", GAIN=0.3),
+        "cheat": candidate("honest", GAIN=0.9, ENDS={"overwrite/explore/0": "timed_out"}),
+        "honest": candidate("honest and quick", GAIN=0.05),
+        "hopeless": candidate("hopeless", REJECTED="prefix"),
+    }
+    return written(*sources, researcher=Mender(sources, mended), baselines=("delta_net",), verify=None, confirm=None)
+
+
+@pytest.mark.parametrize("policy", ["ucb", "thompson"])
+def test_what_was_mended_is_walked_through_again_as_it_was(tmp_path, policy):
+    """A version that broke decided what was trained until it broke; a resumed run has to remember that."""
+    question = mending().model_copy(update={"policy": policy})
+    whole, executor = Bench(question, tmp_path / "whole"), FakeExecutor()
+    whole.run(executor)
+    asked = list(question.researcher.asked)
+    results = {name: row["outcome"] for name, row in whole.results().items()}
+    assert results["honest and quick"] == results["late but sound"] == SCORED
+    assert results["hopeless"].gate == "prefix" and results["cheat"].gate == "novelty"
+    assert (1, 1, "crashed") in asked and (3, 1, "causality") in asked and (3, 2, "timed_out") in asked
+    for k in range(3, len(executor.log), 7):
+        question.researcher.asked.clear()
+        bench, first, second = Bench(question, tmp_path / str(k)), FakeExecutor(interrupt_at=k), FakeExecutor()
+        with pytest.raises(KeyboardInterrupt):
+            bench.run(first)
+        bench.run(second)
+        assert sorted(first.log + second.log) == sorted(executor.log), f"interrupted at job {k}"
+        assert sorted(question.researcher.asked) == sorted(asked), "nobody is asked twice"
         assert_same(bench.content(), whole.content(), f"interrupted at job {k}")
 
 

@@ -24,7 +24,7 @@ from asiarc.llm.tape import ArchiveTape, MemoryTape
 from asiarc.loop import Run
 from asiarc.seeds import rng_of
 
-from ..harness.fakes import FakeExecutor, budget, campaign, candidate, content
+from ..harness.fakes import FakeExecutor, budget, campaign, candidate, content, still
 
 ANNEX = ("exchanges", "asked", "versions", "behaviours", "decisions", "judgements")
 MIXER = "\n\nclass Mixer:\n    pass\n"
@@ -125,7 +125,7 @@ class Lab:
         mode: Any = None,
     ) -> Run:
         """Run all stages; without `reply` there is no server and everything is replayed."""
-        with Server((speaking(reply or plain),)) as server, Archive(self.folder) as archive:
+        with still(), Server((speaking(reply or plain),)) as server, Archive(self.folder) as archive:
             endpoint = Endpoint(server.url, "a-key", sleep=lambda _: None) if reply else None
 
             def connect(annex, run, ledger, models):
