@@ -118,10 +118,10 @@ def binaries(session: nox.Session) -> None:
 
 @nox.session
 def properties(session: nox.Session) -> None:
-    """The kernels' properties alone, as CI draws them (minutes). -- --nightly draws 50 times as many examples."""
+    """The kernels' properties alone, as CI draws them (minutes). -- --nightly draws 40 times as many examples."""
     arguments = [a for a in session.posargs if a != "--nightly"]
     if len(arguments) < len(session.posargs):
-        os.environ["ASIARC_KERNEL_EXAMPLES"] = "300"
+        os.environ["ASIARC_KERNEL_EXAMPLES"] = "500"
     run(session, "pytest", "-q", "-n", "2", "--dist", "loadfile", "tests/kernels", *arguments)
 
 

@@ -24,7 +24,7 @@ BETAS = ("zero", "one", "two", "random")
 KEYS = ("unit", "repeated", "orthogonal", "zero")
 
 examples = settings(
-    max_examples=int(os.environ.get("ASIARC_KERNEL_EXAMPLES", "6")),
+    max_examples=int(os.environ.get("ASIARC_KERNEL_EXAMPLES", "12")),
     derandomize=True,
     deadline=None,
     database=None,
