@@ -335,10 +335,10 @@ def source(candidate: str, store: Path) -> None:
     "--arm", "names", multiple=True, default=("no_cognition",), show_default=True, help="may be repeated"
 )
 @click.option(
-    "--repeats", type=click.IntRange(min=2), default=5, show_default=True, help="searches of each arm"
+    "--repeats", type=click.IntRange(min=2), default=6, show_default=True, help="searches of each arm"
 )
 @click.option(
-    "--candidates", type=click.IntRange(min=1), default=16, show_default=True, help="of each search"
+    "--candidates", type=click.IntRange(min=1), default=12, show_default=True, help="of each search"
 )
 @click.option(
     "--seeds", type=click.IntRange(min=2), default=2, show_default=True, help="fresh ones, of each winner"
@@ -346,6 +346,7 @@ def source(candidate: str, store: Path) -> None:
 @click.option(
     "--output", type=click.Path(path_type=Path), default=Path("results") / "arms", show_default=True
 )
+@click.option("--plan", is_flag=True, help="say how long it takes, and run nothing")
 def arms(
     file: Path,
     tier: Tier,
@@ -356,6 +357,7 @@ def arms(
     candidates: int,
     seeds: int,
     output: Path,
+    plan: bool,
 ) -> None:
     """A campaign's search with and without a part of it, repeated at equal compute: a table, and what may be said."""
     from asiarc.analyst import arms as side_by_side
@@ -366,6 +368,8 @@ def arms(
     search = side_by_side.arms_of(campaign, names, tier, repeats=repeats, candidates=candidates, seeds=seeds)
     trials = sum(count for count, _ in search.trials(tier))
     click.echo(f"at most {trials} trials, about {search.minutes(workers):.0f} minutes", err=True)
+    if plan:
+        return
     with Archive(store) as archive, trial_executor(workers) as executor:
         say = lambda line: click.echo(line, err=True)  # noqa: E731
         result = search.run(f"{name} arms", tier, archive, Workshop(archive, executor), say)

@@ -23,7 +23,7 @@ from asiarc.errors import EvidenceError
 from asiarc.llm.client import Ask
 from asiarc.llm.exchange import Message, Question
 from asiarc.llm.reading import read_model
-from asiarc.researcher.briefing import data, mark_of
+from asiarc.researcher.briefing import Section, mark_of, within
 from asiarc.seeds import seed_of
 
 if TYPE_CHECKING:
@@ -70,15 +70,16 @@ def asks(models: Models, number: int, source: str, words: str) -> list[Ask[Marks
     """One question a sample: the same prompt under another seed."""
     assert models.judge is not None
     mark = mark_of(seed_of("judge", source))
-    texts = [data(mark, "source", source), data(mark, "results", words)]
-    messages = (Message("system", RUBRIC.format(mark=mark)), Message("user", "\n\n".join(texts)))
+    system = Message("system", RUBRIC.format(mark=mark))
+    sections = [Section("results", words), Section("source", source)]
+    messages = (system, within(models.context_tokens, system, sections, mark))
     return [
         Ask(
             Question(
                 role="judge",
                 model=models.judge,
                 messages=messages,
-                max_tokens=REPLY_TOKENS,
+                max_tokens=min(REPLY_TOKENS, models.reply_tokens),
                 temperature=max(models.temperatures, default=None),
                 seed=seed_of("judge", source, sample),
                 schema=Marks.model_json_schema() if models.structured else None,

@@ -18,7 +18,7 @@ from asiarc.analyst.compare import Observation
 from asiarc.llm.client import Ask, Client
 from asiarc.llm.exchange import Message, Question, UnusableReplyError
 from asiarc.llm.reading import read_model
-from asiarc.researcher.briefing import data, mark_of
+from asiarc.researcher.briefing import Section, mark_of, within
 from asiarc.researcher.protocol import Insight
 from asiarc.seeds import seed_of
 
@@ -88,10 +88,8 @@ def _ask(models: Models, finding: Finding, curve: Sequence[Sequence[float]], noi
     seed = seed_of("analyst", finding.child.address, finding.number)
     mark = mark_of(seed)
     tasks = ", ".join(sorted(finding.child.gains))
-    messages = (
-        Message("system", PROMPT.format(mark=mark, noise=noise, tasks=tasks)),
-        Message("user", "\n\n".join(_sections(mark, finding, curve, noise))),
-    )
+    system = Message("system", PROMPT.format(mark=mark, noise=noise, tasks=tasks))
+    messages = (system, within(models.context_tokens, system, _sections(finding, curve, noise), mark))
     question = Question(
         role="analyst",
         model=models.analyst,
@@ -104,7 +102,8 @@ def _ask(models: Models, finding: Finding, curve: Sequence[Sequence[float]], noi
     return Ask(question, lambda text: read_model(text, Written), f"{finding.number} analyse")
 
 
-def _sections(mark: str, finding: Finding, curve: Sequence[Sequence[float]], noise: float) -> list[str]:
+def _sections(finding: Finding, curve: Sequence[Sequence[float]], noise: float) -> list[Section]:
+    """What there is to read, what was measured first: the end is cut where it does not fit."""
     row = finding.proposal
     relatives = [finding.parent, *sorted(finding.siblings, key=lambda s: (-s.gain, s.address))[:RELATIVES]]
     scored = score(
@@ -117,11 +116,11 @@ def _sections(mark: str, finding: Finding, curve: Sequence[Sequence[float]], noi
     table += [_line(r, "parent" if r is finding.parent else "sibling") for r in relatives]
     points = ", ".join(f"step {step:.0f}: {held_out:.2f}" for step, _, held_out in curve)
     return [
-        data(mark, f"candidate {row['name']}: source", row["source"]),
-        data(mark, "what it was meant to do", row["motivation"] or "nothing was said"),
-        data(mark, "what was measured", "\n".join(table)),
-        data(mark, "held-out bits a byte in training", points or "no curve"),
-        data(mark, "its predictions against its parent", told or "none that can be scored"),
+        Section("what was measured", "\n".join(table)),
+        Section("its predictions against its parent", told or "none that can be scored"),
+        Section("held-out bits a byte in training", points or "no curve"),
+        Section("what it was meant to do", row["motivation"] or "nothing was said"),
+        Section(f"candidate {row['name']}: source", row["source"]),
     ]
 
 

@@ -62,6 +62,12 @@ Answer with the complete Python file in one ```python block and nothing else. It
 why it should work, and ends with a line like "Prediction: text better by 0.03", against the parent, on these tasks:
 {tasks} (in bits a byte or accuracy).
 """
+MEND = """\
+This candidate was run and turned away for the reason above; the case that is named is the smallest one that shows it.
+Mend the candidate and keep its idea."""
+ANOTHER = """\
+This candidate computes what the one that is named above computes, so that training it would teach nothing. Let it work
+by another principle."""
 FORM = {
     "name": "short_name",
     "motivation": "the idea, and why it should work here",
@@ -145,6 +151,11 @@ def fill(sections: Sequence[Section], mark: str, room: int) -> str:
         parts.append(part)
         room -= size
     return "\n\n".join(parts)
+
+
+def within(tokens: int, system: Message, sections: Sequence[Section], mark: str) -> Message:
+    """The sections as the user's message, such that both messages keep a budget of tokens."""
+    return Message("user", fill(sections, mark, BYTES_PER_TOKEN * (tokens - tokens_of(system.text) - 50)))
 
 
 def _parent(parent: Relative) -> list[Section]:
@@ -233,8 +244,7 @@ def revise(
         data(mark, f"the candidate {proposal.name}: source", proposal.source),
         data(mark, "its idea", proposal.motivation),
         data(mark, f"turned away by: {failure.gate}", failure.reason),
-        "This candidate was run and turned away for the reason above; the case that is named is the smallest one that "
-        "shows it. Mend the candidate and keep its idea. Edits apply to the source above. Answer in the asked form.",
+        f"{ANOTHER if failure.gate == 'novelty' else MEND} Edits apply to the source above. Answer in the asked form.",
     ]
     return system, Message("user", "\n\n".join(parts))
 

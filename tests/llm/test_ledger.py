@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asiarc.cognition.base import shipped
+from asiarc.cognition.dense import words_of
 from asiarc.errors import BudgetExhaustedError
 from asiarc.llm import Client, Ledger, Message, ModelError, Price, Question, Reply
 from asiarc.llm.client import Ask
@@ -170,3 +172,7 @@ def test_the_plan_knows_what_a_search_asks_and_costs():
     expected = (10_000 + 40_000) + (1000 + 2 * 1500) + (1000 + 2 * 500) + 3 * (1000 + 2 * 600)
     assert usd == pytest.approx(10 * expected / 1e6)
     assert estimate(Models(), 10, checks_motivations=False) == (0, 0.0)
+    vectors = Models(embedding="v", prices={"v": (1.0, 0)})
+    more, usd = estimate(vectors, 10, checks_motivations=True)
+    assert more == 20 + len(shipped()) and usd == pytest.approx(more * 1000 / 1e6)
+    assert max(len(words_of(entry)) for entry in shipped().entries) < 3 * 1000
