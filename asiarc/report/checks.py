@@ -1,8 +1,9 @@
 """Verification of a written report: checksums, and every number that its own data give again.
 
 No archive is needed. What is derived again: means and intervals of the stage tables, the winner's gains and what
-`decide` makes of them, rank correlations from the transfer table, counts from the population table, sums of the
-spend, the winner's content address, and whether each verdict is one its tier may carry.
+`decide` makes of them, effects and rank correlations of studies and arms, those of the transfer table, counts from
+the population table, sums of the spend, the winner's content address, and whether each verdict is one that its tier
+may carry and the one last accepted (`reproductions/verdicts.toml`).
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from typing import Any
 
 from asiarc.engineer.candidate import content_address
 from asiarc.errors import AsiarcError, EvidenceError
-from asiarc.evidence.claims import Claim, Verdict, cap_verdict
+from asiarc.evidence.claims import Claim, Verdict, cap_verdict, check_snapshot
 from asiarc.evidence.effects import Effect
 from asiarc.evidence.transfer import rank_correlation
 from asiarc.report import studies
 from asiarc.report.document import read_report, sha256, signed_files
-from asiarc.report.facts import decision_of, summary
+from asiarc.report.facts import decision_of, project_folder, summary
 from asiarc.report.reading import Row, effect_of
 from asiarc.report.tables import load, number
 
@@ -34,6 +35,7 @@ def verify(folder: Path) -> list[str]:
         problems += [*_spend(report), *_baselines(report["baselines"])]
         for row in report["claims"]["decided"]:
             problems += _claim(row)
+        problems += _snapshot(report["claims"]["decided"], folder)
         problems += [*_studies(report["studies"]), *_searches(report["searches"]), *_signatures(report)]
         for campaign in report["campaigns"]:
             problems += [f"{campaign['name']}: {problem}" for problem in _campaign(campaign, folder)]
@@ -71,6 +73,15 @@ def _claim(row: Row) -> Iterator[str]:
             yield f"{claim.id}: {verdict.verdict!r} is more than the {verdict.tier} tier can carry"
     except (EvidenceError, ValueError) as error:
         yield f"{row['verdict'].get('claim')}: {error}"
+
+
+def _snapshot(decided: list[Row], folder: Path) -> Iterator[str]:
+    """Verdicts that are not those last accepted, where the checkout has accepted one at this tier."""
+    path = project_folder(folder) / "reproductions" / "verdicts.toml"
+    if path.exists():
+        for drift in check_snapshot((Verdict(**row["verdict"]) for row in decided), path):
+            if drift.recorded is not None:
+                yield drift.explain()
 
 
 def _spend(report: Row) -> Iterator[str]:
@@ -209,7 +220,9 @@ def _transfer(campaign: Row, rows: list[dict[str, str]]) -> Iterator[str]:
 def _population(campaign: Row, rows: list[dict[str, str]]) -> Iterator[str]:
     ran, counted = campaign["ran"], Counter(row["outcome"] for row in rows)
     stored = Counter(ran["outcomes"]) + Counter(pending=ran["pending"])
-    if counted != stored or len(rows) != ran["proposed"]:
+    if ran.get("shown", ran["proposed"]) < ran["proposed"]:  # a large run's table holds a share of it
+        counted, stored = Counter(all=len(rows)), Counter(all=ran["shown"])
+    if counted != stored:
         yield f"proposals by outcome: {dict(stored)} of {ran['proposed']}, the table has {dict(counted)} of {len(rows)}"
     for row in rows:
         if (row["outcome"] == "scored") != (number(row["gain"]) is not None):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 
 from asiarc.archive.store import Archive
@@ -18,7 +19,7 @@ from asiarc.evidence.effects import Effect, decide, mean_interval
 from asiarc.evidence.transfer import rank_correlation
 from asiarc.identity import kernels_folder
 from asiarc.protocol import STAGES, StageName
-from asiarc.report.reading import TRIALS, Reading, Row, effect_of
+from asiarc.report.reading import TRIALS, Reading, Row, effect_of, spend_of
 from asiarc.results import Values
 from asiarc.signatures import NAME as BASELINES_RUN
 from asiarc.signatures import SIGNATURES
@@ -144,8 +145,9 @@ def question_of(campaign: str, folder: Path) -> str:
 
 def ran_facts(reading: Reading) -> Row:
     """Counts of proposals by outcome, and what each stage cost."""
-    endings = reading.endings
-    outcomes = Counter(row["outcome"] for row in endings.values())
+    outcomes = Counter[str]()
+    for row in reading.endings_by_kind:
+        outcomes[row["outcome"]] += row["count"]
     admitted = sum(count for kind, count in outcomes.items() if kind != "rejected")
     admission = reading.archive.rows(
         "SELECT SUM(cpu_s) AS cpu_s, COUNT(*) AS n FROM admissions "
@@ -153,36 +155,23 @@ def ran_facts(reading: Reading) -> Row:
         reading.run,
     )[0]
     return {
-        "proposed": len(reading.proposals),
-        "pending": len(reading.proposals) - len(endings),
+        "proposed": reading.proposed,
+        "shown": len(reading.proposals),
+        "pending": reading.proposed - outcomes.total(),
         "admitted": admitted,
         "outcomes": dict(sorted(outcomes.items())),
-        "spend": [
-            _spend(stage, [t for t in reading.trials if t["used_in"] == stage])
-            for stage in STAGES
-            if stage in reading.result.spec
-        ],
+        "spend": [reading.spend(stage) for stage in STAGES if stage in reading.result.spec],
         "admission_cpu_s": admission["cpu_s"] or 0.0,
         "admissions": admission["n"],
-        "last_trial_at": max((t["created_at"] for t in reading.trials), default=None),
+        "last_trial_at": reading.last_trial_at,
     }
 
 
-def _spend(stage: str, trials: Sequence[Row]) -> Row:
-    return {
-        "stage": stage,
-        "trials": len(trials),
-        "scored": sum(t["outcome"] == "scored" for t in trials),
-        "cpu_s": sum(t["cpu_s"] for t in trials),
-        "wall_s": sum(t["wall_s"] for t in trials),
-        "tokens": sum(t["tokens"] or 0 for t in trials),
-    }
-
-
-def total_spend(readings: Iterable[Reading]) -> Row:
+def total_spend(readings: Sequence[Reading]) -> Row:
     """Trials of all campaigns, one that several share counted once."""
-    trials = {trial["key"]: trial for reading in readings for trial in reading.trials}
-    return _spend("all", list(trials.values()))
+    runs = [reading.run for reading in readings]
+    nothing = {"trials": 0, "scored": 0, "cpu_s": 0.0, "wall_s": 0.0, "tokens": 0}
+    return {"stage": "all", **(spend_of(readings[0].archive, runs) if readings else nothing)}
 
 
 def winner_facts(reading: Reading) -> Row | None:
@@ -328,17 +317,10 @@ def _in_order(rows: list[Row], tasks: Sequence[str]) -> list[Row]:
 
 def failure_facts(reading: Reading) -> list[Row]:
     """Proposals that were not scored, grouped by gate or kind of ending, the largest group first."""
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for number, row in reading.endings.items():
-        if row["outcome"] != "scored":
-            name = reading.names.get(row["address"], row["address"])
-            groups.setdefault((row["outcome"], row["gate"]), []).append(
-                {"number": number, "name": name, "reason": row["reason"]}
-            )
-    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+    groups = [row for row in reading.endings_by_kind if row["outcome"] != "scored"]
+    groups.sort(key=lambda row: (-row["count"], row["outcome"], row["gate"]))
     return [
-        {"outcome": outcome, "gate": gate, "count": len(rows), "examples": rows[:EXAMPLES]}
-        for (outcome, gate), rows in ordered
+        {**row, "examples": reading.failed(row["outcome"], row["gate"], EXAMPLES)} for row in groups
     ]
 
 
@@ -380,32 +362,32 @@ def insight_facts(reading: Reading) -> list[Row]:
             if row["outcome"] == "scored"
         ]
         wanted = [-number for _, _, number in sorted(scored, reverse=True)]
-    by_number = {row["number"]: row for row in reading.archive.insights(reading.run)}
-    found = [by_number[number] for number in wanted if number in by_number][:LEADING]
+    written = (row for number in wanted for row in reading.archive.insights(reading.run, number))
+    found = list(islice(written, LEADING))
     return [{"number": row["number"], "name": reading.names.get(row["address"], row["address"]),
              "gain": endings.get(row["number"], {}).get("gain"), **row["insight"]} for row in found]  # fmt: skip
 
 
 def origin_facts(reading: Reading) -> list[Row]:
     """Where design elements came from: counts by kind over all proposals, the scored, the finalists and the winner."""
-    scored = {number for number, row in reading.endings.items() if row["outcome"] == "scored"}
     finalists = set(reading.stages.get("explore", {}).get("finalists", []))
-    groups = {
-        "all proposals": reading.proposals,
-        "scored": [p for p in reading.proposals if p["number"] in scored],
-        "finalists": [p for p in reading.proposals if p["address"] in finalists],
-        "winner": [p for p in reading.proposals if p["address"] == reading.winner],
+    groups: dict[str, Iterable[list[Row]]] = {
+        "all proposals": reading.origins(scored=False),
+        "scored": reading.origins(scored=True),
+        "finalists": (p["origins"] for p in reading.proposals if p["address"] in finalists),
+        "winner": (p["origins"] for p in reading.proposals if p["address"] == reading.winner),
     }
-    return [
-        {"group": group, "candidates": len(rows), **_origin_counts(rows)}
-        for group, rows in groups.items()
-        if rows
-    ]
+    counted = [{"group": group, **_origin_counts(origins)} for group, origins in groups.items()]
+    return [row for row in counted if row["candidates"]]
 
 
-def _origin_counts(proposals: Sequence[Row]) -> Row:
-    counts = Counter(origin["kind"] for row in proposals for origin in row["origins"])
+def _origin_counts(origins: Iterable[list[Row]]) -> Row:
+    counts, candidates = Counter[str](), 0
+    for mine in origins:
+        candidates += 1
+        counts.update(origin["kind"] for origin in mine)
     return {
+        "candidates": candidates,
         "elements": counts.total(),
         "counts": {kind: counts[kind] for kind in ("experience", "cognition", "original")},
     }

@@ -24,6 +24,7 @@ from asiarc.studies.search import DISCOVERY
 from asiarc.tasks import get_task
 
 FEW = 3  # baselines that every mixer of a study is compared with; more would drown the table
+WIDE = 24  # mixers beyond which a study asks how scores go together, not who is ahead
 DRAWN = 12  # mixers up to which a study's learning curves are drawn
 CORRELATED = 10  # mixers from which on a study correlates its synthetic tasks with text
 STUDY, SEARCH = "study", "arms"  # fields of a run's identity, and the stage that its record is kept under
@@ -100,6 +101,8 @@ def _mixer(name: str, address: str, trials: Sequence[Row], record: Row, tasks: S
 
 def references(name: str, names: Sequence[str], size_of: str | None) -> list[str]:
     """The mixers that one of a study is compared with; see the module."""
+    if len(names) > WIDE:
+        return []
     whole = name.partition(",")[0]
     if whole != name and whole in names:
         return [whole]

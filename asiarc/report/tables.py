@@ -93,18 +93,21 @@ def search(reading: Reading, facts: Row) -> list[Row]:
     """The search as it went on: CPU-seconds, candidates ahead of the start and the leading ones, all so far."""
     rows: list[Row] = []
     leading: list[float] = []
-    pool = max(1, min(POOL, sum(row["outcome"] == "scored" for row in reading.endings.values()) // 4))
+    scored = sum(row["count"] for row in reading.endings_by_kind if row["outcome"] == "scored")
+    pool, shown = max(1, min(POOL, scored // 4)), {row["number"]: row["address"] for row in reading.proposals}
     cpu_s, ahead = 0.0, 0
-    for row in population(reading, facts):
+    for row in reading.course():
         cpu_s += row["cpu_s"]
         if row["gain"] is not None:
             ahead += row["gain"] > 0
             leading = sorted([*leading, row["gain"]], reverse=True)[:pool]
-        mean = sum(leading) / pool if len(leading) == pool else None
-        rows.append(
-            {"number": row["number"], "cpu_s": round(cpu_s, 3), "ahead": ahead, "pool_gain": mean}
-            | {"mixer_parameters": row["mixer_parameters"]}
-        )
+        if row["number"] in shown:
+            measures = reading.measures.get(shown[row["number"]], {})
+            mean = sum(leading) / pool if len(leading) == pool else None
+            rows.append(
+                {"number": row["number"], "cpu_s": round(cpu_s, 3), "ahead": ahead, "pool_gain": mean}
+                | {"mixer_parameters": measures.get("parameters")}
+            )
     return rows if leading else []
 
 

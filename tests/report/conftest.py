@@ -13,11 +13,15 @@ import pytest
 from asiarc import Budget, Campaign, Stage, by_tier
 from asiarc.archive.store import Archive, Trial
 from asiarc.engineer.candidate import content_address
+from asiarc.engineer.workshop import Workshop
 from asiarc.evidence.claims import Verdict
 from asiarc.models.baselines import baseline_source
 from asiarc.outcome import SCORED, Outcome
 from asiarc.report import write
 from asiarc.seeds import rng_of
+from asiarc.studies import Study
+
+from ..reproductions.laboratory import Laboratory, conduct, load, noise
 
 BASELINES = ("delta_net", "gated_delta_net", "mamba2")
 OFFSETS = {"delta_net": 0.0, "gated_delta_net": 0.15, "mamba2": 0.12}  # bits a byte gained over delta_net
@@ -278,3 +282,31 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         write(opened, "quick", folder / "quick")
     return folder / "quick"
+
+
+WORTH = {"l1_keys": 0.1, "no_convolution": 0.3}
+
+
+def studied(name: str, task: str, seed: str) -> float:
+    """Text and synthetic tasks agree on who is better, up to noise."""
+    place = sum(map(ord, name)) % 97 / 97
+    if task == "text":
+        return 2.5 + WORTH.get(name, place) + noise(name, task, seed)
+    return 0.9 - 0.5 * place + noise(name, task, seed)
+
+
+@pytest.fixture(scope="session")
+def with_studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of three finished studies and one that was interrupted."""
+    published = load("claim_published")
+    place = tmp_path_factory.mktemp("studies")
+    with Archive(place / "store") as archive:
+        conduct(published, ("parts", "survey"), archive, studied, rejected={"random 3": "causality"})
+        mechanisms, seen = load("claim_mechanisms"), {"entropy": 0.5, "dead": 0.0}
+        conduct(mechanisms, ("mechanisms",), archive, studied, probes=lambda *_: seen)
+        study = Study(mixers={n: baseline_source(n) for n in ("delta_net", "mamba2")}, seeds=4)
+        with pytest.raises(KeyboardInterrupt):
+            cut = Laboratory(study.mixers, studied, interrupt_at=2)
+            study.run("cut", "full", archive, Workshop(archive, cut), lambda _: None)
+        write(archive, "full", place / "full")
+    return place / "full"

@@ -35,7 +35,9 @@ def browse(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
 
 
-def test_nothing_sticks_out_and_every_figure_is_drawn(written, tmp_path):
+@pytest.mark.parametrize("report", ["written", "with_studies"])
+def test_nothing_sticks_out_and_every_figure_is_drawn(request, tmp_path, report):
+    written = request.getfixturevalue(report)
     frames = "".join(
         f'<iframe src="{(written / "report.html").as_uri()}" width="{w}" height="900"></iframe>'
         for w in WIDTHS
