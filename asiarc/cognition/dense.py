@@ -6,9 +6,8 @@ recorded and replayed like everything that a model was asked.
 
 from __future__ import annotations
 
-from asiarc.cognition.base import Base, Find, Hit, shipped
+from asiarc.cognition.base import Base, Hit
 from asiarc.cognition.entry import Entry
-from asiarc.llm.client import Client
 from asiarc.llm.embedding import Embedder, cosines
 from asiarc.llm.exchange import UnusableReplyError
 
@@ -38,8 +37,3 @@ class Dense:
 def words_of(entry: Entry) -> str:
     """What of an entry is embedded: what was observed first, since that is what a query talks about."""
     return f"{entry.trigger} {entry.problem} {entry.paper.title}. {entry.mechanism}"
-
-
-def finder(client: Client, model: str) -> Find:
-    """The search of the shipped base by an embedding model, for a campaign that names one."""
-    return Dense(shipped(), Embedder(client, model)).search

@@ -12,6 +12,9 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from asiarc.analyst.library import read_up
+from asiarc.cognition.base import shipped
+from asiarc.cognition.dense import Dense
 from asiarc.drafts import address_of
 from asiarc.identity import digest
 from asiarc.llm.client import Ask, Client
@@ -35,6 +38,7 @@ class LlmResearcher:
 
     def propose(self, context: Context) -> Proposal:
         """A proposal; one that is not new goes back with what it duplicates, `models.redraws` times."""
+        context = self._read_by_meaning(context)
         question = self._question(context)
         place = f"{context.index} propose"
         for redraw in range(self.models.redraws + 1):
@@ -69,6 +73,16 @@ class LlmResearcher:
         except UnusableReplyError as error:
             return replace(proposal, failure=_failure(error.last, "reply", str(error)))
         return replace(proposal, source=idea.source, failure=None)
+
+    def _read_by_meaning(self, context: Context) -> Context:
+        """With the entries that an embedding endpoint finds for the parent's insight, which comes first; without an
+        endpoint, or where nothing is read (an arm without cognition or analyst), as it is."""
+        if self._embedder is None or not context.cognition or not context.insights:
+            return context
+        find = Dense(shipped(), self._embedder).search
+        return replace(
+            context, cognition=read_up(context.insights[0], without=(), in_grammar=False, find=find)
+        )
 
     def _author(self, number: int) -> str:
         """The model that a proposal came from, by the tape; the first one where that is not asked any more."""

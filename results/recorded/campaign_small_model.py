@@ -29,21 +29,21 @@ small_model = Campaign(
         analyst=MODEL,
         checker=MODEL,
         prices={MODEL: (0, 0)},
-        temperatures=(0.7, 1.0),
+        temperatures=(0.9, 1.1),
         structured=False,
         context_tokens=1800,
-        reply_tokens=600,
-        repairs=0,
+        reply_tokens=800,
+        repairs=1,
         redraws=1,
         revisions=2,
     ),
     novelty=("syntax", "behaviour", "motivation"),
     explore=Stage(tasks=("text",), seeds=1),
-    budget=by_tier(smoke=Budget(candidates=8, minutes=60)),
+    budget=by_tier(smoke=Budget(candidates=6, minutes=60)),
 )
 
 
 def test_the_loop_is_unharmed(outcome: Any) -> None:
     """Every proposal has an ending with a reason, whatever it was."""
-    assert len(outcome.candidates) == 8
+    assert len(outcome.candidates) == 6
     assert all(row["outcome"].kind == "scored" or row["outcome"].reason for row in outcome.candidates)

@@ -7,6 +7,8 @@ from collections import Counter
 
 import pytest
 
+from asiarc.cognition.base import shipped
+from asiarc.cognition.dense import words_of
 from asiarc.errors import ArchiveError, BudgetExhaustedError
 from asiarc.llm import ModelError, ReplayMissError
 from asiarc.llm.facts import ledger_of_run
@@ -270,6 +272,36 @@ def test_motivations_are_found_by_an_embedding_endpoint_where_there_is_one(tmp_p
     again = Lab(tmp_path / "again", campaign)
     again.run(cassette=lab.cassette())
     assert_same(again.content(), lab.content())
+
+
+def test_entries_are_found_by_meaning_where_there_is_an_endpoint_and_replayed(tmp_path):
+    """An endpoint for which one entry, which no word leads to, is what every query means."""
+    chosen = shipped()["patches-of-bytes"]
+
+    def vector_of(text):
+        return (
+            [0.0, 1.0]
+            if any(entry is not chosen and words_of(entry) == text for entry in shipped().entries)
+            else [1.0, 0.0]
+        )
+
+    def reply(body):
+        return embeds(vector_of) if "input" in body else plain(body)
+
+    declared = asked(12, models=dict(checker=None, judge=None, embedding="model"), novelty=("syntax",))
+    lab = Lab(tmp_path / "lab", declared)
+    lab.run(reply)
+    prompts = [
+        b["messages"][1]["content"] for b in lab.requests if "input" not in b and role_of(b) == "researcher"
+    ]
+    reading = [prompt for prompt in prompts if f"paper {chosen.id}" in prompt]
+    assert reading and all("paper " not in prompt or prompt in reading for prompt in prompts)
+    again = Lab(tmp_path / "again", declared)
+    again.run(cassette=lab.cassette())
+    assert_same(again.content(), lab.content())
+    without = Lab(tmp_path / "without", declared.as_arm("no_cognition"))
+    without.run(reply)
+    assert not any("input" in body for body in without.requests)
 
 
 def test_where_no_vector_comes_motivations_are_found_by_words(tmp_path):
