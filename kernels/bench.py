@@ -35,6 +35,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from asiarc.errors import KernelInputError
+from asiarc.identity import provenance, version_of, versions
 from asiarc.kernels import peers
 from asiarc.kernels.accuracy import errors
 from asiarc.speed.cases import (
@@ -333,7 +334,7 @@ def summary(rows: Sequence[Row]) -> list[str]:
              if (operator, by) == ("gated_delta_rule", "transformers") and theirs.peak_mib
              and (ours := by_name.get((operator, shape, "ours"))) and ours.peak_mib]  # fmt: skip
     shares = [(ours.peak_mib or 0) / (theirs.peak_mib or math.inf) for ours, theirs in pairs]
-    title = "gated_delta_rule: peak memory <= 1/3 of transformers'"
+    title = "gated_delta_rule: peak memory <= 1/3 of transformers' (why not: python -m asiarc.speed profile)"
     places = [f"{ours.shape} ({share:.2f})" for (ours, _), share in zip(pairs, shares, strict=True)]
     lines.append(tally(title, [share <= MEMORY_GOAL for share in shares], places))
     lines += ["gated_delta_rule against the arithmetic limit (one large product's rate):"]
@@ -368,8 +369,6 @@ def summary(rows: Sequence[Row]) -> list[str]:
 
 def environment() -> dict[str, str]:
     """What a time depends on beside the shape."""
-    from asiarc.identity import provenance, version_of, versions
-
     return {
         "kernels": str(versions()["kernels"]),
         "cpu": provenance()["cpu"],
@@ -401,13 +400,14 @@ class Record:
         """Whether a group is there."""
         return any((row.operator, row.shape) == (operator, shape) for row in self.rows)
 
-    def add(self, rows: Sequence[Row]) -> None:
+    def add(self, group: Sequence[Row]) -> None:
         """Keeps a group."""
-        self.rows += rows
+        self.rows += group
         if self.path is None:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        data = {"environment": self.environment, "rows": [dataclasses.asdict(row) for row in self.rows]}
+        rows = [dataclasses.asdict(row) for row in self.rows]
+        data = {"provenance": provenance(), "environment": self.environment, "rows": rows}
         for path, text in (
             (self.path, json.dumps(data, indent=1) + "\n"),
             (self.path.with_suffix(".txt"), "\n".join(self.lines()) + "\n"),

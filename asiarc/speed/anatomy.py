@@ -35,6 +35,8 @@ PARTS = {
 }  # fmt: skip
 """Kinds of torch operators by what their names hold; the rest is arithmetic element by element."""
 
+MIB = 2**20
+
 Tensors = dict[str, Tensor]
 
 
@@ -173,26 +175,46 @@ def time_lines(forward: Callable[[], object], both: Callable[[], object]) -> Ite
     yield from shares(seconds_by_function(both), 12)
 
 
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of one forward and backward pass: at the peak beyond the inputs, in the results, kept for the backward."""
+
+    peak: int
+    results: int
+    kept: int
+
+
+def memory_of(call: Callable[..., Tensor], both: Callable[[], Tensors], inputs: Tensors) -> Memory:
+    """Three runs' numbers."""
+    results = sum(x.nbytes for x in both().values())
+    return Memory(peak_bytes(both), results, saved_bytes(lambda: call(**inputs), inputs))
+
+
 def memory_lines(
-    call: Callable[..., Tensor], both: Callable[[], Tensors], inputs: Tensors, lines: int = 14
+    found: Memory, both: Callable[[], Tensors], inputs: Tensors, lines: int = 14
 ) -> Iterator[str]:
     """What is held at the peak, and by whom."""
-    mib = 2.0**-20
-    peak = peak_bytes(both)
-    given = sum(x.nbytes for x in inputs.values())
-    results = sum(x.nbytes for x in both().values())
-    saved = saved_bytes(lambda: call(**inputs), inputs)
     with Ledger(list(inputs.values())) as ledger:
         both()
     yield (
-        f"  memory: peak {peak * mib:.1f} MiB beyond the inputs ({given * mib:.1f}); the results themselves "
-        f"(output and gradients) are {results * mib:.1f}, kept for the backward pass {saved * mib:.1f}"
+        f"  memory: peak {found.peak / MIB:.1f} MiB beyond the inputs; the results themselves (output and gradients) "
+        f"are {found.results / MIB:.1f}, kept for the backward pass {found.kept / MIB:.1f}"
     )
-    yield f"  the ledger at its peak of {ledger.top * mib:.1f} MiB:"
+    yield f"  the ledger at its peak of {ledger.top / MIB:.1f} MiB:"
     for held in ledger.at_peak()[:lines]:
         shape = "x".join(map(str, held.shape))
-        share, size = held.size / ledger.top, held.size * mib
+        share, size = held.size / ledger.top, held.size / MIB
         yield f"    {share:5.1%} {size:8.2f} MiB {held.count:4d} of {shape:20s} {held.where}"
+
+
+def against_the_goal(ours: Memory, theirs: Memory) -> str:
+    """What stands between our peak and a third of transformers'."""
+    third = theirs.peak / 3
+    return (
+        f"our peak is {ours.peak / theirs.peak:.2f} of transformers'. A third of theirs is {third / MIB:.1f} MiB; the "
+        f"results take {ours.results / MIB:.1f} of that, which leaves {(third - ours.results) / MIB:.1f} where "
+        f"{ours.kept / MIB:.1f} are kept for the backward pass: it would have to compute them again"
+    )
 
 
 def report(operator: str, shape: str, names: tuple[str, ...]) -> Iterator[str]:
@@ -205,6 +227,7 @@ def report(operator: str, shape: str, names: tuple[str, ...]) -> Iterator[str]:
     upstream = case.upstream()[0].float()
     calls, missing = bench.implementations(operator, shape)
     yield from (row.line() for row in missing if row.implementation in names)
+    memory: dict[str, Memory] = {}
     for name in names:
         if name not in calls:
             continue
@@ -217,5 +240,8 @@ def report(operator: str, shape: str, names: tuple[str, ...]) -> Iterator[str]:
         both()
         yield f"{operator} {shape} by {name}"
         yield from time_lines(forward, both)
-        yield from memory_lines(call, both, inputs)
+        memory[name] = memory_of(call, both, inputs)
+        yield from memory_lines(memory[name], both, inputs)
         yield ""
+    if {"ours", "transformers"} <= memory.keys():
+        yield against_the_goal(memory["ours"], memory["transformers"]) + "\n"

@@ -1,7 +1,7 @@
 """Bugs that linear-attention kernels have had in the wild, planted in ours; each must be killed by a property.
 
-``python tests/kernels/mutants.py`` prints the table: class, planted bug, and the property that killed it (about five
-minutes). A mutant is a text change to a module, executed in the module's own namespace in this process and undone
+``python tests/kernels/mutants.py`` prints the table: class, planted bug, and the property that killed it (about a
+minute). A mutant is a text change to a module, executed in the module's own namespace in this process and undone
 afterwards; those of the GPU kernels are planted by `in_interpreter` in a process of their own (``--torch`` leaves them
 out). Classes are numbered as in `CLASSES`; those that cannot exist in this code say why.
 """

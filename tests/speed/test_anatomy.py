@@ -67,6 +67,15 @@ def test_kinds(operator):
     assert anatomy.kind_of(operator) == kinds[operator.removeprefix("aten::")]
 
 
+def test_what_bounds_the_memory_is_said_in_numbers():
+    mib = 2**20
+    text = anatomy.against_the_goal(
+        anatomy.Memory(60 * mib, 16 * mib, 33 * mib), anatomy.Memory(90 * mib, 16 * mib, 70 * mib)
+    )
+    assert "0.67 of transformers'" in text and "A third of theirs is 30.0 MiB" in text
+    assert "leaves 14.0 where 33.0 are kept" in text
+
+
 def test_the_command_prints_the_parts_of_both(tmp_path):
     out = tmp_path / "profile.txt"
     done = CliRunner().invoke(main, ["profile", "--shape", "1x64x1x8", "--out", str(out)])
@@ -79,6 +88,7 @@ def test_the_command_prints_the_parts_of_both(tmp_path):
         "inverse",
         "SolveTriangularBackward",
         "kept for the backward",
+        "A third of theirs",
     ):
         assert wanted in text, wanted
 
