@@ -69,7 +69,12 @@ def record(file: Path, tier: Tier, workers: int, base_url: str | None, store: Pa
     from asiarc.llm.recording import record as asked
 
     folder = store or Path(".asiarc") / f"recording-{file.stem}"
-    found = asked(file, folder, tier, base_url=base_url, workers=workers, say=click.echo)
+    try:
+        found = asked(file, folder, tier, base_url=base_url, workers=workers, say=click.echo)
+    except KeyboardInterrupt:
+        raise click.ClickException(
+            f"stopped; every reply is kept in {folder}: the same command goes on"
+        ) from None
     click.echo(
         "\n".join(
             [*lines(found), f"recorded in {cassette_of(file)}; replay it with: asiarc llm replay {file}"]

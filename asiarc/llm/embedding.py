@@ -28,7 +28,8 @@ class Embedder:
     def vectors(self, texts: Sequence[str]) -> list[list[float]]:
         """The vectors of some texts, all of one length; `UnusableReplyError` where a reply is none."""
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        for text, answer in zip(new, self.client.ask_all([self._ask(text) for text in new]), strict=True):
+        answers = self.client.ask_all([self._ask(text) for text in new])
+        for text, answer in zip(new, answers, strict=True):
             if isinstance(answer, UnusableReplyError):
                 raise answer
             self._known[text] = answer

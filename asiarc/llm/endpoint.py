@@ -198,15 +198,16 @@ class Endpoint:
 
     def _reply(self, question: Question, text: str, fault: ReplyFault | None, usage: Any) -> Reply:
         """With the tokens as reported, or bounds where the server says nothing."""
-        prompt, completion = (getattr(usage, f"{kind}_tokens", None) for kind in ("prompt", "completion"))
-        if question.role == EMBEDDING:
-            completion = 0
+        prompt = getattr(usage, "prompt_tokens", None)
+        completion = 0 if question.role == EMBEDDING else getattr(usage, "completion_tokens", None)
+        bounds = question.most_prompt_tokens, min(len(text.encode()), question.max_tokens)
         counted = isinstance(prompt, int) and isinstance(completion, int)
+        spent: tuple[Any, Any] = (prompt, completion) if counted else bounds
         return Reply(
             text=self._without_key(text),
             fault=fault,
-            prompt_tokens=prompt if counted else question.most_prompt_tokens,
-            completion_tokens=completion if counted else min(len(text.encode()), question.max_tokens),
+            prompt_tokens=spent[0],
+            completion_tokens=spent[1],
             counted=counted,
         )
 

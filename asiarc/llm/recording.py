@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,8 +26,11 @@ from asiarc.llm.tape import cassette_lines
 
 if TYPE_CHECKING:
     from asiarc.archive.store import Archive
-    from asiarc.loop import Run, Say
+    from asiarc.loop import Run
     from asiarc.protocol import Tier
+
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,8 @@ def exchanges(archive: Archive, run: str) -> str:
     """A run's exchanges as the lines of a cassette, ordered by what they were for: replies come in any order."""
     from asiarc.archive.annex import Annex
 
-    return cassette_lines(sorted(Annex(archive).tape(run), key=_order))
+    rows = sorted(Annex(archive).tape(run), key=_order)
+    return cassette_lines(rows)
 
 
 def _order(row: tuple[str, dict[str, Any]]) -> tuple[int, str, int, int, str]:

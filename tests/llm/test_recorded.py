@@ -183,6 +183,16 @@ def test_what_stops_a_recording_is_told_with_exit_status_1_and_it_goes_on_from_t
     assert CliRunner().invoke(main, ["replay", str(file)]).exit_code == 0
 
 
+def test_an_interrupted_recording_says_how_it_goes_on(file, monkeypatch):
+    interrupted = Executor(interrupt_at=3, ends=fingerprinted)
+    with monkeypatch.context() as patch:
+        patch.setattr("asiarc.engineer.workshop.trial_executor", lambda _: interrupted)
+        stopped = asked(file)
+    assert stopped.exit_code == 1 and "every reply is kept in" in stopped.output
+    assert asked(file).exit_code == 0
+    assert CliRunner().invoke(main, ["replay", str(file)]).exit_code == 0
+
+
 def test_sentences_of_no_proposals_at_all():
     empty = {"replies": {"asked": 0}, "proposals": 0, "passed_after_revisions": {}, "scored": 0, "endings": {},
              "tokens": {}, "usd": 0.0, "measured": []}  # fmt: skip
