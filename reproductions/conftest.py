@@ -84,20 +84,20 @@ def pytest_runtestloop(session) -> None:
     if not option.plan:
         return
     from asiarc.archive.store import Archive
-    from asiarc.report.plan import cpu_s_of, measured_rate, tokens_of
+    from asiarc.report.plan import hours_of, measured_rate, tokens_of
 
     lab = session.config.stash[LAB]
     archive = Archive(lab.folder, write=False) if (lab.folder / "archive.db").exists() else None
-    rate, total_h = measured_rate(archive), 0.0
+    rate, total_h, unit = measured_rate(archive), 0.0, ""
     for item in session.items:
         if isinstance(item, StudyItem) and item.is_due:
             trials = item.study.trials(option.tier)
             count, mtokens = sum(number for number, _ in trials), tokens_of(trials) / 1e6
-            cpu_h = cpu_s_of(trials, rate) / 3600
-            total_h += cpu_h
-            lab.say(f"  {item.nodeid:<60} {count:>5} trials {mtokens:>8.1f} Mtokens {cpu_h:>6.2f} CPU-hours",
+            hours, unit = hours_of(trials, option.tier, rate)
+            total_h += hours
+            lab.say(f"  {item.nodeid:<60} {count:>5} trials {mtokens:>8.1f} Mtokens {hours:>6.2f} {unit}",
                     always=True)  # fmt: skip
     if total_h:
-        lab.say(f"  studies at tier {option.tier}: at most {total_h:.1f} CPU-hours", always=True)
+        lab.say(f"  studies at tier {option.tier}: about {total_h:.1f} {unit}", always=True)
     if archive:
         archive.close()

@@ -18,6 +18,7 @@ from asiarc.tasks import get_task
 
 TOKENS_PER_CPU_S = 40_000  # one thread, micro model on text, until the archive knows better
 GROWTH = 0.75
+GPU_FLOPS = 4e14  # a second: 40 % of an H100's bfloat16 peak, which small models do not reach
 TRIAL_OVERHEAD_S = 1.0  # building, evaluating and scoring a model
 ADMISSION_S = 4.0
 
@@ -42,6 +43,17 @@ def cpu_s_of(trials: Trials, rate: float = TOKENS_PER_CPU_S) -> float:
         count * (protocol.tokens * _slower(flops_per_token(protocol)) / rate + TRIAL_OVERHEAD_S)
         for count, protocol in trials
     )
+
+
+def gpu_h_of(trials: Trials) -> float:
+    """Hours of one large GPU for the training of all, at best: a step costs three forward passes."""
+    flops = sum(count * protocol.tokens * 3 * flops_per_token(protocol) for count, protocol in trials)
+    return flops / GPU_FLOPS / 3600
+
+
+def hours_of(trials: Trials, tier: Tier, rate: float = TOKENS_PER_CPU_S) -> tuple[float, str]:
+    """What all cost, and in what: hours of one core, at the paper tier of one GPU."""
+    return (gpu_h_of(trials), "GPU-hours") if tier == "paper" else (cpu_s_of(trials, rate) / 3600, "CPU-hours")
 
 
 def _slower(flops: float) -> float:
@@ -95,15 +107,15 @@ def plan_lines(
     archive = Archive(folder, write=False) if (folder / "archive.db").exists() else None
     rate = measured_rate(archive)
     lines = [
-        f"plan at tier {tier}, {workers} workers, {rate:,.0f} tokens a CPU-second:",
+        f"plan at tier {tier}, {workers} workers, {_speed(tier, rate)}:",
         _row("item", "candidates", "trials", "Mtokens", "LLM calls", "minutes", "usd", "done"),
     ]
     total = 0.0
     for nodeid, campaign, name, stage in stages:
         rows = stage_trials(campaign, stage, tier)
         candidates = campaign.budget.at(tier).candidates if stage == "explore" else 0
-        cpu_s = cpu_s_of(rows, rate) + candidates * ADMISSION_S
-        minutes = cpu_s / workers / 60
+        hours = hours_of(rows, tier, rate)[0] + candidates * ADMISSION_S / 3600
+        minutes = 60 * hours / workers
         total += minutes
         done = "yes" if archive and _is_done(archive, name, tier, stage, campaign) else "no"
         trials, mtokens = sum(count for count, _ in rows), f"{tokens_of(rows) / 1e6:.1f}"
@@ -114,6 +126,10 @@ def plan_lines(
     if archive:
         archive.close()
     return lines
+
+
+def _speed(tier: Tier, rate: float) -> str:
+    return f"GPUs at {GPU_FLOPS:.0e} FLOP/s" if tier == "paper" else f"{rate:,.0f} tokens a CPU-second"
 
 
 def _models(campaign: Campaign, candidates: int, tier: Tier) -> tuple[int, float]:

@@ -1,0 +1,32 @@
+"""The plan's arithmetic against trials whose cost is known."""
+
+from __future__ import annotations
+
+import pytest
+
+from asiarc.protocol import MICRO, PAPER_20M, PAPER_340M, SMALL
+from asiarc.report.plan import cpu_s_of, flops_per_token, gpu_h_of, hours_of, tokens_of
+
+# forward MFLOPs a token of DeltaNet as `python -m asiarc.engineer.ladder` counts them from the mixer itself
+COUNTED = {MICRO: 0.25, SMALL: 1.66, PAPER_20M: 40.02, PAPER_340M: 773.92}
+
+
+@pytest.mark.parametrize("protocol", COUNTED, ids=lambda protocol: protocol.name)
+def test_flops_are_those_that_are_counted(protocol):
+    assert flops_per_token(protocol) == pytest.approx(1e6 * COUNTED[protocol], rel=0.15)
+
+
+def test_a_trials_time_is_that_of_a_quick_run():
+    """474 trials of a quick run and its baselines: 26.5 CPU-seconds for 250 steps on text, 6.7 for 60."""
+    assert cpu_s_of([(1, MICRO.at(steps=250))]) == pytest.approx(26.5, rel=0.15)
+    assert cpu_s_of([(1, MICRO.at(steps=60))]) == pytest.approx(6.7, rel=0.15)
+    assert cpu_s_of([(7, MICRO)]) == pytest.approx(7 * cpu_s_of([(1, MICRO)]))
+
+
+def test_the_paper_tier_is_told_in_gpu_hours():
+    one = [(1, PAPER_20M)]
+    by_hand = 3 * 40.02e6 * 2_000 * 256 * 2_048 / 4e14 / 3600
+    assert tokens_of(one) == 2_000 * 256 * 2_048
+    assert gpu_h_of(one) == pytest.approx(by_hand, rel=0.05)
+    assert hours_of(one, "paper") == (gpu_h_of(one), "GPU-hours")
+    assert hours_of(one, "full") == (cpu_s_of(one) / 3600, "CPU-hours")
