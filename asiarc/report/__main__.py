@@ -1,0 +1,76 @@
+"""The README's result, written from the committed report.
+
+python -m asiarc.report            what the README's block should hold
+python -m asiarc.report --write    put it there
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from asiarc.errors import EvidenceError
+from asiarc.report.document import read_report
+from asiarc.report.reading import Row
+from asiarc.report.wording import effect, md
+
+EVIDENCE = Path("results/reproduction/quick")
+SHOWN = ("C07a", "C07c", "C08b", "C11a", "C29", "C30")  # claims of each kind: arithmetic, the release, trained
+BLOCK = re.compile(r"(<!-- result: python -m asiarc.report --write -->\n).*?(<!-- end of the result -->)", re.DOTALL)
+
+
+def block(folder: Path = EVIDENCE) -> str:
+    """The winner against each baseline on fresh seeds, one figure, and some rows of the claim table, as Markdown."""
+    report = read_report(folder)
+    campaign = report["campaigns"][0]
+    figure = next(f for f in campaign["figures"] if f["kind"] == "effects")
+    ran, winner = campaign["ran"], campaign["winner"]
+    counts = ", ".join(f"{n} {verdict}" for verdict, n in sorted(report["claims"]["counts"].items()))
+    lines = [
+        f"The shipped campaign at the `{report['tier']}` tier, from [`{folder}/`]({folder}/report.md): {ran['proposed']} "
+        f"candidates proposed from {campaign['spec']['start_from']}, {ran['outcomes'].get('scored', 0)} scored, and the "
+        f"winner, `{winner['name']}`, tested once more on fresh seeds and fresh text at equal size:",
+        "",
+        f"![Paired gains of the winner over each baseline, by stage]({folder}/{figure['svg']})",
+        "",
+        "| winner against | gain, 95 % interval | decision |",
+        "|---|---|---|",
+        *(
+            f"| {md(row['baseline'])} on {row['task']} | {effect(row['effect'])} | {row['decision']} |"
+            for row in campaign["gains"]
+            if row["fresh"] and row["effect"]
+        ),
+        "",
+        f"The claim table of the same run ({counts}) in part:",
+        "",
+        "| claim | verdict | paper | ours |",
+        "|---|---|---|---|",
+        *(_row(row) for row in report["claims"]["decided"] if row["verdict"]["claim"] in SHOWN),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _row(row: Row) -> str:
+    verdict, claim = row["verdict"], row["register"]
+    cells = (f"{verdict['claim']} {claim['statement']}", verdict["verdict"], claim["paper_value"], verdict["our_value"])
+    return "| " + " | ".join(md(cell) for cell in cells) + " |"
+
+
+@click.command()
+@click.option("--write", "write", is_flag=True, help="put the block into README.md")
+def main(write: bool) -> None:
+    """The README's result block from the committed quick report."""
+    readme = Path("README.md")
+    text = readme.read_text(encoding="utf-8")
+    if not BLOCK.search(text):
+        raise EvidenceError("README.md has no block between `<!-- result: ... -->` and `<!-- end of the result -->`")
+    if write:
+        readme.write_text(BLOCK.sub(lambda found: found[1] + block() + found[2], text), encoding="utf-8")
+    else:
+        click.echo(block(), nl=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""The README's result is what the committed report says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from asiarc.report.__main__ import BLOCK, EVIDENCE, SHOWN, block
+from asiarc.report.document import read_report
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_block_is_current(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    found = BLOCK.search(Path("README.md").read_text(encoding="utf-8"))
+    assert found and found[0] == found[1] + block() + found[2], "python -m asiarc.report --write"
+
+
+def test_it_says_what_the_report_says(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    text, report = block(), read_report(EVIDENCE)
+    for row in report["claims"]["decided"]:
+        if row["verdict"]["claim"] in SHOWN:
+            assert f"| {row['verdict']['claim']} " in text and f"| {row['verdict']['verdict']} |" in text
+    fresh = [row["effect"] for row in report["campaigns"][0]["gains"] if row["fresh"]]
+    assert fresh and all(f"{effect['mean']:+.4f}" in text for effect in fresh)
+    (svg,) = [line.rpartition("(")[2].rstrip(")") for line in text.splitlines() if line.startswith("![")]
+    assert Path(svg).exists()
