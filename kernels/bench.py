@@ -337,7 +337,7 @@ def summary(rows: Sequence[Row]) -> list[str]:
     title = "gated_delta_rule: peak memory <= 1/3 of transformers' (why not: python -m asiarc.speed profile)"
     places = [f"{ours.shape} ({share:.2f})" for (ours, _), share in zip(pairs, shares, strict=True)]
     lines.append(tally(title, [share <= MEMORY_GOAL for share in shares], places))
-    lines += ["gated_delta_rule against the arithmetic limit (one large product's rate):"]
+    lines += ["gated_delta_rule against the arithmetic limit (one large product's rate):"] * bool(pairs)
     lines += [
         f"  {ours.shape:12s} {theirs.ratio[0]:5.2f} of at most {possible(theirs, ours.product_gflops):5.1f} times as "
         f"fast as transformers; products at {ours.limit:.0%} of {ours.product_gflops:.0f} GFLOP/s"
