@@ -31,7 +31,7 @@ def findings(
     proposals = {number: _proposal(archive, run, number) for number in numbers}
     found = []
     for number, row in proposals.items():
-        if archive.is_explained(run, number):
+        if archive.insights(run, number):
             continue
         family = row["parents"][:1]
         parent = _parent(archive, run, family, by_address) or root

@@ -237,9 +237,11 @@ class Campaign(Declaration):
     arms: tuple[str, ...] = Field(
         default=(), description="ways of searching that run beside the full loop, at equal compute"
     )
-    policy: Literal["ucb", "thompson", "halving", "asha", "map_elites", "paper", "random", "best_of_n"] = Field(
-        default="ucb",
-        description="who is trained next, who becomes a parent and who is a finalist; asiarc.search compares them",
+    policy: Literal["ucb", "thompson", "halving", "asha", "map_elites", "paper", "random", "best_of_n"] = (
+        Field(
+            default="ucb",
+            description="who is trained next, who becomes a parent and who is a finalist; asiarc.search compares them",
+        )
     )
     match: tuple[str, ...] = Field(default=("parameters",), description="made equal to start_from within 2 %")
     at_most: dict[str, float] = Field(

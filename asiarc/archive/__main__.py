@@ -19,8 +19,8 @@ from random import Random
 
 import click
 
-from asiarc.archive.store import Archive, Trial
 from asiarc import Budget, Campaign, Stage, by_tier
+from asiarc.archive.store import Archive, Trial
 from asiarc.errors import AsiarcError
 from asiarc.outcome import SCORED, Outcome
 from asiarc.protocol import stage_plan
@@ -31,7 +31,11 @@ from asiarc.seeds import rng_of
 
 RUN = "a million"
 COMMIT = 20_000  # candidates a transaction
-NUMBERS, WITHIN, PROBES = 16, 0.003, "probes"  # of a fingerprint, how near two must be, and what it is taken with
+NUMBERS, WITHIN, PROBES = (
+    16,
+    0.003,
+    "probes",
+)  # of a fingerprint, how near two must be, and what it is taken with
 REPEATS = 200
 SOURCE = '"""Proposal {}."""\n' + "x = torch.tanh(self.gate(x)) * self.value(x)\n" * 25
 INSIGHT = {"text": "ahead of its parent by the gate " * 8, "weakness": "recall", "mechanisms": ["gate"]}
@@ -70,8 +74,10 @@ def build(folder: Path, candidates: int) -> None:
     """Fill an archive; one proposal in ten is rejected, the others have a trial, a gain and an insight."""
     started = time.monotonic()
     with Archive(folder) as archive:
-        identity = {"spec": _campaign(candidates).resolved("quick")}
-        archive.add_run(RUN, "question", "quick", 0, identity, {"git_commit": "", "packages": {}})
+        identity = {"spec": _campaign(candidates).resolved("quick"), "engine": "", "kernels": "", "tasks": {}}
+        archive.add_run(
+            RUN, "question", "quick", 0, identity, {"git_commit": "", "git_dirty": "", "packages": {}}
+        )
         for first in range(0, candidates, COMMIT):
             with archive.transaction():
                 for number in range(first, min(first + COMMIT, candidates)):
@@ -85,9 +91,8 @@ def build(folder: Path, candidates: int) -> None:
 def _campaign(candidates: int, policy: str = "ucb") -> Campaign:
     budget = by_tier(quick=Budget(candidates=candidates, minutes=60))
     explore = Stage(tasks=("text",))
-    return Campaign(
-        start_from="delta_net", baselines=("delta_net",), explore=explore, budget=budget, policy=policy
-    )
+    campaign = Campaign(start_from="delta_net", baselines=("delta_net",), explore=explore, budget=budget)
+    return campaign.model_copy(update={"policy": policy})
 
 
 def _add(archive: Archive, number: int) -> None:

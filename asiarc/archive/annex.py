@@ -132,7 +132,7 @@ class Annex:
         return found[0]["twin"] if found else None
 
     def novel(self, run: str, number: int, among: Sequence[str]) -> list[str]:
-        """Which of some candidates a run found to behave as no other, but for the versions of one proposal; in order."""
+        """Which of some candidates a run found to behave as no other, in order; versions of one proposal left out."""
         places = ", ".join("?" * len(among))
         found = self._rows(
             f"SELECT address FROM decisions WHERE address IN ({places}) AND run = ? AND number != ? AND twin = '' "

@@ -418,9 +418,7 @@ class Archive:
 
     def population(self, run: str, last: int, count: int) -> list[Row]:
         """The latest scored proposals up to a number, in order (number, address, name, genome, gain, scores)."""
-        found = self.rows(
-            f"{_SCORED} AND r.number <= ?2 ORDER BY r.number DESC LIMIT ?3", run, last, count
-        )
+        found = self.rows(f"{_SCORED} AND r.number <= ?2 ORDER BY r.number DESC LIMIT ?3", run, last, count)
         return [_scored(row) for row in found[::-1]]
 
     def scored(self, run: str, address: str) -> Row | None:
@@ -542,7 +540,7 @@ class Archive:
     def longest_curve(self, run: str, address: str, task: str) -> list[list[float]]:
         """The curve of a candidate's longest trial on a task in explore; empty where there is none."""
         found = self.rows(
-            "SELECT t.curve FROM trials t JOIN uses u ON u.run = ? AND u.stage = 'explore' AND u.trial = t.key "
+            "SELECT t.curve FROM trials t CROSS JOIN uses u ON u.run = ? AND u.stage = 'explore' AND u.trial = t.key "
             "WHERE t.address = ? AND t.task = ? ORDER BY t.steps DESC, t.seed DESC LIMIT 1",
             run, address, task,
         )  # fmt: skip
@@ -580,14 +578,12 @@ class Archive:
             replace=True,
         )
 
-    def insights(self, run: str) -> list[Row]:
-        """A run's insights in the order of the proposals."""
-        found = self.rows("SELECT * FROM insights WHERE run = ? ORDER BY number", run)
+    def insights(self, run: str, number: int | None = None) -> list[Row]:
+        """A run's insights in the order of the proposals, or the one on a proposal."""
+        which = "" if number is None else " AND number = ?"
+        asked = (run,) if number is None else (run, number)
+        found = self.rows(f"SELECT * FROM insights WHERE run = ?{which} ORDER BY number", *asked)
         return [{**row, "insight": _load(row["insight"])} for row in found]
-
-    def is_explained(self, run: str, number: int) -> bool:
-        """Whether the analyst wrote about a proposal."""
-        return bool(self.rows("SELECT 1 FROM insights WHERE run = ? AND number = ?", run, number))
 
     def insight(self, run: str, address: str) -> Row | None:
         """What the analyst wrote about a candidate of a run, or None."""

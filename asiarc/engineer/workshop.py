@@ -188,7 +188,14 @@ class Workshop:
         size = {"d_model": protocol.d_model, "num_heads": protocol.num_heads, "tokens": protocol.seq_len}
         keys = {
             a: digest(
-                {"address": a, "pace": against[0], "allowed": allowed, "code": pace_version(), **size, **versions()}
+                {
+                    "address": a,
+                    "pace": against[0],
+                    "allowed": allowed,
+                    "code": pace_version(),
+                    **size,
+                    **versions(),
+                }
             )
             for a in candidates
         }

@@ -138,7 +138,8 @@ class Reading:
     def endings_by_kind(self) -> list[Row]:
         """How many proposals ended how: outcome, gate, count."""
         return self.archive.rows(
-            "SELECT outcome, gate, COUNT(*) AS count FROM results WHERE run = ? GROUP BY outcome, gate", self.run
+            "SELECT outcome, gate, COUNT(*) AS count FROM results WHERE run = ? GROUP BY outcome, gate",
+            self.run,
         )
 
     def failed(self, outcome: str, gate: str, count: int) -> list[Row]:
@@ -161,22 +162,28 @@ class Reading:
     def last_trial_at(self) -> str | None:
         """When the last trial was stored."""
         (row,) = self.archive.rows(
-            "SELECT MAX(created_at) AS at FROM uses u JOIN trials t ON t.key = u.trial WHERE u.run = ?", self.run
+            "SELECT MAX(created_at) AS at FROM uses u JOIN trials t ON t.key = u.trial WHERE u.run = ?",
+            self.run,
         )
         return row["at"] if row["at"] is None else str(row["at"])
 
     def origins(self, *, scored: bool) -> Iterator[list[Row]]:
         """The origins of every proposal, or of every scored one, a proposal at a time."""
         wanted = (
-            "JOIN results r ON r.run = p.run AND r.number = p.number AND r.outcome = 'scored'" if scored else ""
+            "JOIN results r ON r.run = p.run AND r.number = p.number AND r.outcome = 'scored'"
+            if scored
+            else ""
         )
         for row in self.archive.each(f"SELECT p.origins FROM proposals p {wanted} WHERE p.run = ?", self.run):
             yield json.loads(row["origins"])
 
     def course(self) -> Iterator[Row]:
-        """Every proposal in order, a row at a time: number, gain (None: not scored), CPU-seconds of its explore."""
+        """Every proposal in order, a row at a time: number, gain (None: not scored), CPU-seconds of its explore.
+
+        CROSS JOIN: SQLite takes a candidate's few trials first, not the run's many uses.
+        """
         return self.archive.each(
-            "SELECT p.number, r.gain, (SELECT COALESCE(SUM(t.cpu_s), 0.0) FROM trials t JOIN uses u ON "
+            "SELECT p.number, r.gain, (SELECT COALESCE(SUM(t.cpu_s), 0.0) FROM trials t CROSS JOIN uses u ON "
             "u.run = p.run AND u.stage = 'explore' AND u.trial = t.key WHERE t.address = p.address) AS cpu_s "
             "FROM proposals p LEFT JOIN results r ON r.run = p.run AND r.number = p.number "
             "WHERE p.run = ? ORDER BY p.number", self.run,

@@ -101,5 +101,5 @@ class Search:
         deepest = max((self.standing(i)[0] for i in named), default=-1)
         return [i for i in order if self.standing(i)[0] >= deepest]
 
-    def _draws(self, *purpose: object) -> np.random.Generator:
+    def _draws(self, *purpose: str | int) -> np.random.Generator:
         return np.random.default_rng(seed_of(*self.address, *purpose))

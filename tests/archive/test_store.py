@@ -625,7 +625,7 @@ def test_who_behaves_alike_is_whom_a_comparison_with_everybody_finds(tmp_path_fa
     ["leading('run', 9)", "last_failed('run', 9, 9)", "population('run', 9, 9)", "scored('run', 'a')",
      "is_proposed('run', 'a')", "is_proposed('run', 'a', 9)", "addresses('run', 2, 5)", "proposal('run', 3)",
      "result('run', 3)", "behaviour('p', 'a')", "behaving_as('p', [0.1, 0.2], 0.001)", "insight('run', 'a')",
-     "is_explained('run', 3)",
+     "insights('run', 3)",
      "candidate('a')", "trial('k')", "admission('k')", "stage_result('run', 'explore')"],
 )  # fmt: skip
 def test_no_question_of_a_proposal_reads_a_whole_table(archive, question):

@@ -125,7 +125,8 @@ def test_every_policy_decides_the_same_whatever_the_workers_and_after_an_interru
 def mending():
     """One breaks on its second seed and is mended, one twice over (a gate, then a check), one is proposed again as it
     was first, and one cannot be mended."""
-    broken, cheat = candidate("late", GAIN=0.6, ENDS={"text/explore/1": "crashed"}), candidate("cheat", REJECTED="causality")
+    broken = candidate("late", GAIN=0.6, ENDS={"text/explore/1": "crashed"})
+    cheat = candidate("cheat", REJECTED="causality")
     sources = [CANDIDATES[0], broken, CANDIDATES[2], cheat, CANDIDATES[4], cheat.replace('"""cheat', '"""again'),
                candidate("hopeless", REJECTED="prefix"), CANDIDATES[7]]  # fmt: skip
     mended = {
@@ -134,7 +135,9 @@ def mending():
         "honest": candidate("honest and quick", GAIN=0.05),
         "hopeless": candidate("hopeless", REJECTED="prefix"),
     }
-    return written(*sources, researcher=Mender(sources, mended), baselines=("delta_net",), verify=None, confirm=None)
+    return written(
+        *sources, researcher=Mender(sources, mended), baselines=("delta_net",), verify=None, confirm=None
+    )
 
 
 @pytest.mark.parametrize("policy", ["ucb", "thompson"])
@@ -150,7 +153,11 @@ def test_what_was_mended_is_walked_through_again_as_it_was(tmp_path, policy):
     assert (1, 1, "crashed") in asked and (3, 1, "causality") in asked and (3, 2, "timed_out") in asked
     for k in range(3, len(executor.log), 7):
         question.researcher.asked.clear()
-        bench, first, second = Bench(question, tmp_path / str(k)), FakeExecutor(interrupt_at=k), FakeExecutor()
+        bench, first, second = (
+            Bench(question, tmp_path / str(k)),
+            FakeExecutor(interrupt_at=k),
+            FakeExecutor(),
+        )
         with pytest.raises(KeyboardInterrupt):
             bench.run(first)
         bench.run(second)

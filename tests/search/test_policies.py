@@ -79,7 +79,11 @@ def test_what_is_not_fit_is_neither_trained_nor_recommended_nor_a_parent(name):
 
 
 @everyone
-@given(st.lists(st.sampled_from([None, {0: [0.1]}, {0: [0.2], 3: [0.3]}, {3: [0.1, 0.5]}]), min_size=1, max_size=9))
+@given(
+    st.lists(
+        st.sampled_from([None, {0: [0.1]}, {0: [0.2], 3: [0.3]}, {3: [0.1, 0.5]}]), min_size=1, max_size=9
+    )
+)
 def test_what_is_recommended_is_every_fit_candidate_that_counts_once(name, shown):
     """Whoever reached the last rung; where nobody did, whoever was trained at all (the paper's has no such rung)."""
     board = board_of([gains or {} for gains in shown], costs=RUNGS, expected=len(shown))
