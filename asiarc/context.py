@@ -38,7 +38,7 @@ class Surroundings:
 
     def context(self, search: Search, generation: int, number: int) -> Context:
         """The context of a proposal, with parent and references by the search's policy."""
-        leading = sorted(row["number"] for row in self.archive.leading(self.run, LEADING))
+        leading = self.archive.leading_numbers(self.run, LEADING)
         parent, references = search.parents(leading, generation, number)
         relatives = [self._relative(n) for n in (parent, *references)]
         alone = self.campaign.arm == "best_of_n"

@@ -144,8 +144,7 @@ def questions(archive: Archive, candidates: int) -> list[str]:
     rng = rng_of("questions")
 
     def parents(search: Search) -> None:
-        leading = sorted(row["number"] for row in archive.leading(RUN, LEADING))
-        search.parents(leading, 0, rng.randrange(candidates))
+        search.parents(archive.leading_numbers(RUN, LEADING), 0, rng.randrange(candidates))
 
     def known() -> None:
         assert archive.is_proposed(RUN, address_of(rng.randrange(candidates)))

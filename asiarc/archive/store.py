@@ -3,7 +3,8 @@
 Every method that writes commits before it returns, so a killed process loses at most the trial in flight. One process
 writes at a time (a lock file says who); any number may read. What the disk or the file refuses, at opening or later, is
 an `ArchiveError` that says how to go on. What a proposal needs is asked by index, so that a million candidates may be
-kept (``python -m asiarc.archive`` measures it).
+kept (``python -m asiarc.archive`` measures it). CROSS JOIN and INDEXED BY say which index leads: a new archive has no
+statistics that SQLite could choose by.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ def _load(text: str | None) -> Any:
 
 _SCORED = (
     "SELECT r.number, r.address, c.name, c.genome, r.gain, r.scores FROM results r "
-    "JOIN candidates c USING (address) WHERE r.run = ?1 AND r.outcome = 'scored'"
+    "CROSS JOIN candidates c USING (address) WHERE r.run = ?1 AND r.outcome = 'scored'"
 )
 _PROPOSALS = "SELECT p.*, c.source, c.genome FROM proposals p JOIN candidates c USING (address)"
 
@@ -305,7 +306,8 @@ class Archive:
         assert within <= CELL, "candidates in neighbouring cells are compared, and no others"
         first, second = map(_cell, numbers[:2])
         found = self.rows(
-            "SELECT address, numbers FROM behaviours WHERE probes = ?3 AND cell_0 IN (?1 - 1, ?1, ?1 + 1) "
+            "SELECT address, numbers FROM behaviours INDEXED BY behaviours_by_cell "
+            "WHERE probes = ?3 AND cell_0 IN (?1 - 1, ?1, ?1 + 1) "
             "AND cell_1 BETWEEN ?2 - 1 AND ?2 + 1",
             first,
             second,
@@ -394,10 +396,19 @@ class Archive:
         )
         return [{**row, "holds": bool(row["holds"])} for row in found]
 
+    def leading_numbers(self, run: str, count: int) -> list[int]:
+        """The numbers of the `leading`, in the order of the proposals: the index alone answers."""
+        found = self.rows(
+            "SELECT number FROM results WHERE run = ? AND outcome = 'scored' "
+            "ORDER BY holds DESC, rung DESC, gain DESC, number LIMIT ?",
+            run, count,
+        )  # fmt: skip
+        return sorted(row["number"] for row in found)
+
     def children(self, run: str, parent: str, count: int) -> list[int]:
         """The numbers of the best scored proposals whose first parent is an address, best first."""
         found = self.rows(
-            "SELECT p.number FROM proposals p JOIN results r ON r.run = p.run AND r.number = p.number "
+            "SELECT p.number FROM proposals p CROSS JOIN results r ON r.run = p.run AND r.number = p.number "
             "WHERE p.run = ? AND json_extract(p.parents, '$[0]') = ? AND r.outcome = 'scored' "
             "ORDER BY r.holds DESC, r.rung DESC, r.gain DESC, r.number LIMIT ?",
             run, parent, count,
@@ -408,7 +419,7 @@ class Archive:
         """The latest proposals before a number that were not scored, in order (address, name, outcome)."""
         found = self.rows(
             "SELECT r.address, p.name, r.outcome, r.gate, r.reason FROM results r "
-            "JOIN proposals p ON p.run = r.run AND p.number = r.number "
+            "CROSS JOIN proposals p ON p.run = r.run AND p.number = r.number "
             "WHERE r.run = ? AND r.outcome != 'scored' AND r.number < ? ORDER BY r.number DESC LIMIT ?",
             run, before, count,
         )  # fmt: skip

@@ -581,6 +581,7 @@ def test_the_leading_and_the_rejected_are_those_that_sorting_finds(tmp_path_fact
                 failed.append(address)
         best_first = sorted(members, key=lambda m: (not m["holds"], -m["rung"], -m["gain"], m["number"]))
         assert archive.leading("run", count) == best_first[:count]
+        assert archive.leading_numbers("run", count) == sorted(m["number"] for m in best_first[:count])
         assert [row["number"] for row in archive.population("run", 9, count)] == [
             m["number"] for m in members if m["number"] <= 9
         ][-count:]
@@ -622,7 +623,8 @@ def test_who_behaves_alike_is_whom_a_comparison_with_everybody_finds(tmp_path_fa
 
 @pytest.mark.parametrize(
     "question",
-    ["leading('run', 9)", "last_failed('run', 9, 9)", "population('run', 9, 9)", "scored('run', 'a')",
+    ["leading('run', 9)", "leading_numbers('run', 9)",
+     "last_failed('run', 9, 9)", "population('run', 9, 9)", "scored('run', 'a')",
      "is_proposed('run', 'a')", "is_proposed('run', 'a', 9)", "addresses('run', 2, 5)", "proposal('run', 3)",
      "result('run', 3)", "behaviour('p', 'a')", "behaving_as('p', [0.1, 0.2], 0.001)", "insight('run', 'a')",
      "insights('run', 3)",
