@@ -91,9 +91,9 @@ def latest_runs(archive: Archive, tier: str, campaigns: Sequence[str] | None) ->
 
 def arm_runs(archive: Archive, runs: Sequence[Row]) -> list[tuple[str, str, str]]:
     """(campaign, arm, run) of every campaign that has arms at its tier, the full loop first with an empty arm."""
-    found = []
+    found: list[tuple[str, str, str]] = []
     for run in runs:
-        arms = {
+        arms: dict[str, str] = {
             row["identity"]["spec"]["arm"]: row["run"]
             for row in archive.runs(run["campaign"], run["tier"])
             if row["identity"].get("spec", {}).get("arm")
