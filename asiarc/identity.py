@@ -51,6 +51,7 @@ _ENGINE = (
 
 _SEARCH = (
     "loop.py",
+    "protocol.py",
     "context.py",
     "drafts.py",
     "findings.py",
