@@ -7,6 +7,7 @@ supervisor has bounded its size, in `judge` alone.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib.util
 import os
 import selectors
@@ -27,6 +28,8 @@ from asiarc.execution.judge import judge
 from asiarc.execution.round import Round, Warm
 
 _START_S = 300.0  # importing torch on a crowded machine
+_PREFIX = "asiarc-worker-"  # of a worker's scratch folder, which its harness keeps locked
+_FORMING_S = 1.0  # a folder younger than this may not be locked yet
 _GRACE_S = 30.0  # between a job's own wall limit and giving its worker up
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH", "CUDA_VISIBLE_DEVICES")
 _FIXED = {
@@ -91,6 +94,8 @@ class LocalExecutor(Warm):
         return ready, len(self._pool) - ready
 
     def _start_worker(self) -> None:
+        if not self._pool:
+            _sweep(self._scratch)
         worker = _Worker(self._scratch, self.preload, self.readable)
         self._selector.register(worker.output, selectors.EVENT_READ, worker)
         self._pool.append(worker)
@@ -135,7 +140,9 @@ class _Worker:
     """The driver's end of one zygote: its pipes, and until when it must answer."""
 
     def __init__(self, parent: Path | None, preload: Sequence[str], readable: Sequence[str]) -> None:
-        self._scratch = scratch = Path(tempfile.mkdtemp(prefix="asiarc-", dir=parent)).resolve()
+        self._scratch = scratch = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent)).resolve()
+        self._lock = os.open(scratch, os.O_RDONLY)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
         self.ready = False
         self._buffer = bytearray()
         self._log = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115
@@ -211,6 +218,22 @@ class _Worker:
         self._process.stdout.close()
         self._log.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
+        os.close(self._lock)
+
+
+def _sweep(parent: Path | None) -> None:
+    """Remove our scratch folders that nobody holds: a harness that was killed before its worker lived left them."""
+    for folder in Path(parent or tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):  # another's, no folder, or gone meanwhile
+            found = folder.lstat()
+            if found.st_uid != os.getuid() or time.time() - found.st_mtime < _FORMING_S:
+                continue
+            held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(held)
 
 
 def _environment(scratch: Path) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """`LocalExecutor`: what comes back, in which order, from whom, and what is left behind."""
 
 import contextlib
+import fcntl
 import json
 import math
 import os
@@ -187,6 +188,35 @@ def test_nothing_is_left_when_it_closes(job, tmp_path, new_workers):
         assert not list(tmp_path.glob("*/job-*"))
     assert new_workers() == []
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_harness_left_is_removed_by_the_next(job, tmp_path):
+    def left(name, *, held=False, is_new=False):
+        folder = tmp_path / name
+        (folder / "job-1").mkdir(parents=True)
+        when = 4e9 if is_new else 1
+        os.utime(folder, (when, when))
+        if held:
+            descriptor = os.open(folder, os.O_RDONLY)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            return descriptor
+        return None
+
+    left("asiarc-worker-abandoned")
+    left("asiarc-worker-forming", is_new=True)
+    lock = left("asiarc-worker-anothers", held=True)
+    left("asiarc-of-somebody")
+    (tmp_path / "asiarc-worker-link").symlink_to(tmp_path / "asiarc-of-somebody")
+    with LocalExecutor(workers=1, preload=(), scratch=tmp_path, readable=[HERE]) as executor:
+        executor.run([job("echo")])
+    os.close(lock)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "asiarc-worker-forming",
+        "asiarc-worker-anothers",
+        "asiarc-worker-link",
+        "asiarc-of-somebody",
+    }
+    assert (tmp_path / "asiarc-of-somebody" / "job-1").is_dir()
 
 
 DRIVER = """
