@@ -82,7 +82,8 @@ class Run:
         """Search: propose, admit and train `budget.candidates` candidates, generation by generation."""
         self.bench.admit_baselines()
         self.bench.train_baselines()
-        search = Search(self.campaign, self.name, self.tier, self.bench.plan("explore"))
+        plan, start_loss = self.bench.plan("explore"), self.bench.start_loss()
+        search = Search(self.campaign, self.name, self.tier, plan, start_loss)
         for generation, numbers in enumerate(search.generations):
             drafts = self.propose(search, generation, numbers)
             self.enter(search, drafts, self.admit(drafts))
@@ -222,6 +223,7 @@ class Run:
         for finding, insight in zip(found, explained, strict=True):
             generation, address = finding.proposal["generation"], finding.proposal["address"]
             self.archive.add_insight(self.run, finding.number, generation, address, asdict(insight))
+        search.mark(self.team.marks(numbers))
 
     # --- what a step asks -----------------------------------------------------------------------------------------
 
@@ -240,7 +242,7 @@ class Run:
         if not twin:
             return SCORED
         name = self.progress.name(twin)
-        return Outcome("rejected", f"it computes the same as {name} ({twin}) on fixed probes", "novelty")
+        return Outcome("rejected", f"it computes the same as {name} ({twin}) on fixed probes", "behaviour")
 
     def _observe(
         self, search: Search, evaluation: Evaluation, trials: Sequence[Trial], reference: Sequence[Trial]

@@ -159,12 +159,14 @@ class Models(Declaration):
     """
 
     researcher: tuple[str, ...] = Field(
-        default=(), description="several are chosen among by a bandit; the first one revises"
+        default=(), description="several are chosen among by a bandit; who proposed revises"
     )
     analyst: str | None = Field(default=None, description="writes insights beside the arithmetic")
     checker: str | None = Field(default=None, description="says whether an idea was proposed before")
     judge: str | None = Field(default=None, description="marks candidates by the paper's rubric")
-    embedding: str | None = Field(default=None, description="finds near motivations; without it BM25 does")
+    embedding: str | None = Field(
+        default=None, description="finds entries and near motivations; without it BM25 does"
+    )
     prices: dict[str, tuple[float, float]] = Field(
         default_factory=dict,
         description="USD a million tokens of prompt and reply, by model; (0, 0) for your own",
@@ -173,6 +175,9 @@ class Models(Declaration):
     most_tokens: dict[str, int] = Field(default_factory=dict, description="a role's cap on tokens")
     temperatures: tuple[float, ...] = Field(
         default=(0.7, 1.0), description="drawn from by seed; empty: not sent"
+    )
+    frequency_penalty: float | None = Field(
+        default=None, ge=-2, le=2, description="keeps small models from repeating themselves; None: not sent"
     )
     structured: bool = Field(
         default=True, description="ask for JSON by its schema; False: for a bare Python file"

@@ -25,7 +25,9 @@ Connect = Callable[[Annex, str, Ledger, Models], Client]
 
 def replay_only(annex: Annex, run: str, ledger: Ledger, models: Models) -> Client:
     """A client that answers from the archive and from nowhere else."""
-    return Client(ArchiveTape(annex, run), ledger, repairs=models.repairs)
+    return Client(
+        ArchiveTape(annex, run), ledger, repairs=models.repairs, frequency_penalty=models.frequency_penalty
+    )
 
 
 def ledger_of(models: Models, usd: float) -> Ledger:
@@ -90,7 +92,7 @@ class Team:
         return explain(self.client, self.models, findings, curves, noise=noise)
 
     def _mark(self, findings: Sequence[Finding]) -> None:
-        """The judge's marks, kept and used for nothing."""
+        """The judge's marks, kept."""
         if self.models.judge is None:
             return
         asks = [
@@ -106,6 +108,12 @@ class Team:
             if not isinstance(found, UnusableReplyError):
                 number = findings[index // samples].number
                 self.annex.add_judgement(self.run, number, index % samples, found.model_dump())
+
+    def marks(self, numbers: range) -> dict[int, float]:
+        """The judge's mean marks of some proposals, by number; empty where there is no judge."""
+        if self.models.judge is None:
+            return {}
+        return judge.mean_marks([row for row in self.annex.judgements(self.run) if row["number"] in numbers])
 
     def spend(self) -> list[str]:
         """The ledger, a line a role; empty where nothing was asked."""

@@ -155,6 +155,16 @@ class Bench:
         ).values():
             self._all_scored(trials)
 
+    def start_loss(self) -> float | None:
+        """start_from's mean loss on the last rung over what decides; None where any of that is an accuracy."""
+        if any(get_task(task).higher_is_better for task in self.deciding("explore")):
+            return None
+        last = len(self.plan("explore").rungs) - 1
+        found = self.evaluate([(self.start, last, seed) for seed in range(self.seeds("explore"))])
+        trials = [trial for some in found.values() for trial in some]
+        losses = [mean(values_of(trials, self.start, task)) for task in self.deciding("explore")]
+        return sum(losses) / len(losses)
+
     def evaluate(self, wanted: Sequence[Place]) -> dict[Place, list[Trial]]:
         """Explore's trials of each place, and of start_from on the same rungs and seeds, by place.
 

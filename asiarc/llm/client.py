@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeVar, get_args
 
 from asiarc.llm.endpoint import Endpoint
@@ -66,11 +66,12 @@ class Client:
         endpoint: Endpoint | None = None,
         *,
         repairs: int = 1,
+        frequency_penalty: float | None = None,
         workers: int = 4,
     ) -> None:
         assert mode in MODES and (endpoint is not None or mode == "replay"), mode
         self.tape, self.ledger, self.mode, self.endpoint = tape, ledger, mode, endpoint
-        self.repairs, self.workers = repairs, workers
+        self.repairs, self.frequency_penalty, self.workers = repairs, frequency_penalty, workers
         self._asked: set[str] = set()  # what this session asked: live reuses that, and nothing older
         self._booked: set[str] = (
             set()
@@ -129,7 +130,7 @@ class Client:
 
     def _turns(self, ask: Ask[T]) -> Generator[Question, tuple[Reply, bool], T]:
         """One conversation: the question, and what is said after replies that cannot be used."""
-        question = ask.question
+        question = replace(ask.question, frequency_penalty=self.frequency_penalty)
         for repair in range(self.repairs + 1):
             reply = yield from _unbroken(question)
             fault, reason = str(reply.fault), f"the reply ended as {reply.fault!r}"

@@ -158,6 +158,8 @@ class Endpoint:
         }
         if question.temperature is not None:
             asked["temperature"] = question.temperature
+        if question.frequency_penalty is not None:
+            asked["frequency_penalty"] = question.frequency_penalty
         if question.schema is not None:
             form = {"name": question.role, "schema": question.schema}
             asked["response_format"] = {"type": "json_schema", "json_schema": form}

@@ -1,7 +1,7 @@
 """A question to a language model and its reply: plain frozen data, content-addressed.
 
-The key is the hash of everything that the reply may depend on: role, model, messages, schema, temperature, limit,
-seed, and `attempt` (the same question again after a reply that broke off). Two equal questions are one exchange.
+The key is the hash of everything that the reply may depend on: role, model, messages, schema, temperature, penalty,
+limit, seed, and `attempt` (the same question again after a reply that broke off). Two equal questions are one exchange.
 """
 
 from __future__ import annotations
@@ -61,13 +61,15 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What is asked. `schema` is the JSON Schema asked for (None: plain text), `temperature` None is not sent."""
+    """What is asked. `schema` is the JSON Schema asked for (None: plain text), a temperature or penalty of None is not
+    sent."""
 
     role: str
     model: str
     messages: tuple[Message, ...]
     max_tokens: int
     temperature: float | None = None
+    frequency_penalty: float | None = None
     seed: int = 0
     schema: Mapping[str, Any] | None = None
     attempt: int = 0

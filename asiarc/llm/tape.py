@@ -128,7 +128,7 @@ def most_alike(question: Question, exchanges: Iterable[Exchange]) -> Exchange | 
 
 def what_changed(old: Question, new: Question) -> str:
     """The fields in which two questions differ, and a short difference of their prompts."""
-    fields = ("model", "temperature", "max_tokens", "seed", "schema", "attempt")
+    fields = ("model", "temperature", "frequency_penalty", "max_tokens", "seed", "schema", "attempt")
     moved = [
         f"{f}: {getattr(old, f)!r} -> {getattr(new, f)!r}"
         for f in fields

@@ -244,7 +244,8 @@ def revise(
         data(mark, f"the candidate {proposal.name}: source", proposal.source),
         data(mark, "its idea", proposal.motivation),
         data(mark, f"turned away by: {failure.gate}", failure.reason),
-        f"{ANOTHER if failure.gate == 'novelty' else MEND} Edits apply to the source above. Answer in the asked form.",
+        f"{ANOTHER if failure.gate == 'behaviour' else MEND} Edits apply to the source above. Answer in the asked "
+        "form.",
     ]
     return system, Message("user", "\n\n".join(parts))
 

@@ -120,7 +120,7 @@ def duplicate_of(
 def saved(archive: Archive, run: str) -> Mapping[str, Any]:
     """What the checks spared: candidates that were stopped as known, and the CPU-seconds that as many others took."""
     results = archive.results(run)
-    stopped = sum(row["outcome"].gate == "novelty" for row in results)
+    stopped = sum(row["outcome"].gate in ("novelty", "behaviour") for row in results)
     trained = sum(row["outcome"].kind == "scored" for row in results)
     own = {row["address"] for row in results}
     cpu_s = sum(trial.cpu_s for trial in archive.trials(run, "explore") if trial.address in own)

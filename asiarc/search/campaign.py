@@ -3,18 +3,19 @@
 Proposal n is candidate n + 1 of the board; a proposal that was not admitted stands there unfit. The budget is in
 evaluations on the last rung (`StagePlan.runs`); start_from's own trials, which gains are paired with, and capability
 checks come on top. Whatever is left of it, a candidate's first evaluation is always paid: none that was admitted ends
-without a number. The board has no loss of reference: the paper's fitness orders as the gain does, and its filter on
-the loss is left out, because small mixers lie further apart than the paper's 10 %.
+without a number. The paper's policy is told start_from's loss and the judge's marks, which its fitness is made of; its
+filter on the loss is left out, because small mixers lie further apart than the paper's 10 %. No other policy is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from asiarc.protocol import StagePlan, Tier
 from asiarc.search.policies import POLICIES
+from asiarc.search.policies.paper import PaperPolicy
 from asiarc.search.protocol import ROOT, Board, Evaluation, Recommendation, Traits
 from asiarc.seeds import seed_of
 from asiarc.spec import Campaign
@@ -31,9 +32,12 @@ def generations(candidates: int) -> list[range]:
 class Search:
     """What explore has seen of one campaign at one tier, and what its policy wants next."""
 
-    def __init__(self, campaign: Campaign, name: str, tier: Tier, plan: StagePlan) -> None:
+    def __init__(
+        self, campaign: Campaign, name: str, tier: Tier, plan: StagePlan, start_loss: float | None = None
+    ) -> None:
         self.campaign, self.address = campaign, (name, tier, campaign.seed, "explore")
-        self.policy = POLICIES[campaign.policy]()
+        self.is_papers = campaign.policy == "paper"
+        self.policy = PaperPolicy(band=None) if self.is_papers else POLICIES[campaign.policy]()
         self.generations = generations(campaign.budget.at(tier).candidates)
         expected = self.generations[-1].stop
         seeds = min(campaign.explore.seeds, plan.most_seeds)
@@ -41,7 +45,7 @@ class Search:
             plan.costs,
             expected * plan.runs(seeds),
             expected,
-            reference_loss=None,
+            reference_loss=start_loss if self.is_papers else None,
             generation=len(self.generations[0]),
         )
 
@@ -65,6 +69,11 @@ class Search:
         self.board.forget(candidate)
         self.board.traits[candidate] = traits or Traits()
         self.board.fit[candidate] = traits is not None
+
+    def mark(self, marks: Mapping[int, float]) -> None:
+        """The judge's mean marks, 1 to 10, by the numbers of the proposals: for the paper's fitness, and no other."""
+        for number, mark in marks.items():
+            self.board.marks[number + 1] = mark
 
     def parents(self, leading: Sequence[int], generation: int, number: int) -> tuple[int, list[int]]:
         """The numbers of the parent and of up to four references of a proposal, -1 standing for start_from.

@@ -70,6 +70,7 @@ class Board:
         shape = (self.expected + 1, len(self.costs))
         self.counts, self.totals, self.squares = np.zeros(shape, int), np.zeros(shape), np.zeros(shape)
         self.fit = np.ones(self.expected + 1, bool)
+        self.marks = np.full(self.expected + 1, np.nan)
 
     @property
     def top(self) -> int:
@@ -122,7 +123,7 @@ class Board:
         self.spent -= float(self.counts[candidate] @ self.costs)
         for array in (self.counts, self.totals, self.squares):
             array[candidate] = 0
-        self.fit[candidate] = True
+        self.fit[candidate], self.marks[candidate] = True, np.nan
 
     def payable(self, wanted: Sequence[Evaluation]) -> list[Evaluation]:
         """The first of some evaluations, as far as the budget goes."""
@@ -140,8 +141,8 @@ class Board:
         found = Board(
             self.costs, self.budget, len(rows) - 1, self.reference_loss, [self.traits[i] for i in rows]
         )
-        found.counts, found.totals, found.squares, found.fit = (
-            array[rows] for array in (self.counts, self.totals, self.squares, self.fit)
+        found.counts, found.totals, found.squares, found.fit, found.marks = (
+            array[rows] for array in (self.counts, self.totals, self.squares, self.fit, self.marks)
         )
         return found
 

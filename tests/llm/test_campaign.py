@@ -332,6 +332,50 @@ def test_the_ledger_of_a_session_is_that_of_its_exchanges(tmp_path):
     assert kept.usd == pytest.approx(lab.ledger.usd) and kept.lines()
 
 
+def test_a_twin_goes_back_with_what_it_computes(tmp_path):
+    def reply(body):
+        number = number_of(body)
+        told = any("it computes the same as" in m["content"] for m in body["messages"])
+        return idea(source(f"n{number}", PRINT=number if told else 0, GAIN=0.1))
+
+    lab = Lab(tmp_path, only(reply, candidates=4, novelty=("syntax", "behaviour"))[0])
+    lab.run(reply)
+    assert [row["outcome"].kind for row in lab.results()] == ["scored"] * 4
+    versions = lab.read(lambda _, annex, run: annex.versions(run))
+    assert [version["outcome"].gate for version in versions] == ["behaviour"] * 3
+
+
+def searched_with_a_judge(folder, policy, favours):
+    """Whether each entrant, the best first, is of the kind that the judge favours; gains are nearly alike."""
+
+    def reply(body):
+        number, role = number_of(body), role_of(body)
+        if role == "researcher":
+            return idea(source(f"i{number}", GAIN=0.002 - 0.001 * (number % 2), ID=number, KIND=number % 2))
+        if role == "judge":
+            mark = 9 if f"KIND = {favours}" in body["messages"][1]["content"] else 2
+            return json.dumps({"performance": mark, "innovation": mark, "complexity": mark})
+        return plain(body)
+
+    models = dict(analyst=None, checker=None, researcher=("model",))
+    lab = Lab(folder, asked(8, models=models, novelty=("syntax",), policy=policy))
+    lab.run(reply)
+    stage = lab.read(lambda archive, _, run: archive.stage_result(run, "explore"))
+    sources = lab.read(lambda archive, _, run: [archive.candidate(a)["source"] for a in stage["entrants"]])
+    return ["KIND = 0" in text for text in sources]
+
+
+def test_the_judge_decides_in_the_papers_search(tmp_path):
+    first, second = (searched_with_a_judge(tmp_path / str(kind), "paper", kind) for kind in (0, 1))
+    assert 0 < sum(first) < len(first)
+    assert first == sorted(first, reverse=True) and second == sorted(second)
+
+
+def test_the_judge_decides_in_no_other_search(tmp_path):
+    first, second = (searched_with_a_judge(tmp_path / str(kind), "ucb", kind) for kind in (0, 1))
+    assert first == second and len(first) == 8
+
+
 def test_what_behaves_as_another_is_rejected_before_it_trains(tmp_path):
     def reply(body):
         return idea(source(f"n{number_of(body)}", PRINT=number_of(body) % 2, GAIN=0.1))
@@ -341,7 +385,7 @@ def test_what_behaves_as_another_is_rejected_before_it_trains(tmp_path):
     lab.run(reply, executor=executor)
     kinds = Counter(row["outcome"].gate for row in lab.results())
     prints = {number_of(body) % 2 for body in lab.requests}
-    assert kinds[""] == len(prints) and kinds["novelty"] == 6 - len(prints)
+    assert kinds[""] == len(prints) and kinds["behaviour"] == 6 - len(prints)
     trained = {payload["source"] for payload in executor.trials}
     assert sum("PRINT" in text for text in trained) == len(prints)
     again = Lab(tmp_path / "again", lab.campaign)

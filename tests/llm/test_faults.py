@@ -9,7 +9,7 @@ import pytest
 
 from asiarc.llm.client import Ask, Client
 from asiarc.llm.endpoint import Endpoint
-from asiarc.llm.exchange import ModelError
+from asiarc.llm.exchange import ModelError, ReplayMissError
 from asiarc.llm.faults import FAULTS, KEY, NOW, PRICE, Row, _read, idea, play, question, render
 from asiarc.llm.ledger import Ledger
 from asiarc.llm.loopback import Server, fails, says
@@ -50,10 +50,24 @@ def test_what_is_sent_is_what_was_asked():
         (sent,) = server.requests
     assert sent["messages"] == [{"role": "user", "content": "Hello."}]
     assert (sent["model"], sent["max_tokens"], sent["stream"]) == ("model", 1000, True)
-    assert "temperature" not in sent and "response_format" not in sent
+    assert "temperature" not in sent and "frequency_penalty" not in sent and "response_format" not in sent
     account = client.ledger.accounts["researcher"]
     assert (account.prompt_tokens, account.completion_tokens) == (11, 7)
     assert account.nano_usd == 1000 * (2 * 11 + 8 * 7)
+
+
+def test_a_penalty_for_repetition_is_sent_and_is_part_of_the_question():
+    tape = MemoryTape()
+    with Server((says(idea()),)) as server:
+        client = Client(
+            tape, Ledger({"model": PRICE}), "record", Endpoint(server.url, KEY), frequency_penalty=0.5
+        )
+        client.ask(Ask(question("Hello."), _read, "0 propose"))
+        (sent,) = server.requests
+    assert sent["frequency_penalty"] == 0.5
+    again = Client(tape, Ledger({"model": PRICE}), frequency_penalty=0.25)
+    with pytest.raises(ReplayMissError, match="frequency_penalty"):
+        again.ask(Ask(question("Hello."), _read, "0 propose"))
 
 
 def test_nothing_is_left_open_after_a_reply():

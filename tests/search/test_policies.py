@@ -209,9 +209,27 @@ def test_the_papers_pool_is_still_between_two_renewals():
 
 def test_the_papers_fitness_is_the_papers():
     """With start_from in DeltaNet's place: equal relative losses have equal fitness, and 10 % ends the slope."""
-    assert paper_fitness(0.0, 2.0) == pytest.approx(fitness(4.575, 0.224, 1.0))
-    assert paper_fitness(0.1, 2.0) == pytest.approx(fitness(4.575 * 0.95, 0.224, 1.0))
+    assert paper_fitness(0.0, 2.0) == pytest.approx(fitness(4.575, 0.224, 5.0))
+    assert paper_fitness(0.1, 2.0) == pytest.approx(fitness(4.575 * 0.95, 0.224, 5.0))
     assert paper_fitness(0.2, 2.0) == pytest.approx(paper_fitness(0.5, 2.0))
+    assert paper_fitness(0.1, 2.0, 9.0) == pytest.approx(fitness(4.575 * 0.95, 0.224, 9.0))
+
+
+def test_the_judge_decides_in_the_papers_fitness_and_nowhere_else():
+    """A high mark outweighs a small lead in loss; who was not marked stands at par; other policies do not look."""
+    board = board_of([[0.1], [0.12], [0.11]], expected=3)
+    found = lambda policy: [one.candidate for one in policy.recommend(board)]  # noqa: E731
+    before = {name: found(POLICIES[name]()) for name in POLICIES}
+    assert before["paper"] == [2, 3, 1]
+    board.marks[1], board.marks[3] = 9.0, 1.0
+    assert found(PaperPolicy()) == [1, 2, 3]
+    assert {name: found(POLICIES[name]()) for name in POLICIES if name != "paper"} == {
+        name: order for name, order in before.items() if name != "paper"
+    }
+    part = board.part([ROOT, 1, 3])
+    assert list(part.marks[1:]) == [9.0, 1.0]
+    board.forget(1)
+    assert found(PaperPolicy())[0] == 2
 
 
 def test_the_paper_takes_more_than_ten_per_cent_for_a_leak():

@@ -14,18 +14,20 @@ BASE_LOSS, BASE_BENCHMARK = 4.575, 0.224
 """DeltaNet's numbers in the authors' fitness; here `start_from` stands in its place."""
 BAND = 0.1
 """Share of start_from's loss within which a candidate must stay to enter the pool: more is taken for a leak."""
+PAR = 5.0
+"""The rubric's mark of DeltaNet: start_from's, and that of whoever the judge has not marked."""
 
 
-def paper_fitness(gain: float, reference_loss: float | None) -> float:
+def paper_fitness(gain: float, reference_loss: float | None, mark: float = PAR) -> float:
     """The paper's fitness of a candidate that is `gain` below `reference_loss`, scaled so that this is DeltaNet's.
 
-    Only the loss tells candidates apart here: the benchmark's term is held at the baseline's 0.5, the judge's at 0.
+    The loss and the judge's mark (1 to 10) tell candidates apart; the benchmark's term is held at the baseline's 0.5.
     Without a loss to scale by it is the gain itself, which orders candidates alike up to the fitness's clamp.
     """
     if reference_loss is None:
         return gain
     loss = (reference_loss - gain) / reference_loss
-    return fitness(BASE_LOSS * loss, BASE_BENCHMARK, 1.0)
+    return fitness(BASE_LOSS * loss, BASE_BENCHMARK, mark)
 
 
 class PaperPolicy:
@@ -74,5 +76,6 @@ class PaperPolicy:
 
     @staticmethod
     def _by_fitness(board: Board, members: list[int]) -> list[int]:
-        means = board.means()
-        return sorted(members, key=lambda i: (-paper_fitness(float(means[i]), board.reference_loss), i))
+        means, marks = board.means(), np.nan_to_num(board.marks, nan=PAR)
+        fitnesses = {i: paper_fitness(float(means[i]), board.reference_loss, marks[i]) for i in members}
+        return sorted(members, key=lambda i: (-fitnesses[i], i))
