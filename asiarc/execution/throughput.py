@@ -2,7 +2,8 @@
 
 `twenty` is wall time from the command's start to its end, the wall on, with stand-ins for admissions and trials
 (`rehearsal`): all that is left is the harness. `explore` trains for real and says where the CPU-seconds went, beside
-the bare training loop on the same candidate in this process.
+the bare training loop on the same candidate, in as many plain processes at once as there are workers: trainings that
+share a machine's caches slow each other, and that is not the harness's doing.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from asiarc.archive.store import Archive
+from asiarc.execution.attacks import echo
 from asiarc.execution.endurance import Stand
+from asiarc.execution.job import Job
 from asiarc.protocol import Protocol, Tier, stage_plan
 
 CAMPAIGN = '''"""What do twenty candidates cost that cost nothing?"""
@@ -51,9 +55,15 @@ class Spent:
     score_s: float
     around_s: float  # of the trials' own processes, besides training and scoring: fork, build, counting
     admit_s: float
-    workers_s: float  # of the warm workers and the supervisors: imports, forks, watching
+    start_s: float  # of starting the warm workers, once a session: their imports
+    walls_s: float  # of the workers and the supervisors from then on: forks, walls, watching
     driver_s: float  # of the loop itself
     bare_s: float  # the same trials' training, by the bare loop's seconds a step
+
+    @property
+    def harness(self) -> float:
+        """What comes on top of the bare loop around each trial, as a share of it; starting the workers is not in it."""
+        return (self.train_s - self.bare_s + self.around_s + self.walls_s + self.driver_s) / self.bare_s
 
     @property
     def per_hour(self) -> float:
@@ -64,14 +74,14 @@ class Spent:
         """The table as text; shares are of the training."""
         rows = {
             "training": self.train_s, "  bare loop, same steps": self.bare_s, "scoring": self.score_s,
-            "around a trial": self.around_s, "admission": self.admit_s, "workers and walls": self.workers_s,
-            "loop and archive": self.driver_s,
+            "around a trial": self.around_s, "forks and walls": self.walls_s, "loop and archive": self.driver_s,
+            "admission": self.admit_s, "starting the workers": self.start_s,
         }  # fmt: skip
         table = [
             f"{name:<24} {value:8.2f} CPU-s  {value / self.train_s:7.1%}" for name, value in rows.items()
         ]
         head = f"{self.candidates} candidates, {self.trials} trials, {self.wall_s:.1f} s, {self.per_hour:.0f} an hour"
-        return [head, *table]
+        return [head, *table, f"the harness adds {self.harness:.1%} to the bare loop"]
 
 
 def explore(folder: Path, candidates: int, workers: int, tier: Tier = "quick") -> Spent:
@@ -86,6 +96,7 @@ def explore(folder: Path, candidates: int, workers: int, tier: Tier = "quick") -
         explore=Stage(tasks=("text",), seeds=2),
         budget=by_tier(**{tier: Budget(candidates=candidates, minutes=600)}),
     )
+    start_s = _start_s(workers)
     started, driver_s = time.monotonic(), time.process_time()
     children_s = _children_s()
     with Archive(folder / "store") as archive:
@@ -102,11 +113,21 @@ def explore(folder: Path, candidates: int, workers: int, tier: Tier = "quick") -
     score_s = sum(trial.details.get("score_cpu_s", 0.0) for trial in trials)
     chosen = max((t for t in trials if "train_cpu_s" in t.details), key=lambda t: t.steps)
     protocol = stage_plan(tier, "explore").text.at(steps=chosen.steps)
-    slower = bare_train_s(sources[chosen.address], protocol) / chosen.details["train_cpu_s"]
+    slower = bare_train_s(sources[chosen.address], protocol, workers) / chosen.details["train_cpu_s"]
     return Spent(
         candidates, len(trials), wall_s, train_s, score_s, jobs_s - train_s - score_s, admit_s,
-        children_s - jobs_s - admit_s, driver_s, train_s * slower,
+        start_s, children_s - jobs_s - admit_s - start_s, driver_s, train_s * slower,
     )  # fmt: skip
+
+
+def _start_s(workers: int) -> float:
+    """CPU-seconds of workers that start, answer one empty job each and end."""
+    from asiarc.engineer.workshop import trial_executor
+
+    before_s = _children_s()
+    with trial_executor(workers) as executor:
+        executor.run([Job(f"{echo.__module__}:echo", {})] * workers)
+    return _children_s() - before_s
 
 
 def _children_s() -> float:
@@ -125,7 +146,7 @@ from asiarc.models.backbone import build
 from asiarc.protocol import Protocol
 from asiarc.tasks import get_task
 protocol, task = Protocol(**json.loads(sys.argv[1])), get_task("text")
-model = build(sys.stdin.read(), protocol, "0/explore/0", hidden=round(protocol.mlp_ratio * protocol.d_model))
+model = build(sys.argv[2], protocol, "0/explore/0", hidden=round(protocol.mlp_ratio * protocol.d_model))
 train(model, task, protocol.at(steps=2), "warm")
 started = time.process_time()
 train(model, task, protocol, "0/explore/0")
@@ -133,10 +154,11 @@ print(time.process_time() - started)
 """
 
 
-def bare_train_s(source: str, protocol: Protocol) -> float:
-    """CPU-seconds of the trainer's loop alone, in a plain process that has nothing else to do."""
-    done = subprocess.run(
-        [sys.executable, "-c", BARE, json.dumps(protocol.as_dict())],
-        input=source, capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    return float(done.stdout)
+def bare_train_s(source: str, protocol: Protocol, at_once: int) -> float:
+    """Mean CPU-seconds of the trainer's loop alone, in so many plain processes at once."""
+    command = [sys.executable, "-c", BARE, json.dumps(protocol.as_dict()), source]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    running = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(at_once)
+    ]
+    return fmean(float(process.communicate()[0]) for process in running)
