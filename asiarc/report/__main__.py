@@ -17,8 +17,17 @@ from asiarc.report.reading import Row
 from asiarc.report.wording import effect, md
 
 EVIDENCE = Path("results/reproduction/quick")
-SHOWN = ("C07a", "C07c", "C08b", "C11a", "C29", "C30")  # claims of each kind: arithmetic, the release, trained
-BLOCK = re.compile(r"(<!-- result: python -m asiarc.report --write -->\n).*?(<!-- end of the result -->)", re.DOTALL)
+SHOWN = (
+    "C07a",
+    "C07c",
+    "C08b",
+    "C11a",
+    "C29",
+    "C30",
+)  # claims of each kind: arithmetic, the release, trained
+BLOCK = re.compile(
+    r"(<!-- result: python -m asiarc.report --write -->\n).*?(<!-- end of the result -->)", re.DOTALL
+)
 
 
 def block(folder: Path = EVIDENCE) -> str:
@@ -29,9 +38,10 @@ def block(folder: Path = EVIDENCE) -> str:
     ran, winner = campaign["ran"], campaign["winner"]
     counts = ", ".join(f"{n} {verdict}" for verdict, n in sorted(report["claims"]["counts"].items()))
     lines = [
-        f"The shipped campaign at the `{report['tier']}` tier, from [`{folder}/`]({folder}/report.md): {ran['proposed']} "
-        f"candidates proposed from {campaign['spec']['start_from']}, {ran['outcomes'].get('scored', 0)} scored, and the "
-        f"winner, `{winner['name']}`, tested once more on fresh seeds and fresh text at equal size:",
+        f"The shipped campaign at the `{report['tier']}` tier, from [`{folder}/`]({folder}/report.md): "
+        f"{ran['proposed']} candidates proposed from {campaign['spec']['start_from']}, "
+        f"{ran['outcomes'].get('scored', 0)} scored, and the winner, `{winner['name']}`, tested once more on fresh "
+        "seeds and fresh text at equal size:",
         "",
         f"![Paired gains of the winner over each baseline, by stage]({folder}/{figure['svg']})",
         "",
@@ -54,7 +64,12 @@ def block(folder: Path = EVIDENCE) -> str:
 
 def _row(row: Row) -> str:
     verdict, claim = row["verdict"], row["register"]
-    cells = (f"{verdict['claim']} {claim['statement']}", verdict["verdict"], claim["paper_value"], verdict["our_value"])
+    cells = (
+        f"{verdict['claim']} {claim['statement']}",
+        verdict["verdict"],
+        claim["paper_value"],
+        verdict["our_value"],
+    )
     return "| " + " | ".join(md(cell) for cell in cells) + " |"
 
 
@@ -65,7 +80,9 @@ def main(write: bool) -> None:
     readme = Path("README.md")
     text = readme.read_text(encoding="utf-8")
     if not BLOCK.search(text):
-        raise EvidenceError("README.md has no block between `<!-- result: ... -->` and `<!-- end of the result -->`")
+        raise EvidenceError(
+            "README.md has no block between `<!-- result: ... -->` and `<!-- end of the result -->`"
+        )
     if write:
         readme.write_text(BLOCK.sub(lambda found: found[1] + block() + found[2], text), encoding="utf-8")
     else:

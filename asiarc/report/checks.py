@@ -120,8 +120,12 @@ def _studies(found: list[Row]) -> Iterator[str]:
         where = f"study {study['name']}"
         for mixer in study["mixers"]:
             for what, stored in (mixer["tasks"] | mixer["probes"]).items():
-                yield from _differences(f"{where}, {mixer['name']}: {what}", stored, summary(stored["values"]))
-        yield from _effects(where, study["effects"], studies.effects(study["mixers"], study["tasks"], study["size_of"]))
+                yield from _differences(
+                    f"{where}, {mixer['name']}: {what}", stored, summary(stored["values"])
+                )
+        yield from _effects(
+            where, study["effects"], studies.effects(study["mixers"], study["tasks"], study["size_of"])
+        )
         again = studies.correlations(study["mixers"], study["tasks"])
         if _plain(again) != _plain(study["correlations"]):
             yield f"{where}: its scores give other rank correlations"
@@ -133,8 +137,12 @@ def _searches(found: list[Row]) -> Iterator[str]:
         for arm in search["arms"] if search["finished"] else ():
             counts = {r: float(studies.discovered(gains)[-1]) for r, gains in arm["first_rung"].items()}
             yield from _differences(f"{where}, {arm['arm']}", arm["gain"], summary(arm["gain"]["values"]))
-            yield from _differences(f"{where}, {arm['arm']}: discoveries", arm["discoveries"], summary(counts))
-        yield from _effects(where, search["effects"], studies.advantages(search["arms"]) if search["finished"] else [])
+            yield from _differences(
+                f"{where}, {arm['arm']}: discoveries", arm["discoveries"], summary(counts)
+            )
+        yield from _effects(
+            where, search["effects"], studies.advantages(search["arms"]) if search["finished"] else []
+        )
 
 
 def _effects(where: str, stored: list[Row], again: list[Row]) -> Iterator[str]:

@@ -69,8 +69,10 @@ def write(archive: Archive, tier: str, folder: Path, *, campaigns: Sequence[str]
         "claims": facts.claim_facts(archive, tier, folder),
         "signatures": studies.signature_facts(trained, folder),
         "studies": [{**study, "figures": _study_figures(archive, study, folder)} for study in trained],
-        "searches": [{**search, "figures": _search_figures(search, folder)}
-                     for search in studies.search_facts(archive, tier)],
+        "searches": [
+            {**search, "figures": _search_figures(search, folder)}
+            for search in studies.search_facts(archive, tier)
+        ],
         "arms": arm_lines(archive, facts.arm_runs(archive, runs)),
         "campaigns": found,
         "absent": sorted(set(campaigns or ()) - {row["campaign"] for row in runs}),

@@ -319,9 +319,7 @@ def failure_facts(reading: Reading) -> list[Row]:
     """Proposals that were not scored, grouped by gate or kind of ending, the largest group first."""
     groups = [row for row in reading.endings_by_kind if row["outcome"] != "scored"]
     groups.sort(key=lambda row: (-row["count"], row["outcome"], row["gate"]))
-    return [
-        {**row, "examples": reading.failed(row["outcome"], row["gate"], EXAMPLES)} for row in groups
-    ]
+    return [{**row, "examples": reading.failed(row["outcome"], row["gate"], EXAMPLES)} for row in groups]
 
 
 def transfer_facts(reading: Reading) -> list[Row]:

@@ -154,7 +154,9 @@ def forest(figure: Figure, rows: Rows) -> None:
     panels = list(_groups(rows, "task").items())
     tallest = max(len(mine) for _, mine in panels)
     figure.set_size_inches(7.0, len(panels) * (0.9 + 0.22 * tallest))
-    for axes, ((task,), mine) in zip(figure.subplots(len(panels), 1, squeeze=False).flat, panels, strict=True):
+    for axes, ((task,), mine) in zip(
+        figure.subplots(len(panels), 1, squeeze=False).flat, panels, strict=True
+    ):
         for place, row in enumerate(mine):
             low, mean, high = (float(row[key]) for key in ("low", "mean", "high"))
             colour = PALETTE[0] if low > 0 else PALETTE[4] if high < 0 else PALETTE[-1]

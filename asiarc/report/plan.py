@@ -53,7 +53,9 @@ def gpu_h_of(trials: Trials) -> float:
 
 def hours_of(trials: Trials, tier: Tier, rate: float = TOKENS_PER_CPU_S) -> tuple[float, str]:
     """What all cost, and in what: hours of one core, at the paper tier of one GPU."""
-    return (gpu_h_of(trials), "GPU-hours") if tier == "paper" else (cpu_s_of(trials, rate) / 3600, "CPU-hours")
+    return (
+        (gpu_h_of(trials), "GPU-hours") if tier == "paper" else (cpu_s_of(trials, rate) / 3600, "CPU-hours")
+    )
 
 
 def _slower(flops: float) -> float:

@@ -249,7 +249,9 @@ def yardstick() -> None:
 
 @main.command(name="profile")
 @click.option("--operator", type=click.Choice(SEQUENCE), default="gated_delta_rule", show_default=True)
-@click.option("--shape", "shapes", multiple=True, default=("1x64x1x16", "32x128x2x16", "8x512x4x64"), show_default=True)
+@click.option(
+    "--shape", "shapes", multiple=True, default=("1x64x1x16", "32x128x2x16", "8x512x4x64"), show_default=True
+)
 @click.option("--by", "names", multiple=True, default=("ours", "transformers"), show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Write the text, too.")
 def anatomy_of(operator: str, shapes: tuple[str, ...], names: tuple[str, ...], out: Path | None) -> None:

@@ -57,9 +57,7 @@ def simulate(trials: int) -> tuple[list[Count], list[str]]:
     return found, by_median
 
 
-def real(
-    root: Path, trials: int, say: Callable[[str], None], records: list[dict[str, Any]]
-) -> list[Count]:
+def real(root: Path, trials: int, say: Callable[[str], None], records: list[dict[str, Any]]) -> list[Count]:
     """Counts of real experiments, fresh processes each; every experiment's record is added before it is said."""
     found = []
     for slower, what in (

@@ -119,7 +119,9 @@ class Search(Declaration):
         identity = {
             RECORD: self.model_dump(mode="json", exclude={"researcher"}),
             "tier": tier,
-            "runs": {arm: [self.run_of(name, arm, r, tier) for r in range(self.repeats)] for arm in self.arms},
+            "runs": {
+                arm: [self.run_of(name, arm, r, tier) for r in range(self.repeats)] for arm in self.arms
+            },
             **versions(),
         }
         run = digest(identity)
@@ -227,7 +229,9 @@ class SearchResult:
             rungs = [first_rung_gains(self.archive, run, start) for run in runs]
             found["gains"][arm] = {str(repeat): gain for repeat, gain in self.gains(arm).items()}
             found["first_rung"][arm] = {
-                str(repeat): [rungs[repeat].get(row["address"]) for row in self.archive.proposals(runs[repeat])]
+                str(repeat): [
+                    rungs[repeat].get(row["address"]) for row in self.archive.proposals(runs[repeat])
+                ]
                 for repeat in repeats
             }
             found["cpu_s"][arm] = [sum(t.cpu_s for t in self.archive.trials(run, "explore")) for run in runs]

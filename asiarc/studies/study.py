@@ -134,7 +134,9 @@ class Study(Declaration):
         identity = self.identity(tier)
         run = digest(identity)
         if archive.stage_result(run, STAGE) is None:
-            say(f"study {name} at tier {tier}, run {run}: at most {sum(n for n, _ in self.trials(tier))} trials")
+            say(
+                f"study {name} at tier {tier}, run {run}: at most {sum(n for n, _ in self.trials(tier))} trials"
+            )
             archive.add_run(run, name, tier, 0, identity, provenance())
             self._conduct(run, tier, archive, workshop, _Progress(self, say, archive, run))
         return self.result(archive, tier, name)

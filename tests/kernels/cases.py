@@ -156,7 +156,9 @@ class Case:
 
 
 # Lengths near the multiples of every chunk length, and anything short.
-LENGTHS = st.sampled_from((1, 2, 3, 15, 16, 17, 31, 32, 33, 47, 63, 64, 65, 128, 129, 130)) | st.integers(1, 20)
+LENGTHS = st.sampled_from((1, 2, 3, 15, 16, 17, 31, 32, 33, 47, 63, 64, 65, 128, 129, 130)) | st.integers(
+    1, 20
+)
 
 
 @st.composite

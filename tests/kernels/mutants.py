@@ -253,7 +253,9 @@ def in_the_interpreter() -> tuple[int, int]:
     rows = re.findall(r"is_caught\[([\d,]+): (.+?)\] (PASSED|FAILED)", done.stdout)
     assert rows, done.stdout + done.stderr
     for numbers, what, how in rows:
-        killed = "killed by in_interpreter.check, outputs and every gradient" if how == "PASSED" else "SURVIVED"
+        killed = (
+            "killed by in_interpreter.check, outputs and every gradient" if how == "PASSED" else "SURVIVED"
+        )
         click.echo(f"{numbers:12s} {'GPU: ' + what:45s} {killed}")
     return len(rows), sum(how == "FAILED" for *_, how in rows)
 

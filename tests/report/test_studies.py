@@ -20,6 +20,7 @@ from ..reproductions.laboratory import Laboratory, load, noise
 
 PUBLISHED = load("claim_published")
 
+
 @pytest.fixture
 def folder(with_studies):
     """A report of three finished studies and one that was interrupted."""
@@ -39,7 +40,9 @@ def test_every_study_is_there_and_verified(folder):
         assert f"Study {name}</h3>" in page and f"### Study {name}\n" in text
         assert study_of(folder, name)["effects"] or name == "survey"
         assert name == "survey" or (folder / "figures" / f"{name}-forest.svg").exists()
-    assert (folder / "figures" / "survey-scatter.csv").exists() and (folder / "figures" / "survey-tasks.svg").exists()
+    assert (folder / "figures" / "survey-scatter.csv").exists() and (
+        folder / "figures" / "survey-tasks.svg"
+    ).exists()
     assert (folder / "figures" / "parts-curves.svg").exists()
 
 
@@ -75,7 +78,10 @@ def test_the_correlation_is_scipys_and_the_deciders(folder):
     assert len(points) == len(survey["mixers"]) - 1, "the rejected one is left out"
     rho = stats.spearmanr([-p["text"] for p in points], [p["mean"] for p in points]).statistic
     together = survey["correlations"][0]
-    assert together["correlation"]["rho"] == pytest.approx(rho) and together["correlation"]["n"] == len(points) > 30
+    assert (
+        together["correlation"]["rho"] == pytest.approx(rho)
+        and together["correlation"]["n"] == len(points) > 30
+    )
     assert {row["task"] for row in survey["correlations"][1:]} == set(PUBLISHED.MAD)
     (row,) = (row for row in read_report(folder)["signatures"] if row["study"] == "survey")
     assert row["ours"]["mean"] == pytest.approx(rho) and row["published"].endswith("no coefficient printed")
@@ -91,14 +97,13 @@ def test_signatures_stand_beside_the_published_numbers(folder):
 
 
 def test_every_signature_names_what_a_study_trains():
-    declared = {n: s for m in (PUBLISHED, load("claim_headlines")) for n, s in vars(m).items() if isinstance(s, Study)}
+    declared = {
+        n: s for m in (PUBLISHED, load("claim_headlines")) for n, s in vars(m).items() if isinstance(s, Study)
+    }
     for row in studies.signature_facts([], Path("results")):
         study = declared[row["study"]]
         assert {row.get("mixer", "delta_net"), row.get("behind", "delta_net")} <= set(study.mixers), row
         assert row.get("task", "text") in study.tasks, row
-
-
-
 
 
 @pytest.mark.parametrize(
@@ -141,7 +146,9 @@ class Anyone(Laboratory):
 
 def test_arms_are_one_section_and_no_campaigns(tmp_path, monkeypatch):
     fake = {"fingerprint": [1.0]}
-    monkeypatch.setattr(Workshop, "fingerprints", lambda self, sources, protocol: dict.fromkeys(sources, fake))
+    monkeypatch.setattr(
+        Workshop, "fingerprints", lambda self, sources, protocol: dict.fromkeys(sources, fake)
+    )
     search = Search(arms=("full", "random"), repeats=2, candidates=4)
     with Archive(tmp_path / "store") as archive:
         search._announce("arms", "full", archive)
