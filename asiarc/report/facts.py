@@ -99,7 +99,8 @@ def arm_runs(archive: Archive, runs: Sequence[Row]) -> list[tuple[str, str, str]
             if row["identity"].get("spec", {}).get("arm")
         }
         if arms:
-            found += [(run["campaign"], arm, arms.get(arm, run["run"])) for arm in ("", *arms)]
+            found += [(run["campaign"], "", run["run"])]
+            found += [(run["campaign"], arm, its_run) for arm, its_run in arms.items()]
     return found
 
 
