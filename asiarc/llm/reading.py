@@ -75,7 +75,9 @@ def code_of(text: str, *, must_hold: str) -> str:
             "ambiguous code", f"{len(holding)} code blocks define {must_hold!r}; give one, complete"
         )
     if not holding or must_hold not in holding[0]:
-        raise ReadingError("no code", f"no code with {must_hold!r} in it")
+        raise ReadingError(
+            "no code", f"there is no code with {must_hold!r} in it; give one complete file that holds it"
+        )
     if "\0" in holding[0]:
         line = holding[0][: holding[0].index("\0")].count("\n") + 1
         raise ReadingError("NUL in code", f"line {line} of the code holds a NUL character; write it without")

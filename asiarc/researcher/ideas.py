@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from asiarc.engineer.candidate import motivation
 from asiarc.errors import CandidateError, unknown_name
-from asiarc.llm.reading import ReadingError, code_of, read_model
+from asiarc.llm.reading import ReadingError, code_of, fenced, read_model
 from asiarc.researcher.protocol import Origin
 
 MIXER = "class Mixer"
@@ -69,7 +69,8 @@ def read_idea(text: str, *, parent: str, tasks: Collection[str]) -> Idea:
     try:
         idea = read_model(text, Idea)
     except ReadingError as error:
-        if error.fault != "invalid JSON" or MIXER not in text:
+        is_code = MIXER in text or any(language.startswith("py") for language, _ in fenced(text))
+        if error.fault != "invalid JSON" or not is_code:
             raise
         return _from_code(code_of(text, must_hold=MIXER), tasks)
     for predicted in idea.predicted:

@@ -71,6 +71,8 @@ def test_wrapping_does_not_matter(text):
             "size",
         ),
         (reply(source="print('hello')"), "no code", "class Mixer"),
+        ("```python\nprint('hello')\n```", "no code", "class Mixer"),
+        ("```json\n[1]\n```", "invalid JSON", "no JSON object"),
         (reply(source=f"```\n{CODE}```\n```\n{CODE}x = 1\n```"), "ambiguous code", "2 code blocks"),
         (reply(source=CODE + "x = '\0'"), "NUL in code", "line 5"),
         (reply(source=CODE + "# \udcff"), "unreadable code", "no text"),
