@@ -7,7 +7,6 @@ writes the report in a process of its own and prints how much memory it took. Ex
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -200,14 +199,17 @@ from asiarc.archive.store import Archive
 from asiarc.report.document import write
 with Archive(Path(sys.argv[1]), write=False) as archive:
     write(archive, "quick", Path(sys.argv[2]))
+# ru_maxrss would begin with the memory of the process that started this one
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM:")))
 """
 
 
 def _report(store: Path) -> None:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="asiarc-") as folder:
-        subprocess.run([sys.executable, "-c", REPORT, str(store), folder], check=True)
-    peak_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        command = [sys.executable, "-c", REPORT, str(store), folder]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    peak_mib = int(done.stdout.split()[-1]) / 1024
     click.echo(f"report: {time.monotonic() - started:.0f} s, {peak_mib:,.0f} MiB at most")
 
 
