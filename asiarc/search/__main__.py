@@ -69,5 +69,15 @@ def replay(searches: int, table: Path, names: tuple[str, ...]) -> None:
         raise click.ClickException(str(error)) from error
 
 
+@main.command()
+@click.argument("searches", type=click.IntRange(min=2), default=20_000)
+def ceiling(searches: int) -> None:
+    """How often rules that are told spread and noise find the best of the simulated population."""
+    from asiarc.search.ceiling import lines
+
+    for line in lines(searches):
+        click.echo(line)
+
+
 if __name__ == "__main__":
     main()

@@ -214,7 +214,7 @@ def measure(
         size = len(world.truth)
         rng = np.random.default_rng(seed_of("replay", "policy", number))
         ends.append(search(make(), world, per_candidate * size, rng))
-    low, high = _wilson(sum(end.best for end in ends), searches)
+    low, high = wilson(sum(end.best for end in ends), searches)
     regret, regret_pm = _mean([end.regret for end in ends])
     bias, bias_pm = _mean([end.bias for end in ends])
     found = sum(end.best for end in ends) / searches
@@ -222,7 +222,7 @@ def measure(
     return Row(name, found, low, high, regret, regret_pm, bias, bias_pm, spent)
 
 
-def _wilson(successes: int, n: int) -> tuple[float, float]:
+def wilson(successes: int, n: int) -> tuple[float, float]:
     """Wilson's 95 % interval of a share."""
     share, z2 = successes / n, Z * Z
     centre, radius = share + z2 / (2 * n), Z * sqrt(share * (1 - share) / n + z2 / (4 * n * n))
