@@ -1,10 +1,10 @@
 """How often the best could be found at all: rules that are told what no search knows.
 
 The bench's simulated population (`Simulated`: normal truths, normal noise of the same size), every candidate measured
-once, then one at a time until the budget is spent. A rule is told spread and noise, so that its posterior is exact: with
-precisions in units of the noise, a candidate's mean is total / (n + 1) and its variance 1 / (n + 1). Rules: the upper
-bound at several widths, Thompson's draw (1933), the knowledge gradient (Frazier, Powell and Dayanik 2008, eq. 4.8) and the
-choice between the leader and its likeliest challenger (top two; Russo 2016).
+once, then one at a time until the budget is spent. A rule is told spread and noise, so that its posterior is exact:
+with precisions in units of the noise, a candidate's mean is total / (n + 1) and its variance 1 / (n + 1). Rules: the
+upper bound at several widths, Thompson's draw (1933), the knowledge gradient (Frazier, Powell and Dayanik 2008, eq.
+4.8) and the choice between the leader and its likeliest challenger (top two; Russo 2016).
 """
 
 from __future__ import annotations

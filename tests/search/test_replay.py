@@ -15,7 +15,7 @@ from asiarc.search.policies import POLICIES
 from asiarc.search.policies.bayes import UpperBound
 from asiarc.search.policies.controls import BestOfN
 from asiarc.search.protocol import Recommendation
-from asiarc.search.replay import Found, Records, Replayed, Row, Simulated, _wilson, bench, measure, search
+from asiarc.search.replay import Found, Records, Replayed, Row, Simulated, wilson, bench, measure, search
 from asiarc.search.table import Entry, Table
 from asiarc.spec import POLICIES as DECLARABLE
 from asiarc.spec import Campaign
@@ -180,8 +180,8 @@ def test_budgets_end_a_search_in_the_middle_of_what_was_wanted():
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 10), (3, 10), (10, 10), (780, 1000)])
-def test_the_interval_of_a_share_is_wilsons(successes, n):
-    low, high = _wilson(successes, n)
+def test_the_interval_of_a_share_iswilsons(successes, n):
+    low, high = wilson(successes, n)
     expected = binomtest(successes, n).proportion_ci(method="wilson")
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-4)
 
