@@ -279,7 +279,10 @@ def anatomy_of(operator: str, shapes: tuple[str, ...], names: tuple[str, ...], o
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Write the record as JSON and, beside it, as text."
 )
-def training(mixers: tuple[str, ...], protocol: str, rounds: int, out: Path | None) -> None:
+@click.option("--compiled", is_flag=True, help="Ours under torch.compile, too: a minute a mixer.")
+def training(
+    mixers: tuple[str, ...], protocol: str, rounds: int, out: Path | None, *, compiled: bool
+) -> None:
     """Tokens a second of training the backbone: our operators beside others in the same mixers."""
     import torch
 
@@ -299,11 +302,11 @@ def training(mixers: tuple[str, ...], protocol: str, rounds: int, out: Path | No
         training.HEADER,
     ]
     click.echo("\n".join(lines))
-    rows = []
+    rows, names = [], (*training.BY, *([training.COMPILED] if compiled else []))
     for mixer in mixers or training.MIXERS:
-        rows += training.measure(mixer, size, rounds)
+        rows += training.measure(mixer, size, rounds, names)
         lines += [row.line() for row in rows if row.mixer == mixer]
-        click.echo("\n".join(lines[-3:]))
+        click.echo("\n".join(lines[-len(names) :]))
         if out:
             out.write_text(json.dumps(training.record(rows, size), indent=1) + "\n")
             out.with_suffix(".txt").write_text("\n".join(lines) + "\n")

@@ -3,14 +3,18 @@
 A slice is a few steps of the engineer's own training loop (text, its optimiser, its clipping) on one thread, CPU time;
 all take turns. An operator gets a number only if the loss and every gradient of the first batch agree with ours'.
 Unusual: the other operator is plugged in by the import line of the baseline's source, so everything else of the mixer
-(projections, convolution, norms, gates) is the same code.
+(projections, convolution, norms, gates) is the same code. "compiled", where asked for, is ours under `torch.compile`;
+what its first slice costs more than a later one is the compiler's time, which every trial would pay.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -47,6 +51,8 @@ class Speed:
     tokens_per_s: float | None = None
     slices: int = 0
     gain: tuple[float, float, float] | None = None
+    once_s: float = 0.0
+    """CPU-seconds of the first slice beyond those of a later one: what is done only once."""
 
     def line(self) -> str:
         """The row as text."""
@@ -56,10 +62,14 @@ class Speed:
         gain = (
             "" if self.gain is None else "  ours is {:.2f} [{:.2f}, {:.2f}] times as fast".format(*self.gain)
         )
-        return name + f"{self.tokens_per_s:9,.0f} {self.slices:3d}{gain}"
+        return name + f"{self.tokens_per_s:9,.0f} {self.slices:3d} {self.once_s:7.1f}{gain}"
 
 
-HEADER = "{:16s} {:13s} {:>8s} {:>9s} {:>3s}".format("mixer", "operator by", "error", "tokens/s", "n")
+HEADER = "{:16s} {:13s} {:>8s} {:>9s} {:>3s} {:>7s}".format(
+    "mixer", "operator by", "error", "tokens/s", "n", "once, s"
+)
+OURS, COMPILED = "ours", "compiled"
+BY = (OURS, "transformers", "recurrence")
 
 
 def stand_in(operator: str, by: str) -> Operator:
@@ -95,7 +105,7 @@ def source_with(mixer: str, by: str) -> str:
     ours = f"from asiarc.kernels.{operator} import {operator}\n"
     assert ours in source, f"{mixer} does not import {operator}"
     theirs = f"from asiarc.speed.training import stand_in\n{operator} = stand_in({operator!r}, {by!r})\n"
-    return source if by == "ours" else source.replace(ours, theirs)
+    return source if by in (OURS, COMPILED) else source.replace(ours, theirs)
 
 
 def first_gradients(model: Any, task: Any, protocol: Protocol) -> dict[str, Tensor]:
@@ -115,8 +125,30 @@ def distance(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> float:
     return max(float((found[n] - x).norm() / x.norm().clamp(min=1e-12)) for n, x in wanted.items())
 
 
-def measure(mixer: str, protocol: Protocol, rounds: int) -> list[Speed]:
-    """Ours, the fallback of transformers and the recurrence in one mixer at one size."""
+def _cpu_s_of(work: Callable[[], object]) -> float:
+    """CPU-seconds of one run, with those of the processes that it started and that have ended."""
+    before = os.times()
+    work()
+    return sum(os.times()[:4]) - sum(before[:4])
+
+
+def compiled(model: Any) -> Any:
+    """The model under `torch.compile`, compiled anew each time; the code of a candidate is looked up by its module."""
+    import torch._inductor.config as inductor
+
+    inductor.force_disable_caches = True
+    inductor.compile_threads = 1  # whose compiler ends before it goes on, so that its time is counted
+    for part in model.modules():
+        name = type(part).__module__
+        if name not in sys.modules:
+            sys.modules[name] = ModuleType(name)
+            vars(sys.modules[name]).update(type(part).forward.__globals__)
+    model.compile()
+    return model
+
+
+def measure(mixer: str, protocol: Protocol, rounds: int, names: Sequence[str] = BY) -> list[Speed]:
+    """Ours, which comes first, and other implementations in one mixer at one size."""
     from asiarc.engineer.trainer import train
     from asiarc.models.backbone import build
     from asiarc.tasks import get_task
@@ -125,14 +157,15 @@ def measure(mixer: str, protocol: Protocol, rounds: int) -> list[Speed]:
     hidden = round(protocol.mlp_ratio * protocol.d_model)
 
     def model(by: str) -> Any:
-        return build(source_with(mixer, by), protocol, "training speed", hidden=hidden)
+        built = build(source_with(mixer, by), protocol, "training speed", hidden=hidden)
+        return compiled(built) if by == COMPILED else built
 
-    names = ("ours", "transformers", "recurrence")
     gradients = {by: first_gradients(model(by), task, protocol) for by in names}
-    errors = {by: distance(found, gradients["ours"]) for by, found in gradients.items()}
+    errors = {by: distance(found, gradients[OURS]) for by, found in gradients.items()}
+    torch.compiler.reset()  # the compiler's time is to be seen below
     models = {by: model(by) for by in names if errors[by] <= TOLERANCE}
     slices = {by: [lambda m=m: train(m, task, few, "training speed")] for by, m in models.items()}
-    take_turns(slices, 1, ENOUGH_S)  # what is done only once is done
+    first_s = {by: _cpu_s_of(work) for by, (work,) in slices.items()}
     times = {by: [ms for (ms,) in column] for by, column in take_turns(slices, rounds, ENOUGH_S).items()}
     tokens = STEPS * protocol.batch_size * protocol.seq_len
     rows = []
@@ -140,10 +173,10 @@ def measure(mixer: str, protocol: Protocol, rounds: int) -> list[Speed]:
         if by not in times:
             rows.append(Speed(mixer, by, errors[by]))
             continue
-        pairs = zip(times["ours"], times[by], strict=False)
-        gain = None if by == "ours" else median_interval([b / a for a, b in pairs])
-        per_s = tokens * 1e3 / statistics.median(times[by])
-        rows.append(Speed(mixer, by, errors[by], per_s, len(times[by]), gain))
+        pairs, later_ms = zip(times[OURS], times[by], strict=False), statistics.median(times[by])
+        gain = None if by == OURS else median_interval([b / a for a, b in pairs])
+        once_s = max(0.0, first_s[by] - later_ms / 1e3)
+        rows.append(Speed(mixer, by, errors[by], tokens * 1e3 / later_ms, len(times[by]), gain, once_s))
     return rows
 
 

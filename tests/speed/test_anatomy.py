@@ -109,6 +109,16 @@ def test_a_stand_in_that_computes_something_else_gets_no_number(monkeypatch):
     assert rows["transformers"].tokens_per_s > 0
 
 
+def test_a_compiled_model_is_the_same_and_its_compiling_is_counted(monkeypatch):
+    import torch._inductor.config as inductor
+
+    for name in ("force_disable_caches", "compile_threads"):
+        monkeypatch.setattr(inductor, name, getattr(inductor, name))  # put back at the end
+    ours, compiled = training.measure("delta_net", TINY, 1, (training.OURS, training.COMPILED))
+    assert compiled.error < training.TOLERANCE and compiled.tokens_per_s > 0
+    assert compiled.once_s > 1 > ours.once_s
+
+
 def test_an_unknown_mixer_is_named():
     done = CliRunner().invoke(main, ["training", "--mixer", "mamba3"])
     assert done.exit_code == 1 and "mamba2" in done.output
