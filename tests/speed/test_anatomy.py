@@ -109,6 +109,7 @@ def test_a_stand_in_that_computes_something_else_gets_no_number(monkeypatch):
     assert rows["transformers"].tokens_per_s > 0
 
 
+@pytest.mark.filterwarnings("ignore:dynamo_pgo force disabled")
 def test_a_compiled_model_is_the_same_and_its_compiling_is_counted(monkeypatch):
     import torch._inductor.config as inductor
 
