@@ -11,13 +11,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
 from statistics import fmean
 from typing import Any, Literal
 
+from asiarc.evidence.shares import wilson
+
 Direction = Literal["better", "worse", "same"]
 _PREDICTED = re.compile(r"(\S+) (better|worse|same)(?: by ([0-9.]+))?")
-Z = 1.96
 
 
 @dataclass(frozen=True)
@@ -111,15 +111,6 @@ def _of(first: int, last: int, scored: Sequence[Scored]) -> Calibration:
     constant = Counter(s.happened for s in scored).most_common(1)[0][1] / n
     errors = [abs(s.error) for s in scored if s.error is not None]
     return Calibration(first, last, n, right / n, low, high, constant, fmean(errors) if errors else None)
-
-
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share (Wilson 1927)."""
-    assert 0 <= hits <= n and n, (hits, n)
-    p = hits / n
-    centre, half = p + Z * Z / (2 * n), Z * sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
-    scale = 1 + Z * Z / n
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
 def lines(found: Iterable[tuple[int, Scored]]) -> list[str]:

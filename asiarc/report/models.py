@@ -9,6 +9,7 @@ from typing import Any
 from asiarc.analyst import calibration, judge
 from asiarc.archive.annex import Annex
 from asiarc.archive.store import Archive
+from asiarc.evidence.shares import wilson
 from asiarc.llm.reading import ReadingError
 from asiarc.outcome import SCORED
 from asiarc.researcher.ideas import read_idea
@@ -37,7 +38,7 @@ def share(hits: int, n: int) -> str:
     """``3 of 8 (0.38 [0.14, 0.69])``: with Wilson's 95 % interval."""
     if not n:
         return "0 of 0"
-    low, high = calibration.wilson(hits, n)
+    low, high = wilson(hits, n)
     return f"{hits} of {n} ({hits / n:.2f} [{low:.2f}, {high:.2f}])"
 
 

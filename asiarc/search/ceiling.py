@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.stats import norm
 
-from asiarc.search.replay import wilson
+from asiarc.evidence.shares import wilson
 from asiarc.seeds import seed_of
 
 CANDIDATES = 64

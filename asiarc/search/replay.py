@@ -19,6 +19,7 @@ from typing import Protocol
 
 import numpy as np
 
+from asiarc.evidence.shares import Z, wilson
 from asiarc.search.policies import POLICIES
 from asiarc.search.policies.controls import BestOfN
 from asiarc.search.policies.paper import PaperPolicy
@@ -28,7 +29,6 @@ from asiarc.seeds import seed_of
 
 MOST_SEEDS = 256  # a candidate may be trained as often as that on one rung
 NEIGHBOURS = 5  # a proposal is one of so many unseen candidates closest to the parent
-Z = 1.96  # of a 95 % interval
 
 
 class World(Protocol):
@@ -220,13 +220,6 @@ def measure(
     found = sum(end.best for end in ends) / searches
     spent = sum(end.spent for end in ends) / searches / size
     return Row(name, found, low, high, regret, regret_pm, bias, bias_pm, spent)
-
-
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share."""
-    share, z2 = successes / n, Z * Z
-    centre, radius = share + z2 / (2 * n), Z * sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return (centre - radius) / (1 + z2 / n), (centre + radius) / (1 + z2 / n)
 
 
 def _mean(values: Sequence[float]) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from asiarc.analyst.calibration import calibration, lines, score, scored_predictions, wilson
+from asiarc.analyst.calibration import calibration, lines, score, scored_predictions
 from asiarc.analyst.judge import (
     WEIGHTS,
     icc,
@@ -20,6 +20,7 @@ from asiarc.analyst.judge import (
 )
 from asiarc.archive.annex import Annex
 from asiarc.archive.store import Archive
+from asiarc.evidence.shares import wilson
 from asiarc.outcome import SCORED
 
 
