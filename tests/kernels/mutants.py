@@ -109,7 +109,7 @@ MUTANTS = (
     M((25,), "state gradient too large", CHUNK, "dS[0].view_as(dfinal)", "300 * dS[0].view_as(dfinal)"),
     M((26,), "initial state ignored", CHUNK, "S[0] = state.view(BH, K, V)", "S[0] = 0"),
     M((27,), "state holds inputs only", CONV, "inputs[:, x_BTD.shape[1] :].mT", "torch.nn.functional.pad(x_BTD, (0, 0, state_BDP.shape[2], 0))[:, x_BTD.shape[1] :].mT"),
-    M((28,), "weight gradient of one sequence", CONV, "(inputs[:, w : w + T] * dy).sum((0, 1))", "(inputs[:1, w : w + T] * dy[:1]).sum((0, 1))"),
+    M((28,), "weight gradient of one sequence", CONV, "(some * dy[:, None]).sum((0, 2))", "(some[:1] * dy[:1, None]).sum((0, 2))"),
     M((29,), "strides taken for granted", CHUNK, "    x = x.unflatten(1, (-1, C))", "    x = x if T % C else x.as_strided(x.shape, (x[0].numel(), x[0, 0].numel(), D, 1))\n    x = x.unflatten(1, (-1, C))"),
     M((30,), "decoding forgets the scale", CHUNK, "return scale * (q.transpose", "return (q.transpose"),
     M((30,), "decoding decays after writing", CHUNK, ".exp() * state\n    y = v.transpose(1, 2)", ".exp() * state * 1.01\n    y = v.transpose(1, 2)"),
@@ -253,7 +253,9 @@ def in_the_interpreter() -> tuple[int, int]:
     rows = re.findall(r"is_caught\[([\d,]+): (.+?)\] (PASSED|FAILED)", done.stdout)
     assert rows, done.stdout + done.stderr
     for numbers, what, how in rows:
-        killed = "killed by in_interpreter.check, outputs and every gradient" if how == "PASSED" else "SURVIVED"
+        killed = (
+            "killed by in_interpreter.check, outputs and every gradient" if how == "PASSED" else "SURVIVED"
+        )
         click.echo(f"{numbers:12s} {'GPU: ' + what:45s} {killed}")
     return len(rows), sum(how == "FAILED" for *_, how in rows)
 
