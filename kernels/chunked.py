@@ -138,8 +138,7 @@ class HeadGate(Gate):
         floor = -800.0 if g_MC.dtype == torch.float64 else -200.0
         total = g_MC.double().clamp(min=floor).cumsum(-1)
         between = (total[:, :, None] - total[:, None, :]).to(g_MC.dtype)
-        above = torch.ones_like(between[0], dtype=torch.bool).triu_(1)
-        return cls(total[..., None].to(g_MC.dtype).exp_(), between.masked_fill_(above, -torch.inf).exp_())
+        return cls(total[..., None].to(g_MC.dtype).exp_(), between.exp_().tril_())
 
     def saved(self) -> Tensors:
         """See `Gate`."""
@@ -163,10 +162,12 @@ class HeadGate(Gate):
 
     def log_decay_backward(self, within: Tensor, into: Tensor, out: Tensor, S: Tensor, dS: Tensor) -> Tensor:
         """g_m takes part in every decay that begins before m and ends at or after it; nothing is subtracted."""
-        before = torch.ones_like(within[0]).triu_(1)
-        ends = torch.matmul(within, before).add_(into.sum(-1, keepdim=True))
+        C = within.shape[-1]
+        before, upto = torch.ones_like(within[0]).triu_(1), torch.ones_like(within[0]).tril_()
+        spans = (upto[:, None] * before).view(C * C, C)  # at (i, j, m): j < m <= i
         over = dS.mul_(S).flatten(1).sum(-1, keepdim=True).mul_(self.over[:, 0])
-        return ends.tril_().sum(-2).add_(torch.matmul(out.sum(-1), before)).add_(over)[..., None]
+        dg = torch.addmm(over, within.view(-1, C * C), spans)
+        return dg.addmm_(into.sum(-1), upto).addmm_(out.sum(-1), before)[..., None]
 
 
 class ChannelGate(Gate):
@@ -439,8 +440,10 @@ def backward(
     keys, do = times(k, beta), to_chunks(do_, C)
 
     dy = torch.bmm(X[0].mT, do)
-    reads_S, keys_out = torch.bmm(times(q, gate.into).mT, do), times(keys, gate.out)
-    dS = states_backward(dfinal, reads_S, dy, w, keys_out, gate.over)
+    dS = torch.empty_like(S)
+    torch.bmm(times(q, gate.into).mT, do, out=dS[:-1].flatten(0, 1))
+    dS[-1] = dfinal.reshape(dS.shape[1:])
+    states_backward(dS, dy, w, times(keys, gate.out), gate.over)
     reads = [do]
     if T_inv is not None:
         dy = torch.bmm(T_inv.mT, dy)
@@ -467,9 +470,38 @@ def backward(
     return found, dS[0].view_as(dfinal)
 
 
+RUN = 16
+"""Chunks whose states are summed one after the other; see `scan`."""
+
+
 def split(x_MXX: Tensor | None, N: int) -> Sequence[Any]:
     """One tensor [B * H, ...] a chunk, or one None a chunk."""
     return (None,) * N if x_MXX is None else x_MXX.unflatten(0, (N, -1)).unbind()
+
+
+def scan(S: Tensor, over: Tensor | None, *, reverse: bool = False) -> None:
+    """S_n += over_n S_{n-1} in place for n > 0 along the first axis; reverse: S_n += over_n S_{n+1}, from the end.
+
+    All runs of `RUN` take a step at a time, then one run after the other adds what the one before it ends with: a
+    loop of about RUN + N / RUN turns. S_n is the same whatever comes after it.
+    """
+
+    def add(to: Tensor, other: Tensor, factor: Tensor | None) -> None:
+        to.add_(other) if factor is None else to.addcmul_(other, factor)
+
+    N, back = len(S), slice(None, None, -1 if reverse else 1)
+    since = over  # from the start of the run, once its loop is done
+    for a, b in itertools.pairwise(range(min(RUN, N))[back]):
+        n = min(len(S[a::RUN]), len(S[b::RUN]))
+        before, to = S[a::RUN][:n], S[b::RUN][:n]
+        add(to, before, None if since is None else since[b::RUN][:n])
+        if since is not None and N > RUN:
+            since[b::RUN][:n].mul_(since[a::RUN][:n])
+    starts = range(0, N, RUN)
+    for start in starts[:-1][back] if reverse else starts[1:]:
+        end = S[start + RUN] if reverse else S[start - 1]
+        run = slice(start, start + RUN)
+        add(S[run], end, None if since is None else since[run])
 
 
 def states(state: Tensor, y: Tensor, w: Tensor | None, keys_out: Tensor, over: Tensor | None) -> Tensor:
@@ -478,43 +510,40 @@ def states(state: Tensor, y: Tensor, w: Tensor | None, keys_out: Tensor, over: T
     N = y.shape[0] // BH
     S = y.new_empty(N + 1, BH, K, V)
     S[0] = state.view(BH, K, V)
-    writes = None if w is not None else torch.bmm(keys_out.mT, y)
-    per_chunk = [split(x, N) for x in (y, w, keys_out, over, writes)]
-    chain = S.unbind()
+    if w is None:
+        torch.bmm(keys_out.mT, y, out=S[1:].flatten(0, 1))
+        scan(S, None if over is None else F.pad(over.unflatten(0, (N, BH)), (0, 0, 0, 0, 0, 0, 1, 0)))
+        return S
+    chain, per_chunk = S.unbind(), [split(x, N) for x in (y, w, keys_out, over)]
     for n, (before, after) in enumerate(itertools.pairwise(chain)):
-        y_, w_, keys_, over_, write_ = (x[n] for x in per_chunk)
+        y_, w_, keys_, over_ = (x[n] for x in per_chunk)
         decayed = before if over_ is None else torch.mul(before, over_, out=after)
-        if w_ is None:
-            torch.add(decayed, write_, out=after)
-        else:
-            y_.baddbmm_(w_, before, alpha=-1)
-            torch.baddbmm(decayed, keys_.mT, y_, out=after)
+        y_.baddbmm_(w_, before, alpha=-1)
+        torch.baddbmm(decayed, keys_.mT, y_, out=after)
     return S
 
 
-def states_backward(
-    dfinal: Tensor, reads: Tensor, dy: Tensor, w: Tensor | None, keys_out: Tensor, over: Tensor | None
-) -> Tensor:
-    """Gradients of all states between chunks; dy, given as if no later chunk read it, is completed in place."""
-    BH, K, V = dfinal.shape[0] * dfinal.shape[1], *dfinal.shape[2:]
-    N = dy.shape[0] // BH
-    dS = dy.new_empty(N + 1, BH, K, V)
-    dS[N] = dfinal.reshape(BH, K, V)
-    per_chunk = [split(x, N) for x in (reads, dy, w, keys_out, over)]
-    chain = dS.unbind()
-    for n in reversed(range(N)):
-        reads_, dy_, w_, keys_, over_ = (x[n] for x in per_chunk)
-        before, after = chain[n], chain[n + 1]
-        if over_ is None:
-            torch.add(reads_, after, out=before)
-        else:
-            torch.addcmul(reads_, after, over_, out=before)
-        if w_ is not None:
-            dy_.baddbmm_(keys_, after)
-            before.baddbmm_(w_.mT, dy_, alpha=-1)
+def states_backward(dS: Tensor, dy: Tensor, w: Tensor | None, keys_out: Tensor, over: Tensor | None) -> None:
+    """Complete the gradients of all states between chunks dS [N+1, B*H, K, V], and dy, both in place.
+
+    dS is given as what a chunk's outputs alone say, and that of the final state; dy as if no later chunk read it.
+    """
+    N, BH = len(dS) - 1, dS.shape[1]
     if w is None:
+        scan(
+            dS,
+            None if over is None else F.pad(over.unflatten(0, (N, BH)), (0, 0, 0, 0, 0, 0, 0, 1)),
+            reverse=True,
+        )
         dy.baddbmm_(keys_out, dS[1:].flatten(0, 1))
-    return dS
+        return
+    chain, per_chunk = dS.unbind(), [split(x, N) for x in (dy, w, keys_out, over)]
+    for n in reversed(range(N)):
+        dy_, w_, keys_, over_ = (x[n] for x in per_chunk)
+        before, after = chain[n], chain[n + 1]
+        dy_.baddbmm_(keys_, after)
+        before.add_(after) if over_ is None else before.addcmul_(after, over_)
+        before.baddbmm_(w_.mT, dy_, alpha=-1)
 
 
 def chunked(

@@ -1,4 +1,4 @@
-"""A causal depthwise filter on any device: torch's own convolution over channels that lie last, as they do in [B, T, D].
+"""A causal depthwise filter on any device: torch's own convolution over channels that lie last, as in [B, T, D].
 
 Taps then run over contiguous rows of channels, which is several times as fast as a row a channel, forward and to the
 inputs. The gradient of the weight is written out, one product and sum for a few taps: there torch's is slow in
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
-
 
 AT_ONCE = 2**16
 """Products in one sum of the gradient of the weight, at least one tap's."""

@@ -82,7 +82,7 @@ MUTANTS = (
     M((1,), "merging stops at width 16", CHUNK, "while s < A_MCC.shape[-1]:", "while s < min(A_MCC.shape[-1], 16):"),
     M((2,), "sign of the erasing read", CHUNK, "reads.append(-dy)", "reads.append(dy)"),
     M((2,), "diagonal of the strict scores kept", CHUNK, "dX[1].diagonal(dim1=-2, dim2=-1).zero_()", "pass"),
-    M((4,), "noise in the state pass", CHUNK, "    chain = S.unbind()", "    chain = S.unbind(); y.mul_(1 + 1e-7 * torch.rand(()))"),
+    M((4,), "noise in the state pass", CHUNK, "    S[0] = state.view(BH, K, V)", "    S[0] = state.view(BH, K, V); y.mul_(1 + 1e-7 * torch.rand(()))"),
     M((8,), "last chunk not written", CHUNK, "to_BTHD.view(B, N, C, H, D).copy_(x)", "to_BTHD.view(B, N, C, H, D)[:, : max(N - 1, 1)].copy_(x[:, : max(N - 1, 1)])"),
     M((10, 34), "last chunk filled with ones", CHUNK, "-T % C)) if", "-T % C), value=1.0) if"),
     M((11, 38, 13, 33), "anchor at the block's end", CHUNK,
@@ -100,12 +100,14 @@ MUTANTS = (
     M((20,), "boundaries cached by identity", DOOR,
       "    bounds: list[int] = cu_seqlens.tolist()", "    CACHE = globals().setdefault('CACHE', {})\n    bounds = CACHE.setdefault(id(cu_seqlens), cu_seqlens.tolist())"),
     M((21, 36), "state between chunks not decayed", CHUNK, "decayed = before if over_ is None else torch.mul(before, over_, out=after)", "decayed = before"),
+    M((21, 36), "runs of chunks not joined", CHUNK, "in starts[:-1][back] if reverse else starts[1:]", "in ()"),
+    M((25,), "gradients of runs of chunks not joined", CHUNK, "starts[:-1][back] if reverse", "() if reverse"),
     M((22,), "last slab of the batch dropped", CHUNK, "for b in range(0, B, rows)]", "for b in range(0, max(B - rows, 1), rows)]"),
     M((22,), "state of the first sequence for all", CHUNK, "S[0] = state.view(BH, K, V)", "S[0] = state[:1].expand_as(state).reshape(BH, K, V)"),
     M((23,), "batch and heads swapped", CHUNK, "x_MCD.view(-1, B, H, x_MCD.shape[1], D).permute(1, 0, 3, 2, 4)", "x_MCD.view(-1, H, B, x_MCD.shape[1], D).permute(2, 0, 3, 1, 4)"),
-    M((24,), "gates within a chunk cut off", CHUNK, "ends = torch.matmul(within, before)", "ends = torch.matmul(0 * within, before)"),
+    M((24,), "gates within a chunk cut off", CHUNK, "addmm(over, within.view", "addmm(over, 0 * within.view"),
     M((24,), "gates between chunks cut off", CHUNK, "over = dS.mul_(S)", "over = 0 * dS.mul_(S)"),
-    M((25,), "gradient of the final state dropped", CHUNK, "dS[N] = dfinal.reshape(BH, K, V)", "dS[N] = 0"),
+    M((25,), "gradient of the final state dropped", CHUNK, "dS[-1] = dfinal.reshape(dS.shape[1:])", "dS[-1] = 0"),
     M((25,), "state gradient too large", CHUNK, "dS[0].view_as(dfinal)", "300 * dS[0].view_as(dfinal)"),
     M((26,), "initial state ignored", CHUNK, "S[0] = state.view(BH, K, V)", "S[0] = 0"),
     M((27,), "state holds inputs only", CONV, "inputs[:, x_BTD.shape[1] :].mT", "torch.nn.functional.pad(x_BTD, (0, 0, state_BDP.shape[2], 0))[:, x_BTD.shape[1] :].mT"),
@@ -120,7 +122,7 @@ MUTANTS = (
     M((40,), "running sum in float32", CHUNK, "g_MC.double().clamp(min=floor)", "g_MC.clamp(min=floor)"),
     M((41,), "K and V swapped in the state", CHUNK, "S[-1].view_as(state)", "S[-1].mT.reshape(state.shape)"),
     M((42,), "queries scaled in place", CHUNK, "    return torch.mul(x, factor, out=x.new_empty(x.shape)).view(-1, C, D)", "    return x.mul_(factor).reshape(-1, C, D)"),
-    M((43,), "gate read as base two", CHUNK, "masked_fill_(above, -torch.inf).exp_()", "masked_fill_(above, -torch.inf).exp2_()"),
+    M((43,), "gate read as base two", CHUNK, "between.exp_()", "between.exp2_()"),
     M((43,), "growing state accepted", DOOR, "    if top > 0:", "    if top > 1e9:"),
     M((44,), "reference decays after reading", "gated_delta_rule.reference", "written(decay[:, t] * S, k[:, t], v[:, t], beta[:, t])", "decay[:, t] * written(S, k[:, t], v[:, t], beta[:, t])"),
     M((45,), "metric without local maxima", "accuracy", "return max(local, ", "return max(0.0, "),
@@ -155,6 +157,11 @@ def properties():
                 f"test_sequences_worked_on_in_turn[{op}]",
                 lambda op=op, patch=patch: t.test_sequences_worked_on_in_turn_equal_all_at_once(op, patch),
             )
+    with pytest.MonkeyPatch.context() as patch:
+        yield (
+            f"test_states_summed_in_runs[{SSD}]",
+            lambda: t.test_states_summed_in_runs_equal_one_after_the_other(SSD, patch),
+        )
     for gate in ("moderate", "strong", "reset"):
         yield from (
             (

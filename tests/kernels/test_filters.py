@@ -1,4 +1,4 @@
-"""Properties of the causal depthwise filters: short_convolution and fir are one definition for few and for many taps."""
+"""Properties of the causal depthwise filters: one definition for few taps and for many."""
 
 from __future__ import annotations
 

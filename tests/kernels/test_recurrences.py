@@ -498,6 +498,23 @@ def test_sequences_worked_on_in_turn_equal_all_at_once(op, monkeypatch):
     assert_close(gradients(case, again, parts), found, 1e-14)
 
 
+@pytest.mark.parametrize("op", [op for op in OPERATORS if not op.erases], ids=str)
+def test_states_summed_in_runs_equal_one_after_the_other(op, monkeypatch):
+    """At every length of the last run; what follows a prefix does not reach its bits."""
+    for T in (33, 64, 80, 100):
+        case = Case(op, seed=31, T=T, K=4, V=4)
+        whole = case.tensors(requires_grad=True)
+        monkeypatch.setattr("asiarc.kernels.chunked.RUN", 1000)
+        outputs = run(case, whole)
+        found = gradients(case, outputs, whole)
+        monkeypatch.setattr("asiarc.kernels.chunked.RUN", 2)
+        again = run(case, whole)
+        assert_close(named(again), named(outputs), 1e-14)
+        assert_close(gradients(case, again, whole), found, 1e-13)
+        shorter = {n: x if n == "initial_state" else x[:, :-16] for n, x in whole.items()}
+        assert torch.equal(run(case, shorter)[0], again[0][:, :-16])
+
+
 @every_operator
 def test_autocast_does_not_reach_inside(op):
     case = Case(op, seed=28)
