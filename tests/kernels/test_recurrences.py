@@ -465,7 +465,7 @@ def test_the_homogeneous_state_does_not_expand(op):
 
 @pytest.mark.parametrize("norm", [1.0, 4.0, 16.0])
 def test_long_keys_lose_no_more_digits_than_the_recurrence_must(norm):
-    """Powers of the score matrix would overflow here; the merged inverse follows the recurrence."""
+    """Powers of the score matrix would overflow here; substitution follows the recurrence."""
     case = Case(OPERATORS[5], seed=26, T=64, K=32, V=8, state="none")
     tensors = case.tensors()
     tensors["k"] *= norm
