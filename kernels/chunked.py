@@ -129,7 +129,7 @@ class HeadGate(Gate):
         So its differences are as exact as g even behind a hard reset.
         """
         floor = -800.0 if g_MC.dtype == torch.float64 else -200.0
-        total = g_MC.double().clamp(min=floor).cumsum(-1)
+        total = g_MC.clamp(min=floor).cumsum(-1, dtype=torch.float64)
         between = (total[:, :, None] - total[:, None, :]).to(g_MC.dtype)
         return cls(total[..., None].to(g_MC.dtype).exp_(), between.exp_().tril_())
 
@@ -498,22 +498,28 @@ def split(x_MXX: Tensor | None, N: int) -> Sequence[Any]:
 
 
 def scan(S: Tensor, over: Tensor | None, *, reverse: bool = False) -> None:
-    """S_n += over_n S_{n-1} in place for n > 0 along the first axis; reverse: S_n += over_n S_{n+1}, from the end.
+    """S_n += over_{n-1} S_{n-1} in place for n > 0 along the first axis; reverse: S_n += over_n S_{n+1}, from the end.
 
-    All runs of `RUN` take a step at a time, then one run after the other adds what the one before it ends with: a
-    loop of about RUN + N / RUN turns. S_n is the same whatever comes after it.
+    Beyond `RUN` of them all runs of that length take a step at a time, then one run after the other adds what the one
+    before it ends with: a loop of about RUN + N / RUN turns. S_n is the same whatever comes after it.
     """
 
     def add(to: Tensor, other: Tensor, factor: Tensor | None) -> None:
         to.add_(other) if factor is None else to.addcmul_(other, factor)
 
     N, back = len(S), slice(None, None, -1 if reverse else 1)
-    since = over  # from the start of the run, once its loop is done
-    for a, b in itertools.pairwise(range(min(RUN, N))[back]):
+    if N <= RUN:
+        rows, factors = S.unbind(), split(over, N - 1)
+        for a, b in itertools.pairwise(range(N)[back]):
+            add(rows[b], rows[a], factors[min(a, b)])
+        return
+    since = None  # the decay since the start of the run, once the loop is done
+    if over is not None:
+        since = F.pad(over.unflatten(0, (N - 1, -1)), (0,) * 6 + ((0, 1) if reverse else (1, 0)))
+    for a, b in itertools.pairwise(range(RUN)[back]):
         n = min(len(S[a::RUN]), len(S[b::RUN]))
-        before, to = S[a::RUN][:n], S[b::RUN][:n]
-        add(to, before, None if since is None else since[b::RUN][:n])
-        if since is not None and N > RUN:
+        add(S[b::RUN][:n], S[a::RUN][:n], None if since is None else since[b::RUN][:n])
+        if since is not None:
             since[b::RUN][:n].mul_(since[a::RUN][:n])
     starts = range(0, N, RUN)
     for start in starts[:-1][back] if reverse else starts[1:]:
@@ -530,7 +536,7 @@ def states(state: Tensor, y: Tensor, w: Tensor | None, keys_out: Tensor, over: T
     S[0] = state.view(BH, K, V)
     if w is None:
         torch.bmm(keys_out.mT, y, out=S[1:].flatten(0, 1))
-        scan(S, None if over is None else F.pad(over.unflatten(0, (N, BH)), (0, 0, 0, 0, 0, 0, 1, 0)))
+        scan(S, over)
         return S
     chain, per_chunk = S.unbind(), [split(x, N) for x in (y, w, keys_out, over)]
     for n, (before, after) in enumerate(itertools.pairwise(chain)):
@@ -546,13 +552,9 @@ def states_backward(dS: Tensor, dy: Tensor, w: Tensor | None, keys_out: Tensor, 
 
     dS is given as what a chunk's outputs alone say, and that of the final state; dy as if no later chunk read it.
     """
-    N, BH = len(dS) - 1, dS.shape[1]
+    N = len(dS) - 1
     if w is None:
-        scan(
-            dS,
-            None if over is None else F.pad(over.unflatten(0, (N, BH)), (0, 0, 0, 0, 0, 0, 0, 1)),
-            reverse=True,
-        )
+        scan(dS, over, reverse=True)
         dy.baddbmm_(keys_out, dS[1:].flatten(0, 1))
         return
     chain, per_chunk = dS.unbind(), [split(x, N) for x in (dy, w, keys_out, over)]
