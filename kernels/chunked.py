@@ -155,12 +155,10 @@ class HeadGate(Gate):
 
     def log_decay_backward(self, within: Tensor, into: Tensor, out: Tensor, S: Tensor, dS: Tensor) -> Tensor:
         """g_m takes part in every decay that begins before m and ends at or after it; nothing is subtracted."""
-        C = within.shape[-1]
-        before, upto = torch.ones_like(within[0]).triu_(1), torch.ones_like(within[0]).tril_()
-        spans = (upto[:, None] * before).view(C * C, C)  # at (i, j, m): j < m <= i
+        before = torch.ones_like(within[0]).triu_(1)
+        ends = torch.matmul(within, before).add_(into.sum(-1, keepdim=True))
         over = dS.mul_(S).flatten(1).sum(-1, keepdim=True).mul_(self.over[:, 0])
-        dg = torch.addmm(over, within.view(-1, C * C), spans)
-        return dg.addmm_(into.sum(-1), upto).addmm_(out.sum(-1), before)[..., None]
+        return ends.tril_().sum(-2).add_(torch.matmul(out.sum(-1), before)).add_(over)[..., None]
 
 
 class ChannelGate(Gate):

@@ -105,7 +105,7 @@ MUTANTS = (
     M((22,), "last slab of the batch dropped", CHUNK, "for b in range(0, B, rows)]", "for b in range(0, max(B - rows, 1), rows)]"),
     M((22,), "state of the first sequence for all", CHUNK, "S[0] = state.view(BH, K, V)", "S[0] = state[:1].expand_as(state).reshape(BH, K, V)"),
     M((23,), "batch and heads swapped", CHUNK, "x_MCD.view(-1, B, H, x_MCD.shape[1], D).permute(1, 0, 3, 2, 4)", "x_MCD.view(-1, H, B, x_MCD.shape[1], D).permute(2, 0, 3, 1, 4)"),
-    M((24,), "gates within a chunk cut off", CHUNK, "addmm(over, within.view", "addmm(over, 0 * within.view"),
+    M((24,), "gates within a chunk cut off", CHUNK, "ends = torch.matmul(within, before)", "ends = torch.matmul(0 * within, before)"),
     M((24,), "gates between chunks cut off", CHUNK, "over = dS.mul_(S)", "over = 0 * dS.mul_(S)"),
     M((25,), "gradient of the final state dropped", CHUNK, "dS[-1] = dfinal.reshape(dS.shape[1:])", "dS[-1] = 0"),
     M((25,), "state gradient too large", CHUNK, "dS[0].view_as(dfinal)", "300 * dS[0].view_as(dfinal)"),
