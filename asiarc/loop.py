@@ -82,8 +82,8 @@ class Run:
         """Search: propose, admit and train `budget.candidates` candidates, generation by generation."""
         self.bench.admit_baselines()
         self.bench.train_baselines()
-        plan, start_loss = self.bench.plan("explore"), self.bench.start_loss()
-        search = Search(self.campaign, self.name, self.tier, plan, start_loss)
+        plan = self.bench.plan("explore")
+        search = Search(self.campaign, self.name, self.tier, plan, self.bench.start_loss)
         for generation, numbers in enumerate(search.generations):
             drafts = self.propose(search, generation, numbers)
             self.enter(search, drafts, self.admit(drafts))

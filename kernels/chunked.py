@@ -40,18 +40,20 @@ def to_chunks(x_BTHD: Tensor, C: int, factor: float = 1.0) -> Tensor:
     T, D = x_BTHD.shape[1], x_BTHD.shape[3]
     x = F.pad(x_BTHD, (0, 0, 0, 0, 0, -T % C)) if T % C else x_BTHD
     x = x.unflatten(1, (-1, C)).permute(1, 0, 3, 2, 4)
-    return torch.mul(x, factor, out=x.new_empty(x.shape)).view(-1, C, D)
+    own = x.new_empty(x.shape)
+    return (own.copy_(x) if factor == 1.0 else torch.mul(x, factor, out=own)).view(-1, C, D)
 
 
-def from_chunks(x_MCD: Tensor, to_BTHD: Tensor) -> None:
-    """Write [N * B * H, C, D] over [B, T, H, D], leaving out what filled the last chunk."""
+def from_chunks(x_MCD: Tensor, to_BTHD: Tensor, factor: float = 1.0) -> None:
+    """Write [N * B * H, C, D] times a factor over [B, T, H, D], leaving out what filled the last chunk."""
     B, T, H, D = to_BTHD.shape
     x = x_MCD.view(-1, B, H, x_MCD.shape[1], D).permute(1, 0, 3, 2, 4)
     N, C = x.shape[1:3]
     if T % C:
-        to_BTHD.copy_(x.reshape(B, N * C, H, D)[:, :T])
+        x, to = x.reshape(B, N * C, H, D)[:, :T], to_BTHD
     else:
-        to_BTHD.view(B, N, C, H, D).copy_(x)
+        to = to_BTHD.view(B, N, C, H, D)
+    to.copy_(x) if factor == 1.0 else torch.mul(x, factor, out=to)
 
 
 def blocks(x_MCC: Tensor, s: int, row: int, column: int) -> Tensor:
@@ -62,22 +64,13 @@ def blocks(x_MCC: Tensor, s: int, row: int, column: int) -> Tensor:
 
 
 def inverse(A_MCC: Tensor) -> Tensor:
-    """(I + strictly lower triangle of A)^-1, merging blocks from width 1 up; the rest of A is not read.
+    """(I + strictly lower triangle of A)^-1 by substitution; the rest of A is not read.
 
-    [[P, 0], [Q, R]]^-1 = [[P', 0], [-R' Q P', R']]: no power of A is formed, so large entries overflow no earlier
-    than the inverse itself.
+    No power of A is formed, so large entries overflow no earlier than the inverse itself. Unusual: solved as
+    X (I + A)^T = I, because a transposed A has the layout that LAPACK wants and need not be copied.
     """
-    X = torch.zeros_like(A_MCC)
-    X.diagonal(dim1=-2, dim2=-1).fill_(1)
-    s = 1
-    while s < A_MCC.shape[-1]:
-        low, to = blocks(A_MCC, s, 1, 0), blocks(X, s, 1, 0)
-        if s > 1:
-            P, Q, R = (x.reshape(-1, s, s) for x in (blocks(X, s, 0, 0), low, blocks(X, s, 1, 1)))
-            low = torch.bmm(torch.bmm(R, Q), P).view(to.shape)
-        torch.neg(low, out=to)
-        s *= 2
-    return X
+    identity = torch.eye(A_MCC.shape[-1], dtype=A_MCC.dtype, device=A_MCC.device).expand_as(A_MCC)
+    return torch.linalg.solve_triangular(A_MCC.mT, identity, upper=True, left=False, unitriangular=True).mT
 
 
 class Gate:
@@ -136,10 +129,9 @@ class HeadGate(Gate):
         So its differences are as exact as g even behind a hard reset.
         """
         floor = -800.0 if g_MC.dtype == torch.float64 else -200.0
-        total = g_MC.double().clamp(min=floor).cumsum(-1)
+        total = g_MC.clamp(min=floor).cumsum(-1, dtype=torch.float64)
         between = (total[:, :, None] - total[:, None, :]).to(g_MC.dtype)
-        above = torch.ones_like(between[0], dtype=torch.bool).triu_(1)
-        return cls(total[..., None].to(g_MC.dtype).exp_(), between.masked_fill_(above, -torch.inf).exp_())
+        return cls(total[..., None].to(g_MC.dtype).exp_(), between.exp_().tril_())
 
     def saved(self) -> Tensors:
         """See `Gate`."""
@@ -290,28 +282,37 @@ def whole_forward(
     saved = []
     for some in slabs(q, v):
         g_, beta_ = (None if x is None else x[some] for x in (g, beta))
-        o_, final[some], kept = forward(C, scale, q[some], k[some], v[some], g_, beta_, state[some])
-        from_chunks(o_, o[some])
+        o_, final[some], kept = forward(C, q[some], k[some], v[some], g_, beta_, state[some])
+        from_chunks(o_, o[some], scale)
         saved += kept
     return o, final, saved
 
 
 def whole_backward(
-    C: int, scale: float, gate_axes: int, erases: bool, saved: Sequence[Tensor], do: Tensor, dfinal: Tensor
+    C: int,
+    scale: float,
+    gate_axes: int,
+    of_gate: bool,
+    erases: bool,
+    saved: Sequence[Tensor],
+    do: Tensor,
+    dfinal: Tensor,
 ) -> Tensors:
-    """Gradients of q, k, v, of g and beta where there are such, and of the initial state."""
+    """Gradients of q, k, v, of g if `of_gate` asks for it, of beta where there is such, and of the initial state."""
     (B, T, H, V), K = do.shape, dfinal.shape[2]
-    widths = [K, K, V] + {0: [], 3: [1], 4: [K]}[gate_axes] + [1] * erases
+    widths = [K, K, V] + [1 if gate_axes == 3 else K] * of_gate + [1] * erases
     whole = [do.new_empty(B, T, H, width) for width in widths]
     dstate = torch.empty_like(dfinal, memory_format=torch.contiguous_format)
     ranges = slabs(whole[0], do)
     kept = len(saved) // len(ranges)
     for i, some in enumerate(ranges):
         of_slab = saved[i * kept : (i + 1) * kept]
-        parts, dstate[some] = backward(C, scale, GATES[gate_axes], erases, of_slab, do[some], dfinal[some])
+        parts, dstate[some] = backward(
+            C, scale, GATES[gate_axes], of_gate, erases, of_slab, do[some], dfinal[some]
+        )
         for part, d in zip(parts, whole, strict=True):
             from_chunks(part, d[some])
-    per_head = [i >= 3 and (i > 3 or gate_axes != 4) for i in range(len(whole))]
+    per_head = [i >= 3 and (i > 3 or not of_gate or gate_axes == 3) for i in range(len(whole))]
     return [d[..., 0] if narrow else d for d, narrow in zip(whole, per_head, strict=True)] + [dstate]
 
 
@@ -348,8 +349,9 @@ class Chunked(torch.autograd.Function):
     def backward(ctx: Any, do: Tensor, dfinal: Tensor) -> tuple[Tensor | None, ...]:
         """Returns the gradients of the arguments of `forward`."""
         C, scale, gate_axes, erases = ctx.how
-        found = whole_backward(C, scale, gate_axes, erases, ctx.saved_tensors, do, dfinal)
-        return gradients(found, gate_axes > 0, erases)
+        of_gate = ctx.needs_input_grad[5]
+        found = whole_backward(C, scale, gate_axes, of_gate, erases, ctx.saved_tensors, do, dfinal)
+        return gradients(found, of_gate, erases)
 
 
 @torch.library.custom_op("asiarc::chunked", mutates_args=())
@@ -369,10 +371,17 @@ def traced(
 
 @torch.library.custom_op("asiarc::chunked_backward", mutates_args=())
 def traced_backward(
-    C: int, scale: float, gate_axes: int, erases: bool, saved: list[Tensor], do: Tensor, dfinal: Tensor
+    C: int,
+    scale: float,
+    gate_axes: int,
+    of_gate: bool,
+    erases: bool,
+    saved: list[Tensor],
+    do: Tensor,
+    dfinal: Tensor,
 ) -> list[Tensor]:
     """`whole_backward` as one node of a traced graph."""
-    return whole_backward(C, scale, gate_axes, erases, saved, do, dfinal)
+    return whole_backward(C, scale, gate_axes, of_gate, erases, saved, do, dfinal)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensors]) -> None:
@@ -383,8 +392,9 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tenso
 
 def _lead_back(ctx: Any, do: Tensor, dfinal: Tensor, _: Tensors) -> tuple[Tensor | None, ...]:
     C, scale, gate_axes, erases = ctx.how
-    found = traced_backward(C, scale, gate_axes, erases, list(ctx.saved_tensors), do, dfinal)
-    return gradients(found, gate_axes > 0, erases)
+    of_gate = ctx.needs_input_grad[5]
+    found = traced_backward(C, scale, gate_axes, of_gate, erases, list(ctx.saved_tensors), do, dfinal)
+    return gradients(found, of_gate, erases)
 
 
 traced.register_fake(whole_forward)
@@ -405,7 +415,6 @@ def slabs(q_BTHK: Tensor, v_BTHV: Tensor) -> list[slice]:
 
 def forward(
     C: int,
-    scale: float,
     q_: Tensor,
     k_: Tensor,
     v_: Tensor,
@@ -413,8 +422,8 @@ def forward(
     beta_: Tensor | None,
     state: Tensor,
 ) -> tuple[Tensor, Tensor, Tensors]:
-    """o [M, C, V], the final state, and what the backward pass needs."""
-    q, k, y = to_chunks(q_, C, scale), to_chunks(k_, C), to_chunks(v_, C)
+    """o / scale [M, C, V], the final state, and what the backward pass needs."""
+    q, k, y = to_chunks(q_, C), to_chunks(k_, C), to_chunks(v_, C)
     gate, beta = gate_of(g_, C), None if beta_ is None else to_chunks(beta_[..., None], C)
     keys = times(k, beta)
     X = gate.scores([q] if beta is None else [q, k], keys)
@@ -429,18 +438,27 @@ def forward(
 
 
 def backward(
-    C: int, scale: float, kind: type[Gate], erases: bool, saved: Sequence[Tensor], do_: Tensor, dfinal: Tensor
+    C: int,
+    scale: float,
+    kind: type[Gate],
+    of_gate: bool,
+    erases: bool,
+    saved: Sequence[Tensor],
+    do_: Tensor,
+    dfinal: Tensor,
 ) -> tuple[Tensors, Tensor]:
-    """Gradients of q, k, v, and g and beta where there are such, [M, C, D] each, and of the initial state."""
+    """Gradients of q, k, v, of g and beta as in `whole_backward`, [M, C, D] each, and of the initial state."""
     q, k, y, S, *rest = saved
     beta, T_inv, w = rest[:3] if erases else (None, None, None)
     rest, rows = rest[3 * erases :], [q, k] if erases else [q]
     X, gate = rest[: len(rows)], kind(*rest[len(rows) :])
-    keys, do = times(k, beta), to_chunks(do_, C)
+    keys, do = times(k, beta), to_chunks(do_, C, scale)
 
     dy = torch.bmm(X[0].mT, do)
-    reads_S, keys_out = torch.bmm(times(q, gate.into).mT, do), times(keys, gate.out)
-    dS = states_backward(dfinal, reads_S, dy, w, keys_out, gate.over)
+    dS = torch.empty_like(S)
+    torch.bmm(times(q, gate.into).mT, do, out=dS[:-1].flatten(0, 1))
+    dS[-1] = dfinal.reshape(dS.shape[1:])
+    states_backward(dS, dy, w, times(keys, gate.out), gate.over)
     reads = [do]
     if T_inv is not None:
         dy = torch.bmm(T_inv.mT, dy)
@@ -451,25 +469,61 @@ def backward(
 
     starts, ends = S[:-1].flatten(0, 1), dS[1:].flatten(0, 1)
     drows, dkeys = [torch.bmm(d, starts.mT) for d in reads], torch.bmm(y, ends.mT)
-    dg = dinto = dout = None
     if gate.into is not None and gate.out is not None:
-        dinto = drows[0].mul_(gate.into) * q
-        if beta is not None:
-            dinto.addcmul_(drows[1].mul_(gate.into), k)
-        dout = dkeys.mul_(gate.out) * keys
+        for d in drows:
+            d.mul_(gate.into)
+        dkeys.mul_(gate.out)
+    dinto, dout = (drows[0] * q, dkeys * keys) if of_gate else (None, None)
+    if dinto is not None and beta is not None:
+        dinto.addcmul_(drows[1], k)
     within = gate.scores_backward(rows, keys, X, dX, drows, dkeys)
+    found = [drows[0], dkeys, dy]
     if dinto is not None and dout is not None:
-        dg = gate.log_decay_backward(within, dinto, dout, starts, ends)
-    found = [drows[0].mul_(scale), dkeys, dy, *([] if dg is None else [dg])]
+        found.append(gate.log_decay_backward(within, dinto, dout, starts, ends))
     if beta is not None:
         found.append((dkeys * k).sum(-1, keepdim=True))
         found[1] = drows[1].addcmul_(dkeys, beta)
     return found, dS[0].view_as(dfinal)
 
 
+RUN = 16
+"""Chunks whose states are summed one after the other; see `scan`."""
+
+
 def split(x_MXX: Tensor | None, N: int) -> Sequence[Any]:
     """One tensor [B * H, ...] a chunk, or one None a chunk."""
     return (None,) * N if x_MXX is None else x_MXX.unflatten(0, (N, -1)).unbind()
+
+
+def scan(S: Tensor, over: Tensor | None, *, reverse: bool = False) -> None:
+    """S_n += over_{n-1} S_{n-1} in place for n > 0 along the first axis; reverse: S_n += over_n S_{n+1}, from the end.
+
+    Beyond `RUN` of them all runs of that length take a step at a time, then one run after the other adds what the one
+    before it ends with: a loop of about RUN + N / RUN turns. S_n is the same whatever comes after it.
+    """
+
+    def add(to: Tensor, other: Tensor, factor: Tensor | None) -> None:
+        to.add_(other) if factor is None else to.addcmul_(other, factor)
+
+    N, back = len(S), slice(None, None, -1 if reverse else 1)
+    if N <= RUN:
+        rows, factors = S.unbind(), split(over, N - 1)
+        for a, b in itertools.pairwise(range(N)[back]):
+            add(rows[b], rows[a], factors[min(a, b)])
+        return
+    since = None  # the decay since the start of the run, once the loop is done
+    if over is not None:
+        since = F.pad(over.unflatten(0, (N - 1, -1)), (0,) * 6 + ((0, 1) if reverse else (1, 0)))
+    for a, b in itertools.pairwise(range(RUN)[back]):
+        n = min(len(S[a::RUN]), len(S[b::RUN]))
+        add(S[b::RUN][:n], S[a::RUN][:n], None if since is None else since[b::RUN][:n])
+        if since is not None:
+            since[b::RUN][:n].mul_(since[a::RUN][:n])
+    starts = range(0, N, RUN)
+    for start in starts[:-1][back] if reverse else starts[1:]:
+        end = S[start + RUN] if reverse else S[start - 1]
+        run = slice(start, start + RUN)
+        add(S[run], end, None if since is None else since[run])
 
 
 def states(state: Tensor, y: Tensor, w: Tensor | None, keys_out: Tensor, over: Tensor | None) -> Tensor:
@@ -478,43 +532,36 @@ def states(state: Tensor, y: Tensor, w: Tensor | None, keys_out: Tensor, over: T
     N = y.shape[0] // BH
     S = y.new_empty(N + 1, BH, K, V)
     S[0] = state.view(BH, K, V)
-    writes = None if w is not None else torch.bmm(keys_out.mT, y)
-    per_chunk = [split(x, N) for x in (y, w, keys_out, over, writes)]
-    chain = S.unbind()
+    if w is None:
+        torch.bmm(keys_out.mT, y, out=S[1:].flatten(0, 1))
+        scan(S, over)
+        return S
+    chain, per_chunk = S.unbind(), [split(x, N) for x in (y, w, keys_out, over)]
     for n, (before, after) in enumerate(itertools.pairwise(chain)):
-        y_, w_, keys_, over_, write_ = (x[n] for x in per_chunk)
+        y_, w_, keys_, over_ = (x[n] for x in per_chunk)
         decayed = before if over_ is None else torch.mul(before, over_, out=after)
-        if w_ is None:
-            torch.add(decayed, write_, out=after)
-        else:
-            y_.baddbmm_(w_, before, alpha=-1)
-            torch.baddbmm(decayed, keys_.mT, y_, out=after)
+        y_.baddbmm_(w_, before, alpha=-1)
+        torch.baddbmm(decayed, keys_.mT, y_, out=after)
     return S
 
 
-def states_backward(
-    dfinal: Tensor, reads: Tensor, dy: Tensor, w: Tensor | None, keys_out: Tensor, over: Tensor | None
-) -> Tensor:
-    """Gradients of all states between chunks; dy, given as if no later chunk read it, is completed in place."""
-    BH, K, V = dfinal.shape[0] * dfinal.shape[1], *dfinal.shape[2:]
-    N = dy.shape[0] // BH
-    dS = dy.new_empty(N + 1, BH, K, V)
-    dS[N] = dfinal.reshape(BH, K, V)
-    per_chunk = [split(x, N) for x in (reads, dy, w, keys_out, over)]
-    chain = dS.unbind()
-    for n in reversed(range(N)):
-        reads_, dy_, w_, keys_, over_ = (x[n] for x in per_chunk)
-        before, after = chain[n], chain[n + 1]
-        if over_ is None:
-            torch.add(reads_, after, out=before)
-        else:
-            torch.addcmul(reads_, after, over_, out=before)
-        if w_ is not None:
-            dy_.baddbmm_(keys_, after)
-            before.baddbmm_(w_.mT, dy_, alpha=-1)
+def states_backward(dS: Tensor, dy: Tensor, w: Tensor | None, keys_out: Tensor, over: Tensor | None) -> None:
+    """Complete the gradients of all states between chunks dS [N+1, B*H, K, V], and dy, both in place.
+
+    dS is given as what a chunk's outputs alone say, and that of the final state; dy as if no later chunk read it.
+    """
+    N = len(dS) - 1
     if w is None:
+        scan(dS, over, reverse=True)
         dy.baddbmm_(keys_out, dS[1:].flatten(0, 1))
-    return dS
+        return
+    chain, per_chunk = dS.unbind(), [split(x, N) for x in (dy, w, keys_out, over)]
+    for n in reversed(range(N)):
+        dy_, w_, keys_, over_ = (x[n] for x in per_chunk)
+        before, after = chain[n], chain[n + 1]
+        dy_.baddbmm_(keys_, after)
+        before.add_(after) if over_ is None else before.addcmul_(after, over_)
+        before.baddbmm_(w_.mT, dy_, alpha=-1)
 
 
 def chunked(

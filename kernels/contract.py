@@ -12,6 +12,7 @@ N packed sequences.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.util
@@ -107,6 +108,13 @@ def check_decay(operator: str, g: Tensor) -> None:
         )  # fmt: skip
 
 
+def no_autocast(x: Tensor) -> contextlib.AbstractContextManager[object]:
+    """Autocast off on the device of x; entering the context costs, so it is left out where autocast is not on."""
+    device = x.device.type
+    on = torch.is_autocast_enabled(device)
+    return torch.autocast(device, enabled=False) if on else contextlib.nullcontext()
+
+
 def sequence_operator(
     operator: str,
     backends: Mapping[str, Implementation],
@@ -150,7 +158,7 @@ def sequence_operator(
     factor = K**-0.5 if scale is None else float(scale)
     if name == "triton":
         kernels = importlib.import_module(f"asiarc.kernels.{operator}.triton")
-        with torch.autocast(q.device.type, enabled=False):
+        with no_autocast(q):
             return kernels.triton(q, k, v, g, beta_BTH, factor, initial_state, bounds)
     state_dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
     dtype = torch.float64 if name == "reference" else state_dtype
@@ -165,7 +173,7 @@ def sequence_operator(
         q, k, v, g, beta = x
         return backends[name](q, k, v, g, beta, factor, start)
 
-    with torch.autocast(q.device.type, enabled=False):
+    with no_autocast(q):
         o, final = run(tensors, state) if bounds is None else over_sequences(run, tensors, state, bounds)
     return o.to(v.dtype), final.to(state_dtype)
 
@@ -257,7 +265,7 @@ def causal_filter(
         assert tensors[0] is not None
         return backends[name](tensors[0], taps, start)
 
-    with torch.autocast(x.device.type, enabled=False):
+    with no_autocast(x):
         wide = [x.to(dtype)]
         y, final = run(wide, state) if bounds is None else over_sequences(run, wide, state, bounds)
         y = y if bias is None else y + bias.to(dtype)

@@ -9,7 +9,7 @@ filter on the loss is left out, because small mixers lie further apart than the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -33,7 +33,12 @@ class Search:
     """What explore has seen of one campaign at one tier, and what its policy wants next."""
 
     def __init__(
-        self, campaign: Campaign, name: str, tier: Tier, plan: StagePlan, start_loss: float | None = None
+        self,
+        campaign: Campaign,
+        name: str,
+        tier: Tier,
+        plan: StagePlan,
+        start_loss: Callable[[], float | None] = lambda: None,
     ) -> None:
         self.campaign, self.address = campaign, (name, tier, campaign.seed, "explore")
         self.is_papers = campaign.policy == "paper"
@@ -45,7 +50,7 @@ class Search:
             plan.costs,
             expected * plan.runs(seeds),
             expected,
-            reference_loss=start_loss if self.is_papers else None,
+            reference_loss=start_loss() if self.is_papers else None,
             generation=len(self.generations[0]),
         )
 

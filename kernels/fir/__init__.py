@@ -23,10 +23,9 @@ def fir(
 
         y_td = sum_{j=0..K-1} weight_{d,K-1-j} x_{t-j,d}
 
-    `short_convolution` without bias and activation, by another algorithm: each channel is a product with a banded
-    Toeplitz matrix, in chunks, so that a future input meets an exact zero (a Fourier transform leaks rounding).
-    The last tap weighs the current token. Symbols: B batch, T >= 1 tokens, D channels, K >= 1 taps, N packed
-    sequences.
+    `short_convolution` without bias and activation: tap by tap, so that no output knows a future input (a Fourier
+    transform leaks rounding). The last tap weighs the current token. Symbols: B batch, T >= 1 tokens, D channels,
+    K >= 1 taps, N packed sequences.
 
     Args:
         x_BTD: Inputs.

@@ -1,4 +1,4 @@
-"""Properties of the causal depthwise filters: short_convolution and fir are one definition and two algorithms."""
+"""Properties of the causal depthwise filters: one definition for few taps and for many."""
 
 from __future__ import annotations
 

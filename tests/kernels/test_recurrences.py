@@ -465,7 +465,7 @@ def test_the_homogeneous_state_does_not_expand(op):
 
 @pytest.mark.parametrize("norm", [1.0, 4.0, 16.0])
 def test_long_keys_lose_no_more_digits_than_the_recurrence_must(norm):
-    """Powers of the score matrix would overflow here; the merged inverse follows the recurrence."""
+    """Powers of the score matrix would overflow here; substitution follows the recurrence."""
     case = Case(OPERATORS[5], seed=26, T=64, K=32, V=8, state="none")
     tensors = case.tensors()
     tensors["k"] *= norm
@@ -496,6 +496,23 @@ def test_sequences_worked_on_in_turn_equal_all_at_once(op, monkeypatch):
     again = run(case, parts)
     assert all(torch.equal(a, b) for a, b in zip(again, outputs, strict=True))
     assert_close(gradients(case, again, parts), found, 1e-14)
+
+
+@pytest.mark.parametrize("op", [op for op in OPERATORS if not op.erases], ids=str)
+def test_states_summed_in_runs_equal_one_after_the_other(op, monkeypatch):
+    """At every length of the last run; what follows a prefix does not reach its bits."""
+    for T in (33, 64, 80, 100):
+        case = Case(op, seed=31, T=T, K=4, V=4)
+        whole = case.tensors(requires_grad=True)
+        monkeypatch.setattr("asiarc.kernels.chunked.RUN", 1000)
+        outputs = run(case, whole)
+        found = gradients(case, outputs, whole)
+        monkeypatch.setattr("asiarc.kernels.chunked.RUN", 2)
+        again = run(case, whole)
+        assert_close(named(again), named(outputs), 1e-14)
+        assert_close(gradients(case, again, whole), found, 1e-13)
+        shorter = {n: x if n == "initial_state" else x[:, :-16] for n, x in whole.items()}
+        assert torch.equal(run(case, shorter)[0], again[0][:, :-16])
 
 
 @every_operator
