@@ -42,8 +42,10 @@ OPERATORS = {
     "delta_rule": (0, True),
     "simple_gla": (1, False),
     "kda": (2, True),
+    "gla": (2, False),
+    "linear_attention": (0, False),
 }
-"""Gate (0 none, 1 a head, 2 a channel) and whether it erases."""
+"""Gate (0 none, 1 a head, 2 a channel) and whether it erases; retention and delta_product run binaries of these."""
 WIDTHS = (64, 128)
 SHARED_KIB = {80: 163, 90: 227, 100: 227}
 """Shared memory that one program may have, by compute capability."""

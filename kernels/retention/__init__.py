@@ -37,7 +37,7 @@ def retention(
         scale: Factor on the output; None is K**-0.5.
         initial_state: State [B, HV, K, V] before the first token ([N, HV, K, V] when packed); None is zero.
         cu_seqlens: Boundaries [N + 1], 0 = c_0 <= ... <= c_N = T, of sequences end to end in a batch of one.
-        backend: "chunk" (any device), "reference" (token by token in float64, slow); None picks.
+        backend: "chunk" (any device), "triton" (CUDA), "reference" (float64, token by token, slow); None picks.
 
     Returns:
         o [B, T, HV, V] in the dtype of v, and the final state, shaped as the initial one, in float32 (float64

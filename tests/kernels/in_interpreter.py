@@ -24,11 +24,11 @@ from .cases import run as call
 
 assert triton.knobs.runtime.interpret
 
-WITH_KERNELS = tuple(
-    op for op in OPERATORS if op.name in ("gated_delta_rule", "delta_rule", "simple_gla", "kda")
-)
-GATED_DELTA = OPERATORS[5]
-every_operator = pytest.mark.parametrize("op", WITH_KERNELS, ids=str)
+# Those that give the kernels what they are given; retention makes its own gates, delta_product its own rows.
+DIRECT = tuple(op for op in OPERATORS if op.name not in ("retention", "delta_product"))
+GATED_DELTA, MULTISTEP = OPERATORS[5], OPERATORS[7]
+every_operator = pytest.mark.parametrize("op", OPERATORS, ids=str)
+every_algebra = pytest.mark.parametrize("op", DIRECT, ids=str)
 
 
 def run(case, tensors, **options):
@@ -43,8 +43,8 @@ def kernels(case, tensors, **options):
     )  # fmt: skip
 
 
-def reference(case, tensors):
-    return call(case, {name: x.double() for name, x in tensors.items()}, backend="reference")
+def reference(case, tensors, **options):
+    return call(case, {name: x.double() for name, x in tensors.items()}, backend="reference", **options)
 
 
 def check(case, outputs=1e-5, slopes=1e-4, dtype=torch.float32, compute=run, **options):
@@ -70,10 +70,10 @@ def check(case, outputs=1e-5, slopes=1e-4, dtype=torch.float32, compute=run, **o
     ids=lambda shape: "x".join(str(shape[name]) for name in "BTHKV"),
 )
 def test_float32_against_the_definition_with_every_gradient(op, shape):
-    check(Case(op, seed=1, **shape))
+    check(Case(op, seed=1, steps=3 if op.multistep else 1, **shape))
 
 
-@every_operator
+@every_algebra
 @pytest.mark.parametrize("gate", ["zero", "strong", "reset", "mixed"])
 def test_any_gate_is_finite_and_exact(op, gate):
     if op.gate or gate == "zero":
@@ -94,7 +94,7 @@ def test_half_precision_costs_some_roundings_of_its_own(op):
     check(Case(op, seed=4, B=1, T=40, H=1), 4e-3, 2e-2, torch.float16)
 
 
-@every_operator
+@every_algebra
 @given(st.data())
 @settings(examples, max_examples=3)
 def test_drawn_cases(op, data):
@@ -107,7 +107,7 @@ def test_drawn_cases(op, data):
     check(case, 1e-4, 1e-3, compute=kernels, C=16)
 
 
-@every_operator
+@every_algebra
 @pytest.mark.parametrize("C", [16, 32])
 def test_the_chunk_length_does_not_matter(op, C):
     case = Case(op, seed=5, B=1, T=50, H=1, gate="reset")
@@ -138,6 +138,15 @@ def test_packed_sequences_equal_one_call_each(op):
     assert_close(gradients(case, packed, tensors), gradients(case, looped, tensors), 1e-4)
 
 
+def test_boundaries_of_packed_sequences_count_tokens_not_rows():
+    lengths, case = (5, 1, 14), Case(MULTISTEP, seed=21, B=1, T=20, H=1, steps=2)
+    tensors = case.tensors(torch.float32)
+    tensors["initial_state"] = case.normal("states", len(lengths), 1, case.K, case.V).float()
+    bounds = torch.tensor([0, *lengths]).cumsum(0)
+    packed = run(case, tensors, cu_seqlens=bounds)
+    assert_close(named(packed), named(reference(case, tensors, cu_seqlens=bounds)), 1e-5)
+
+
 def test_boundaries_changed_in_place_are_read_again():
     case = Case(GATED_DELTA, seed=7, B=1, T=20, H=1, state="none")
     tensors, bounds = case.tensors(torch.float32), torch.tensor([0, 10, 20])
@@ -148,7 +157,7 @@ def test_boundaries_changed_in_place_are_read_again():
     assert torch.equal(second, run(case, tensors, cu_seqlens=torch.tensor([0, 4, 20]))[0])
 
 
-@every_operator
+@every_algebra
 def test_every_configuration_computes_the_same(op):
     case = Case(op, seed=8, B=1, T=20, H=1, K=40, V=70)
     gate = {"": 0, "head": 1, "channel": 2}[op.gate]
@@ -156,7 +165,7 @@ def test_every_configuration_computes_the_same(op):
         check(case, compute=kernels, C=16, configs=configs)
 
 
-@every_operator
+@every_algebra
 def test_the_past_does_not_know_the_future(op):
     case, other, cut = Case(op, seed=9, B=1, T=40, H=1), Case(op, seed=10, B=1, T=40, H=1), 21
     tensors, later = case.tensors(torch.float32, requires_grad=True), other.tensors(torch.float32)
@@ -171,7 +180,7 @@ def test_the_past_does_not_know_the_future(op):
         assert name == "initial_state" or slope[:, cut:].abs().max() == 0, name
 
 
-@every_operator
+@every_algebra
 def test_a_state_handed_over_continues_the_sequence(op):
     case, cut = Case(op, seed=11, B=1, T=40, H=1), 19
     tensors = case.tensors(torch.float32, requires_grad=True)
@@ -188,7 +197,7 @@ def test_a_state_handed_over_continues_the_sequence(op):
     assert_close(gradients(case, parts, tensors), gradients(case, whole, tensors), 1e-4)
 
 
-@every_operator
+@every_algebra
 def test_strides_upstream_strides_and_inputs_are_left_alone(op):
     case = Case(op, seed=12, B=1, T=20, H=1, groups=2)
     tensors = case.tensors(torch.float32, requires_grad=True)
@@ -209,7 +218,7 @@ def test_strides_upstream_strides_and_inputs_are_left_alone(op):
     assert all(torch.equal(x, before[name]) for name, x in tensors.items())
 
 
-@pytest.mark.parametrize("op", [op for op in WITH_KERNELS if op.gate and op.erases], ids=str)
+@pytest.mark.parametrize("op", [op for op in DIRECT if op.gate and op.erases], ids=str)
 def test_one_input_wants_a_gradient_and_one_output_has_one(op):
     case = Case(op, seed=13, B=1, T=20, H=1)
     full = case.tensors(torch.float32, requires_grad=True)
