@@ -4,10 +4,10 @@
    float32, at widths 64, 128 and an odd one; the same call twice must give the same bits.
 2. Where compute-sanitizer is installed, small shapes run under it.
 3. Every configuration of every kernel is timed at one shape a width, and the fastest are named ("tuned").
-4. Every operator with a peer is timed at the shapes of flash-linear-attention's own benchmark, a long and a wide one, in rounds in
-   which all implementations take turns. An implementation is timed only if its output and gradients at that very
-   shape agree with float64 on the first and last head of the first and last sequence, and its times count only if
-   they still do afterwards.
+4. Every operator with a peer is timed at the shapes of flash-linear-attention's own benchmark, a long and a wide one,
+   in rounds in which all implementations take turns. An implementation is timed only if its output and gradients at
+   that very shape agree with float64 on the first and last head of the first and last sequence, and its times count
+   only if they still do afterwards.
 
 The record goes to results/benchmarks/, one file a device, written again after every row, with the share of the floor
 that a row reaches: the larger of the bytes that any implementation must move over the copy rate and its arithmetic over
