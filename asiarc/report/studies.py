@@ -57,10 +57,7 @@ def _study(archive: Archive, row: Row) -> Row:
     declared, record = row["identity"]["study"], row["record"] or {"outcomes": {}, "rates": {}, "probes": {}}
     trials = [t for t in archive.rows(TRIALS, row["run"]) if "tuning" not in t["seed"]]
     tasks = [_task(name, trials) for name in declared["tasks"]]
-    mixers = [
-        _mixer(name, address, trials, record, declared["tasks"])
-        for name, address in declared["mixers"].items()
-    ]
+    mixers = [_mixer(name, address, trials, record, declared) for name, address in declared["mixers"].items()]
     return {
         "name": row["campaign"], "run": row["run"], "tier": row["tier"], "created_at": row["created_at"],
         "finished": row["record"] is not None, "provenance": row["provenance"],
@@ -79,8 +76,8 @@ def _task(name: str, trials: Sequence[Row]) -> Row:
             "chance": known.chance, "steps": steps}  # fmt: skip
 
 
-def _mixer(name: str, address: str, trials: Sequence[Row], record: Row, tasks: Sequence[str]) -> Row:
-    mine = [t for t in trials if t["address"] == address]
+def _mixer(name: str, address: str, trials: Sequence[Row], record: Row, declared: Row) -> Row:
+    tasks, mine = declared["tasks"], [t for t in trials if t["address"] == address]
     values = {
         task: {t["seed"]: t["value"] for t in mine if t["task"] == task and t["outcome"] == "scored"}
         for task in tasks
@@ -91,12 +88,20 @@ def _mixer(name: str, address: str, trials: Sequence[Row], record: Row, tasks: S
     return {
         "name": name, "address": address, "baseline": name in BASELINE_NAMES,
         "rejected": outcome.get("gate") or "", "rate": record["rates"].get(name),
+        "edge": end_of_grid(record["rates"].get(name), declared["learning_rates"]),
         "parameters": next((t["parameters"] for t in mine if t["parameters"]), None),
         "failed": dict(Counter(t["outcome"] for t in mine if t["outcome"] != "scored")),
         "tasks": {task: summary(found) for task, found in values.items()},
         "probes": {key: summary({str(i): found[key] for i, found in enumerate(seen) if key in found})
                    for key in quantities},
     }  # fmt: skip
+
+
+def end_of_grid(rate: float | None, grid: Sequence[float]) -> str:
+    """Which end of its grid a chosen learning rate is, if either: beyond it a better one may lie."""
+    if rate is None or len(grid) < 2:
+        return ""
+    return {min(grid): "lowest", max(grid): "highest"}.get(rate, "")
 
 
 def references(name: str, names: Sequence[str], size_of: str | None) -> list[str]:

@@ -14,6 +14,7 @@ from asiarc.engineer.workshop import Workshop
 from asiarc.report import studies
 from asiarc.report.checks import verify
 from asiarc.report.document import read_report, render, write
+from asiarc.report.wording import remarks
 from asiarc.studies import Search, Study
 
 from ..reproductions.laboratory import Laboratory, load, noise
@@ -51,6 +52,21 @@ def test_an_interrupted_study_says_so(folder):
     assert not cut["finished"] and 0 < cut["trials"] < cut["planned"] == 8
     assert "Study cut (not finished)" in (folder / "report.html").read_text()
     assert f"**{cut['trials']} of at most 8 trials so far" in (folder / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("rate", "grid", "said"),
+    [
+        (4e-3, (4e-3, 8e-3), "the grid's lowest rate"),
+        (8e-3, (4e-3, 8e-3), "the grid's highest rate"),
+        (8e-3, (4e-3, 8e-3, 1.6e-2), ""),
+        (8e-3, (8e-3,), ""),
+        (None, (4e-3, 8e-3), ""),
+    ],
+)
+def test_a_rate_at_the_end_of_its_grid_says_so(rate, grid, said):
+    mixer = {"rejected": "", "failed": {}, "probes": {}, "edge": studies.end_of_grid(rate, grid)}
+    assert remarks(mixer) == said
 
 
 def test_effects_against_scipy(folder):
