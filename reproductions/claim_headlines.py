@@ -19,7 +19,7 @@ HUMAN = ("delta_net", "gated_delta_net", "mamba2")
 ORDER = (("mamba2", "gated_delta_net"), ("gated_delta_net", "delta_net"))
 FORMS = headline_forms()
 BASELINES = {name: baseline_source(name) for name in HUMAN}
-RATES = (8e-3, 1.6e-2, 3.2e-2)
+RATES = (8e-3, 1.6e-2, 3.2e-2, 6.4e-2)
 CAUSAL = {
     "causality",
     "future_gradient",

@@ -25,7 +25,7 @@ MAD = (*SOLVED, "fuzzy_recall", "compression", "memorisation")
 PERFECT = 0.95  # accuracy that "almost perfectly" asks for
 RANDOM_MIXERS = 28
 SHARE = 0.15  # of the tasks' own steps, where mixers are ranked by how fast they learn
-RATES = (8e-3, 1.6e-2, 3.2e-2)
+RATES = (8e-3, 1.6e-2, 3.2e-2, 6.4e-2)
 
 
 def delta_net(**choices):
@@ -51,6 +51,7 @@ tracking = Study(
     },
     tasks=("parity",),
     seeds=5,
+    share=4.0,
     watched=("delta_net", "negative", "mamba2"),
 )
 parts = Study(
