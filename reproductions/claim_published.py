@@ -197,8 +197,9 @@ def synthetic_tasks_rank_as_text_does(evidence):
     return Verdict(
         "C28",
         name,
-        f"over {together.n} mixers, mean accuracy on {len(MAD)} synthetic tasks against bits a byte: rank correlation "
-        f"{together.rho:+.2f} [{together.low:+.2f}, {together.high:+.2f}]",
+        f"over {together.n} mixers, text against mean accuracy on {len(MAD)} synthetic tasks: rank correlation "
+        f"{together.rho:+.2f} [{together.low:+.2f}, {together.high:+.2f}], positive where the better in one is the "
+        "better in the other",
         effect=together.rho,
         low=together.low,
         high=together.high,

@@ -58,9 +58,15 @@ def archive(tmp_path):
         yield found
 
 
-def decided(module, claim, archive, tier="full", campaign=None):
+def decided(module, claim, archive, tier="full", campaign=None, register=REGISTER):
     (function,) = (f for f in vars(module).values() if (m := mark_of(f)) and m.claim == claim)
-    return reach_verdict(function, evidence(archive, tier, campaign), REGISTER[claim])
+    return reach_verdict(function, evidence(archive, tier, campaign), register[claim])
+
+
+def said(module, claim, archive):
+    """What the decider says before the full tier's scale caps it."""
+    uncapped = {claim: REGISTER[claim].model_copy(update={"full_tier": "full"})}
+    return decided(module, claim, archive, register=uncapped)
 
 
 def equal(name, task, seed):
@@ -320,7 +326,7 @@ class TestMechanisms:
     def test_nothing_is_found_where_nothing_differs(self, archive):
         conduct(MECHANISMS, ("mechanisms",), archive, equal, probes=self.gates(0.7, ()))
         for claim in (*PAIRS, *GATES):
-            assert decided(MECHANISMS, claim, archive).verdict == "contradicted", claim
+            assert said(MECHANISMS, claim, archive).verdict == "contradicted", claim
 
     @pytest.mark.parametrize("claim", PAIRS)
     def test_an_ablation_that_costs_in_both_designs_in_one_or_in_none(self, tmp_path, claim):
@@ -331,7 +337,7 @@ class TestMechanisms:
                 gains = {"fusion, softmax": -0.2, "ada, sigmoid": 0.2}
             with Archive(tmp_path / f"{losers}") as archive:
                 conduct(MECHANISMS, ("mechanisms",), archive, lower(gains), probes=self.gates(0.7, ()))
-                found = decided(MECHANISMS, claim, archive)
+                found = said(MECHANISMS, claim, archive)
                 assert found.verdict == expected, found
 
     @pytest.mark.parametrize("claim", GATES)
@@ -345,7 +351,7 @@ class TestMechanisms:
         ):
             with Archive(tmp_path / f"{world is worse}{bool(closed)}") as archive:
                 conduct(MECHANISMS, ("mechanisms",), archive, world, probes=self.gates(0.7, closed))
-                found = decided(MECHANISMS, claim, archive)
+                found = said(MECHANISMS, claim, archive)
                 assert found.verdict == expected, found
 
     @pytest.mark.parametrize(("gain", "expected"), [(0.2, "reproduced"), (0.0, "partly"), (-0.2, "partly")])
@@ -356,7 +362,7 @@ class TestMechanisms:
             }
 
         conduct(MECHANISMS, ("entropy",), archive, lower({"rewarded": gain}), probes=probes)
-        found = decided(MECHANISMS, "C18b", archive)
+        found = said(MECHANISMS, "C18b", archive)
         assert found.verdict == expected and "with the other sign" in found.note
         assert "punished over without -0.3" in found.note
 
@@ -377,7 +383,7 @@ class TestMechanisms:
             return {"moved": {"layers.0.mixer.retention_H": 0.03, "layers.0.mixer.out.weight": 1.0}}
 
         conduct(MECHANISMS, ("retention",), archive, world, probes=probes)
-        found = decided(MECHANISMS, "C17b", archive)
+        found = said(MECHANISMS, "C17b", archive)
         assert found.verdict == expected and "moved by 0.03 at most" in found.note
 
 
@@ -388,13 +394,13 @@ class TestLeaks:
     def test_a_rule_that_misses_most_is_contradicted_and_its_false_alarms_are_told(self, archive):
         gains = {"next_token_shift": 2.0, "bidirectional_scan": 1.0, "mamba2": 0.4}
         conduct(LEAKS, ("leaks",), archive, lower(gains), rejected=dict.fromkeys(LEAKS.LEAKS, "causality"))
-        found = decided(LEAKS, "C20", archive)
+        found = said(LEAKS, "C20", archive)
         assert found.verdict == "contradicted" and found.our_value == f"2 of {len(LEAKS.LEAKS)}"
         assert found.note.startswith("false alarms of the rule among gated_delta_net, kda, mamba2: mamba2;")
 
     def test_a_rule_that_catches_all_is_reproduced(self, archive):
         conduct(LEAKS, ("leaks",), archive, lower(dict.fromkeys(LEAKS.LEAKS, 1.0)))
-        assert decided(LEAKS, "C20", archive).verdict == "reproduced"
+        assert said(LEAKS, "C20", archive).verdict == "reproduced"
 
 
 class TestPublished:
@@ -459,7 +465,7 @@ class TestPublished:
             return 0.5 + 0.3 * (sign * order[name] if sign else shuffled[name]) + noise(name, task, seed)
 
         conduct(PUBLISHED, ("survey",), archive, world)
-        found = decided(PUBLISHED, "C28", archive)
+        found = said(PUBLISHED, "C28", archive)
         assert found.verdict == expected and found.n == len(order)
 
     @pytest.mark.parametrize(
@@ -571,7 +577,7 @@ class TestSearch:
             monkeypatch.setattr(Told, "table", {"full": 0.3} | dict(zip(arms, others, strict=True)))
             told = Told(SEARCH.arms, "arms", "full", archive, None, {})
             monkeypatch.setattr(SEARCH, "arms", SimpleNamespace(result=lambda *_, told=told: told))
-            found = decided(SEARCH, claim, archive)
+            found = said(SEARCH, claim, archive)
             monkeypatch.undo()
             assert found.verdict == expected, found
 
