@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from asiarc.errors import CampaignError
 from asiarc.protocol import Tier, stage_plan
 from asiarc.spec import Budget, Campaign, by_tier
-from asiarc.studies.search import FULL, UNLIMITED_MINUTES, Search, SearchResult, first_rung_gains
+from asiarc.studies.search import FULL, UNLIMITED_MINUTES, Search, SearchResult
 
 if TYPE_CHECKING:
     from asiarc.archive.store import Archive
@@ -117,7 +117,7 @@ def compare(result: SearchResult) -> list[Comparison]:
     from asiarc.evidence.effects import paired_effect
 
     others = result.search.arms[1:]
-    later = {arm: later_gains(result, arm) for arm in result.search.arms}
+    later = {arm: result.later(arm) for arm in result.search.arms}
     count = 2 * len(others)
     return [
         Comparison(
@@ -129,23 +129,10 @@ def compare(result: SearchResult) -> list[Comparison]:
     ]
 
 
-def later_gains(result: SearchResult, arm: str) -> dict[int, float]:
-    """Repeat to the mean gain on the first rung of what was proposed after the first generation and scored."""
-    found = {}
-    for repeat in range(result.search.repeats):
-        run = result.run_of(arm, repeat)
-        gains = first_rung_gains(result.archive, run, result.search.start_from)
-        later = [row["address"] for row in result.archive.proposals(run) if row["generation"] > 0]
-        scored = [gains[address] for address in later if address in gains]
-        if scored:
-            found[repeat] = fmean(scored)
-    return found
-
-
 def report(result: SearchResult) -> dict[str, Any]:
     """Everything that was compared, as JSON values."""
     winners = {arm: result.gains(arm) for arm in result.search.arms}
-    later = {arm: later_gains(result, arm) for arm in result.search.arms}
+    later = {arm: result.later(arm) for arm in result.search.arms}
     return {
         "search": result.name,
         "tier": result.tier,

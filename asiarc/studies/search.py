@@ -9,6 +9,7 @@ counted.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
@@ -208,6 +209,26 @@ class SearchResult:
 
         return paired_effect(
             self.gains(arm), self.gains(other), higher_is_better=True, num_comparisons=num_comparisons
+        )
+
+    def later(self, arm: str) -> dict[int, float]:
+        """Repeat to the mean gain on the first rung of what was proposed after the first generation and scored.
+
+        The first generation knows nothing yet, so that arms which differ by what they learn share it.
+        """
+        found = {}
+        for repeat in range(self.search.repeats):
+            run = self.run_of(arm, repeat)
+            gains = first_rung_gains(self.archive, run, self.search.start_from)
+            addresses = [row["address"] for row in self.archive.proposals(run) if row["generation"] > 0]
+            if scored := [gains[address] for address in addresses if address in gains]:
+                found[repeat] = fmean(scored)
+        return found
+
+    def same_winner(self, arm: str, other: str) -> int:
+        """In how many repeats two arms put the same candidate first: there, nothing tells them apart."""
+        return sum(
+            self.winners[arm, repeat] == self.winners[other, repeat] for repeat in range(self.search.repeats)
         )
 
     def run_of(self, arm: str, repeat: int) -> str:

@@ -65,7 +65,7 @@ def test_arms_spend_alike_and_begin_alike(compared):
 def test_later_gains_are_those_of_the_first_rung(compared):
     result, archive = compared
     for arm in result.search.arms:
-        for repeat, found in arms.later_gains(result, arm).items():
+        for repeat, found in result.later(arm).items():
             run = result.run_of(arm, repeat)
             trials = [t for t in archive.trials(run, "explore") if t.task == "text" and t.value is not None]
             lowest = min(t.steps for t in trials)
@@ -83,7 +83,7 @@ def test_effects_are_paired_by_repeat_and_widened(compared):
     (comparison,) = arms.compare(result)
     for effect, of in (
         (comparison.winners, result.gains),
-        (comparison.later, lambda a: arms.later_gains(result, a)),
+        (comparison.later, lambda a: result.later(a)),
     ):
         differences = [of("full")[r] - of("no_cognition")[r] for r in range(SIZE["repeats"])]
         assert effect.mean == pytest.approx(fmean(differences))

@@ -534,10 +534,16 @@ class Told(SearchResult):
     """A search whose winners' gains are told, by arm and repeat."""
 
     table = MappingProxyType({})
-    run = "a run"
+    run, shared = "a run", 2
 
     def gains(self, arm):
         return {repeat: self.table[arm] + noise(arm, "gain", str(repeat)) for repeat in range(5)}
+
+    def later(self, arm):
+        return self.gains(arm)
+
+    def same_winner(self, arm, other):
+        return self.shared
 
     def discoveries(self, arm, repeat, margin):
         return [True, False] * 8
@@ -557,6 +563,7 @@ class TestSearch:
                 explored[arm] += trial.steps
         assert len(explored) == 5 and max(explored.values()) <= 1.25 * min(explored.values()), explored
         assert set(found.gains("random")) == {0, 1} and max(found.gains("full").values()) > 0
+        assert found.same_winner("full", "full") == 2 and found.same_winner("full", "random") < 2
         count = len(laboratory.jobs)
         assert count and search("arms", archive, hashed).jobs == [], "a finished search is not run again"
 
@@ -580,6 +587,15 @@ class TestSearch:
             found = said(SEARCH, claim, archive)
             monkeypatch.undo()
             assert found.verdict == expected, found
+
+    def test_arms_that_name_the_same_winner_every_time_say_nothing(self, archive, monkeypatch):
+        monkeypatch.setattr(Told, "table", {"full": 0.3, "no_cognition": 0.1, "no_analyst": 0.1})
+        told = Told(SEARCH.arms, "arms", "full", archive, None, {})
+        monkeypatch.setattr(Told, "shared", SEARCH.arms.repeats)
+        monkeypatch.setattr(SEARCH, "arms", SimpleNamespace(result=lambda *_: told))
+        found = said(SEARCH, "C12c", archive)
+        assert found.verdict == "inconclusive"
+        assert f"own winner in no_cognition {told.search.repeats} of {told.search.repeats}" in found.note
 
     def test_faults_are_handed_back_and_mended_but_for_the_stubborn(self, archive, small):
         """This laboratory's gates know syntax errors and looks ahead; it trains whatever else is planted."""
