@@ -1,7 +1,8 @@
 """Planted leaks: how many does the paper's rule on low loss catch, and how many the executed gates?
 
-The leaks are the cheating candidates of `tests/gates/cheats` that look into the future. They are trained although the
-gates reject them, on the text and seeds that DeltaNet is trained on; so are three honest mixers, for false alarms.
+The leaks are the cheating candidates of `tests/gates/cheats` that look into the future, which are weak mixers but for
+that, and leaks of several strengths planted in DeltaNet itself. They are trained although the gates reject them, on the
+text and seeds that DeltaNet is trained on; so are three honest mixers, for false alarms.
 """
 
 from __future__ import annotations
@@ -17,9 +18,31 @@ CHEATS = Path(__file__).parents[1] / "tests" / "gates" / "cheats"
 LOOKS_AHEAD = re.compile(r"# caught by: (causality|future_gradient|prefix_consistency)$", re.MULTILINE)
 BELOW = 0.10  # the paper's rule: a loss more than 10 % below the baseline is taken for a leak (section 4.1)
 HONEST = ("gated_delta_net", "kda", "mamba2")
-LEAKS = {
+CHEATING = {
     path.stem: text for path in sorted(CHEATS.glob("*.py")) if LOOKS_AHEAD.search(text := path.read_text())
 }
+PLANTS = {
+    "the next output": "o_BTHV + o_BTHV.roll(-1, dims=1)",
+    "a tenth of the next output": "o_BTHV + 0.1 * o_BTHV.roll(-1, dims=1)",
+    "a hundredth of the next output": "o_BTHV + 0.01 * o_BTHV.roll(-1, dims=1)",
+    "the next value": "o_BTHV + v_BTHV.roll(-1, dims=1)",
+    "the next output of every second token": "o_BTHV + o_BTHV.roll(-1, dims=1) "
+    "* (torch.arange(o_BTHV.shape[1], device=o_BTHV.device)[:, None, None] % 2)",
+    "the output ten tokens on": "o_BTHV + o_BTHV.roll(-10, dims=1)",
+    "the mean over time": "o_BTHV + o_BTHV.mean(1, keepdim=True)",
+    "the sum of what follows": "o_BTHV + o_BTHV.flip(1).cumsum(1).flip(1)",
+}
+
+
+def planted(plant: str) -> str:
+    """DeltaNet with what its heads say before the norm changed."""
+    source, place = baseline_source("delta_net"), "self.norm(o_BTHV)"
+    assert source.count(place) == 1, place
+    return source.replace(place, f"self.norm({plant})")
+
+
+PLANTED = {f"delta_net + {name}": planted(plant) for name, plant in PLANTS.items()}
+LEAKS = CHEATING | PLANTED
 
 leaks = Study(
     mixers={name: baseline_source(name) for name in ("delta_net", *HONEST)} | LEAKS,
@@ -57,13 +80,15 @@ def leaks_by_low_loss(evidence):
     else:
         name = "partly"
     by_rule, by_gates = (sum(bool(caught[n]) for n in trained) for caught in (rule, gates))
+    in_delta_net = [n for n in trained if n in PLANTED]
     share = binomtest(by_rule, len(trained)).proportion_ci(method="wilson")
     alarms = [name for name in HONEST if flagged(found, name)]
     return Verdict(
         "C20",
         name,
         f"of {len(trained)} planted leaks that train, the rule catches {by_rule}, executed gates {by_gates}; "
-        f"{only_gates} pass the rule and not the gates, {only_rule} the other way round",
+        f"{only_gates} pass the rule and not the gates, {only_rule} the other way round; of the {len(in_delta_net)} "
+        f"that were planted in DeltaNet itself the rule catches {sum(bool(rule[n]) for n in in_delta_net)}",
         effect=by_rule / len(trained),
         low=float(share.low),
         high=float(share.high),

@@ -91,6 +91,7 @@ def _spend(report: Row) -> Iterator[str]:
                 counted = f"{stage['scored']} scored of {stage['trials']} trials"
                 yield f"{campaign['name']}: {stage['stage']} counts {counted}"
     summed = sum(stage["trials"] for campaign in report["campaigns"] for stage in campaign["ran"]["spend"])
+    summed += sum(part["spent"]["trials"] for part in (*report["studies"], *report["searches"]))
     if report["spend"]["trials"] > summed:
         yield f"{report['spend']['trials']} trials in all, {summed} over the stages"
 

@@ -76,7 +76,9 @@ def write(archive: Archive, tier: str, folder: Path, *, campaigns: Sequence[str]
         "arms": arm_lines(archive, facts.arm_runs(archive, runs)),
         "campaigns": found,
         "absent": sorted(set(campaigns or ()) - {row["campaign"] for row in runs}),
-        "spend": facts.total_spend(readings),
+        "spend": facts.total_spend(
+            archive, [*(r.run for r in readings), *studies.trained_runs(archive, tier)]
+        ),
         "baselines": baselines,
         "figures": _save_table(tables.baselines_by_task(baselines["cells"]), folder, "baselines", "tasks"),
         "provenance": {**provenance(), "lock": _lock(folder)},

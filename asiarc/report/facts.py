@@ -168,11 +168,9 @@ def ran_facts(reading: Reading) -> Row:
     }
 
 
-def total_spend(readings: Sequence[Reading]) -> Row:
-    """Trials of all campaigns, one that several share counted once."""
-    runs = [reading.run for reading in readings]
-    nothing = {"trials": 0, "scored": 0, "cpu_s": 0.0, "wall_s": 0.0, "tokens": 0}
-    return {"stage": "all", **(spend_of(readings[0].archive, runs) if readings else nothing)}
+def total_spend(archive: Archive, runs: Sequence[str]) -> Row:
+    """Trials of all runs that a report stands on, one that several share counted once."""
+    return {"stage": "all", **spend_of(archive, runs)}
 
 
 def winner_facts(reading: Reading) -> Row | None:

@@ -19,7 +19,7 @@ from asiarc.errors import EvidenceError
 from asiarc.evidence.transfer import rank_correlation
 from asiarc.models.baselines import BASELINE_NAMES
 from asiarc.report.facts import project_folder, summary
-from asiarc.report.reading import TRIALS, Row, effect_of
+from asiarc.report.reading import TRIALS, Row, effect_of, spend_of
 from asiarc.studies.search import DISCOVERY
 from asiarc.tasks import get_task
 
@@ -53,6 +53,18 @@ def study_facts(archive: Archive, tier: str) -> list[Row]:
     ]
 
 
+def trained_runs(archive: Archive, tier: str) -> list[str]:
+    """The runs that the studies and searches of a tier stand on: their own, every arm's, and those of the winners."""
+    searches = latest(archive, tier, SEARCH).values()
+    return [row["run"] for row in latest(archive, tier, STUDY).values()] + [
+        run for row in searches for run in _explored(row)
+    ]
+
+
+def _explored(row: Row) -> list[str]:
+    return [run for mine in row["identity"]["runs"].values() for run in mine]
+
+
 def _study(archive: Archive, row: Row) -> Row:
     declared, record = row["identity"]["study"], row["record"] or {"outcomes": {}, "rates": {}, "probes": {}}
     trials = [t for t in archive.rows(TRIALS, row["run"]) if "tuning" not in t["seed"]]
@@ -63,8 +75,8 @@ def _study(archive: Archive, row: Row) -> Row:
         "finished": row["record"] is not None, "provenance": row["provenance"],
         "seeds": declared["seeds"], "size_of": declared["size_of"], "gated": declared["gated"],
         "planned": len(mixers) * declared["seeds"] * len(tasks), "trials": len(trials),
-        "scored": sum(t["outcome"] == "scored" for t in trials), "cpu_s": sum(t["cpu_s"] for t in trials),
-        "tokens": sum(t["tokens"] or 0 for t in trials), "tasks": tasks, "mixers": mixers,
+        "scored": sum(t["outcome"] == "scored" for t in trials), "spent": spend_of(archive, [row["run"]]),
+        "tasks": tasks, "mixers": mixers,
         "effects": effects(mixers, tasks, declared["size_of"]), "correlations": correlations(mixers, tasks),
     }  # fmt: skip
 
@@ -87,7 +99,8 @@ def _mixer(name: str, address: str, trials: Sequence[Row], record: Row, declared
     quantities = sorted({key for found in seen for key, value in found.items() if isinstance(value, float)})
     return {
         "name": name, "address": address, "baseline": name in BASELINE_NAMES,
-        "rejected": outcome.get("gate") or "", "rate": record["rates"].get(name),
+        "rejected": outcome.get("gate") or "", "admitted": outcome.get("kind") == "scored",
+        "rate": next((t["learning_rate"] for t in mine if t["task"] == tasks[0]), None),
         "edge": end_of_grid(record["rates"].get(name), declared["learning_rates"]),
         "parameters": next((t["parameters"] for t in mine if t["parameters"]), None),
         "failed": dict(Counter(t["outcome"] for t in mine if t["outcome"] != "scored")),
@@ -176,10 +189,11 @@ def scatter(mixers: Sequence[Row], others: Sequence[str]) -> list[Row]:
 
 def search_facts(archive: Archive, tier: str) -> list[Row]:
     """Every search of a tier: its arms side by side, the first against each other one."""
-    return [_search(archive, row) for row in latest(archive, tier, SEARCH).values()]
+    measured = latest(archive, tier, STUDY)
+    return [_search(archive, row, measured.get(name)) for name, row in latest(archive, tier, SEARCH).items()]
 
 
-def _search(archive: Archive, row: Row) -> Row:
+def _search(archive: Archive, row: Row, measured: Row | None) -> Row:
     declared, record = row["identity"][SEARCH], row["record"]
     runs = row["identity"]["runs"]
     done = {
@@ -190,6 +204,7 @@ def _search(archive: Archive, row: Row) -> Row:
         "name": row["campaign"], "run": row["run"], "tier": row["tier"], "created_at": row["created_at"],
         "finished": record is not None, "provenance": row["provenance"], "repeats": declared["repeats"],
         "candidates": declared["candidates"], "seeds": declared["seeds"], "steps": declared["steps"],
+        "spent": spend_of(archive, [*_explored(row), *([measured["run"]] if measured else [])]),
     }  # fmt: skip
     if record is None:
         return {**found, "arms": [{"arm": arm, "done": count} for arm, count in done.items()], "effects": []}

@@ -166,8 +166,9 @@ def reading(row: Row) -> str:
 
 
 def remarks(mixer: Row) -> str:
-    """Of a study's mixer: which gate rejected it, which trials failed, at which end its rate is, what probes saw."""
+    """Of a study's mixer: what the gates said, which trials failed, at which end its rate is, what probes saw."""
     found = [f"rejected by {mixer['rejected']}"] if mixer["rejected"] else []
+    found += ["admitted"] if mixer.get("admitted") and not mixer["tasks"] else []
     found += [f"the grid's {mixer['edge']} rate"] if mixer.get("edge") else []  # older reports lack it
     found += [f"{kind.replace('_', ' ')} {number}" for kind, number in mixer["failed"].items()]
     found += [f"{what} {short(seen['mean'])}" for what, seen in mixer["probes"].items()]

@@ -40,7 +40,7 @@ def read(folder, size):
         found = Reading.of(archive, RUN)
         said = facts.campaign_facts(found, row, folder)
         figures = {kind: table(found, said) for kind, table in tables.FIGURE_TABLES.items()}
-        facts.total_spend([found])
+        facts.total_spend(archive, [RUN])
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     return said, figures, peak

@@ -69,6 +69,32 @@ def test_a_rate_at_the_end_of_its_grid_says_so(rate, grid, said):
     assert remarks(mixer) == said
 
 
+def test_a_study_without_training_says_who_was_admitted():
+    nothing = {"failed": {}, "probes": {}, "edge": ""}
+    assert remarks({**nothing, "rejected": "", "admitted": True, "tasks": {}}) == "admitted"
+    assert remarks({**nothing, "rejected": "", "admitted": True, "tasks": {"text": {}}}) == ""
+    assert (
+        remarks({**nothing, "rejected": "causality", "admitted": False, "tasks": {}})
+        == "rejected by causality"
+    )
+
+
+def test_every_trial_is_in_the_spend_and_every_rate_is_told(folder):
+    report, parts = read_report(folder), study_of(folder, "parts")
+    tuning = len(PUBLISHED.RATES) * len(parts["mixers"])
+    assert parts["spent"]["trials"] == parts["trials"] + tuning
+    told = (folder / "report.md").read_text()
+    assert (
+        f"{parts['trials']} trials, {parts['scored']} scored, and {tuning} to choose learning rates" in told
+    )
+    summed = sum(study["spent"]["trials"] for study in report["studies"])
+    assert 0 < summed - report["spend"]["trials"] < 10, "DeltaNet's, which studies share, are counted once"
+    assert {mixer["rate"] for mixer in parts["mixers"]} <= set(PUBLISHED.RATES)
+    assert all(m["rate"] for m in study_of(folder, "mechanisms")["mixers"] if m["parameters"]), (
+        "the protocol's"
+    )
+
+
 def test_effects_against_scipy(folder):
     parts = study_of(folder, "parts")
     by_name = {mixer["name"]: mixer["tasks"]["text"]["values"] for mixer in parts["mixers"]}

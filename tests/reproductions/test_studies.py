@@ -397,6 +397,9 @@ class TestLeaks:
         found = said(LEAKS, "C20", archive)
         assert found.verdict == "contradicted" and found.our_value == f"2 of {len(LEAKS.LEAKS)}"
         assert found.note.startswith("false alarms of the rule among gated_delta_net, kda, mamba2: mamba2;")
+        assert found.statement.endswith(
+            f"of the {len(LEAKS.PLANTED)} that were planted in DeltaNet itself the rule catches 0"
+        )
 
     def test_a_rule_that_catches_all_is_reproduced(self, archive):
         conduct(LEAKS, ("leaks",), archive, lower(dict.fromkeys(LEAKS.LEAKS, 1.0)))
