@@ -21,7 +21,7 @@ from asiarc.evidence.claims import Claim, Verdict, cap_verdict, check_snapshot
 from asiarc.evidence.effects import Effect
 from asiarc.evidence.transfer import rank_correlation
 from asiarc.report import studies
-from asiarc.report.document import read_report, sha256, signed_files
+from asiarc.report.document import manifest_of, read_report, sha256, signed_files
 from asiarc.report.facts import decision_of, project_folder, summary
 from asiarc.report.reading import Row, effect_of
 from asiarc.report.tables import load, number
@@ -32,7 +32,7 @@ def verify(folder: Path) -> list[str]:
     problems = list(_files(folder))
     try:
         report = read_report(folder)
-        problems += [*_spend(report), *_baselines(report["baselines"])]
+        problems += [*_origins(report, folder), *_spend(report), *_baselines(report["baselines"])]
         for row in report["claims"]["decided"]:
             problems += _claim(row)
         problems += _snapshot(report["claims"]["decided"], folder)
@@ -63,6 +63,18 @@ def _files(folder: Path) -> Iterator[str]:
             yield f"{name}: not in the manifest"
         elif (found := sha256(present[name])) != signed[name]:
             yield f"{name}: SHA-256 is {found[:12]}…, the manifest has {str(signed[name])[:12]}…"
+
+
+def _origins(report: Row, folder: Path) -> Iterator[str]:
+    """Whether the manifest names the runs and machines that the report does; one that cannot be read was told."""
+    try:
+        signed = dict(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return
+    due = manifest_of(folder, report)
+    for part in sorted((signed.keys() | due.keys()) - {"files"}):
+        if signed.get(part) != due.get(part):
+            yield f"manifest.json: {part!r} is not what report.json says"
 
 
 def _claim(row: Row) -> Iterator[str]:

@@ -185,10 +185,10 @@ def signed_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / "manifest.json")
 
 
-def _sign(folder: Path, report: Row) -> None:
-    """The manifest: where the report and its runs come from, and the checksum of every file."""
+def manifest_of(folder: Path, report: Row) -> Row:
+    """Where the report and its runs come from, and the checksum of every file."""
     kept = ("campaign", "seed", "created_at", "identity", "provenance")
-    manifest = {
+    return {
         "format": facts.FORMAT,
         "tier": report["tier"],
         "written": report["provenance"],
@@ -203,6 +203,9 @@ def _sign(folder: Path, report: Row) -> None:
         },
         "files": {path.relative_to(folder).as_posix(): sha256(path) for path in signed_files(folder)},
     }
+
+
+def _sign(folder: Path, report: Row) -> None:
     (folder / "manifest.json").write_text(
-        json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        json.dumps(manifest_of(folder, report), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
