@@ -61,9 +61,9 @@ class Unchecked(GrammarResearcher):
         return super().propose(replace(context, known=frozenset()))
 
 
-# 24 candidates are six generations. With 10 and one seed the budget's full runs all went to the first generation, which
+# 20 candidates are five generations. With 10 and one seed the budget's full runs all went to the first generation, which
 # arms share, and every arm but random named the same winner (results/LOG.md)
-ENOUGH = {"repeats": 6, "candidates": 24, "explore_seeds": 2}
+ENOUGH = {"repeats": 6, "candidates": 20, "explore_seeds": 2}
 arms = Search(arms=(FULL, "random", "best_of_n", "no_analyst", "no_cognition"), **ENOUGH)
 unchecked = Search(arms=("no_novelty",), researcher=Unchecked(), steps=60, **ENOUGH)
 faults = Search(researcher=Faulty(), repeats=2, candidates=12, steps=60)
