@@ -21,7 +21,7 @@ from asiarc.evidence.claims import Claim, Verdict, cap_verdict, check_snapshot
 from asiarc.evidence.effects import Effect
 from asiarc.evidence.transfer import rank_correlation
 from asiarc.report import studies
-from asiarc.report.document import manifest_of, read_report, sha256, signed_files
+from asiarc.report.document import origins_of, read_report, sha256, signed_files
 from asiarc.report.facts import decision_of, project_folder, summary
 from asiarc.report.reading import Row, effect_of
 from asiarc.report.tables import load, number
@@ -71,7 +71,7 @@ def _origins(report: Row, folder: Path) -> Iterator[str]:
         signed = dict(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return
-    due = manifest_of(folder, report)
+    due = origins_of(report)
     for part in sorted((signed.keys() | due.keys()) - {"files"}):
         if signed.get(part) != due.get(part):
             yield f"manifest.json: {part!r} is not what report.json says"

@@ -185,8 +185,8 @@ def signed_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / "manifest.json")
 
 
-def manifest_of(folder: Path, report: Row) -> Row:
-    """Where the report and its runs come from, and the checksum of every file."""
+def origins_of(report: Row) -> Row:
+    """Where a report and its runs come from, as its manifest says."""
     kept = ("campaign", "seed", "created_at", "identity", "provenance")
     return {
         "format": facts.FORMAT,
@@ -201,11 +201,13 @@ def manifest_of(folder: Path, report: Row) -> Row:
             | {"campaign": row["name"]}
             for row in [*report["studies"], *report["searches"]]
         },
-        "files": {path.relative_to(folder).as_posix(): sha256(path) for path in signed_files(folder)},
     }
 
 
 def _sign(folder: Path, report: Row) -> None:
+    """The manifest: the report's origins, and the checksum of every file."""
+    files = {path.relative_to(folder).as_posix(): sha256(path) for path in signed_files(folder)}
     (folder / "manifest.json").write_text(
-        json.dumps(manifest_of(folder, report), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        json.dumps({**origins_of(report), "files": files}, indent=1, ensure_ascii=False) + "\n",
+        encoding="utf-8",
     )
