@@ -61,8 +61,8 @@ class Unchecked(GrammarResearcher):
         return super().propose(replace(context, known=frozenset()))
 
 
-# 20 candidates are five generations. With 10 and one seed the budget's full runs all went to the first generation, which
-# arms share, and every arm but random named the same winner (results/LOG.md)
+# 20 candidates are five generations. With 10 and one seed the budget's full runs all went to the first
+# generation, which arms share, and every arm but random named the same winner (results/LOG.md)
 ENOUGH = {"repeats": 6, "candidates": 20, "explore_seeds": 2}
 arms = Search(arms=(FULL, "random", "best_of_n", "no_analyst", "no_cognition"), **ENOUGH)
 unchecked = Search(arms=("no_novelty",), researcher=Unchecked(), steps=60, **ENOUGH)
