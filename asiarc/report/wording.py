@@ -52,7 +52,14 @@ def score(row: Row | None, metric: str) -> str:
     """``2.3123 [2.3010, 2.3236]``; without an interval where one seed gives none."""
     if row is None or row["mean"] is None:
         return "–"
-    return f"{fixed(row['mean'], metric)} {interval(row, lambda v: fixed(v, metric))}".strip()
+    return f"{fixed(row['mean'], metric)} {interval(possible(row, metric), lambda v: fixed(v, metric))}".strip()
+
+
+def possible(row: Row, metric: str) -> Row:
+    """The row with an accuracy's interval cut at 0 and 1: what lies beyond is of the t distribution, not of the mean."""
+    if metric != "accuracy" or row.get("low") is None:
+        return row
+    return {**row, "low": max(0.0, row["low"]), "high": min(1.0, row["high"])}
 
 
 def count(value: float | None) -> str:
@@ -184,6 +191,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
         interval,
         effect,
         score,
+        possible,
         count,
         large,
         size,

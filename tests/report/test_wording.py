@@ -51,6 +51,8 @@ def test_a_fenced_source_is_one_block(source):
         (duration(59.99), "60.0 s"),
         (effect({"mean": 0.1, "low": 0.05, "high": 0.15, "n": 5}), "+0.1000 [+0.0500, +0.1500], n = 5"),
         (score({"mean": 2.3, "low": 2.2, "high": 2.4}, "bits_per_byte"), "2.3000 [2.2000, 2.4000]"),
+        (score({"mean": 0.9, "low": 0.4, "high": 1.4}, "accuracy"), "0.900 [0.400, 1.000]"),
+        (score({"mean": 0.9, "low": -0.1, "high": 1.4}, "bits_per_byte"), "0.9000 [-0.1000, 1.4000]"),
         (score({"mean": 0.5, "low": None, "high": None}, "accuracy"), "0.500"),
     ],
 )
