@@ -52,11 +52,13 @@ def score(row: Row | None, metric: str) -> str:
     """``2.3123 [2.3010, 2.3236]``; without an interval where one seed gives none."""
     if row is None or row["mean"] is None:
         return "–"
-    return f"{fixed(row['mean'], metric)} {interval(possible(row, metric), lambda v: fixed(v, metric))}".strip()
+    return (
+        f"{fixed(row['mean'], metric)} {interval(possible(row, metric), lambda v: fixed(v, metric))}".strip()
+    )
 
 
 def possible(row: Row, metric: str) -> Row:
-    """The row with an accuracy's interval cut at 0 and 1: what lies beyond is of the t distribution, not of the mean."""
+    """The row with an accuracy's interval cut at 0 and 1, beyond which no mean lies whatever a t distribution says."""
     if metric != "accuracy" or row.get("low") is None:
         return row
     return {**row, "low": max(0.0, row["low"]), "high": min(1.0, row["high"])}
