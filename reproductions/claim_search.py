@@ -272,10 +272,14 @@ def loss_and_benchmark_improve_together(evidence):
 
 @decides("C13")
 def discoveries_have_a_shorter_tail(evidence):
-    """Different components among the candidates of the last rung, against as many scored candidates drawn at random."""
+    """Different components among the candidates of the last rung, against as many scored candidates drawn at random.
+
+    Components are choices of the grammar: a candidate without a genome has none to count.
+    """
     result = evidence.campaign("delta_text")
-    genomes = {row["number"]: row["genome"] for row in result.archive.proposals(result.run)}
-    scored = [row for row in result.archive.results(result.run) if row["outcome"].kind == "scored"]
+    genomes = {row["number"]: row["genome"] for row in result.archive.proposals(result.run) if row["genome"]}
+    results = [row for row in result.archive.results(result.run) if row["outcome"].kind == "scored"]
+    scored = [row for row in results if row["number"] in genomes]
     tags = {row["number"]: set(Genome(**genomes[row["number"]]).choices().items()) for row in scored}
     last = max((row["rung"] for row in scored), default=0)
     chosen = [row["number"] for row in scored if row["rung"] == last]
@@ -303,4 +307,7 @@ def discoveries_have_a_shorter_tail(evidence):
         command=f"pytest campaigns/campaign_delta_text.py --tier {evidence.tier}",
         evidence_path=f"run {result.run}",
         our_value=f"{ours} against {mean:.1f}",
+        note=f"{missing} scored without a genome are left out"
+        if (missing := len(results) - len(scored))
+        else "",
     )

@@ -279,11 +279,16 @@ class Archive:
     def add_candidate(
         self, address: str, name: str, source: str, motivation: str, genome: Row | None = None
     ) -> None:
-        """Keep a source under its content address."""
+        """Keep a source under its content address; whoever knows its genome adds that, though another kept it first."""
         self._insert(
             "candidates",
             dict(address=address, name=name, source=source, motivation=motivation, genome=genome),
         )
+        if genome is not None:
+            self._execute(
+                "UPDATE candidates SET genome = ? WHERE address = ? AND genome IS NULL",
+                (json.dumps(genome), address),
+            )
 
     def candidate(self, address: str) -> Row | None:
         """A candidate's record, or None."""

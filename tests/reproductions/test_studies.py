@@ -725,7 +725,9 @@ class TestCampaign:
         rungs = [1] * 8 + [0] * 32
         rows = [(0, None)] * 40
         same = decided(SEARCH, "C13", None, campaign=FakeResult(rows, rungs, genomes | plain))
-        assert same.verdict == "reproduced" and same.effect < 0
+        assert same.verdict == "reproduced" and same.effect < 0 and not same.note
+        foreign = decided(SEARCH, "C13", None, campaign=FakeResult(rows, rungs, genomes | plain | {7: None}))
+        assert foreign.n == 7 and foreign.note.startswith("1 scored without")
         wide = decided(
             SEARCH,
             "C13",
