@@ -1,4 +1,4 @@
-"""The README's result, written from the committed report.
+"""The README's result, written from the committed reports.
 
 python -m asiarc.report            what the README's block should hold
 python -m asiarc.report --write    put it there
@@ -7,6 +7,7 @@ python -m asiarc.report --write    put it there
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 import click
@@ -25,18 +26,27 @@ SHOWN = (
     "C29",
     "C30",
 )  # claims of each kind: arithmetic, the release, trained
+FULL = Path("results/reproduction/full")
+SHOWN_IN_FULL = (
+    "C09f",
+    "C09j",
+    "C10a",
+    "C11c",
+    "C20",
+    "C25",
+    "C28",
+)  # what only the full tier's studies decide
 BLOCK = re.compile(
     r"(<!-- result: python -m asiarc.report --write -->\n).*?(<!-- end of the result -->)", re.DOTALL
 )
 
 
-def block(folder: Path = EVIDENCE) -> str:
-    """The winner against each baseline on fresh seeds, one figure, and some rows of the claim table, as Markdown."""
-    report = read_report(folder)
+def block(folder: Path = EVIDENCE, full: Path = FULL) -> str:
+    """The winner against each baseline on fresh seeds, one figure, and some rows of two claim tables, as Markdown."""
+    report, studied = read_report(folder), read_report(full)
     campaign = report["campaigns"][0]
     figure = next(f for f in campaign["figures"] if f["kind"] == "effects")
     ran, winner = campaign["ran"], campaign["winner"]
-    counts = ", ".join(f"{n} {verdict}" for verdict, n in sorted(report["claims"]["counts"].items()))
     lines = [
         f"The shipped campaign at the `{report['tier']}` tier, from [`{folder}/`]({folder}/report.md): "
         f"{ran['proposed']} candidates proposed from {campaign['spec']['start_from']}, "
@@ -53,13 +63,28 @@ def block(folder: Path = EVIDENCE) -> str:
             if row["fresh"] and row["effect"]
         ),
         "",
-        f"The claim table of the same run ({counts}) in part:",
+        f"The claim table of the same run ({_counts(report)}) in part:",
         "",
-        "| claim | verdict | paper | ours |",
-        "|---|---|---|---|",
-        *(_row(row) for row in report["claims"]["decided"] if row["verdict"]["claim"] in SHOWN),
+        *_claims(report, SHOWN),
+        "",
+        f"The trained claims are decided by the studies of the `{studied['tier']}` tier, "
+        f"[`{full}/`]({full}/report.md) ({_counts(studied)}), in part:",
+        "",
+        *_claims(studied, SHOWN_IN_FULL),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _counts(report: Row) -> str:
+    return ", ".join(f"{n} {verdict}" for verdict, n in sorted(report["claims"]["counts"].items()))
+
+
+def _claims(report: Row, shown: Collection[str]) -> list[str]:
+    return [
+        "| claim | verdict | paper | ours |",
+        "|---|---|---|---|",
+        *(_row(row) for row in report["claims"]["decided"] if row["verdict"]["claim"] in shown),
+    ]
 
 
 def _row(row: Row) -> str:
@@ -76,7 +101,7 @@ def _row(row: Row) -> str:
 @click.command()
 @click.option("--write", "write", is_flag=True, help="put the block into README.md")
 def main(write: bool) -> None:
-    """The README's result block from the committed quick report."""
+    """The README's result block from the committed reports."""
     readme = Path("README.md")
     text = readme.read_text(encoding="utf-8")
     if not BLOCK.search(text):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from asiarc.report.__main__ import BLOCK, EVIDENCE, SHOWN, block
+from asiarc.report.__main__ import BLOCK, EVIDENCE, FULL, SHOWN, SHOWN_IN_FULL, block
 from asiarc.report.document import read_report
 
 ROOT = Path(__file__).parents[2]
@@ -19,9 +19,15 @@ def test_the_block_is_current(monkeypatch):
 def test_it_says_what_the_report_says(monkeypatch):
     monkeypatch.chdir(ROOT)
     text, report = block(), read_report(EVIDENCE)
-    for row in report["claims"]["decided"]:
-        if row["verdict"]["claim"] in SHOWN:
-            assert f"| {row['verdict']['claim']} " in text and f"| {row['verdict']['verdict']} |" in text
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| C")]
+    told = [(first.split()[1], verdict) for first, verdict, *_ in rows]
+    assert told == [
+        (row["verdict"]["claim"], row["verdict"]["verdict"])
+        for folder, shown in ((EVIDENCE, SHOWN), (FULL, SHOWN_IN_FULL))
+        for row in read_report(folder)["claims"]["decided"]
+        if row["verdict"]["claim"] in shown
+    ]
+    assert len(told) == len(SHOWN) + len(SHOWN_IN_FULL)
     fresh = [row["effect"] for row in report["campaigns"][0]["gains"] if row["fresh"]]
     assert fresh and all(f"{effect['mean']:+.4f}" in text for effect in fresh)
     (svg,) = [line.rpartition("(")[2].rstrip(")") for line in text.splitlines() if line.startswith("![")]
