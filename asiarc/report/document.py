@@ -53,6 +53,7 @@ def write(archive: Archive, tier: str, folder: Path, *, campaigns: Sequence[str]
     made up: no claims, no winner, no admitted candidate and unfinished stages all give a report. Files of an earlier
     report there are replaced. Raises `EvidenceError` where the claim register cannot be read.
     """
+    made_by = provenance()  # before a file changes: a report must not make its own checkout look changed
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     (folder / "manifest.json").unlink(missing_ok=True)
     for old in (folder / "figures").iterdir():
@@ -81,7 +82,7 @@ def write(archive: Archive, tier: str, folder: Path, *, campaigns: Sequence[str]
         ),
         "baselines": baselines,
         "figures": _save_table(tables.baselines_by_task(baselines["cells"]), folder, "baselines", "tasks"),
-        "provenance": {**provenance(), "lock": _lock(folder)},
+        "provenance": {**made_by, "lock": _lock(folder)},
     }
     text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
     (folder / "report.json").write_text(text + "\n", encoding="utf-8")

@@ -16,6 +16,7 @@ from markdown_it import MarkdownIt
 from asiarc.archive.store import Archive
 from asiarc.engineer.candidate import content_address
 from asiarc.errors import EvidenceError
+from asiarc.identity import provenance
 from asiarc.models.baselines import baseline_source
 from asiarc.outcome import Outcome
 from asiarc.report import render, verify, write
@@ -228,6 +229,22 @@ def test_without_a_decision_nothing_is_called_better(bench, tmp_path):
     assert "better" not in html.lower()
     for path in (tmp_path / "quick" / "figures").iterdir():
         assert "better" not in path.read_text().replace("higher_is_better", ""), path.name
+
+
+def test_what_it_was_made_by_is_read_before_a_file_changes(bench, tmp_path, monkeypatch):
+    built, folder = bench(), tmp_path / "quick"
+    built.start()
+    write(built.archive, "quick", folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    seen = []
+
+    def looking():
+        seen.append({path: path.read_bytes() for path in folder.rglob("*") if path.is_file()})
+        return provenance()
+
+    monkeypatch.setattr("asiarc.report.document.provenance", looking)
+    write(built.archive, "quick", folder)
+    assert seen == [before]
 
 
 def test_an_earlier_report_is_replaced(bench, tmp_path):
