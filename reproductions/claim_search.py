@@ -103,16 +103,15 @@ def against_arms(claim, evidence, others, note=lambda found: ""):
     effects = {f"full over {arm}": found.advantage(FULL, arm, num_comparisons=len(others)) for arm in others}
     same = {arm: found.same_winner(FULL, arm) for arm in others}
     silent = found.search.repeats in same.values()
+    gains = {arm: found.later(arm) for arm in (FULL, *others)}
     later = {
         f"full over {arm}": paired_effect(
-            found.later(FULL), found.later(arm), higher_is_better=True, num_comparisons=len(others)
+            gains[FULL], gains[arm], higher_is_better=True, num_comparisons=len(others)
         )
         for arm in others
     }
     means = ", ".join(
-        f"{arm} {sum(gains.values()) / len(gains):+.3f}"
-        for arm in (FULL, *others)
-        if (gains := found.gains(arm))
+        f"{arm} {sum(won.values()) / len(won):+.3f}" for arm in (FULL, *others) if (won := found.gains(arm))
     )
     shared = ", ".join(f"{arm} {count} of {found.search.repeats}" for arm, count in same.items())
     curves = "; ".join(f"{arm} {discovered(found, arm)}" for arm in (FULL, *others))
@@ -281,6 +280,7 @@ def discoveries_have_a_shorter_tail(evidence):
     results = [row for row in result.archive.results(result.run) if row["outcome"].kind == "scored"]
     scored = [row for row in results if row["number"] in genomes]
     tags = {row["number"]: set(Genome(**genomes[row["number"]]).choices().items()) for row in scored}
+    foreign = len(results) - len(scored)
     last = max((row["rung"] for row in scored), default=0)
     chosen = [row["number"] for row in scored if row["rung"] == last]
     if not chosen or len(chosen) == len(scored):
@@ -307,7 +307,5 @@ def discoveries_have_a_shorter_tail(evidence):
         command=f"pytest campaigns/campaign_delta_text.py --tier {evidence.tier}",
         evidence_path=f"run {result.run}",
         our_value=f"{ours} against {mean:.1f}",
-        note=f"{missing} scored without a genome are left out"
-        if (missing := len(results) - len(scored))
-        else "",
+        note=f"{foreign} scored without a genome are left out" if foreign else "",
     )

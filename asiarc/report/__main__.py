@@ -18,24 +18,11 @@ from asiarc.report.reading import Row
 from asiarc.report.wording import effect, md
 
 EVIDENCE = Path("results/reproduction/quick")
-SHOWN = (
-    "C07a",
-    "C07c",
-    "C08b",
-    "C11a",
-    "C29",
-    "C30",
-)  # claims of each kind: arithmetic, the release, trained
+# claims of each kind: arithmetic, the release, trained
+SHOWN = ("C07a", "C07c", "C08b", "C11a", "C29", "C30")
 FULL = Path("results/reproduction/full")
-SHOWN_IN_FULL = (
-    "C09f",
-    "C09j",
-    "C10a",
-    "C11c",
-    "C20",
-    "C25",
-    "C28",
-)  # what only the full tier's studies decide
+# what only the full tier's studies decide
+SHOWN_IN_FULL = ("C09f", "C09j", "C10a", "C11c", "C20", "C25", "C28")
 BLOCK = re.compile(
     r"(<!-- result: python -m asiarc.report --write -->\n).*?(<!-- end of the result -->)", re.DOTALL
 )

@@ -52,9 +52,8 @@ def score(row: Row | None, metric: str) -> str:
     """``2.3123 [2.3010, 2.3236]``; without an interval where one seed gives none."""
     if row is None or row["mean"] is None:
         return "–"
-    return (
-        f"{fixed(row['mean'], metric)} {interval(possible(row, metric), lambda v: fixed(v, metric))}".strip()
-    )
+    within = interval(possible(row, metric), lambda v: fixed(v, metric))
+    return f"{fixed(row['mean'], metric)} {within}".strip()
 
 
 def possible(row: Row, metric: str) -> Row:
