@@ -66,23 +66,24 @@ def lint(session: nox.Session) -> None:
     run(session, "ruff", "check", ".")
 
 
+def installed(session: nox.Session) -> str:
+    """Install the package as a user has it, kernels/ as asiarc.kernels, and go there; the environment's Python."""
+    python, folder = environment(session), ROOT / ".nox" / "installed"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(ROOT / "build", ignore_errors=True)  # what an earlier build left would be installed, too
+    pip = ["pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation"]
+    session.run(python, "-m", *pip, "--target", str(folder), str(ROOT), external=True)
+    session.chdir(folder)
+    return python
+
+
 @nox.session
 def types(session: nox.Session) -> None:
-    """Types: mypy in strict mode on the installed package, where kernels/ is asiarc.kernels as for users."""
-    python = environment(session)
-    installed = ROOT / ".nox" / "types"
-    shutil.rmtree(installed, ignore_errors=True)
-    install = [
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-deps",
-        "--no-build-isolation",
-    ]
-    session.run(python, "-m", *install, "--target", str(installed), str(ROOT), external=True)
-    session.chdir(installed)
+    """Types and layers of the installed package: mypy in strict mode, and import-linter's contracts."""
+    python = installed(session)
     session.run(python, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), external=True)
+    contracts = "from importlinter.cli import lint_imports_command as run; run()"
+    session.run(python, "-c", contracts, "--config", str(ROOT / "pyproject.toml"), external=True)
 
 
 @nox.session
@@ -107,13 +108,13 @@ def speed(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """The CPU table, every operator beside its peers. -- --grid --out results/benchmarks/cpu.json (half an hour)"""
-    run(session, "asiarc.kernels.bench", *session.posargs)
+    run(session, "tests.rigs.kernels.bench", *session.posargs)
 
 
 @nox.session
 def binaries(session: nox.Session) -> None:
     """The GPU kernels compiled for sm_80, sm_90 and sm_100, no GPU needed: 492 binaries against goldens, 9 minutes."""
-    run(session, "asiarc.kernels.compile_report", *session.posargs)
+    run(session, "tests.rigs.kernels.compile_report", *session.posargs)
 
 
 @nox.session

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from asiarc.spec import Budget, ByTier, Campaign, Models, Stage, by_tier
+    from asiarc.campaign.declaration import Budget, ByTier, Campaign, Models, Stage, by_tier
 
 __all__ = ["Budget", "ByTier", "Campaign", "Models", "Stage", "by_tier"]
 __version__ = "0.1.0"
@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> object:
     if name in __all__:
-        from asiarc import spec
+        from asiarc.campaign import declaration as spec
 
         return getattr(spec, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,5 +1,5 @@
 """``python -m asiarc`` is the ``asiarc`` command."""
 
-from asiarc.cli import main
+from asiarc.harness.cli import main
 
 main()

@@ -23,7 +23,7 @@ import triton
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from asiarc.errors import KernelInputError
+from asiarc.core.errors import KernelInputError
 from asiarc.kernels import blocks
 from asiarc.kernels.chunked import step
 

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from asiarc.errors import KernelInputError, unknown_name
+from asiarc.core.errors import KernelInputError, unknown_name
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 

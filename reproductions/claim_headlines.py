@@ -7,11 +7,11 @@ mechanism of it is inert. One grid of learning rates for all, on a seed of its o
 
 from __future__ import annotations
 
-from asiarc.errors import EvidenceError
+from asiarc.archive.results import paired_by_seed
+from asiarc.core.errors import EvidenceError
 from asiarc.evidence import Verdict, decides
 from asiarc.models.baselines import baseline_source
 from asiarc.models.headline import HEADLINE_NAMES, headline_forms
-from asiarc.results import paired_by_seed
 from asiarc.studies import Study
 from asiarc.studies.verdicts import USEFUL, stance, told, verdict
 

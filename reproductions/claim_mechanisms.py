@@ -8,15 +8,15 @@ released are not in the grammar: there the designs' own files are used. Gates ar
 
 from __future__ import annotations
 
-from asiarc.errors import EvidenceError
+from asiarc.archive.results import paired_by_seed
+from asiarc.core.errors import EvidenceError
+from asiarc.core.genome import Genome
 from asiarc.evidence import decides
 from asiarc.evidence.effects import Effect
 from asiarc.models.baselines import baseline_source
 from asiarc.models.headline import headline_source
 from asiarc.researcher.designs import design
-from asiarc.researcher.genome import Genome
 from asiarc.researcher.render import render
-from asiarc.results import paired_by_seed
 from asiarc.studies import Study
 from asiarc.studies.verdicts import USEFUL, stance, told, verdict
 

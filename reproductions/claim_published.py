@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import random
 
-from asiarc.errors import EvidenceError
+from asiarc.core.errors import EvidenceError
+from asiarc.core.genome import Genome, random_genome
+from asiarc.core.seeds import rng_of
 from asiarc.evidence import Verdict, decides
 from asiarc.evidence.transfer import rank_correlation
 from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC, baseline_source
 from asiarc.researcher.designs import design
-from asiarc.researcher.genome import Genome, random_genome
 from asiarc.researcher.render import render
-from asiarc.seeds import rng_of
 from asiarc.studies import Study
 from asiarc.studies.verdicts import stance, verdict
 from asiarc.tasks import get_task

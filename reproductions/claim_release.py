@@ -3,7 +3,7 @@ FOLDER``)."""
 
 from __future__ import annotations
 
-from asiarc.errors import EvidenceError
+from asiarc.core.errors import EvidenceError
 from asiarc.evidence import Verdict, decides
 from asiarc.evidence.release import (
     ELITE,

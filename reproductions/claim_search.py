@@ -11,14 +11,14 @@ from collections import Counter
 from dataclasses import replace
 from itertools import accumulate
 
-from asiarc.errors import EvidenceError
+from asiarc.archive.results import paired_by_seed
+from asiarc.core.errors import EvidenceError
+from asiarc.core.genome import Genome
+from asiarc.core.seeds import rng_of
 from asiarc.evidence import Verdict, decides
 from asiarc.evidence.effects import paired_effect
 from asiarc.evidence.transfer import rank_correlation
-from asiarc.researcher.genome import Genome
 from asiarc.researcher.grammar import GrammarResearcher
-from asiarc.results import paired_by_seed
-from asiarc.seeds import rng_of
 from asiarc.studies import Search
 from asiarc.studies.search import DISCOVERY, FULL, first_rung_gains
 from asiarc.studies.verdicts import USEFUL, stance, told, verdict

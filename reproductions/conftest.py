@@ -11,9 +11,9 @@ import re
 
 import pytest
 
-from asiarc.items import ClaimItem, ClaimModule, PlainItem
-from asiarc.lab import LAB
-from asiarc.protocol import TIERS
+from asiarc.core.recipe import TIERS
+from asiarc.harness.items import ClaimItem, ClaimModule, PlainItem
+from asiarc.harness.session import LAB
 from asiarc.studies import Search, Study
 
 
@@ -84,7 +84,7 @@ def pytest_runtestloop(session) -> None:
     if not option.plan:
         return
     from asiarc.archive.store import Archive
-    from asiarc.report.plan import hours_of, measured_rate, tokens_of
+    from asiarc.studies.plan import hours_of, measured_rate, tokens_of
 
     lab = session.config.stash[LAB]
     archive = Archive(lab.folder, write=False) if (lab.folder / "archive.db").exists() else None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from asiarc.cli import main
+from asiarc.harness.cli import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 
 import asiarc
-from asiarc.errors import CampaignError
-from asiarc.spec import Campaign, json_schema, load_toml, to_toml
+from asiarc.campaign.declaration import Campaign, json_schema, load_toml, to_toml
+from asiarc.core.errors import CampaignError
 
 from .harness.declarations import campaigns
 

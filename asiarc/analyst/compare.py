@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from asiarc.researcher.protocol import Insight
+from asiarc.core.proposal import Insight
 
 Tag = str  # "field=value", one choice of a genome
 

@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, Field
 
 from asiarc.archive.annex import Annex
-from asiarc.errors import EvidenceError
+from asiarc.core.errors import EvidenceError
+from asiarc.core.seeds import seed_of
 from asiarc.llm.client import Ask
 from asiarc.llm.exchange import Message, Question
 from asiarc.llm.reading import read_model
 from asiarc.researcher.briefing import Section, mark_of, within
-from asiarc.seeds import seed_of
 
 if TYPE_CHECKING:
     from asiarc.archive.store import Archive
+    from asiarc.campaign.declaration import Models
     from asiarc.evidence.transfer import Correlation
-    from asiarc.spec import Models
 
 WEIGHTS: Mapping[str, float] = {"performance": 0.30, "innovation": 0.25, "complexity": 0.45}
 REPLY_TOKENS = 600

@@ -15,15 +15,15 @@ from pydantic import BaseModel, Field
 
 from asiarc.analyst.calibration import score
 from asiarc.analyst.compare import Observation
+from asiarc.core.proposal import Insight
+from asiarc.core.seeds import seed_of
 from asiarc.llm.client import Ask, Client
 from asiarc.llm.exchange import Message, Question, UnusableReplyError
 from asiarc.llm.reading import read_model
 from asiarc.researcher.briefing import Section, mark_of, within
-from asiarc.researcher.protocol import Insight
-from asiarc.seeds import seed_of
 
 if TYPE_CHECKING:
-    from asiarc.spec import Models
+    from asiarc.campaign.declaration import Models
 
 REPLY_TOKENS = 1500
 RELATIVES = 3  # strongest siblings that are shown

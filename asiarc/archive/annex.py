@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from asiarc.archive.store import Archive
-from asiarc.outcome import Outcome
+from asiarc.core.outcome import Outcome
 
 Row = dict[str, Any]
 

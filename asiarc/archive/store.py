@@ -26,8 +26,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from asiarc.errors import ArchiveError
-from asiarc.outcome import Outcome
+from asiarc.core.errors import ArchiveError
+from asiarc.core.outcome import Outcome
 
 SCHEMA_VERSION = 4
 # What brings a file of that version to the next; new tables and indices come with the schema by themselves.

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from asiarc.audit.program import construct
 from asiarc.audit.release import Payload, row_of, row_of_maker
 from asiarc.audit.specimen import Specimen
-from asiarc.errors import CandidateError, nearest
+from asiarc.core.errors import CandidateError, nearest
 
 COPIED = 20_000_000  # parameters up to which a model is made anew for each call; a larger one is asked as it stands
 

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from asiarc.audit.specimen import UnanswerableError
-from asiarc.engineer.candidate import parse
-from asiarc.errors import CandidateError
+from asiarc.core.candidate import parse
+from asiarc.core.errors import CandidateError
 
 NAME = (
     "fla.layers.candidate_program"  # so that `from .utils import …` and `from ..modules import …` are FLA's

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from asiarc.errors import CandidateError, nearest
+from asiarc.core.errors import CandidateError, nearest
 
 Form = Literal["candidate", "release", "named", "exported"]
 ALLOWED = (

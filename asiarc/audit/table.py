@@ -15,7 +15,7 @@ from rich.table import Table
 
 from asiarc.audit import PROPERTIES
 from asiarc.audit.reading import Program, read
-from asiarc.errors import CandidateError
+from asiarc.core.errors import CandidateError
 from asiarc.execution import Executor, Job, Limits, LocalExecutor, Result
 
 # The gates that answer the same question of a candidate file.

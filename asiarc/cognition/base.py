@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asiarc.cognition.entry import CognitionError, Entry, load_file, load_folder
-from asiarc.errors import nearest
-from asiarc.researcher.protocol import CognitionHit
+from asiarc.core.errors import nearest
+from asiarc.core.proposal import CognitionHit
 
 if TYPE_CHECKING:
     from bm25s import BM25

@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from asiarc.errors import AsiarcError, unknown_name
-from asiarc.researcher.genome import domain
+from asiarc.core.errors import AsiarcError, unknown_name
+from asiarc.core.genome import domain
 
 IDENTIFIERS: Mapping[str, str] = {
     "arXiv": r"\d{2}(0[1-9]|1[0-2])\.\d{4,5}",

@@ -24,9 +24,9 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from asiarc.core.errors import TaskError
+from asiarc.core.recipe import PROTOCOLS, Protocol
 from asiarc.engineer.trainer import Curve, train
-from asiarc.errors import TaskError
-from asiarc.protocol import PROTOCOLS, Protocol
 
 if TYPE_CHECKING:
     from asiarc.models.backbone import AsiarcForCausalLM

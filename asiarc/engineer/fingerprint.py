@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from asiarc.core.seeds import seed_of
 from asiarc.engineer.gates.guard import CandidateFailure, guarded
 from asiarc.engineer.gates.subject import Subject, run
-from asiarc.seeds import seed_of
 
 NUMBERS = 16
 TOKENS = 24

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asiarc.errors import TaskError
+from asiarc.core.errors import TaskError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,8 +14,8 @@ import torch
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
+    from asiarc.core.recipe import Protocol
     from asiarc.models.backbone import AsiarcForCausalLM
-    from asiarc.protocol import Protocol
     from asiarc.tasks import Batch, Task
 
 LOG_2 = math.log(2.0)

@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from asiarc.protocol import Protocol
+from asiarc.core.recipe import Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

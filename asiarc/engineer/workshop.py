@@ -7,6 +7,7 @@ every trial. Work that the archive already holds is not done again.
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,16 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from asiarc.archive.store import Archive, Trial
-from asiarc.errors import BudgetExhaustedError, ExecutionError
+from asiarc.campaign.identity import code_hash, versions
+from asiarc.core.digest import digest
+from asiarc.core.errors import BudgetExhaustedError, ExecutionError
+from asiarc.core.outcome import SCORED, Outcome
+from asiarc.core.recipe import Protocol
 from asiarc.execution import Executor, Job, Limits, LocalExecutor, Result, executor_on
 from asiarc.execution.round import Warm
-from asiarc.identity import code_hash, digest, versions
-from asiarc.outcome import SCORED, Outcome
-from asiarc.protocol import Protocol
 from asiarc.tasks import get_task
 
 ADMIT_LIMITS = Limits(wall_s=240, cpu_s=90, memory_bytes=6 * 2**30)
 GATE_EXAMPLES = 8
+VERSIONS = "asiarc.engineer.workshop:node_versions"
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def trial_executor(workers: int, where: str = "local", gpus_per_job: float = 0) 
     from asiarc.tasks.corpus import cache_folder
 
     local = LocalExecutor(workers, preload=("torch", "asiarc.engineer.warm"), readable=(cache_folder(),))
-    return executor_on(where, local, gpus_per_job=gpus_per_job)
+    return executor_on(where, local, versions=VERSIONS, gpus_per_job=gpus_per_job)
 
 
 class Workshop:
@@ -306,6 +309,12 @@ class Workshop:
             if scored:
                 self.archive.add_items(request.key, value["items"])
         return trial
+
+
+def node_versions() -> dict[str, str]:
+    """What must be equal on every node for a result not to depend on the node: Python, the deciding packages, and
+    the code that trains, scores, computes and admits."""
+    return {"python": platform.python_version(), "gates": gates_version(), **versions()}
 
 
 @cache

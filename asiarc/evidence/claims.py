@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from asiarc.errors import EvidenceError, unknown_name
+from asiarc.core.errors import EvidenceError, unknown_name
 
 if TYPE_CHECKING:
     from asiarc.evidence.paper import Paper

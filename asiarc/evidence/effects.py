@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from asiarc.errors import EvidenceError
+from asiarc.core.errors import EvidenceError
 
 Decision = Literal["better", "worse", "no worse", "cannot tell"]
 

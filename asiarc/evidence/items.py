@@ -13,7 +13,7 @@ from dataclasses import replace
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, Literal
 
-from asiarc.errors import EvidenceError, unknown_name
+from asiarc.core.errors import EvidenceError, unknown_name
 from asiarc.evidence.effects import Effect, paired_effect
 
 if TYPE_CHECKING:

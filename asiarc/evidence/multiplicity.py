@@ -6,7 +6,7 @@ import math
 from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
-from asiarc.errors import EvidenceError
+from asiarc.core.errors import EvidenceError
 
 Name = TypeVar("Name", bound=Hashable)
 

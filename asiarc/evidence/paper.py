@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from asiarc.errors import EvidenceError
+from asiarc.core.errors import EvidenceError
 
 TASK_ITEMS: dict[str, int] = {
     "lambada": 5_153,

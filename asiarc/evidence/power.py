@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from asiarc.errors import EvidenceError
+from asiarc.core.errors import EvidenceError
 
 _MOST_PAIRS = 100_000
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from asiarc.errors import EvidenceError
+from asiarc.core.errors import EvidenceError
 from asiarc.evidence.paper import Paper, find_paper
 from asiarc.evidence.transfer import Correlation, rank_correlation
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
-from asiarc.errors import EvidenceError
+from asiarc.core.errors import EvidenceError
 from asiarc.evidence.effects import Interval
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import NormalDist, fmean
 from typing import TypeVar
 
-from asiarc.errors import EvidenceError
+from asiarc.core.errors import EvidenceError
 
 Name = TypeVar("Name", bound=Hashable)
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from asiarc.errors import EvidenceError
+from asiarc.core.errors import EvidenceError
 
 _EXACT_UP_TO = 7  # 5,040 orders; beyond it the t approximation is close
 

@@ -6,7 +6,7 @@ tried against it is what ``python -m asiarc.execution`` prints; what one process
 
 from pathlib import Path
 
-from asiarc.errors import ExecutionError
+from asiarc.core.errors import ExecutionError
 from asiarc.execution.job import Executor, InlineExecutor, Job, Limits, Result
 from asiarc.execution.local import LocalExecutor
 from asiarc.execution.round import Warm
@@ -14,8 +14,10 @@ from asiarc.execution.round import Warm
 __all__ = ["Executor", "InlineExecutor", "Job", "Limits", "LocalExecutor", "Result", "doctor", "executor_on"]
 
 
-def executor_on(where: str, local: LocalExecutor, *, gpus_per_job: float = 0) -> Warm:
+def executor_on(where: str, local: LocalExecutor, *, versions: str, gpus_per_job: float = 0) -> Warm:
     """`local` itself for ``"local"``; for ``"ray"`` or ``"ray:ADDRESS"`` its like on a Ray cluster.
+
+    `versions` names the function (``"package.module:callable"``) whose answer must be the same on every node.
 
     Raises `ExecutionError` for another place, where Ray is not installed, and where no cluster answers.
     """
@@ -29,7 +31,9 @@ def executor_on(where: str, local: LocalExecutor, *, gpus_per_job: float = 0) ->
     from asiarc.execution.ray import RayExecutor
 
     readable = [Path(path) for path in local.readable]
-    return RayExecutor(None, local.preload, readable, address=address or None, gpus_per_job=gpus_per_job)
+    return RayExecutor(
+        None, local.preload, readable, versions=versions, address=address or None, gpus_per_job=gpus_per_job
+    )
 
 
 def doctor() -> list[tuple[str, bool, str]]:
@@ -37,5 +41,5 @@ def doctor() -> list[tuple[str, bool, str]]:
     from asiarc.execution.layers import LAYERS
 
     with LocalExecutor(workers=1, preload=()) as executor:
-        result = executor.run([Job("asiarc.execution.attacks:echo", {})])[0]
+        result = executor.run([Job("asiarc.execution.job:echo", {})])[0]
     return [(name, name in result.layers, detail) for name, detail in LAYERS.items()]

@@ -69,6 +69,11 @@ class Job:
         return cls(**fields | {"limits": Limits(**fields["limits"])})
 
 
+def echo(payload: dict[str, Any]) -> dict[str, Any]:
+    """The job that does nothing: what a wall costs, and which of its layers hold."""
+    return payload
+
+
 @dataclass(frozen=True)
 class Result:
     """How a job ended.

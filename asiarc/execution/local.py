@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from asiarc.errors import ExecutionError
+from asiarc.core.errors import ExecutionError
 from asiarc.execution import frames
 from asiarc.execution.job import Job
 from asiarc.execution.judge import judge

@@ -10,6 +10,7 @@ installation, then ``RayExecutor(address="HEAD:6379")`` on the head.
 
 from __future__ import annotations
 
+import importlib
 import json
 import platform
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from asiarc.errors import ExecutionError
+from asiarc.core.errors import ExecutionError
 from asiarc.execution.job import Job, Result
 from asiarc.execution.local import LocalExecutor
 from asiarc.execution.round import Round, Warm
@@ -28,24 +29,22 @@ except ModuleNotFoundError as error:
     raise ExecutionError("Ray is not installed: pip install 'asiarc[ray]', or run on this machine") from error
 
 
-def versions() -> dict[str, str]:
-    """What must be equal on every node for a result not to depend on the node: Python, the deciding packages, and
-    the code that trains, scores, computes and admits."""
-    from asiarc import identity
-    from asiarc.engineer.workshop import gates_version
-
-    return {"python": platform.python_version(), "gates": gates_version(), **identity.versions()}
+def _answer(function: str) -> dict[str, str]:
+    """What ``"package.module:callable"`` says here."""
+    module, _, name = function.partition(":")
+    return getattr(importlib.import_module(module), name)()
 
 
 class _Node:
     """The far end: one warm worker behind its node's wall."""
 
-    def __init__(self, preload: Sequence[str], readable: Sequence[str]) -> None:
+    def __init__(self, preload: Sequence[str], readable: Sequence[str], versions: str) -> None:
+        self._versions = versions
         self._executor = LocalExecutor(1, preload, readable=[Path(path) for path in readable])
 
     def refuses(self, expected: dict[str, str]) -> str:
         """Why this node must not be used; empty where it may."""
-        here = versions()
+        here = _answer(self._versions)
         wrong = [
             f"{name} {found} instead of {expected.get(name)}"
             for name, found in here.items()
@@ -63,8 +62,9 @@ class RayExecutor(Warm):
     """Workers on a Ray cluster, with the promises of `Warm`.
 
     `address` is the cluster's (None: the one this process belongs to, or a new one on this machine); `workers`
-    defaults to the cluster's CPUs, or GPUs where `gpus_per_job` is not 0. Raises `ExecutionError` when the cluster
-    cannot be reached or has no room for a single job.
+    defaults to the cluster's CPUs, or GPUs where `gpus_per_job` is not 0. `versions` names the function
+    (``"package.module:callable"``) whose answer must be the same on every node. Raises `ExecutionError` when the
+    cluster cannot be reached or has no room for a single job.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class RayExecutor(Warm):
         preload: Sequence[str] = ("torch",),
         readable: Sequence[Path] = (),
         *,
+        versions: str,
         address: str | None = None,
         gpus_per_job: float = 0,
     ) -> None:
@@ -84,7 +85,7 @@ class RayExecutor(Warm):
                     f"no Ray cluster at {address!r}: {error}. Start one with: ray start --head"
                 ) from error
         self._workers, self._gpus = workers, gpus_per_job
-        self._arguments = (tuple(preload), tuple(str(path) for path in readable))
+        self._arguments = (tuple(preload), tuple(str(path) for path in readable), versions)
         self._starting: dict[Any, Any] = {}  # the future of its first answer -> actor
         self._busy: dict[Any, Any] = {}  # the future of its result -> actor
         self._idle: list[Any] = []
@@ -111,7 +112,7 @@ class RayExecutor(Warm):
 
     def _start_worker(self) -> None:
         actor = _remote(self._gpus).remote(*self._arguments)
-        self._starting[actor.refuses.remote(versions())] = actor
+        self._starting[actor.refuses.remote(_answer(self._arguments[-1]))] = actor
 
     def _idle_worker(self) -> Any:
         return self._idle[-1] if self._idle else None

@@ -18,9 +18,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from asiarc.errors import nearest
+from asiarc.core.errors import nearest
+from asiarc.core.seeds import rng_of
 from asiarc.llm.exchange import EMBEDDING, ModelError, Question, Reply, ReplyFault, TransportFault
-from asiarc.seeds import rng_of
 
 if TYPE_CHECKING:
     import openai

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
-from asiarc.errors import AsiarcError
+from asiarc.core.errors import AsiarcError
 
 ReplyFault = Literal["cut", "slow", "empty", "truncated", "too long", "refusal"]
 TransportFault = Literal[

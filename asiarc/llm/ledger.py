@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from asiarc.errors import BudgetExhaustedError
+from asiarc.core.errors import BudgetExhaustedError
 from asiarc.llm.exchange import Question, Reply
 
 NANO = 1_000_000_000

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from asiarc.errors import ArchiveError
+from asiarc.core.errors import ArchiveError
 from asiarc.llm.exchange import Exchange, Question
 
 if TYPE_CHECKING:

@@ -22,13 +22,13 @@ from torch.utils._pytree import tree_map_only
 from transformers import GenerationMixin, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from asiarc.engineer.candidate import load_mixer
-from asiarc.seeds import seed_of
+from asiarc.core.candidate import load_mixer
+from asiarc.core.seeds import seed_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from asiarc.protocol import Protocol
+    from asiarc.core.recipe import Protocol
 
 
 class SizeMismatchError(Exception):

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
+from asiarc.archive.results import CampaignResult, paired_by_seed
 from asiarc.archive.store import Archive
-from asiarc.errors import EvidenceError
-from asiarc.results import CampaignResult, paired_by_seed
-from asiarc.seeds import seed_of
+from asiarc.core.errors import EvidenceError
+from asiarc.core.seeds import seed_of
 
 RESAMPLES = 2000
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table as RichTable
 
-from asiarc.errors import EvidenceError
-from asiarc.signatures import SIGNATURES, Cell, Table
+from asiarc.core.errors import EvidenceError
+from asiarc.studies.signatures import SIGNATURES, Cell, Table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,15 +15,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from asiarc.engineer.candidate import content_address
-from asiarc.errors import AsiarcError, EvidenceError
+from asiarc.archive.reading import Row, effect_of
+from asiarc.core.candidate import content_address
+from asiarc.core.errors import AsiarcError, EvidenceError
 from asiarc.evidence.claims import Claim, Verdict, cap_verdict, check_snapshot
 from asiarc.evidence.effects import Effect
 from asiarc.evidence.transfer import rank_correlation
 from asiarc.report import studies
 from asiarc.report.document import origins_of, read_report, sha256, signed_files
 from asiarc.report.facts import decision_of, project_folder, summary
-from asiarc.report.reading import Row, effect_of
 from asiarc.report.tables import load, number
 
 

@@ -15,13 +15,13 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from asiarc.archive.reading import Reading, Row
 from asiarc.archive.store import Archive
-from asiarc.errors import EvidenceError
-from asiarc.identity import provenance
+from asiarc.campaign.identity import provenance
+from asiarc.core.errors import EvidenceError
 from asiarc.report import facts, studies, tables, wording
 from asiarc.report.arms import arm_lines
 from asiarc.report.figures import draw, inline
-from asiarc.report.reading import Reading, Row
 
 TEMPLATES = Path(__file__).with_name("templates")
 LOCKS = ("uv.lock", "pylock.toml", "requirements.lock", "requirements.txt")

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from asiarc.errors import EvidenceError
-from asiarc.results import CampaignResult
+from asiarc.archive.results import CampaignResult
+from asiarc.core.errors import EvidenceError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from asiarc.archive.store import Archive
+    from asiarc.core.recipe import Tier
     from asiarc.evidence.paper import Paper
-    from asiarc.protocol import Tier
 
 
 @dataclass(frozen=True)

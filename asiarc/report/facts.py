@@ -12,17 +12,17 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
+from asiarc.archive.reading import TRIALS, Reading, Row, effect_of, spend_of
+from asiarc.archive.results import Values
 from asiarc.archive.store import Archive
-from asiarc.errors import EvidenceError
+from asiarc.campaign.identity import kernels_folder
+from asiarc.core.errors import EvidenceError
+from asiarc.core.recipe import STAGES, StageName
 from asiarc.evidence.claims import Verdict, load_register
 from asiarc.evidence.effects import Effect, decide, mean_interval
 from asiarc.evidence.transfer import rank_correlation
-from asiarc.identity import kernels_folder
-from asiarc.protocol import STAGES, StageName
-from asiarc.report.reading import TRIALS, Reading, Row, effect_of, spend_of
-from asiarc.results import Values
-from asiarc.signatures import NAME as BASELINES_RUN
-from asiarc.signatures import SIGNATURES
+from asiarc.studies.signatures import NAME as BASELINES_RUN
+from asiarc.studies.signatures import SIGNATURES
 from asiarc.tasks import get_task
 
 FORMAT = 1

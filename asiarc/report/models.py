@@ -9,9 +9,9 @@ from typing import Any
 from asiarc.analyst import calibration, judge
 from asiarc.archive.annex import Annex
 from asiarc.archive.store import Archive
+from asiarc.core.outcome import SCORED
 from asiarc.evidence.shares import wilson
 from asiarc.llm.reading import ReadingError
-from asiarc.outcome import SCORED
 from asiarc.researcher.ideas import read_idea
 from asiarc.researcher.novelty import saved
 

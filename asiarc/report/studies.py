@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 
+from asiarc.archive.reading import TRIALS, Row, effect_of, spend_of
 from asiarc.archive.store import Archive
-from asiarc.errors import EvidenceError
+from asiarc.core.errors import EvidenceError
 from asiarc.evidence.transfer import rank_correlation
 from asiarc.models.baselines import BASELINE_NAMES
 from asiarc.report.facts import project_folder, summary
-from asiarc.report.reading import TRIALS, Row, effect_of, spend_of
 from asiarc.studies.search import DISCOVERY
 from asiarc.tasks import get_task
 

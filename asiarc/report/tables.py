@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from asiarc.analyst.compare import tags_of
-from asiarc.protocol import StageName
-from asiarc.report.reading import Reading, Row
+from asiarc.archive.reading import Reading, Row
+from asiarc.core.recipe import StageName
 
 CURVE_CANDIDATES = 5  # candidates whose curves are drawn beside the baselines
 POOL = 10  # leading candidates whose mean gain is followed along the search; at most a quarter of the scored

@@ -5,7 +5,7 @@ which writes candidates from typed mechanisms; `designs` names the baselines and
 architectures in them. Nothing here imports torch.
 """
 
-from asiarc.researcher.protocol import (
+from asiarc.core.proposal import (
     CognitionHit,
     Context,
     Failure,

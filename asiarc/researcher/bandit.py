@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from math import log, sqrt
 from typing import Any
 
+from asiarc.core.proposal import Tried
 from asiarc.llm.ledger import NANO, Price
-from asiarc.researcher.protocol import Tried
 
 COST = 0.5  # 0: price does not matter; 1: reward a dollar
 

@@ -17,12 +17,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from asiarc.campaign.identity import kernels_folder
 from asiarc.cognition.base import shipped
-from asiarc.identity import kernels_folder
+from asiarc.core.proposal import CognitionHit, Context, Earlier, Failure, Proposal, Relative
+from asiarc.core.seeds import rng_of, seed_of
 from asiarc.llm.exchange import Message
 from asiarc.researcher.ideas import Idea
-from asiarc.researcher.protocol import CognitionHit, Context, Earlier, Failure, Proposal, Relative
-from asiarc.seeds import rng_of, seed_of
 
 BYTES_PER_TOKEN = 3  # English and Python have more; a budget is kept with room to spare
 STYLES = (

@@ -14,10 +14,10 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from asiarc.engineer.candidate import content_address
-from asiarc.errors import CandidateError, unknown_name
+from asiarc.core.candidate import content_address
+from asiarc.core.errors import CandidateError, unknown_name
+from asiarc.core.genome import Genome
 from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC, baseline_source
-from asiarc.researcher.genome import Genome
 
 _DELTA_NET: dict[str, Any] = {"memory": "delta", "features": "silu", "key_norm": "l2", "convolution": 4}
 _MULTI_PATH: dict[str, Any] = _DELTA_NET | {"short_fir": 3, "long_fir": 31, "value_path": True}

@@ -12,10 +12,12 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from asiarc.engineer.candidate import content_address
-from asiarc.errors import BudgetExhaustedError
+from asiarc.core.candidate import content_address
+from asiarc.core.errors import BudgetExhaustedError
+from asiarc.core.genome import Genome, defaults, domain, random_genome
+from asiarc.core.proposal import CognitionHit, Context, Origin, Proposal, Relative
+from asiarc.core.seeds import rng_of
 from asiarc.researcher.designs import DESIGNS, baseline_genomes
-from asiarc.researcher.genome import Genome, defaults, domain, random_genome
 from asiarc.researcher.mechanisms import (
     COSTLY,
     TRAITS,
@@ -27,9 +29,7 @@ from asiarc.researcher.mechanisms import (
     tag_of,
     with_choice,
 )
-from asiarc.researcher.protocol import CognitionHit, Context, Origin, Proposal, Relative
 from asiarc.researcher.render import render
-from asiarc.seeds import rng_of
 
 DRAWS = 500
 """Draws before a researcher gives up; the grammar is so large that only a wrong `known` gets there."""

@@ -13,10 +13,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from asiarc.engineer.candidate import motivation
-from asiarc.errors import CandidateError, unknown_name
+from asiarc.core.candidate import motivation
+from asiarc.core.errors import CandidateError, unknown_name
+from asiarc.core.proposal import Origin
 from asiarc.llm.reading import ReadingError, code_of, fenced, read_model
-from asiarc.researcher.protocol import Origin
 
 MIXER = "class Mixer"
 PREDICTION = re.compile(r"^Prediction:(.*)$", re.MULTILINE)

@@ -12,22 +12,22 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from asiarc.analyst.library import read_up
 from asiarc.cognition.base import shipped
 from asiarc.cognition.dense import Dense
-from asiarc.drafts import address_of
-from asiarc.identity import digest
+from asiarc.cognition.library import read_up
+from asiarc.core.candidate import address_of
+from asiarc.core.digest import digest
+from asiarc.core.proposal import Context, Earlier, Failure, Proposal
+from asiarc.core.seeds import rng_of, seed_of
 from asiarc.llm.client import Ask, Client
 from asiarc.llm.embedding import Embedder
 from asiarc.llm.exchange import Question, UnusableReplyError
 from asiarc.researcher import bandit, briefing
 from asiarc.researcher.ideas import Idea, origins_of, predicted_text, read_idea
 from asiarc.researcher.novelty import Duplicate, duplicate_of, nearest, nearest_by_vector
-from asiarc.researcher.protocol import Context, Earlier, Failure, Proposal
-from asiarc.seeds import rng_of, seed_of
 
 if TYPE_CHECKING:
-    from asiarc.spec import Models
+    from asiarc.campaign.declaration import Models
 
 
 class LlmResearcher:

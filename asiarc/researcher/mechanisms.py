@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from asiarc.errors import CandidateError, unknown_name
-from asiarc.researcher.genome import Genome, defaults, domain
+from asiarc.core.errors import CandidateError, unknown_name
+from asiarc.core.genome import Genome, defaults, domain
 
 Tag = str
 

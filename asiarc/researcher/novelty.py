@@ -16,13 +16,13 @@ from pydantic import BaseModel, Field
 
 from asiarc.archive.store import Archive
 from asiarc.cognition.base import tokens_of
+from asiarc.core.proposal import Earlier
+from asiarc.core.seeds import seed_of
 from asiarc.llm.client import Ask, Client
 from asiarc.llm.embedding import cosines
 from asiarc.llm.exchange import Message, Question, UnusableReplyError
 from asiarc.llm.reading import read_model
 from asiarc.researcher.briefing import data, mark_of
-from asiarc.researcher.protocol import Earlier
-from asiarc.seeds import seed_of
 
 NEAREST = 5
 SAME = 1e-5  # largest difference of two fingerprints of one function, relative; rounding in float32 is below

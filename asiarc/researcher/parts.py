@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from asiarc.researcher.genome import DELTA, GATED, PER_CHANNEL, PRODUCT, STATISTICS, Genome
+from asiarc.core.genome import DELTA, GATED, PER_CHANNEL, PRODUCT, STATISTICS, Genome
 
 WIDTH = 110
 

@@ -10,7 +10,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Mapping
 
-from asiarc.researcher.genome import Genome
+from asiarc.core.genome import Genome
 from asiarc.researcher.parts import PARTS, WIDTH, Draft
 
 RECURRENCES = {

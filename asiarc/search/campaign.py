@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from asiarc.protocol import StagePlan, Tier
+from asiarc.campaign.declaration import Campaign
+from asiarc.core.recipe import StagePlan, Tier
+from asiarc.core.seeds import seed_of
 from asiarc.search.policies import POLICIES
 from asiarc.search.policies.paper import PaperPolicy
 from asiarc.search.protocol import ROOT, Board, Evaluation, Recommendation, Traits
-from asiarc.seeds import seed_of
-from asiarc.spec import Campaign
 
 LEADING = 2000  # scored candidates that parents and references are chosen among
 

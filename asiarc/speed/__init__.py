@@ -11,7 +11,7 @@ A time is printed only after the results are right, and "not measured" is never 
 
 from __future__ import annotations
 
-from asiarc.errors import AsiarcError
+from asiarc.core.errors import AsiarcError
 
 
 class SpeedError(AsiarcError):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from asiarc.seeds import seed_of
+from asiarc.core.seeds import seed_of
 
 Call = Callable[..., Any]
 Tensors = dict[str, Tensor]

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from asiarc.seeds import seed_of
+from asiarc.core.seeds import seed_of
 from asiarc.speed.arena import ALLOWED_KERNELS, serve_kernel
 from asiarc.speed.cases import Case, Tensors, error_of, exact
 from asiarc.speed.worker import Worker, WorkerError, raw

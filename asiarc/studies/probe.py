@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from asiarc.protocol import Protocol
+from asiarc.core.recipe import Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
 
-from asiarc.engineer.candidate import content_address
-from asiarc.errors import EvidenceError, unknown_name
-from asiarc.identity import digest, provenance, run_identity, versions
+from asiarc.archive.results import mean_gain
+from asiarc.campaign.declaration import ARMS, Budget, Campaign, Declaration, Stage, by_tier
+from asiarc.campaign.identity import provenance, run_identity, versions
+from asiarc.core.candidate import content_address
+from asiarc.core.digest import digest
+from asiarc.core.errors import EvidenceError, unknown_name
+from asiarc.core.recipe import MICRO, Protocol, Tier
 from asiarc.models.baselines import baseline_source
-from asiarc.protocol import MICRO, Protocol, Tier
-from asiarc.results import mean_gain
-from asiarc.spec import ARMS, Budget, Campaign, Declaration, Stage, by_tier
 from asiarc.studies.study import Say, Study, StudyResult, needs_tier
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ BEHAVIOUR = "behaviour"  # under which a run's fingerprints are kept
 
 
 class Search(Declaration):
-    """What is searched: by which arms (`FULL` or a name of `asiarc.spec.ARMS`), how often and how long."""
+    """What is searched: by which arms (`FULL` or a name of `declaration.ARMS`), how often and how long."""
 
     arms: tuple[str, ...] = Field(default=(FULL,), min_length=1)
     researcher: Any = "grammar"
@@ -83,7 +84,7 @@ class Search(Declaration):
 
     def trials(self, tier: Tier) -> list[tuple[int, Protocol]]:
         """How many trials of which kind it takes at most."""
-        from asiarc.report.plan import stage_trials
+        from asiarc.studies.plan import stage_trials
 
         explored = self.explored_at(tier)
         rows = stage_trials(self.campaign(self.arms[0], 0, explored), "explore", explored)
@@ -98,7 +99,7 @@ class Search(Declaration):
 
     def run(self, name: str, tier: Tier, archive: Archive, workshop: Workshop, say: Say) -> SearchResult:
         """Run every arm's searches and their winners, but for what the archive holds."""
-        from asiarc.loop import Run
+        from asiarc.loop.run import Run
 
         needs_tier(tier, self.tier, f"search {name}")
         explored, record = self.explored_at(tier), self._announce(name, tier, archive)

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
-from asiarc.engineer.candidate import content_address, motivation
-from asiarc.errors import EvidenceError, ExecutionError, TaskError, unknown_name
-from asiarc.identity import digest, provenance, versions
-from asiarc.outcome import SCORED, Outcome
-from asiarc.protocol import MICRO, TIERS, Protocol, Tier, stage_plan
-from asiarc.results import Values, paired_by_seed, values_of
-from asiarc.spec import Declaration
+from asiarc.archive.results import Values, paired_by_seed, values_of
+from asiarc.campaign.declaration import Declaration
+from asiarc.campaign.identity import provenance, versions
+from asiarc.core.candidate import content_address, motivation
+from asiarc.core.digest import digest
+from asiarc.core.errors import EvidenceError, ExecutionError, TaskError, unknown_name
+from asiarc.core.outcome import SCORED, Outcome
+from asiarc.core.recipe import MICRO, TIERS, Protocol, Tier, stage_plan
 from asiarc.tasks import check_name, get_task
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Study(Declaration):
 
     def protocol(self, task: str, tier: Tier) -> Protocol:
         """The model and budget of a trial: micro on text, the paper's exploration at the paper tier."""
-        from asiarc.engineer.bench import trial_protocol
+        from asiarc.loop.trials import trial_protocol
 
         plan = stage_plan("paper", "explore")
         text, steps = (plan.text, plan.rungs[-1]) if tier == "paper" else (MICRO, self.steps)

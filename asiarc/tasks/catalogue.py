@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from math import comb
 from typing import Literal
 
-from asiarc.errors import TaskError, unknown_name
+from asiarc.core.errors import TaskError, unknown_name
 
 Settings = Mapping[str, int | float]
 Kind = Literal["text", "synthetic"]

@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from asiarc.errors import TaskError
+from asiarc.core.errors import TaskError
 from asiarc.tasks import SPLITS
 from asiarc.tasks.prose import PACKAGES, Section, docstring_sections, without_near_duplicates
 

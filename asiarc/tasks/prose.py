@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asiarc.errors import TaskError
+from asiarc.core.errors import TaskError
 
 # All of them come with lm-eval and the other dependencies of asiarc.
 PACKAGES = ("matplotlib", "networkx", "nltk", "numpy", "pandas", "scipy", "sklearn", "sympy")

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from asiarc.seeds import seed_of
+from asiarc.core.seeds import seed_of
 from asiarc.tasks import BOS, IGNORE
 
 Ints = NDArray[np.int64]

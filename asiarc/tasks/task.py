@@ -17,8 +17,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from asiarc.errors import TaskError
-from asiarc.seeds import Part, seed_of
+from asiarc.core.errors import TaskError
+from asiarc.core.seeds import Part, seed_of
 from asiarc.tasks import BOS, IGNORE, SPLITS
 from asiarc.tasks.catalogue import BASE, CATALOGUE, Kind, Settings, Style, Training
 from asiarc.tasks.corpus import Corpus, docstring_corpus, fineweb_edu_corpus, path_corpus

@@ -9,13 +9,13 @@ from statistics import fmean
 import pytest
 from click.testing import CliRunner
 
-from asiarc.analyst import arms
 from asiarc.archive.store import Archive
-from asiarc.cli import main
+from asiarc.campaign.declaration import Models, to_toml
+from asiarc.core.errors import CampaignError
+from asiarc.core.recipe import _PLANS as SHIPPED
 from asiarc.engineer.workshop import Workshop
-from asiarc.errors import CampaignError
-from asiarc.protocol import _PLANS as SHIPPED
-from asiarc.spec import Models, to_toml
+from asiarc.harness.cli import main
+from asiarc.studies import arms
 
 from ..harness.fakes import PLANS, FakeExecutor, answer, campaign, still
 from ..llm.laboratory import fingerprinted
@@ -37,7 +37,7 @@ def a_still_laboratory():
     """The harness's, which knows besides what a study would train at the paper's tier."""
     papers = {key: plan for key, plan in SHIPPED.items() if key[0] == "paper"}
     with still(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("asiarc.protocol._PLANS", PLANS | papers)
+        patch.setattr("asiarc.core.recipe._PLANS", PLANS | papers)
         yield
 
 

@@ -20,8 +20,8 @@ from asiarc.analyst.judge import (
 )
 from asiarc.archive.annex import Annex
 from asiarc.archive.store import Archive
+from asiarc.core.outcome import SCORED
 from asiarc.evidence.shares import wilson
-from asiarc.outcome import SCORED
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from asiarc.archive import store
 from asiarc.archive.store import SCHEMA_VERSION, Archive, Trial, set_aside
-from asiarc.errors import ArchiveError
-from asiarc.outcome import KINDS, SCORED, Outcome
+from asiarc.core.errors import ArchiveError
+from asiarc.core.outcome import KINDS, SCORED, Outcome
 
 HERE = Path(__file__).parent
 
@@ -434,8 +434,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from asiarc.archive.store import Archive, Trial
-from asiarc.errors import ArchiveError
-from asiarc.outcome import SCORED
+from asiarc.core.errors import ArchiveError
+from asiarc.core.outcome import SCORED
 disk = Path(sys.argv[1])
 (disk / "ballast").write_bytes(bytes(500_000))
 said, full = [], 0
@@ -661,7 +661,7 @@ AS_NOBODY = """
 import os, sys
 from pathlib import Path
 from asiarc.archive.store import Archive
-from asiarc.errors import ArchiveError
+from asiarc.core.errors import ArchiveError
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid(65534)

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from asiarc.archive.store import Archive, Trial
-from asiarc.outcome import SCORED
+from asiarc.core.outcome import SCORED
 
 with Archive(Path(sys.argv[1])) as archive:
     for number in range(100_000):

@@ -14,10 +14,10 @@ from asiarc.audit import PROPERTIES, named, reading
 from asiarc.audit.program import construct
 from asiarc.audit.specimen import Specimen, read
 from asiarc.audit.table import audit
-from asiarc.errors import CandidateError
+from asiarc.core.errors import CandidateError
+from asiarc.core.recipe import Protocol
 from asiarc.models.backbone import build
 from asiarc.models.baselines import baseline_source
-from asiarc.protocol import Protocol
 
 MODULES = """
 import torch

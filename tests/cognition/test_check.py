@@ -8,11 +8,11 @@ import pytest
 from asiarc.cognition import Base, CognitionError
 from asiarc.cognition.base import shipped
 from asiarc.cognition.check import LONGEST, MINIMUM_ENTRIES, MINIMUM_PAPERS, check, check_entries
-from asiarc.cognition.promote import Evidence, promote
-from asiarc.cognition.quality import Label, check_labels, load_labels, mechanism_found, recall, report
-from asiarc.cognition.verbs import add, check_report, render_search
+from asiarc.core.proposal import Insight
 from asiarc.evidence import Effect
-from asiarc.researcher.protocol import Insight
+from asiarc.harness.cognition_verbs import add, check_report, render_search
+from asiarc.studies.promotion import Evidence, promote
+from tests.rigs.cognition.quality import Label, check_labels, load_labels, mechanism_found, recall, report
 
 from .test_entry import ENTRY, PAPER, written
 

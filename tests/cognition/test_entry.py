@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from asiarc.cognition import CognitionError, Entry, Paper
 from asiarc.cognition.entry import FIELDS, as_toml, load_file, mechanisms
-from asiarc.researcher.genome import Genome, domain
+from asiarc.core.genome import Genome, domain
 
 PAPER = {
     "title": "A title long enough",

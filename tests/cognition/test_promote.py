@@ -8,15 +8,15 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from asiarc.archive.results import CampaignResult
 from asiarc.archive.store import Archive
-from asiarc.cli import main
 from asiarc.cognition import Base, CognitionError
 from asiarc.cognition.check import check
-from asiarc.cognition.promote import winners_entry
-from asiarc.errors import EvidenceError
-from asiarc.llm.loopback import Server, embeds
+from asiarc.core.errors import EvidenceError
+from asiarc.harness.cli import main
 from asiarc.researcher.designs import BASELINES
-from asiarc.results import CampaignResult
+from asiarc.studies.promotion import winners_entry
+from tests.rigs.llm.loopback import Server, embeds
 
 from ..harness.conftest import a_still_laboratory  # noqa: F401
 from ..harness.fakes import Bench, Stage, candidate, written

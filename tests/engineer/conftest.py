@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from asiarc.protocol import MICRO
+from asiarc.core.recipe import MICRO
 
 TINY = MICRO.at(d_model=16, num_layers=1, mlp_ratio=1.0, seq_len=32, batch_size=4, steps=6, evaluations=3)
 

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asiarc.engineer.candidate import content_address, load_mixer, motivation, parse
-from asiarc.errors import CandidateError
+from asiarc.core.candidate import content_address, load_mixer, motivation, parse
+from asiarc.core.errors import CandidateError
 from asiarc.models.baselines import BASELINE_NAMES, baseline_source
 
 SOURCE = '''"""Why it should work."""

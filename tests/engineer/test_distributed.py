@@ -8,15 +8,15 @@ import sys
 import pytest
 import torch
 
+from asiarc.core.errors import TaskError
+from asiarc.core.recipe import MICRO, PAPER_20M, PAPER_340M, PROTOCOLS
+from asiarc.core.seeds import rng_of
 from asiarc.engineer.distributed import Share, main
-from asiarc.engineer.ladder import size_of, smoke_train
 from asiarc.engineer.trainer import train
-from asiarc.errors import TaskError
 from asiarc.models.backbone import build
 from asiarc.models.baselines import baseline_source
-from asiarc.protocol import MICRO, PAPER_20M, PAPER_340M, PROTOCOLS
-from asiarc.seeds import rng_of
 from asiarc.tasks import get_task
+from tests.rigs.ladder import size_of, smoke_train
 
 STEPS, ROWS, SEED = 6, 4, "0/verify/0"
 

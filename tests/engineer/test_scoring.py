@@ -14,10 +14,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asiarc.core.errors import TaskError
 from asiarc.engineer.scoring import byte_tokenizer, language_model, score, score_named
 from asiarc.engineer.trainer import DivergedError, batch_loss, evaluate
 from asiarc.engineer.trial import _windows
-from asiarc.errors import TaskError
 from asiarc.models.backbone import build
 from asiarc.models.baselines import baseline_source
 from asiarc.tasks import get_task

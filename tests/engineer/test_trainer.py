@@ -14,10 +14,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asiarc.core.recipe import MICRO
 from asiarc.engineer.trainer import DivergedError, batch_loss, evaluate, learning_rate_at, train
 from asiarc.models.backbone import build
 from asiarc.models.baselines import baseline_source
-from asiarc.protocol import MICRO
 from asiarc.tasks import IGNORE, get_task
 from asiarc.tasks.task import Batch
 
@@ -260,7 +260,7 @@ torch.set_num_threads(1)
 from asiarc.engineer.trainer import train
 from asiarc.models.backbone import build
 from asiarc.models.baselines import baseline_source
-from asiarc.protocol import MICRO
+from asiarc.core.recipe import MICRO
 from asiarc.tasks import get_task
 task = get_task("overwrite")
 protocol = MICRO.at(d_model=16, num_layers=1, seq_len=task.seq_len, batch_size=4, steps=4, evaluations=2)

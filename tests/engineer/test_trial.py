@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asiarc.archive.store import Archive
-from asiarc.engineer.candidate import content_address
+from asiarc.core.candidate import content_address
+from asiarc.core.errors import ExecutionError
+from asiarc.core.recipe import MICRO, Protocol
 from asiarc.engineer.scoring import score
 from asiarc.engineer.trainer import train
 from asiarc.engineer.workshop import Request, Workshop
-from asiarc.errors import ExecutionError
 from asiarc.execution import InlineExecutor, Job, Limits, LocalExecutor, Result
 from asiarc.models.backbone import build, count_parameters
 from asiarc.models.baselines import baseline_source
-from asiarc.protocol import MICRO, Protocol
 from asiarc.tasks import get_task
 
 OVERWRITE = "overwrite"
@@ -330,7 +330,7 @@ def test_a_key_does_not_depend_on_the_process(protocol):
     """Nothing of this process (hash seed, order of imports) is in it."""
     asked = request(protocol)
     code = (
-        "import json, sys; from asiarc.engineer.workshop import Request; from asiarc.protocol import Protocol\n"
+        "import json, sys; from asiarc.engineer.workshop import Request; from asiarc.core.recipe import Protocol\n"
         "fields = json.load(sys.stdin); fields['protocol'] = Protocol(**fields['protocol'])\n"
         "fields['match'] = tuple(fields['match']); print(Request(**fields).key, 'torch' in sys.modules)"
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from asiarc.errors import EvidenceError
+from asiarc.core.errors import EvidenceError
 from asiarc.evidence.claims import (
     TIERS,
     VERDICTS,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from asiarc.errors import EvidenceError
+from asiarc.core.errors import EvidenceError
 from asiarc.evidence.items import item_scores, paired_items
 from asiarc.evidence.sequence import ConfidenceSequence, confidence_sequence
 

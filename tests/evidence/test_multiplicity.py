@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
-from asiarc.errors import EvidenceError
+from asiarc.core.errors import EvidenceError
 from asiarc.evidence.multiplicity import benjamini_hochberg, holm
 
 p_values = st.lists(st.floats(0, 1), min_size=1, max_size=6).map(lambda ps: dict(enumerate(ps)))

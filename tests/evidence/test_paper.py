@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asiarc.errors import EvidenceError
+from asiarc.core.errors import EvidenceError
 from asiarc.evidence.paper import TASK_ITEMS, binomial_error, find_paper, fitness, load_paper
 
 PAPER = find_paper()

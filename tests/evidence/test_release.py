@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from asiarc.errors import EvidenceError
+from asiarc.core.errors import EvidenceError
 from asiarc.evidence.paper import find_paper
 from asiarc.evidence.release import (
     ELITE,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asiarc.errors import EvidenceError
+from asiarc.core.errors import EvidenceError
 from asiarc.evidence.power import detectable_difference, pairs_needed, power_of
 from asiarc.evidence.shrinkage import pooled_standard_errors, shrink
 

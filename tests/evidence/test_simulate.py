@@ -7,8 +7,8 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from asiarc.evidence import __main__ as command
-from asiarc.evidence.simulate import Check, all_checks, measure
+from tests.rigs.statistics import __main__ as command
+from tests.rigs.statistics.simulate import Check, all_checks, measure
 
 
 @pytest.mark.parametrize("check", [c for c in all_checks() if c.promised], ids=lambda check: check.name)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from asiarc.errors import EvidenceError
+from asiarc.core.errors import EvidenceError
 from asiarc.evidence.transfer import mean_ranks, rank_correlation
 
 lists = (

@@ -13,7 +13,8 @@ cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_
 second = cluster.add_node(num_cpus=1)
 cluster.connect(namespace="asiarc")
 
-from asiarc.errors import ExecutionError  # noqa: E402
+from asiarc.core.errors import ExecutionError  # noqa: E402
+from asiarc.engineer.workshop import VERSIONS  # noqa: E402
 from asiarc.execution import Job, Limits, LocalExecutor  # noqa: E402
 from asiarc.execution import ray as on_ray  # noqa: E402
 from asiarc.execution.round import Round  # noqa: E402
@@ -21,14 +22,14 @@ from asiarc.execution.round import Round  # noqa: E402
 jobs = [
     *(Job("wall_jobs:allocate", {"bytes": 10 + i}) for i in range(4)),
     Job("wall_jobs:fails_like_a_user", {}),
-    Job("asiarc.execution.attacks:loops_in_python", {}, Limits(wall_s=0.3)),
-    Job("asiarc.execution.attacks:fork_bombs", {}),
+    Job("tests.rigs.sandbox.attacks:loops_in_python", {}, Limits(wall_s=0.3)),
+    Job("tests.rigs.sandbox.attacks:fork_bombs", {}),
 ]
 shown = {}
 with LocalExecutor(2, preload=(), readable=[here]) as local:
     shown["local"] = [(r.status, r.value, r.reason) for r in local.run(jobs)]
 delivered = []
-with on_ray.RayExecutor(preload=(), readable=[here, folder]) as executor:
+with on_ray.RayExecutor(versions=VERSIONS, preload=(), readable=[here, folder]) as executor:
     shown["workers"] = executor.most_workers
     results = executor.run(jobs, lambda index, result: delivered.append(index))
     shown["ray"] = [(r.status, r.value, r.reason) for r in results]
@@ -53,14 +54,14 @@ with on_ray.RayExecutor(preload=(), readable=[here, folder]) as executor:
     killer.join()
     shown["lost"] = lost
 
-with on_ray.RayExecutor(preload=(), readable=[here], gpus_per_job=1) as executor:
+with on_ray.RayExecutor(versions=VERSIONS, preload=(), readable=[here], gpus_per_job=1) as executor:
     try:
         executor.run(jobs[:1])
     except ExecutionError as error:
         shown["no room"] = str(error)
 third = cluster.add_node(num_cpus=2, num_gpus=2)
 cluster.wait_for_nodes()
-with on_ray.RayExecutor(preload=(), readable=[here, folder], gpus_per_job=1) as executor:
+with on_ray.RayExecutor(versions=VERSIONS, preload=(), readable=[here, folder], gpus_per_job=1) as executor:
     devices = Job("wall_jobs:device", {"path": str(folder / "both")})
 
     def both_there():
@@ -75,7 +76,7 @@ with on_ray.RayExecutor(preload=(), readable=[here, folder], gpus_per_job=1) as 
 cluster.remove_node(third)
 
 on_ray.versions = lambda: {"python": "2.7", "asiarc": "0", "torch": "0"}
-with on_ray.RayExecutor(preload=(), readable=[here]) as executor:
+with on_ray.RayExecutor(versions=VERSIONS, preload=(), readable=[here]) as executor:
     shown["refused"] = [(r.status, r.reason) for r in executor.run(jobs[:1])]
 (folder / "shown.json").write_text(json.dumps(shown))
 ray.shutdown()

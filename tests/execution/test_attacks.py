@@ -9,10 +9,10 @@ import psutil
 import pytest
 
 from asiarc.execution import InlineExecutor, Job, LocalExecutor
-from asiarc.execution.attacks import ATTACKS, NOT_CONTAINED, targets
+from tests.rigs.sandbox.attacks import ATTACKS, NOT_CONTAINED, targets
 
 HERE = Path(__file__).parent
-ECHO = Job("asiarc.execution.attacks:echo", {"still": "here"})
+ECHO = Job("tests.rigs.sandbox.attacks:echo", {"still": "here"})
 FEW = ("session", "environment", "rlimits")
 NEED_TORCH = {"makes_a_huge_tensor", "patches_the_loss", "patches_saving"}
 HARMLESS_IN_THE_OPEN = (

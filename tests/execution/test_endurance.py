@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
-from asiarc.errors import ExecutionError
-from asiarc.execution import endurance
-from asiarc.execution.endurance import Stand, differing, kill_and_resume
+from asiarc.core.errors import ExecutionError
+from tests.rigs.sandbox import endurance
+from tests.rigs.sandbox.endurance import Stand, differing, kill_and_resume
 
 
 @pytest.fixture(scope="module")

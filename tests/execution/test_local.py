@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from asiarc.errors import ExecutionError
+from asiarc.core.errors import ExecutionError
 from asiarc.execution import InlineExecutor, Job, Limits, LocalExecutor, doctor
 
 HERE = Path(__file__).parent

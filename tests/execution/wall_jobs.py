@@ -52,7 +52,7 @@ def allocate(payload):
 
 
 def fails_like_a_user(payload):
-    from asiarc.errors import TaskError
+    from asiarc.core.errors import TaskError
 
     raise TaskError("unknown task 'txt'. Did you mean 'text'?")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from asiarc.engineer.gates import GATES, Admission, admit
-from asiarc.engineer.gates.__main__ import caught_by, main, named_gate
 from asiarc.engineer.gates.gate import Cost
+from tests.rigs.gates.__main__ import caught_by, main, named_gate
 
 HERE = Path(__file__).parent
 CHEATS = sorted((HERE / "cheats").glob("*.py"))

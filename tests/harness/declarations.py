@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from asiarc import Budget, ByTier, Campaign, Models, Stage
+from asiarc.campaign.declaration import ARMS, NOVELTY, POLICIES, RESEARCHERS, RESOURCES, ROLES
+from asiarc.core.recipe import TIERS
 from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC
-from asiarc.protocol import TIERS
-from asiarc.spec import ARMS, NOVELTY, POLICIES, RESEARCHERS, RESOURCES, ROLES
 from asiarc.tasks.catalogue import ALIASES, CATALOGUE
 
 amounts = st.floats(min_value=1e-6, max_value=1e12)

@@ -19,20 +19,20 @@ from typing import Any
 
 import pytest
 
-import asiarc.loop
-import asiarc.protocol
+import asiarc.core.recipe
+import asiarc.loop.run
 import asiarc.tasks.task
 from asiarc import Budget, Campaign, Stage, by_tier
 from asiarc.archive.store import Archive
-from asiarc.engineer.candidate import content_address
+from asiarc.core.candidate import content_address
+from asiarc.core.proposal import Failure
+from asiarc.core.recipe import MICRO, STAGES, StagePlan
+from asiarc.core.seeds import rng_of
 from asiarc.engineer.workshop import Workshop
 from asiarc.execution import Job, Result
-from asiarc.loop import Run
+from asiarc.loop.run import Run
 from asiarc.models.baselines import BASELINE_NAMES, baseline_source
-from asiarc.protocol import MICRO, STAGES, StagePlan
 from asiarc.researcher import Context, Origin, Proposal
-from asiarc.researcher.protocol import Failure
-from asiarc.seeds import rng_of
 
 CHANCE = {"overwrite": 1 / 16, "reset": 0.4}
 START = content_address(baseline_source("delta_net"))
@@ -57,8 +57,8 @@ def still() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(asiarc.tasks.task, "docstring_corpus", lambda: SimpleNamespace(content_hash="a text"))
-        patch.setattr(asiarc.loop, "provenance", lambda: {"git_commit": "none"})
-        patch.setattr(asiarc.protocol, "_PLANS", PLANS)
+        patch.setattr(asiarc.loop.run, "provenance", lambda: {"git_commit": "none"})
+        patch.setattr(asiarc.core.recipe, "_PLANS", PLANS)
         yield
 
 

@@ -18,7 +18,7 @@ weakest_tier = "smoke"
 full_tier = "smoke"
 """
 DECIDER = """\
-from asiarc.errors import EvidenceError
+from asiarc.core.errors import EvidenceError
 from asiarc.evidence.claims import Verdict, decides
 
 def helper(evidence):

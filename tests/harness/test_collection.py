@@ -189,7 +189,7 @@ CHECK = """
 import sys, pytest
 status = pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", *sys.argv[1:]])
 heavy = {"torch", "numpy", "scipy", "transformers", "lm_eval", "datasets", "pandas", "sklearn", "matplotlib", "ray",
-         "bm25s", "hypothesis", "asiarc.loop", "asiarc.execution", "asiarc.archive.store"}
+         "bm25s", "hypothesis", "asiarc.loop.run", "asiarc.execution", "asiarc.archive.store"}
 print(int(status), sorted(heavy & set(sys.modules)))
 """
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asiarc import Budget, ByTier, Campaign, Stage, by_tier
-from asiarc.errors import CampaignError
-from asiarc.spec import Declaration, load_toml, to_toml
+from asiarc.campaign.declaration import Declaration, load_toml, to_toml
+from asiarc.core.errors import CampaignError
 
 from .declarations import campaigns
 from .fakes import Writer, campaign

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asiarc import Budget, Stage, by_tier
-from asiarc.identity import code_hash, digest, moved_fields, run_identity, versions
-from asiarc.seeds import rng_of, seed_of
+from asiarc.campaign.identity import code_hash, moved_fields, run_identity, versions
+from asiarc.core.digest import digest
+from asiarc.core.seeds import rng_of, seed_of
 
 from .declarations import campaigns
 from .fakes import Writer, campaign

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from asiarc import Budget, Stage, by_tier
+from asiarc.archive.results import CampaignResult
 from asiarc.archive.store import Archive
+from asiarc.campaign.declaration import POLICIES
+from asiarc.core.errors import BudgetExhaustedError, EvidenceError, ExecutionError
+from asiarc.core.recipe import MICRO
+from asiarc.core.seeds import rng_of, seed_of
 from asiarc.engineer.workshop import Request
-from asiarc.errors import BudgetExhaustedError, EvidenceError, ExecutionError
 from asiarc.execution import Job, Result
-from asiarc.protocol import MICRO
-from asiarc.results import CampaignResult
 from asiarc.search.policies import POLICIES as POLICIES_BY_NAME
 from asiarc.search.protocol import Board, Traits
-from asiarc.seeds import rng_of, seed_of
-from asiarc.spec import POLICIES
 from asiarc.tasks import get_task
 
 from .fakes import (

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from asiarc import Stage
-from asiarc.errors import ExecutionError
+from asiarc.campaign.declaration import POLICIES
+from asiarc.core.errors import ExecutionError
+from asiarc.core.outcome import SCORED
 from asiarc.execution import Result
-from asiarc.outcome import SCORED
-from asiarc.spec import POLICIES
 
 from .fakes import (
     Bench,

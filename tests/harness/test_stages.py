@@ -6,9 +6,9 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from asiarc import plugin
 from asiarc.archive.store import Archive
 from asiarc.execution import Result
+from asiarc.harness import plugin
 
 from .fakes import FakeExecutor, Refusing, content, place_of
 

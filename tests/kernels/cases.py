@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from asiarc.core.seeds import seed_of
 from asiarc.kernels.accuracy import errors
-from asiarc.seeds import seed_of
 
 GATES = ("zero", "tiny", "moderate", "strong", "reset", "mixed")
 BETAS = ("zero", "one", "two", "random")

@@ -15,7 +15,7 @@ import triton
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asiarc.errors import KernelInputError
+from asiarc.core.errors import KernelInputError
 from asiarc.kernels import blocked as host
 from asiarc.kernels.blocked import Problem, blocked, every_configuration
 

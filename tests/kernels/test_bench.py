@@ -10,10 +10,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from asiarc.errors import KernelInputError
-from asiarc.kernels import bench, peers
-from asiarc.kernels.bench import GRID, Record, Row, by_token, measure, sizes, summary
+from asiarc.core.errors import KernelInputError
 from asiarc.speed.cases import OPERATORS, SEQUENCE, Case, function_of
+from tests.rigs.kernels import bench, peers
+from tests.rigs.kernels.bench import GRID, Record, Row, by_token, measure, sizes, summary
 
 SHAPE = "2x64x2x8"
 

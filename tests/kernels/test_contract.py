@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from asiarc.errors import AsiarcError, KernelInputError
+from asiarc.core.errors import AsiarcError, KernelInputError
 from asiarc.kernels.accuracy import error
 from asiarc.kernels.fir import fir
 from asiarc.kernels.gated_delta_rule import gated_delta_rule

@@ -7,10 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asiarc.core.seeds import seed_of
 from asiarc.kernels.fir import fir
 from asiarc.kernels.short_convolution import short_convolution
 from asiarc.kernels.short_convolution.reference import materialised, recurrence
-from asiarc.seeds import seed_of
 
 from .cases import examples
 

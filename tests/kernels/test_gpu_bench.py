@@ -93,7 +93,7 @@ def test_what_the_time_does_not_allow_is_named(bare, tmp_path):
 
 
 # In this process: nothing of these needs a device.
-gpu_bench = pytest.importorskip("asiarc.kernels.gpu_bench")
+gpu_bench = pytest.importorskip("tests.rigs.kernels.gpu_bench")
 
 
 def test_every_row_is_on_disk_before_the_next_begins(tmp_path, monkeypatch):

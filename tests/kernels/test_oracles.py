@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from asiarc.kernels import peers
 from asiarc.speed import cases as speed
+from tests.rigs.kernels import peers
 
 from .cases import OPERATORS, Case, assert_close, run
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from asiarc.errors import KernelInputError
-from asiarc.kernels import compile_report
-from asiarc.kernels.compile_report import Facts, Row, bless, faults, read_goldens
+from asiarc.core.errors import KernelInputError
 from asiarc.kernels.contract import choose
+from tests.rigs.kernels import compile_report
+from tests.rigs.kernels.compile_report import Facts, Row, bless, faults, read_goldens
 
 from .cases import OPERATORS, Case, run
 
@@ -140,7 +140,7 @@ def test_blessing_keeps_what_was_not_compiled_unless_another_triton_made_it(tmp_
 @needs_triton
 def test_a_kernel_compiles_for_a_device_that_is_not_here_and_equals_its_golden(tmp_path):
     one = ("--operator", "gated_delta_rule", "--width", "64", "--kernel", "forward", "--device", "90")
-    command = ("-m", "asiarc.kernels.compile_report", *one, "--out", tmp_path / "record.json")
+    command = ("-m", "tests.rigs.kernels.compile_report", *one, "--out", tmp_path / "record.json")
     status, text = python(*command)
     assert status == 0, text
     rows = json.loads((tmp_path / "record.json").read_text())["rows"]

@@ -15,14 +15,14 @@ from typing import Any
 from asiarc import Models, Stage
 from asiarc.archive.annex import Annex
 from asiarc.archive.store import Archive
+from asiarc.core.seeds import rng_of
 from asiarc.engineer.workshop import Workshop
 from asiarc.execution import Job, Result
 from asiarc.llm.client import Client
 from asiarc.llm.endpoint import Endpoint
-from asiarc.llm.loopback import Answer, Handler, Server, says
 from asiarc.llm.tape import ArchiveTape, MemoryTape
-from asiarc.loop import Run
-from asiarc.seeds import rng_of
+from asiarc.loop.run import Run
+from tests.rigs.llm.loopback import Answer, Handler, Server, says
 
 from ..harness.fakes import FakeExecutor, budget, campaign, candidate, content, still
 

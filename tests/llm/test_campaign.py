@@ -9,12 +9,12 @@ import pytest
 
 from asiarc.cognition.base import shipped
 from asiarc.cognition.dense import words_of
-from asiarc.errors import ArchiveError, BudgetExhaustedError
+from asiarc.core.errors import ArchiveError, BudgetExhaustedError
 from asiarc.llm import ModelError, ReplayMissError
-from asiarc.llm.facts import ledger_of_run
-from asiarc.llm.loopback import embeds, fails, refuses, says
 from asiarc.llm.tape import cassette_lines, load_cassette
+from asiarc.report.exchanges import ledger_of_run
 from asiarc.researcher.novelty import saved
+from tests.rigs.llm.loopback import embeds, fails, refuses, says
 
 from ..harness.fakes import FakeExecutor, assert_same
 from .laboratory import Lab, asked, fingerprinted, idea, number_of, plain, role_of, source

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asiarc.analyst.library import read_up
 from asiarc.cognition.base import hits, shipped, tokens_of
 from asiarc.cognition.dense import Dense, words_of
+from asiarc.cognition.library import read_up
+from asiarc.core.proposal import Insight
+from asiarc.core.seeds import rng_of
 from asiarc.llm import Client, Ledger, ModelError, Price, ReplayMissError, UnusableReplyError
 from asiarc.llm.embedding import Embedder, cosines
 from asiarc.llm.endpoint import Endpoint
-from asiarc.llm.loopback import Server, embeds, fails
 from asiarc.llm.tape import MemoryTape
-from asiarc.researcher.protocol import Insight
-from asiarc.seeds import rng_of
+from tests.rigs.llm.loopback import Server, embeds, fails
 
 KEY = "sk-never-to-be-seen"
 SIZE = 64
@@ -147,7 +147,7 @@ def test_waits_and_caps_hold_for_vectors_too():
     with Asked(fails(429, "slow", retry_after="7"), embeds(vector_of)) as asked:
         asked.embedder.vectors(["text"])
         assert asked.waits == [7]
-    from asiarc.errors import BudgetExhaustedError
+    from asiarc.core.errors import BudgetExhaustedError
 
     with Asked(embeds(vector_of), most_usd=1e-6) as asked, pytest.raises(BudgetExhaustedError):
         asked.embedder.vectors(["text"])

@@ -10,10 +10,10 @@ import pytest
 from asiarc.llm.client import Ask, Client
 from asiarc.llm.endpoint import Endpoint
 from asiarc.llm.exchange import ModelError, ReplayMissError
-from asiarc.llm.faults import FAULTS, KEY, NOW, PRICE, Row, _read, idea, play, question, render
 from asiarc.llm.ledger import Ledger
-from asiarc.llm.loopback import Server, fails, says
 from asiarc.llm.tape import MemoryTape
+from tests.rigs.llm.faults import FAULTS, KEY, NOW, PRICE, Row, _read, idea, play, question, render
+from tests.rigs.llm.loopback import Server, fails, says
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])

@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asiarc.campaign.declaration import Models
 from asiarc.cognition.base import shipped
 from asiarc.cognition.dense import words_of
-from asiarc.errors import BudgetExhaustedError
+from asiarc.core.errors import BudgetExhaustedError
 from asiarc.llm import Client, Ledger, Message, ModelError, Price, Question, Reply
 from asiarc.llm.client import Ask
 from asiarc.llm.endpoint import Endpoint, key_from
-from asiarc.llm.estimate import estimate
-from asiarc.llm.faults import PRICE
 from asiarc.llm.ledger import NANO
-from asiarc.llm.loopback import Server, fails, says
 from asiarc.llm.tape import MemoryTape
-from asiarc.spec import Models
+from asiarc.loop.cost import estimate
+from tests.rigs.llm.faults import PRICE
+from tests.rigs.llm.loopback import Server, fails, says
 
 
 def question(text="x", *, role="researcher", max_tokens=100, seed=0):

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 import pytest
 
-from asiarc.cli import main
-from asiarc.spec import Models
+from asiarc.campaign.declaration import Models
+from asiarc.harness.cli import main
 
 PAGE = Path(__file__).parents[2] / "docs" / "language_models.md"
 TEXT = PAGE.read_text()

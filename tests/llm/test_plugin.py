@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
-from asiarc import plugin
-from asiarc.llm.__main__ import main
-from asiarc.llm.loopback import Server, fails
+from asiarc.harness import plugin
+from asiarc.harness.model_verbs import main
+from tests.rigs.llm.loopback import Server, fails
 
 from ..harness.fakes import FakeExecutor, Refusing, assert_same, content
 from .laboratory import fingerprinted, plain, speaking

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from asiarc.errors import CampaignError, EvidenceError
-from asiarc.llm import ReplayMissError, recording
-from asiarc.llm.__main__ import main
+from asiarc.core.errors import CampaignError, EvidenceError
+from asiarc.harness import recording
+from asiarc.harness.model_verbs import main
+from asiarc.llm import ReplayMissError
 from asiarc.llm.endpoint import KEYS
-from asiarc.llm.facts import lines
-from asiarc.llm.loopback import Server
 from asiarc.llm.tape import load_cassette
+from asiarc.report.exchanges import lines
+from tests.rigs.llm.loopback import Server
 
 from ..harness.fakes import FakeExecutor
 from .laboratory import fingerprinted, idea, number_of, plain, role_of, source, speaking
@@ -168,7 +169,7 @@ def test_passing_is_counted_by_revisions(file):
 
 
 def test_what_stops_a_recording_is_told_with_exit_status_1_and_it_goes_on_from_there(file):
-    from asiarc.llm.loopback import fails
+    from tests.rigs.llm.loopback import fails
 
     served = []
 
@@ -201,7 +202,7 @@ def test_sentences_of_no_proposals_at_all():
 
 def test_the_commands_are_there_and_load_nothing_heavy():
     code = (
-        "import sys; from asiarc.cli import main; assert {'faults', 'record', 'replay', 'report', 'ledger'} <= "
+        "import sys; from asiarc.harness.cli import main; assert {'faults', 'record', 'replay', 'report', 'ledger'} <= "
         "set(main.commands['llm'].commands); heavy = {'torch', 'openai', 'numpy', 'bm25s'} & set(sys.modules);"
         "assert not heavy, heavy"
     )

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from asiarc.core.recipe import MICRO, PAPER_20M, SMALL
 from asiarc.models.backbone import (
     AsiarcConfig,
     AsiarcForCausalLM,
@@ -28,7 +29,6 @@ from asiarc.models.backbone import (
     total_parameters,
 )
 from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC, baseline_source
-from asiarc.protocol import MICRO, PAPER_20M, SMALL
 
 LINEAR = [name for name in BASELINE_NAMES if name not in QUADRATIC]
 TINY = MICRO.at(d_model=32)

@@ -14,8 +14,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asiarc.engineer.candidate import load_mixer
-from asiarc.errors import CandidateError
+from asiarc.core.candidate import load_mixer
+from asiarc.core.errors import CandidateError
 from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC, baseline_source
 
 D, H = 32, 2

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch.nn.functional import gelu
 
-from asiarc.engineer.candidate import content_address, load_mixer, motivation
+from asiarc.core.candidate import content_address, load_mixer, motivation
+from asiarc.core.errors import CandidateError
 from asiarc.engineer.gates import admit
-from asiarc.errors import CandidateError
 from asiarc.models.headline import HEADLINE_NAMES, REPAIRS, headline_forms, headline_source
 
 from .test_baselines import convolve, heads, inputs, recall, rms, silu, unit

@@ -12,13 +12,13 @@ import pytest
 
 from asiarc import Budget, Campaign, Stage, by_tier
 from asiarc.archive.store import Archive, Trial
-from asiarc.engineer.candidate import content_address
+from asiarc.core.candidate import content_address
+from asiarc.core.outcome import SCORED, Outcome
+from asiarc.core.seeds import rng_of
 from asiarc.engineer.workshop import Workshop
 from asiarc.evidence.claims import Verdict
 from asiarc.models.baselines import baseline_source
-from asiarc.outcome import SCORED, Outcome
 from asiarc.report import write
-from asiarc.seeds import rng_of
 from asiarc.studies import Study
 
 from ..reproductions.laboratory import Laboratory, conduct, load, noise

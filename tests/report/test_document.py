@@ -14,11 +14,11 @@ import pytest
 from markdown_it import MarkdownIt
 
 from asiarc.archive.store import Archive
-from asiarc.engineer.candidate import content_address
-from asiarc.errors import EvidenceError
-from asiarc.identity import provenance
+from asiarc.campaign.identity import provenance
+from asiarc.core.candidate import content_address
+from asiarc.core.errors import EvidenceError
+from asiarc.core.outcome import Outcome
 from asiarc.models.baselines import baseline_source
-from asiarc.outcome import Outcome
 from asiarc.report import render, verify, write
 
 HOSTILE = 'x</td></svg><script>alert(1)</script>|`*_$\\frac$ [a](javascript:1) <img src=x onerror=1> \x07 naïve漢字 "q"'

@@ -8,13 +8,13 @@ import statistics
 import pytest
 from scipy import stats
 
-from asiarc.engineer.candidate import content_address
+from asiarc.archive.reading import Reading
+from asiarc.archive.results import CampaignResult
+from asiarc.core.candidate import content_address
+from asiarc.core.outcome import Outcome
 from asiarc.evidence.effects import Effect
 from asiarc.models.baselines import baseline_source
-from asiarc.outcome import Outcome
 from asiarc.report import facts, tables
-from asiarc.report.reading import Reading
-from asiarc.results import CampaignResult
 
 START = content_address(baseline_source("delta_net"))
 NULL = [0.0, -0.01, 0.005, 0.0, 0.0, -0.005]

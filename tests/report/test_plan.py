@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from asiarc.protocol import MICRO, PAPER_20M, PAPER_340M, SMALL
-from asiarc.report.plan import cpu_s_of, flops_per_token, gpu_h_of, hours_of, tokens_of
+from asiarc.core.recipe import MICRO, PAPER_20M, PAPER_340M, SMALL
+from asiarc.studies.plan import cpu_s_of, flops_per_token, gpu_h_of, hours_of, tokens_of
 
-# forward MFLOPs a token of DeltaNet as `python -m asiarc.engineer.ladder` counts them from the mixer itself
+# forward MFLOPs a token of DeltaNet as `python -m tests.rigs.ladder` counts them from the mixer itself
 COUNTED = {MICRO: 0.25, SMALL: 1.66, PAPER_20M: 40.02, PAPER_340M: 773.92}
 
 

@@ -7,12 +7,13 @@ from collections import Counter
 
 import pytest
 
-from asiarc.archive.__main__ import RUN, address_of, build
+from asiarc.archive import reading
+from asiarc.archive.reading import Reading
 from asiarc.archive.store import Archive
-from asiarc.report import facts, reading, tables
+from asiarc.report import facts, tables
 from asiarc.report.checks import verify
 from asiarc.report.document import write
-from asiarc.report.reading import Reading
+from tests.rigs.archive.__main__ import RUN, address_of, build
 
 SMALL, LARGE = 4_000, 16_000
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from asiarc.report.__main__ import BLOCK, EVIDENCE, FULL, SHOWN, SHOWN_IN_FULL, block
 from asiarc.report.document import read_report
+from tests.rigs.readme import BLOCK, EVIDENCE, FULL, SHOWN, SHOWN_IN_FULL, block
 
 ROOT = Path(__file__).parents[2]
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from asiarc import cli
 from asiarc.archive.store import Archive
-from asiarc.report import reproduce
+from asiarc.harness import cli, reproduce
 
 ROOT = Path(__file__).parents[2]
 

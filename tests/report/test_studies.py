@@ -179,7 +179,7 @@ class Anyone(Laboratory):
         super().__init__({}, lambda name, task, seed: 2.5 + noise(name, task, seed, 0.1))
 
     def answer(self, job):
-        from asiarc.engineer.candidate import content_address
+        from asiarc.core.candidate import content_address
 
         address = content_address(job.payload["source"])
         self.names.setdefault(address, address)

@@ -12,10 +12,10 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from asiarc.archive.store import Archive
-from asiarc.engineer.candidate import content_address
+from asiarc.core.candidate import content_address
+from asiarc.core.seeds import rng_of
 from asiarc.engineer.workshop import Workshop
 from asiarc.execution import Job, Result
-from asiarc.seeds import rng_of
 
 FOLDER = Path(__file__).parents[2] / "reproductions"
 World = Callable[[str, str, str], float]
@@ -92,7 +92,7 @@ def evidence(archive: Archive | None, tier: str = "full", campaign: Any = None) 
     """What a decider may look at."""
 
     def of(name: str) -> Any:
-        from asiarc.errors import EvidenceError
+        from asiarc.core.errors import EvidenceError
 
         if campaign is None:
             raise EvidenceError(f"campaign {name} has not run")

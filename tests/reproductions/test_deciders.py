@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from asiarc.errors import EvidenceError
+from asiarc.core.errors import EvidenceError
 from asiarc.evidence.claims import (
     Verdict,
     check_snapshot,

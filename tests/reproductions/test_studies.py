@@ -11,26 +11,26 @@ from types import MappingProxyType, SimpleNamespace
 import pytest
 import torch
 
-import asiarc.loop
+import asiarc.loop.run
 import asiarc.studies.study
 import asiarc.tasks.task
 from asiarc.archive.store import Archive
-from asiarc.engineer.candidate import content_address
+from asiarc.core.candidate import content_address
+from asiarc.core.errors import CampaignError, EvidenceError
+from asiarc.core.genome import random_genome
+from asiarc.core.outcome import SCORED, Outcome
+from asiarc.core.seeds import rng_of
 from asiarc.engineer.gates import admit
 from asiarc.engineer.workshop import Workshop
-from asiarc.errors import CampaignError, EvidenceError
 from asiarc.evidence.claims import load_register, mark_of, reach_verdict
 from asiarc.evidence.effects import paired_effect
 from asiarc.execution import Result
 from asiarc.models.baselines import baseline_source
 from asiarc.models.headline import headline_source
-from asiarc.outcome import SCORED, Outcome
-from asiarc.report.plan import tokens_of
 from asiarc.researcher.designs import design
-from asiarc.researcher.genome import random_genome
 from asiarc.researcher.render import render
-from asiarc.seeds import rng_of
 from asiarc.studies import Search, SearchResult, Study
+from asiarc.studies.plan import tokens_of
 from asiarc.studies.probe import summary, watched
 from asiarc.studies.verdicts import USEFUL, stance
 
@@ -48,7 +48,7 @@ def still(monkeypatch):
     """No corpus and no git are asked."""
     hash_only = SimpleNamespace(content_hash="a text")
     monkeypatch.setattr(asiarc.tasks.task, "docstring_corpus", lambda: hash_only)
-    for module in (asiarc.loop, asiarc.studies.study):
+    for module in (asiarc.loop.run, asiarc.studies.study):
         monkeypatch.setattr(module, "provenance", lambda: {"git_commit": "none"})
 
 

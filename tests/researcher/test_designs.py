@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from asiarc.engineer.candidate import content_address, load_mixer
-from asiarc.errors import CandidateError
+from asiarc.core.candidate import content_address, load_mixer
+from asiarc.core.errors import CandidateError
 from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC, baseline_source
 from asiarc.researcher.designs import BASELINES, DESIGNS, HEADLINES, baseline_genomes, design
 from asiarc.researcher.render import render

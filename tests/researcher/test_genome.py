@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from asiarc.engineer.candidate import content_address
-from asiarc.errors import CandidateError
-from asiarc.researcher.genome import Genome, domain, random_genome
+from asiarc.core.candidate import content_address
+from asiarc.core.errors import CandidateError
+from asiarc.core.genome import Genome, domain, random_genome
 from asiarc.researcher.mechanisms import (
     TRAITS,
     check_mechanism,

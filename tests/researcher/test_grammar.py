@@ -9,14 +9,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from asiarc.engineer.candidate import content_address, load_mixer, motivation
-from asiarc.errors import BudgetExhaustedError
-from asiarc.models.baselines import baseline_source
-from asiarc.researcher import grammar
-from asiarc.researcher.designs import BASELINES
-from asiarc.researcher.genome import Genome
-from asiarc.researcher.grammar import GrammarResearcher, RandomResearcher
-from asiarc.researcher.protocol import (
+from asiarc.core.candidate import content_address, load_mixer, motivation
+from asiarc.core.errors import BudgetExhaustedError
+from asiarc.core.genome import Genome
+from asiarc.core.proposal import (
     CognitionHit,
     Context,
     Failure,
@@ -26,6 +22,10 @@ from asiarc.researcher.protocol import (
     as_json,
     from_json,
 )
+from asiarc.models.baselines import baseline_source
+from asiarc.researcher import grammar
+from asiarc.researcher.designs import BASELINES
+from asiarc.researcher.grammar import GrammarResearcher, RandomResearcher
 from asiarc.researcher.render import render
 
 

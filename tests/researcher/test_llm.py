@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asiarc.drafts import address_of
+from asiarc.core.candidate import address_of
+from asiarc.core.proposal import CognitionHit, Context, Failure, Proposal, Relative, Tried
 from asiarc.llm.ledger import Price
 from asiarc.llm.reading import ReadingError, code_of, json_of
 from asiarc.models.baselines import baseline_source
 from asiarc.researcher import bandit, briefing
 from asiarc.researcher.ideas import Edit, Idea, apply_edits, origins_of, predicted_text, read_idea
-from asiarc.researcher.protocol import CognitionHit, Context, Failure, Proposal, Relative, Tried
 
 PARENT = baseline_source("delta_net")
 CODE = '"""An idea that is long enough to be one."""\n\nclass Mixer:\n    pass\n'

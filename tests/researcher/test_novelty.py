@@ -8,12 +8,12 @@ import re
 import pytest
 import torch
 
+from asiarc.core.proposal import Earlier
 from asiarc.engineer.fingerprint import NUMBERS, fingerprint
 from asiarc.llm import Client, Exchange, Ledger, Price, Reply
 from asiarc.llm.tape import MemoryTape
 from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC, baseline_source
 from asiarc.researcher.novelty import duplicate_of, nearest, nearest_by_vector, same_behaviour
-from asiarc.researcher.protocol import Earlier
 
 IDEAS = [
     Earlier(address=f"{i:016d}", name=f"idea_{i}", motivation=text)

@@ -17,9 +17,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asiarc.engineer.candidate import load_mixer
+from asiarc.core.candidate import load_mixer
+from asiarc.core.genome import domain, random_genome
 from asiarc.researcher.designs import DESIGNS
-from asiarc.researcher.genome import domain, random_genome
 from asiarc.researcher.mechanisms import with_choice
 from asiarc.researcher.render import render
 

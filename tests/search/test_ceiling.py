@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from asiarc.search.ceiling import CANDIDATES, RULES, found_best, lines
+from tests.rigs.policies.ceiling import CANDIDATES, RULES, found_best, lines
 
 SEARCHES = 400
 

@@ -18,7 +18,7 @@ from asiarc.search.policies.elites import MapElites, cell_of
 from asiarc.search.policies.halving import Asha, SuccessiveHalving
 from asiarc.search.policies.paper import PaperPolicy, paper_fitness
 from asiarc.search.protocol import ROOT, Board, Evaluation, Traits
-from asiarc.search.replay import search
+from tests.rigs.policies.replay import search
 
 from .worlds import Plain, board_of, generator
 

@@ -10,13 +10,13 @@ import pytest
 from click.testing import CliRunner
 
 from asiarc.archive.store import Archive
-from asiarc.engineer.candidate import content_address
-from asiarc.errors import EvidenceError
+from asiarc.core.candidate import content_address
+from asiarc.core.errors import EvidenceError
+from asiarc.core.seeds import rng_of
 from asiarc.execution import Result
-from asiarc.search.__main__ import TABLE, main
-from asiarc.search.record import PROTOCOL, RUNGS, Recording, population
-from asiarc.search.table import Table
-from asiarc.seeds import rng_of
+from tests.rigs.policies.__main__ import TABLE, main
+from tests.rigs.policies.record import PROTOCOL, RUNGS, Recording, population
+from tests.rigs.policies.table import Table
 
 
 class Laboratory:

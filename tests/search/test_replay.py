@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from asiarc.campaign.declaration import POLICIES as DECLARABLE
+from asiarc.campaign.declaration import Campaign
 from asiarc.evidence.shares import wilson
 from asiarc.search.policies import POLICIES
 from asiarc.search.policies.bayes import UpperBound
 from asiarc.search.policies.controls import BestOfN
 from asiarc.search.protocol import Recommendation
-from asiarc.search.replay import Found, Records, Replayed, Row, Simulated, bench, measure, search
-from asiarc.search.table import Entry, Table
-from asiarc.spec import POLICIES as DECLARABLE
-from asiarc.spec import Campaign
+from tests.rigs.policies.replay import Found, Records, Replayed, Row, Simulated, bench, measure, search
+from tests.rigs.policies.table import Entry, Table
 
 from .worlds import Plain, generator
 

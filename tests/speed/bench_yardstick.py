@@ -11,12 +11,12 @@ import platform
 import pytest
 import torch
 
-from asiarc.kernels import peers
 from asiarc.speed.cases import OPERATORS, Case, error_of, exact, function_of, outcome, outputs_of
 from asiarc.speed.machine import Watch, require_own_process
 from asiarc.speed.paired import paired_ratio, timed
-from asiarc.speed.trees import TOLERANCE
 from asiarc.speed.worker import wrong
+from tests.rigs.kernels import peers
+from tests.rigs.kernels.trees import TOLERANCE
 
 PAIRS = (16,)
 pytestmark = pytest.mark.filterwarnings("ignore:Flash Attention is not installed")

@@ -8,9 +8,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from asiarc.protocol import MICRO
-from asiarc.speed import anatomy, training
-from asiarc.speed.__main__ import main
+from asiarc.core.recipe import MICRO
+from tests.rigs.kernels import anatomy, training
+from tests.rigs.kernels.__main__ import main
 
 TINY = MICRO.at(d_model=16, num_layers=1, num_heads=2, batch_size=2, seq_len=16)
 

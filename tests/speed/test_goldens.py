@@ -10,9 +10,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from asiarc.speed import NotMeasuredError, accuracy, goldens, instructions, structure
-from asiarc.speed.__main__ import check, checked, main
+from asiarc.speed import NotMeasuredError
 from asiarc.speed.cases import FAMILIES, GATES, OPERATORS, Case, error_of, exact, function_of, outcome
+from tests.rigs.kernels import error as accuracy
+from tests.rigs.kernels import goldens, instructions, structure
+from tests.rigs.kernels.__main__ import check, checked, main
 
 
 def holds(layer, operators=()):
@@ -156,7 +158,7 @@ def test_outside_valgrind_a_client_request_does_nothing():
         [
             instructions.sys.executable,
             "-c",
-            "from asiarc.speed.instructions import *; print(Requests()(RUNNING))",
+            "from tests.rigs.kernels.instructions import *; print(Requests()(RUNNING))",
         ],
         capture_output=True,
         text=True,

@@ -7,8 +7,8 @@ import subprocess
 
 from click.testing import CliRunner
 
-from asiarc.speed import history
-from asiarc.speed.__main__ import main
+from tests.rigs.kernels import history
+from tests.rigs.kernels.__main__ import main
 
 
 def record(day, ratio):

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from asiarc.speed import judge
-from asiarc.speed.__main__ import main
+from tests.rigs.kernels.__main__ import main
 
 HERE = Path(__file__).parent
 CHEATS = sorted((HERE / "cheats").glob("*.py"))

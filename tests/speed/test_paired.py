@@ -20,7 +20,7 @@ from asiarc.speed.paired import (
     simulated,
     timed,
 )
-from asiarc.speed.selftest import Count, shortfalls, simulate
+from tests.rigs.kernels.selftest import Count, shortfalls, simulate
 
 
 @given(st.integers(6, 140), st.sampled_from((0.9, 0.95, 0.99, 2 * LEVEL - 1)))

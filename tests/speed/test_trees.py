@@ -11,11 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 import asiarc
-from asiarc.speed import NotMeasuredError, SpeedError, machine, trees
-from asiarc.speed.__main__ import main
+from asiarc.speed import NotMeasuredError, SpeedError, machine
 from asiarc.speed.cases import Case
 from asiarc.speed.paired import Ratio
 from asiarc.speed.worker import WorkerError, tree_worker, wrong
+from tests.rigs.kernels import trees
+from tests.rigs.kernels.__main__ import main
 
 ROOT = Path(asiarc.__file__).parent.parent
 CASE = Case("gated_delta_rule", 1, 40, 1, 8)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asiarc.errors import TaskError
+from asiarc.core.errors import TaskError
 from asiarc.tasks import BOS, SPLITS, get_task
 from asiarc.tasks import prose as prose_module
 from asiarc.tasks.corpus import docstring_corpus, path_corpus
@@ -298,7 +298,7 @@ def test_a_missing_path_is_named(tmp_path):
 
 def test_fineweb_edu_without_a_network_says_what_to_do():
     code = (
-        "from asiarc.tasks import get_task; from asiarc.errors import TaskError\n"
+        "from asiarc.tasks import get_task; from asiarc.core.errors import TaskError\n"
         "try: get_task('fineweb-edu').batch('train', 1, 0)\n"
         "except TaskError as error: print(error)"
     )

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asiarc.errors import TaskError
+from asiarc.core.errors import TaskError
 from asiarc.tasks import BOS, IGNORE, SPLITS, get_task
 from asiarc.tasks.catalogue import CATALOGUE
 from asiarc.tasks.synthetic import GENERATORS, S3, S3_IDENTITY, S3_PRODUCT

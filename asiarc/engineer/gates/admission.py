@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from asiarc.core.errors import unknown_name
 from asiarc.engineer.gates.batch import BatchIndependence, Padding
 from asiarc.engineer.gates.causality import Causality, FutureGradient, PrefixConsistency
 from asiarc.engineer.gates.complexity import BackwardCost, Complexity
@@ -21,7 +22,6 @@ from asiarc.engineer.gates.side_effects import SideEffects
 from asiarc.engineer.gates.state import Determinism, StateHandover, Statelessness
 from asiarc.engineer.gates.static import Static
 from asiarc.engineer.gates.subject import Subject
-from asiarc.errors import unknown_name
 
 GATES: tuple[Gate, ...] = (
     Static(),

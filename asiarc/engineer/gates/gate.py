@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, T
 
 from hypothesis.strategies import SearchStrategy
 
+from asiarc.core.seeds import seed_of
 from asiarc.engineer.gates.drawing import smallest_failing
 from asiarc.engineer.gates.guard import CandidateFailure, guarded
-from asiarc.seeds import seed_of
 
 if TYPE_CHECKING:
     from asiarc.engineer.gates.subject import Subject

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from asiarc.errors import CandidateError
+from asiarc.core.errors import CandidateError
 
 T = TypeVar("T")
 

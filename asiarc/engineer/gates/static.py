@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-from asiarc.engineer.candidate import parse
+from asiarc.core.candidate import parse
 from asiarc.engineer.gates.gate import Cost, Finding, Gate
 from asiarc.engineer.gates.subject import Subject
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from asiarc.engineer.candidate import load_mixer
+from asiarc.core.candidate import load_mixer
+from asiarc.core.seeds import Part, seed_of
 from asiarc.engineer.gates.counting import Counter
 from asiarc.engineer.gates.guard import CandidateFailure, ContractError, guarded
-from asiarc.seeds import Part, seed_of
 
 State = Any
 T = TypeVar("T")

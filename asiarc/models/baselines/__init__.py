@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from importlib import resources
 
-from asiarc.errors import CandidateError, unknown_name
+from asiarc.core.errors import CandidateError, unknown_name
 
 BASELINE_NAMES: tuple[str, ...] = (
     "linear_attention",

@@ -16,7 +16,7 @@ import re
 from importlib import resources
 from typing import Any
 
-from asiarc.errors import CandidateError, unknown_name
+from asiarc.core.errors import CandidateError, unknown_name
 
 HEADLINE_NAMES: tuple[str, ...] = (
     "path_gate_fusion_net",

@@ -1,0 +1,505 @@
+"""The declaration: what a campaign file says. Frozen, typed, unknown fields refused; TOML loads into the same model.
+
+Light on purpose: collecting campaigns imports this module and neither torch nor scipy.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from asiarc.core.errors import CampaignError, TaskError, nearest, unknown_name
+from asiarc.core.recipe import STAGES, TIERS, StageName, Tier
+from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC
+from asiarc.tasks import check_name
+
+IDENTITY_VERSION = 1
+RESEARCHERS = ("grammar", "random", "llm")
+ROLES = ("researcher", "analyst", "checker", "judge", "embedding")
+NOVELTY = ("syntax", "behaviour", "motivation")
+ARMS = ("no_cognition", "no_analyst", "no_novelty", "no_judge", "random", "best_of_n")
+POLICIES = ("ucb", "thompson", "halving", "asha", "map_elites", "paper", "random", "best_of_n")
+MATCHABLE = ("parameters",)
+RESOURCES = ("state_bytes", "flops", "parameters", "time")
+T = TypeVar("T")
+
+
+def _explain(model: type[BaseModel], error: ValidationError) -> CampaignError:
+    """The first problem of a declaration, with the nearest valid choice and the field to look at."""
+    # A misspelt field is also a missing one, and the misspelling is what helps.
+    first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    field = str(first["loc"][0]) if first["loc"] else ""
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        text = unknown_name(f"field of {model.__name__}", field, model.model_fields)
+    elif first["type"] == "missing":
+        text = f"{model.__name__} needs the field {field!r}: {model.model_fields[field].description}"
+    else:
+        text = f"{model.__name__}.{where}: {first['msg'].removeprefix('Value error, ')}"
+        if first["type"] != "value_error":
+            text += f" (given: {first['input']!r})"
+    others = error.error_count() - 1
+    return _at(field, CampaignError(text + (f" ({others} more after this one)" if others else "")))
+
+
+def _at(field: str, error: CampaignError) -> CampaignError:
+    error.field = field
+    return error
+
+
+class Declaration(BaseModel):
+    """A frozen model whose errors are `CampaignError`s."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    if not TYPE_CHECKING:
+
+        def __init__(self, **data: Any) -> None:
+            try:
+                super().__init__(**data)
+            except ValidationError as error:
+                raise _explain(type(self), error) from None
+
+
+class Budget(Declaration):
+    """Hard caps of one campaign at one tier. Reaching `minutes` stops the stage and says so; nothing done is lost."""
+
+    candidates: int = Field(ge=1, description="how many candidates explore evaluates")
+    minutes: float = Field(gt=0, description="wall-clock cap of a stage's run, in minutes")
+    usd: float = Field(default=0.0, ge=0, description="cap on money spent on language models")
+
+
+class ByTier(Declaration):
+    """One value for each tier; a tier that is not named cannot be run."""
+
+    smoke: Budget | None = None
+    quick: Budget | None = None
+    full: Budget | None = None
+    paper: Budget | None = None
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> ByTier:
+        if not self.tiers:
+            raise ValueError(f"an empty budget runs nothing; name at least one tier of {', '.join(TIERS)}")
+        return self
+
+    @property
+    def tiers(self) -> tuple[Tier, ...]:
+        """The tiers that have a budget."""
+        return tuple(tier for tier in TIERS if getattr(self, tier) is not None)
+
+    def at(self, tier: Tier) -> Budget:
+        """The budget of a tier; `CampaignError` names the tiers that have one."""
+        budget: Budget | None = getattr(self, tier)
+        if budget is None:
+            declared = ", ".join(self.tiers)
+            error = CampaignError(f"no budget for tier {tier!r}; this campaign declares: {declared}")
+            raise _at("budget", error)
+        return budget
+
+
+def by_tier(**budgets: Budget) -> ByTier:
+    """``by_tier(smoke=Budget(...), quick=Budget(...))``."""
+    return ByTier(**budgets)
+
+
+class Stage(Declaration):
+    """One stage: what is measured, and on how many seeds."""
+
+    tasks: tuple[str, ...] = Field(min_length=1, description="names of tasks, e.g. ('text', 'overwrite')")
+    seeds: int = Field(default=1, ge=1, le=64, description="training seeds a candidate")
+    top: int | None = Field(
+        default=None, ge=1, description="verify only: how many finalists of explore enter"
+    )
+    learning_rates: tuple[float, ...] = Field(
+        default=(),
+        description="verify only: grid searched for every candidate and baseline alike; empty: the protocol's own rate",
+    )
+
+    @field_validator("tasks")
+    @classmethod
+    def _known_tasks(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        for task in tasks:
+            try:
+                check_name(task)
+            except TaskError as error:
+                raise ValueError(str(error)) from error
+        if len(set(tasks)) != len(tasks):
+            raise ValueError(f"a task is named twice: {', '.join(tasks)}")
+        return tasks
+
+    @field_validator("learning_rates")
+    @classmethod
+    def _sane_rates(cls, rates: tuple[float, ...]) -> tuple[float, ...]:
+        if any(not 0 < rate < 1 for rate in rates) or len(set(rates)) != len(rates):
+            raise ValueError(f"learning rates are distinct numbers between 0 and 1, given {rates}")
+        return rates
+
+
+class Models(Declaration):
+    """The language models of a campaign by role, what they cost, and how they are asked.
+
+    A role without a model is done without one: the analyst by arithmetic, the check of motivations and the judge not at
+    all. `--llm-base-url` says where they are asked, `--llm` whether at all; the key comes from the environment.
+    """
+
+    researcher: tuple[str, ...] = Field(
+        default=(), description="several are chosen among by a bandit; who proposed revises"
+    )
+    analyst: str | None = Field(default=None, description="writes insights beside the arithmetic")
+    checker: str | None = Field(default=None, description="says whether an idea was proposed before")
+    judge: str | None = Field(default=None, description="marks candidates by the paper's rubric")
+    embedding: str | None = Field(
+        default=None, description="finds entries and near motivations; without it BM25 does"
+    )
+    prices: dict[str, tuple[float, float]] = Field(
+        default_factory=dict,
+        description="USD a million tokens of prompt and reply, by model; (0, 0) for your own",
+    )
+    most_usd: dict[str, float] = Field(default_factory=dict, description="a role's own cap on money")
+    most_tokens: dict[str, int] = Field(default_factory=dict, description="a role's cap on tokens")
+    temperatures: tuple[float, ...] = Field(
+        default=(0.7, 1.0), description="drawn from by seed; empty: not sent"
+    )
+    frequency_penalty: float | None = Field(
+        default=None, ge=-2, le=2, description="keeps small models from repeating themselves; None: not sent"
+    )
+    structured: bool = Field(
+        default=True, description="ask for JSON by its schema; False: for a bare Python file"
+    )
+    context_tokens: int = Field(default=12_000, ge=500, description="size of a proposal's prompt")
+    reply_tokens: int = Field(default=8_000, ge=50, description="limit of a reply")
+    repairs: int = Field(default=1, ge=0, le=5, description="times that an unusable reply goes back")
+    redraws: int = Field(
+        default=2, ge=0, le=10, description="times that an idea goes back because it is not new"
+    )
+    revisions: int = Field(default=2, ge=0, le=10, description="times that a rejected candidate goes back")
+    judge_samples: int = Field(default=3, ge=2, le=20, description="how often the judge marks one candidate")
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Every model that is named, each once."""
+        others = (self.analyst, self.checker, self.judge, self.embedding)
+        return tuple(dict.fromkeys([*self.researcher, *(name for name in others if name)]))
+
+    @field_validator("most_usd", "most_tokens")
+    @classmethod
+    def _known_roles(cls, caps: dict[str, float]) -> dict[str, float]:
+        for role, cap in caps.items():
+            if role not in ROLES:
+                raise ValueError(unknown_name("role", role, ROLES))
+            if cap < 0:
+                raise ValueError(f"the cap of the {role} is {cap}; give at least 0")
+        return caps
+
+    @model_validator(mode="after")
+    def _all_priced(self) -> Models:
+        for name in self.named:
+            if name not in self.prices:
+                raise ValueError(
+                    f"prices does not name {name!r}, so no cap could hold; add prices={{{name!r}: (prompt, reply)}} in "
+                    "USD a million tokens, (0, 0) for a server of your own"
+                )
+        return self
+
+
+class Campaign(Declaration):
+    """A question and how it is searched. See `campaigns/` for examples; the test functions below it are its answers."""
+
+    start_from: str = Field(
+        description="the baseline whose design the search starts from and is compared with"
+    )
+    baselines: tuple[str, ...] = Field(
+        min_length=1, description="published mixers trained beside the candidates"
+    )
+    explore: Stage = Field(description="the search: small models, few seeds")
+    verify: Stage | None = Field(
+        default=None, description="the finalists again: longer training, fresh seeds"
+    )
+    confirm: Stage | None = Field(
+        default=None, description="the winner once more: fresh seeds, fresh items; as verify when not given"
+    )
+    researcher: str | Any = Field(default="grammar", description="a name, or an object that has propose()")
+    models: Models | None = Field(default=None, description="language models by role, with their prices")
+    novelty: tuple[str, ...] = Field(
+        default=("syntax",), description="checks that a candidate is new: syntax, behaviour, motivation"
+    )
+    arms: tuple[str, ...] = Field(
+        default=(), description="ways of searching that run beside the full loop, at equal compute"
+    )
+    policy: Literal["ucb", "thompson", "halving", "asha", "map_elites", "paper", "random", "best_of_n"] = (
+        Field(
+            default="ucb",
+            description="who is trained next, who becomes a parent and who is a finalist; asiarc.search compares them",
+        )
+    )
+    match: tuple[str, ...] = Field(default=("parameters",), description="made equal to start_from within 2 %")
+    at_most: dict[str, float] = Field(
+        default_factory=dict, description="resource caps relative to start_from"
+    )
+    budget: ByTier = Field(description="by_tier(smoke=Budget(...), quick=Budget(...))")
+    seed: int = Field(default=0, ge=0, description="everything random in the campaign follows from it")
+    _arm: str = PrivateAttr(default="")  # which of `arms` this is; see `as_arm`
+
+    @field_validator("start_from")
+    @classmethod
+    def _known_start(cls, name: str) -> str:
+        _check_baseline(name)
+        if name in QUADRATIC:
+            allowed = ", ".join(n for n in BASELINE_NAMES if n not in QUADRATIC)
+            raise ValueError(
+                f"{name!r} is a quadratic reference and never a parent; start from one of: {allowed}"
+            )
+        return name
+
+    @field_validator("baselines")
+    @classmethod
+    def _known_baselines(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            _check_baseline(name)
+        if len(set(names)) != len(names):
+            raise ValueError(f"a baseline is named twice: {', '.join(names)}")
+        return names
+
+    @field_validator("researcher")
+    @classmethod
+    def _known_researcher(cls, researcher: Any) -> Any:
+        if isinstance(researcher, str) and researcher not in RESEARCHERS:
+            raise ValueError(
+                unknown_name("researcher", researcher, RESEARCHERS, then="Or pass an object with propose().")
+            )
+        if isinstance(researcher, type):
+            raise ValueError(
+                f"{researcher.__name__} is a class; pass an object of it: {researcher.__name__}()"
+            )
+        if not isinstance(researcher, str) and not callable(getattr(researcher, "propose", None)):
+            raise ValueError(
+                f"a researcher has a method propose(context), {type(researcher).__name__} has none"
+            )
+        return researcher
+
+    @field_validator("novelty", "arms")
+    @classmethod
+    def _known_checks_and_arms(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        kind, allowed = ("check of novelty", NOVELTY) if info.field_name == "novelty" else ("arm", ARMS)
+        for name in names:
+            if name not in allowed:
+                raise ValueError(unknown_name(kind, name, allowed))
+        if len(set(names)) != len(names):
+            raise ValueError(f"named twice: {', '.join(names)}")
+        return names
+
+    @field_validator("match")
+    @classmethod
+    def _known_match(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in MATCHABLE:
+                raise ValueError(unknown_name("quantity to match", name, MATCHABLE))
+        return names
+
+    @field_validator("at_most")
+    @classmethod
+    def _known_caps(cls, caps: dict[str, float]) -> dict[str, float]:
+        for name, cap in caps.items():
+            if name not in RESOURCES:
+                raise ValueError(unknown_name("resource", name, RESOURCES))
+            if cap < 1:
+                raise ValueError(
+                    f"at_most[{name!r}] = {cap} would refuse start_from itself; give a factor of at least 1"
+                )
+        return caps
+
+    @model_validator(mode="after")
+    def _possible_mix(self) -> Campaign:
+        if self.start_from not in self.baselines:
+            close = nearest(self.start_from, self.baselines)
+            hint = f" Did you mean start_from={close!r}?" if close else ""
+            raise ValueError(
+                f"start_from={self.start_from!r} is missing from baselines={self.baselines}; gains are measured "
+                f"against it, so add it there.{hint}"
+            )
+        if self.researcher == "llm" and not (self.models and self.models.researcher):
+            raise ValueError(
+                "researcher='llm' needs models=Models(researcher=('name',), prices={'name': (prompt, reply)})"
+            )
+        if "motivation" in self.novelty and not (
+            self.researcher == "llm" and self.models and self.models.checker
+        ):
+            raise ValueError(
+                "novelty='motivation' is judged by models.checker for researcher='llm'; name one"
+            )
+        if self.confirm is not None and self.verify is None:
+            raise ValueError(
+                "confirm without verify: confirm tests the winner that verify picks; declare verify too"
+            )
+        for name, stage in (("explore", self.explore), ("confirm", self.confirm)):
+            if stage is not None and (stage.top is not None or stage.learning_rates):
+                raise ValueError(
+                    f"{name} was given top or learning_rates, which belong to verify: explore takes every candidate "
+                    "at the protocol's rate, confirm the winner at the rate that verify found"
+                )
+        return self
+
+    def with_models(self, chosen: Sequence[str]) -> Campaign:
+        """With other models in some roles, each as ``role=name`` (several researchers: ``researcher=a,b``)."""
+        named: dict[str, Any] = {}
+        for text in chosen:
+            role, equals, name = text.partition("=")
+            if role not in ROLES or not equals or not name:
+                raise CampaignError(
+                    unknown_name("role", role, ROLES, then="Write --llm-model researcher=NAME.")
+                )
+            named[role] = tuple(name.split(",")) if role == "researcher" else name
+        if not named or self.models is None:
+            return self
+        return self.model_copy(update={"models": Models(**self.models.model_dump() | named)})
+
+    def as_arm(self, arm: str) -> Campaign:
+        """The same campaign searched another way: one of `ARMS`, with everything that is not the search unchanged."""
+        assert arm in ARMS, arm
+        changes: dict[str, Any] = {"arms": ()}
+        if arm == "random":
+            changes |= {"researcher": "random", "novelty": ("syntax",)}
+        if arm == "no_novelty":
+            changes |= {"novelty": ()}
+        if arm in ("no_analyst", "no_judge") and self.models:
+            changes |= {"models": self.models.model_copy(update={arm.removeprefix("no_"): None})}
+        found = self.model_copy(update=changes)
+        found._arm = arm
+        return found
+
+    @property
+    def arm(self) -> str:
+        """Which of `ARMS` this is; empty for the full loop."""
+        return self._arm
+
+    @property
+    def finalists(self) -> int:
+        """How many candidates verify takes from explore: `top`, or four."""
+        return (self.verify.top if self.verify else None) or 4
+
+    @property
+    def stages(self) -> tuple[StageName, ...]:
+        """The stages that run, in order; what verify picks is always confirmed."""
+        return ("explore",) if self.verify is None else STAGES
+
+    def stage(self, name: StageName) -> Stage:
+        """One of the stages that run."""
+        assert name in self.stages, f"{name} does not run in this campaign"
+        stage: Stage | None = getattr(self, name)
+        if stage is None:
+            assert self.verify is not None
+            stage = self.verify.model_copy(update={"top": None, "learning_rates": ()})
+        return stage
+
+    def resolved(self, tier: Tier) -> dict[str, Any]:
+        """Every field with its value at one tier, as plain data: what the archive keeps and the identity hashes."""
+        data = self.model_dump(mode="json", exclude={"budget", "researcher"})
+        budget = self.budget.at(tier)
+        named = isinstance(self.researcher, str)
+        data["researcher"] = (
+            self.researcher
+            if named
+            else f"{type(self.researcher).__module__}.{type(self.researcher).__qualname__}"
+        )
+        data["candidates"] = budget.candidates
+        return data | ({"arm": self.arm} if self.arm else {})
+
+
+def _check_baseline(name: str) -> None:
+    if name not in BASELINE_NAMES:
+        raise ValueError(
+            unknown_name(
+                "baseline", name, BASELINE_NAMES, then="A candidate file of your own may be added there."
+            )
+        )
+
+
+def load_toml(path: Path) -> Campaign:
+    """A campaign from a TOML file; the same model, the same errors, each with the table that it is in."""
+    try:
+        data = tomllib.loads(path.read_bytes().decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CampaignError(f"not TOML: {error}") from error
+    for stage in STAGES:
+        data |= {stage: _from_table(Stage, data[stage], stage)} if stage in data else {}
+    if "models" in data:
+        data["models"] = _from_table(Models, data["models"], "models")
+    if isinstance(data.get("budget"), dict):
+        tiers = {
+            tier: _from_table(Budget, value, f"budget.{tier}") if tier in TIERS else value
+            for tier, value in data["budget"].items()
+        }
+        data["budget"] = _from_table(ByTier, tiers, "budget")
+    return Campaign(**data)
+
+
+def _from_table(model: type[Declaration], table: Any, name: str) -> Any:
+    try:
+        return model(**table) if isinstance(table, dict) else table
+    except CampaignError as error:
+        error.table = name
+        raise
+
+
+def to_toml(campaign: Campaign) -> str:
+    """The declarative part of a campaign as TOML that `load_toml` reads back to an equal campaign."""
+    data = campaign.model_dump(mode="json", exclude_none=True, exclude={"researcher"})
+    if not isinstance(campaign.researcher, str):
+        raise CampaignError("a researcher that is an object cannot be written as TOML; name one instead")
+    return "\n".join(_toml_table("", data | {"researcher": campaign.researcher})).lstrip() + "\n"
+
+
+def _toml_table(name: str, table: dict[str, Any]) -> list[str]:
+    lines = [f"[{name}]"] if name else []
+    plain = {key: value for key, value in table.items() if not isinstance(value, dict)}
+    lines += [f"{_toml_key(key)} = {_toml_value(value)}" for key, value in plain.items()]
+    for key, value in table.items():
+        if isinstance(value, dict):
+            lines += ["", *_toml_table(f"{name}.{key}" if name else key, value)]
+    return lines
+
+
+def _toml_key(key: str) -> str:
+    """Bare where it may be; the name of a model may hold anything."""
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml_value(key)
+
+
+def _toml_value(value: Any) -> str:
+    """JSON's strings, numbers and lists are TOML's, but for one character."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a TOML campaign; `asiarc/campaign.schema.json` holds it for editors.
+
+    What an editor can complete is listed; what takes more than one field to judge is left to the model.
+    """
+    schema = Campaign.model_json_schema()
+    fields = schema["properties"]
+    fields["start_from"]["enum"] = [name for name in BASELINE_NAMES if name not in QUADRATIC]
+    fields["baselines"] |= {"items": {"enum": list(BASELINE_NAMES)}, "uniqueItems": True}
+    fields["match"]["items"] = {"enum": list(MATCHABLE)}
+    fields["at_most"] |= {
+        "propertyNames": {"enum": list(RESOURCES)},
+        "additionalProperties": {"type": "number", "minimum": 1},
+    }
+    fields["researcher"] |= {"type": "string", "enum": list(RESEARCHERS)}
+    fields["researcher"].pop("anyOf", None)
+    schema["$id"] = "campaign.schema.json"
+    return schema

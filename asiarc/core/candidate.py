@@ -1,0 +1,98 @@
+"""A candidate: one Python source file that defines `Mixer`, named by what it computes.
+
+The contract of the file is in the README ("A candidate"). Loading executes the source, so `load_mixer` is called
+behind the wall only; everything else here reads the source as text and imports no torch.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import linecache
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from asiarc.core.digest import digest
+from asiarc.core.errors import CandidateError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def parse(source: str) -> ast.Module:
+    """The syntax tree of a candidate; `CandidateError` names the line where it is none."""
+    try:
+        return ast.parse(source)
+    except (SyntaxError, ValueError) as error:  # ValueError: NUL bytes
+        line = getattr(error, "lineno", None)
+        where = f"line {line}: " if line else ""
+        raise CandidateError(f"not Python: {where}{getattr(error, 'msg', error)}") from error
+    except (RecursionError, MemoryError) as error:  # how the parser says that its stack is full
+        raise _too_deep() from error
+
+
+def _too_deep() -> CandidateError:
+    return CandidateError("an expression is nested too deeply to be read; write it as several statements")
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if not isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        first = node.body[0] if node.body else None
+        if (
+            isinstance(first, ast.Expr)
+            and isinstance(first.value, ast.Constant)
+            and isinstance(first.value.value, str)
+        ):
+            node.body = node.body[1:]
+    return tree
+
+
+def content_address(source: str) -> str:
+    """Sixteen hex digits of the hash of the normalised syntax tree.
+
+    Comments, docstrings, blank lines and formatting do not count, names and numbers do.
+    """
+    tree = _without_docstrings(parse(source))
+    try:
+        normalised = ast.dump(tree, annotate_fields=False, include_attributes=False)
+    except RecursionError as error:
+        raise _too_deep() from error
+    return hashlib.blake2b(normalised.encode(), digest_size=8).hexdigest()
+
+
+def address_of(source: str) -> str:
+    """A candidate's content address; text that is no Python has one too: the gates reject it, with the line."""
+    try:
+        return content_address(source)
+    except CandidateError:
+        return digest(source)
+
+
+def motivation(source: str) -> str:
+    """The candidate's module docstring, or an empty text."""
+    return ast.get_docstring(parse(source)) or ""
+
+
+def load_mixer(source: str) -> type[nn.Module]:
+    """Execute a candidate's source and return its `Mixer` class (behind the wall only).
+
+    Raises `CandidateError` when the source is not Python or defines no `Mixer` class; whatever the source itself
+    raises while it runs passes through.
+    """
+    from torch import nn
+
+    name = f"candidate_{content_address(source)}"
+    filename = f"<{name}>"
+    module = ModuleType(name)
+    module.__file__ = filename
+    # Tracebacks and inspect show the candidate's own lines.
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    exec(compile(source, filename, "exec"), module.__dict__)
+    mixer = getattr(module, "Mixer", None)
+    if not (isinstance(mixer, type) and issubclass(mixer, nn.Module)):
+        raise CandidateError(
+            "the candidate defines no class Mixer(nn.Module); add one, see the candidate contract"
+        )
+    return mixer

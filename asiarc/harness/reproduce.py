@@ -1,0 +1,80 @@
+"""``asiarc reproduce``: the claims that arithmetic decides, the campaigns, the other claims, the report.
+
+Says first what it will do and how long. Campaigns and claims run as pytest items, so progress, Ctrl-C and resuming are
+the harness's own.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from asiarc.archive.store import Archive
+from asiarc.core.errors import EvidenceError, unknown_name
+from asiarc.core.recipe import Tier
+from asiarc.evidence.claims import load_register
+from asiarc.report.document import write
+
+CAMPAIGNS, REPRODUCTIONS = Path("campaigns"), Path("reproductions")
+NO_TESTS = 5  # pytest's status when nothing was collected or run
+
+
+def reproduce(
+    tier: Tier,
+    store: Path,
+    *,
+    workers: int,
+    claims: Sequence[str],
+    release: Path | None,
+    output: Path,
+    pytest_arguments: Sequence[str] = (),
+) -> int:
+    """Run everything at a tier; pytest's exit status (0 also when claims are contradicted: that is a verdict)."""
+    for folder in (CAMPAIGNS, REPRODUCTIONS):
+        if not folder.is_dir():
+            raise EvidenceError(
+                f"no folder {folder}/ in {Path.cwd()}; run this from the root of a checkout of asiarc"
+            )
+    register = load_register(REPRODUCTIONS / "claims.toml")
+    for claim in claims:
+        if claim not in register:
+            raise EvidenceError(unknown_name("claim", claim, register))
+    common = [
+        "--tier",
+        tier,
+        "--store",
+        str(store),
+        "--workers",
+        str(workers),
+        "--no-header",
+        *pytest_arguments,
+    ]
+    if release:
+        common += ["--release", str(release)]
+    click.echo(
+        f"reproduce at tier {tier}: campaigns, then {len(claims) or 'all'} claims, then the report in {output}"
+    )
+    only = ["--claims-only", ",".join(claims)] if claims else []
+    everything = [str(CAMPAIGNS), str(REPRODUCTIONS), *only, *common]
+    status = _pytest([*everything, "--plan", "-q"])
+    if "--plan" in pytest_arguments:
+        return status
+    if status in (0, NO_TESTS):
+        status = _pytest(everything)
+    with Archive(store, write=False) as archive:
+        click.echo(f"report: {write(archive, tier, output)}")
+    return status
+
+
+def _pytest(arguments: Sequence[str]) -> int:
+    """Run pytest in a process of its own, so that Ctrl-C is pytest's to handle; we wait for it to finish its step."""
+    process = subprocess.Popen([sys.executable, "-m", "pytest", *arguments])
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue

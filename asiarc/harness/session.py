@@ -1,0 +1,113 @@
+"""What a pytest session shares: one archive, one executor, and each campaign's run, all opened when first needed."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from asiarc.campaign.declaration import Campaign
+from asiarc.core.recipe import Tier
+from asiarc.evidence.claims import Verdict
+
+if TYPE_CHECKING:
+    from asiarc.archive.store import Archive
+    from asiarc.loop.agents import Connect
+    from asiarc.loop.run import Run
+
+
+class Lab:
+    """What a session shares: one archive, one executor, both opened when first needed."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.tier: Tier = config.option.tier
+        self.folder = Path(config.option.store or config.rootpath / ".asiarc")
+        self.verdicts: list[Verdict] = []
+        self._archive: Archive | None = None
+        self._executor: Any = None
+        self._runs: dict[tuple[int, str], Run] = {}
+
+    @property
+    def archive(self) -> Archive:
+        """The archive; with --fresh the earlier one is set aside first."""
+        from asiarc.archive.store import Archive, set_aside
+
+        if self._archive is None:
+            if self.config.option.fresh and (self.folder / "archive.db").exists():
+                self.say(f"the earlier archive is kept in {set_aside(self.folder)}")
+            self._archive = Archive(self.folder)
+        return self._archive
+
+    @property
+    def has_run(self) -> bool:
+        """Whether this session has opened the archive to run something."""
+        return self._archive is not None
+
+    @property
+    def executor(self) -> Any:
+        """The pool of warm workers."""
+        from asiarc.engineer.workshop import trial_executor
+
+        if self._executor is None:
+            option = self.config.option
+            where = f"ray:{option.ray_address}" if option.ray_address else option.executor
+            self._executor = trial_executor(option.workers, where, option.gpus_per_job)
+        return self._executor
+
+    def run(self, campaign: Campaign, name: str, file: Path, arm: str = "") -> Run:
+        """One campaign's run (or one of its arms) at this session's tier; its minutes count from the first call."""
+        from asiarc.engineer.workshop import Workshop
+        from asiarc.loop.run import Run
+
+        key = id(campaign), arm  # two files may use one name
+        if key not in self._runs:
+            asked = campaign.with_models(self.config.option.llm_model)
+            asked = asked.as_arm(arm) if arm else asked
+            deadline = time.monotonic() + 60 * asked.budget.at(self.tier).minutes
+            workshop = Workshop(self.archive, self.executor, deadline=deadline)
+            self._runs[key] = Run(
+                asked, name, self.tier, self.archive, workshop, self.say, self.detail, self._connect(file)
+            )
+        return self._runs[key]
+
+    @property
+    def runs(self) -> list[Run]:
+        """What ran in this session."""
+        return list(self._runs.values())
+
+    def _connect(self, file: Path) -> Connect:
+        """How a campaign's models are reached: its recording lies beside its file."""
+        from asiarc.loop.connect import connect
+
+        option = self.config.option
+        return partial(connect, option.llm, option.llm_base_url, file.with_suffix(".jsonl"))
+
+    def say(self, line: str, *, always: bool = False) -> None:
+        """A line of progress, past pytest's capture; -q wants none."""
+        reporter = self.config.pluginmanager.getplugin("terminalreporter")
+        capture = self.config.pluginmanager.getplugin("capturemanager")
+        if reporter is None or (self.config.option.verbose < 0 and not always):
+            return
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
+            reporter.ensure_newline()
+            reporter.write_line(line)
+
+    def detail(self, line: str) -> None:
+        """A line that only -v shows."""
+        if self.config.option.verbose > 0:
+            self.say(line)
+
+    def close(self) -> None:
+        """End the workers and give the archive back."""
+        if self._executor is not None:
+            self._executor.close()
+        if self._archive is not None:
+            self._archive.close()
+
+
+LAB = pytest.StashKey[Lab]()

@@ -1,0 +1,26 @@
+"""From the command line to a client: where a run's models are asked, and what was recorded before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asiarc.llm.client import Client, Mode
+from asiarc.llm.endpoint import OPENAI, Endpoint, key_from
+from asiarc.llm.ledger import Ledger
+from asiarc.llm.tape import ArchiveTape, load_cassette
+
+if TYPE_CHECKING:
+    from asiarc.archive.annex import Annex
+    from asiarc.campaign.declaration import Models
+
+
+def connect(
+    mode: Mode, base_url: str | None, cassette: Path, annex: Annex, run: str, ledger: Ledger, models: Models
+) -> Client:
+    """The client of one run; in replay it has no endpoint, so that nothing can be asked or spent."""
+    tape = ArchiveTape(annex, run, load_cassette(cassette))
+    endpoint = None if mode == "replay" else Endpoint(base_url or OPENAI, key_from())
+    return Client(
+        tape, ledger, mode, endpoint, repairs=models.repairs, frequency_penalty=models.frequency_penalty
+    )

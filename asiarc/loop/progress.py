@@ -1,0 +1,66 @@
+"""What a run says while it works: a line a generation, one for each candidate, and one in ten trials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from asiarc.archive.store import Archive, Trial
+from asiarc.campaign.identity import moved_fields
+from asiarc.core.outcome import Outcome
+
+HEARTBEAT = 10  # trials between two lines of progress
+Say = Callable[[str], None]
+
+
+class Progress:
+    """`say` gets a line for each candidate and each generation, `detail` one for each trial."""
+
+    def __init__(self, archive: Archive, say: Say, detail: Say) -> None:
+        self.archive, self.say, self.detail = archive, say, detail
+        self._trials, self._cpu_s = 0, 0.0
+
+    def started(self, run: str, label: str, tier: str, identity: dict[str, Any]) -> None:
+        """A run that is new although its campaign ran before: what moved."""
+        earlier = self.archive.runs(label, tier)
+        if earlier and self.archive.run(run) is None:
+            moved = moved_fields(earlier[-1]["identity"], identity)
+            self.say(f"  a new run: since the last one moved {'; '.join(moved)}")
+
+    def trial(self, trial: Trial) -> None:
+        """A trial that was trained."""
+        shown = f"{trial.value:.4f}" if trial.value is not None else str(trial.outcome)
+        where = f"{trial.stage:<8} {self.name(trial.address):<34} {trial.task:<12} {trial.steps:>4} steps"
+        self.detail(f"    {where}  {shown}  {trial.cpu_s:.0f} s")
+        self._trials += 1
+        self._cpu_s += trial.cpu_s
+        if self._trials % HEARTBEAT == 0:
+            self.say(f"  {self._trials} trials trained, {self._cpu_s:.0f} CPU-seconds; last {where}  {shown}")
+
+    def given_up(self, number: int, name: str, outcome: Outcome) -> None:
+        """A candidate that was turned away or broke."""
+        self.say(f"  #{number:<4} {name:<34} {outcome}")
+
+    def generation(
+        self, run: str, generation: int, numbers: Sequence[int], best: tuple[str, float], start_from: str
+    ) -> None:
+        """A generation that was trained: its scored candidates, and the best so far (address and gain)."""
+        scored = 0
+        for number in numbers:
+            row = self.archive.result(run, number)
+            if row is not None and row["gain"] is not None:
+                scored += 1
+                note = "" if row["holds"] else "  fails a capability check"
+                standing = f"rung {row['rung']}  gain {row['gain']:+.4f}{note}"
+                self.say(f"  #{number:<4} {self.name(row['address']):<34} {standing}")
+        address, gain = best
+        self.say(
+            f"  generation {generation}: {scored} of {len(numbers)} scored; best so far {self.name(address)}, "
+            f"{gain:+.4f} over {start_from}"
+        )
+
+    def name(self, address: str) -> str:
+        """A candidate's name."""
+        row = self.archive.candidate(address)
+        assert row is not None, address
+        return str(row["name"])

@@ -1,0 +1,343 @@
+"""The bench: what one campaign trains at one tier, and how two candidates are compared on it.
+
+Knows the campaign's baselines, tasks, seeds and sizes, so that `asiarc/loop/run.py` need not. A gain is the mean paired
+difference against `start_from` over common seeds, positive when the candidate is ahead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from asiarc.archive.results import Values, mean_gain, values_of
+from asiarc.archive.store import Archive, Trial
+from asiarc.campaign.declaration import Campaign
+from asiarc.core.candidate import content_address, motivation
+from asiarc.core.errors import ExecutionError
+from asiarc.core.outcome import SCORED, Outcome
+from asiarc.core.recipe import MICRO, Protocol, StageName, StagePlan, Tier, stage_plan
+from asiarc.engineer.workshop import Request, Workshop
+from asiarc.models.baselines import QUADRATIC, baseline_source
+from asiarc.researcher.designs import BASELINES
+from asiarc.researcher.novelty import SAME
+from asiarc.search.protocol import Traits
+from asiarc.tasks import get_task
+
+CAPABILITY_SHARE = 0.5  # the share of start_from's distance from chance that a capability check asks for
+LEARNT = 0.1  # accuracy above chance below which start_from itself has learnt nothing that could be lost
+MEASURED = {"state_bytes": "state_bytes", "flops": "flops_per_token", "parameters": "parameters"}
+Said = Callable[[Trial], None]
+Place = tuple[str, int, int]  # address, rung, seed: one evaluation of explore
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What explore has shown of a candidate on one rung."""
+
+    gain: float
+    scores: dict[str, Any]  # by task: gain over start_from (None where there is no pair) and mean value
+    holds: bool  # every capability check that was trained there
+
+
+class Bench:
+    """One campaign's trials at one tier, in one archive; `run` is the run that they are noted under."""
+
+    def __init__(
+        self, campaign: Campaign, tier: Tier, run: str, archive: Archive, workshop: Workshop, said: Said
+    ) -> None:
+        self.campaign, self.tier, self.run = campaign, tier, run
+        self.archive, self.workshop, self.said = archive, workshop, said
+        self.baselines = {name: self._keep(name) for name in campaign.baselines}
+        self.start = self.baselines[campaign.start_from]
+
+    def _keep(self, baseline: str) -> str:
+        source = baseline_source(baseline)
+        address = content_address(source)
+        self.archive.add_candidate(address, baseline, source, motivation(source), genome_of(baseline))
+        return address
+
+    def plan(self, stage: StageName) -> StagePlan:
+        """What this tier trains in a stage."""
+        return stage_plan(self.tier, stage)
+
+    def deciding(self, stage: StageName) -> tuple[str, ...]:
+        """The tasks of a stage that decide; with none that may, all of them do."""
+        tasks = self.campaign.stage(stage).tasks
+        return tuple(task for task in tasks if get_task(task).decides) or tasks
+
+    def tasks(self, stage: StageName, rung: int) -> tuple[str, ...]:
+        """What is trained on a rung: what decides, and on the last rung the capability checks too."""
+        return self.campaign.stage(stage).tasks if self._is_last(stage, rung) else self.deciding(stage)
+
+    def seeds(self, stage: StageName) -> int:
+        """Training seeds of a stage at this tier."""
+        return min(self.campaign.stage(stage).seeds, self.plan(stage).most_seeds)
+
+    def source(self, address: str) -> str:
+        """A candidate's source from the archive."""
+        row = self.archive.candidate(address)
+        assert row is not None, address
+        return str(row["source"])
+
+    # --- admission ------------------------------------------------------------------------------------------------
+
+    def admit(self, addresses: Sequence[str]) -> dict[str, Outcome]:
+        """The gates' outcome of each candidate, and the campaign's own caps on resources (`at_most`), time last."""
+        admissions = self.workshop.admit({a: self.source(a) for a in addresses}, MICRO)
+        base = self.workshop.admit({self.start: self.source(self.start)}, MICRO)[self.start]["measures"]
+        outcomes = {
+            address: self._within_caps(admission["measures"], base)
+            if admission["outcome"] == SCORED
+            else admission["outcome"]
+            for address, admission in admissions.items()
+        }
+        if "time" in self.campaign.at_most:
+            admitted = {a: self.source(a) for a, outcome in outcomes.items() if outcome == SCORED}
+            start, allowed = (self.start, self.source(self.start)), self.campaign.at_most["time"]
+            outcomes |= self.workshop.within_time(admitted, start, allowed, MICRO)
+        return outcomes
+
+    def admit_baselines(self) -> None:
+        """Baselines pass the same gates (but for the quadratic reference's cost); raises where one does not."""
+        sources = {address: self.source(address) for address in self.baselines.values()}
+        exempt = {self.baselines[n]: frozenset({"complexity"}) for n in self.baselines if n in QUADRATIC}
+        admissions = self.workshop.admit(sources, MICRO, exempt=exempt)
+        for name, address in self.baselines.items():
+            outcome = admissions[address]["outcome"]
+            if outcome != SCORED:
+                raise ExecutionError(f"the baseline {name} was not admitted: {outcome}")
+
+    def _within_caps(self, measures: dict[str, float], base: dict[str, float]) -> Outcome:
+        for resource, factor in self.campaign.at_most.items():
+            if resource == "time":  # measured, not counted
+                continue
+            mine, allowed = measures[MEASURED[resource]], factor * base[MEASURED[resource]]
+            if mine > allowed:
+                limit = f"{allowed:,.0f} ({factor:g} x {self.campaign.start_from})"
+                return Outcome("rejected", f"{mine:,.0f} {resource}, allowed are {limit}", resource)
+        return SCORED
+
+    def traits(self, address: str) -> Traits:
+        """What an admitted candidate is: its mechanism, and its cost relative to start_from."""
+        admitted = self.workshop.admit({a: self.source(a) for a in (address, self.start)}, MICRO)
+        mine, base = (admitted[a]["measures"] for a in (address, self.start))
+        row = self.archive.candidate(address)
+        return Traits(
+            mechanism=str(((row and row["genome"]) or {}).get("memory", "")),
+            state=mine["state_bytes"] / max(1, base["state_bytes"]),
+            flops=mine["flops_per_token"] / max(1, base["flops_per_token"]),
+        )
+
+    def alike(self, address: str) -> list[str]:
+        """The baselines first, then every candidate of the archive that computes what this one computes, in order."""
+        known = [*self.baselines.values(), address]
+        prints = self.workshop.fingerprints({a: self.source(a) for a in known}, MICRO)
+        mine = prints[address]
+        if mine is None:
+            return []
+        found = self.workshop.behaving_as(mine, SAME * max(map(abs, mine)), MICRO)
+        first = [a for a in self.baselines.values() if a in found]
+        return first + [a for a in found if a not in first and a != address]
+
+    # --- trials ---------------------------------------------------------------------------------------------------
+
+    def train_baselines(self) -> None:
+        """Explore's baselines on the last rung, on all of its seeds; start_from's other trials come when gains are
+        paired with them."""
+        last = len(self.plan("explore").rungs) - 1
+        for trials in self.evaluate(
+            [
+                (address, last, seed)
+                for address in self.baselines.values()
+                for seed in range(self.seeds("explore"))
+            ]
+        ).values():
+            self._all_scored(trials)
+
+    def start_loss(self) -> float | None:
+        """start_from's mean loss on the last rung over what decides; None where any of that is an accuracy."""
+        if any(get_task(task).higher_is_better for task in self.deciding("explore")):
+            return None
+        last = len(self.plan("explore").rungs) - 1
+        found = self.evaluate([(self.start, last, seed) for seed in range(self.seeds("explore"))])
+        trials = [trial for some in found.values() for trial in some]
+        losses = [mean(values_of(trials, self.start, task)) for task in self.deciding("explore")]
+        return sum(losses) / len(losses)
+
+    def evaluate(self, wanted: Sequence[Place]) -> dict[Place, list[Trial]]:
+        """Explore's trials of each place, and of start_from on the same rungs and seeds, by place.
+
+        What decides is trained everywhere; on the first seed of the last rung the capability checks are trained too.
+        """
+        places = dict.fromkeys(
+            p for a, rung, seed in wanted for p in ((a, rung, seed), (self.start, rung, seed))
+        )
+        requests = {
+            (address, rung, seed): [
+                self._request("explore", address, task, seed, rung)
+                for task in (self.tasks("explore", rung) if seed == 0 else self.deciding("explore"))
+            ]
+            for address, rung, seed in places
+        }
+        trials = iter(
+            self.workshop.train(self.run, [r for some in requests.values() for r in some], self.said)
+        )
+        found = {place: [next(trials) for _ in some] for place, some in requests.items()}
+        for place, some in found.items():
+            if place[0] == self.start:
+                self._all_scored(some)
+        return found
+
+    def standing(self, address: str, rung: int, seeds: int) -> Standing:
+        """A candidate's gain on a rung over the seeds that it was trained on there, task by task."""
+        found = self.evaluate([(address, rung, seed) for seed in range(seeds)])
+        mine, start = (
+            [trial for place, some in found.items() if place[0] == whose for trial in some]
+            for whose in (address, self.start)
+        )
+        gains = self.gains(address, mine, start)
+        deciding = [gains[task] for task in self.deciding("explore")]
+        scores = {
+            task: {"gain": gains.get(task), "mean": mean(values_of(mine, address, task))}
+            for task in dict.fromkeys(trial.task for trial in mine)
+        }
+        return Standing(sum(deciding) / len(deciding), scores, self.holds(address, mine, start))
+
+    def gain(self, trials: Sequence[Trial], reference: Sequence[Trial]) -> float:
+        """The gain that one evaluation shows over start_from's with the same seed: the mean over what decides."""
+        theirs = {trial.task: trial.value for trial in reference}
+        deciding, gains = self.deciding("explore"), []
+        for trial in trials:
+            base = theirs[trial.task]
+            if trial.task in deciding:
+                assert trial.value is not None and base is not None, "both were scored"
+                sign = 1 if get_task(trial.task).higher_is_better else -1
+                gains.append(sign * (trial.value - base))
+        return sum(gains) / len(gains)
+
+    def train_stage(self, stage: StageName, entrants: Sequence[str], rates: dict[str, float]) -> list[Trial]:
+        """Every entrant and every baseline on all tasks and seeds of verify or confirm."""
+        declared = self.campaign.stage(stage)
+        addresses = list(dict.fromkeys([*entrants, *self.baselines.values()]))
+        requests = [
+            self._request(stage, address, task, seed, rate=rates.get(address))
+            for address in addresses
+            for task in declared.tasks
+            for seed in range(self.seeds(stage))
+        ]
+        trials = self.workshop.train(self.run, requests, self.said)
+        self._all_scored([t for t in trials if t.address in self.baselines.values()])
+        return trials
+
+    def tune(self, addresses: Sequence[str]) -> dict[str, float]:
+        """Verify's best learning rate for each, from the same grid for all, on a seed that is used for nothing else."""
+        rates, task = self.campaign.stage("verify").learning_rates, self.deciding("verify")[0]
+        if len(rates) < 2:
+            return dict.fromkeys(addresses, rates[0]) if rates else {}
+        requests = [
+            self._request("verify", a, task, 0, rate=rate, purpose=" tuning")
+            for a in addresses
+            for rate in rates
+        ]
+        trials = self.workshop.train(self.run, requests, self.said)
+        sign = 1 if get_task(task).higher_is_better else -1
+        scored = [t for t in trials if t.value is not None]
+        scored.sort(key=lambda t: (sign * (t.value or 0.0), t.learning_rate))  # the best of each comes last
+        return {t.address: t.learning_rate for t in scored}
+
+    def _request(
+        self,
+        stage: StageName,
+        address: str,
+        task: str,
+        seed: int,
+        rung: int = -1,
+        *,
+        rate: float | None = None,
+        purpose: str = "",
+    ) -> Request:
+        plan = self.plan(stage)
+        protocol = trial_protocol(task, plan.text, plan.rungs[rung], plan.capability)
+        is_matched = "parameters" in self.campaign.match
+        return Request(
+            address=address,
+            source=self.source(address),
+            task=task,
+            stage=stage + purpose,
+            seed=f"{self.campaign.seed}/{stage}{purpose}/{seed}",
+            protocol=protocol.at(learning_rate=rate) if rate else protocol,
+            match=(self.start, self.source(self.start)) if is_matched else None,
+            split="confirmation" if stage == "confirm" else "validation",
+            documents=plan.documents,
+        )
+
+    def _is_last(self, stage: StageName, rung: int) -> bool:
+        return rung == len(self.plan(stage).rungs) - 1
+
+    @staticmethod
+    def _all_scored(trials: list[Trial]) -> list[Trial]:
+        for trial in trials:
+            if trial.outcome != SCORED:
+                raise ExecutionError(
+                    f"a baseline's trial on {trial.task} ended as {trial.outcome}; no gain can be measured"
+                )
+        return trials
+
+    # --- comparison -----------------------------------------------------------------------------------------------
+
+    def gains(self, address: str, trials: Sequence[Trial], reference: Sequence[Trial]) -> dict[str, float]:
+        """A candidate's gain over start_from on each task that both were scored on with equal training."""
+        found = {}
+        for task in dict.fromkeys(t.task for t in trials if t.address == address):
+            steps = {t.steps for t in trials if t.address == address and t.task == task}
+            equal = [t for t in reference if t.steps in steps]
+            gain = mean_gain(
+                values_of(trials, address, task),
+                values_of(equal, self.start, task),
+                higher_is_better=get_task(task).higher_is_better,
+            )
+            if gain is not None:
+                found[task] = gain
+        return found
+
+    def holds(self, address: str, trials: Sequence[Trial], reference: Sequence[Trial]) -> bool:
+        """Whether every capability check holds: most of start_from's distance from chance is kept."""
+        for name in dict.fromkeys(t.task for t in trials if t.address == address):
+            task = get_task(name)
+            if task.role != "capability" or task.chance is None:
+                continue
+            learnt = mean(values_of(reference, self.start, name)) - task.chance
+            mine = values_of(trials, address, name)
+            if learnt >= LEARNT and (not mine or mean(mine) - task.chance < CAPABILITY_SHARE * learnt):
+                return False
+        return True
+
+
+def trial_protocol(task: str, text: Protocol, steps: int, capability: float) -> Protocol:
+    """The protocol of one trial: the stage's on text, a synthetic task's own with its steps times `capability`."""
+    chosen = get_task(task)
+    if chosen.kind == "text":
+        return text.at(steps=steps)
+    t = chosen.training
+    return Protocol(
+        name=f"{task} micro",
+        d_model=t.d_model,
+        num_layers=t.num_layers,
+        num_heads=t.num_heads,
+        mlp_ratio=t.mlp_ratio,
+        seq_len=chosen.seq_len,
+        batch_size=t.batch_size,
+        steps=max(4, round(t.steps * capability)),
+        learning_rate=t.learning_rate,
+    )
+
+
+def genome_of(baseline: str) -> dict[str, Any] | None:
+    """A baseline as the grammar writes it, where it can."""
+    return BASELINES[baseline].model_dump() if baseline in BASELINES else None
+
+
+def mean(values: Values) -> float:
+    """The mean over seeds of values that are not empty."""
+    return sum(values.values()) / len(values)

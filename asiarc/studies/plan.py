@@ -1,0 +1,157 @@
+"""The plan: what each stage would do and cost, before anything runs; estimated from stored trials where there are.
+
+A token's time on one thread grows with the 0.75th power of its forward FLOPs (larger products are more efficient):
+measured from 0.08 MFLOP (capability checks) to 1.6 MFLOP (the small protocol), within a quarter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import ceil
+from pathlib import Path
+
+from asiarc.archive.store import Archive
+from asiarc.campaign.declaration import Campaign
+from asiarc.core.recipe import MICRO, Protocol, StageName, Tier, stage_plan
+from asiarc.loop.trials import trial_protocol
+from asiarc.tasks import get_task
+
+TOKENS_PER_CPU_S = 40_000  # one thread, micro model on text, until the archive knows better
+GROWTH = 0.75
+GPU_FLOPS = 4e14  # a second: 40 % of an H100's bfloat16 peak, which small models do not reach
+TRIAL_OVERHEAD_S = 1.0  # building, evaluating and scoring a model
+ADMISSION_S = 4.0
+
+
+Trials = list[tuple[int, Protocol]]  # how many of which kind
+
+
+def flops_per_token(protocol: Protocol) -> float:
+    """Forward FLOPs of a DeltaNet model, about: embedding, MLP, and six d x d products a mixer."""
+    d = protocol.d_model
+    return 2 * (protocol.vocab_size * d + protocol.num_layers * (6 + 3 * protocol.mlp_ratio) * d * d)
+
+
+def tokens_of(trials: Trials) -> int:
+    """Training tokens of all."""
+    return sum(count * protocol.tokens for count, protocol in trials)
+
+
+def cpu_s_of(trials: Trials, rate: float = TOKENS_PER_CPU_S) -> float:
+    """CPU-seconds of all, about; `rate` is in tokens a CPU-second of the micro protocol on text."""
+    return sum(
+        count * (protocol.tokens * _slower(flops_per_token(protocol)) / rate + TRIAL_OVERHEAD_S)
+        for count, protocol in trials
+    )
+
+
+def gpu_h_of(trials: Trials) -> float:
+    """Hours of one large GPU for the training of all, at best: a step costs three forward passes."""
+    flops = sum(count * protocol.tokens * 3 * flops_per_token(protocol) for count, protocol in trials)
+    return flops / GPU_FLOPS / 3600
+
+
+def hours_of(trials: Trials, tier: Tier, rate: float = TOKENS_PER_CPU_S) -> tuple[float, str]:
+    """What all cost, and in what: hours of one core, at the paper tier of one GPU."""
+    return (
+        (gpu_h_of(trials), "GPU-hours") if tier == "paper" else (cpu_s_of(trials, rate) / 3600, "CPU-hours")
+    )
+
+
+def _slower(flops: float) -> float:
+    """How much longer a token takes than on the micro protocol."""
+    return float((flops / flops_per_token(MICRO)) ** GROWTH)
+
+
+def stage_trials(campaign: Campaign, stage: StageName, tier: Tier) -> Trials:
+    """The trials of one stage by kind; an upper bound where candidates fail."""
+    plan, declared = stage_plan(tier, stage), campaign.stage(stage)
+    deciding = [task for task in declared.tasks if get_task(task).decides] or list(declared.tasks)
+    baselines, seeds = len(campaign.baselines), min(declared.seeds, plan.most_seeds)
+
+    def row(models: int, task: str, steps: int) -> tuple[int, Protocol]:
+        return models, trial_protocol(task, plan.text, steps, plan.capability)
+
+    if stage == "explore":
+        rows, entrants = [], campaign.budget.at(tier).candidates
+        for steps in plan.rungs[:-1]:
+            rows += [row(entrants + 1, task, steps) for task in deciding]
+            entrants = ceil(entrants * plan.keep)
+        for task in declared.tasks:
+            rows.append(
+                row((seeds if task in deciding else 1) * (entrants + baselines), task, plan.rungs[-1])
+            )
+        return rows
+    entrants = min(campaign.finalists, plan.most_entrants) if stage == "verify" else 1
+    rows = [row(seeds * (entrants + baselines), task, plan.rungs[-1]) for task in declared.tasks]
+    if len(declared.learning_rates) > 1:
+        rows.append(row(len(declared.learning_rates) * (entrants + baselines), deciding[0], plan.rungs[-1]))
+    return rows
+
+
+def measured_rate(archive: Archive | None) -> float:
+    """Tokens a CPU-second on the micro protocol, as the stored trials say, or the default."""
+    if archive is None:
+        return TOKENS_PER_CPU_S
+    rows = archive.rows(
+        "SELECT flops_per_token AS flops, SUM(tokens) AS tokens, SUM(cpu_s) AS cpu_s, COUNT(*) AS count "
+        "FROM trials WHERE outcome = 'scored' GROUP BY flops_per_token"
+    )
+    spent_s = sum(row["cpu_s"] - row["count"] * TRIAL_OVERHEAD_S for row in rows)
+    micro_tokens = sum(row["tokens"] * _slower(row["flops"]) for row in rows)
+    return micro_tokens / spent_s if spent_s > 0 else TOKENS_PER_CPU_S
+
+
+def plan_lines(
+    stages: Iterable[tuple[str, Campaign, str, StageName]], tier: Tier, folder: Path, workers: int
+) -> list[str]:
+    """The table that --plan prints."""
+    archive = Archive(folder, write=False) if (folder / "archive.db").exists() else None
+    rate = measured_rate(archive)
+    lines = [
+        f"plan at tier {tier}, {workers} workers, {_speed(tier, rate)}:",
+        _row("item", "candidates", "trials", "Mtokens", "LLM calls", "minutes", "usd", "done"),
+    ]
+    total = 0.0
+    for nodeid, campaign, name, stage in stages:
+        rows = stage_trials(campaign, stage, tier)
+        candidates = campaign.budget.at(tier).candidates if stage == "explore" else 0
+        hours = hours_of(rows, tier, rate)[0] + candidates * ADMISSION_S / 3600
+        minutes = 60 * hours / workers
+        total += minutes
+        done = "yes" if archive and _is_done(archive, name, tier, stage, campaign) else "no"
+        trials, mtokens = sum(count for count, _ in rows), f"{tokens_of(rows) / 1e6:.1f}"
+        calls, usd = _models(campaign, candidates, tier)
+        columns = (str(candidates), str(trials), mtokens, str(calls), f"{minutes:.1f}", f"{usd:.2f}", done)
+        lines.append(_row(nodeid, *columns))
+    lines.append(f"  at most {total:.1f} minutes in all; nothing was run (--plan)")
+    if archive:
+        archive.close()
+    return lines
+
+
+def _speed(tier: Tier, rate: float) -> str:
+    return f"GPUs at {GPU_FLOPS:.0e} FLOP/s" if tier == "paper" else f"{rate:,.0f} tokens a CPU-second"
+
+
+def _models(campaign: Campaign, candidates: int, tier: Tier) -> tuple[int, float]:
+    """Calls of language models and what they may cost, which the budget caps."""
+    if campaign.models is None or not candidates:
+        return 0, 0.0
+    from asiarc.loop.cost import estimate
+
+    checks = "motivation" in campaign.novelty
+    calls, usd = estimate(campaign.models, candidates, checks_motivations=checks)
+    return calls, min(usd, campaign.budget.at(tier).usd)
+
+
+def _row(item: str, *columns: str) -> str:
+    *numbers, done = columns
+    return f"  {item:<60}" + "".join(f"{number:>11}" for number in numbers) + f"  {done}"
+
+
+def _is_done(archive: Archive, name: str, tier: Tier, stage: StageName, campaign: Campaign) -> bool:
+    from asiarc.campaign.identity import run_identity
+    from asiarc.core.digest import digest
+
+    return archive.stage_result(digest(run_identity(campaign, name, tier)), stage) is not None

@@ -1,0 +1,1 @@
+"""What measures the product and is no part of it: attacks, endurance, simulations, benches, fault servers."""

@@ -1,0 +1,158 @@
+"""The exact layer: what one forward and backward pass asks of torch. No noise, so any change must be blessed.
+
+Metrics: `operators` that run (views and wrappers included), FLOPs of matrix products, calls of Python functions,
+bytes allocated in all and held at the peak beyond the inputs, and bytes that autograd keeps for the backward pass.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import itertools
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+
+from asiarc.speed.cases import OPERATORS, Case, function_of, outcome
+from tests.rigs.kernels.goldens import Values, ratio_text
+
+CASES = tuple(Case(operator, 2, T, 2, D) for operator in OPERATORS for T, D in ((128, 32), (200, 64)))
+
+
+def structure_of(case: Case) -> dict[str, float]:
+    """The metrics of a case, warm (what is only done once has been done)."""
+    call, inputs, upstream = function_of(case.operator), case.inputs(), case.upstream()
+
+    def work() -> None:
+        outcome(call, inputs, upstream)
+
+    work()
+    return profiled(work) | {
+        "python_calls": python_calls(work),
+        "saved_bytes": saved_bytes(lambda: call(**inputs), inputs),
+    }
+
+
+@contextlib.contextmanager
+def muted() -> Iterator[None]:
+    """Nothing reaches stderr: the profiler's C++ part writes a line there at every start and stop."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def profiled(work: Callable[[], object]) -> dict[str, float]:
+    """Operators, FLOPs and bytes by torch's own record of one run."""
+    activities = [ProfilerActivity.CPU]
+    with (
+        muted(),
+        profile(activities=activities, profile_memory=True, with_flops=True, record_shapes=True) as record,
+    ):
+        work()
+    changes = allocations(record)
+    operators = [e for e in record.events() if e.name.startswith("aten::")]
+    return {
+        "operators": len(operators),
+        "product_flops": sum(e.flops or 0 for e in operators if "mm" in e.name),
+        "allocated_bytes": sum(max(n, 0) for n in changes),
+        "peak_bytes": highest(changes),
+    }
+
+
+def allocations(record: profile) -> list[int]:
+    """Bytes taken (above zero) and given back (below), in order."""
+    assert record.profiler is not None and record.profiler.kineto_results is not None
+    raw: list[Any] = record.profiler.kineto_results.events()
+    events = sorted((e for e in raw if e.name() == "[memory]"), key=lambda e: e.start_ns())
+    return [e.nbytes() for e in events]
+
+
+def highest(changes: Iterable[int]) -> int:
+    """The most bytes held at once."""
+    return max(itertools.accumulate(changes, initial=0))
+
+
+def map_from(size: int = 32 * 2**20) -> None:
+    """glibc's allocator takes blocks of at least `size` bytes from the system and gives them back when freed.
+
+    By default that size grows with what was freed before, up to 32 MiB; a fixed one makes runs alike. No effect
+    elsewhere.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(-3, size)  # M_MMAP_THRESHOLD
+        libc.mallopt(-1, 2 * size)  # M_TRIM_THRESHOLD
+
+
+def peak_bytes(work: Callable[[], object]) -> int:
+    """The most bytes that one run holds beyond what was there; cheap where hundreds of thousands of operators run."""
+    map_from(2**20)  # the profiler's own small blocks would lodge in every large one that is freed
+    try:
+        with muted(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+            work()
+    finally:
+        map_from()
+    return highest(allocations(record))
+
+
+def python_calls(work: Callable[[], None]) -> int:
+    """How many Python functions one run enters: the cost of being written in Python, and every turn of a loop."""
+    calls = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    gc.disable()
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+        gc.enable()
+    return calls
+
+
+def saved_bytes(forward: Callable[[], object], inputs: dict[str, Tensor]) -> int:
+    """Bytes of distinct storages that autograd keeps, the inputs aside."""
+    given = {x.untyped_storage().data_ptr() for x in inputs.values()}
+    kept: dict[int, int] = {}
+    alive = []
+
+    def pack(x: Tensor) -> Tensor:
+        storage = x.untyped_storage()
+        if storage.data_ptr() not in given:
+            kept[storage.data_ptr()] = storage.nbytes()
+            alive.append(x)  # a freed storage's address may come again
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        forward()
+    return sum(kept.values())
+
+
+def measure(operators: tuple[str, ...] = ()) -> Values:
+    """The metrics of every case, on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return {str(c): structure_of(c) for c in CASES if not operators or c.operator in operators}
+    finally:
+        torch.set_num_threads(threads)
+
+
+def rule(golden: float, measured: float) -> str:
+    """Equal, or else."""
+    return "" if golden == measured else ratio_text(golden, measured)

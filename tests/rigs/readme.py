@@ -1,0 +1,105 @@
+"""The README's result, written from the committed reports.
+
+python -m asiarc.report            what the README's block should hold
+python -m asiarc.report --write    put it there
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+import click
+
+from asiarc.archive.reading import Row
+from asiarc.core.errors import EvidenceError
+from asiarc.report.document import read_report
+from asiarc.report.wording import effect, md
+
+EVIDENCE = Path("results/reproduction/quick")
+# claims of each kind: arithmetic, the release, trained
+SHOWN = ("C07a", "C07c", "C08b", "C11a", "C29", "C30")
+FULL = Path("results/reproduction/full")
+# what only the full tier's studies decide
+SHOWN_IN_FULL = ("C09f", "C09j", "C10a", "C11c", "C20", "C25", "C28")
+BLOCK = re.compile(
+    r"(<!-- result: python -m asiarc.report --write -->\n).*?(<!-- end of the result -->)", re.DOTALL
+)
+
+
+def block(folder: Path = EVIDENCE, full: Path = FULL) -> str:
+    """The winner against each baseline on fresh seeds, one figure, and some rows of two claim tables, as Markdown."""
+    report, studied = read_report(folder), read_report(full)
+    campaign = report["campaigns"][0]
+    figure = next(f for f in campaign["figures"] if f["kind"] == "effects")
+    ran, winner = campaign["ran"], campaign["winner"]
+    lines = [
+        f"The shipped campaign at the `{report['tier']}` tier, from [`{folder}/`]({folder}/report.md): "
+        f"{ran['proposed']} candidates proposed from {campaign['spec']['start_from']}, "
+        f"{ran['outcomes'].get('scored', 0)} scored, and the winner, `{winner['name']}`, tested once more on fresh "
+        "seeds and fresh text at equal size:",
+        "",
+        f"![Paired gains of the winner over each baseline, by stage]({folder}/{figure['svg']})",
+        "",
+        "| winner against | gain, 95 % interval | decision |",
+        "|---|---|---|",
+        *(
+            f"| {md(row['baseline'])} on {row['task']} | {effect(row['effect'])} | {row['decision']} |"
+            for row in campaign["gains"]
+            if row["fresh"] and row["effect"]
+        ),
+        "",
+        f"The claim table of the same run ({_counts(report)}) in part:",
+        "",
+        *_claims(report, SHOWN),
+        "",
+        f"The trained claims are decided by the studies of the `{studied['tier']}` tier, "
+        f"[`{full}/`]({full}/report.md) ({_counts(studied)}), in part:",
+        "",
+        *_claims(studied, SHOWN_IN_FULL),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _counts(report: Row) -> str:
+    return ", ".join(f"{n} {verdict}" for verdict, n in sorted(report["claims"]["counts"].items()))
+
+
+def _claims(report: Row, shown: Collection[str]) -> list[str]:
+    return [
+        "| claim | verdict | paper | ours |",
+        "|---|---|---|---|",
+        *(_row(row) for row in report["claims"]["decided"] if row["verdict"]["claim"] in shown),
+    ]
+
+
+def _row(row: Row) -> str:
+    verdict, claim = row["verdict"], row["register"]
+    cells = (
+        f"{verdict['claim']} {claim['statement']}",
+        verdict["verdict"],
+        claim["paper_value"],
+        verdict["our_value"],
+    )
+    return "| " + " | ".join(md(cell) for cell in cells) + " |"
+
+
+@click.command()
+@click.option("--write", "write", is_flag=True, help="put the block into README.md")
+def main(write: bool) -> None:
+    """The README's result block from the committed reports."""
+    readme = Path("README.md")
+    text = readme.read_text(encoding="utf-8")
+    if not BLOCK.search(text):
+        raise EvidenceError(
+            "README.md has no block between `<!-- result: ... -->` and `<!-- end of the result -->`"
+        )
+    if write:
+        readme.write_text(BLOCK.sub(lambda found: found[1] + block() + found[2], text), encoding="utf-8")
+    else:
+        click.echo(block(), nl=False)
+
+
+if __name__ == "__main__":
+    main()

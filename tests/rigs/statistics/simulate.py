@@ -1,0 +1,347 @@
+"""Known truth, many repetitions: what each interval and test of this room really does.
+
+A `Check` draws data whose truth is known, asks one function of the room, and counts how often the answer is
+right. The functions under test are the public ones, called as a campaign calls them. Checks that promise
+nothing are there to show why the default is another (a bootstrap of five seeds, peeking at a t interval,
+trusting the winner's own seeds).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from scipy.stats import binomtest
+
+from asiarc.core.seeds import seed_of
+from asiarc.evidence.effects import Effect, bootstrap_effect, decide, equivalent, paired_effect
+from asiarc.evidence.items import paired_items
+from asiarc.evidence.multiplicity import benjamini_hochberg, holm
+from asiarc.evidence.power import pairs_needed
+from asiarc.evidence.sequence import ConfidenceSequence
+from asiarc.evidence.shrinkage import shrink
+from asiarc.evidence.transfer import rank_correlation
+
+_METHODS: tuple[Literal["BCa", "percentile"], ...] = ("BCa", "percentile")
+
+Draw = Callable[[np.random.Generator], float]
+"""One repetition: 1.0 where the answer was right (or the error made), 0.0 where not; a share for error
+rates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One experiment: `draw` should average `at least` or `at most` `declared`; `promised` by a docstring or not."""
+
+    name: str
+    measures: str
+    direction: Literal["at least", "at most"]
+    declared: float
+    draw: Draw
+    promised: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A check's measured rate with its 99.8 % interval over `repetitions`."""
+
+    check: Check
+    rate: float
+    low: float
+    high: float
+    repetitions: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether the rate is compatible with what was declared."""
+        if self.check.direction == "at least":
+            return self.high >= self.check.declared
+        return self.low <= self.check.declared
+
+
+def measure(check: Check, repetitions: int) -> Measured:
+    """Runs a check, seeded by its name.
+
+    The interval is Clopper and Pearson's; for a draw that returns shares it is conservative (their variance
+    is below a binomial's of the same mean).
+    """
+    rng = np.random.default_rng(seed_of("evidence", "simulate", check.name))
+    total = float(sum(check.draw(rng) for _ in range(repetitions)))
+    bounds = binomtest(round(total), repetitions).proportion_ci(0.998)
+    return Measured(check, total / repetitions, float(bounds.low), float(bounds.high), repetitions)
+
+
+def measure_all(repetitions: int, checks: Iterable[Check] | None = None) -> Iterator[Measured]:
+    """Measures every check (or those given) in turn."""
+    for check in all_checks() if checks is None else checks:
+        yield measure(check, repetitions)
+
+
+def all_checks() -> list[Check]:
+    """Every check, promises first within each family."""
+    return [*_effect_checks(), *_item_checks(), *_transfer_checks(), *_winner_checks(), *_campaign_checks()]
+
+
+def _coverage(name: str, draw: Draw, declared: float = 0.95, *, promised: bool = True) -> Check:
+    return Check(name, "coverage", "at least", declared, draw, promised)
+
+
+def _power(name: str, draw: Draw, declared: float) -> Check:
+    return Check(name, "power", "at least", declared, draw)
+
+
+def _error(name: str, draw: Draw, declared: float = 0.05, *, promised: bool = True) -> Check:
+    return Check(name, "false claims", "at most", declared, draw, promised)
+
+
+def _effect_checks() -> list[Check]:
+    return [
+        *(_coverage(f"paired t, n={n}, normal", _covers(_paired, n, _normal)) for n in (2, 3, 5, 10)),
+        _coverage("paired t, n=5, heavy tails (t, 4 df)", _covers(_paired, 5, _heavy), 0.94),
+        _coverage("paired t, n=5, exponential", _covers(_paired, 5, _skewed), promised=False),
+        *(
+            _coverage(
+                f"bootstrap {method}, n={n}, normal", _covers(_bootstrap(method), n, _normal), promised=False
+            )
+            for method in _METHODS
+            for n in (5, 20)
+        ),
+        _coverage("paired t for 10 comparisons, all at once", _family_covers),
+        _power("pairs_needed for 80 %, effect 1.5 sd", _finds_with_planned_n, 0.8),
+        _error("equivalent, true gain at the margin", _wrongly_equivalent, 0.025),
+        _power("equivalent, n=10, no gain, margin 1.5 sd", _rightly_equivalent, 0.9),
+        _coverage("confidence sequence, 100 looks", _sequence_covers),
+        _power("confidence sequence, effect 2 sd, by 10 pairs", _sequence_finds, 0.9),
+        _coverage("t interval looked at 100 times", _peeking_covers, promised=False),
+    ]
+
+
+def _item_checks() -> list[Check]:
+    return [
+        _coverage("items, tasks fixed", _items_cover("fixed", spread=0.0)),
+        _power("items, tasks fixed, 1.2 points better", _items_find, 0.4),
+        _coverage("items, tasks sampled", _items_cover("sampled", spread=0.02)),
+        _coverage("items, tasks fixed, but tasks vary", _items_cover("fixed", spread=0.02), promised=False),
+    ]
+
+
+def _transfer_checks() -> list[Check]:
+    grid = [(rho, n) for rho in (0.0, 0.5, 0.9) for n in (8, 30, 101)]
+    covered = [_coverage(f"rank correlation, rho={rho}, n={n}", _rank_covers(rho, n)) for rho, n in grid]
+    return [*covered, _power("rank correlation, rho=0.6, n=30: transfers", _rank_finds, 0.8)]
+
+
+def _winner_checks() -> list[Check]:
+    return [
+        _coverage("winner of 30, shrunken", _winner_covered(shrunken=True), 0.93),
+        _coverage("winner of 30, as it scored", _winner_covered(shrunken=False), promised=False),
+        _error("winner of 30, shrunken: overstated", _winner_overstated(shrunken=True), 0.55),
+        _error(
+            "winner of 30, as it scored: overstated", _winner_overstated(shrunken=False), 0.55, promised=False
+        ),
+    ]
+
+
+def _campaign_checks() -> list[Check]:
+    return [
+        _error("null campaign of 20, decide() on fresh seeds", _null_fresh),
+        _error("null campaign of 20, Holm", _null_holm),
+        _error("null campaign of 20, Benjamini-Hochberg", _null_bh),
+        _error("half-null campaign of 20, Benjamini-Hochberg", _half_null_bh),
+        _power("half-null campaign of 20, Holm, effect 5 sd", _half_null_found, 0.6),
+        _error("null campaign of 20, winner on its own seeds", _null_own_seeds, promised=False),
+    ]
+
+
+# Draws of paired differences, each of mean 0 and about unit spread.
+Noise = Callable[[np.random.Generator, int], np.ndarray]
+Estimate = Callable[[np.ndarray], Effect]
+
+
+def _normal(rng: np.random.Generator, n: int) -> np.ndarray:
+    return rng.standard_normal(n)
+
+
+def _heavy(rng: np.random.Generator, n: int) -> np.ndarray:
+    return rng.standard_t(4, n)
+
+
+def _skewed(rng: np.random.Generator, n: int) -> np.ndarray:
+    return rng.standard_exponential(n) - 1
+
+
+def _by_seed(values: np.ndarray) -> dict[int, float]:
+    return dict(enumerate(values.tolist()))
+
+
+def _paired(gains: np.ndarray, **options: Any) -> Effect:
+    return paired_effect(_by_seed(gains), _by_seed(np.zeros(len(gains))), higher_is_better=True, **options)
+
+
+def _bootstrap(method: Literal["BCa", "percentile"]) -> Estimate:
+    def estimate(gains: np.ndarray) -> Effect:
+        zeros = _by_seed(np.zeros(len(gains)))
+        return bootstrap_effect(_by_seed(gains), zeros, higher_is_better=True, method=method, resamples=499)
+
+    return estimate
+
+
+def _covers(estimate: Estimate, n: int, noise: Noise, truth: float = 0.3) -> Draw:
+    def draw(rng: np.random.Generator) -> float:
+        effect = estimate(truth + noise(rng, n))
+        return float(effect.low <= truth <= effect.high)
+
+    return draw
+
+
+def _family_covers(rng: np.random.Generator) -> float:
+    effects = [_paired(_normal(rng, 5), num_comparisons=10) for _ in range(10)]
+    return float(all(effect.low <= 0 <= effect.high for effect in effects))
+
+
+def _finds_with_planned_n(rng: np.random.Generator) -> float:
+    return float(_paired(1.5 + _normal(rng, pairs_needed(1.5, 1.0))).low > 0)
+
+
+def _wrongly_equivalent(rng: np.random.Generator) -> float:
+    return float(equivalent(_paired(1.5 + _normal(rng, 10)), margin=1.5))
+
+
+def _rightly_equivalent(rng: np.random.Generator) -> float:
+    return float(equivalent(_paired(_normal(rng, 10)), margin=1.5))
+
+
+def _sequence_covers(rng: np.random.Generator) -> float:
+    sequence = ConfidenceSequence()
+    return float(all(i.low <= 0 <= i.high for i in map(sequence.update, _normal(rng, 100).tolist())))
+
+
+def _sequence_finds(rng: np.random.Generator) -> float:
+    sequence = ConfidenceSequence()
+    return float(any(i.low > 0 for i in map(sequence.update, (2 + _normal(rng, 10)).tolist())))
+
+
+def _peeking_covers(rng: np.random.Generator) -> float:
+    gains = _normal(rng, 100)
+    looks = (_paired(gains[:n]) for n in range(2, 101))
+    return float(all(look.low <= 0 <= look.high for look in looks))
+
+
+def _item_logs(
+    rng: np.random.Generator, *, gain: float, spread: float
+) -> tuple[dict[str, dict[int, float]], dict[str, dict[int, float]]]:
+    """Two models' right-or-wrong answers on 7 tasks of unequal size; each task's true gain is gain + N(0, spread)."""
+    candidate: dict[str, dict[int, float]] = {}
+    baseline: dict[str, dict[int, float]] = {}
+    for task, size in enumerate((1_200, 2_400, 3_300, 1_800, 2_000, 1_300, 800)):
+        skill = rng.uniform(0.3, 0.6) + rng.normal(
+            0, 0.25, size
+        )  # items differ; both models meet the same ones
+        local = gain + spread * rng.standard_normal()
+        candidate[str(task)] = _by_seed((rng.random(size) < np.clip(skill + local, 0, 1)).astype(float))
+        baseline[str(task)] = _by_seed((rng.random(size) < np.clip(skill, 0, 1)).astype(float))
+    return candidate, baseline
+
+
+def _items_cover(tasks: Literal["fixed", "sampled"], spread: float) -> Draw:
+    def draw(rng: np.random.Generator) -> float:
+        effect = paired_items(*_item_logs(rng, gain=0.0, spread=spread), tasks=tasks, resamples=400)
+        return float(effect.low <= 0 <= effect.high)
+
+    return draw
+
+
+def _items_find(rng: np.random.Generator) -> float:
+    return float(paired_items(*_item_logs(rng, gain=0.012, spread=0.0), resamples=400).low > 0)
+
+
+def _rank_covers(rho: float, n: int) -> Draw:
+    pearson = 2 * np.sin(np.pi * rho / 6)  # a bivariate normal's Pearson r that has Spearman's rho
+
+    def draw(rng: np.random.Generator) -> float:
+        found = _correlated(rng, pearson, n)
+        return float(found.low <= rho <= found.high)
+
+    return draw
+
+
+def _rank_finds(rng: np.random.Generator) -> float:
+    return float(_correlated(rng, 2 * np.sin(np.pi * 0.6 / 6), 30).transfers)
+
+
+def _correlated(rng: np.random.Generator, pearson: float, n: int) -> Any:
+    x, noise = rng.standard_normal((2, n))
+    return rank_correlation(x.tolist(), (pearson * x + np.sqrt(1 - pearson**2) * noise).tolist())
+
+
+def _winner(rng: np.random.Generator, shrunken: bool) -> tuple[float, float, float, float]:
+    """(truth, estimate, low, high) of the best of 30 candidates whose spread equals the noise of one score."""
+    truth = rng.standard_normal(30)
+    scores = _by_seed(truth + rng.standard_normal(30))
+    best = max(scores, key=scores.__getitem__)
+    if not shrunken:
+        return truth[best], scores[best], scores[best] - 1.96, scores[best] + 1.96
+    found = shrink(scores, dict.fromkeys(scores, 1.0))[best]
+    return truth[best], found.mean, found.low, found.high
+
+
+def _winner_covered(*, shrunken: bool) -> Draw:
+    def draw(rng: np.random.Generator) -> float:
+        truth, _, low, high = _winner(rng, shrunken)
+        return float(low <= truth <= high)
+
+    return draw
+
+
+def _winner_overstated(*, shrunken: bool) -> Draw:
+    def draw(rng: np.random.Generator) -> float:
+        truth, estimate, _, _ = _winner(rng, shrunken)
+        return float(estimate > truth)
+
+    return draw
+
+
+def _stage(rng: np.random.Generator, gains: np.ndarray, seeds: int = 5) -> list[Effect]:
+    """Effects of candidates against one baseline that they share, hence dependent, paired over seeds."""
+    baseline = rng.standard_normal(seeds)
+    scores = gains[:, None] + rng.standard_normal((len(gains), seeds))
+    return [_paired(row - baseline, num_comparisons=len(gains)) for row in scores]
+
+
+def _null_fresh(rng: np.random.Generator) -> float:
+    effects = _stage(rng, np.zeros(20))
+    return float(any(decide(effect, fresh_seeds=True, fresh_items=True) == "better" for effect in effects))
+
+
+def _null_holm(rng: np.random.Generator) -> float:
+    return float(min(holm(_p_values(_stage(rng, np.zeros(20)))).values()) <= 0.05)
+
+
+def _null_bh(rng: np.random.Generator) -> float:
+    return float(min(benjamini_hochberg(_p_values(_stage(rng, np.zeros(20)))).values()) <= 0.05)
+
+
+def _half_null(rng: np.random.Generator) -> dict[int, float]:
+    return _p_values(_stage(rng, np.where(np.arange(20) < 10, 5.0, 0.0)))
+
+
+def _half_null_bh(rng: np.random.Generator) -> float:
+    found = [name for name, p in benjamini_hochberg(_half_null(rng)).items() if p <= 0.05]
+    return sum(name >= 10 for name in found) / max(1, len(found))
+
+
+def _half_null_found(rng: np.random.Generator) -> float:
+    adjusted = holm(_half_null(rng))
+    return sum(adjusted[name] <= 0.05 for name in range(10)) / 10
+
+
+def _null_own_seeds(rng: np.random.Generator) -> float:
+    """The habit that this room exists to prevent: pick the best of 20, then test it on the scores that picked it."""
+    baseline, scores = rng.standard_normal(5), rng.standard_normal((20, 5))
+    return float(_paired(scores[scores.mean(axis=1).argmax()] - baseline).low > 0)
+
+
+def _p_values(effects: list[Effect]) -> dict[int, float]:
+    return {number: effect.p_value for number, effect in enumerate(effects)}
