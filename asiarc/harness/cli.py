@@ -16,47 +16,18 @@ from rich.table import Table as RichTable
 
 from asiarc.audit.table import audit
 from asiarc.campaign.loading import declared
-from asiarc.core.errors import AsiarcError, CampaignError, EvidenceError, unknown_name
-from asiarc.core.recipe import TIERS, Tier
+from asiarc.core.errors import CampaignError, EvidenceError
+from asiarc.core.recipe import Tier
 from asiarc.harness.model_verbs import main as llm
+from asiarc.harness.options import AS_JSON, STORE, WORKERS, Commands, latest_run, tier_option
 
 if TYPE_CHECKING:
     from asiarc.archive.results import CampaignResult
     from asiarc.archive.store import Archive
     from asiarc.cognition.base import Find
 
-STORE = click.option(
-    "--store",
-    type=click.Path(path_type=Path),
-    default=Path(".asiarc"),
-    show_default=True,
-    help="the archive's folder",
-)
-TIER = click.option(
-    "--tier", type=click.Choice(TIERS), default="quick", show_default=True, help="how much compute is spent"
-)
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="machine-readable, on stdout")
-WORKERS = click.option(
-    "--workers", type=click.IntRange(min=1), default=2, show_default=True, help="processes that train at once"
-)
+TIER = tier_option("quick")
 console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
-
-
-class Commands(click.Group):
-    """Turns an `AsiarcError` into its message and exit status 1, without a traceback."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except AsiarcError as error:
-            click.echo(f"asiarc: {error}", err=True)
-            ctx.exit(1)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        found = super().get_command(ctx, cmd_name)
-        if found is None:
-            raise click.UsageError(unknown_name("command", cmd_name, self.commands))
-        return found
 
 
 @click.group(cls=Commands)
@@ -68,28 +39,20 @@ def main() -> None:
 @main.command()
 @AS_JSON
 def doctor(as_json: bool) -> None:
-    """What this machine offers: devices, versions, the layers of the wall, what each tier can do here."""
+    """What this machine offers: versions, processor, and the layers of the sandbox that hold candidate code."""
     from asiarc.campaign.identity import provenance
-    from asiarc.execution import doctor as wall
+    from asiarc.execution import doctor as layers_here
 
-    facts, layers = provenance(), wall()
+    facts, layers = provenance(), layers_here()
     if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "machine": facts,
-                    "wall": [dict(zip(("layer", "offered", "detail"), row, strict=True)) for row in layers],
-                },
-                indent=1,
-            )
-        )
+        rows = [dict(zip(("layer", "offered", "detail"), row, strict=True)) for row in layers]
+        click.echo(json.dumps({"machine": facts, "sandbox": rows}, indent=1))
         return
     for name in ("python", "platform", "cpu", "cores", "git_commit"):
         click.echo(f"{name:<12} {facts[name]}")
-    click.echo(
-        "packages     " + ", ".join(f"{package} {version}" for package, version in facts["packages"].items())
-    )
-    table = RichTable("layer of the wall", "offered", "what it holds", box=None)
+    packages = ", ".join(f"{package} {version}" for package, version in facts["packages"].items())
+    click.echo(f"packages     {packages}")
+    table = RichTable("layer of the sandbox", "offered", "what it holds", box=None)
     for layer, offered, detail in layers:
         table.add_row(layer, "yes" if offered else "no", detail)
     console.print(table)
@@ -382,16 +345,11 @@ def arms(
 
 
 @main.command()
-@click.option("--write", is_flag=True, help="update asiarc/campaign.schema.json")
-def schema(write: bool) -> None:
+def schema() -> None:
     """The JSON Schema of a TOML campaign, for editors."""
     from asiarc.campaign.declaration import json_schema
 
-    text = json.dumps(json_schema(), indent=1) + "\n"
-    if write:
-        Path(__file__).with_name("campaign.schema.json").write_text(text)
-    else:
-        click.echo(text, nl=False)
+    click.echo(json.dumps(json_schema(), indent=1))
 
 
 @main.command()
@@ -490,16 +448,11 @@ def cognition_promote(campaign: str, tier: Tier, store: Path, folder: Path | Non
 
 @contextmanager
 def _result(campaign: str, tier: Tier, store: Path) -> Iterator[tuple[CampaignResult, Archive]]:
-    """The latest run of a campaign, and the archive it is in."""
+    """What the latest run of a campaign found, and the archive it is in."""
     from asiarc.archive.results import CampaignResult
-    from asiarc.archive.store import Archive
 
-    with Archive(store, write=False) as archive:
-        runs = archive.runs(campaign, tier)
-        if not runs:
-            known = {f"{row['campaign']} ({row['tier']})" for row in archive.runs()}
-            raise EvidenceError(unknown_name("campaign at this tier:", f"{campaign} ({tier})", known))
-        yield CampaignResult.load(archive, runs[-1]["run"]), archive
+    with latest_run(campaign, tier, store) as (archive, run):
+        yield CampaignResult.load(archive, run), archive
 
 
 main.add_command(audit)

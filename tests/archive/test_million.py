@@ -1,7 +1,7 @@
 """The benchmark of a large archive builds what it says and asks what a proposal asks; how long it takes is no test."""
 
 from asiarc.archive.store import Archive
-from tests.rigs.archive.__main__ import RUN, address_of, build, questions
+from tests.rigs.archive.million import RUN, address_of, build, questions
 
 
 def test_it_builds_an_archive_that_its_questions_fit(tmp_path, capsys):

@@ -7,7 +7,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from tests.rigs.statistics import __main__ as command
+from tests.rigs.statistics import simulate
 from tests.rigs.statistics.simulate import Check, all_checks, measure
 
 
@@ -40,8 +40,8 @@ def test_a_broken_promise_is_noticed():
 
 def test_command_fails_when_a_promise_is_broken(monkeypatch, tmp_path):
     never = Check("never right", "coverage", "at least", 0.95, lambda rng: 0.0)
-    monkeypatch.setattr(command, "all_checks", lambda: [never])
-    result = CliRunner().invoke(command.main, ["100", "--out", str(tmp_path / "rates.json")])
+    monkeypatch.setattr(simulate, "all_checks", lambda: [never])
+    result = CliRunner().invoke(simulate.main, ["100", "--out", str(tmp_path / "rates.json")])
     assert result.exit_code == 1
     assert "BROKEN" in result.output
     (row,) = json.loads((tmp_path / "rates.json").read_text())

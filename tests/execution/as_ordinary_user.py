@@ -1,7 +1,7 @@
 """Run a Python command as nobody, on a machine where the interpreter may lie in root's own folder.
 
-As root, all attacks as an ordinary user: ``python tests/execution/as_ordinary_user.py -m asiarc.execution`` (who is one
-already runs ``python -m asiarc.execution``). The command sees a copy of the mounts in which that folder is replaced by
+As root, all attacks as an ordinary user: ``python tests/execution/as_ordinary_user.py -m tests.rigs sandbox`` (who is one
+already runs ``python -m tests.rigs sandbox``). The command sees a copy of the mounts in which that folder is replaced by
 one that holds the interpreter alone.
 """
 
@@ -33,6 +33,6 @@ if child == 0:
     os.setgroups([])
     os.setgid(NOBODY)
     os.setuid(NOBODY)
-    os.chdir("/")
+    os.chdir(Path(__file__).parents[2])
     os.execve(sys.executable, [sys.executable, *sys.argv[1:]], os.environ | {"HOME": "/", "TMPDIR": "/tmp"})
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))

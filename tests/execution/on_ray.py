@@ -18,18 +18,19 @@ from asiarc.engineer.workshop import VERSIONS  # noqa: E402
 from asiarc.execution import Job, Limits, LocalExecutor  # noqa: E402
 from asiarc.execution import ray as on_ray  # noqa: E402
 from asiarc.execution.round import Round  # noqa: E402
+from tests.rigs.sandbox.attacks import MODULE  # noqa: E402
 
 jobs = [
-    *(Job("wall_jobs:allocate", {"bytes": 10 + i}) for i in range(4)),
-    Job("wall_jobs:fails_like_a_user", {}),
-    Job("tests.rigs.sandbox.attacks:loops_in_python", {}, Limits(wall_s=0.3)),
-    Job("tests.rigs.sandbox.attacks:fork_bombs", {}),
+    *(Job("sandbox_jobs:allocate", {"bytes": 10 + i}) for i in range(4)),
+    Job("sandbox_jobs:fails_like_a_user", {}),
+    Job(f"{MODULE}:loops_in_python", {}, Limits(wall_s=0.3)),
+    Job(f"{MODULE}:fork_bombs", {}),
 ]
 shown = {}
-with LocalExecutor(2, preload=(), readable=[here]) as local:
+with LocalExecutor(2, preload=(MODULE,), readable=[here]) as local:
     shown["local"] = [(r.status, r.value, r.reason) for r in local.run(jobs)]
 delivered = []
-with on_ray.RayExecutor(versions=VERSIONS, preload=(), readable=[here, folder]) as executor:
+with on_ray.RayExecutor(versions=VERSIONS, preload=(MODULE,), readable=[here, folder]) as executor:
     shown["workers"] = executor.most_workers
     results = executor.run(jobs, lambda index, result: delivered.append(index))
     shown["ray"] = [(r.status, r.value, r.reason) for r in results]
@@ -48,7 +49,7 @@ with on_ray.RayExecutor(versions=VERSIONS, preload=(), readable=[here, folder]) 
         (folder / "go").touch()
 
     ended, killer = threading.Event(), threading.Thread(target=lose_a_node, daemon=True)
-    wait = Job("wall_jobs:wait_for", {"path": str(folder / "go")})
+    wait = Job("sandbox_jobs:wait_for", {"path": str(folder / "go")})
     killer.start()
     shown["after a loss"] = [r.status for r in executor.run([wait, wait, *jobs[:3]])]
     killer.join()
@@ -62,7 +63,7 @@ with on_ray.RayExecutor(versions=VERSIONS, preload=(), readable=[here], gpus_per
 third = cluster.add_node(num_cpus=2, num_gpus=2)
 cluster.wait_for_nodes()
 with on_ray.RayExecutor(versions=VERSIONS, preload=(), readable=[here, folder], gpus_per_job=1) as executor:
-    devices = Job("wall_jobs:device", {"path": str(folder / "both")})
+    devices = Job("sandbox_jobs:device", {"path": str(folder / "both")})
 
     def both_there():
         while len(executor._busy) < 2:

@@ -9,10 +9,12 @@ import psutil
 import pytest
 
 from asiarc.execution import InlineExecutor, Job, LocalExecutor
-from tests.rigs.sandbox.attacks import ATTACKS, NOT_CONTAINED, targets
+from tests.rigs import search_path
+from tests.rigs.sandbox import attacks
+from tests.rigs.sandbox.attacks import ATTACKS, MODULE, NOT_CONTAINED, targets
 
 HERE = Path(__file__).parent
-ECHO = Job("tests.rigs.sandbox.attacks:echo", {"still": "here"})
+ECHO = Job(attacks.ECHO, {"still": "here"})
 FEW = ("session", "environment", "rlimits")
 NEED_TORCH = {"makes_a_huge_tensor", "patches_the_loss", "patches_saving"}
 HARMLESS_IN_THE_OPEN = (
@@ -37,17 +39,17 @@ def aim():
 
 
 @pytest.fixture(scope="module")
-def lone():
-    with LocalExecutor(workers=1, preload=("math", "json")) as executor:
+def lone(jobs_on_the_path):
+    with LocalExecutor(workers=1, preload=(MODULE,)) as executor:
         yield executor
 
 
 @pytest.fixture(scope="module")
-def bare():
+def bare(jobs_on_the_path):
     """A worker on a machine without namespaces, Landlock, seccomp, capabilities and control groups."""
-    with LocalExecutor(workers=1, preload=()) as executor:
+    with LocalExecutor(workers=1, preload=(MODULE,)) as executor:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("PYTHONPATH", str(HERE / "bare"))
+            patch.setenv("PYTHONPATH", f"{HERE / 'bare'}{os.pathsep}{search_path()}")
             executor.run([ECHO])
         yield executor
 
@@ -97,7 +99,7 @@ def test_what_one_process_cannot_contain(name, lone, aim):
 
 @pytest.mark.parametrize("name", HARMLESS_IN_THE_OPEN)
 def test_an_attack_that_gets_through_is_seen(name, aim):
-    """Without a wall the same attacks succeed, and are judged breaches: the tests above can fail."""
+    """Without a sandbox the same attacks succeed, and are judged breaches: the tests above can fail."""
     result = InlineExecutor().run([ATTACKS[name].job(aim)])[0]
     assert result.status == "ok", result.reason
     assert "breached" in result.value
@@ -105,8 +107,8 @@ def test_an_attack_that_gets_through_is_seen(name, aim):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="the other tests run as an ordinary user already")
-def test_the_wall_holds_for_an_ordinary_user():
-    command = [sys.executable, HERE / "as_ordinary_user.py", "-m", "asiarc.execution"]
+def test_the_sandbox_holds_for_an_ordinary_user():
+    command = [sys.executable, HERE / "as_ordinary_user.py", "-m", "tests.rigs", "sandbox"]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=200, env=os.environ | {"COLUMNS": "200"}
     )

@@ -81,7 +81,7 @@ def test_the_number_of_workers_changes_no_result(workers, job):
 
 
 def test_a_job_finds_nothing_of_the_job_before_it(job):
-    with LocalExecutor(workers=1, preload=("wall_jobs",), readable=[HERE]) as executor:
+    with LocalExecutor(workers=1, preload=("sandbox_jobs",), readable=[HERE]) as executor:
         first, second = (r.value for r in executor.run([job("state_of_things")] * 2))
     assert (first["calls"], first["files"]) == (second["calls"], second["files"]) == (0, [])
     assert "LEFT" not in second["environment"]
@@ -127,7 +127,7 @@ def test_the_reason_shows_the_candidates_line(executor, job):
 
 
 def test_what_is_not_there_is_our_fault(executor, job):
-    for name in ("wall_jobs:missing", "no_such_module:run"):
+    for name in ("sandbox_jobs:missing", "no_such_module:run"):
         result = executor.run([Job(name, {})])[0]
         assert result.status == "infrastructure"
         assert name.split(":")[0] in result.reason
@@ -236,8 +236,8 @@ def on_result(index, result):
             (folder / "go").touch()
         for _ in range(interrupts):
             os.killpg(os.getpid(), signal.SIGINT)  # as a terminal does it: to the whole group
-wait = Job("wall_jobs:wait_for", {"path": str(folder / "go")})
-echo = Job("wall_jobs:echo", {})
+wait = Job("sandbox_jobs:wait_for", {"path": str(folder / "go")})
+echo = Job("sandbox_jobs:echo", {})
 with LocalExecutor(workers=2, preload=(), readable=[here, folder]) as executor:
     try:
         executor.run([wait, echo] if interrupts == 0 else [wait, echo, echo, echo], on_result)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.rigs import search_path
+
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="needs the extra: asiarc[ray]"
@@ -21,7 +23,7 @@ def shown(tmp_path_factory):
     quiet = {
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
-        "PYTHONPATH": str(HERE),
+        "PYTHONPATH": f"{HERE}{os.pathsep}{search_path()}",
     }
     done = subprocess.run(
         [sys.executable, HERE / "on_ray.py", HERE, folder],
@@ -38,7 +40,7 @@ def test_results_are_those_of_the_local_executor(shown):
     assert shown["delivered"] == list(range(7))
 
 
-def test_the_wall_stands_on_the_nodes(shown):
+def test_the_sandbox_stands_on_the_nodes(shown):
     assert {"session", "environment", "rlimits"} <= set(shown["layers"])
 
 

@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from asiarc.engineer.gates import GATES, Admission, admit
 from asiarc.engineer.gates.gate import Cost
-from tests.rigs.gates.__main__ import caught_by, main, named_gate
+from tests.rigs.gates.corpus import caught_by, main, named_gate
 
 HERE = Path(__file__).parent
 CHEATS = sorted((HERE / "cheats").glob("*.py"))
@@ -119,12 +120,13 @@ def test_the_same_findings_in_any_process_whatever_else_it_loaded(tmp_path):
     assert len(outputs) == 1 and b'"rejected"' in outputs.pop()
 
 
-def test_the_command_counts_what_it_missed(tmp_path, capsys):
+def test_the_command_counts_what_it_missed(tmp_path):
     for folder in ("cheats", "honest"):
         (tmp_path / folder).mkdir()
     honest = (HERE / "honest/running_maximum.py").read_text()
     (tmp_path / "cheats/no_cheat.py").write_text("# caught by: causality\n" + honest)
     (tmp_path / "honest/cheat.py").write_text((HERE / "cheats/next_token_shift.py").read_text())
-    assert main([str(tmp_path / "cheats"), str(tmp_path / "honest")]) == 1
-    output = capsys.readouterr().out
+    result = CliRunner().invoke(main, [str(tmp_path / "cheats"), str(tmp_path / "honest")])
+    assert result.exit_code == 1
+    output = result.output
     assert "MISSED" in output and "falsely by causality" in output and "2 faults" in output

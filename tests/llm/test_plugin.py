@@ -71,8 +71,8 @@ def test_recorded_exported_and_replayed_from_beside_its_file(desk, monkeypatch):
     monkeypatch.chdir(desk.path)
     told = CliRunner().invoke(main, ["report", "question"])
     assert told.exit_code == 0 and "hold an idea: 4 of 4" in told.output and "spared 0" in told.output
-    exported = CliRunner().invoke(main, ["cassette", "question"])
-    (desk.path / "campaign_question.jsonl").write_text(exported.output)
+    exported = CliRunner().invoke(main, ["record", "campaign_question.py", "--store", ".asiarc"])
+    assert exported.exit_code == 0 and (desk.path / "campaign_question.jsonl").exists()
     monkeypatch.delenv("OPENAI_API_KEY")
     again = desk.run("--fresh")
     assert again.ret == 0

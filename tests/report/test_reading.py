@@ -13,7 +13,7 @@ from asiarc.archive.store import Archive
 from asiarc.report import facts, tables
 from asiarc.report.checks import verify
 from asiarc.report.document import write
-from tests.rigs.archive.__main__ import RUN, address_of, build
+from tests.rigs.archive.million import RUN, address_of, build
 
 SMALL, LARGE = 4_000, 16_000
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_block_is_current(monkeypatch):
     monkeypatch.chdir(ROOT)
     found = BLOCK.search(Path("README.md").read_text(encoding="utf-8"))
-    assert found and found[0] == found[1] + block() + found[2], "python -m asiarc.report --write"
+    assert found and found[0] == found[1] + block() + found[2], "python -m tests.rigs readme --write"
 
 
 def test_it_says_what_the_report_says(monkeypatch):

@@ -1,8 +1,5 @@
 """The scale ladder: what a mixer costs at every named protocol, and whether a model of that size trains at all.
 
-    python -m tests.rigs.ladder                                  the table
-    python -m tests.rigs.ladder --train 2 --protocol paper-340m  builds it and takes two short steps
-
 FLOPs count a multiply-add as two, of a forward pass; a training step takes three times as many. Bytes are float32:
 weights alone, and with gradients and AdamW's two moments.
 """
@@ -92,7 +89,3 @@ def main(mixer: str, names: tuple[str, ...], steps: int) -> None:
             click.echo(
                 f"{'':<11} built and trained {steps} steps in {time.monotonic() - started:.0f} s: {shown} bits"
             )
-
-
-if __name__ == "__main__":
-    main()

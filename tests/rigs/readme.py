@@ -1,8 +1,4 @@
-"""The README's result, written from the committed reports.
-
-python -m asiarc.report            what the README's block should hold
-python -m asiarc.report --write    put it there
-"""
+"""The README's result, written from the committed reports."""
 
 from __future__ import annotations
 
@@ -24,7 +20,7 @@ FULL = Path("results/reproduction/full")
 # what only the full tier's studies decide
 SHOWN_IN_FULL = ("C09f", "C09j", "C10a", "C11c", "C20", "C25", "C28")
 BLOCK = re.compile(
-    r"(<!-- result: python -m asiarc.report --write -->\n).*?(<!-- end of the result -->)", re.DOTALL
+    r"(<!-- result: python -m tests.rigs readme --write -->\n).*?(<!-- end of the result -->)", re.DOTALL
 )
 
 
@@ -99,7 +95,3 @@ def main(write: bool) -> None:
         readme.write_text(BLOCK.sub(lambda found: found[1] + block() + found[2], text), encoding="utf-8")
     else:
         click.echo(block(), nl=False)
-
-
-if __name__ == "__main__":
-    main()

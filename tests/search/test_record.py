@@ -14,7 +14,7 @@ from asiarc.core.candidate import content_address
 from asiarc.core.errors import EvidenceError
 from asiarc.core.seeds import rng_of
 from asiarc.execution import Result
-from tests.rigs.policies.__main__ import TABLE, main
+from tests.rigs.policies.commands import TABLE, main
 from tests.rigs.policies.record import PROTOCOL, RUNGS, Recording, population
 from tests.rigs.policies.table import Table
 

@@ -10,7 +10,6 @@ import sys
 import numpy as np
 import pytest
 
-from asiarc.tasks import __main__ as command
 from asiarc.tasks import get_task
 from asiarc.tasks.catalogue import CATALOGUE
 from asiarc.tasks.lm_eval_config import lm_eval_config
@@ -120,15 +119,3 @@ def test_importing_the_room_is_cheap():
         "assert not {'torch', 'lm_eval', 'datasets', 'yaml'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_the_command_shows_a_task(capsys):
-    assert command.main(["overwrite"]) == 0
-    shown = capsys.readouterr().out
-    assert "arXiv:2102.11174" in shown
-    assert "hard     keys 8, writes 24, values 16" in shown
-    assert shown.count(" -> ") == 3
-    assert command.main([]) == 0
-    assert all(name in capsys.readouterr().out for name in ("state_tracking",))
-    assert command.main(["overwrit"]) == 1
-    assert "Did you mean 'overwrite'" in capsys.readouterr().err

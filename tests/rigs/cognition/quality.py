@@ -8,13 +8,16 @@ would also have served but are not labelled count as misses.
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
 from pathlib import Path
 
-from asiarc.cognition.base import PLAIN, WEIGHTS, Base, Find, hits
+import click
+
+from asiarc.cognition.base import PLAIN, WEIGHTS, Base, Find, hits, shipped
 from asiarc.cognition.check import Problem
 from asiarc.evidence import Effect, bootstrap_effect
 
@@ -120,3 +123,13 @@ def _block(base: Base, labels: Sequence[Label], k: int, find: Find | None) -> st
 def _shown(better: Mapping[int, float], than: Mapping[int, float]) -> str:
     effect: Effect = bootstrap_effect(better, than, higher_is_better=True, method="percentile")
     return f"{effect.mean:+.3f} [{effect.low:+.3f}, {effect.high:+.3f}] (95 %, n={effect.n} queries)"
+
+
+@click.command()
+@click.option("-k", type=click.IntRange(min=1), default=3, show_default=True, help="how many are looked at")
+def main(k: int) -> None:
+    """Recall at K and mechanisms found on the labelled weaknesses, with intervals."""
+    base = shipped()
+    problems = [*check_labels(base, load_labels())]
+    click.echo("\n".join([*map(str, problems), report(base, k)]))
+    sys.exit(bool(problems))

@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
+
+import click
 
 from asiarc.core.errors import AsiarcError, BudgetExhaustedError
 from asiarc.llm.client import Ask, Client
@@ -234,3 +237,11 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 assert MOST_BYTES < 10_000_000, "the ten megabytes are more than is read"
+
+
+@click.command()
+def main() -> None:
+    """Every way in which a model's server lets one down, played over real HTTP: how it ended, waited, cost."""
+    table = rows()
+    click.echo(render(table))
+    sys.exit(not all(row.as_named for row in table))

@@ -1,7 +1,7 @@
 """Recording the table: a population of grammar candidates, each trained for real on every seed.
 
 The population does not depend on any score (a parent is drawn uniformly from the baselines and what was proposed
-before), so no policy is favoured by what was recorded. Candidates pass the gates and train behind the wall, with the
+before), so no policy is favoured by what was recorded. Candidates pass the gates and train in the sandbox, with the
 engineer, the archive and the trial keys of any campaign: killed and run again, nothing is trained twice.
 """
 

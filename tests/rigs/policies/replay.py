@@ -249,7 +249,7 @@ def bench(table: Path, searches: int, names: Sequence[str] = ()) -> Iterator[str
         for name, make in contestants.items():
             yield str(measure(name, make, worlds, budget, searches))
     if not table.exists():
-        yield f"\nno recorded table in {table}; write one with: python -m asiarc.search record --store FOLDER"
+        yield f"\nno recorded table in {table}; write one with: python -m tests.rigs policies record --store FOLDER"
 
 
 def noise_share(records: Records) -> float:

@@ -65,7 +65,7 @@ class Table:
             table = cls(tuple(data["steps"]), entries, data["left_out"], data["provenance"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise EvidenceError(
-                f"{path} is no recorded table ({error!r}); write one with: python -m asiarc.search record"
+                f"{path} is no recorded table ({error!r}); write one with: python -m tests.rigs policies record"
             ) from error
         shapes = {tuple(len(row) for row in entry.bits) for entry in entries}
         if shapes != {(table.seeds,) * len(table.steps)}:

@@ -1,9 +1,9 @@
-"""Attacks on the wall: what a hostile candidate would do, each with the end that it must come to.
+"""Attacks on the sandbox: what a hostile candidate would do, each with the end that it must come to.
 
 An attack is a job's function. One that gets through returns ``{"breached": ...}``; one that is refused ends
 as its decorator says: a status, a pattern that the reason must show, the layers of which any one holds it
 (none: the process boundary itself does). `NOT_CONTAINED` marks what no layer here holds. All is aimed at the
-`Targets` that the caller sets up and at the job's own process; ``python -m asiarc.execution`` runs them all.
+`Targets` that the caller sets up and at the job's own process; ``python -m tests.rigs sandbox`` runs them all.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ from asiarc.execution.job import MIB, Job, Limits, Result, Status
 from asiarc.execution.layers import gpu_devices
 
 Payload = dict[str, Any]
+ECHO = "asiarc.execution.job:echo"
+"""No attack: returns its payload, to show that the worker still serves."""
+MODULE = __name__
+"""What a worker must have imported before its jobs can be attacks: behind the sandbox this file cannot be read."""
 NOT_CONTAINED = ("(nothing in one process)",)
 GPU = "a GPU"  # no layer: an attack that is aimed at one needs one
 _SHORT = Limits(wall_s=20, cpu_s=20, memory_bytes=512 * MIB, file_bytes=8 * MIB, result_bytes=MIB)
@@ -145,11 +149,6 @@ def targets() -> Iterator[Targets]:
             del os.environ["OPENAI_API_KEY"]
             if before is not None:
                 os.environ["OPENAI_API_KEY"] = before
-
-
-def echo(payload: Payload) -> Payload:
-    """No attack: returns its payload, to show that the worker still serves."""
-    return payload
 
 
 def _libc(name: str, *arguments: Any) -> int:

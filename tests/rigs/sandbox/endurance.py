@@ -26,6 +26,7 @@ from asiarc.campaign.identity import moved_fields
 from asiarc.core.errors import ArchiveError, ExecutionError
 from asiarc.core.recipe import STAGES
 from asiarc.core.seeds import rng_of
+from tests.rigs import search_path
 
 PASSING = frozenset(
     {
@@ -91,7 +92,7 @@ class Stand:
             return subprocess.Popen(
                 self.command(store, *options),
                 cwd=self.folder,
-                env=os.environ | {"TMPDIR": str(self.folder / "scratch")},
+                env=os.environ | {"TMPDIR": str(self.folder / "scratch"), "PYTHONPATH": search_path()},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -1,6 +1,6 @@
-"""Known truth, many repetitions: what each interval and test of this room really does.
+"""Known truth, many repetitions: what each interval and test of `asiarc.evidence` really does.
 
-A `Check` draws data whose truth is known, asks one function of the room, and counts how often the answer is
+A `Check` draws data whose truth is known, asks one function of `asiarc.evidence`, and counts how often the answer is
 right. The functions under test are the public ones, called as a campaign calls them. Checks that promise
 nothing are there to show why the default is another (a bootstrap of five seeds, peeking at a t interval,
 trusting the winner's own seeds).
@@ -8,10 +8,13 @@ trusting the winner's own seeds).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+import click
 import numpy as np
 from scipy.stats import binomtest
 
@@ -24,6 +27,7 @@ from asiarc.evidence.sequence import ConfidenceSequence
 from asiarc.evidence.shrinkage import shrink
 from asiarc.evidence.transfer import rank_correlation
 
+ROW = "{check:58} {measures:15} {rate:.3f} [{low:.3f}, {high:.3f}]  {direction} {declared:g}: {verdict}"
 _METHODS: tuple[Literal["BCa", "percentile"], ...] = ("BCa", "percentile")
 
 Draw = Callable[[np.random.Generator], float]
@@ -60,6 +64,14 @@ class Measured:
             return self.high >= self.check.declared
         return self.low <= self.check.declared
 
+    def as_row(self) -> dict[str, Any]:
+        """The measured rate beside what was declared, as plain data."""
+        check = self.check
+        declared = {name: getattr(check, name) for name in ("measures", "direction", "declared")}
+        measured = {name: getattr(self, name) for name in ("rate", "low", "high", "repetitions")}
+        verdict = "holds" if self.holds else "BROKEN" if check.promised else "short, not promised"
+        return {"check": check.name, **declared, **measured, "verdict": verdict}
+
 
 def measure(check: Check, repetitions: int) -> Measured:
     """Runs a check, seeded by its name.
@@ -73,10 +85,20 @@ def measure(check: Check, repetitions: int) -> Measured:
     return Measured(check, total / repetitions, float(bounds.low), float(bounds.high), repetitions)
 
 
-def measure_all(repetitions: int, checks: Iterable[Check] | None = None) -> Iterator[Measured]:
-    """Measures every check (or those given) in turn."""
-    for check in all_checks() if checks is None else checks:
-        yield measure(check, repetitions)
+@click.command()
+@click.argument("repetitions", type=click.IntRange(min=100), default=1_000)
+@click.option("--out", type=click.Path(path_type=Path), help="Write the rates as JSON, too.")
+def main(repetitions: int, out: Path | None) -> None:
+    """Measure every interval and test against known truth; fails if one does less than it promises."""
+    click.echo(f"{repetitions:,} repetitions each; rate with its 99.8 % interval\n")
+    rows = []
+    for check in all_checks():
+        rows.append(measure(check, repetitions).as_row())
+        click.echo(ROW.format(**rows[-1]))
+    if out:
+        out.write_text(json.dumps(rows, indent=1) + "\n")
+    if broken := sum(row["verdict"] == "BROKEN" for row in rows):
+        raise click.ClickException(f"{broken} promises broken")
 
 
 def all_checks() -> list[Check]:
@@ -338,7 +360,7 @@ def _half_null_found(rng: np.random.Generator) -> float:
 
 
 def _null_own_seeds(rng: np.random.Generator) -> float:
-    """The habit that this room exists to prevent: pick the best of 20, then test it on the scores that picked it."""
+    """The habit that `decide` exists to prevent: pick the best of 20, then test it on the scores that picked it."""
     baseline, scores = rng.standard_normal(5), rng.standard_normal((20, 5))
     return float(_paired(scores[scores.mean(axis=1).argmax()] - baseline).low > 0)
 

@@ -1,14 +1,17 @@
-"""What the harness costs: twenty candidates that cost nothing, and a real explore stage taken apart.
+"""What the harness costs: an empty job, twenty candidates that cost nothing, and a real explore stage taken apart.
 
-`twenty` is wall time from the command's start to its end, the wall on, with stand-ins for admissions and trials
-(`rehearsal`): all that is left is the harness. `explore` trains for real and says where the CPU-seconds went, beside
-the bare training loop on the same candidate, in as many plain processes at once as there are workers: trainings that
-share a machine's caches slow each other, and that is not the harness's doing.
+`empty_jobs` times a job that returns what it was given, from giving it to having its result checked: a fork, every layer
+entered, a channel and a supervisor, the scratch folder made and removed. `twenty` is wall time from the command's start
+to its end, the sandbox on, with stand-ins for admissions and trials (`rehearsal`): all that is left is the harness.
+`explore` trains for real and says where the CPU-seconds went, beside the bare training loop on the same candidate, in as
+many plain processes at once as there are workers: trainings that share a machine's caches slow each other, and that is
+not the harness's doing. All want a quiet machine.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import subprocess
@@ -16,12 +19,12 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
 from asiarc.archive.store import Archive
 from asiarc.core.recipe import Protocol, Tier, stage_plan
-from asiarc.execution.job import Job
-from tests.rigs.sandbox.attacks import echo
+from asiarc.execution import Job, LocalExecutor
+from tests.rigs.sandbox.attacks import ECHO
 from tests.rigs.sandbox.endurance import Stand
 
 CAMPAIGN = '''"""What do twenty candidates cost that cost nothing?"""
@@ -37,8 +40,30 @@ twenty = Campaign(
 '''
 
 
+def empty_jobs(calls: int) -> list[float]:
+    """Wall-seconds of each of so many empty jobs, one after another, after one that warms up."""
+    job, spent_s = Job(ECHO, {"value": 1.0}), []
+    with LocalExecutor(workers=1, preload=("torch",)) as executor:
+        executor.run([job])
+        for _ in range(calls):
+            began_s = time.perf_counter()
+            (result,) = executor.run([job])
+            spent_s.append(time.perf_counter() - began_s)
+            assert result.status == "ok", result.reason
+    return spent_s
+
+
+def told(spent_s: list[float]) -> str:
+    """Median and 95th percentile in one line."""
+    late_s = sorted(spent_s)[math.ceil(0.95 * len(spent_s)) - 1]
+    return (
+        f"the sandbox adds {1000 * median(spent_s):.1f} ms to a call, the 95th percentile "
+        f"{1000 * late_s:.1f} ms ({len(spent_s)} calls)"
+    )
+
+
 def twenty(folder: Path, workers: int) -> tuple[float, int]:
-    """Seconds for twenty candidates from nothing to the archive, and how many jobs went behind the wall."""
+    """Seconds for twenty candidates from nothing to the archive, and how many jobs went into the sandbox."""
     stand = Stand(folder, campaign=CAMPAIGN, tier="smoke")
     seconds = stand.finish("twenty", "--workers", str(workers))
     return seconds, len(stand.paid("twenty"))
@@ -56,14 +81,14 @@ class Spent:
     around_s: float  # of the trials' own processes, besides training and scoring: fork, build, counting
     admit_s: float
     start_s: float  # of starting the warm workers, once a session: their imports
-    walls_s: float  # of the workers and the supervisors from then on: forks, walls, watching
+    sandbox_s: float  # of the workers and the supervisors from then on: forks, layers, watching
     driver_s: float  # of the loop itself
     bare_s: float  # the same trials' training, by the bare loop's seconds a step
 
     @property
     def harness(self) -> float:
         """What comes on top of the bare loop around each trial, as a share of it; starting the workers is not in it."""
-        return (self.train_s - self.bare_s + self.around_s + self.walls_s + self.driver_s) / self.bare_s
+        return (self.train_s - self.bare_s + self.around_s + self.sandbox_s + self.driver_s) / self.bare_s
 
     @property
     def per_hour(self) -> float:
@@ -74,7 +99,7 @@ class Spent:
         """The table as text; shares are of the training."""
         rows = {
             "training": self.train_s, "  bare loop, same steps": self.bare_s, "scoring": self.score_s,
-            "around a trial": self.around_s, "forks and walls": self.walls_s, "loop and archive": self.driver_s,
+            "around a trial": self.around_s, "forks and layers": self.sandbox_s, "loop and archive": self.driver_s,
             "admission": self.admit_s, "starting the workers": self.start_s,
         }  # fmt: skip
         table = [
@@ -126,7 +151,7 @@ def _start_s(workers: int) -> float:
 
     before_s = _children_s()
     with trial_executor(workers) as executor:
-        executor.run([Job(f"{echo.__module__}:echo", {})] * workers)
+        executor.run([Job(ECHO, {})] * workers)
     return _children_s() - before_s
 
 

@@ -1,4 +1,4 @@
-"""``python -m asiarc.search``: record the table, and let every policy search on it."""
+"""Record the table, and let every policy search on it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
-from asiarc.core.errors import AsiarcError, EvidenceError, unknown_name
+from asiarc.core.errors import EvidenceError, unknown_name
+from asiarc.harness.options import WORKERS, Commands
 
 TABLE = Path("results") / "search" / "table.json"
 
 
-@click.group()
+@click.group(cls=Commands)
 def main() -> None:
     """Search policies compared on the same footing."""
 
@@ -29,7 +30,7 @@ def main() -> None:
 )
 @click.option("--candidates", type=click.IntRange(1), default=80, show_default=True)
 @click.option("--seeds", type=click.IntRange(1), default=4, show_default=True)
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True)
+@WORKERS
 @click.option(
     "--table", type=click.Path(path_type=Path), default=TABLE, show_default=True, help="written when whole"
 )
@@ -39,16 +40,13 @@ def record(store: Path, minutes: float, candidates: int, seeds: int, workers: in
     from asiarc.engineer.workshop import trial_executor
     from tests.rigs.policies.record import Recording
 
-    try:
-        with Archive(store) as archive, trial_executor(workers) as executor:
-            recording = Recording(archive, executor, candidates, seeds)
-            if recording.record(minutes, click.echo):
-                recording.table().write(table)
-                click.echo(f"whole; written to {table}")
-            else:
-                click.echo("not whole yet: run the same command again to go on")
-    except AsiarcError as error:
-        raise click.ClickException(str(error)) from error
+    with Archive(store) as archive, trial_executor(workers) as executor:
+        recording = Recording(archive, executor, candidates, seeds)
+        if recording.record(minutes, click.echo):
+            recording.table().write(table)
+            click.echo(f"whole; written to {table}")
+        else:
+            click.echo("not whole yet: run the same command again to go on")
 
 
 @main.command()
@@ -60,13 +58,10 @@ def replay(searches: int, table: Path, names: tuple[str, ...]) -> None:
     from asiarc.search.policies import POLICIES
     from tests.rigs.policies.replay import bench
 
-    try:
-        for unknown in set(names) - POLICIES.keys():
-            raise EvidenceError(unknown_name("policy", unknown, POLICIES))
-        for line in bench(table, searches, names):
-            click.echo(line)
-    except AsiarcError as error:
-        raise click.ClickException(str(error)) from error
+    for unknown in set(names) - POLICIES.keys():
+        raise EvidenceError(unknown_name("policy", unknown, POLICIES))
+    for line in bench(table, searches, names):
+        click.echo(line)
 
 
 @main.command()
@@ -77,7 +72,3 @@ def ceiling(searches: int) -> None:
 
     for line in lines(searches):
         click.echo(line)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""``python -m asiarc.archive``: what the archive's questions cost with a million candidates in it.
+"""What the archive's questions cost with a million candidates in it.
 
 Builds such an archive through the store's own methods (about 4 GB, some minutes), then asks what a proposal asks: a
 parent and references, whether a candidate is new (by its address, by what it computes), insights and rejections. Then
@@ -20,7 +20,6 @@ import click
 
 from asiarc import Budget, Campaign, Stage, by_tier
 from asiarc.archive.store import Archive, Trial
-from asiarc.core.errors import AsiarcError
 from asiarc.core.outcome import SCORED, Outcome
 from asiarc.core.recipe import stage_plan
 from asiarc.core.seeds import rng_of
@@ -30,11 +29,8 @@ from asiarc.search.protocol import Traits
 
 RUN = "a million"
 COMMIT = 20_000  # candidates a transaction
-NUMBERS, WITHIN, PROBES = (
-    16,
-    0.003,
-    "probes",
-)  # of a fingerprint, how near two must be, and what it is taken with
+# of a fingerprint: how many, how near two must be, and what it is taken with
+NUMBERS, WITHIN, PROBES = 16, 0.003, "probes"
 REPEATS = 200
 SOURCE = '"""Proposal {}."""\n' + "x = torch.tanh(self.gate(x)) * self.value(x)\n" * 25
 INSIGHT = {"text": "ahead of its parent by the gate " * 8, "weakness": "recall", "mechanisms": ["gate"]}
@@ -211,10 +207,3 @@ def _report(store: Path) -> None:
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     peak_mib = int(done.stdout.split()[-1]) / 1024
     click.echo(f"report: {time.monotonic() - started:.0f} s, {peak_mib:,.0f} MiB at most")
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except AsiarcError as error:
-        sys.exit(f"asiarc: {error}")

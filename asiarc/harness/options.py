@@ -1,0 +1,71 @@
+"""What the verbs share: errors told as messages, options that several take, the run that a campaign's name means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from asiarc.core.errors import AsiarcError, EvidenceError, unknown_name
+from asiarc.core.recipe import TIERS, Tier
+
+if TYPE_CHECKING:
+    from asiarc.archive.store import Archive
+
+STORE = click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    default=Path(".asiarc"),
+    show_default=True,
+    help="the archive's folder",
+)
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="machine-readable, on stdout")
+WORKERS = click.option(
+    "--workers", type=click.IntRange(min=1), default=2, show_default=True, help="processes that train at once"
+)
+
+
+def tier_option(default: Tier) -> Any:
+    """``--tier``, with its default for a group of verbs."""
+    return click.option(
+        "--tier",
+        type=click.Choice(TIERS),
+        default=default,
+        show_default=True,
+        help="how much compute is spent",
+    )
+
+
+class Commands(click.Group):
+    """Turns an `AsiarcError` into its message and exit status 1, without a traceback; suggests a verb for a typo."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """A command, its errors told."""
+        try:
+            return super().invoke(ctx)
+        except AsiarcError as error:
+            click.echo(f"asiarc: {error}", err=True)
+            ctx.exit(1)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A verb by its exact name."""
+        found = super().get_command(ctx, cmd_name)
+        if found is None:
+            raise click.UsageError(unknown_name("command", cmd_name, self.commands))
+        return found
+
+
+@contextmanager
+def latest_run(campaign: str, tier: Tier, store: Path) -> Iterator[tuple[Archive, str]]:
+    """The archive, and the latest run of a campaign in it; `EvidenceError` names the runs where there is none."""
+    from asiarc.archive.store import Archive
+
+    with Archive(store, write=False) as archive:
+        runs = archive.runs(campaign, tier)
+        if not runs:
+            known = {f"{row['campaign']} ({row['tier']})" for row in archive.runs()}
+            raise EvidenceError(unknown_name("campaign at this tier:", f"{campaign} ({tier})", known))
+        yield archive, runs[-1]["run"]

@@ -1,0 +1,75 @@
+"""``python -m tests.rigs``, from a checkout's root: one door to everything that measures the product."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from asiarc.harness.options import Commands
+from tests.rigs import ROOT, search_path
+
+
+class Rig(NamedTuple):
+    """Where a command is, and what it is for; a missing command breaks no other."""
+
+    module: str
+    does: str
+    name: str = "main"
+
+
+RIGS = {
+    "sandbox": Rig("sandbox.commands", "this machine's layers, and every attack on them", "attacks"),
+    "endurance": Rig("sandbox.commands", "kill the harness, spread its work: is the answer the same?", "endurance"),
+    "overhead": Rig("sandbox.commands", "what the harness costs beside the bare training loop", "overhead"),
+    "llm": Rig("llm.faults", "what a language model's server can do wrong, and what is done about it"),
+    "small-model": Rig("llm.small_model", "a language model from a Python package, as a server can serve it"),
+    "policies": Rig("policies.commands", "which search policy spends a noisy budget best"),
+    "statistics": Rig("statistics.simulate", "coverage, power and false discoveries, by simulation"),
+    "archive": Rig("archive.million", "what the archive's questions cost with a million candidates in it"),
+    "gates": Rig("gates.corpus", "the cheats that must be caught, the honest that must not, and the cost"),
+    "ladder": Rig("ladder", "what a mixer costs at every named protocol; --train builds it"),
+    "cognition": Rig("cognition.quality", "does retrieval find what answers a weakness?"),
+    "kernels": Rig("kernels.__main__", "speed gate, benches, compiled binaries, GPU checks of the kernels"),
+    "readme": Rig("readme", "the README's result block, from the committed reports"),
+}  # fmt: skip
+
+
+class Rigs(Commands):
+    """Imports a rig when it is asked for: listing them needs neither torch nor ray."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of `RIGS`."""
+        return list(RIGS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The rig's own command; a usage error where there is none."""
+        if cmd_name not in RIGS:
+            raise click.UsageError(f"no rig {cmd_name!r}; there are: {', '.join(RIGS)}")
+        rig = RIGS[cmd_name]
+        found = getattr(importlib.import_module(f"tests.rigs.{rig.module}"), rig.name, None)
+        if not isinstance(found, click.Command):
+            raise click.UsageError(f"tests.rigs.{rig.module} has no command {rig.name!r}")
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """As click does, from the table."""
+        with formatter.section("Rigs"):
+            formatter.write_dl([(name, rig.does) for name, rig in RIGS.items()])
+
+
+@click.group(
+    cls=Rigs, epilog="Same populations and trial values, bit for bit: python -m pytest tests/rigs/same"
+)
+def main() -> None:
+    """What measures the product. Exit status 1 where a promise does not hold."""
+    if Path.cwd().resolve() != ROOT:
+        raise click.UsageError(f"rigs read and write this checkout's folders: run them from {ROOT}")
+    os.environ["PYTHONPATH"] = search_path()  # workers and nodes import rigs, too
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m tests.rigs")
