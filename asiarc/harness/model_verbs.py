@@ -1,5 +1,5 @@
-"""``asiarc llm``: what was asked of language models, what it came to and cost; campaigns are recorded and replayed here,
-too. Nothing heavy is imported before a command runs."""
+"""``asiarc llm``: what was asked of language models, what it came to and cost; campaigns are recorded and replayed
+here, too. Nothing heavy is imported before a command runs."""
 
 from __future__ import annotations
 

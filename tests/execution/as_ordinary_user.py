@@ -1,8 +1,8 @@
 """Run a Python command as nobody, on a machine where the interpreter may lie in root's own folder.
 
-As root, all attacks as an ordinary user: ``python tests/execution/as_ordinary_user.py -m tests.rigs sandbox`` (who is one
-already runs ``python -m tests.rigs sandbox``). The command sees a copy of the mounts in which that folder is replaced by
-one that holds the interpreter alone.
+As root, all attacks as an ordinary user: ``python tests/execution/as_ordinary_user.py -m tests.rigs sandbox`` (who is
+one already runs ``python -m tests.rigs sandbox``). The command sees a copy of the mounts in which that folder is
+replaced by one that holds the interpreter alone.
 """
 
 import os

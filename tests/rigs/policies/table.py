@@ -1,7 +1,7 @@
 """The recorded table that every policy searches: candidates x rungs x seeds, and what each candidate costs.
 
-Losses are held-out bits a byte at four points of one training run (`record` beside this file writes them), so a rung is a
-checkpoint of the full schedule, not a schedule of its own. One JSON file, a candidate a line.
+Losses are held-out bits a byte at four points of one training run (`record` beside this file writes them), so a rung is
+a checkpoint of the full schedule, not a schedule of its own. One JSON file, a candidate a line.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What this machine's executors stand: each command shows one property, and its exit code is 1 where it does not hold."""
+"""What this machine's executors stand: each command shows one property; exit code 1 where it does not hold."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """What the harness costs: an empty job, twenty candidates that cost nothing, and a real explore stage taken apart.
 
-`empty_jobs` times a job that returns what it was given, from giving it to having its result checked: a fork, every layer
-entered, a channel and a supervisor, the scratch folder made and removed. `twenty` is wall time from the command's start
-to its end, the sandbox on, with stand-ins for admissions and trials (`rehearsal`): all that is left is the harness.
-`explore` trains for real and says where the CPU-seconds went, beside the bare training loop on the same candidate, in as
-many plain processes at once as there are workers: trainings that share a machine's caches slow each other, and that is
-not the harness's doing. All want a quiet machine.
+`empty_jobs` times a job that returns what it was given, from giving it to having its result checked: a fork, every
+layer entered, a channel and a supervisor, the scratch folder made and removed. `twenty` is wall time from the command's
+start to its end, the sandbox on, with stand-ins for admissions and trials (`rehearsal`): all that is left is the
+harness. `explore` trains for real and says where the CPU-seconds went, beside the bare training loop on the same
+candidate, in as many plain processes at once as there are workers: trainings that share a machine's caches slow each
+other, and that is not the harness's doing. All want a quiet machine.
 """
 
 from __future__ import annotations
