@@ -1,7 +1,7 @@
-"""Where trials run: jobs in fresh processes behind the wall, on this machine's warm workers.
+"""The sandbox, where trials run: jobs in fresh processes, on this machine's warm workers.
 
 `Job` in, `Result` out, through any `Executor`. What holds on this machine is what `doctor` returns; what was
-tried against it is what ``python -m asiarc.execution`` prints; what one process cannot hold: `inside.py`.
+tried against it, `tests.rigs` shows; what one process cannot hold: `inside.py`.
 """
 
 from pathlib import Path

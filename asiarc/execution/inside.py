@@ -1,4 +1,4 @@
-"""The job's own process: it enters the wall, calls the job's function and sends back what came of it.
+"""The job's own process: it enters the sandbox, calls the job's function and sends back what came of it.
 
 What this process cannot do for itself: the job's function and the candidate's code share it, so code that
 goes through frames, `gc` or `ctypes` can find the result channel and its token and send a result of its own

@@ -41,7 +41,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Job:
-    """One call `function(payload)` in a fresh process behind the wall.
+    """One call `function(payload)` in a fresh process of the sandbox.
 
     `function` is ``"package.module:callable"``, trusted code that takes a JSON object and returns one;
     `label` names the job in reasons and logs.
@@ -70,7 +70,7 @@ class Job:
 
 
 def echo(payload: dict[str, Any]) -> dict[str, Any]:
-    """The job that does nothing: what a wall costs, and which of its layers hold."""
+    """The job that does nothing: what a sandbox costs, and which of its layers hold."""
     return payload
 
 
@@ -81,7 +81,7 @@ class Result:
     `value` is the returned JSON object when `status` is ``"ok"`` and None otherwise; `reason` then says what
     happened. ``"infrastructure"`` is the machine's or the harness's fault, never the candidate's. Seconds and
     bytes are the kernel's count for the job's process; `peak_memory_bytes` includes what the warm worker
-    shares with it. `layers` names the parts of the wall that held.
+    shares with it. `layers` names the layers that held.
     """
 
     status: Status
@@ -109,7 +109,7 @@ def resolve(function: str) -> Callable[[dict[str, Any]], Any]:
 
 
 class InlineExecutor:
-    """Runs jobs in this very process, with no wall and no limits: to debug trusted code, never for
+    """Runs jobs in this very process, with no sandbox and no limits: to debug trusted code, never for
     candidates."""
 
     def __enter__(self) -> InlineExecutor:

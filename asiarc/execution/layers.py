@@ -1,7 +1,7 @@
-"""The layers of the wall, as thin calls to the Linux kernel through ctypes.
+"""The layers of the sandbox, as thin calls to the Linux kernel through ctypes.
 
 Each layer is one function that raises `OSError` where the machine does not offer it. Nothing here is asiarc's
-own idea of safety: the kernel holds the wall, this file asks for it. Namespaces are entered before the job's
+own idea of safety: the kernel holds the sandbox, this file asks for it. Namespaces are entered before the job's
 process is forked (`unshare`), the rest inside it (`inside.py` has the order).
 """
 

@@ -1,4 +1,4 @@
-"""`LocalExecutor`: jobs on this machine, over a pool of warm workers (`zygote.py`), each behind the wall.
+"""`LocalExecutor`: jobs on this machine, over a pool of warm workers (`zygote.py`), each in the sandbox.
 
 The driver never imports torch and never runs a candidate. It decodes what a job sent only after the
 supervisor has bounded its size, in `judge` alone.
@@ -30,7 +30,7 @@ from asiarc.execution.round import Round, Warm
 _START_S = 300.0  # importing torch on a crowded machine
 _PREFIX = "asiarc-worker-"  # of a worker's scratch folder, which its harness keeps locked
 _FORMING_S = 1.0  # a folder younger than this may not be locked yet
-_GRACE_S = 30.0  # between a job's own wall limit and giving its worker up
+_GRACE_S = 30.0  # between a job's own time limit and giving its worker up
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH", "CUDA_VISIBLE_DEVICES")
 _FIXED = {
     "OMP_NUM_THREADS": "1",
@@ -68,7 +68,7 @@ class LocalExecutor(Warm):
         assert workers >= 1, "an executor has at least one worker"
         if sys.platform != "linux":
             raise ExecutionError(
-                f"the wall is made of Linux's parts, and this is {sys.platform}: use a container"
+                f"the sandbox is made of Linux's parts, and this is {sys.platform}: use a container"
             )
         self.workers = workers
         self.preload = tuple(preload)

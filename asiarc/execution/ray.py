@@ -1,4 +1,4 @@
-"""`RayExecutor`: the same jobs on a Ray cluster, each behind the wall of the node that runs it.
+"""`RayExecutor`: the same jobs on a Ray cluster, each in the sandbox of the node that runs it.
 
 One actor per worker holds a `LocalExecutor` with a single warm worker; jobs and results travel as JSON text. The
 driver alone owns the archive, as with the local executor, and results do not depend on which node gave them. Nodes
@@ -36,7 +36,7 @@ def _answer(function: str) -> dict[str, str]:
 
 
 class _Node:
-    """The far end: one warm worker behind its node's wall."""
+    """The far end: one warm worker in its node's sandbox."""
 
     def __init__(self, preload: Sequence[str], readable: Sequence[str], versions: str) -> None:
         self._versions = versions

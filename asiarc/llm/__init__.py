@@ -2,8 +2,7 @@
 
 `exchange` is a question and its reply, content-addressed; `endpoint` sends one (retries, streams, faults by name);
 `ledger` holds the caps; `tape` keeps what was answered; `client` joins them and is all that the other rooms use.
-`reading` turns replies into data. ``python -m asiarc.llm faults`` shows what happens to each kind of bad reply. The
-openai package is imported with the first call over a network, never by a replay.
+`reading` turns replies into data. The openai package is imported with the first call over a network, never by a replay.
 """
 
 from asiarc.llm.client import Client

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from asiarc.core.errors import AsiarcError
 
@@ -28,7 +28,6 @@ TransportFault = Literal[
 ]
 EMBEDDING = "embedding"  # the role whose reply is a vector, as JSON
 BROKEN: tuple[ReplyFault, ...] = ("cut", "slow", "empty")  # the same question may well be answered next time
-REPLY_FAULTS: tuple[ReplyFault, ...] = get_args(ReplyFault)
 
 
 class ModelError(AsiarcError):

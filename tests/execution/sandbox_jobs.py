@@ -1,4 +1,4 @@
-"""Jobs that the tests run behind the wall; imported there through PYTHONPATH."""
+"""Jobs that the tests run in the sandbox; imported there through PYTHONPATH."""
 
 import os
 import random

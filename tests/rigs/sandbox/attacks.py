@@ -38,7 +38,7 @@ Payload = dict[str, Any]
 ECHO = "asiarc.execution.job:echo"
 """No attack: returns its payload, to show that the worker still serves."""
 MODULE = __name__
-"""What a worker must have imported before its jobs can be attacks: behind the sandbox this file cannot be read."""
+"""What a worker must have imported before its jobs can be attacks: the sandbox does not let them read this file."""
 NOT_CONTAINED = ("(nothing in one process)",)
 GPU = "a GPU"  # no layer: an attack that is aimed at one needs one
 _SHORT = Limits(wall_s=20, cpu_s=20, memory_bytes=512 * MIB, file_bytes=8 * MIB, result_bytes=MIB)
