@@ -93,28 +93,9 @@ def reproduce(session: nox.Session) -> None:
 
 
 @nox.session
-def baselines(session: nox.Session) -> None:
-    """Every baseline on every task: mean, interval, seconds, sizes. -- --tier smoke|quick"""
-    run(session, "asiarc", "baselines", *session.posargs)
-
-
-@nox.session
-def speed(session: nox.Session) -> None:
-    """The kernels' speed gate: -- --against COMMIT; or one of its commands: -- selftest, -- cheats, -- yardstick."""
-    default = [] if session.posargs and not session.posargs[0].startswith("-") else ["gate"]
-    run(session, "asiarc.speed", *default, *session.posargs)
-
-
-@nox.session
-def bench(session: nox.Session) -> None:
-    """The CPU table, every operator beside its peers. -- --grid --out results/benchmarks/cpu.json (half an hour)"""
-    run(session, "tests.rigs.kernels.bench", *session.posargs)
-
-
-@nox.session
-def binaries(session: nox.Session) -> None:
-    """The GPU kernels compiled for sm_80, sm_90 and sm_100, no GPU needed: 492 binaries against goldens, 9 minutes."""
-    run(session, "tests.rigs.kernels.compile_report", *session.posargs)
+def rigs(session: nox.Session) -> None:
+    """What measures the product, by name: -- sandbox, -- kernels gate, -- policies replay; without a name, the list."""
+    run(session, "tests.rigs", *(session.posargs or ["--help"]))
 
 
 @nox.session
@@ -124,13 +105,6 @@ def properties(session: nox.Session) -> None:
     if len(arguments) < len(session.posargs):
         os.environ["ASIARC_KERNEL_EXAMPLES"] = "500"
     run(session, "pytest", "-q", "-n", "2", "--dist", "loadfile", "tests/kernels", *arguments)
-
-
-@nox.session
-def docs(session: nox.Session) -> None:
-    """The commands in the README and in docs/ and the exported schema are current."""
-    pages = ("tests/test_readme.py", "tests/test_schema.py", "tests/execution/test_cluster_page.py")
-    run(session, "pytest", "-q", *pages, *session.posargs)
 
 
 @nox.session

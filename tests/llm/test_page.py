@@ -37,7 +37,6 @@ def test_a_command_is_there_with_its_options(words):
 def test_it_shows_at_least_the_commands_that_count():
     named = {tuple(words[1:3]) for words in COMMANDS}
     assert {
-        ("llm", "faults"),
         ("llm", "record"),
         ("llm", "replay"),
         ("llm", "judge"),

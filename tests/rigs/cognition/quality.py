@@ -20,6 +20,7 @@ import click
 from asiarc.cognition.base import PLAIN, WEIGHTS, Base, Find, hits, shipped
 from asiarc.cognition.check import Problem
 from asiarc.evidence import Effect, bootstrap_effect
+from asiarc.harness.cognition_verbs import by_meaning
 
 LABELLED = Path(__file__).parent / "labelled.toml"
 MINIMUM_QUERIES = 60
@@ -127,9 +128,12 @@ def _shown(better: Mapping[int, float], than: Mapping[int, float]) -> str:
 
 @click.command()
 @click.option("-k", type=click.IntRange(min=1), default=3, show_default=True, help="how many are looked at")
-def main(k: int) -> None:
+@click.option("--dense", metavar="MODEL", help="an embedding model to hold against BM25")
+@click.option("--base-url", metavar="URL", help="its OpenAI-compatible endpoint (default: OpenAI's own)")
+def main(k: int, dense: str | None, base_url: str | None) -> None:
     """Recall at K and mechanisms found on the labelled weaknesses, with intervals."""
     base = shipped()
     problems = [*check_labels(base, load_labels())]
-    click.echo("\n".join([*map(str, problems), report(base, k)]))
+    find = by_meaning(base, dense, base_url) if dense else None
+    click.echo("\n".join([*map(str, problems), report(base, k, find)]))
     sys.exit(bool(problems))
