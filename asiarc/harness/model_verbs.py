@@ -80,30 +80,21 @@ def replay(file: Path, tier: Tier, workers: int) -> None:
 @STORE
 @AS_JSON
 def report(campaign: str, tier: Tier, store: Path, as_json: bool) -> None:
-    """What the models of a campaign's latest run did: replies, revisions, predictions, checks, tokens, spend."""
-    from asiarc.report.exchanges import facts, lines
+    """What the models of a campaign's latest run did: replies, revisions, predictions, checks, and spend by role."""
+    from asiarc.report.exchanges import facts, ledger_of_run, lines
     from asiarc.report.models import model_lines
 
     with latest_run(campaign, tier, store) as (archive, run):
-        found, told = facts(archive, run), model_lines(archive, run)
+        found, told, spent = (
+            facts(archive, run),
+            model_lines(archive, run),
+            ledger_of_run(archive, run).lines(),
+        )
     if as_json:
         click.echo(json.dumps(found, indent=1))
     else:
-        click.echo("\n".join([*told, *lines(found)] if told else ["no language model was asked in this run"]))
-
-
-@main.command()
-@click.argument("campaign")
-@TIER
-@STORE
-def ledger(campaign: str, tier: Tier, store: Path) -> None:
-    """What the exchanges of a campaign's latest run cost, by role."""
-    from asiarc.report.exchanges import ledger_of_run
-
-    with latest_run(campaign, tier, store) as (archive, run):
-        click.echo(
-            "\n".join(ledger_of_run(archive, run).lines() or ["no language model was asked in this run"])
-        )
+        asked = [*told, *lines(found), *spent]
+        click.echo("\n".join(asked if told else ["no language model was asked in this run"]))
 
 
 @main.command()

@@ -77,7 +77,7 @@ def test_one_command_records_and_one_replays(file):
     assert load_cassette(file.with_suffix(".jsonl")).exchanges
     replayed = CliRunner().invoke(main, ["replay", str(file)])
     assert replayed.exit_code == 0 and "to the last bit" in replayed.output, replayed.output
-    told = CliRunner().invoke(main, ["ledger", "question", "--store", ".asiarc/recording-campaign_question"])
+    told = CliRunner().invoke(main, ["report", "question", "--store", ".asiarc/recording-campaign_question"])
     assert told.exit_code == 0 and "researcher" in told.output and "USD" in told.output
     as_json = CliRunner().invoke(
         main, ["report", "question", "--json", "--store", ".asiarc/recording-campaign_question"]
@@ -202,7 +202,7 @@ def test_sentences_of_no_proposals_at_all():
 
 def test_the_commands_are_there_and_load_nothing_heavy():
     code = (
-        "import sys; from asiarc.harness.cli import main; assert {'record', 'replay', 'report', 'ledger'} <= "
+        "import sys; from asiarc.harness.cli import main; assert {'record', 'replay', 'report', 'judge'} <= "
         "set(main.commands['llm'].commands); heavy = {'torch', 'openai', 'numpy', 'bm25s'} & set(sys.modules);"
         "assert not heavy, heavy"
     )
