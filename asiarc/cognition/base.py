@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,8 +27,6 @@ ENTRIES = Path(__file__).resolve().parent / "entries"
 
 WEIGHTS: Mapping[str, int] = {"trigger": 4, "problem": 3, "title": 2, "mechanism": 1, "limits": 0, "cost": 0}
 """How often a word of a field counts; fixed beforehand, not fitted to the labelled queries."""
-PLAIN: Mapping[str, int] = dict.fromkeys(WEIGHTS, 1)
-"""Every field alike: what the weights are compared with."""
 
 WEAKNESSES: Mapping[str, str] = {
     "text": "high bits per byte on English prose, worse next byte prediction in language modelling",
@@ -68,9 +66,10 @@ Find = Callable[[str, int], list[Hit]]
 
 @dataclass(frozen=True)
 class Base:
-    """The entries, ordered by id, and their index."""
+    """The entries, ordered by id, and their index; a word of a field of weight w counts w times."""
 
     entries: tuple[Entry, ...]
+    weights: Mapping[str, int] = field(default_factory=lambda: WEIGHTS, compare=False)
 
     @classmethod
     def load(cls, extra: Path | None = None) -> Base:
@@ -96,13 +95,13 @@ class Base:
             )
         return self._by_id[entry_id]
 
-    def search(self, query: str, k: int = 3, weights: Mapping[str, int] = WEIGHTS) -> list[Hit]:
+    def search(self, query: str, k: int = 3) -> list[Hit]:
         """At most k entries that share a word with the query, best first."""
         assert k >= 1, k
         tokens = tokens_of(query)
         if not tokens or not self.entries:
             return []
-        scores = self._index(tuple(weights.items())).get_scores(tokens)
+        scores = self._index.get_scores(tokens)
         order = sorted(range(len(self)), key=lambda i: (-float(scores[i]), self.entries[i].id))
         return [Hit(self.entries[i], float(scores[i])) for i in order[:k] if scores[i] > 0]
 
@@ -111,17 +110,12 @@ class Base:
         return {entry.id: entry for entry in self.entries}
 
     @cached_property
-    def _indices(self) -> dict[tuple[tuple[str, int], ...], BM25]:
-        return {}
+    def _index(self) -> BM25:
+        from bm25s import BM25
 
-    def _index(self, weights: tuple[tuple[str, int], ...]) -> BM25:
-        if weights not in self._indices:
-            from bm25s import BM25
-
-            index = BM25(method="lucene", k1=1.5, b=0.75)
-            index.index([_document(entry, dict(weights)) for entry in self.entries], show_progress=False)
-            self._indices[weights] = index
-        return self._indices[weights]
+        index = BM25(method="lucene", k1=1.5, b=0.75)
+        index.index([_document(entry, self.weights) for entry in self.entries], show_progress=False)
+        return index
 
 
 def tokens_of(text: str) -> list[str]:

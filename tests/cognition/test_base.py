@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asiarc.cognition import Base, CognitionError, hits
-from asiarc.cognition.base import PLAIN, WEAKNESSES, WEIGHTS, _document, shipped, tokens_of
+from asiarc.cognition.base import WEAKNESSES, WEIGHTS, _document, shipped, tokens_of
 from asiarc.tasks.catalogue import ALIASES, CATALOGUE
 
 from .test_entry import ENTRY, written
@@ -31,16 +31,16 @@ def bm25(documents, query, k1=1.5, b=0.75):
     return scores
 
 
-@pytest.mark.parametrize("weights", [WEIGHTS, PLAIN])
+@pytest.mark.parametrize("weights", [WEIGHTS, dict.fromkeys(WEIGHTS, 1)])
 @pytest.mark.parametrize(
     "query", ["stale value after a key is written again", "parity", "router collapse one branch"]
 )
 def test_scores_are_bm25(query, weights):
-    base = shipped()
+    base = Base(shipped().entries, weights)
     expected = bm25([_document(entry, weights) for entry in base.entries], tokens_of(query))
     ranked = sorted(range(len(base)), key=lambda i: (-expected[i], base.entries[i].id))
     ranked = [i for i in ranked if expected[i] > 0][:10]
-    found = base.search(query, 10, weights)
+    found = base.search(query, 10)
     assert [hit.score for hit in found] == pytest.approx([expected[i] for i in ranked], rel=1e-4)
     assert {hit.entry.id for hit in found[:5]} == {base.entries[i].id for i in ranked[:5]}
 

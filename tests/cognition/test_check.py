@@ -93,7 +93,7 @@ def test_recall_counts_labels_among_the_first_k():
         Label(trigger, ("delta-rule", "patches-of-bytes")),
         Label("zzz", ("delta-rule",)),
     ]
-    assert recall(base, labels, k=1) == {0: 1.0, 1: 0.5, 2: 0.0}
+    assert recall(base.search, labels, k=1) == {0: 1.0, 1: 0.5, 2: 0.0}
 
 
 def test_chance_of_a_mechanism_is_that_of_drawing_without_replacement():
@@ -105,7 +105,11 @@ def test_chance_of_a_mechanism_is_that_of_drawing_without_replacement():
 def test_shuffled_labels_are_found_no_more_than_at_random():
     labels = load_labels()
     turned = [replace(label, entries=labels[i - len(labels) // 2].entries) for i, label in enumerate(labels)]
-    assert fmean(recall(shipped(), turned).values()) < 0.08 < fmean(recall(shipped(), labels).values())
+    assert (
+        fmean(recall(shipped().search, turned).values())
+        < 0.08
+        < fmean(recall(shipped().search, labels).values())
+    )
 
 
 def test_the_report_says_that_retrieval_beats_random():
@@ -145,7 +149,7 @@ def test_what_collides_is_not_added(tmp_path, paper, entry, message):
 
 def test_the_report_of_check_is_green_and_turns_red(tmp_path):
     text, sound = check_report()
-    assert sound and "no problems" in text and "recall at 3" in text
+    assert sound and "no problems" in text and "entries from" in text
     written(tmp_path)
     text, sound = check_report(tmp_path)
     assert not sound and "stands for 2 papers" in text and "recall" not in text.splitlines()[-1]

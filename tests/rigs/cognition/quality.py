@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 
-from asiarc.cognition.base import PLAIN, WEIGHTS, Base, Find, hits, shipped
+from asiarc.cognition.base import WEIGHTS, Base, Find, hits, shipped
 from asiarc.cognition.check import Problem
 from asiarc.evidence import Effect, bootstrap_effect
 from asiarc.harness.cognition_verbs import by_meaning
@@ -25,6 +25,8 @@ from asiarc.harness.cognition_verbs import by_meaning
 LABELLED = Path(__file__).parent / "labelled.toml"
 MINIMUM_QUERIES = 60
 MOST_LABELS = 3
+PLAIN: Mapping[str, int] = dict.fromkeys(WEIGHTS, 1)
+"""Every field alike: what the base's weights are compared with."""
 
 
 KINDS = ("query", "paraphrase")
@@ -58,14 +60,7 @@ def check_labels(base: Base, labels: Sequence[Label]) -> Iterator[Problem]:
         yield Problem("labelled.toml", f"{len(labels)} queries, at least {MINIMUM_QUERIES}.")
 
 
-def recall(
-    base: Base, labels: Sequence[Label], k: int = 3, weights: Mapping[str, int] = WEIGHTS
-) -> dict[int, float]:
-    """Recall at k by the query's number, by BM25."""
-    return recall_of(lambda query, count: base.search(query, count, weights), labels, k)
-
-
-def recall_of(find: Find, labels: Sequence[Label], k: int = 3) -> dict[int, float]:
+def recall(find: Find, labels: Sequence[Label], k: int = 3) -> dict[int, float]:
     """Recall at k by the query's number, of any search."""
     found = {}
     for number, label in enumerate(labels):
@@ -102,7 +97,7 @@ def report(base: Base, k: int = 3, find: Find | None = None) -> str:
 
 
 def _block(base: Base, labels: Sequence[Label], k: int, find: Find | None) -> str:
-    weighted, plain = recall(base, labels, k), recall(base, labels, k, PLAIN)
+    weighted, plain = recall(base.search, labels, k), recall(Base(base.entries, PLAIN).search, labels, k)
     named, chance = mechanism_found(base, labels, k)
     rows = [
         (f"recall at {k}, field-weighted", weighted, dict.fromkeys(weighted, 0.0)),
@@ -113,7 +108,7 @@ def _block(base: Base, labels: Sequence[Label], k: int, find: Find | None) -> st
         ("gain of that over random mechanisms", named, chance),
     ]
     if find is not None:
-        dense = recall_of(find, labels, k)
+        dense = recall(find, labels, k)
         rows += [
             (f"recall at {k}, by meaning", dense, dict.fromkeys(dense, 0.0)),
             ("gain of that over field-weighted", dense, weighted),
