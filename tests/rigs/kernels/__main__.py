@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
+from asiarc.kernels.operators import OPERATORS, SEQUENCE
 from asiarc.speed import NotMeasuredError, SpeedError
-from asiarc.speed.cases import OPERATORS, SEQUENCE
 from tests.rigs.kernels import error as accuracy
 from tests.rigs.kernels import goldens, instructions, structure
 from tests.rigs.kernels.goldens import Rule, Values
@@ -24,7 +24,11 @@ CORRECTNESS = [
 ]
 RED, NOT_MEASURED = 1, 2
 OPERATOR = click.option(
-    "--operator", "operators", multiple=True, type=click.Choice(OPERATORS), help="Repeatable; default: all."
+    "--operator",
+    "operators",
+    multiple=True,
+    type=click.Choice(list(OPERATORS)),
+    help="Repeatable; default: all.",
 )
 
 

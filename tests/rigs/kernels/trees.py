@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from asiarc.kernels.operators import OPERATORS
 from asiarc.speed import SpeedError
-from asiarc.speed.cases import OPERATORS, Case
+from asiarc.speed.cases import Case
 from asiarc.speed.machine import Watch
 from asiarc.speed.paired import Ratio, best_of, confirmed, paired_ratio
 from asiarc.speed.worker import Worker, WorkerError, tree_worker, wrong
