@@ -93,7 +93,7 @@ def test_the_summary_says_goal_by_goal_what_is_met_and_where_not():
     assert (
         "D 16-32: >= 3 times as fast as transformers: met at 1 of 2 shapes; not at 1x64x1x32 (2.00 [" in text
     )
-    assert "asiarc.speed profile): met at 1 of 2 shapes; not at 1x64x1x32 (0.67)" in text
+    assert "tests.rigs kernels profile): met at 1 of 2 shapes; not at 1x64x1x32 (0.67)" in text
     assert "D 64: >= 2.5 times as fast as transformers: not measured" in text
     assert "forward and backward: 1 of 4 rows (interval below 1), and 1 whose median alone" in text
     assert "  gla 1x64x1x16 fla naive: 0.80 [0.70, 0.90]" in text

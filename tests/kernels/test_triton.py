@@ -141,7 +141,7 @@ def test_blessing_keeps_what_was_not_compiled_unless_another_triton_made_it(tmp_
 @needs_triton
 def test_a_kernel_compiles_for_a_device_that_is_not_here_and_equals_its_golden(tmp_path):
     one = ("--operator", "gated_delta_rule", "--width", "64", "--kernel", "forward", "--device", "90")
-    command = ("-m", "tests.rigs.kernels.compile_report", *one, "--out", tmp_path / "record.json")
+    command = ("-m", "tests.rigs.kernels", "binaries", *one, "--out", tmp_path / "record.json")
     status, text = python(*command)
     assert status == 0, text
     rows = json.loads((tmp_path / "record.json").read_text())["rows"]

@@ -1,4 +1,4 @@
-"""Ratios for history: ``python -m asiarc.speed yardstick`` (named so that ordinary test runs do not collect it).
+"""Ratios for history: ``python -m tests.rigs kernels yardstick`` (named so that ordinary test runs do not collect it).
 
 Every operator, forward and backward, beside a fixed batched product and beside other people's implementation where
 there is one, slices in turn. An operator whose results are wrong gets no time.

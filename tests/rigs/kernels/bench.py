@@ -1,4 +1,4 @@
-"""A table of CPU speeds, ours beside other people's: ``python -m tests.rigs.kernels.bench --help``.
+"""A table of CPU speeds, ours beside other people's: ``python -m tests.rigs kernels bench --help``.
 
 One thread, float32, CPU time of this process (not the wall clock, which a shared machine spoils). All implementations
 of an operator at a shape take turns in rounds, the order swapped each time, so that a ratio is taken between neighbours
@@ -327,7 +327,7 @@ def summary(rows: Sequence[Row]) -> list[str]:
              if (operator, by) == ("gated_delta_rule", "transformers") and theirs.peak_mib
              and (ours := by_name.get((operator, shape, "ours"))) and ours.peak_mib]  # fmt: skip
     shares = [(ours.peak_mib or 0) / (theirs.peak_mib or math.inf) for ours, theirs in pairs]
-    title = "gated_delta_rule: peak memory <= 1/3 of transformers' (why not: python -m asiarc.speed profile)"
+    title = "gated_delta_rule: peak memory <= 1/3 of transformers' (why not: python -m tests.rigs kernels profile)"
     places = [f"{ours.shape} ({share:.2f})" for (ours, _), share in zip(pairs, shares, strict=True)]
     lines.append(tally(title, [share <= MEMORY_GOAL for share in shares], places))
     lines += ["gated_delta_rule against the arithmetic limit (one large product's rate):"] * bool(pairs)
@@ -476,7 +476,3 @@ def main(
             if (row.operator, row.shape) == (operator, shape):
                 click.echo(row.line())
     click.echo("\n" + "\n".join(summary(record.rows)))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""Two commits timed in turn: ``python -m asiarc.speed compare --against COMMIT``.
+"""Two commits timed in turn: ``python -m tests.rigs kernels compare --against COMMIT``.
 
 The other commit is checked out to a temporary git worktree. One worker a side, pinned to the same core and driven in
 slices of about 20 ms; a side whose results are wrong gets no time, and neither does a case that the other commit
