@@ -1,1 +1,1 @@
-"""The mathematics: one folder per operator, imported as ``asiarc.kernels.<operator>``."""
+"""The mathematics: a file per operator, ``from asiarc.kernels.NAME import NAME``; `operators` lists them."""

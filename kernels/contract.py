@@ -1,10 +1,10 @@
-"""The front door of every sequence operator: one contract, checked once, and one way to a backend.
+"""The front door of every operator over sequences: one contract, checked once, and one way to a backend.
 
-`sequence_operator` checks what it is given, repeats grouped key heads, brings packed sequences into batches,
-computes in float32 (float64 for float64 inputs and for the reference) with autocast off, and hands back the
-caller's dtype. The GPU kernels ("triton", for operators that have a module of that name) take heads, sequences and
-dtypes as they come; nothing of them is imported before they are chosen. `causal_filter` does the same for depthwise
-filters.
+A `Recurrence` checks what it is given, repeats grouped key heads, brings packed sequences into batches, computes in
+float32 (float64 for float64 inputs and for the reference) with autocast off, and hands back the caller's dtype.
+`causal_filter` does the same for depthwise filters. `described_by` completes the docstrings of the operators from
+those of these two. Triton, and the modules that import it, are imported inside functions only: here and in
+`delta_product`, once they are chosen.
 
 Axes: B batch, T tokens, H key heads, HV value heads (a multiple of H), K key channels, V value channels,
 N packed sequences.
@@ -13,17 +13,21 @@ N packed sequences.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
-import importlib
 import importlib.util
+import inspect
 import itertools
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from asiarc.core.errors import KernelInputError, unknown_name
+from asiarc.kernels.chunked import chunked
+from asiarc.kernels.definitions import recurrence
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
@@ -31,6 +35,27 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 Implementation = Callable[
     [Tensor, Tensor, Tensor, Tensor | None, Tensor | None, float, Tensor], tuple[Tensor, Tensor]
 ]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def described_by(shared: Callable[..., Any]) -> Callable[[F], F]:
+    """Complete an operator's docstring, before its source, by what that of `shared` says of symbols, results, errors.
+
+    Arguments come in the operator's own order; what it says of one itself holds.
+    """
+
+    def complete(operator: F) -> F:
+        if operator.__doc__ and shared.__doc__:
+            own, common = (inspect.cleandoc(x.__doc__ or "").split("\n\n") for x in (operator, shared))
+            texts = {m[1]: m[0] for part in (*common, *own) if part.startswith("Args:")
+                     for m in re.finditer(r"^    (\w+): .*(?:\n     .*)*", part, re.MULTILINE)}  # fmt: skip
+            taken = [texts[name] for name in inspect.signature(operator).parameters]
+            common = ["\n".join(("Args:", *taken)) if x.startswith("Args:") else x for x in common[1:]]
+            own = [part for part in own if not part.startswith("Args:")]
+            operator.__doc__ = "\n\n".join((*own[:-1], *common, own[-1]))
+        return operator
+
+    return complete
 
 
 def refuse(operator: str, argument: str, given: object, allowed: str) -> KernelInputError:
@@ -78,18 +103,17 @@ def check_boundaries(operator: str, cu_seqlens: Tensor, x_BT: Tensor) -> list[in
 
 
 @functools.cache
-def has_triton(operator: str) -> bool:
-    """Whether an operator has GPU kernels and Triton is installed to compile them; imports neither."""
-    found = importlib.util.find_spec
-    return found("triton") is not None and found(f"asiarc.kernels.{operator}.triton") is not None
+def has_triton() -> bool:
+    """Whether Triton is installed to compile the GPU kernels; does not import it."""
+    return importlib.util.find_spec("triton") is not None
 
 
 def choose(operator: str, backend: str | None, backends: Collection[str], x: Tensor) -> str:
     """The backend to run: the one asked for, or the best one for the device, dtype and width."""
+    offered = [name for name in backends if name != "triton" or has_triton()]
     if backend is None:
         suits = x.is_cuda and x.dtype != torch.float64 and x.shape[-1] <= 256
-        return "triton" if suits and has_triton(operator) else "chunk"
-    offered = [*backends, "triton"] if has_triton(operator) else backends
+        return "triton" if suits and "triton" in offered else "chunk"
     if backend not in offered:
         message = unknown_name("backend", backend, offered, then="None picks one.")
         raise KernelInputError(f"{operator}: {message}")
@@ -115,67 +139,127 @@ def no_autocast(x: Tensor) -> contextlib.AbstractContextManager[object]:
     return torch.autocast(device, enabled=False) if on else contextlib.nullcontext()
 
 
-def sequence_operator(
-    operator: str,
-    backends: Mapping[str, Implementation],
-    q_BTHK: Tensor,
-    k_BTHK: Tensor,
-    v_BTHV: Tensor,
-    g: Tensor | None = None,
-    beta_BTH: Tensor | None = None,
-    *,
-    scale: float | None,
-    initial_state: Tensor | None,
-    cu_seqlens: Tensor | None,
-    backend: str | None,
-    channel_gate: bool = False,
-    steps: int = 1,
-) -> tuple[Tensor, Tensor]:
-    """Check the inputs of a linear recurrence with a matrix state, run it, return (o, final state).
+def triton(*given: Any) -> tuple[Tensor, Tensor]:
+    """`blocked`; what imports Triton (`blocked`, `blocks`) is imported inside functions only, nowhere else."""
+    from asiarc.kernels.blocked import blocked
 
-    `steps` rows of k, v and beta belong to each row of q and g. Raises `KernelInputError` outside the contract.
+    return blocked(*given)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recurrence:
+    """The front door of an operator with a matrix state: its name, what it takes, and its backends.
+
+    `several_rows`: rows of k, v and beta a token may be more than one. "triton" takes heads, sequences and dtypes as
+    they come, the other backends what `Implementation` says.
     """
-    q = check_tensor(operator, "q", q_BTHK, (None,) * 4, "[B, T, H, K]")
-    B, T, H, K = q.shape
-    k = check_tensor(operator, "k", k_BTHK, (B, T * steps, H, K), "[B, T, H, K]", q)
-    v = check_tensor(operator, "v", v_BTHV, (B, T * steps, None, None), "[B, T, HV, V]", q)
-    HV, V = v.shape[2:]
-    if HV % H:
-        raise refuse(operator, "the number of value heads", HV, f"a multiple of the {H} key heads")
-    if not q.dtype == k.dtype == v.dtype:
-        raise refuse(operator, "the dtype of q, k, v", (q.dtype, k.dtype, v.dtype), "one and the same")
-    if g is not None:
-        axes = "[B, T, HV, K]" if channel_gate else "[B, T, HV]"
-        check_decay(operator, check_tensor(operator, "g", g, (B, T, HV, K)[: 3 + channel_gate], axes, q))
-    if beta_BTH is not None:
-        check_tensor(operator, "beta", beta_BTH, (B, T * steps, HV), "[B, T, HV]", q)
-    bounds = None if cu_seqlens is None else check_boundaries(operator, cu_seqlens, q)
-    sequences = B if bounds is None else len(bounds) - 1
-    if initial_state is not None:
-        check_tensor(operator, "initial_state", initial_state, (sequences, HV, K, V), "[B or N, HV, K, V]", q)
 
-    name = choose(operator, backend, backends, q)
-    factor = K**-0.5 if scale is None else float(scale)
-    if name == "triton":
-        kernels = importlib.import_module(f"asiarc.kernels.{operator}.triton")
+    name: str
+    channel_gate: bool = False
+    several_rows: bool = False
+    chunk: Implementation = chunked
+    reference: Implementation = recurrence
+    triton: Callable[..., tuple[Tensor, Tensor]] = triton
+
+    def __call__(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        g: Tensor | None = None,
+        beta: Tensor | None = None,
+        *,
+        scale: float | None,
+        initial_state: Tensor | None,
+        cu_seqlens: Tensor | None,
+        backend: str | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Check the inputs, run a backend, return (o, final state).
+
+        Symbols: B batch, T >= 1 tokens, H key heads, HV value heads (a multiple of H; each key head serves HV/H of
+        them in a row), K key channels, V value channels, N packed sequences.
+
+        Args:
+            q: Queries [B, T, H, K].
+            k: Keys [B, T, H, K].
+            v: Values [B, T, HV, V].
+            g: Natural logarithm of the decay, <= 0, [B, T, HV]; -inf clears the state.
+            beta: Writing strength [B, T, HV]; in [0, 2] and with ||k|| = 1 (l2_norm) the state does not expand.
+            scale: Factor on the output; None is K**-0.5.
+            initial_state: State [B, HV, K, V] before the first token ([N, HV, K, V] when packed); None is zero.
+            cu_seqlens: Boundaries [N + 1], 0 = c_0 <= ... <= c_N = T, of sequences end to end in a batch of one.
+            backend: "chunk" (any device), "triton" (CUDA), "reference" (float64, token by token, slow); None picks.
+
+        Returns:
+            o [B, T, HV, V] in the dtype of v, and the final state, shaped as the initial one, in float32 (float64
+            for float64 inputs). Both are differentiable in every input, once ("reference": any number of times).
+
+        Raises:
+            KernelInputError: A shape, dtype, device, sign of g, boundary or backend outside the above.
+
+        Takes float32, bfloat16, float16 and float64 (q, k, v alike) and computes in float32, float64 for float64.
+        """
+        bounds = self.check(q, k, v, g, beta, cu_seqlens)
+        (B, _, H, K), (HV, V) = q.shape, v.shape[2:]
+        sequences = B if bounds is None else len(bounds) - 1
+        if initial_state is not None:
+            shape = (sequences, HV, K, V)
+            check_tensor(self.name, "initial_state", initial_state, shape, "[B or N, HV, K, V]", q)
+        name = choose(self.name, backend, ("chunk", "reference", "triton"), q)
+        factor = K**-0.5 if scale is None else float(scale)
+        if name == "triton":
+            with no_autocast(q):
+                return self.triton(q, k, v, g, beta, factor, initial_state, bounds)
+        body = self.reference if name == "reference" else self.chunk
+        state_dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
+        dtype = torch.float64 if name == "reference" else state_dtype
+        if HV != H:
+            q, k = q.repeat_interleave(HV // H, dim=2), k.repeat_interleave(HV // H, dim=2)
+        tensors = [None if x is None else x.to(dtype) for x in (q, k, v, g, beta)]
+        state = (
+            q.new_zeros(sequences, HV, K, V, dtype=dtype)
+            if initial_state is None
+            else initial_state.to(dtype)
+        )
+
+        def run(x: Sequence[Any], start: Tensor) -> tuple[Tensor, Tensor]:
+            q, k, v, g, beta = x
+            return body(q, k, v, g, beta, factor, start)
+
         with no_autocast(q):
-            return kernels.triton(q, k, v, g, beta_BTH, factor, initial_state, bounds)
-    state_dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
-    dtype = torch.float64 if name == "reference" else state_dtype
-    if HV != H:
-        q, k = q.repeat_interleave(HV // H, dim=2), k.repeat_interleave(HV // H, dim=2)
-    tensors = [None if x is None else x.to(dtype) for x in (q, k, v, g, beta_BTH)]
-    state = (
-        q.new_zeros(sequences, HV, K, V, dtype=dtype) if initial_state is None else initial_state.to(dtype)
-    )
+            o, final = run(tensors, state) if bounds is None else over_sequences(run, tensors, state, bounds)
+        return o.to(v.dtype), final.to(state_dtype)
 
-    def run(x: Sequence[Any], start: Tensor) -> tuple[Tensor, Tensor]:
-        q, k, v, g, beta = x
-        return backends[name](q, k, v, g, beta, factor, start)
-
-    with no_autocast(q):
-        o, final = run(tensors, state) if bounds is None else over_sequences(run, tensors, state, bounds)
-    return o.to(v.dtype), final.to(state_dtype)
+    def check(
+        self,
+        q_: Tensor,
+        k_: Tensor,
+        v_: Tensor,
+        g: Tensor | None,
+        beta: Tensor | None,
+        cu_seqlens: Tensor | None,
+    ) -> list[int] | None:
+        """Refuse what is outside the contract; returns the boundaries of packed sequences."""
+        operator = self.name
+        q = check_tensor(operator, "q", q_, (None,) * 4, "[B, T, H, K]")
+        B, T, H, K = q.shape
+        rows = k_.shape[1] if self.several_rows and isinstance(k_, Tensor) and k_.dim() == 4 else T
+        if rows < T or rows % T:
+            raise refuse(operator, "the number of rows of k", rows, f"a multiple of the {T} of q")
+        k = check_tensor(operator, "k", k_, (B, rows, H, K), "[B, T, H, K]", q)
+        v = check_tensor(operator, "v", v_, (B, rows, None, None), "[B, T, HV, V]", q)
+        HV = v.shape[2]
+        if HV % H:
+            raise refuse(operator, "the number of value heads", HV, f"a multiple of the {H} key heads")
+        if not q.dtype == k.dtype == v.dtype:
+            raise refuse(operator, "the dtype of q, k, v", (q.dtype, k.dtype, v.dtype), "one and the same")
+        if g is not None:
+            axes = "[B, T, HV, K]" if self.channel_gate else "[B, T, HV]"
+            shape = (B, T, HV, K)[: 3 + self.channel_gate]
+            check_decay(operator, check_tensor(operator, "g", g, shape, axes, q))
+        if beta is not None:
+            check_tensor(operator, "beta", beta, (B, rows, HV), "[B, T, HV]", q)
+        return None if cu_seqlens is None else check_boundaries(operator, cu_seqlens, q)
 
 
 def over_sequences(
@@ -238,9 +322,23 @@ def causal_filter(
     cu_seqlens: Tensor | None,
     backend: str | None,
 ) -> tuple[Tensor, Tensor]:
-    """Check the inputs of a causal depthwise filter, run it, return (y [B, T, D], last W-1 inputs [B, D, W-1]).
+    """Check the inputs of a causal depthwise filter, run it, return (y, last inputs).
 
-    Raises `KernelInputError` outside the contract.
+    Symbols: B batch, T >= 1 tokens, D channels, W >= 1 taps, N packed sequences.
+
+    Args:
+        x_BTD: Inputs.
+        weight_DW: Taps of each channel.
+        initial_state: The W-1 inputs before the first token, oldest first, [B, D, W-1] ([N, D, W-1] when packed); None
+            is zeros.
+        cu_seqlens: Boundaries [N + 1], 0 = c_0 <= ... <= c_N = T, of sequences end to end in a batch of one.
+        backend: "chunk" (any device), "reference" (token by token in float64, slow); None picks.
+
+    Returns:
+        y_BTD in the dtype of x, and the last W-1 inputs [B, D, W-1] in float32 (float64 for float64 inputs).
+
+    Raises:
+        KernelInputError: A shape, dtype, device, boundary, activation or backend outside the above.
     """
     x = check_tensor(operator, "x", x_BTD, (None,) * 3, "[B, T, D]")
     D = x.shape[2]

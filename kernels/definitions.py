@@ -1,8 +1,14 @@
-"""What the references share: unrolling a recurrence over tokens, and writing the same operator as one matrix.
+"""What the operators with a matrix state compute, defined twice. Meant for float64.
 
-Every operator of this family reads o_t = scale * q_t^T S_t off a state S in R^{K x V}. The two ways to define it
-are independent: `unroll` carries the state forward and never forms a token-by-token matrix; `decay_matrix` and
-`pull_back` build that matrix and never form a state. They must agree before anything is tested against either.
+Every operator of this family carries a state S in R^{K x V} through the rows of a token, and then reads it:
+
+    S' = e^{g_t} S_{t-1}                            (nothing, one number a head, or one a key channel)
+    S <- S + k_tr v_tr^T                            (without erasing), or
+    S <- S + beta_tr k_tr (v_tr - S^T k_tr)^T       (with erasing), for each row r of the token
+    o_t = scale * S_t^T q_t
+
+The two definitions are independent: `recurrence` carries the state forward and never forms a token-by-token matrix;
+`materialised` builds that matrix and never forms a state. They must agree before anything is tested against either.
 
 Axes: B batch, T tokens, H heads, K key channels, V value channels; i the reading token, j the writing one.
 """
@@ -15,15 +21,45 @@ import torch
 from torch import Tensor
 
 
-def unroll(
-    update: Callable[[Tensor, int], Tensor], q_BTHK: Tensor, scale: float, state: Tensor
+def recurrence(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, beta: Tensor | None, scale: float, state: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """S_t = update(S_{t-1}, t), o_t = scale * q_t^T S_t."""
-    outputs = []
-    for t in range(q_BTHK.shape[1]):
-        state = update(state, t)
-        outputs.append(scale * torch.einsum("bhk,bhkv->bhv", q_BTHK[:, t], state))
+    """Token by token; q [B, T, H, K] and g [B, T, H(, K)], k, v and beta with n rows a token, state [B, H, K, V].
+
+    Returns o [B, T, H, V] and the final state; differentiable any number of times.
+    """
+    steps, decay, outputs = k.shape[1] // q.shape[1], factors(g), []
+    for t in range(q.shape[1]):
+        state = state if decay is None else decay[:, t, ..., None] * state
+        for r in range(t * steps, (t + 1) * steps):
+            strength = None if beta is None else beta[:, r]
+            state = written(state, k[:, r], v[:, r], strength)
+        outputs.append(scale * torch.einsum("bhk,bhkv->bhv", q[:, t], state))
     return torch.stack(outputs, dim=1), state
+
+
+def materialised(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, beta: Tensor | None, scale: float, state: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The same as one matrix from all rows to all tokens, of products of decays or of transitions."""
+    decay = factors(g)
+    if beta is None:
+        return decayed_attention(q, k, v, torch.ones_like(k) if decay is None else decay, scale, state)
+    steps = k.shape[1] // q.shape[1]
+
+    def transpose(x: Tensor, r: int) -> Tensor:
+        x = erased(x, k[:, r], beta[:, r])
+        return x if decay is None or r % steps else decay[:, r // steps, None] * x
+
+    readers = torch.zeros_like(k)
+    readers[:, steps - 1 :: steps] = q
+    o, final = pull_back(transpose, beta[..., None] * k, readers, v, scale, state)
+    return o[:, steps - 1 :: steps], final
+
+
+def factors(g: Tensor | None) -> Tensor | None:
+    """e^g as [B, T, H, 1 or K]."""
+    return None if g is None else (g if g.dim() == 4 else g[..., None]).exp()
 
 
 def outer(k_BHK: Tensor, v_BHV: Tensor) -> Tensor:
@@ -31,17 +67,30 @@ def outer(k_BHK: Tensor, v_BHV: Tensor) -> Tensor:
     return k_BHK[..., :, None] * v_BHV[..., None, :]
 
 
-def decay_matrix(g_BTHK: Tensor) -> tuple[Tensor, Tensor]:
+def written(state: Tensor, k: Tensor, v: Tensor, beta: Tensor | None) -> Tensor:
+    """One row's write: v is added under k; with beta, the value read under k moves towards v by that share."""
+    if beta is None:
+        return state + outer(k, v)
+    read = torch.einsum("bhk,bhkv->bhv", k, state)
+    return state + outer(beta[..., None] * k, v - read)
+
+
+def erased(x_BRHK: Tensor, k: Tensor, beta: Tensor) -> Tensor:
+    """(I - beta k k^T) x, the transition of a delta-rule step (and its transpose), for every reader x."""
+    return x_BRHK - (beta[..., None] * k)[:, None] * (x_BRHK * k[:, None]).sum(-1, keepdim=True)
+
+
+def decay_matrix(alpha_BTHK: Tensor) -> tuple[Tensor, Tensor]:
     """Products of decays, never differences of sums: from j (exclusive) to i, and from the start to i.
 
     Returns ([B, T, T, H, K], zero above the diagonal, and [B, T, H, K]).
     """
-    alpha = g_BTHK.exp()
+    alpha = alpha_BTHK
     row = torch.zeros_like(alpha)
     since_start = torch.ones_like(alpha[:, 0])
     rows, starts = [], []
-    for i in range(g_BTHK.shape[1]):
-        here = torch.arange(g_BTHK.shape[1], device=g_BTHK.device)[:, None, None] == i
+    for i in range(alpha.shape[1]):
+        here = torch.arange(alpha.shape[1], device=alpha.device)[:, None, None] == i
         row = torch.where(here, 1.0, row * alpha[:, i, None])
         since_start = since_start * alpha[:, i]
         rows.append(row)
@@ -50,10 +99,10 @@ def decay_matrix(g_BTHK: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def decayed_attention(
-    q: Tensor, k: Tensor, v: Tensor, g_BTHK: Tensor, scale: float, state: Tensor
+    q: Tensor, k: Tensor, v: Tensor, alpha: Tensor, scale: float, state: Tensor
 ) -> tuple[Tensor, Tensor]:
     """o_i = scale * sum_{j<=i} <q_i, decay_ij * k_j> v_j + scale * (decay_i0 * q_i)^T S_0, weights all at once."""
-    decay, since_start = decay_matrix(g_BTHK)
+    decay, since_start = decay_matrix(alpha.expand_as(k))
     weights = scale * torch.einsum("bihk,bijhk,bjhk->bhij", q, decay, k)
     o = torch.einsum("bhij,bjhv->bihv", weights, v)
     o = o + scale * torch.einsum("bihk,bhkv->bihv", q * since_start, state)
@@ -86,14 +135,3 @@ def pull_back(
     weights_BRHT = torch.stack(weights[::-1], dim=-1)
     read = torch.einsum("brhj,bjhv->brhv", weights_BRHT, v) + torch.einsum("brhk,bhkv->brhv", reader, state)
     return read[:, :T], read[:, T:].transpose(1, 2)
-
-
-def written(state: Tensor, k: Tensor, v: Tensor, beta: Tensor) -> Tensor:
-    """One delta-rule step: the value read under k moves towards v by the share beta."""
-    read = torch.einsum("bhk,bhkv->bhv", k, state)
-    return state + outer(beta[..., None] * k, v - read)
-
-
-def erased(x_BRHK: Tensor, k: Tensor, beta: Tensor) -> Tensor:
-    """(I - beta k k^T) x, the transition of a delta-rule step (and its transpose), for every reader x."""
-    return x_BRHK - (beta[..., None] * k)[:, None] * (x_BRHK * k[:, None]).sum(-1, keepdim=True)

@@ -1,9 +1,8 @@
 """What a warm worker imports once: no trial pays for it, and an edit to a kernel does not reach a running session."""
 
 import importlib
-import pkgutil
 
-import asiarc.kernels
+from asiarc.kernels.operators import OPERATORS
 
 MODULES = (
     "asiarc.engineer.gates",
@@ -26,8 +25,5 @@ MODULES = (
     "torch.utils.flop_counter",
 )
 
-for _name in MODULES:
+for _name in (*MODULES, *(f"asiarc.kernels.{operator}" for operator in OPERATORS)):
     importlib.import_module(_name)
-for _module in pkgutil.iter_modules(asiarc.kernels.__path__):
-    if _module.ispkg:
-        importlib.import_module(f"asiarc.kernels.{_module.name}")

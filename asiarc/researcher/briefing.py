@@ -21,6 +21,7 @@ from asiarc.campaign.identity import kernels_folder
 from asiarc.cognition.base import shipped
 from asiarc.core.proposal import CognitionHit, Context, Earlier, Failure, Proposal, Relative
 from asiarc.core.seeds import rng_of, seed_of
+from asiarc.kernels.operators import OPERATORS
 from asiarc.llm.exchange import Message
 from asiarc.researcher.ideas import Idea
 
@@ -216,9 +217,9 @@ def operators() -> str:
 
 
 def _signatures() -> Iterator[str]:
-    for file in sorted(kernels_folder().glob("*/__init__.py")):
-        for node in ast.parse(file.read_text()).body:
-            if isinstance(node, ast.FunctionDef) and node.name == file.parent.name:
+    for name in sorted(OPERATORS):
+        for node in ast.parse((kernels_folder() / f"{name}.py").read_text()).body:
+            if isinstance(node, ast.FunctionDef) and node.name == name:
                 says = (ast.get_docstring(node) or "").split("\n")[0].split(";")[0].rstrip(".")
                 yield f"from asiarc.kernels.{node.name} import {node.name}  # {says}"
                 yield f"{node.name}({_arguments(node.args)}) -> {ast.unparse(node.returns) if node.returns else ''}"

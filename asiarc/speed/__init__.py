@@ -1,10 +1,8 @@
-"""The speed gate: are the kernels as lean, as accurate and as fast as they were? ``python -m asiarc.speed --help``.
+"""The speed gate for any kernel: is it faster, and is it honest?
 
-Four layers, from exact to noisy. `structure` counts operators, FLOPs and bytes; `instructions` counts machine
-instructions under valgrind; `accuracy` takes errors against float64; all three are held against committed goldens
-and run as ordinary tests. `trees` times two commits in turn (`paired` decides), and `yardstick` keeps ratios for
-history: these need a quiet machine (`machine`) and run by request. `judge` examines one kernel file for ways to look
-fast without being it.
+`paired` times two pieces of work in turn and decides; `worker` is the child process that runs what is timed; `machine`
+says whether times mean anything here and now; `judge` examines one kernel file, in its `arena`, for ways to look fast
+without being it. `cases` makes the operators' inputs.
 
 A time is printed only after the results are right, and "not measured" is never "ok".
 """

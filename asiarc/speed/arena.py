@@ -32,7 +32,7 @@ from asiarc.execution.attempt import attempt
 from asiarc.speed import worker
 from asiarc.speed.cases import Call, Tensors, outputs_of
 
-ALLOWED_KERNELS = {"asiarc.kernels", "asiarc.kernels.chunked", "asiarc.kernels.contract"}
+ALLOWED_KERNELS = {"asiarc.kernels", "asiarc.kernels.chunked"}
 WATCHED: tuple[Any, ...] = (
     time, builtins, gc, json, math, os, torch, torch.autograd, torch.cuda, torch.testing, torch.Tensor,
     torch.nn.functional, torch.utils.deterministic, threading, worker,

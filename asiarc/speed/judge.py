@@ -1,4 +1,4 @@
-"""Examines a kernel for ways to look right or fast without being it: ``python -m asiarc.speed cheats``.
+"""Examines a kernel for ways to look right or fast without being it.
 
 The judge makes the inputs, knows the answers and holds the clock; the kernel runs in `arena`. Every check runs,
 whatever the others found. The hacks are those that kernel competitions and kernel-writing models have been caught

@@ -7,9 +7,7 @@ the smallest shape that fails. `ASIARC_KERNEL_EXAMPLES` raises the number of exa
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import os
-from collections.abc import Callable
 
 import torch
 from hypothesis import HealthCheck, Phase, settings
@@ -18,6 +16,8 @@ from torch import Tensor
 
 from asiarc.core.seeds import seed_of
 from asiarc.kernels.accuracy import errors
+from asiarc.kernels.operators import OPERATORS as ALL
+from asiarc.kernels.operators import SEQUENCE, Operator
 
 GATES = ("zero", "tiny", "moderate", "strong", "reset", "mixed")
 BETAS = ("zero", "one", "two", "random")
@@ -35,37 +35,8 @@ examples = settings(
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Operator:
-    name: str
-    gate: str = ""  # "", "head" or "channel"
-    erases: bool = False
-    multistep: bool = False
-    optional_gate: bool = False
-
-    @property
-    def call(self) -> Callable:
-        return getattr(importlib.import_module(f"asiarc.kernels.{self.name}"), self.name)
-
-    @property
-    def reference(self):
-        return importlib.import_module(f"asiarc.kernels.{self.name}.reference")
-
-    def __str__(self) -> str:
-        return self.name
-
-
-OPERATORS = (
-    Operator("linear_attention"),
-    Operator("retention"),
-    Operator("simple_gla", gate="head"),
-    Operator("gla", gate="channel"),
-    Operator("delta_rule", erases=True),
-    Operator("gated_delta_rule", gate="head", erases=True),
-    Operator("kda", gate="channel", erases=True),
-    Operator("delta_product", gate="head", erases=True, multistep=True, optional_gate=True),
-)
-GATED = tuple(op for op in OPERATORS if op.gate)
+OPERATORS = tuple(ALL[name] for name in SEQUENCE)
+GATED = tuple(op for op in OPERATORS if op.gated)
 ERASING = tuple(op for op in OPERATORS if op.erases)
 
 
@@ -90,23 +61,24 @@ class Case:
 
     def tensors(self, dtype: torch.dtype = torch.float64, requires_grad: bool = False) -> dict[str, Tensor]:
         """Every tensor argument of the operator by name; the values are those of float32 or coarser."""
-        HV, rows = self.H * self.groups, self.T * self.steps
+        shapes = self.op.shapes(
+            self.B, self.T, self.H, self.K, V=self.V, groups=self.groups, steps=self.steps
+        )
+        made = {"k": self.key, "g": self.log_decay, "beta": self.strength, "initial_state": self.start}
         x = {
-            "q": self.normal("q", self.B, self.T, self.H, self.K),
-            "k": self.key(rows),
-            "v": self.normal("v", self.B, rows, HV, self.V),
+            name: made[name](*shape) if name in made else self.normal(name, *shape)
+            for name, shape in shapes.items()
+            if name != "initial_state" or self.state != "none"
         }
-        if self.op.gate:
-            shape = (self.B, self.T, HV, self.K)[: 4 if self.op.gate == "channel" else 3]
-            x["g"] = self.log_decay(*shape)
-        if self.op.erases:
-            x["beta"] = self.strength(self.B, rows, HV)
-        if self.state != "none":
-            x["initial_state"] = self.normal("state", self.B, HV, self.K, self.V) * (self.state == "random")
         coarse = dtype if dtype in (torch.bfloat16, torch.float16) else torch.float32
         wide = torch.float64 if dtype == torch.float64 else torch.float32
-        made = {name: value.to(coarse).to(dtype if name in "qkv" else wide) for name, value in x.items()}
-        return {name: value.requires_grad_(requires_grad) for name, value in made.items()}
+        return {
+            name: value.to(coarse).to(dtype if name in "qkv" else wide).requires_grad_(requires_grad)
+            for name, value in x.items()
+        }
+
+    def start(self, *shape: int) -> Tensor:
+        return self.normal("state", *shape) * (self.state == "random")
 
     def normal(self, purpose: str, *shape: int) -> Tensor:
         return torch.randn(shape, generator=self.generator(purpose), dtype=torch.float64)
@@ -117,16 +89,16 @@ class Case:
     def generator(self, purpose: str) -> torch.Generator:
         return torch.Generator().manual_seed(seed_of("kernel case", self.op.name, self.seed, purpose))
 
-    def key(self, rows: int) -> Tensor:
-        k = self.normal("k", self.B, rows, self.H, self.K)
+    def key(self, *shape: int) -> Tensor:
+        k = self.normal("k", *shape)
         if self.keys == "zero":
             return torch.zeros_like(k)
         if self.keys == "repeated":
             k = k[:, :1].expand_as(k).contiguous()
         if self.keys == "orthogonal":
-            k = torch.eye(self.K, dtype=torch.float64)[torch.arange(rows) % self.K][None, :, None].expand_as(
-                k
-            )
+            k = torch.eye(self.K, dtype=torch.float64)[torch.arange(shape[1]) % self.K][
+                None, :, None
+            ].expand_as(k)
         return torch.nn.functional.normalize(k, dim=-1)
 
     def log_decay(self, *shape: int) -> Tensor:
@@ -170,8 +142,8 @@ def cases(draw: st.DrawFn, op: Operator, **fixed: object) -> Case:
         groups=st.sampled_from((1, 1, 2, 3)),
         K=st.sampled_from((1, 3, 8, 16, 17, 32, 60)),
         V=st.sampled_from((1, 3, 8, 16, 20, 32)),
-        steps=st.integers(1, 3) if op.multistep else st.just(1),
-        gate=st.sampled_from(GATES) if op.gate else st.just("moderate"),
+        steps=st.integers(1, 3) if op.steps > 1 else st.just(1),
+        gate=st.sampled_from(GATES) if op.gated else st.just("moderate"),
         beta=st.sampled_from(BETAS) if op.erases else st.just("random"),
         keys=st.sampled_from(KEYS),
         state=st.sampled_from(("random", "zero", "none")),

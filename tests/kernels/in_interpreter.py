@@ -25,7 +25,7 @@ from .cases import run as call
 assert triton.knobs.runtime.interpret
 
 # Those that give the kernels what they are given; retention makes its own gates, delta_product its own rows.
-DIRECT = tuple(op for op in OPERATORS if op.name not in ("retention", "delta_product"))
+DIRECT = tuple(op for op in OPERATORS if op.direct)
 GATED_DELTA, MULTISTEP = OPERATORS[5], OPERATORS[7]
 every_operator = pytest.mark.parametrize("op", OPERATORS, ids=str)
 every_algebra = pytest.mark.parametrize("op", DIRECT, ids=str)
@@ -70,13 +70,13 @@ def check(case, outputs=1e-5, slopes=1e-4, dtype=torch.float32, compute=run, **o
     ids=lambda shape: "x".join(str(shape[name]) for name in "BTHKV"),
 )
 def test_float32_against_the_definition_with_every_gradient(op, shape):
-    check(Case(op, seed=1, steps=3 if op.multistep else 1, **shape))
+    check(Case(op, seed=1, steps=3 if op.steps > 1 else 1, **shape))
 
 
 @every_algebra
 @pytest.mark.parametrize("gate", ["zero", "strong", "reset", "mixed"])
 def test_any_gate_is_finite_and_exact(op, gate):
-    if op.gate or gate == "zero":
+    if op.gated or gate == "zero":
         check(Case(op, seed=2, B=1, T=40, H=1, gate=gate), compute=kernels, C=16)
 
 
@@ -84,7 +84,7 @@ def test_any_gate_is_finite_and_exact(op, gate):
 def test_precision_does_not_fade_behind_strong_decay(op):
     case = Case(op, seed=3, B=1, T=64, H=1)
     tensors = case.tensors(torch.float32)
-    if op.gate:
+    if op.gated:
         tensors["g"][:, ::7] = -60.0
     assert_close(named(run(case, tensors)), named(reference(case, tensors)), 2e-6)
 
@@ -160,8 +160,7 @@ def test_boundaries_changed_in_place_are_read_again():
 @every_algebra
 def test_every_configuration_computes_the_same(op):
     case = Case(op, seed=8, B=1, T=20, H=1, K=40, V=70)
-    gate = {"": 0, "head": 1, "channel": 2}[op.gate]
-    for configs in every_configuration(Problem(gate, op.erases, case.K, case.V, torch.float32, 16)):
+    for configs in every_configuration(Problem(op.gate_axes, op.erases, case.K, case.V, torch.float32, 16)):
         check(case, compute=kernels, C=16, configs=configs)
 
 
@@ -218,7 +217,7 @@ def test_strides_upstream_strides_and_inputs_are_left_alone(op):
     assert all(torch.equal(x, before[name]) for name, x in tensors.items())
 
 
-@pytest.mark.parametrize("op", [op for op in DIRECT if op.gate and op.erases], ids=str)
+@pytest.mark.parametrize("op", [op for op in DIRECT if op.gated and op.erases], ids=str)
 def test_one_input_wants_a_gradient_and_one_output_has_one(op):
     case = Case(op, seed=13, B=1, T=20, H=1)
     full = case.tensors(torch.float32, requires_grad=True)

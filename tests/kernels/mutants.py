@@ -77,7 +77,7 @@ class Mutant:
 
 
 M = Mutant
-CHUNK, DOOR, CONV = "chunked", "contract", "short_convolution.chunk"
+CHUNK, DOOR, CONV = "chunked", "contract", "short_convolution"
 MUTANTS = (
     M((1,), "merging stops at width 16", CHUNK, "while s < C:", "while s < min(C, 8):"),
     M((2,), "sign of the erasing read", CHUNK, "reads.append(-dy)", "reads.append(dy)"),
@@ -124,7 +124,7 @@ MUTANTS = (
     M((42,), "upstream gradient scaled in place", CHUNK, "    own = x.new_empty(x.shape)", "    own = x.mul_(factor)"),
     M((43,), "gate read as base two", CHUNK, "between.exp_()", "between.exp2_()"),
     M((43,), "growing state accepted", DOOR, "    if top > 0:", "    if top > 1e9:"),
-    M((44,), "reference decays after reading", "gated_delta_rule.reference", "written(decay[:, t] * S, k[:, t], v[:, t], beta[:, t])", "decay[:, t] * written(S, k[:, t], v[:, t], beta[:, t])"),
+    M((44,), "reference decays after reading", "definitions", "    return torch.stack(outputs, dim=1), state", "        state = state if decay is None else decay[:, t, ..., None] * state\n    return torch.stack(outputs, dim=1), state"),
     M((45,), "metric without local maxima", "accuracy", "return max(local, ", "return max(0.0, "),
 )  # fmt: skip
 
@@ -215,11 +215,7 @@ def killer(mutant: Mutant) -> str | None:
     original, changed = mutant.source()
     before = dict(module.__dict__)
     exec(compile(changed, module.__file__, "exec"), module.__dict__)
-    rebound = [
-        rebind(before.get(name), value)
-        for name, value in list(module.__dict__.items())
-        if inspect.isfunction(value)
-    ]
+    rebound = [rebind(old, new) for old, new in functions_of(before, module.__dict__)]
     try:
         for name, call in properties():
             try:
@@ -234,9 +230,22 @@ def killer(mutant: Mutant) -> str | None:
         module.__dict__.update(before)
 
 
+def functions_of(before, after):
+    """Every function of a module, or of a class in it, as it was and as it is."""
+    for name, new in list(after.items()):
+        old = before.get(name)
+        yield old, new
+        if inspect.isclass(new) and inspect.isclass(old) and new is not old:
+            yield from ((vars(old).get(method), value) for method, value in vars(new).items())
+
+
 def rebind(old, new):
     """Give the function that others already imported the changed code; returns how to undo it."""
-    if not inspect.isfunction(old) or old is new or old.__module__ != new.__module__:
+    if (
+        not (inspect.isfunction(old) and inspect.isfunction(new))
+        or old is new
+        or old.__module__ != new.__module__
+    ):
         return lambda: None
     code = old.__code__
     if code.co_freevars or new.__code__.co_freevars:

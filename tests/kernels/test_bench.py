@@ -11,7 +11,8 @@ import torch
 from click.testing import CliRunner
 
 from asiarc.core.errors import KernelInputError
-from asiarc.speed.cases import OPERATORS, SEQUENCE, Case, function_of
+from asiarc.kernels.operators import OPERATORS, SEQUENCE, Operator
+from asiarc.speed.cases import Case
 from tests.rigs.kernels import bench, peers
 from tests.rigs.kernels.bench import GRID, Record, Row, by_token, measure, sizes, summary
 
@@ -32,7 +33,7 @@ def test_everyone_who_computes_an_operator_has_a_row(operator):
 
 @pytest.mark.parametrize("what", ["o", "gradient"])
 def test_one_wrong_head_of_one_sequence_gets_no_time(what, monkeypatch):
-    honest = function_of("gated_delta_rule")
+    honest = OPERATORS["gated_delta_rule"].call
 
     def wrong(**x):
         o, state = honest(**x)
@@ -40,7 +41,7 @@ def test_one_wrong_head_of_one_sequence_gets_no_time(what, monkeypatch):
         off[1, 40:, 1] = 1.01
         return (o * off if what == "o" else o + (o - o.detach()) * (off - 1)), state
 
-    monkeypatch.setattr(bench, "function_of", lambda operator: wrong)
+    monkeypatch.setattr(Operator, "call", property(lambda self: wrong))
     rows = {row.implementation: row for row in measure("gated_delta_rule", SHAPE, 1)}
     assert rows["ours"].both_ms is None and "WRONG" in rows["ours"].line()
     assert rows["recurrence"].both_ms is not None and rows["recurrence"].ratio is None
@@ -53,7 +54,7 @@ def test_one_wrong_head_of_one_sequence_gets_no_time(what, monkeypatch):
 def test_the_recurrence_in_segments_is_the_recurrence(operator):
     case = Case(operator, 1, 200, 2, 3, dtype="float64")
     x = {name: t for name, t in case.inputs().items() if name != "initial_state"}
-    whole = function_of(operator)(**x, backend="reference")[0]
+    whole = OPERATORS[operator].call(**x, backend="reference")[0]
     torch.testing.assert_close(by_token(operator)(**x), whole, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(by_token(operator, checkpointed=True)(**x), whole, rtol=1e-12, atol=1e-12)
 
@@ -92,7 +93,7 @@ def test_the_summary_says_goal_by_goal_what_is_met_and_where_not():
     assert (
         "D 16-32: >= 3 times as fast as transformers: met at 1 of 2 shapes; not at 1x64x1x32 (2.00 [" in text
     )
-    assert "asiarc.speed profile): met at 1 of 2 shapes; not at 1x64x1x32 (0.67)" in text
+    assert "tests.rigs kernels profile): met at 1 of 2 shapes; not at 1x64x1x32 (0.67)" in text
     assert "D 64: >= 2.5 times as fast as transformers: not measured" in text
     assert "forward and backward: 1 of 4 rows (interval below 1), and 1 whose median alone" in text
     assert "  gla 1x64x1x16 fla naive: 0.80 [0.70, 0.90]" in text

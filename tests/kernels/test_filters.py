@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from asiarc.core.seeds import seed_of
 from asiarc.kernels.fir import fir
-from asiarc.kernels.short_convolution import short_convolution
-from asiarc.kernels.short_convolution.reference import materialised, recurrence
+from asiarc.kernels.short_convolution import materialised, recurrence, short_convolution
 
 from .cases import examples
 

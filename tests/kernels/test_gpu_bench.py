@@ -59,7 +59,7 @@ def test_the_bare_machine_is_bare(bare, module):
 
 
 def test_one_call_checks_then_times_and_keeps_a_record_named_after_the_device(bare, tmp_path):
-    script = ROOT / "kernels" / "gpu_bench.py"
+    script = ROOT / "tests/rigs/kernels/gpu_bench.py"
     status, text = bare(
         script,
         "--interpret",
@@ -83,7 +83,7 @@ def test_one_call_checks_then_times_and_keeps_a_record_named_after_the_device(ba
 
 def test_what_the_time_does_not_allow_is_named(bare, tmp_path):
     status, text = bare(
-        ROOT / "kernels" / "gpu_bench.py", "--interpret", "--small", "--skip-checks", "--minutes", 0,
+        ROOT / "tests/rigs/kernels/gpu_bench.py", "--interpret", "--small", "--skip-checks", "--minutes", 0,
         "--out", tmp_path / "late.json",
     )  # fmt: skip
     assert status == 0, text

@@ -6,11 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asiarc.kernels.gated_rms_norm import gated_rms_norm
-from asiarc.kernels.gated_rms_norm.reference import by_parts
-from asiarc.kernels.gated_rms_norm.reference import formula as gated_formula
-from asiarc.kernels.l2_norm import l2_norm
-from asiarc.kernels.l2_norm.reference import by_norm, formula
+from asiarc.kernels.gated_rms_norm import by_parts, gated_rms_norm
+from asiarc.kernels.gated_rms_norm import formula as gated_formula
+from asiarc.kernels.l2_norm import by_norm, formula, l2_norm
 
 from .cases import examples
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from asiarc.kernels.operators import OPERATORS as ALL
 from asiarc.speed import cases as speed
 from tests.rigs.kernels import peers
 
@@ -34,10 +35,10 @@ def test_others_compute_the_same(source, name, call):
     if source == "fla":
         pytest.importorskip("fla")
     op = BY_NAME[name]
-    case = Case(op, seed=1, B=2, T=128, H=3, K=16, V=16, state="none", steps=2 if op.multistep else 1)
+    case = Case(op, seed=1, B=2, T=128, H=3, K=16, V=16, state="none", steps=op.steps)
     tensors = case.tensors(torch.float32, requires_grad=True)
-    if op.optional_gate:
-        del tensors["g"]
+    for name in op.optional:
+        del tensors[name]
     ours = with_gradients(case, run(case, tensors)[0], tensors)
     theirs = with_gradients(case, call(*tensors.values()), tensors)
     assert_close(ours, theirs, 2e-4)
@@ -47,7 +48,7 @@ def test_others_compute_the_same(source, name, call):
 def test_others_filter_and_normalise_the_same(source, name, call):
     case = speed.Case(name, 2, 70, 3, 16)
     tensors = {n: x for n, x in case.inputs().items() if n != "initial_state"}
-    function, upstream = speed.function_of(name), case.upstream()[:1]
+    function, upstream = case.op.call, case.upstream()[:1]
     ours = speed.outcome(lambda **x: speed.outputs_of(function(**x))["o"], tensors, upstream)
     theirs = speed.outcome(lambda **x: call(*x.values()), tensors, upstream)
     assert max(speed.error_of(ours, theirs).values()) < 1e-5
@@ -55,7 +56,7 @@ def test_others_filter_and_normalise_the_same(source, name, call):
 
 def test_every_operator_has_an_oracle():
     assert set(peers.FLA) == set(BY_NAME)
-    assert set(peers.FLA) | set(peers.PLAIN) == set(speed.OPERATORS)
+    assert set(peers.FLA) | set(peers.PLAIN) == set(ALL)
 
 
 def test_state_of_the_hugging_face_recurrence():

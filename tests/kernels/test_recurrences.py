@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asiarc.kernels.chunked import SLAB, chunked
+from asiarc.kernels.definitions import materialised, recurrence
 
 from .cases import (
     ERASING,
@@ -28,7 +29,7 @@ from .cases import (
 every_operator = pytest.mark.parametrize("op", OPERATORS, ids=str)
 
 
-def reference(case, tensors, form="recurrence"):
+def reference(case, tensors, form=recurrence):
     """One of the two definitions in float64, called directly: scale and grouped heads are applied here."""
     x = {name: value.double() for name, value in tensors.items()}
     q, k = (x[name].repeat_interleave(case.groups, dim=2) for name in "qk")
@@ -36,7 +37,7 @@ def reference(case, tensors, form="recurrence"):
     if case.op.name == "retention":
         g = torch.log1p(-torch.exp2(-5.0 - torch.arange(v.shape[2]).double())).expand(v.shape[:3])
     state = x.get("initial_state", q.new_zeros(case.B, v.shape[2], case.K, case.V))
-    return getattr(case.op.reference, form)(q, k, v, g, x.get("beta"), case.K**-0.5, state)
+    return form(q, k, v, g, x.get("beta"), case.K**-0.5, state)
 
 
 def sliced(case, tensors, start, stop, state):
@@ -57,7 +58,7 @@ def test_two_definitions_agree(op, data):
     case = data.draw(cases(op))
     tensors = case.tensors()
     expected = named(reference(case, tensors))
-    assert_close(named(reference(case, tensors, "materialised")), expected, 1e-10)
+    assert_close(named(reference(case, tensors, materialised)), expected, 1e-10)
     assert_close(named(run(case, tensors, backend="reference")), expected, 1e-14)
 
 
@@ -113,7 +114,7 @@ def test_a_state_handed_over_continues_the_sequence_with_its_gradients(op, data)
 
 @every_operator
 def test_decoding_token_by_token_equals_the_whole(op):
-    case = Case(op, seed=2, T=37, groups=2, steps=2 if op.multistep else 1)
+    case = Case(op, seed=2, T=37, groups=2, steps=op.steps)
     tensors = case.tensors()
     state, outputs = tensors["initial_state"], []
     for t in range(case.T):
@@ -171,7 +172,7 @@ def test_many_sequences_of_one_token():
 @every_operator
 def test_the_tail_of_a_very_long_sequence_is_computed(op):
     T, cut = 65_600, 65_530
-    case = Case(op, seed=5, B=1, T=T, H=1, K=2, V=2, steps=2 if op.multistep else 1)
+    case = Case(op, seed=5, B=1, T=T, H=1, K=2, V=2, steps=op.steps)
     tensors = case.tensors(torch.float32)
     o, final = run(case, tensors)
     state = run(case, sliced(case, tensors, 0, cut, None) | {"initial_state": tensors["initial_state"]})[1]
@@ -231,7 +232,7 @@ def test_a_shorter_sequence_gives_the_same_prefix(op, data):
 
 @every_operator
 def test_the_past_has_no_gradient_to_the_future(op):
-    case = Case(op, seed=5, T=50, steps=2 if op.multistep else 1)
+    case = Case(op, seed=5, T=50, steps=op.steps)
     tensors = case.tensors(torch.float32, requires_grad=True)
     cut = 37
     o, _ = run(case, tensors)
@@ -255,7 +256,7 @@ def test_batch_companions_do_not_matter(op, data):
 
 @every_operator
 def test_gradcheck(op):
-    case = Case(op, seed=6, B=1, T=5, H=1, groups=2, K=3, V=2, steps=2 if op.multistep else 1)
+    case = Case(op, seed=6, B=1, T=5, H=1, groups=2, K=3, V=2, steps=op.steps)
     tensors = case.tensors(requires_grad=True)
 
     def call(*values):
@@ -474,9 +475,7 @@ def test_long_keys_lose_no_more_digits_than_the_recurrence_must(norm):
 
 
 @pytest.mark.parametrize("C", [4, 8, 16, 64, 128])
-@pytest.mark.parametrize(
-    "op", [op for op in OPERATORS if not op.multistep and op.name != "retention"], ids=str
-)
+@pytest.mark.parametrize("op", [op for op in OPERATORS if op.direct], ids=str)
 def test_the_chunk_length_does_not_matter(op, C):
     case = Case(op, seed=27, T=70, gate="reset")
     x = case.tensors()

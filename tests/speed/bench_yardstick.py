@@ -1,4 +1,4 @@
-"""Ratios for history: ``python -m asiarc.speed yardstick`` (named so that ordinary test runs do not collect it).
+"""Ratios for history: ``python -m tests.rigs kernels yardstick`` (named so that ordinary test runs do not collect it).
 
 Every operator, forward and backward, beside a fixed batched product and beside other people's implementation where
 there is one, slices in turn. An operator whose results are wrong gets no time.
@@ -11,7 +11,8 @@ import platform
 import pytest
 import torch
 
-from asiarc.speed.cases import OPERATORS, Case, error_of, exact, function_of, outcome, outputs_of
+from asiarc.kernels.operators import OPERATORS
+from asiarc.speed.cases import Case, error_of, exact, outcome, outputs_of
 from asiarc.speed.machine import Watch, require_own_process
 from asiarc.speed.paired import paired_ratio, timed
 from asiarc.speed.worker import wrong
@@ -48,7 +49,7 @@ def peer_of(operator):
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_over_yardsticks(operator, benchmark):
     case = Case(operator, 8, 256, 4, 32)
-    inputs, upstream, function = case.inputs(), case.upstream(), function_of(operator)
+    inputs, upstream, function = case.inputs(), case.upstream(), case.op.call
     bad = wrong(error_of(outcome(function, inputs, upstream), exact(case, inputs)), TOLERANCE)
     if bad:
         pytest.fail(f"wrong results are not timed: {bad}")

@@ -10,8 +10,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from asiarc.kernels.operators import OPERATORS, Operator
 from asiarc.speed import NotMeasuredError
-from asiarc.speed.cases import FAMILIES, GATES, OPERATORS, Case, error_of, exact, function_of, outcome
+from asiarc.speed.cases import Case, error_of, exact, families, outcome
 from tests.rigs.kernels import error as accuracy
 from tests.rigs.kernels import goldens, instructions, structure
 from tests.rigs.kernels.__main__ import check, checked, main
@@ -44,7 +45,7 @@ def test_every_operator_dtype_and_gate_family_has_an_accuracy_case():
     cases = {(c.operator, c.dtype, c.family) for c in accuracy.CASES}
     for operator in OPERATORS:
         for dtype in accuracy.DTYPES:
-            for family in FAMILIES if operator in GATES else ("moderate",):
+            for family in families(operator):
                 assert (operator, dtype, family) in cases
 
 
@@ -72,10 +73,9 @@ def test_structure_is_exact_and_sees_one_more_copy(monkeypatch):
     case = structure.CASES[0]
     first = structure.structure_of(case)
     assert first == structure.structure_of(case)
-    honest = structure.function_of(case.operator)
-    monkeypatch.setattr(
-        structure, "function_of", lambda operator: lambda **x: tuple(o.clone() for o in honest(**x))
-    )
+    honest = case.op.call
+    copying = property(lambda self: lambda **x: tuple(o.clone() for o in honest(**x)))
+    monkeypatch.setattr(Operator, "call", copying)
     wasteful = structure.structure_of(case)
     assert (
         wasteful["operators"] > first["operators"] and wasteful["allocated_bytes"] > first["allocated_bytes"]
@@ -85,12 +85,9 @@ def test_structure_is_exact_and_sees_one_more_copy(monkeypatch):
 def test_a_coarser_operator_breaks_its_accuracy_golden(monkeypatch):
     case = Case("gated_delta_rule", 2, 70, 2, 16)
     golden = accuracy.errors_of(case)
-    honest = accuracy.function_of(case.operator)
-    monkeypatch.setattr(
-        accuracy,
-        "function_of",
-        lambda operator: lambda **x: honest(**{n: t.bfloat16().float() for n, t in x.items()}),
-    )
+    honest = case.op.call
+    coarser = property(lambda self: lambda **x: honest(**{n: t.bfloat16().float() for n, t in x.items()}))
+    monkeypatch.setattr(Operator, "call", coarser)
     rule = accuracy.rule_for(str(case))
     coarse = accuracy.errors_of(case)
     assert all("error" in rule(golden[name], coarse[name]) for name in golden)
@@ -171,7 +168,7 @@ def test_outside_valgrind_a_client_request_does_nothing():
 def test_cases_are_within_the_contract_and_right(operator):
     case = Case(operator, 1, 20, 2, 8, "float32", "reset")
     inputs = case.inputs()
-    found = outcome(function_of(operator), inputs, case.upstream())
+    found = outcome(case.op.call, inputs, case.upstream())
     assert max(error_of(found, exact(case, inputs)).values()) < 1e-4
     assert all(f"d{name}" in found for name in inputs)
     assert torch.equal(next(iter(inputs.values())), next(iter(case.inputs().values())))

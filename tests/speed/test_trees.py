@@ -75,12 +75,16 @@ def copy(tmp_path_factory):
     for name in ("asiarc", "kernels"):
         folder = ROOT / name if (ROOT / name).exists() else Path(asiarc.__file__).parent / name
         shutil.copytree(folder, tree / name, ignore=ignore)
-    operator = tree / "kernels/delta_rule/chunk.py"
-    operator.write_text(
-        operator.read_text()
-        + "\n_right = chunk\n\n\ndef chunk(*x):\n    o, s = _right(*x)\n    return o * 1.01, s\n"
+    operator = tree / "kernels/delta_rule.py"
+    text, right = operator.read_text(), '_OPERATOR = Recurrence("delta_rule")\n'
+    assert right in text
+    wrong = (
+        "from asiarc.kernels.chunked import chunked\n\n\n"
+        "def wrong(*x):\n    o, s = chunked(*x)\n    return o * 1.01, s\n\n\n"
+        '_OPERATOR = Recurrence("delta_rule", chunk=wrong)\n'
     )
-    shutil.rmtree(tree / "kernels/kda")
+    operator.write_text(text.replace(right, wrong))
+    (tree / "kernels/kda.py").unlink()
     return tree
 
 
@@ -88,7 +92,7 @@ def test_a_worker_runs_the_tree_it_was_given_and_knows_what_is_wrong(copy):
     with tree_worker(copy) as worker:
         assert trees.ready(worker, copy, CASE) == ""
         files = worker.ask("prepare", case=vars(CASE), sets=1)["files"]
-        assert any(file.endswith("kernels/gated_delta_rule/__init__.py") for file in files)
+        assert any(file.endswith("kernels/gated_delta_rule.py") for file in files)
         assert all(Path(file).is_relative_to(copy) for file in files)
         assert "loaded from elsewhere" in trees.ready(worker, copy / "asiarc", CASE)
         assert "errors above" in trees.ready(worker, copy, Case("delta_rule", 1, 40, 1, 8))

@@ -3,7 +3,7 @@
 
 import torch
 import torch.nn.functional as F
-from asiarc.kernels.short_convolution.chunk import torch as t
+from asiarc.kernels.short_convolution import torch as t
 from torch import nn
 
 

@@ -1,7 +1,8 @@
-"""``python -m asiarc.speed``: the gate, its layers, its self-test and its red team."""
+"""``python -m tests.rigs kernels``: the speed gate, its layers, its self-test, its red team, and the benches."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -12,8 +13,8 @@ from typing import Any
 
 import click
 
+from asiarc.kernels.operators import OPERATORS, SEQUENCE
 from asiarc.speed import NotMeasuredError, SpeedError
-from asiarc.speed.cases import OPERATORS, SEQUENCE
 from tests.rigs.kernels import error as accuracy
 from tests.rigs.kernels import goldens, instructions, structure
 from tests.rigs.kernels.goldens import Rule, Values
@@ -24,12 +25,31 @@ CORRECTNESS = [
 ]
 RED, NOT_MEASURED = 1, 2
 OPERATOR = click.option(
-    "--operator", "operators", multiple=True, type=click.Choice(OPERATORS), help="Repeatable; default: all."
+    "--operator",
+    "operators",
+    multiple=True,
+    type=click.Choice(list(OPERATORS)),
+    help="Repeatable; default: all.",
 )
+
+
+BENCHES = {"bench": "bench", "gpu": "gpu_bench", "binaries": "compile_report"}
+"""Commands that are modules of their own; the second needs Triton."""
 
 
 class Commands(click.Group):
     """Turns a `SpeedError` into its message: exit status 1, or 2 where nothing could be measured."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands here, then the benches."""
+        return [*super().list_commands(ctx), *BENCHES]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """A bench is imported when it is asked for."""
+        if name not in BENCHES:
+            return super().get_command(ctx, name)
+        found: click.Command = importlib.import_module(f"tests.rigs.kernels.{BENCHES[name]}").main
+        return found
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command."""
@@ -42,7 +62,12 @@ class Commands(click.Group):
 
 @click.group(cls=Commands)
 def main() -> None:
-    """Speed gate of the kernels. Exit status: 0 green, 1 red, 2 not measured."""
+    """Speed gate of the kernels: are they as lean, as accurate and as fast as they were?
+
+    From exact to noisy: structure counts operators, FLOPs and bytes, accuracy takes errors against float64, and
+    instructions are counted under valgrind, all against committed goldens; compare times two commits in turn. Exit
+    status: 0 green, 1 red, 2 not measured.
+    """
 
 
 def here(layer: str) -> dict[str, str]:
@@ -329,7 +354,9 @@ def draw() -> None:
 
     found = history.records()
     if not found:
-        raise SpeedError(f"no records under {history.FOLDER}; make one: python -m asiarc.speed yardstick")
+        raise SpeedError(
+            f"no records under {history.FOLDER}; make one: python -m tests.rigs kernels yardstick"
+        )
     path = history.FOLDER / "history.svg"
     path.write_text(history.figure(found))
     click.echo(f"{len(found)} records -> {path}")

@@ -1,4 +1,4 @@
-"""A table of CPU speeds, ours beside other people's: ``python -m tests.rigs.kernels.bench --help``.
+"""A table of CPU speeds, ours beside other people's: ``python -m tests.rigs kernels bench --help``.
 
 One thread, float32, CPU time of this process (not the wall clock, which a shared machine spoils). All implementations
 of an operator at a shape take turns in rounds, the order swapped each time, so that a ratio is taken between neighbours
@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
 import importlib.util
 import json
 import math
@@ -37,16 +36,10 @@ from torch.utils.checkpoint import checkpoint
 from asiarc.campaign.identity import provenance, version_of, versions
 from asiarc.core.errors import KernelInputError
 from asiarc.kernels.accuracy import errors
-from asiarc.speed.cases import (
-    NORMS,
-    OPERATORS,
-    SEQUENCE,
-    Case,
-    error_of,
-    function_of,
-    outputs_of,
-    reference_of,
-)
+from asiarc.kernels.definitions import recurrence
+from asiarc.kernels.operators import OPERATORS, SEQUENCE
+from asiarc.kernels.retention import log_decay
+from asiarc.speed.cases import Case, error_of, outputs_of
 from asiarc.speed.paired import cpu_ms, median_interval, take_turns
 from tests.rigs.kernels import peers
 from tests.rigs.kernels.structure import map_from, peak_bytes, profiled
@@ -136,11 +129,10 @@ def sizes(shape: str) -> tuple[int, int, int, int]:
 
 def by_token(operator: str, *, checkpointed: bool = False) -> Call:
     """The recurrence in the dtype of its inputs; `checkpointed` keeps only the states between segments."""
-    body = importlib.import_module(f"asiarc.kernels.{operator}.reference").recurrence
 
     def segment(names: Sequence[str], state: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor]:
         x = dict(zip(names, tensors, strict=True))
-        found: tuple[Tensor, Tensor] = body(
+        found: tuple[Tensor, Tensor] = recurrence(
             x["q"], x["k"], x["v"], x.get("g"), x.get("beta"), x["q"].shape[-1] ** -0.5, state
         )
         return found
@@ -148,7 +140,7 @@ def by_token(operator: str, *, checkpointed: bool = False) -> Call:
     def call(**inputs: Tensor) -> Tensor:
         q, v = inputs["q"], inputs["v"]
         if operator == "retention":
-            inputs["g"] = importlib.import_module("asiarc.kernels.retention").log_decay(q, v)
+            inputs["g"] = log_decay(q, v)
         T, names = q.shape[1], list(inputs)
         state, outputs = q.new_zeros(q.shape[0], q.shape[2], q.shape[3], v.shape[3]), []
         for x in zip(*(x.split(SEGMENT * (x.shape[1] // T), dim=1) for x in inputs.values()), strict=True):
@@ -165,7 +157,7 @@ def by_token(operator: str, *, checkpointed: bool = False) -> Call:
 def implementations(operator: str, shape: str) -> tuple[dict[str, Call], list[Row]]:
     """Ours first, then everyone else who computes this operator at this length; and rows of those who cannot."""
     B, T, H, D = sizes(shape)
-    function = function_of(operator)
+    function = OPERATORS[operator].call
     calls: dict[str, Call] = {"ours": lambda **x: outputs_of(function(**x))["o"]}
     missing = []
 
@@ -181,7 +173,7 @@ def implementations(operator: str, shape: str) -> tuple[dict[str, Call], list[Ro
     else:
         others("fla naive", peers.FLA)
     if operator in SEQUENCE:
-        steps = 2 if operator == "delta_product" else 1
+        steps = OPERATORS[operator].steps
         gib = KEPT * T * steps * B * H * D * D * 4 / 2**30
         if gib > MOST_GIB:
             why = f"not run: autograd would keep about {gib:.0f} GiB of states"
@@ -203,7 +195,8 @@ def judge(operator: str, inputs: Tensors, upstream: Tensor) -> Callable[[Tensors
     if operator not in SEQUENCE:
         wide = {name: x.detach().double().requires_grad_() for name, x in inputs.items()}
         plain = peers.PLAIN[operator]
-        formula = reference_of(operator) if operator in NORMS else lambda **x: plain(*x.values())
+        op = OPERATORS[operator]
+        formula = op.reference if op.kind == "norm" else lambda **x: plain(*x.values())
         exact = results(formula, wide, upstream.double())
         return lambda found: max(error_of(found, exact).values())
     B, _, H, K = inputs["q"].shape
@@ -334,7 +327,7 @@ def summary(rows: Sequence[Row]) -> list[str]:
              if (operator, by) == ("gated_delta_rule", "transformers") and theirs.peak_mib
              and (ours := by_name.get((operator, shape, "ours"))) and ours.peak_mib]  # fmt: skip
     shares = [(ours.peak_mib or 0) / (theirs.peak_mib or math.inf) for ours, theirs in pairs]
-    title = "gated_delta_rule: peak memory <= 1/3 of transformers' (why not: python -m asiarc.speed profile)"
+    title = "gated_delta_rule: peak memory <= 1/3 of transformers' (why not: python -m tests.rigs kernels profile)"
     places = [f"{ours.shape} ({share:.2f})" for (ours, _), share in zip(pairs, shares, strict=True)]
     lines.append(tally(title, [share <= MEMORY_GOAL for share in shares], places))
     lines += ["gated_delta_rule against the arithmetic limit (one large product's rate):"] * bool(pairs)
@@ -483,7 +476,3 @@ def main(
             if (row.operator, row.shape) == (operator, shape):
                 click.echo(row.line())
     click.echo("\n" + "\n".join(summary(record.rows)))
-
-
-if __name__ == "__main__":
-    main()

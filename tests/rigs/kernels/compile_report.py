@@ -1,4 +1,4 @@
-"""What the GPU kernels compile to, without a GPU: ``python -m tests.rigs.kernels.compile_report --help``.
+"""What the GPU kernels compile to, without a GPU: ``python -m tests.rigs kernels binaries --help``.
 
 Every kernel of `blocks` in every configuration is compiled for A100, H100 and B200 with the compiler and assembler
 that come with Triton. Of each binary the report counts registers, spilled bytes, shared memory, tensor-core
@@ -29,23 +29,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from asiarc.core.errors import KernelInputError
+from asiarc.kernels.operators import OPERATORS
 
 if TYPE_CHECKING:
     from asiarc.kernels.blocked import Config, Problem
 
-CHECKOUT = Path(__file__).parent.parent
+CHECKOUT = Path(__file__).parents[3]
 GOLDENS = CHECKOUT / "tests" / "kernels" / "goldens"
 RECORD = CHECKOUT / "results" / "kernels" / "compile_report.json"
 
-OPERATORS = {
-    "gated_delta_rule": (1, True),
-    "delta_rule": (0, True),
-    "simple_gla": (1, False),
-    "kda": (2, True),
-    "gla": (2, False),
-    "linear_attention": (0, False),
-}
-"""Gate (0 none, 1 a head, 2 a channel) and whether it erases; retention and delta_product run binaries of these."""
+DIRECT = [name for name, operator in OPERATORS.items() if operator.direct]
+"""Operators with binaries of their own."""
 WIDTHS = (64, 128)
 SHARED_KIB = {80: 163, 90: 227, 100: 227}
 """Shared memory that one program may have, by compute capability."""
@@ -189,9 +183,9 @@ def jobs(
     from asiarc.kernels.blocked import kernels as all_kernels
 
     for operator in operators:
-        gate, erases = OPERATORS[operator]
+        op = OPERATORS[operator]
         for width in widths:
-            problem = Problem(gate, erases, width, width, torch.bfloat16)
+            problem = Problem(op.gate_axes, op.erases, width, width, torch.bfloat16)
             for kernel in all_kernels(problem):
                 if not only or kernel in only:
                     yield operator, problem, kernel
@@ -259,9 +253,7 @@ def record(file: Path, rows: Iterable[Row], version: str) -> None:
 
 
 @click.command()
-@click.option(
-    "--operator", "operators", multiple=True, type=click.Choice(list(OPERATORS)), help="Default: all."
-)
+@click.option("--operator", "operators", multiple=True, type=click.Choice(DIRECT), help="Default: all.")
 @click.option("--width", "widths", multiple=True, type=int, default=WIDTHS, show_default=True, help="K = V.")
 @click.option("--kernel", "kernels", multiple=True, help="Default: all.")
 @click.option(
@@ -296,7 +288,7 @@ def main(
             "Triton is not installed, and it compiles the kernels: pip install triton==3.7.1."
         ) from None
     devices = [int(c) for c in capabilities or SHARED_KIB]
-    wanted = plan(operators or OPERATORS, widths, kernels, devices)
+    wanted = plan(operators or DIRECT, widths, kernels, devices)
     if not wanted:
         raise KernelInputError(
             f"no kernel is called {', '.join(kernels)}; leave --kernel out to see them all."
@@ -325,7 +317,3 @@ def main(
     )
     if failures and not blessing:
         raise SystemExit(1)
-
-
-if __name__ == "__main__":
-    main()

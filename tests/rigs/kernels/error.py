@@ -11,7 +11,8 @@ import statistics
 
 import torch
 
-from asiarc.speed.cases import FAMILIES, GATES, OPERATORS, Case, error_of, exact, function_of, outcome
+from asiarc.kernels.operators import OPERATORS
+from asiarc.speed.cases import Case, error_of, exact, families, outcome
 from tests.rigs.kernels.goldens import Rule, Values, ratio_text
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
@@ -21,14 +22,14 @@ CASES = tuple(
     Case(operator, 2, 70, 2, 16, dtype, family)
     for operator in OPERATORS
     for dtype in DTYPES
-    for family in (FAMILIES if operator in GATES else ("moderate",))
+    for family in families(operator)
 )
 
 
 def errors_of(case: Case) -> dict[str, float]:
     """The largest error of outputs and of gradients."""
     inputs = case.inputs()
-    found = error_of(outcome(function_of(case.operator), inputs, case.upstream()), exact(case, inputs))
+    found = error_of(outcome(case.op.call, inputs, case.upstream()), exact(case, inputs))
     gradients = {name for name in found if name.startswith("d")}
     return {
         "outputs": max(found[name] for name in found.keys() - gradients),

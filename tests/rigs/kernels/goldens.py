@@ -1,4 +1,4 @@
-"""Committed expectations: ``tests/speed/goldens/<layer>.json``, made by ``python -m asiarc.speed bless``.
+"""Committed expectations: ``tests/speed/goldens/<layer>.json``, made by ``python -m tests.rigs kernels bless``.
 
 A file says in which environment its values hold. Elsewhere nothing is said; a case without a value is an error, for
 a benchmark whose expectation is missing would guard nothing.
@@ -43,7 +43,7 @@ def read(layer: str, here: dict[str, str], folder: Path = FOLDER) -> Values:
     if moved:
         raise NotMeasuredError(
             f"not measured: the {layer} goldens hold for another environment ({', '.join(moved)});"
-            f" take them here with: python -m asiarc.speed bless {layer}"
+            f" take them here with: python -m tests.rigs kernels bless {layer}"
         )
     values: Values = stored["values"]
     return values
@@ -60,7 +60,7 @@ def write(layer: str, here: dict[str, str], values: Values, folder: Path = FOLDE
 
 def problems(layer: str, measured: Values, golden: Values, rule: Rule) -> list[str]:
     """Every way in which measured values break their goldens, missing ones first."""
-    bless = f"if it is meant, commit it: python -m asiarc.speed bless {layer}"
+    bless = f"if it is meant, commit it: python -m tests.rigs kernels bless {layer}"
     found = [f"{case}: no {layer} baseline; {bless}" for case in measured if case not in golden]
     for case, values in measured.items():
         expected = golden.get(case)

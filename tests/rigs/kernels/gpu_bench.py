@@ -1,4 +1,4 @@
-"""Check, then time, the GPU kernels in one call: ``python -m tests.rigs.kernels.gpu_bench --help``.
+"""Check, then time, the GPU kernels in one call: ``python -m tests.rigs kernels gpu --help``.
 
 1. Every configuration of every kernel is compared with float64, outputs and gradients, in bfloat16, float16 and
    float32, at widths 64, 128 and an odd one; the same call twice must give the same bits.
@@ -14,7 +14,7 @@ that a row reaches: the larger of the bytes that any implementation must move ov
 the rate of one large product, both measured in the same run. What does not fit the time given is listed as left out.
 
 Unusual: the kernels are called without the contract's checks, which read the gates and wait for the device. The file
-also runs as a script where asiarc is not installed (`python kernels/gpu_bench.py`) and needs torch, Triton and click.
+also runs as a script where asiarc is not installed (`python tests/rigs/kernels/gpu_bench.py`) and needs torch, Triton and click.
 Where flash-linear-attention is not installed either, `--peer` takes the path of its wheel (fla-core, pure Python) or of
 an unpacked folder. `--interpret --small` takes every step on a CPU in Triton's interpreter, whose times mean nothing
 and are written only where --out says so.
@@ -43,13 +43,12 @@ from typing import Any
 import click
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-CHECKOUT = Path(__file__).parent.parent
+CHECKOUT = Path(__file__).parents[3]
 
 
 def import_from_checkout() -> None:
-    """Make `asiarc.kernels` importable where asiarc is not installed: it is the folder this file lies in."""
+    """Make `asiarc.kernels` importable where asiarc is not installed: it lies beside the package in a checkout."""
     sys.path[0] = str(CHECKOUT)
     folder = CHECKOUT / "kernels"
     spec = importlib.util.spec_from_file_location(
@@ -76,8 +75,8 @@ from asiarc.kernels.blocked import (  # noqa: E402
     kernels,
 )
 from asiarc.kernels.chunked import chunked  # noqa: E402
+from asiarc.kernels.operators import OPERATORS, trained  # noqa: E402
 from asiarc.speed.paired import median_interval  # noqa: E402
-from tests.rigs.kernels.compile_report import OPERATORS  # noqa: E402
 
 FLA_SHAPES = ((1, 8192, 96, 128), (2, 16384, 16, 128), (4, 2048, 16, 128), (4, 4096, 64, 128), (8, 2048, 32, 256),
               (8, 1024, 8, 64))  # fmt: skip
@@ -85,6 +84,8 @@ FLA_SHAPES = ((1, 8192, 96, 128), (2, 16384, 16, 128), (4, 2048, 16, 128), (4, 4
 SHAPES = ((8, 4096, 16, 128), *FLA_SHAPES, (1, 32768, 16, 128))
 SMALL_SHAPES = ((1, 24, 1, 16), (1, 16, 2, 16))
 TUNED_SHAPES = {64: (8, 4096, 16, 64), 128: (8, 4096, 16, 128)}
+DIRECT = [name for name, operator in OPERATORS.items() if operator.direct]
+"""Operators with kernels of their own; the others run those."""
 TIMED = ("gated_delta_rule", "delta_rule", "simple_gla", "kda")
 """Operators with a peer of the same inputs; the others are checked."""
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -119,22 +120,23 @@ def make_inputs(
     def normal(*sizes: int) -> Tensor:
         return torch.randn(sizes, generator=generator, device=device)
 
-    gate, erases = OPERATORS[operator]
-    q, k = (F.normalize(normal(B, T, H, D), dim=-1).to(dtype) for _ in range(2))
-    made = [q, k, normal(B, T, H, D).to(dtype)]
-    if gate:
-        g = F.logsigmoid(normal(*(B, T, H, D)[: 2 + gate]) + 3)
-        made.append(g.where(torch.arange(H, device=device)[(...,) + (None,) * (gate - 1)] % 4 > 0, 0.0))
-    if erases:
-        made.append(torch.sigmoid(normal(B, T, H)))
-    return [x.requires_grad_() for x in made]
+    shapes = OPERATORS[operator].shapes(B, T, H, D)
+    made = {name: trained(name, normal(*size)) for name, size in shapes.items() if name != "initial_state"}
+    if "g" in made:
+        made["g"].transpose(0, 2)[::4] = 0.0
+    return [x.to(dtype if name in "qkv" else x.dtype).requires_grad_() for name, x in made.items()]
+
+
+def problem_of(operator: str, width: int, dtype: torch.dtype) -> Problem:
+    """What the kernels are compiled for at K = V = `width`."""
+    op = OPERATORS[operator]
+    return Problem(op.gate_axes, op.erases, width, width, dtype)
 
 
 def arguments(operator: str, tensors: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
     """q, k, v, g, beta with None for what an operator does not take."""
-    gate, erases = OPERATORS[operator]
-    rest = list(tensors[3:])
-    return (*tensors[:3], rest.pop(0) if gate else None, rest.pop(0) if erases else None)
+    op, rest = OPERATORS[operator], list(tensors[3:])
+    return (*tensors[:3], rest.pop(0) if op.gated else None, rest.pop(0) if op.erases else None)
 
 
 def ours(operator: str, configs: Mapping[str, Config] | None = None) -> Call:
@@ -158,7 +160,7 @@ def fla(operator: str) -> Call:
     importlib.import_module("fla.ops.common.chunk_o").TRITON_ABOVE_3_7_1 = True  # type: ignore[attr-defined]
 
     def call(tensors: Sequence[Tensor]) -> Tensor:
-        half = [x.to(tensors[0].dtype) if i == len(tensors) - 1 and OPERATORS[operator][1] else x
+        half = [x.to(tensors[0].dtype) if i == len(tensors) - 1 and OPERATORS[operator].erases else x
                 for i, x in enumerate(tensors)]  # fmt: skip
         found: Tensor = function(*half)[0]
         return found
@@ -212,12 +214,11 @@ def check(
     operator: str, width: int, dtype: str, small: bool, device: torch.device
 ) -> Iterator[dict[str, Any]]:
     """One row a set of configurations: errors, whether they keep the bounds, whether a repeat has the same bits."""
-    gate, erases = OPERATORS[operator]
     shape = Shape(1, 20, 2, width) if small else Shape(2, 333, 3, width)
     tensors = make_inputs(operator, shape, DTYPES[dtype], 1, device)
     do = make_inputs("delta_rule", shape, DTYPES[dtype], 2, device)[2].detach()
     wanted, corner = exact(operator, tensors, do)
-    sets = every_configuration(Problem(gate, erases, width, width, DTYPES[dtype]))
+    sets = every_configuration(problem_of(operator, width, DTYPES[dtype]))
     for configs in sets[:1] if small else sets:
         row = {
             "operator": operator,
@@ -303,12 +304,12 @@ def check_all(
 
 
 def sanitize(operators: Sequence[str], small_limit_s: float) -> list[dict[str, Any]]:
-    """Step 2: memcheck of every operator, racecheck of the first; empty where the tool is missing."""
+    """Step 2: memcheck of every operator, racecheck of the last; empty where the tool is missing."""
     tool = shutil.which("compute-sanitizer")
     if tool is None:
         click.echo("compute-sanitizer: not installed, not run")
         return []
-    runs = [("memcheck", operator) for operator in operators] + [("racecheck", operators[0])]
+    runs = [("memcheck", operator) for operator in operators] + [("racecheck", operators[-1])]
     commands = [
         [tool, "--tool", kind, "--error-exitcode", "9", *command_of((operator, 17, "float16"), False, True)]
         for kind, operator in runs
@@ -385,10 +386,10 @@ def floors_ms(operator: str, shape: Shape, rates: Mapping[str, float], C: int = 
     10CD + 10D^2 without.
     """
     B, T, H, D = dataclasses.astuple(shape)
-    gate, erases = OPERATORS[operator]
-    gates = 4 * ((0, 1, D)[gate] + erases)
+    op = OPERATORS[operator]
+    gates = 4 * ((0, 1, D)[op.gate_axes] + op.erases)
     moved = (8 * D + gates, 14 * D + 2 * gates)
-    work = (8 * C * D + 6 * D * D, 22 * C * D + 18 * D * D + 4 * C * C) if erases else (
+    work = (8 * C * D + 6 * D * D, 22 * C * D + 18 * D * D + 4 * C * C) if op.erases else (
         4 * C * D + 4 * D * D, 10 * C * D + 10 * D * D)  # fmt: skip
     ms = [
         B * T * H * 1e3 * max(m / rates["bytes_per_s"], w / rates["flops_per_s"])
@@ -403,8 +404,7 @@ def tune(
     """Step 3: the time of forward and backward with each configuration of each kernel, the others as chosen."""
     tensors = make_inputs(operator, shape, dtype, 3, device)
     do = torch.randn_like(tensors[2])
-    gate, erases = OPERATORS[operator]
-    problem = Problem(gate, erases, shape.D, shape.D, dtype)
+    problem = problem_of(operator, shape.D, dtype)
     times: dict[str, dict[str, float]] = {}
     best: dict[str, Config] = {}
     for kernel in kernels(problem):
@@ -489,7 +489,7 @@ def time_row(
                 row["over_ours_forward"] = median_interval([a[0] / b[0] for a, b in pairs])
                 row["over_ours_both"] = median_interval([a[1] / b[1] for a, b in pairs])
             if name == "fla":
-                row["guard_bypassed"] = OPERATORS[operator][0] == 1
+                row["guard_bypassed"] = OPERATORS[operator].gate_axes == 1
         rows.append(row)
         click.echo("  " + line(row))
     return rows
@@ -586,9 +586,7 @@ def keeper(record: dict[str, Any], out: Path | None, begun: float) -> Callable[[
     "--rounds", default=25, show_default=True, help="Rounds in which every implementation runs once."
 )
 @click.option("--workers", default=min(12, os.cpu_count() or 1), show_default=True, help="Checks at a time.")
-@click.option(
-    "--operator", "operators", multiple=True, type=click.Choice(list(OPERATORS)), help="Default: all."
-)
+@click.option("--operator", "operators", multiple=True, type=click.Choice(DIRECT), help="Default: all.")
 @click.option(
     "--peer",
     "peers",
@@ -623,7 +621,7 @@ def main(
         return
     for path in peers:
         add_peer(path)
-    wanted, clock = operators or tuple(OPERATORS), Clock(device)
+    wanted, clock = operators or tuple(DIRECT), Clock(device)
     lists: dict[str, list[Any]] = {name: [] for name in ("checks", "sanitizer", "tuning", "rows", "left_out")}
     record = about(device, clock) | lists
     if out is None and not interpret:

@@ -103,7 +103,8 @@ def main(operators: list[str]) -> None:
     """Under valgrind: runs every case once with counting on, and prints their names as JSON."""
     import torch
 
-    from asiarc.speed.cases import OPERATORS, Case, function_of, outcome
+    from asiarc.kernels.operators import OPERATORS
+    from asiarc.speed.cases import Case, outcome
 
     request = Requests()
     assert request(RUNNING) or "--dry" in operators, "this process does not run under valgrind"
@@ -111,7 +112,7 @@ def main(operators: list[str]) -> None:
     names = []
     for operator in [name for name in operators if name != "--dry"] or OPERATORS:
         case = Case(operator, 1, 128, 2, 32)
-        call, inputs, upstream = function_of(operator), case.inputs(), case.upstream()
+        call, inputs, upstream = case.op.call, case.inputs(), case.upstream()
         for _ in range(2):
             outcome(call, inputs, upstream)
         gc.collect()

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from asiarc.speed.cases import OPERATORS, Case, function_of, outcome
+from asiarc.kernels.operators import OPERATORS
+from asiarc.speed.cases import Case, outcome
 from tests.rigs.kernels.goldens import Values, ratio_text
 
 CASES = tuple(Case(operator, 2, T, 2, D) for operator in OPERATORS for T, D in ((128, 32), (200, 64)))
@@ -27,7 +28,7 @@ CASES = tuple(Case(operator, 2, T, 2, D) for operator in OPERATORS for T, D in (
 
 def structure_of(case: Case) -> dict[str, float]:
     """The metrics of a case, warm (what is only done once has been done)."""
-    call, inputs, upstream = function_of(case.operator), case.inputs(), case.upstream()
+    call, inputs, upstream = case.op.call, case.inputs(), case.upstream()
 
     def work() -> None:
         outcome(call, inputs, upstream)

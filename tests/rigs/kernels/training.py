@@ -104,7 +104,9 @@ def source_with(mixer: str, by: str) -> str:
     operator, source = MIXERS[mixer], baseline_source(mixer)
     ours = f"from asiarc.kernels.{operator} import {operator}\n"
     assert ours in source, f"{mixer} does not import {operator}"
-    theirs = f"from tests.rigs.kernels.training import stand_in\n{operator} = stand_in({operator!r}, {by!r})\n"
+    theirs = (
+        f"from tests.rigs.kernels.training import stand_in\n{operator} = stand_in({operator!r}, {by!r})\n"
+    )
     return source if by in (OURS, COMPILED) else source.replace(ours, theirs)
 
 

@@ -1,4 +1,4 @@
-"""Two commits timed in turn: ``python -m asiarc.speed compare --against COMMIT``.
+"""Two commits timed in turn: ``python -m tests.rigs kernels compare --against COMMIT``.
 
 The other commit is checked out to a temporary git worktree. One worker a side, pinned to the same core and driven in
 slices of about 20 ms; a side whose results are wrong gets no time, and neither does a case that the other commit
@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from asiarc.kernels.operators import OPERATORS
 from asiarc.speed import SpeedError
-from asiarc.speed.cases import OPERATORS, Case
+from asiarc.speed.cases import Case
 from asiarc.speed.machine import Watch
 from asiarc.speed.paired import Ratio, best_of, confirmed, paired_ratio
 from asiarc.speed.worker import Worker, WorkerError, tree_worker, wrong

@@ -1,4 +1,4 @@
-"""`l2_norm`: its contract, its computation and its definition (`reference`)."""
+"""`l2_norm`: its contract, its computation and, for float64, its definition twice."""
 
 from __future__ import annotations
 
@@ -30,3 +30,14 @@ def l2_norm(x: Tensor, *, eps: float = 1e-6) -> Tensor:
     check_tensor("l2_norm", "x", x, (None,) * axes, "[..., D]")
     wide = x if x.dtype == torch.float64 else x.float()
     return (wide * torch.rsqrt(wide.square().sum(-1, keepdim=True) + eps)).to(x.dtype)
+
+
+def formula(x: Tensor, eps: float) -> Tensor:
+    """x / sqrt(<x, x> + eps)."""
+    return x / torch.sqrt(torch.einsum("...d,...d->...", x, x)[..., None] + eps)
+
+
+def by_norm(x: Tensor, eps: float) -> Tensor:
+    """x / || [x, sqrt(eps)] ||."""
+    longer = torch.cat((x, torch.full_like(x[..., :1], eps**0.5)), dim=-1)
+    return x / torch.linalg.vector_norm(longer, dim=-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""`gated_rms_norm`: its contract, its computation and its definition (`reference`)."""
+"""`gated_rms_norm`: its contract, its computation and, for float64, its definition twice."""
 
 from __future__ import annotations
 
@@ -36,3 +36,14 @@ def gated_rms_norm(x: Tensor, gate: Tensor, weight: Tensor, *, eps: float = 1e-6
     wide = x.to(dtype)
     unit = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
     return (unit * weight.to(dtype) * F.silu(gate.to(dtype))).to(x.dtype)
+
+
+def formula(x: Tensor, gate: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """x / sqrt(<x, x> / D + eps) * weight * gate / (1 + exp(-gate))."""
+    mean_square = torch.einsum("...d,...d->...", x, x)[..., None] / x.shape[-1]
+    return x / torch.sqrt(mean_square + eps) * weight * gate / (1 + torch.exp(-gate))
+
+
+def by_parts(x: Tensor, gate: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """torch's rms_norm, then torch's silu."""
+    return F.rms_norm(x, x.shape[-1:], weight, eps) * F.silu(gate)

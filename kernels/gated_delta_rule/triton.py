@@ -1,7 +1,0 @@
-"""`gated_delta_rule` on a GPU: the shared kernels with a gate a head and erasing."""
-
-from __future__ import annotations
-
-from asiarc.kernels.blocked import blocked as triton
-
-__all__ = ["triton"]

@@ -1,7 +1,0 @@
-"""`gla` in chunks: the shared algebra with a gate a channel."""
-
-from __future__ import annotations
-
-from asiarc.kernels.chunked import chunked as chunk
-
-__all__ = ["chunk"]

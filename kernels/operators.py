@@ -1,0 +1,132 @@
+"""The operators as one table: what each takes, in which shapes, and what a trained layer gives it.
+
+Everything that goes over operators (benches, goldens, compile report, tests, the speed gate) reads it. An operator is
+imported when it is first asked for, and so is torch. Axes: B batch, T tokens, H key heads, HV value heads, K key
+channels, V value channels, W taps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Operator:
+    """A public function of ``asiarc.kernels``.
+
+    `gate` is the decay of a state: none, one that the operator makes itself, or what g holds, a number a head or a key
+    channel. `steps` are the rows of k, v and beta a token, and `taps` the length of a filter, where it is measured.
+    """
+
+    name: str
+    kind: Literal["sequence", "filter", "norm"] = "sequence"
+    gate: Literal["", "fixed", "head", "channel"] = ""
+    erases: bool = False
+    steps: int = 1
+    taps: int = 0
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def gated(self) -> bool:
+        """Whether it takes log-decays g."""
+        return self.gate in ("head", "channel")
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """Tensor arguments that are left out where it is measured."""
+        return ("g",) if self.steps > 1 else ()
+
+    @property
+    def direct(self) -> bool:
+        """Whether the shared algebra takes its arguments as they are; the others run binaries of these."""
+        return self.kind == "sequence" and self.gate != "fixed" and self.steps == 1
+
+    @property
+    def gate_axes(self) -> int:
+        """The gate as the GPU kernels count it: 0 none, 1 a head, 2 a channel."""
+        return 2 if self.gate == "channel" else int(bool(self.gate))
+
+    @property
+    def call(self) -> Callable[..., Any]:
+        """The public function of whichever ``asiarc.kernels`` is loaded."""
+        return self.attribute(self.name)
+
+    @property
+    def reference(self) -> Callable[..., Any]:
+        """Its definition under the same arguments, for float64: token by token, or its formula."""
+        if self.kind != "norm":
+            return lambda **inputs: self.attribute(self.name)(**inputs, backend="reference")
+        return lambda **inputs: self.attribute("formula")(**inputs, eps=1e-6)
+
+    def attribute(self, name: str) -> Callable[..., Any]:
+        """A function of the operator's module."""
+        found: Callable[..., Any] = getattr(importlib.import_module(f"asiarc.kernels.{self.name}"), name)
+        return found
+
+    def shapes(
+        self, B: int, T: int, H: int, K: int, *, V: int = 0, groups: int = 1, steps: int = 0
+    ) -> dict[str, tuple[int, ...]]:
+        """The shape of every tensor argument by name; V is K and `steps` the operator's own where they are 0.
+
+        A sequence operator has H * `groups` value heads, a filter H * K channels.
+        """
+        V, HV, rows = V or K, H * groups, T * (steps or self.steps)
+        if self.kind == "filter":
+            x = {"x_BTD": (B, T, H * K), "initial_state": (B, H * K, self.taps - 1)}
+            taps = (H * K, self.taps)
+            return x | ({"weight_DK": taps} if self.name == "fir" else {"weight_DW": taps, "bias": taps[:1]})
+        if self.kind == "norm":
+            gate = {"gate": (B, T, H, K), "weight": (K,)} if self.name == "gated_rms_norm" else {}
+            return {"x": (B, T, H, K), **gate}
+        made: dict[str, tuple[int, ...]] = {"q": (B, T, H, K), "k": (B, rows, H, K), "v": (B, rows, HV, V)}
+        if self.gated:
+            made["g"] = (B, T, HV, K)[: 2 + self.gate_axes]
+        if self.erases:
+            made["beta"] = (B, rows, HV)
+        return made | {"initial_state": (B, HV, K, V)}
+
+
+OPERATORS = {
+    operator.name: operator
+    for operator in (
+        Operator("linear_attention"),
+        Operator("retention", gate="fixed"),
+        Operator("simple_gla", gate="head"),
+        Operator("gla", gate="channel"),
+        Operator("delta_rule", erases=True),
+        Operator("gated_delta_rule", gate="head", erases=True),
+        Operator("kda", gate="channel", erases=True),
+        Operator("delta_product", gate="head", erases=True, steps=2),
+        Operator("short_convolution", "filter", taps=4),
+        Operator("fir", "filter", taps=32),
+        Operator("l2_norm", "norm"),
+        Operator("gated_rms_norm", "norm"),
+    )
+}
+SEQUENCE = tuple(name for name, operator in OPERATORS.items() if operator.kind == "sequence")
+
+
+def trained(argument: str, normal: Tensor) -> Tensor:
+    """What a trained layer gives an argument, of standard normal values: unit queries and keys, gates that mostly
+    remember, strengths in (0, 1), taps of a length near one."""
+    from torch.nn import functional as F
+
+    if argument in ("q", "k"):
+        return F.normalize(normal, dim=-1)
+    if argument == "g":
+        return F.logsigmoid(normal + 3)
+    if argument == "beta":
+        return normal.sigmoid()
+    if argument in ("weight_DW", "weight_DK"):
+        return normal / normal.shape[1] ** 0.5
+    if argument == "weight":
+        return 1 + 0.1 * normal
+    return 0.1 * normal if argument == "bias" else normal

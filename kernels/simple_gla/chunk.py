@@ -1,7 +1,0 @@
-"""`simple_gla` in chunks: the shared algebra with a gate a head."""
-
-from __future__ import annotations
-
-from asiarc.kernels.chunked import chunked as chunk
-
-__all__ = ["chunk"]
