@@ -239,9 +239,9 @@ class Reached:
 
 
 class Code:
-    """The sources of one package: `folder` holds it; `edits` gives modules another text than their files'."""
+    """The sources of one package: `folder` holds it; `edits` gives files another text than they have."""
 
-    def __init__(self, folder: Path, edits: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, edits: Mapping[Path, str] | None = None) -> None:
         self.folder, self.edits = folder, edits or {}
         self._files: dict[str, Path | None] = {}
         self._modules: dict[str, Module | None] = {}
@@ -263,13 +263,16 @@ class Code:
             self._files[module] = next(found, None)
         return self._files[module]
 
+    def text(self, file: Path) -> str:
+        """What a file of the package says."""
+        return self.edits[file] if file in self.edits else file.read_text(encoding="utf-8")
+
     def module(self, name: str) -> Module | None:
         """A module of the package as it is read, or None."""
         if name not in self._modules:
             file = self.file(name)
-            text = self.edits.get(name) or (file.read_text(encoding="utf-8") if file else None)
             is_package = file is not None and file.name == "__init__.py"
-            self._modules[name] = None if text is None else read_module(name, is_package, text)
+            self._modules[name] = read_module(name, is_package, self.text(file)) if file else None
         return self._modules[name]
 
     def find(self, dotted: str, rest: Dotted = ()) -> Iterator[Place]:
