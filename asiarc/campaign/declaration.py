@@ -28,7 +28,7 @@ from asiarc.core.recipe import STAGES, TIERS, StageName, Tier
 from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC
 from asiarc.tasks import check_name
 
-IDENTITY_VERSION = 1
+IDENTITY_VERSION = 2
 RESEARCHERS = ("grammar", "random", "llm")
 ROLES = ("researcher", "analyst", "checker", "judge", "embedding")
 NOVELTY = ("syntax", "behaviour", "motivation")

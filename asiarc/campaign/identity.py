@@ -1,7 +1,8 @@
 """What a number depends on: the identity of a run, the key of a trial, and the provenance kept beside both.
 
-Identity = hash of (identity version, resolved spec, engine, kernels, tasks, package versions, tier, seed). Comments
-and docstrings do not count: code is hashed by its normalised syntax tree.
+Identity = hash of (identity version, resolved spec, the definitions reached from the entry points, kernels, tasks,
+baselines, device, precision, backend, package versions, tier, seed). Where a definition lies, comments and docstrings
+do not count; see `asiarc/core/reach.py`.
 """
 
 from __future__ import annotations
@@ -11,16 +12,20 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import asiarc
+from asiarc.campaign.code import ENTRIES, Entry, kernel, kernels_of, operators, reached
 from asiarc.campaign.declaration import IDENTITY_VERSION, Campaign
 from asiarc.core.candidate import content_address
+from asiarc.core.device import PRECISION, Device, backend_on, device_type
 from asiarc.core.digest import digest
+from asiarc.core.reach import installed
 from asiarc.core.recipe import Tier, stage_plan
+from asiarc.models.baselines import baseline_source
 from asiarc.tasks import get_task
 
 PACKAGES = (
@@ -37,54 +42,11 @@ PACKAGES = (
 )
 # Another version of these may move a trained number; of the others it may not.
 DECIDING_PACKAGES = ("torch", "transformers", "tokenizers", "lm-eval")
-_ENGINE = (
-    "models/backbone.py",
-    "engineer/trainer.py",
-    "engineer/trial.py",
-    "engineer/scoring.py",
-    "engineer/candidate.py",
-    "tasks/lm_eval_config.py",
-    "seeds.py",
-)
-
-
-_SEARCH = (
-    "loop.py",
-    "protocol.py",
-    "context.py",
-    "drafts.py",
-    "findings.py",
-    "team.py",
-    "analyst/compare.py",
-    "analyst/judge.py",
-    "analyst/library.py",
-    "analyst/llm.py",
-    "cognition/base.py",
-    "cognition/dense.py",
-    "engineer/bench.py",
-    "engineer/fingerprint.py",
-    "researcher",
-    "search/campaign.py",
-    "search/policies",
-    "search/protocol.py",
-    "search/estimate.py",
-)
-
-
-def code_hash(files: list[Path]) -> str:
-    """The hash of what some source files compute (comments and docstrings do not count)."""
-    return digest([content_address(file.read_text()) for file in files])
-
-
-def _package_folder() -> Path:
-    return Path(asiarc.__file__).parent
 
 
 def kernels_folder() -> Path:
     """Where the kernels' sources are (beside the package in a checkout, inside it in a wheel)."""
-    import asiarc.kernels
-
-    return Path(asiarc.kernels.__path__[0])
+    return installed().kernels
 
 
 def version_of(package: str) -> str:
@@ -95,28 +57,40 @@ def version_of(package: str) -> str:
         return "not installed"
 
 
-@cache
 def versions() -> dict[str, str]:
-    """What the numbers of a trial depend on besides its own settings."""
-    computing = (
-        "__init__.py",
-        "chunk.py",
-        "chunked.py",
-        "contract.py",
-    )  # not the references, peers and benchmarks
-    kernels = sorted(file for file in kernels_folder().rglob("*.py") if file.name in computing)
-    templates = sorted((_package_folder() / "tasks" / "templates").glob("*.yaml"))
-    found = {
-        "engine": digest(
-            [code_hash([_package_folder() / name for name in _ENGINE]), [t.read_text() for t in templates]]
-        ),
-        "kernels": code_hash(kernels),
+    """The packages that a trained number depends on."""
+    return {package: version_of(package) for package in DECIDING_PACKAGES}
+
+
+def made_by(*entries: Entry, sources: Iterable[str] = (), device: Device | None = None) -> dict[str, Any]:
+    """The fields of a key that say what makes a number: the code of some entry points, the kernels that candidates'
+    `sources` import, device, precision, backend and packages. `device` is this process's where none is given.
+    """
+    device = device or device_type()
+    backend = backend_on(device)
+    compiler = {"triton": version_of("triton")} if backend == "triton" else {}
+    return {
+        "code": {entry: reached(entry).whole for entry in entries},
+        "kernels": {name: text for source in sources for name, text in kernels_of(source, backend).items()},
+        "device": device,
+        "precision": PRECISION[device],
+        "backend": backend,
+        **versions(),
+        **compiler,
     }
-    return found | {package: version_of(package) for package in DECIDING_PACKAGES}
+
+
+def all_kernels(device: Device) -> dict[str, str]:
+    """The digest of every operator, for what compares candidates whatever they import."""
+    return {name: kernel(name, backend_on(device)) for name in operators()}
 
 
 def run_identity(campaign: Campaign, name: str, tier: Tier) -> dict[str, Any]:
-    """The fields that a run's name is the hash of."""
+    """The fields that a run's name is the hash of.
+
+    `code` and `kernels` move with anything that counts; `definitions` holds four digits of each definition that an
+    entry point reaches, so that a miss names what moved.
+    """
     tasks = sorted({task for stage in campaign.stages for task in campaign.stage(stage).tasks})
     return {
         "identity_version": IDENTITY_VERSION,
@@ -125,19 +99,28 @@ def run_identity(campaign: Campaign, name: str, tier: Tier) -> dict[str, Any]:
         "seed": campaign.seed,
         "spec": campaign.resolved(tier),
         "plans": {stage: asdict(stage_plan(tier, stage)) for stage in campaign.stages},
-        "tasks": {task: get_task(task).identity for task in tasks},
-        "search": _search_hash(),
-        **versions(),
+        "baselines": {one: content_address(baseline_source(one)) for one in campaign.baselines},
+        "tasks": {task: _task(task) for task in tasks},
+        "definitions": _definitions(),
+        **made_by(*ENTRIES),
+        "kernels": all_kernels(device_type()),
     }
 
 
+def _task(name: str) -> str:
+    """A task as a run sees it: its data, what its score may be used for, and the training that suits it."""
+    task = get_task(name)
+    return digest([task.identity, task.role, task.chance, asdict(task.training)])
+
+
 @cache
-def _search_hash() -> str:
-    """What proposes and chooses: another search may find another winner, so it is another run (trials stay valid)."""
-    paths = [_package_folder() / name for name in _SEARCH]
-    files = [file for path in paths for file in (sorted(path.glob("*.py")) if path.is_dir() else [path])]
-    entries = sorted((_package_folder() / "cognition" / "entries").glob("*.toml"))
-    return digest([code_hash(files), [entry.read_text() for entry in entries]])
+def _definitions() -> dict[str, str]:
+    """What any entry point reaches, four digits a definition; of one name in two, both."""
+    found: dict[str, set[str]] = {}
+    for entry in ENTRIES:
+        for name, digits in reached(entry).definitions.items():
+            found.setdefault(name, set()).update(digits.split())
+    return {name: " ".join(sorted(found[name])) for name in sorted(found)}
 
 
 def moved_fields(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
@@ -148,15 +131,19 @@ def moved_fields(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         if isinstance(a, dict) and isinstance(b, dict):
             moved += [f"{key}.{inner}" for inner in moved_fields(a, b)]
         elif a != b:
-            moved.append(f"{key}: {a} -> {b}")
+            moved.append(f"{key}: {_shown(a)} -> {_shown(b)}")
     return moved
+
+
+def _shown(value: Any) -> str:
+    return f"{len(value)} fields" if isinstance(value, dict) and value else str(value)
 
 
 def _git(*arguments: str) -> str:
     try:
         done = subprocess.run(
             ["git", *arguments],
-            cwd=_package_folder(),
+            cwd=installed().folder,
             capture_output=True,
             text=True,
             check=False,

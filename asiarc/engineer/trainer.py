@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch.nn import functional as F
 
+from asiarc.core.device import PRECISION
+
 if TYPE_CHECKING:
+    from asiarc.core.device import Device
     from asiarc.core.recipe import Protocol
     from asiarc.models.backbone import AsiarcForCausalLM
     from asiarc.tasks import Batch, Task
@@ -45,10 +48,11 @@ def learning_rate_at(step: int, protocol: Protocol) -> float:
 def train(model: AsiarcForCausalLM, task: Task, protocol: Protocol, seed: str) -> Curve:
     """Train in place for `protocol.steps` steps and return the curve.
 
-    AdamW (beta 0.9, 0.95; weight decay on matrices only), gradient norm clipped, float32 on CPU and bfloat16 autocast
-    on GPU. Raises `DivergedError` when a loss is not a number or, after warm-up, three times its first value.
+    AdamW (beta 0.9, 0.95; weight decay on matrices only), gradient norm clipped, in the `PRECISION` of the
+    model's device. Raises `DivergedError` when a loss is not a number or, after warm-up, three times its first value.
     """
     device = next(model.parameters()).device
+    step_dtype = getattr(torch, PRECISION[cast("Device", device.type)])
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     optimiser = torch.optim.AdamW(
@@ -69,7 +73,7 @@ def train(model: AsiarcForCausalLM, task: Task, protocol: Protocol, seed: str) -
         for group in optimiser.param_groups:
             group["lr"] = learning_rate_at(step, protocol)
         batch = task.batch("train", protocol.batch_size, seed, step, seq_len=protocol.seq_len)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with torch.autocast(device.type, step_dtype, enabled=step_dtype != torch.float32):
             loss = batch_loss(model, batch)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -43,11 +43,16 @@ def run(payload: Payload) -> Payload:
     """Train one candidate with one seed on one task and score it with lm-eval.
 
     Takes source, task, protocol, seed, match_source (the candidate whose size the model is brought to, or None),
-    split, documents, items (the address of the scored items); gives metric, value, curve, items, tokens and the whole
-    model's parameters, state_bytes (a sequence) and flops_per_token (forward), or `diverged` / `size` with a reason.
+    split, documents, items (the address of the scored items), device; gives metric, value, curve, items, tokens and the
+    whole model's parameters, state_bytes (a sequence) and flops_per_token (forward), or `diverged` / `size` with a
+    reason, or `absent` where this machine lacks the device.
     """
     import torch
 
+    if payload["device"] == "cuda" and not torch.cuda.is_available():
+        return {
+            "absent": "the trial is for a GPU and torch finds none here; set ASIARC_DEVICE=cpu to train on the CPU"
+        }
     torch.set_flush_denormal(True)  # decayed states go denormal, and denormals are slow
     try:
         return _trial(payload)
@@ -56,8 +61,6 @@ def run(payload: Payload) -> Payload:
 
 
 def _trial(payload: Payload) -> Payload:
-    import torch
-
     from asiarc.engineer.gates.measure import measure
     from asiarc.engineer.scoring import score
     from asiarc.engineer.trainer import DivergedError, train
@@ -80,8 +83,7 @@ def _trial(payload: Payload) -> Payload:
             hidden = matched_hidden(mixer_parameters(payload["source"], protocol), protocol, target)
         except SizeMismatchError as error:
             return {"size": str(error)}
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = build(payload["source"], protocol, payload["seed"], hidden=hidden).to(device)
+    model = build(payload["source"], protocol, payload["seed"], hidden=hidden).to(payload["device"])
     start = time.process_time()
     try:
         curve = train(model, task, protocol, payload["seed"])

@@ -10,13 +10,14 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
-from pathlib import Path
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from asiarc.archive.store import Archive, Trial
-from asiarc.campaign.identity import code_hash, versions
+from asiarc.campaign.code import ENTRIES, kernel, operators, reached
+from asiarc.campaign.identity import all_kernels, made_by, versions
+from asiarc.core.device import Device, device_type
 from asiarc.core.digest import digest
 from asiarc.core.errors import BudgetExhaustedError, ExecutionError
 from asiarc.core.outcome import SCORED, Outcome
@@ -26,6 +27,7 @@ from asiarc.execution.round import Warm
 from asiarc.tasks import get_task
 
 ADMIT_LIMITS = Limits(wall_s=240, cpu_s=90, memory_bytes=6 * 2**30)
+WALL: Device = "cpu"  # where candidates are admitted, timed and probed
 GATE_EXAMPLES = 8
 VERSIONS = "asiarc.engineer.workshop:node_versions"
 
@@ -43,6 +45,7 @@ class Request:
     match: tuple[str, str] | None  # (address, source) of the candidate whose size the model is brought to
     split: str
     documents: int
+    device: Device = field(default_factory=device_type)
 
     @property
     def payload(self) -> dict[str, Any]:
@@ -62,16 +65,20 @@ class Request:
             "split": self.split,
             "documents": self.documents,
             "items": f"{self.stage} items",
+            "device": self.device,
         }
 
     @cached_property
     def key(self) -> str:
         """The trial's name: equal keys are the same trial, in whichever campaign it was asked for."""
-        match = self.match[0] if self.match else None
-        task = get_task(self.task).identity
-        return digest(
-            {"address": self.address, "match": match, "task_identity": task, **self._settings, **versions()}
-        )
+        sources = [self.source, self.match[1]] if self.match else [self.source]
+        made = {
+            "address": self.address,
+            "match": self.match[0] if self.match else None,
+            "task_identity": get_task(self.task).identity,
+            **made_by("trial", sources=sources, device=self.device),
+        }
+        return digest(made | self._settings)
 
     @property
     def limits(self) -> Limits:
@@ -141,6 +148,7 @@ class Workshop:
         exempt: dict[str, frozenset[str]] | None = None,
     ) -> dict[str, dict[str, Any]]:
         """Run the gates on each ``address -> source``; the stored admissions by address."""
+        exemptions = {address: sorted((exempt or {}).get(address, ())) for address in candidates}
         keys = {
             address: digest(
                 {
@@ -148,12 +156,11 @@ class Workshop:
                     "d_model": protocol.d_model,
                     "num_heads": protocol.num_heads,
                     "examples": GATE_EXAMPLES,
-                    "gates": gates_version(),
-                    "exempt": sorted((exempt or {}).get(address, ())),
-                    **versions(),
+                    "exempt": exemptions[address],
+                    **made_by("admission", sources=[source], device=WALL),
                 }
             )
-            for address in candidates
+            for address, source in candidates.items()
         }
         missing = [address for address, key in keys.items() if not self._admitted(key)]
         jobs = [
@@ -164,7 +171,7 @@ class Workshop:
                     "seed": 0,
                     "protocol": protocol.as_dict(),
                     "max_examples": GATE_EXAMPLES,
-                    "exempt": sorted((exempt or {}).get(address, ())),
+                    "exempt": exemptions[address],
                 },
                 ADMIT_LIMITS,
                 label=f"admit {address}",
@@ -195,12 +202,11 @@ class Workshop:
                     "address": a,
                     "pace": against[0],
                     "allowed": allowed,
-                    "code": pace_version(),
                     **size,
-                    **versions(),
+                    **made_by("pace", sources=[source, against[1]], device=WALL),
                 }
             )
-            for a in candidates
+            for a, source in candidates.items()
         }
         missing = [address for address, key in keys.items() if not self._admitted(key)]
         payloads = [{"source": candidates[a], "against": against[1], **size} for a in missing]
@@ -313,33 +319,17 @@ class Workshop:
 
 def node_versions() -> dict[str, str]:
     """What must be equal on every node for a result not to depend on the node: Python, the deciding packages, and
-    the code that trains, scores, computes and admits."""
-    return {"python": platform.python_version(), "gates": gates_version(), **versions()}
-
-
-@cache
-def gates_version() -> str:
-    """The hash of the gates' code: a changed gate asks again. Read as text: importing the gates would bring torch."""
-    return code_hash(sorted((Path(__file__).parent / "gates").glob("*.py")))
-
-
-@cache
-def fingerprint_version() -> str:
-    """The hash of what makes fingerprints, and of the kernels that candidates call."""
-    return digest([code_hash([Path(__file__).with_name("fingerprint.py")]), versions()["kernels"]])
-
-
-@cache
-def pace_version() -> str:
-    """The hash of what times a step and of what judges the times."""
-    here = Path(__file__)
-    return code_hash([here.with_name("pace.py"), here.parents[1] / "speed" / "paired.py"])
+    the code of every entry point and kernel."""
+    code = {f"code of {entry}": reached(entry).whole for entry in ENTRIES}
+    kernels = {f"kernel {name}": kernel(name, "triton") for name in operators()}
+    return {"python": platform.python_version(), **code, **kernels, **versions()}
 
 
 def _probes(protocol: Protocol) -> str:
     """The name of the probes that fingerprints of a size are taken with: those of two names are not compared."""
     size = {"d_model": protocol.d_model, "num_heads": protocol.num_heads}
-    return digest({"fingerprint": fingerprint_version(), **size})
+    made = made_by("fingerprint", device=WALL) | {"kernels": all_kernels(WALL)}
+    return digest(made | size)
 
 
 def _read_admission(result: Result) -> tuple[Outcome, list[dict[str, Any]], dict[str, Any] | None]:
@@ -355,6 +345,8 @@ def _read_admission(result: Result) -> tuple[Outcome, list[dict[str, Any]], dict
 def _trial_outcome(result: Result) -> Outcome:
     if result.status != "ok" or result.value is None:
         return _outcome(result)
+    if "absent" in result.value:
+        return Outcome("unscored", result.value["absent"])
     if "size" in result.value:
         return Outcome("rejected", result.value["size"], "size match")
     if "diverged" in result.value:

@@ -9,6 +9,7 @@ from asiarc.archive.store import Archive, Trial
 from asiarc.campaign.identity import moved_fields
 from asiarc.core.outcome import Outcome
 
+SHOWN = 12  # fields that moved since the last run
 HEARTBEAT = 10  # trials between two lines of progress
 Say = Callable[[str], None]
 
@@ -25,7 +26,8 @@ class Progress:
         earlier = self.archive.runs(label, tier)
         if earlier and self.archive.run(run) is None:
             moved = moved_fields(earlier[-1]["identity"], identity)
-            self.say(f"  a new run: since the last one moved {'; '.join(moved)}")
+            more = f"; and {len(moved) - SHOWN} more" if len(moved) > SHOWN else ""
+            self.say(f"  a new run: since the last one moved {'; '.join(moved[:SHOWN])}{more}")
 
     def trial(self, trial: Trial) -> None:
         """A trial that was trained."""

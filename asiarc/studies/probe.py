@@ -45,8 +45,8 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
 
     torch.set_flush_denormal(True)  # as in a trial
     protocol, task = Protocol(**payload["protocol"]), get_task(payload["task"])
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = build(watched(payload["source"]), protocol, payload["seed"], hidden=payload["hidden"]).to(device)
+    model = build(watched(payload["source"]), protocol, payload["seed"], hidden=payload["hidden"])
+    model = model.to(payload["device"])
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     train(model, task, protocol, payload["seed"])
     moved = {

@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 
 from asiarc.archive.results import mean_gain
 from asiarc.campaign.declaration import ARMS, Budget, Campaign, Declaration, Stage, by_tier
-from asiarc.campaign.identity import provenance, run_identity, versions
+from asiarc.campaign.identity import made_by, provenance, run_identity
 from asiarc.core.candidate import content_address
 from asiarc.core.digest import digest
 from asiarc.core.errors import EvidenceError, unknown_name
@@ -124,7 +124,7 @@ class Search(Declaration):
             "runs": {
                 arm: [self.run_of(name, arm, r, tier) for r in range(self.repeats)] for arm in self.arms
             },
-            **versions(),
+            **made_by("trial"),
         }
         run = digest(identity)
         archive.add_run(run, name, tier, 0, identity, provenance())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from asiarc.archive.results import paired_by_seed, values_of
-from asiarc.campaign.identity import provenance, versions
+from asiarc.campaign.identity import made_by, provenance
 from asiarc.core.candidate import content_address, motivation
 from asiarc.core.digest import digest
 from asiarc.core.errors import EvidenceError
@@ -101,7 +101,7 @@ class Table:
             "tier": tier,
             "seed": 0,
             "tasks": {t: get_task(t).identity for t in tasks},
-            **versions(),
+            **made_by("trial", sources=map(baseline_source, baselines)),
         }
         self.run = digest(identity)
         self._identity = identity

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from asiarc.archive.results import Values, paired_by_seed, values_of
 from asiarc.campaign.declaration import Declaration
-from asiarc.campaign.identity import provenance, versions
+from asiarc.campaign.identity import made_by, provenance
 from asiarc.core.candidate import content_address, motivation
 from asiarc.core.digest import digest
 from asiarc.core.errors import EvidenceError, ExecutionError, TaskError, unknown_name
@@ -89,14 +89,11 @@ class Study(Declaration):
 
     def identity(self, tier: Tier) -> dict[str, Any]:
         """The fields that the study's run is the hash of."""
-        from asiarc.engineer.workshop import gates_version
-
         return {
             "study": self.model_dump(mode="json") | {"mixers": self.addresses},
             "tier": tier,
-            "gates": gates_version(),
             "tasks": {task: get_task(task).identity for task in self.tasks},
-            **versions(),
+            **made_by("trial", "admission", sources=self.mixers.values()),
         }
 
     def request(

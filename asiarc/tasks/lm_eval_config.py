@@ -17,6 +17,11 @@ import yaml
 from asiarc.tasks.catalogue import Style
 
 
+def template(style: Style) -> str:
+    """The text of a style's lm-eval task."""
+    return files(__package__).joinpath("templates", f"{style}.yaml").read_text(encoding="utf-8")
+
+
 def lm_eval_config(name: str, style: Style, identity: str, data_file: str) -> dict[str, Any]:
     """The template of ``style``, named after the task, over the JSON lines in ``data_file`` (an absolute
     path).
@@ -24,8 +29,7 @@ def lm_eval_config(name: str, style: Style, identity: str, data_file: str) -> di
     The result goes to `lm_eval.simple_evaluate` as one of ``tasks``, or into a YAML file for its command
     line.
     """
-    template = files("asiarc.tasks").joinpath("templates", f"{style}.yaml").read_text(encoding="utf-8")
-    config: dict[str, Any] = yaml.safe_load(template)
+    config: dict[str, Any] = yaml.safe_load(template(style))
     config["task"] = "asiarc_" + re.sub(r"\W+", "_", name).strip("_")
     config["dataset_kwargs"] = {"data_files": {"test": data_file}}
     config["metadata"] = {"version": 1, "identity": identity}

@@ -7,28 +7,35 @@ follow t characters.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from asiarc.core.digest import digest
 from asiarc.core.errors import TaskError
+from asiarc.core.reach import Code, installed
 from asiarc.core.seeds import Part, seed_of
 from asiarc.tasks import BOS, IGNORE, SPLITS
 from asiarc.tasks.catalogue import BASE, CATALOGUE, Kind, Settings, Style, Training
 from asiarc.tasks.corpus import Corpus, docstring_corpus, fineweb_edu_corpus, path_corpus
+from asiarc.tasks.lm_eval_config import lm_eval_config, template
 from asiarc.tasks.synthetic import GENERATORS, choices
 
 Split = Literal["train", "validation", "confirmation"]
 Document = dict[str, Any]
 
-GENERATOR_VERSION = 1  # goes up whenever an address gives other bytes than before
 DOCUMENT_BYTES = 512
+STOPS = (  # what is every task's, and what says what a person did wrong
+    "asiarc.tasks.catalogue:CATALOGUE",
+    "asiarc.tasks.catalogue:ALIASES",
+    "asiarc.tasks.synthetic:GENERATORS",
+    "asiarc.tasks.task:Task.identity",
+    "asiarc.core.errors",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,14 +99,14 @@ class Task(ABC):
 
     @cached_property
     def identity(self) -> str:
-        """A short hash of everything that determines the bytes: generator version, settings, corpus."""
-        parts = [GENERATOR_VERSION, self.base, dict(self.settings), self.content_hash]
-        return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=6).hexdigest()
+        """A short hash of everything that determines the bytes and how they are asked: the code that is reached, the
+        settings, the corpus, lm-eval's template.
+        """
+        parts = [_code(self.base), self.base, dict(self.settings), self.content_hash, template(self.style)]
+        return digest(parts)[:12]
 
     def lm_eval_config(self, data_file: str) -> dict[str, Any]:
         """A complete lm-eval 0.4.13 task over documents written to ``data_file``, one JSON object a line."""
-        from asiarc.tasks.lm_eval_config import lm_eval_config
-
         return lm_eval_config(self.name, self.style, self.identity, data_file)
 
     def _rng(self, split: Split, address: tuple[Part, ...]) -> np.random.Generator:
@@ -212,6 +219,21 @@ class TextTask(Task):
             return text_N[start : start + DOCUMENT_BYTES].tobytes().decode("utf-8", errors="ignore")
 
         return [{"text": text(start), "section": name} for name, start in (windows[i] for i in chosen)]
+
+
+@cache
+def _code(base: str, code: Code | None = None) -> str:
+    """The digest of what a task's batches, documents and scoring rest on; the other tasks' generators do not count."""
+    from asiarc.tasks.synthetic import GENERATORS
+
+    kind = "TextTask" if CATALOGUE[base].kind == "text" else "SyntheticTask"
+    roots = [
+        f"asiarc.tasks.task:{method}"
+        for method in (f"{kind}.batch", f"{kind}.documents", "Task.lm_eval_config")
+    ]
+    if base in GENERATORS:
+        roots.append(f"{GENERATORS[base].__module__}:{GENERATORS[base].__name__}")
+    return (code or installed()).reach(roots, STOPS).whole
 
 
 def _text(codes: NDArray[np.int64]) -> str:

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asiarc import Budget, Stage, by_tier
-from asiarc.campaign.identity import code_hash, moved_fields, run_identity, versions
+from asiarc.campaign.code import ENTRIES
+from asiarc.campaign.identity import moved_fields, run_identity, versions
+from asiarc.core.device import PRECISION
 from asiarc.core.digest import digest
 from asiarc.core.seeds import rng_of, seed_of
 
@@ -50,19 +52,6 @@ def test_parts_do_not_run_together():
     assert len({seed_of(*address) for address in distinct}) == len(distinct)
     with pytest.raises(AssertionError):
         seed_of()
-
-
-def test_comments_and_docstrings_do_not_move_a_code_hash(tmp_path):
-    texts = {
-        "plain": "def f(x):\n    return x + 1\n",
-        "told": '"""What."""\n\ndef f(x):  # why\n    """How."""\n    return (x\n            + 1)\n',
-        "other": "def f(x):\n    return x + 2\n",
-    }
-    files = {name: tmp_path / f"{name}.py" for name in texts}
-    for name, text in texts.items():
-        files[name].write_text(text)
-    assert code_hash([files["plain"]]) == code_hash([files["told"]]) != code_hash([files["other"]])
-    assert code_hash([files["plain"], files["other"]]) != code_hash([files["other"], files["plain"]])
 
 
 CHANGES = {
@@ -108,8 +97,24 @@ def test_an_identity_is_plain_data(drawn):
 def test_code_and_packages_that_decide_are_in_it():
     identity = run_identity(campaign(), "question", "quick")
     assert identity.items() >= versions().items()
-    assert {"engine", "kernels", "torch", "lm-eval"} <= versions().keys()
+    assert {"torch", "lm-eval"} <= versions().keys()
     assert "not installed" not in versions().values()
+    assert identity["code"].keys() == set(ENTRIES)
+    assert {"mean_gain", "run", "Run.explore", "schema.sql"} <= identity["definitions"].keys()
+    assert identity["precision"] == PRECISION[identity["device"]]
+
+
+def test_an_identity_is_of_reasonable_size():
+    assert len(json.dumps(run_identity(campaign(), "question", "quick"))) < 50_000
+
+
+@pytest.mark.parametrize("field", ["device", "precision", "backend"])
+def test_where_it_is_computed_moves_it(field, monkeypatch):
+    before = run_identity(campaign(), "question", "quick")
+    monkeypatch.setenv("ASIARC_DEVICE", "cuda" if before["device"] == "cpu" else "cpu")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)  # Triton is there
+    after = run_identity(campaign(), "question", "quick")
+    assert any(line.startswith(f"{field}: ") for line in moved_fields(before, after))
 
 
 plain = st.recursive(

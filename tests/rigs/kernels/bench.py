@@ -33,7 +33,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from asiarc.campaign.identity import provenance, version_of, versions
+from asiarc.campaign.code import kernel, operators
+from asiarc.campaign.identity import provenance, version_of
+from asiarc.core.digest import digest
 from asiarc.core.errors import KernelInputError
 from asiarc.kernels.accuracy import errors
 from asiarc.kernels.definitions import recurrence
@@ -363,7 +365,7 @@ def summary(rows: Sequence[Row]) -> list[str]:
 def environment() -> dict[str, str]:
     """What a time depends on beside the shape."""
     return {
-        "kernels": str(versions()["kernels"]),
+        "kernels": digest({name: kernel(name, "triton") for name in operators()}),
         "cpu": provenance()["cpu"],
         **{package: version_of(package) for package in ("torch", "transformers", "flash-linear-attention")},
     }

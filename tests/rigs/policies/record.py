@@ -15,7 +15,7 @@ from statistics import fmean
 from typing import Any
 
 from asiarc.archive.store import Archive, Trial
-from asiarc.campaign.identity import provenance, versions
+from asiarc.campaign.identity import made_by, provenance
 from asiarc.core.candidate import content_address, motivation
 from asiarc.core.digest import digest
 from asiarc.core.genome import Genome
@@ -104,7 +104,12 @@ class Recording:
         self.archive, self.workshop, self.seeds = archive, Workshop(archive, executor), seeds
         self.protocol = protocol
         self.people = population(size)
-        settings = {"size": size, "seeds": seeds, "protocol": protocol.as_dict(), **versions()}
+        settings = {
+            "size": size,
+            "seeds": seeds,
+            "protocol": protocol.as_dict(),
+            **made_by("trial", "admission"),
+        }
         self.run = digest(settings)
         archive.add_run(self.run, "search table", "replay", 0, settings, provenance())
         for one in self.people:
@@ -150,7 +155,7 @@ class Recording:
             "protocol": self.protocol.as_dict(),
             "task": "text",
             "size": len(self.people) - 1,
-            **versions(),
+            **made_by("trial", "admission"),
         }
         return Table(RUNGS, tuple(entries), dict(left_out), where | {"recorded": settings})
 
