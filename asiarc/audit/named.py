@@ -106,6 +106,6 @@ def _model(load: partial[nn.Module], dtype: torch.dtype, vocabulary: int) -> Spe
 
     def draw(batch: int, tokens: int, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
-        return torch.randint(1, vocabulary, (batch, tokens), generator=generator)
+        return torch.randint(1, vocabulary, (batch, tokens, 1), generator=generator)
 
-    return Specimen(maker, draw, dtype)
+    return Specimen(maker, draw, dtype, vocabulary=vocabulary)

@@ -1,14 +1,21 @@
 """The questions: one a property, answered True (holds), False (broken) or None (could not be asked), with a reason.
 
-Lengths, cuts and batches at which a module raises are passed over: not to run is another fault than to be wrong.
-Cached decoding alone is broken where it raises, since there is nothing else to decode with.
+A property is the gate's of that name; what is asked here is some of its cases, one at a time. The audit is more lenient
+than the contract, in this and in nothing else:
 
-B batch, T tokens.
+every property    one that raises at a case is passed over there: not to run is another fault than to be wrong
+every property    asked in evaluation, in one type, and allowed the rounding of the narrowest type inside
+every property    but stateless_in_eval: the module is made anew for each call, its random numbers held still
+stateless_in_eval what is remembered is no fault where it will never change an output
+batch_independent a row is not continued from its state, nor handed over in memory that is not contiguous;
+ ..._with_mask    where the contract pads and gives no mask, the same again under a mask of ones
+cached_decoding   three ways to decode, from whichever first cache and with whichever modules, fresh or kept, make it
+                  right; whole chunks where no other length runs
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -18,8 +25,12 @@ import torch
 from torch import Tensor, nn
 
 from asiarc.audit import PROPERTIES
-from asiarc.audit.specimen import Specimen, UnanswerableError, read
-from asiarc.engineer.gates.subject import relative_error
+from asiarc.audit.specimen import Decoding, Specimen, UnanswerableError, read
+from asiarc.engineer.gates.batch import BatchIndependence, RowCase
+from asiarc.engineer.gates.causality import Causality, CutCase, PrefixCase, PrefixConsistency
+from asiarc.engineer.gates.gate import PropertyGate, Violation
+from asiarc.engineer.gates.gradients import without_gradient
+from asiarc.engineer.gates.state import SplitCase, StateHandover
 from asiarc.execution.attempt import Failure, attempt
 
 Answer = tuple[bool | None, str]
@@ -33,47 +44,80 @@ WHOLE_CHUNKS = ((64, 64),)  # where nothing else runs
 HOLDS: Answer = (True, "")
 
 
+def _ask(gate: PropertyGate[Any], specimen: Specimen, cases: Sequence[Any]) -> Answer:
+    """Whether any of the cases that run breaks the gate's property."""
+    first: Failure | None = None
+    asked = False
+    for case in cases:
+        violation, failure = attempt(partial(gate.violation, specimen, case))
+        if violation:
+            return False, _words(violation)
+        first, asked = first or failure, asked or failure is None
+    return HOLDS if asked else (None, f"could not be asked: {first}")
+
+
+def _words(violation: Violation) -> str:
+    return f"{violation.reason} ({violation.expected} expected, found {violation.actual})"
+
+
 def causal(specimen: Specimen) -> Answer:
     """New inputs from a cut on change no output before it."""
-    asked = False
-    for total, cuts in CUTS.items():
-        tokens = total or specimen.tokens
-        x, other = specimen.draw(2, tokens, 0), _loud(specimen.draw(2, tokens, 1))
-        y = specimen.runs(x)
-        for cut in cuts if y is not None else ():
-            z = specimen.runs(torch.cat((x[:, :cut], other[:, cut:]), 1)) if cut < tokens else None
-            if z is None:
-                continue
-            asked = True
-            assert y is not None
-            change = relative_error(z[:, :cut], y[:, :cut])
-            if change > specimen.leak:
-                position = int((z - y)[:, :cut].abs().amax((0, 2)).argmax())
-                return False, (
-                    f"new inputs from position {cut} of {tokens} on change the output at {position} "
-                    f"(relative change {change:.1g})"
-                )
-    return HOLDS if asked else (None, "no two inputs of one length run")
+    places = [(total or specimen.tokens, cut) for total, cuts in CUTS.items() for cut in cuts]
+    cases = [CutCase(tokens, cut, 2, False, False, "exact") for tokens, cut in places if cut < tokens]
+    return _ask(Causality(), specimen, cases)
 
 
 def independent_of_total_length(specimen: Specimen) -> Answer:
     """The outputs of a prefix are those of the whole."""
-    asked = False
-    for total, lengths in PREFIXES.items():
-        tokens = total or specimen.tokens
-        x = specimen.draw(2, tokens, 0)
-        y = specimen.runs(x)
-        for length in lengths if y is not None else ():
-            prefix = specimen.runs(x[:, :length])
-            if prefix is None:
-                continue
-            asked = True
-            assert y is not None
-            error = relative_error(prefix, y[:, :length])
-            if error > specimen.tolerance:
-                what = f"the first {length} outputs differ when there are {tokens}"
-                return False, f"{what} (relative error {error:.1g})"
-    return HOLDS if asked else (None, f"no length beside {specimen.tokens} runs")
+    lengths = [
+        (total or specimen.tokens, tokens) for total, prefixes in PREFIXES.items() for tokens in prefixes
+    ]
+    cases = [PrefixCase(tokens, total, 2, False) for total, tokens in lengths if tokens <= total]
+    return _ask(PrefixConsistency(), specimen, cases)
+
+
+def batch_independent(specimen: Specimen) -> Answer:
+    """A row gives the same alone, beside others and beside loud strangers."""
+    return _ask(BatchIndependence(), specimen, [RowCase(3, row, specimen.tokens, False) for row in range(3)])
+
+
+def batch_independent_with_mask(specimen: Specimen) -> Answer:
+    """The same, under a mask of ones."""
+    return batch_independent(replace(specimen, masked=True))
+
+
+def cached_decoding(specimen: Specimen) -> Answer:
+    """Some tokens at once and the rest one by one, through the cache, equal one pass over all."""
+    lengths = [both for both in PREFILLS if _runs_uncached(specimen, *both)] or [
+        both for both in WHOLE_CHUNKS if _runs_uncached(specimen, *both)
+    ]
+    if not lengths:
+        return None, "no length to decode runs without a cache"
+    why = ""
+    # One module for all calls, or a fresh one for each: to count calls is another fault.
+    for kept, first in product((True, False), range(len(specimen.new_caches()))):
+        way = replace(specimen, decoding=Decoding(kept, first))
+        failed = next(filter(None, (_wrong(way, *both) for both in lengths)), "")
+        if not failed:
+            return HOLDS
+        why = why or failed
+    return False, why
+
+
+def _runs_uncached(specimen: Specimen, prefill: int, steps: int) -> bool:
+    x = specimen.draw(2, prefill + steps, 0)
+    return specimen.runs(x) is not None and specimen.runs(x[:, :prefill]) is not None
+
+
+def _wrong(specimen: Specimen, prefill: int, steps: int) -> str:
+    """How decoding differs, or what it raises: there is nothing else to decode with. Empty where it does not differ."""
+    case = SplitCase((prefill,) + (1,) * steps, 2, False, "exact")
+    violation, failure = attempt(partial(StateHandover().violation, specimen, case))
+    if failure and failure.type == UnanswerableError.__name__:
+        raise UnanswerableError(failure.message)
+    if failure:
+        return f"decoding after {prefill} tokens raises {failure}"
+    return f"after {prefill} tokens at once, {steps} one by one: {_words(violation)}" if violation else ""
 
 
 def stateless_in_eval(specimen: Specimen) -> Answer:
@@ -99,94 +143,29 @@ def stateless_in_eval(specimen: Specimen) -> Answer:
     return HOLDS
 
 
-def batch_independent(specimen: Specimen, *, mask: bool = False) -> Answer:
-    """A row gives the same alone, beside others and beside loud strangers; with `mask`, under a mask of ones."""
-    x = specimen.draw(3, specimen.tokens, 0)
-    strangers = _loud(specimen.draw(3, specimen.tokens, 1))
-
-    def options(batch: int) -> dict[str, Tensor]:
-        return {"mask": torch.ones(batch, specimen.tokens, dtype=torch.long)} if mask else {}
-
-    whole = specimen.run(x, **options(3))
-    asked = False
-    beside = torch.cat((strangers[:1], x[1:2], strangers[2:]))
-    others = ((0, "alone", x[:1]), (1, "beside other rows", beside), (2, "alone", x[2:]))
-    for row, how, other in others:
-        y = specimen.runs(other, **options(len(other)))
-        if y is None:
-            continue
-        asked = True
-        error = relative_error(y[1:2] if len(y) > 1 else y, whole[row : row + 1])
-        if error > specimen.tolerance:
-            what = f"row {row} gives another output {how} than in a batch of 3"
-            return False, f"{what} (relative error {error:.1g})"
-    return HOLDS if asked else (None, "no other batch runs")
-
-
-def cached_decoding(specimen: Specimen) -> Answer:
-    """Some tokens at once and the rest one by one, through the cache, equal one pass over all."""
-    lengths = [both for both in PREFILLS if _runs_uncached(specimen, *both)] or [
-        both for both in WHOLE_CHUNKS if _runs_uncached(specimen, *both)
-    ]
-    if not lengths:
-        return None, "no length to decode runs without a cache"
-    why = ""
-    # One module for all calls, or a fresh one for each: to count calls is another fault.
-    for kept, which in product((True, False), range(len(specimen.new_caches()))):
-        failed = next(filter(None, (_wrong(specimen, *both, which, kept=kept) for both in lengths)), "")
-        if not failed:
-            return HOLDS
-        why = why or failed
-    return False, why
-
-
-def _runs_uncached(specimen: Specimen, prefill: int, steps: int) -> bool:
-    x = specimen.draw(2, prefill + steps, 0)
-    return specimen.runs(x) is not None and specimen.runs(x[:, :prefill]) is not None
-
-
-def _wrong(specimen: Specimen, prefill: int, steps: int, which: int, *, kept: bool) -> str:
-    """How decoding differs; empty where it does not."""
-    x = specimen.draw(2, prefill + steps, 0)
-    expected = specimen.run(x)
-    outputs: list[Tensor] = []
-
-    def decode() -> None:
-        module = specimen.make() if kept else None
-        cache = specimen.new_caches()[which]
-        for part in (x[:, :prefill], *x[:, prefill:].split(1, 1)):
-            y, cache = specimen.call(part, module=module, cache=cache)
-            outputs.append(y)
-
-    _, failure = attempt(decode)
-    if failure and failure.type == UnanswerableError.__name__:
-        raise UnanswerableError(failure.message)
-    if failure:
-        return f"decoding after {prefill} tokens raises {failure}"
-    error = relative_error(torch.cat(outputs, 1), expected)
-    if error <= specimen.tolerance:
-        return ""
-    return f"after {prefill} tokens at once, {steps} one by one differ (relative error {error:.1g})"
+QUESTIONS: dict[str, Question] = {
+    question.__name__: question
+    for question in (
+        causal,
+        independent_of_total_length,
+        stateless_in_eval,
+        batch_independent,
+        batch_independent_with_mask,
+        cached_decoding,
+    )
+}
+assert {*QUESTIONS, "float32"} == set(PROPERTIES)
 
 
 def ask_all(specimen: Specimen) -> tuple[dict[str, bool | None], dict[str, str]]:
     """(answers, reasons where an answer is not True) to all questions but `float32`, which is about the type itself."""
-    questions: dict[str, Question] = {
-        "causal": causal,
-        "independent_of_total_length": independent_of_total_length,
-        "stateless_in_eval": stateless_in_eval,
-        "batch_independent": batch_independent,
-        "batch_independent_with_mask": partial(batch_independent, mask=True),
-        "cached_decoding": cached_decoding,
-    }
     answers: dict[str, bool | None] = {}
     reasons: dict[str, str] = {}
-    for name, question in questions.items():
+    for name, question in QUESTIONS.items():
         found, failure = attempt(partial(question, specimen))
         answers[name], reason = (None, f"could not be asked: {failure}") if failure else found
         if reason:
             reasons[name] = reason
-    assert set(answers) | {"float32"} == set(PROPERTIES)
     return answers, reasons
 
 
@@ -196,20 +175,16 @@ def dead_parameters(specimen: Specimen) -> list[str]:
     failure: Failure | None = None
     with specimen.running(), torch.enable_grad():
         for tokens in (1, specimen.tokens):
-            _, failure = attempt(partial(_backward, module, specimen.draw(2, tokens, 0)))
+            x = specimen.fed(specimen.draw(2, tokens, 0))
+            _, failure = attempt(partial(_backward, module, x))
         if failure:
             raise UnanswerableError(str(failure))
-    named = module.named_parameters()
-    return [name for name, p in named if p.requires_grad and (p.grad is None or not p.grad.any())]
+    return without_gradient(module)
 
 
 def _backward(module: nn.Module, x: Tensor) -> None:
     y = read(module(x))[0]
     y.mul(torch.linspace(-1, 1, y.shape[-1], dtype=y.dtype)).sum().backward()
-
-
-def _loud(x: Tensor) -> Tensor:
-    return 3 * x if x.is_floating_point() else x
 
 
 def _memory(module: nn.Module) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def row_of(
     forms["published"] = forms["exact"] if same else _asked(published_form, refusal)
     specimen = exact_form or published_form
     answers, reasons = forms["exact" if exact_form else "published"]
-    in_float32 = published_form is not None and published_form.dtype == torch.float32
+    in_float32 = published_form is not None and published_form.exact == torch.float32
     ours = failure is not None and failure.message.startswith(helpers.MissingHelperError.__name__)
     answers["float32"] = None if ours and specimen is None else in_float32
     if not in_float32:

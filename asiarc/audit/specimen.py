@@ -1,7 +1,7 @@
-"""What is examined: a module that is made anew for each call, and one way to call whatever its forward looks like.
+"""What is examined: any module, made to look to the gates like a candidate.
 
-A module made anew cannot remember the last call, and random numbers are held still, so that a program which counts its
-calls or adds noise breaks the one property that says so and no other.
+It is made anew for each call, so that it cannot remember the last one, and random numbers are held still: a program
+which counts its calls or adds noise breaks the one property that says so and no other.
 
 B batch, T tokens, D width.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,19 +19,22 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from asiarc.core.seeds import Part, seed_of
 from asiarc.engineer.gates.counting import Counter
+from asiarc.engineer.gates.guard import ContractError
+from asiarc.engineer.gates.subject import Rounding, Subject
 from asiarc.execution.attempt import Failure, attempt
 
 LENGTHS = (100, 128, 64)  # the first one that runs is the usual length; some programs want whole chunks
 MASKS = ("attention_mask", "padding_mask", "mask")
 CACHES = ("past_key_values", "past_key_value", "cache", "cache_params", "state", "hidden_state", "hx")
-# (largest error from another order of sums, largest change where shapes are equal), relative to the largest output. Far
-# above rounding in float64: what an epsilon in a denominator lets through is no leak.
+# By the narrowest type that a call computes in. Wider than the gates' in float64: what an epsilon in a denominator
+# lets through is no leak.
 _ROUNDING = {
-    torch.float64: (1e-5, 1e-7),
-    torch.float32: (2e-3, 1e-5),
-    torch.bfloat16: (6e-2, 1e-2),
-    torch.float16: (6e-2, 1e-2),
+    torch.float64: Rounding(1e-5, 1e-7),
+    torch.float32: Rounding(2e-3, 1e-5),
+    torch.bfloat16: Rounding(6e-2, 1e-2),
+    torch.float16: Rounding(6e-2, 1e-2),
 }
 
 
@@ -51,22 +54,36 @@ ABSENT = _Absent()
 
 
 @dataclass(frozen=True)
-class Specimen:
-    """A module under examination.
+class Decoding:
+    """A way to go on from a cache: with one module for all calls or a fresh one each, and which first cache."""
 
-    `make()` gives it with equal weights each time; `draw(batch, tokens, seed)` its inputs, [B, T, D] or ids [B, T];
-    `new_caches()` the caches that a first call may be given. `tolerance` and `leak` come from the narrowest type that
-    a call computes in.
+    kept: bool
+    first: int
+
+
+@dataclass
+class Specimen(Subject):
+    """A module under examination, as the gates' subject: the properties can be asked of it, not its source.
+
+    `make()` gives it with equal weights each time; `draw(batch, tokens, seed)` its inputs: [B, T, D], or ids [B, T, 1]
+    where there is a `vocabulary`, which whatever comes in is wrapped into. `new_caches()` are the caches that a first
+    call may be given. With `masked`, every call is given a mask of ones; segments can be asked for once `decoding`
+    says how.
     """
 
     maker: Callable[[], nn.Module]
     draw: Callable[[int, int, int], Tensor]
-    dtype: torch.dtype
+    exact: torch.dtype
     new_caches: Callable[[], list[Any]] = lambda: [None]
+    vocabulary: int | None = None
     tokens: int = LENGTHS[0]
-    tolerance: float = field(default=0.0)
-    leak: float = field(default=0.0)
+    narrowest: torch.dtype = torch.float64
     random: bool = False
+    masked: bool = False
+    decoding: Decoding | None = None
+
+    def __post_init__(self) -> None:
+        super().__init__(source="", d_model=0, num_heads=0, seed=0)
 
     def examined(self) -> Specimen:
         """The same, with a length at which it runs and the rounding that it shows.
@@ -86,36 +103,75 @@ class Specimen:
         x, module, before = self.draw(2, self.tokens, 0), self.make(), torch.get_rng_state()
         with Counter() as counter:
             self.call(x, module=module)
-        tolerance, leak = _ROUNDING[counter.narrowest]
-        random = not torch.equal(before, torch.get_rng_state())
-        return replace(self, tolerance=tolerance, leak=leak, random=random)
+        return replace(
+            self, narrowest=counter.narrowest, random=not torch.equal(before, torch.get_rng_state())
+        )
+
+    # --- what the gates ask of a subject ---
+
+    def make(self, **_: Any) -> nn.Module:
+        """A fresh module, as it was written: in evaluation mode, in its own types."""
+        with self.running():
+            return self.maker()
+
+    def mixer(self, **_: Any) -> nn.Module:
+        """A mixer of the candidate contract that makes a fresh module for each call and hands no state on."""
+        return _Anew(self)
+
+    def runs_in(self, dtype: torch.dtype) -> bool:
+        """It is asked in the one type that it was made in."""
+        return dtype == self.exact
+
+    def inputs(self, batch: int, tokens: int, *address: Part, dtype: torch.dtype | None = None) -> Tensor:
+        """Inputs for an address: [B, T, D], or ids [B, T, 1]."""
+        return self.draw(batch, tokens, seed_of("audit", *address))
+
+    def rounding(self, dtype: torch.dtype) -> Rounding:
+        """By the narrowest type that was seen in a call, whichever the output has."""
+        return _ROUNDING[self.narrowest]
+
+    def segments(self, mixer: nn.Module, x_BTD: Tensor, lengths: list[int]) -> Tensor:
+        """The outputs [B, T, D] of consecutive segments, continued as `decoding` says."""
+        if self.decoding is None:
+            raise ContractError("how to go on from a state is a question of its own")
+        module = self.make() if self.decoding.kept else None
+        cache = self.new_caches()[self.decoding.first]
+        outputs: list[Tensor] = []
+        for segment in x_BTD.split(lengths, 1):
+            y, cache = self.call(segment, module=module, cache=cache)
+            outputs.append(y)
+        return torch.cat(outputs, 1)
+
+    # --- calls, whatever forward looks like ---
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """No autograd, the specimen's type as torch's default."""
         default = torch.get_default_dtype()
-        torch.set_default_dtype(self.dtype if self.dtype == torch.float64 else torch.float32)
+        torch.set_default_dtype(self.exact if self.exact == torch.float64 else torch.float32)
         try:
             with torch.no_grad():
                 yield
         finally:
             torch.set_default_dtype(default)
 
-    def make(self) -> nn.Module:
-        """A fresh module."""
-        with self.running():
-            return self.maker()
+    def fed(self, x: Tensor) -> Tensor:
+        """An input as the module takes it, in memory of its own: [B, T, D], or ids [B, T]."""
+        x = x if self.vocabulary is None else x.squeeze(-1) % self.vocabulary
+        return x.clone(memory_format=torch.contiguous_format)
 
-    def call(
-        self, x: Tensor, *, module: nn.Module | None = None, mask: Tensor | None = None, cache: Any = ABSENT
-    ) -> tuple[Tensor, Any]:
-        """(output, cache to go on from) of a fresh module, or of `module` as the last call left it."""
+    def call(self, x: Tensor, *, module: nn.Module | None = None, cache: Any = ABSENT) -> tuple[Tensor, Any]:
+        """(output, cache to go on from) of a fresh module, or of `module` as the last call left it.
+
+        Raises `UnanswerableError` where forward takes no mask or no cache and one is to be given, `MalformedError`
+        for an output that is none, and whatever the module raises.
+        """
         module = module or self.make()
-        options = _options(module, mask, cache)
+        options = self._options(module, x, cache)
         with self.running(), _Still() if self.random else nullcontext():
-            result = module(x.clone(), **options)
+            result = module(self.fed(x), **options)
         y, following = read(result)
-        if y.shape[:2] != x.shape[:2] or (x.is_floating_point() and y.shape != x.shape):
+        if y.shape[:2] != x.shape[:2] or (self.vocabulary is None and y.shape != x.shape):
             raise MalformedError(f"the output has the shape {[*y.shape]} for an input {[*x.shape]}")
         if not y.isfinite().all():
             raise MalformedError("the output is not finite")
@@ -130,18 +186,29 @@ class Specimen:
         y, failure = attempt(lambda: self.run(x, **options))
         return None if failure else y
 
+    def _options(self, module: nn.Module, x: Tensor, cache: Any) -> dict[str, Any]:
+        taken = inspect.signature(module.forward).parameters
+        open_ended = any(p.kind is p.VAR_KEYWORD for p in taken.values())
+        options: dict[str, Any] = {}
+        if self.masked:
+            mask = torch.ones(x.shape[:2], dtype=torch.long)
+            options[_name(taken, MASKS, open_ended, "attention mask")] = mask
+        if cache is not ABSENT:
+            options[_name(taken, CACHES, open_ended, "cache or state")] = cache
+            if "use_cache" in taken or (open_ended and "past_key_values" in options):
+                options["use_cache"] = True
+        return options
 
-def _options(module: nn.Module, mask: Tensor | None, cache: Any) -> dict[str, Any]:
-    taken = inspect.signature(module.forward).parameters
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in taken.values())
-    options: dict[str, Any] = {}
-    if mask is not None:
-        options[_name(taken, MASKS, open_ended, "attention mask")] = mask
-    if cache is not ABSENT:
-        options[_name(taken, CACHES, open_ended, "cache or state")] = cache
-        if "use_cache" in taken or (open_ended and "past_key_values" in options):
-            options["use_cache"] = True
-    return options
+
+class _Anew(nn.Module):
+    """A specimen behind the candidate contract."""
+
+    def __init__(self, specimen: Specimen) -> None:
+        super().__init__()
+        self.specimen = specimen
+
+    def forward(self, x_BTD: Tensor, state: None = None) -> tuple[Tensor, None]:
+        return self.specimen.run(x_BTD), None
 
 
 def _name(taken: Any, names: tuple[str, ...], open_ended: bool, what: str) -> str:

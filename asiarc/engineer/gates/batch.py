@@ -15,13 +15,7 @@ from torch import Tensor, nn
 from asiarc.engineer.gates.drawing import choice, whole
 from asiarc.engineer.gates.gate import PropertyGate, Violation
 from asiarc.engineer.gates.guard import CandidateFailure, guarded
-from asiarc.engineer.gates.subject import (
-    TOLERANCE,
-    Subject,
-    relative_error,
-    run,
-    run_segments,
-)
+from asiarc.engineer.gates.subject import Subject, relative_error, run
 
 
 class RowCase(NamedTuple):
@@ -87,22 +81,26 @@ class BatchIndependence(PropertyGate[RowCase]):
                 "in memory that is not contiguous": run(mixer, strided_BTD)[0][row],
             }
             pairs = {how: (y, alone) for how, y in others.items()}
-            pairs |= self._continued(mixer, strangers_BTD, row)
+            pairs |= self._continued(subject, mixer, strangers_BTD, row)
+        most = subject.rounding(dtype).sums
         for how, (actual, expected) in pairs.items():
-            if not (error := relative_error(actual, expected)) <= TOLERANCE[dtype]:
-                limit = f"relative error <= {TOLERANCE[dtype]:.0e}"
+            if not (error := relative_error(actual, expected)) <= most:
+                limit = f"relative error <= {most:.0e}"
                 return Violation(
                     f"row {case.row} gives another output {how} than alone", limit, f"{error:.2g}"
                 )
         return None
 
-    def _continued(self, mixer: nn.Module, x_BTD: Tensor, row: slice) -> dict[str, tuple[Tensor, Tensor]]:
+    @staticmethod
+    def _continued(
+        subject: Subject, mixer: nn.Module, x_BTD: Tensor, row: slice
+    ) -> dict[str, tuple[Tensor, Tensor]]:
         """The row continued from its state, in the batch and alone; nothing where it cannot be continued at all."""
         lengths = [1, x_BTD.shape[1] - 1] if x_BTD.shape[1] > 1 else [1]
-        alone = guarded(lambda: run_segments(mixer, x_BTD[row], lengths))
+        alone = guarded(lambda: subject.segments(mixer, x_BTD[row], lengths))
         if isinstance(alone, CandidateFailure):  # a case for state_handover
             return {}
-        return {"continued in a batch": (run_segments(mixer, x_BTD, lengths)[row], alone)}
+        return {"continued in a batch": (subject.segments(mixer, x_BTD, lengths)[row], alone)}
 
 
 class PaddingCase(NamedTuple):
@@ -139,10 +137,11 @@ class Padding(PropertyGate[PaddingCase]):
         with torch.no_grad():
             expected, _ = run(mixer, x_BTD[:1, : case.tokens])
             actual = run(mixer, x_BTD)[0][:1, : case.tokens]
-        if (error := relative_error(actual, expected)) <= TOLERANCE[dtype]:
+        error, most = relative_error(actual, expected), subject.rounding(dtype).sums
+        if error <= most:
             return None
         return Violation(
             f"{case.padding} tokens of padding change the outputs of the {case.tokens} tokens before them",
-            f"relative error <= {TOLERANCE[dtype]:.0e}",
+            f"relative error <= {most:.0e}",
             f"{error:.2g}",
         )

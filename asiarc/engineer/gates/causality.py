@@ -14,14 +14,11 @@ from torch import Tensor
 
 from asiarc.engineer.gates.drawing import choice, whole
 from asiarc.engineer.gates.gate import PropertyGate, Violation
-from asiarc.engineer.gates.subject import TOLERANCE, Subject, from_a_layer, relative_error, run
+from asiarc.engineer.gates.subject import Subject, from_a_layer, relative_error, run
 
 EVERY_CUT = 0
 LONG = 1100  # tokens: past every chunk size and every round number that a leak may hide behind
 DTYPES = ("exact", "float32", "bfloat16")
-# Shapes are equal in both runs, so an honest prefix is equal bit for bit, but for a padded FFT, whose
-# rounding spreads.
-LEAK = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 1e-2}
 
 
 def edges(chunks: tuple[int, ...] = (16, 32, 64, 128)) -> tuple[int, ...]:
@@ -119,14 +116,14 @@ class Causality(PropertyGate[CutCase]):
             y_BTD, _ = run(mixer, x_BTD)
             z_BTD, _ = run(mixer, torch.where(past_BT1, x_BTD, other_BTD))
         error = ((y_BTD - z_BTD).abs() * past_BT1).nan_to_num(nan=torch.inf)
-        ratio = float(error.max() / y_BTD.abs().max().clamp(min=1e-30))
-        if ratio <= LEAK[dtype]:
+        ratio, most = float(error.max() / y_BTD.abs().max().clamp(min=1e-30)), subject.rounding(dtype).same
+        if ratio <= most:
             return None
         row, position = divmod(int(error.amax(-1).argmax()), case.tokens)
         cut = int(cuts[row // case.batch])
         return Violation(
             f"leaks the future: the output at position {position} changes when inputs from position {cut} on do",
-            f"relative change <= {LEAK[dtype]:.0e}",
+            f"relative change <= {most:.0e}",
             f"{ratio:.2g}",
             {"cut": cut, "position": position},
         )
@@ -170,7 +167,7 @@ class FutureGradient(PropertyGate[CutCase]):
         (dx_BTD,) = torch.autograd.grad((y_BTD * weights_BTD * past_BT1).sum(), x_BTD)
         leak = (dx_BTD.abs() * ~past_BT1).nan_to_num(nan=torch.inf)
         ratio = float(leak.max() / dx_BTD.abs().max().clamp(min=1e-30))
-        if ratio <= LEAK[dtype]:
+        if ratio <= subject.rounding(dtype).same:
             return None
         row, position = divmod(int(leak.amax(-1).argmax()), case.tokens)
         cut = int(cuts[row // case.batch])
@@ -220,11 +217,11 @@ class PrefixConsistency(PropertyGate[PrefixCase]):
         with torch.set_grad_enabled(case.train):
             whole_BTD = subject.once(("prefix", *case[1:]), lambda: run(mixer, x_BTD)[0])
             y_BTD, _ = run(mixer, x_BTD[:, : case.tokens])
-        error = relative_error(y_BTD, whole_BTD[:, : case.tokens])
-        if error <= TOLERANCE[dtype]:
+        error, most = relative_error(y_BTD, whole_BTD[:, : case.tokens]), subject.rounding(dtype).sums
+        if error <= most:
             return None
         return Violation(
             f"the first {case.tokens} outputs differ when the sequence is {case.total} tokens long",
-            f"relative error <= {TOLERANCE[dtype]:.0e}",
+            f"relative error <= {most:.0e}",
             f"{error:.2g}",
         )

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
+from torch import nn
 
 from asiarc.engineer.gates.drawing import choice, whole
 from asiarc.engineer.gates.gate import Cost, Finding, Gate, PropertyGate, Violation
@@ -58,6 +59,12 @@ class Finite(PropertyGate[FiniteCase]):
         return Violation("gradients are not finite for " + ", ".join(broken)) if broken else None
 
 
+def without_gradient(mixer: nn.Module) -> list[str]:
+    """The trainable parameters that no backward pass so far has given a gradient other than zero."""
+    named = mixer.named_parameters()
+    return [name for name, p in named if p.requires_grad and (p.grad is None or not p.grad.any())]
+
+
 class Gradients(Gate):
     """Every parameter receives gradient from the output.
 
@@ -75,10 +82,7 @@ class Gradients(Gate):
         for i, (tokens, start) in enumerate(((70, None), (1, None), (5, state))):
             y_BTD, _ = run(mixer, subject.inputs(2, tokens, "gradients", 1 + i), start)
             y_BTD.mul(subject.inputs(2, tokens, "gradients", "weights")).sum().backward(retain_graph=True)
-        dead = [
-            n for n, p in mixer.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())
-        ]
-        if not dead:
+        if not (dead := without_gradient(mixer)):
             return None
         return self.finds(
             "these parameters receive no gradient from the output: "

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from asiarc.engineer.gates.drawing import choice, whole
 from asiarc.engineer.gates.gate import Cost, Finding, Gate, PropertyGate, Violation
+from asiarc.engineer.gates.gradients import without_gradient
 from asiarc.engineer.gates.subject import Subject, plain_copy, relative_error, run
 
 
@@ -120,4 +121,4 @@ def _silent(subject: Subject, dtype: torch.dtype) -> set[str]:
     """Parameters without gradient at the initial weights."""
     mixer = subject.make(dtype=dtype, as_initialised=True)
     run(mixer, subject.inputs(2, 65, "dtype").to(dtype))[0].float().square().sum().backward()
-    return {name for name, p in mixer.named_parameters() if p.grad is None or not p.grad.any()}
+    return set(without_gradient(mixer))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,16 +21,31 @@ from asiarc.engineer.gates.guard import CandidateFailure, ContractError, guarded
 State = Any
 T = TypeVar("T")
 
-# Largest error, relative to the largest output, that rounding in this type can explain. Chunked and stepwise
-# forms of a recurrence sum in different orders, so these are generous against rounding and tight against any
-# real dependence.
-TOLERANCE = {torch.float64: 1e-8, torch.float32: 2e-3, torch.bfloat16: 0.1}
+
+class Rounding(NamedTuple):
+    """The largest errors, relative to the largest output, that rounding in one type explains.
+
+    `sums`: where sums are taken in another order, as chunked and stepwise forms of a recurrence do. `same`: where
+    shapes are equal, so that an honest output is equal bit for bit, but for a padded FFT, whose rounding spreads.
+    """
+
+    sums: float
+    same: float
+
+
+# Generous against rounding and tight against any real dependence.
+ROUNDING = {
+    torch.float64: Rounding(1e-8, 1e-10),
+    torch.float32: Rounding(2e-3, 1e-5),
+    torch.bfloat16: Rounding(0.1, 1e-2),
+}
 
 
 class Subject:
-    """One candidate at one size, seen through one seed.
+    """One candidate at one size, seen through one seed; the one way in which gates see what they examine.
 
-    `max_examples` is how many cases each property gate draws.
+    `max_examples` is how many cases each property gate draws. Whoever examines other modules overrides how they are
+    made, fed and continued, and what rounding they are allowed.
     """
 
     def __init__(self, source: str, d_model: int, num_heads: int, seed: int, max_examples: int = 12) -> None:
@@ -93,6 +108,23 @@ class Subject:
         generator = torch.Generator().manual_seed(seed_of("gates", "inputs", self.seed, *address))
         return torch.randn(batch, tokens, self.d_model, generator=generator).to(dtype)
 
+    def rounding(self, dtype: torch.dtype) -> Rounding:
+        """What rounding may explain of a difference between two outputs in a dtype."""
+        return ROUNDING[dtype]
+
+    def segments(self, mixer: nn.Module, x_BTD: Tensor, lengths: list[int]) -> Tensor:
+        """The outputs [B, T, D] of consecutive segments, each continued from the state that the one before returned.
+
+        Each segment has memory of its own: the tokens before it are in the state or nowhere.
+        """
+        state: State = None
+        outputs = []
+        for segment in x_BTD.split(lengths, dim=1):
+            y, state = run(mixer, segment.clone(), state)
+            state = plain_copy(state)
+            outputs.append(y)
+        return torch.cat(outputs, dim=1)
+
     @cached_property
     def exact(self) -> torch.dtype:
         """float64 where the candidate runs in it throughout, else float32."""
@@ -126,20 +158,6 @@ def run(mixer: nn.Module, x_BTD: Tensor, state: State = None) -> tuple[Tensor, S
             f"forward must return (y, state), got {_kind(result)}; return the state even if it is None"
         )
     return result
-
-
-def run_segments(mixer: nn.Module, x_BTD: Tensor, lengths: list[int]) -> Tensor:
-    """The outputs of consecutive segments, each continued from the state that the one before returned.
-
-    Each segment has memory of its own: the tokens before it are in the state or nowhere.
-    """
-    state: State = None
-    outputs = []
-    for segment in x_BTD.split(lengths, dim=1):
-        y, state = run(mixer, segment.clone(), state)
-        state = plain_copy(state)
-        outputs.append(y)
-    return torch.cat(outputs, dim=1)
 
 
 def plain_copy(state: State) -> State:
