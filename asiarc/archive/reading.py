@@ -280,10 +280,9 @@ class Reading:
         """
         if stage not in self.stages:
             raise EvidenceError(f"{stage} is not finished")
-        comparisons = self.result.num_comparisons(stage) * len(self.result.deciding_tasks(stage))
         return effect_of(
             values.get(address, {}).get(task, {}), values.get(baseline, {}).get(task, {}),
-            higher_is_better=get_task(task).higher_is_better, num_comparisons=comparisons,
+            higher_is_better=get_task(task).higher_is_better, num_comparisons=self.result.num_comparisons(stage),
         )  # fmt: skip
 
     @cached_property
