@@ -1,9 +1,9 @@
 """Verification of a written report: checksums, and every number that its own data give again.
 
 No archive is needed. What is derived again: means and intervals of the stage tables, the winner's gains, what they are
-widened for and what `decide` makes of them, effects and rank correlations of studies and arms, those of the transfer table, counts from
-the population table, sums of the spend, the winner's content address, and whether each verdict is one that its tier
-may carry and the one last accepted (`reproductions/verdicts.toml`).
+widened for and what `decide` makes of them, effects and rank correlations of studies and arms, those of the transfer
+table, counts from the population table, sums of the spend, the winner's content address, and whether each verdict is
+one that its tier may carry and the one last accepted (`reproductions/verdicts.toml`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from asiarc.archive.reading import Row, effect_of
+from asiarc.archive.results import Row
 from asiarc.core.candidate import content_address
 from asiarc.core.errors import AsiarcError, EvidenceError
 from asiarc.evidence.claims import Claim, Verdict, cap_verdict, check_snapshot
-from asiarc.evidence.effects import Effect
+from asiarc.evidence.effects import Effect, paired_effect
 from asiarc.evidence.transfer import rank_correlation
 from asiarc.report import studies
 from asiarc.report.document import origins_of, read_report, sha256, signed_files
@@ -116,7 +116,7 @@ def _baselines(baselines: Row) -> Iterator[str]:
     for order in baselines["signatures"]:
         if order["effect"] is not None:
             ahead, behind = (cells[order["task"], order[side]] for side in ("ahead", "behind"))
-            found = effect_of(
+            found = paired_effect(
                 ahead["values"],
                 behind["values"],
                 higher_is_better=ahead["higher_is_better"],
@@ -235,7 +235,7 @@ def _gain(campaign: Row, gain: Row) -> Iterator[str]:
         return
     task = next(t for t in stage["tasks"] if t["name"] == gain["task"])
     stored = gain["effect"]
-    found = effect_of(
+    found = paired_effect(
         mine["tasks"][gain["task"]]["values"], other["tasks"][gain["task"]]["values"],
         higher_is_better=task["higher_is_better"], num_comparisons=comparisons(campaign, stage),
     )  # fmt: skip

@@ -9,11 +9,10 @@ from itertools import product
 import pytest
 from scipy import stats
 
-from asiarc.archive.reading import Reading, effect_of
 from asiarc.archive.results import CampaignResult
 from asiarc.core.candidate import content_address
 from asiarc.core.outcome import Outcome
-from asiarc.evidence.effects import Effect
+from asiarc.evidence.effects import Effect, paired_effect
 from asiarc.models.baselines import baseline_source
 from asiarc.report import facts, tables
 from asiarc.report.checks import verify
@@ -31,7 +30,7 @@ def filled(bench):
 
 
 def read(built):
-    return Reading.of(built.archive, built.run)
+    return CampaignResult.load(built.archive, built.run)
 
 
 def test_winners_gain_is_the_one_that_tests_see(filled):
@@ -78,7 +77,7 @@ def test_a_tampered_count_of_comparisons_is_found(three, entrants):
     rows, told = {row["name"]: row["tasks"] for row in stage["rows"]}, 3 if entrants == 1 else 27
     for row in (row for row in campaign["gains"] if row["stage"] == "confirm"):
         mine, theirs = (rows[n][row["task"]]["values"] for n in (campaign["winner"]["name"], row["baseline"]))
-        effect = effect_of(mine, theirs, higher_is_better=True, num_comparisons=told)
+        effect = paired_effect(mine, theirs, higher_is_better=True, num_comparisons=told)
         row |= {"effect": effect.as_dict(), "decision": facts.decision_of(effect, "confirm")}
     stage["entrants"] = entrants
     (folder / "report.json").write_text(json.dumps(report))
@@ -93,7 +92,7 @@ def test_gain_against_scipys_paired_t(filled):
     reading = read(filled)
     gain = next(g for g in facts.gain_facts(reading) if g["stage"] == "confirm" and g["baseline"] == "mamba2")
     values = reading.values("confirm")
-    mine, other = (values[a]["text"] for a in (reading.winner, reading.baselines["mamba2"]))
+    mine, other = (values[a]["text"] for a in (reading.winner_address, reading.baselines["mamba2"]))
     reference = stats.ttest_rel([other[s] for s in sorted(other)], [mine[s] for s in sorted(mine)])
     interval = reference.confidence_interval(1 - 0.05 / 3)  # one entrant, three baselines
     assert gain["effect"]["p_value"] == pytest.approx(reference.pvalue)
@@ -155,7 +154,7 @@ def test_tuning_trials_are_in_the_spend_but_not_in_the_means(filled):
 def test_an_unscored_trial_is_an_outcome_and_never_a_number(filled):
     reading = read(filled)
     failed = Outcome("timed_out", "no end after 600 s")
-    filled.trial(reading.winner, "text", "confirm", 99, 250, 0.0, outcome=failed)
+    filled.trial(reading.winner_address, "text", "confirm", 99, 250, 0.0, outcome=failed)
     row = facts.stage_facts(read(filled), "confirm")["rows"][0]
     assert row["outcomes"] == {"timed_out": 1} and row["tasks"]["text"]["n"] == 5
 
