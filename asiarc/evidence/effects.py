@@ -12,10 +12,11 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from asiarc.core.errors import EvidenceError
 
+Seed = TypeVar("Seed", int, str)
 Decision = Literal["better", "worse", "no worse", "cannot tell"]
 
 
@@ -66,8 +67,8 @@ class Effect:
 
 
 def paired_effect(
-    candidate: Mapping[int, float],
-    baseline: Mapping[int, float],
+    candidate: Mapping[Seed, float],
+    baseline: Mapping[Seed, float],
     *,
     higher_is_better: bool,
     level: float = 0.95,
@@ -93,7 +94,7 @@ def paired_effect(
     mean, sd = statistics.fmean(differences), statistics.stdev(differences)
     n, alpha = len(differences), _alpha(level, num_comparisons)
     if sd <= 1e-12 * max(map(abs, differences)):
-        low, high, p_value, test = *_without_spread(mean, n, alpha), "sign test (no spread)"
+        (low, high, p_value), test = _without_spread(mean, n, alpha), "sign test (no spread)"
     else:
         from scipy.stats import t as student
 
@@ -105,8 +106,8 @@ def paired_effect(
 
 
 def bootstrap_effect(
-    candidate: Mapping[int, float],
-    baseline: Mapping[int, float],
+    candidate: Mapping[Seed, float],
+    baseline: Mapping[Seed, float],
     *,
     higher_is_better: bool,
     level: float = 0.95,
@@ -203,7 +204,7 @@ def decide(effect: Effect, *, fresh_seeds: bool, fresh_items: bool, margin: floa
 
 
 def paired_differences(
-    candidate: Mapping[int, float], baseline: Mapping[int, float], *, higher_is_better: bool
+    candidate: Mapping[Seed, float], baseline: Mapping[Seed, float], *, higher_is_better: bool
 ) -> tuple[list[float], int]:
     """(gains over common seeds in seed order, number of seeds that only one side has).
 

@@ -1,9 +1,9 @@
 """Verification of a written report: checksums, and every number that its own data give again.
 
-No archive is needed. What is derived again: means and intervals of the stage tables, the winner's gains and what
-`decide` makes of them, effects and rank correlations of studies and arms, those of the transfer table, counts from
-the population table, sums of the spend, the winner's content address, and whether each verdict is one that its tier
-may carry and the one last accepted (`reproductions/verdicts.toml`).
+No archive is needed. What is derived again: means and intervals of the stage tables, the winner's gains, what they are
+widened for and what `decide` makes of them, effects and rank correlations of studies and arms, those of the transfer
+table, counts from the population table, sums of the spend, the winner's content address, and whether each verdict is
+one that its tier may carry and the one last accepted (`reproductions/verdicts.toml`).
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from asiarc.archive.reading import Row, effect_of
+from asiarc.archive.results import Row
 from asiarc.core.candidate import content_address
 from asiarc.core.errors import AsiarcError, EvidenceError
 from asiarc.evidence.claims import Claim, Verdict, cap_verdict, check_snapshot
-from asiarc.evidence.effects import Effect
+from asiarc.evidence.effects import Effect, paired_effect
 from asiarc.evidence.transfer import rank_correlation
 from asiarc.report import studies
 from asiarc.report.document import origins_of, read_report, sha256, signed_files
 from asiarc.report.facts import decision_of, project_folder, summary
 from asiarc.report.tables import load, number
+from asiarc.tasks import get_task
 
 
 def verify(folder: Path) -> list[str]:
@@ -115,7 +116,7 @@ def _baselines(baselines: Row) -> Iterator[str]:
     for order in baselines["signatures"]:
         if order["effect"] is not None:
             ahead, behind = (cells[order["task"], order[side]] for side in ("ahead", "behind"))
-            found = effect_of(
+            found = paired_effect(
                 ahead["values"],
                 behind["values"],
                 higher_is_better=ahead["higher_is_better"],
@@ -191,6 +192,7 @@ def _campaign(campaign: Row, folder: Path) -> Iterator[str]:
                 yield from _differences(
                     f"{stage['stage']}, {row['name']} on {task}", stored, summary(stored["values"])
                 )
+        yield from _entrants(campaign, stage)
     for gain in campaign["gains"]:
         if gain["effect"] is not None:
             yield from _gain(campaign, gain)
@@ -201,6 +203,22 @@ def _campaign(campaign: Row, folder: Path) -> Iterator[str]:
     winner = campaign["winner"]
     if winner and content_address(winner["source"]) != winner["address"]:
         yield f"the winner's source has address {content_address(winner['source'])}, not {winner['address']}"
+
+
+def _entrants(campaign: Row, stage: Row) -> Iterator[str]:
+    """Whether as many entered a finished stage as its table shows; explore's shows the leading ones alone."""
+    listed = sum(row["role"] != "baseline" for row in stage["rows"])
+    most = campaign["ran"]["proposed"] if stage["stage"] == "explore" else listed
+    if stage["finished"] and not listed <= stage["entrants"] <= most and campaign["gains"]:
+        yield f"{stage['stage']}: {stage['entrants']} entrants, its table has {listed}"
+
+
+def comparisons(campaign: Row, stage: Row) -> int:
+    """Entrants times baselines times deciding tasks of a stage, counted again from what the report declares."""
+    spec = campaign["spec"]
+    tasks = (spec[stage["stage"]] or spec["verify"])["tasks"]
+    deciding = [task for task in tasks if get_task(task).decides] or tasks
+    return max(1, int(stage["entrants"])) * len(spec["baselines"]) * len(deciding)
 
 
 def _gain(campaign: Row, gain: Row) -> Iterator[str]:
@@ -217,9 +235,9 @@ def _gain(campaign: Row, gain: Row) -> Iterator[str]:
         return
     task = next(t for t in stage["tasks"] if t["name"] == gain["task"])
     stored = gain["effect"]
-    found = effect_of(
+    found = paired_effect(
         mine["tasks"][gain["task"]]["values"], other["tasks"][gain["task"]]["values"],
-        higher_is_better=task["higher_is_better"], num_comparisons=stored["num_comparisons"],
+        higher_is_better=task["higher_is_better"], num_comparisons=comparisons(campaign, stage),
     )  # fmt: skip
     yield from _differences(where, stored, found.as_dict())
     decision = decision_of(Effect(**stored), gain["stage"])

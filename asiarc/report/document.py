@@ -15,7 +15,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from asiarc.archive.reading import Reading, Row
+from asiarc.archive.results import CampaignResult, Row
 from asiarc.archive.store import Archive
 from asiarc.campaign.identity import provenance
 from asiarc.core.errors import EvidenceError
@@ -60,7 +60,7 @@ def write(archive: Archive, tier: str, folder: Path, *, campaigns: Sequence[str]
         if old.suffix in (".svg", ".csv"):
             old.unlink()
     runs = facts.latest_runs(archive, tier, campaigns)
-    readings = [Reading.of(archive, row["run"]) for row in runs]
+    readings = [CampaignResult.load(archive, row["run"]) for row in runs]
     found = [_campaign(reading, row, folder) for reading, row in zip(readings, runs, strict=True)]
     baselines = facts.baseline_facts(facts.baseline_trials(archive, tier, readings))
     trained = studies.study_facts(archive, tier)
@@ -89,7 +89,7 @@ def write(archive: Archive, tier: str, folder: Path, *, campaigns: Sequence[str]
     return render(folder)
 
 
-def _campaign(reading: Reading, row: Row, folder: Path) -> Row:
+def _campaign(reading: CampaignResult, row: Row, folder: Path) -> Row:
     """A run's facts, with the tables of its figures saved beside."""
     found = facts.campaign_facts(reading, row, folder)
     figures: list[Row] = []

@@ -12,14 +12,13 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
-from asiarc.archive.reading import TRIALS, Reading, Row, effect_of, spend_of
-from asiarc.archive.results import Values
+from asiarc.archive.results import TRIALS, CampaignResult, Row, Values, spend_of
 from asiarc.archive.store import Archive
 from asiarc.campaign.identity import kernels_folder
 from asiarc.core.errors import EvidenceError
 from asiarc.core.recipe import STAGES, StageName
 from asiarc.evidence.claims import Verdict, load_register
-from asiarc.evidence.effects import Effect, decide, mean_interval
+from asiarc.evidence.effects import Effect, decide, mean_interval, paired_effect
 from asiarc.evidence.transfer import rank_correlation
 from asiarc.studies.signatures import NAME as BASELINES_RUN
 from asiarc.studies.signatures import SIGNATURES
@@ -104,7 +103,7 @@ def arm_runs(archive: Archive, runs: Sequence[Row]) -> list[tuple[str, str, str]
     return found
 
 
-def campaign_facts(reading: Reading, row: Row, folder: Path) -> Row:
+def campaign_facts(reading: CampaignResult, row: Row, folder: Path) -> Row:
     """Everything that the report says of one run."""
     return {
         "name": row["campaign"],
@@ -144,7 +143,7 @@ def question_of(campaign: str, folder: Path) -> str:
     return ""
 
 
-def ran_facts(reading: Reading) -> Row:
+def ran_facts(reading: CampaignResult) -> Row:
     """Counts of proposals by outcome, and what each stage cost."""
     outcomes = Counter[str]()
     for row in reading.endings_by_kind:
@@ -161,7 +160,7 @@ def ran_facts(reading: Reading) -> Row:
         "pending": reading.proposed - outcomes.total(),
         "admitted": admitted,
         "outcomes": dict(sorted(outcomes.items())),
-        "spend": [reading.spend(stage) for stage in STAGES if stage in reading.result.spec],
+        "spend": [reading.spend(stage) for stage in STAGES if stage in reading.spec],
         "admission_cpu_s": admission["cpu_s"] or 0.0,
         "admissions": admission["n"],
         "last_trial_at": reading.last_trial_at,
@@ -173,9 +172,9 @@ def total_spend(archive: Archive, runs: Sequence[str]) -> Row:
     return {"stage": "all", **spend_of(archive, runs)}
 
 
-def winner_facts(reading: Reading) -> Row | None:
+def winner_facts(reading: CampaignResult) -> Row | None:
     """Who won, what it is and where it comes from; None where no stage has picked one."""
-    address = reading.winner
+    address = reading.winner_address
     row = reading.archive.candidate(address) if address else None
     if address is None or row is None:
         return None
@@ -188,7 +187,7 @@ def winner_facts(reading: Reading) -> Row | None:
     }  # fmt: skip
 
 
-def lineage_of(reading: Reading, address: str) -> list[Row]:
+def lineage_of(reading: CampaignResult, address: str) -> list[Row]:
     """The chain of first parents from a candidate back to the start, the candidate first."""
     parents = {row["address"]: row["parents"] for row in reversed(reading.proposals)}
     chain: list[Row] = []
@@ -201,18 +200,17 @@ def lineage_of(reading: Reading, address: str) -> list[Row]:
     return chain
 
 
-def gain_facts(reading: Reading) -> list[Row]:
+def gain_facts(reading: CampaignResult) -> list[Row]:
     """The winner's gain over each baseline in each stage, on the tasks that decide; fresh where nothing was chosen."""
-    if reading.winner is None:
+    if reading.winner_address is None:
         return []
-    rows = []
+    rows, winner = [], reading.entrant(reading.winner_address)
     for stage in reversed(STAGES):
-        values = reading.values(stage)
-        for task in reading.result.deciding_tasks(stage) if values else ():
-            for name, baseline in reading.baselines.items():
+        for task in reading.deciding_tasks(stage) if reading.stage_trials(stage) else ():
+            for name in reading.baselines:
                 row: Row = {"stage": stage, "task": task, "baseline": name, "fresh": stage == FRESH}
                 try:
-                    effect = reading.gain(stage, values, reading.winner, baseline, task)
+                    effect = winner.gain_over(name, task, stage=stage)
                 except EvidenceError as error:
                     rows.append({**row, "effect": None, "decision": None, "problem": str(error)})
                 else:
@@ -232,7 +230,7 @@ def decision_of(effect: Effect, stage: str) -> str:
     return decide(effect, fresh_seeds=stage == FRESH, fresh_items=stage == FRESH)
 
 
-def stage_facts(reading: Reading, stage: StageName) -> Row:
+def stage_facts(reading: CampaignResult, stage: StageName) -> Row:
     """The table of a stage: every finalist and baseline with its numbers and its resources."""
     trials, values = reading.stage_trials(stage), reading.values(stage)
     entrants = reading.stages.get(stage, {})
@@ -242,7 +240,7 @@ def stage_facts(reading: Reading, stage: StageName) -> Row:
         {t["address"] for t in trials} - baselines - set(listed), key=lambda a: reading.numbers.get(a, -1)
     )
     candidates = [*listed, *others] if stage not in reading.stages else listed
-    deciding = reading.result.deciding_tasks(stage)
+    deciding = reading.deciding_tasks(stage)
     tasks = sorted(
         (task for task in reading.tasks(stage) if any(t["task"] == task for t in trials)),
         key=lambda t: t not in deciding,
@@ -271,7 +269,7 @@ def _task_facts(name: str, trials: Sequence[Row]) -> Row:
 
 
 def _mixer_row(
-    reading: Reading, address: str, role: str, trials: Sequence[Row], values: Row, tasks: Sequence[str]
+    reading: CampaignResult, address: str, role: str, trials: Sequence[Row], values: Row, tasks: Sequence[str]
 ) -> Row:
     mine = [t for t in trials if t["address"] == address]
     sized = [
@@ -283,7 +281,7 @@ def _mixer_row(
     }
     return {
         "address": address, "name": reading.names.get(address, address), "number": reading.numbers.get(address),
-        "role": "winner" if address == reading.winner else role, **sizes,
+        "role": "winner" if address == reading.winner_address else role, **sizes,
         "trials": len(mine), "cpu_s_per_trial": sum(t["cpu_s"] for t in sized) / len(sized) if sized else None,
         "learning_rates": sorted({t["learning_rate"] for t in sized}),
         "outcomes": dict(Counter(t["outcome"] for t in mine if t["outcome"] != "scored")),
@@ -314,14 +312,14 @@ def _in_order(rows: list[Row], tasks: Sequence[str]) -> list[Row]:
     return sorted(rows, key=key)
 
 
-def failure_facts(reading: Reading) -> list[Row]:
+def failure_facts(reading: CampaignResult) -> list[Row]:
     """Proposals that were not scored, grouped by gate or kind of ending, the largest group first."""
     groups = [row for row in reading.endings_by_kind if row["outcome"] != "scored"]
     groups.sort(key=lambda row: (-row["count"], row["outcome"], row["gate"]))
     return [{**row, "examples": reading.failed(row["outcome"], row["gate"], EXAMPLES)} for row in groups]
 
 
-def transfer_facts(reading: Reading) -> list[Row]:
+def transfer_facts(reading: CampaignResult) -> list[Row]:
     """The rank correlation of gains between every two rungs and stages, or why there is none."""
     levels, baselines = reading.levels, set(reading.baselines.values())
     rows = []
@@ -348,7 +346,7 @@ def transfer_facts(reading: Reading) -> list[Row]:
     return rows
 
 
-def insight_facts(reading: Reading) -> list[Row]:
+def insight_facts(reading: CampaignResult) -> list[Row]:
     """What the analyst wrote about the leading candidates."""
     endings, order = reading.endings, reading.stages.get("explore", {}).get("entrants", [])
     wanted = [reading.numbers[address] for address in order if address in reading.numbers]
@@ -365,14 +363,14 @@ def insight_facts(reading: Reading) -> list[Row]:
              "gain": endings.get(row["number"], {}).get("gain"), **row["insight"]} for row in found]  # fmt: skip
 
 
-def origin_facts(reading: Reading) -> list[Row]:
+def origin_facts(reading: CampaignResult) -> list[Row]:
     """Where design elements came from: counts by kind over all proposals, the scored, the finalists and the winner."""
     finalists = set(reading.stages.get("explore", {}).get("finalists", []))
     groups: dict[str, Iterable[list[Row]]] = {
         "all proposals": reading.origins(scored=False),
         "scored": reading.origins(scored=True),
         "finalists": (p["origins"] for p in reading.proposals if p["address"] in finalists),
-        "winner": (p["origins"] for p in reading.proposals if p["address"] == reading.winner),
+        "winner": (p["origins"] for p in reading.proposals if p["address"] == reading.winner_address),
     }
     counted = [{"group": group, **_origin_counts(origins)} for group, origins in groups.items()]
     return [row for row in counted if row["candidates"]]
@@ -393,7 +391,7 @@ def _origin_counts(origins: Iterable[list[Row]]) -> Row:
 # --- baselines --------------------------------------------------------------------------------------------------------
 
 
-def baseline_trials(archive: Archive, tier: str, readings: Sequence[Reading]) -> list[Row]:
+def baseline_trials(archive: Archive, tier: str, readings: Sequence[CampaignResult]) -> list[Row]:
     """The trials that baselines are compared by: those of ``asiarc baselines`` where it ran, else the campaigns'.
 
     Of each task the deepest level only (steps, then stage); a trial that several runs share comes once.
@@ -410,7 +408,9 @@ def baseline_trials(archive: Archive, tier: str, readings: Sequence[Reading]) ->
         for reading in readings:
             named = {address: name for name, address in reading.baselines.items()}
             trials |= {
-                t["key"]: {**t, "name": named[t["address"]]} for t in reading.trials if t["address"] in named
+                t["key"]: {**t, "name": named[t["address"]]}
+                for t in reading.held_trials
+                if t["address"] in named
             }
     scored = [t for t in trials.values() if t["outcome"] == "scored" and "tuning" not in t["seed"]]
     deepest: dict[str, tuple[int, int]] = {}
@@ -457,7 +457,7 @@ def _baseline_cell(name: str, task: str, trials: Sequence[Row]) -> Row:
 def _signature(values: dict[tuple[str, str], Values], ahead: str, behind: str, task: str) -> Row:
     row: Row = {"ahead": ahead, "behind": behind, "task": task, "problem": "", "effect": None}
     try:
-        effect = effect_of(values.get((task, ahead), {}), values.get((task, behind), {}),
+        effect = paired_effect(values.get((task, ahead), {}), values.get((task, behind), {}),
                            higher_is_better=get_task(task).higher_is_better, num_comparisons=1)  # fmt: skip
     except EvidenceError as error:
         return {**row, "problem": str(error)}

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 
-from asiarc.archive.reading import TRIALS, Row, effect_of, spend_of
+from asiarc.archive.results import TRIALS, Row, spend_of
 from asiarc.archive.store import Archive
 from asiarc.core.errors import EvidenceError
+from asiarc.evidence.effects import paired_effect
 from asiarc.evidence.transfer import rank_correlation
 from asiarc.models.baselines import BASELINE_NAMES
 from asiarc.report.facts import project_folder, summary
@@ -138,7 +139,7 @@ def effects(mixers: Sequence[Row], tasks: Sequence[Row], size_of: str | None) ->
         for ahead, behind in pairs:
             row: Row = {"ahead": ahead, "behind": behind, "task": task["name"], "effect": None, "problem": ""}
             try:
-                effect = effect_of(
+                effect = paired_effect(
                     *(by_name[name]["tasks"][task["name"]]["values"] for name in (ahead, behind)),
                     higher_is_better=task["higher_is_better"], num_comparisons=len(pairs),
                 )  # fmt: skip
@@ -228,7 +229,7 @@ def advantages(arms: Sequence[Row]) -> list[Row]:
     first, *others = arms
     rows = []
     for arm in others:
-        effect = effect_of(
+        effect = paired_effect(
             first["gain"]["values"], arm["gain"]["values"], higher_is_better=True, num_comparisons=len(others)
         )
         rows.append({"ahead": first["arm"], "behind": arm["arm"], "task": "text", "effect": effect.as_dict(),
@@ -265,7 +266,7 @@ def signature(row: Row, study: Row | None) -> Row:
         for name in (row["mixer"], row["behind"])
     ]
     try:
-        effect = effect_of(*values, higher_is_better=task["higher_is_better"], num_comparisons=1)
+        effect = paired_effect(*values, higher_is_better=task["higher_is_better"], num_comparisons=1)
     except EvidenceError as error:
         return {"ours": None, "unit": "", "problem": str(error)}
     return _side(effect.as_dict(), f"gain in {unit}", study)

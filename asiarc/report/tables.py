@@ -14,20 +14,20 @@ from pathlib import Path
 from typing import Any
 
 from asiarc.analyst.compare import tags_of
-from asiarc.archive.reading import Reading, Row
+from asiarc.archive.results import CampaignResult, Row
 from asiarc.core.recipe import StageName
 
 CURVE_CANDIDATES = 5  # candidates whose curves are drawn beside the baselines
 POOL = 10  # leading candidates whose mean gain is followed along the search; at most a quarter of the scored
 
 
-def curves(reading: Reading, facts: Row) -> list[Row]:
+def curves(reading: CampaignResult, facts: Row) -> list[Row]:
     """Held-out loss along training on the first task that decides, in the last stage that trained several mixers."""
     for stage in ("verify", "explore"):
         trials = reading.stage_trials(stage)
         if not trials:
             continue
-        task = reading.result.deciding_tasks(stage)[0]
+        task = reading.deciding_tasks(stage)[0]
         shown = _shown(facts, stage)
         role = {row["address"]: row["role"] for row in shown}
         keys = {t["key"]: t for t in trials if t["task"] == task and t["address"] in role}
@@ -55,15 +55,15 @@ def _shown(facts: Row, stage: StageName) -> list[Row]:
     return candidates + [row for row in rows if row["role"] == "baseline"]
 
 
-def _curve(reading: Reading, key: str) -> list[list[float]]:
+def _curve(reading: CampaignResult, key: str) -> list[list[float]]:
     found = reading.archive.rows("SELECT curve FROM trials WHERE key = ?", key)
     return json.loads(found[0]["curve"] or "[]") if found else []
 
 
-def population(reading: Reading, facts: Row) -> list[Row]:
+def population(reading: CampaignResult, facts: Row) -> list[Row]:
     """Every proposal: how it ended, its gain, its size, and the CPU-seconds spent on it."""
     spent: dict[str, float] = {}
-    for trial in reading.trials:
+    for trial in reading.held_trials:
         if trial["used_in"] == "explore":
             spent[trial["address"]] = spent.get(trial["address"], 0.0) + trial["cpu_s"]
     rows: list[Row] = []
@@ -89,7 +89,7 @@ def population(reading: Reading, facts: Row) -> list[Row]:
     return rows
 
 
-def search(reading: Reading, facts: Row) -> list[Row]:
+def search(reading: CampaignResult, facts: Row) -> list[Row]:
     """The search as it went on: CPU-seconds, candidates ahead of the start and the leading ones, all so far."""
     rows: list[Row] = []
     leading: list[float] = []
@@ -111,7 +111,7 @@ def search(reading: Reading, facts: Row) -> list[Row]:
     return rows if leading else []
 
 
-def components(reading: Reading, facts: Row) -> list[Row]:
+def components(reading: CampaignResult, facts: Row) -> list[Row]:
     """How often each choice of the grammar occurs in the leading quarter of the scored candidates and in the rest."""
     scored = [row for row in reading.endings.values() if row["outcome"] == "scored"]
     scored.sort(key=lambda row: (-row["rung"], -row["gain"], row["number"]))
@@ -129,7 +129,7 @@ def components(reading: Reading, facts: Row) -> list[Row]:
     ]
 
 
-def lineage(reading: Reading, facts: Row) -> list[Row]:
+def lineage(reading: CampaignResult, facts: Row) -> list[Row]:
     """Every scored proposal with its parent; -1 is the design that the search starts from."""
     scored = {number: row for number, row in reading.endings.items() if row["outcome"] == "scored"}
     line = {link["address"] for link in (facts["winner"] or {"lineage": []})["lineage"]}
@@ -139,7 +139,13 @@ def lineage(reading: Reading, facts: Row) -> list[Row]:
         if number not in scored:
             continue
         parent = reading.numbers.get(proposal["parents"][0], -1) if proposal["parents"] else -1
-        role = "winner" if address == reading.winner else "ancestor of the winner" if address in line else ""
+        role = (
+            "winner"
+            if address == reading.winner_address
+            else "ancestor of the winner"
+            if address in line
+            else ""
+        )
         rows.append(
             {
                 "number": number,
@@ -152,14 +158,14 @@ def lineage(reading: Reading, facts: Row) -> list[Row]:
     root = {
         "number": -1,
         "parent": "",
-        "name": reading.result.spec["start_from"],
+        "name": reading.spec["start_from"],
         "gain": 0.0,
         "role": "start",
     }
     return [root, *rows] if rows else []
 
 
-def transfer(reading: Reading, facts: Row) -> list[Row]:
+def transfer(reading: CampaignResult, facts: Row) -> list[Row]:
     """The gains behind each rank correlation: one row a mixer and pair of levels."""
     levels, baselines = reading.levels, set(reading.baselines.values())
     return [
@@ -170,7 +176,7 @@ def transfer(reading: Reading, facts: Row) -> list[Row]:
     ]  # fmt: skip
 
 
-def effects(reading: Reading, facts: Row) -> list[Row]:
+def effects(reading: CampaignResult, facts: Row) -> list[Row]:
     """The winner's gains with their intervals."""
     wanted = ("mean", "low", "high", "n", "level", "num_comparisons", "p_value", "test")
     return [
@@ -182,7 +188,7 @@ def effects(reading: Reading, facts: Row) -> list[Row]:
     ]
 
 
-FIGURE_TABLES: dict[str, Callable[[Reading, Row], list[Row]]] = {
+FIGURE_TABLES: dict[str, Callable[[CampaignResult, Row], list[Row]]] = {
     "effects": effects,
     "curves": curves,
     "population": population,

@@ -37,13 +37,14 @@ class Bench:
     run: str = "00aa11bb22cc33dd"
     rungs: tuple[int, ...] = (60, 125)
     seeds: int = 3
+    confirmed: tuple[str, ...] = ("text",)  # tasks of confirm; with none that decides, all of them do
     count: int = 0
 
     def spec(self, *, stages: Sequence[str] = ("explore", "verify", "confirm")) -> dict[str, Any]:
         campaign = Campaign(
             start_from="delta_net", baselines=BASELINES, explore=Stage(tasks=("text", "reset"), seeds=2),
             verify=Stage(tasks=("text", "reset"), seeds=3, top=3) if "verify" in stages else None,
-            confirm=Stage(tasks=("text",), seeds=5) if "confirm" in stages else None,
+            confirm=Stage(tasks=self.confirmed, seeds=5) if "confirm" in stages else None,
             at_most={"state_bytes": 2.0}, budget=by_tier(quick=Budget(candidates=12, minutes=5)), seed=0,
         )  # fmt: skip
         return campaign.resolved("quick")
@@ -219,7 +220,7 @@ class Bench:
         if "verify" in stages:
             self.stage("verify", ranked[:top], worth, 3, ("text", "reset"), winner)
         if "confirm" in stages:
-            self.stage("confirm", ranked[:1], worth, 5, ("text",), winner)
+            self.stage("confirm", ranked[:1], worth, 5, self.confirmed, winner)
 
     def stage(
         self,

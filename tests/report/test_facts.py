@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import statistics
+from itertools import product
 
 import pytest
 from scipy import stats
 
-from asiarc.archive.reading import Reading
 from asiarc.archive.results import CampaignResult
 from asiarc.core.candidate import content_address
 from asiarc.core.outcome import Outcome
-from asiarc.evidence.effects import Effect
+from asiarc.evidence.effects import Effect, paired_effect
 from asiarc.models.baselines import baseline_source
 from asiarc.report import facts, tables
+from asiarc.report.checks import verify
+from asiarc.report.document import read_report, render, write
 
 START = content_address(baseline_source("delta_net"))
 NULL = [0.0, -0.01, 0.005, 0.0, 0.0, -0.005]
@@ -28,7 +30,7 @@ def filled(bench):
 
 
 def read(built):
-    return Reading.of(built.archive, built.run)
+    return CampaignResult.load(built.archive, built.run)
 
 
 def test_winners_gain_is_the_one_that_tests_see(filled):
@@ -39,11 +41,58 @@ def test_winners_gain_is_the_one_that_tests_see(filled):
             assert rows[stage, baseline] == result.winner.gain_over(baseline, stage=stage).as_dict()
 
 
+THREE = ("overwrite", "reset", "recall")  # none may decide alone, so all of them do
+
+
+@pytest.fixture
+def three(bench, tmp_path):
+    """A campaign whose confirm has three deciding tasks, and its report."""
+    built = bench(confirmed=THREE)
+    built.fill([0.02 * number for number in range(14)])
+    write(built.archive, "quick", tmp_path / "quick")
+    return built, tmp_path / "quick"
+
+
+def test_one_gain_has_one_interval_on_three_deciding_tasks(three):
+    built, folder = three
+    winner = CampaignResult.load(built.archive, built.run).winner
+    (campaign,) = read_report(folder)["campaigns"]
+    rows = [row for row in campaign["gains"] if row["stage"] == "confirm"]
+    assert [(row["task"], row["baseline"]) for row in rows] == list(
+        product(THREE, winner.result.spec["baselines"])
+    )
+    for row in rows:
+        assert row["effect"] == winner.gain_over(row["baseline"], row["task"]).as_dict()
+        assert row["effect"]["num_comparisons"] == 1 * 3 * 3
+    assert verify(folder) == []
+
+
+@pytest.mark.parametrize("entrants", [1, 3])
+def test_a_tampered_count_of_comparisons_is_found(three, entrants):
+    """The interval fits the count that it states, and everything is signed again."""
+    _, folder = three
+    report = read_report(folder)
+    (campaign,) = report["campaigns"]
+    stage = next(stage for stage in campaign["stages"] if stage["stage"] == "confirm")
+    rows, told = {row["name"]: row["tasks"] for row in stage["rows"]}, 3 if entrants == 1 else 27
+    for row in (row for row in campaign["gains"] if row["stage"] == "confirm"):
+        mine, theirs = (rows[n][row["task"]]["values"] for n in (campaign["winner"]["name"], row["baseline"]))
+        effect = paired_effect(mine, theirs, higher_is_better=True, num_comparisons=told)
+        row |= {"effect": effect.as_dict(), "decision": facts.decision_of(effect, "confirm")}
+    stage["entrants"] = entrants
+    (folder / "report.json").write_text(json.dumps(report))
+    render(folder)
+    problems = verify(folder)
+    assert any(
+        "num_comparisons is 3, its data give 9" in p or "3 entrants, its table has 1" in p for p in problems
+    )
+
+
 def test_gain_against_scipys_paired_t(filled):
     reading = read(filled)
     gain = next(g for g in facts.gain_facts(reading) if g["stage"] == "confirm" and g["baseline"] == "mamba2")
     values = reading.values("confirm")
-    mine, other = (values[a]["text"] for a in (reading.winner, reading.baselines["mamba2"]))
+    mine, other = (values[a]["text"] for a in (reading.winner_address, reading.baselines["mamba2"]))
     reference = stats.ttest_rel([other[s] for s in sorted(other)], [mine[s] for s in sorted(mine)])
     interval = reference.confidence_interval(1 - 0.05 / 3)  # one entrant, three baselines
     assert gain["effect"]["p_value"] == pytest.approx(reference.pvalue)
@@ -105,7 +154,7 @@ def test_tuning_trials_are_in_the_spend_but_not_in_the_means(filled):
 def test_an_unscored_trial_is_an_outcome_and_never_a_number(filled):
     reading = read(filled)
     failed = Outcome("timed_out", "no end after 600 s")
-    filled.trial(reading.winner, "text", "confirm", 99, 250, 0.0, outcome=failed)
+    filled.trial(reading.winner_address, "text", "confirm", 99, 250, 0.0, outcome=failed)
     row = facts.stage_facts(read(filled), "confirm")["rows"][0]
     assert row["outcomes"] == {"timed_out": 1} and row["tasks"]["text"]["n"] == 5
 

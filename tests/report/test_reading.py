@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from asiarc.archive import reading
-from asiarc.archive.reading import Reading
+from asiarc.archive import results
+from asiarc.archive.results import CampaignResult
 from asiarc.archive.store import Archive
 from asiarc.report import facts, tables
 from asiarc.report.checks import verify
@@ -29,8 +29,8 @@ def archives(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def held(monkeypatch):
-    monkeypatch.setattr(reading, "WHOLE", 300)
-    monkeypatch.setattr(reading, "NAMED", 40)
+    monkeypatch.setattr(results, "WHOLE", 300)
+    monkeypatch.setattr(results, "NAMED", 40)
 
 
 def read(folder, size):
@@ -38,7 +38,7 @@ def read(folder, size):
     with Archive(folder / str(size), write=False) as archive:
         (row,) = facts.latest_runs(archive, "quick", None)
         tracemalloc.start()
-        found = Reading.of(archive, RUN)
+        found = CampaignResult.load(archive, RUN)
         said = facts.campaign_facts(found, row, folder)
         figures = {kind: table(found, said) for kind, table in tables.FIGURE_TABLES.items()}
         facts.total_spend(archive, [RUN])
@@ -78,7 +78,7 @@ def test_what_is_shown_is_an_even_share_with_the_leading(archives):
     assert len(numbers) == said["ran"]["shown"] <= 300 + 40
     with Archive(archives / str(LARGE), write=False) as archive:
         leading = {row["number"] for row in archive.leading(RUN, 40)}
-        trained = {trial["address"] for trial in Reading.of(archive, RUN).trials}
+        trained = {trial["address"] for trial in CampaignResult.load(archive, RUN).held_trials}
     assert leading <= set(numbers) and set(numbers) - leading <= set(range(0, LARGE, 54))
     assert trained <= {address_of(number) for number in numbers}
 
@@ -90,8 +90,8 @@ def test_a_report_of_a_share_is_verified(archives, tmp_path):
 
 
 def test_a_run_up_to_the_limit_is_read_whole(archives, monkeypatch):
-    monkeypatch.setattr(reading, "WHOLE", SMALL)
+    monkeypatch.setattr(results, "WHOLE", SMALL)
     with Archive(archives / str(SMALL), write=False) as archive:
-        found = Reading.of(archive, RUN)
+        found = CampaignResult.load(archive, RUN)
         assert len(found.proposals) == len(found.endings) == found.proposed == SMALL
-        assert len(found.trials) == len(archive.trials(RUN))
+        assert len(found.held_trials) == len(archive.trials(RUN))

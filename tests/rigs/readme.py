@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from asiarc.archive.reading import Row
+from asiarc.archive.results import Row
 from asiarc.core.errors import EvidenceError
 from asiarc.report.document import read_report
 from asiarc.report.wording import effect, md
