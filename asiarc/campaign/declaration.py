@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -33,7 +33,16 @@ RESEARCHERS = ("grammar", "random", "llm")
 ROLES = ("researcher", "analyst", "checker", "judge", "embedding")
 NOVELTY = ("syntax", "behaviour", "motivation")
 ARMS = ("no_cognition", "no_analyst", "no_novelty", "no_judge", "random", "best_of_n")
-POLICIES = ("ucb", "thompson", "halving", "asha", "map_elites", "paper", "random", "best_of_n")
+POLICIES = {  # name -> the class, which the search imports: a declaration stays light
+    "ucb": "asiarc.search.policies.bayes:UpperBound",
+    "thompson": "asiarc.search.policies.bayes:Thompson",
+    "halving": "asiarc.search.policies.halving:SuccessiveHalving",
+    "asha": "asiarc.search.policies.halving:Asha",
+    "map_elites": "asiarc.search.policies.elites:MapElites",
+    "paper": "asiarc.search.policies.paper:PaperPolicy",
+    "random": "asiarc.search.policies.controls:RandomSearch",
+    "best_of_n": "asiarc.search.policies.controls:BestOfN",
+}
 MATCHABLE = ("parameters",)
 RESOURCES = ("state_bytes", "flops", "parameters", "time")
 T = TypeVar("T")
@@ -242,11 +251,9 @@ class Campaign(Declaration):
     arms: tuple[str, ...] = Field(
         default=(), description="ways of searching that run beside the full loop, at equal compute"
     )
-    policy: Literal["ucb", "thompson", "halving", "asha", "map_elites", "paper", "random", "best_of_n"] = (
-        Field(
-            default="ucb",
-            description="who is trained next, who becomes a parent and who is a finalist; asiarc.search compares them",
-        )
+    policy: str = Field(
+        default="ucb",
+        description="who is trained next, who becomes a parent and who is a finalist; asiarc.search compares them",
     )
     match: tuple[str, ...] = Field(default=("parameters",), description="made equal to start_from within 2 %")
     at_most: dict[str, float] = Field(
@@ -292,6 +299,13 @@ class Campaign(Declaration):
                 f"a researcher has a method propose(context), {type(researcher).__name__} has none"
             )
         return researcher
+
+    @field_validator("policy")
+    @classmethod
+    def _known_policy(cls, name: str) -> str:
+        if name not in POLICIES:
+            raise ValueError(unknown_name("policy", name, POLICIES))
+        return name
 
     @field_validator("novelty", "arms")
     @classmethod
@@ -499,6 +513,7 @@ def json_schema() -> dict[str, Any]:
         "propertyNames": {"enum": list(RESOURCES)},
         "additionalProperties": {"type": "number", "minimum": 1},
     }
+    fields["policy"] |= {"enum": list(POLICIES)}
     fields["researcher"] |= {"type": "string", "enum": list(RESEARCHERS)}
     fields["researcher"].pop("anyOf", None)
     schema["$id"] = "campaign.schema.json"

@@ -1,35 +1,18 @@
-"""The policies by name: one small module each."""
+"""The policies by name: one small module each, listed where a campaign names them (`declaration.POLICIES`)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 
-from asiarc.search.policies.bayes import Thompson, UpperBound
-from asiarc.search.policies.controls import BestOfN, RandomSearch
-from asiarc.search.policies.elites import MapElites
-from asiarc.search.policies.halving import Asha, SuccessiveHalving
-from asiarc.search.policies.paper import PaperPolicy
+from asiarc.campaign import declaration
 from asiarc.search.protocol import Policy
 
-POLICIES: dict[str, Callable[[], Policy]] = {
-    "ucb": UpperBound,
-    "thompson": Thompson,
-    "halving": SuccessiveHalving,
-    "asha": Asha,
-    "map_elites": MapElites,
-    "paper": PaperPolicy,
-    "random": RandomSearch,
-    "best_of_n": BestOfN,
-}
 
-__all__ = [
-    "POLICIES",
-    "Asha",
-    "BestOfN",
-    "MapElites",
-    "PaperPolicy",
-    "RandomSearch",
-    "SuccessiveHalving",
-    "Thompson",
-    "UpperBound",
-]
+def _policy(place: str) -> Callable[[], Policy]:
+    module, _, name = place.partition(":")
+    found: Callable[[], Policy] = getattr(import_module(module), name)
+    return found
+
+
+POLICIES: dict[str, Callable[[], Policy]] = {name: _policy(p) for name, p in declaration.POLICIES.items()}
