@@ -351,6 +351,7 @@ class _Walk:
         self.todo: list[Definition] = []
         self.words: set[str] = set()
         self.waiting: defaultdict[str, list[Place]] = defaultdict(list)
+        self.meant: dict[tuple[int, Dotted], list[Place]] = {}
 
     def from_(self, roots: Iterable[str]) -> Reached:
         for root in roots:
@@ -397,7 +398,8 @@ class _Walk:
 
     def follow(self, one: Definition) -> None:
         for dotted in one.uses:
-            for place in self.code.targets(one, dotted):
+            places = self.meant[id(one), dotted] = self.code.targets(one, dotted)
+            for place in places:
                 self.add(*place)
         for text in one.texts:
             for place in self.code.find(text.replace(":", ".")):
@@ -418,7 +420,7 @@ class _Walk:
 
     def meaning(self, one: Definition, use: Dotted) -> str:
         """What a used name stands for: the tree of the one definition that it means, or the name of what is outside."""
-        places = self.code.targets(one, use)
+        places = self.meant[id(one), use]
         if len(places) == 1 and places[0] in self.found:
             return digest([d.tree for d in self.found[places[0]]])
         origin = self.code.origin(one, use)
