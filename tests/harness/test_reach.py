@@ -35,7 +35,7 @@ def before():
 
 
 def moved(before, edits):
-    after = keys(Code(HERE.folder, edits))
+    after = keys(HERE.edited(edits))
     return {name for name, value in after.items() if value != before[name]}
 
 
@@ -177,7 +177,7 @@ def test_an_edit_moves_what_rests_on_it_and_nothing_else(place, before):
 
 
 NAMED = {
-    "the sign of a gain": ("asiarc.archive.results", "sign = 1 if", "sign = -1 if", {"run"}),
+    "the sign of a gain": ("asiarc.archive.results", "sign = 1 if higher", "sign = -1 if higher", {"run"}),
     "the paper's fitness": (
         "asiarc.evidence.paper",
         "return (\n        _saturating((4.575",
@@ -243,7 +243,7 @@ def test_a_file_that_is_read_counts(glob, before):
 
 def test_what_moved_is_named():
     file = file_of("asiarc.archive.results")
-    after = reached("run", Code(HERE.folder, {file: changed(file.read_text(), "mean_gain")})).definitions
+    after = reached("run", HERE.edited({file: changed(file.read_text(), "mean_gain")})).definitions
     old = reached("run").definitions
     assert {name for name in old if old[name] != after[name]} == {"mean_gain"}
 
