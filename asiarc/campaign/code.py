@@ -78,7 +78,7 @@ DECIDES_NOTHING: dict[str, str] = {
 def reached(entry: Entry, code: Code | None = None) -> Reached:
     """What an entry point reaches, files included; another entry point's part is that one's own."""
     code = code or installed()
-    others = {root for other in ENTRIES if other != entry for root in ROOTS[other]}
+    others = {root for other in ENTRIES for root in ROOTS[other]} - set(ROOTS[entry])
     own_task = {"asiarc.tasks"} if entry == "trial" else set()  # whose identity is in the trial's key
     found = code.reach(ROOTS[entry], {*STOPS, *own_task, *others})
     read = [glob for glob, module in DATA.items() if module in found.modules]

@@ -252,6 +252,13 @@ class Code:
         inside = self.folder / "kernels"
         return inside if inside.is_dir() else self.folder.parent / "kernels"
 
+    def edited(self, edits: Mapping[Path, str]) -> Code:
+        """The same package with some files' texts changed; what is the same is not read again."""
+        other = Code(self.folder, edits)
+        known = {name: module for name, module in self._modules.items() if self.file(name) not in edits}
+        other._files, other._modules = dict(self._files), known
+        return other
+
     def file(self, module: str) -> Path | None:
         """The file of a module, or None where there is none of that name."""
         if module not in self._files:
@@ -302,17 +309,17 @@ class Code:
         elif "__getattr__" in known.definitions:
             yield module, "__getattr__"
 
-    def origin(self, one: Definition, dotted: Dotted) -> str | None:
-        """What the first part of a dotted name stands for: an imported dotted name, or None."""
+    def origin(self, one: Definition, name: str) -> str | None:
+        """What a name in a definition stands for where it is imported, dotted, else None."""
+        if name in one.imports:
+            return one.imports[name]
         module = self.module(one.module)
         assert module is not None
-        if dotted[0] in one.imports:
-            return one.imports[dotted[0]]
-        return None if dotted[0] in module.definitions else module.imports.get(dotted[0])
+        return None if name in module.definitions else module.imports.get(name)
 
     def targets(self, one: Definition, dotted: Dotted) -> list[Place]:
         """The definitions that a dotted name in a definition stands for; none for what is not the package's."""
-        origin = self.origin(one, dotted)
+        origin = self.origin(one, dotted[0])
         if origin is not None:
             return list(self.find(origin, dotted[1:])) if origin.partition(".")[0] == PACKAGE else []
         module = self.module(one.module)
@@ -351,6 +358,7 @@ class _Walk:
         self.todo: list[Definition] = []
         self.words: set[str] = set()
         self.waiting: defaultdict[str, list[Place]] = defaultdict(list)
+        self.meant: dict[tuple[int, Dotted], list[Place]] = {}
 
     def from_(self, roots: Iterable[str]) -> Reached:
         for root in roots:
@@ -397,7 +405,8 @@ class _Walk:
 
     def follow(self, one: Definition) -> None:
         for dotted in one.uses:
-            for place in self.code.targets(one, dotted):
+            places = self.meant[id(one), dotted] = self.code.targets(one, dotted)
+            for place in places:
                 self.add(*place)
         for text in one.texts:
             for place in self.code.find(text.replace(":", ".")):
@@ -410,24 +419,22 @@ class _Walk:
     def reached(self) -> Reached:
         whole, named = [], defaultdict(set)
         for one in {id(d): d for definitions in self.found.values() for d in definitions}.values():
-            meant = sorted([".".join(use), self.meaning(one, use)] for use in one.uses)
-            whole.append([one.name, one.tree, [pair for pair in meant if pair[1]]])
-            named[one.name].add(digest([one.tree, self.outside(one)])[:4])
+            outside = self.outside(one)
+            meant = sorted([".".join(use), tree] for use in one.uses if (tree := self.meaning(one, use)))
+            whole.append([one.name, one.tree, outside, meant])
+            named[one.name].add(digest([one.tree, outside])[:4])
         names = {name: " ".join(sorted(digests)) for name, digests in sorted(named.items())}
         return Reached(digest(sorted(whole)), names, frozenset(self.found))
 
     def meaning(self, one: Definition, use: Dotted) -> str:
-        """What a used name stands for: the tree of the one definition that it means, or the name of what is outside."""
-        places = self.code.targets(one, use)
-        if len(places) == 1 and places[0] in self.found:
-            return digest([d.tree for d in self.found[places[0]]])
-        origin = self.code.origin(one, use)
-        return origin if origin and origin.partition(".")[0] != PACKAGE else ""
+        """The tree of the one definition that a used name means; empty where it means none or a whole module."""
+        places = self.meant[id(one), use]
+        return " ".join(d.tree for d in self.found.get(places[0], ())) if len(places) == 1 else ""
 
-    def outside(self, one: Definition) -> list[str]:
-        """The outside names that a definition's own names stand for."""
-        origins = {(use[0], self.code.origin(one, use)) for use in one.uses}
-        return sorted(f"{name} {at}" for name, at in origins if at and at.partition(".")[0] != PACKAGE)
+    def outside(self, one: Definition) -> list[list[str]]:
+        """The names in a definition that stand for what is not the package's, each with what it stands for."""
+        origins = {name: self.code.origin(one, name) for name in {use[0] for use in one.uses}}
+        return sorted([name, at] for name, at in origins.items() if at and at.partition(".")[0] != PACKAGE)
 
 
 @cache

@@ -8,6 +8,7 @@ imports torch or scipy: collecting is instant, and running happens in worker pro
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,6 +110,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "tier(name): the test needs at least this tier")
     if config.option.ray_address and config.option.executor != "ray":
         raise pytest.UsageError("--ray-address names a cluster: add --executor ray")
+    if config.option.executor == "ray":  # its jobs see the GPUs that they ask for, whatever this machine has
+        os.environ.setdefault("ASIARC_DEVICE", "cuda" if config.option.gpus_per_job else "cpu")
     if config.option.workers < 1:
         raise pytest.UsageError(f"--workers {config.option.workers}: give at least 1")
     config.stash[LAB] = Lab(config)

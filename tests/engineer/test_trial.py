@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from asiarc.archive.store import Archive
 from asiarc.core.candidate import content_address
+from asiarc.core.device import DEVICES
 from asiarc.core.errors import ExecutionError
 from asiarc.core.recipe import MICRO, Protocol
 from asiarc.engineer.scoring import score
@@ -272,6 +273,14 @@ def test_a_fault_of_the_machine_is_no_outcome_of_the_candidate(archive, protocol
     assert stored(archive, request(protocol), executor).value == result.value["value"]
 
 
+def test_a_device_that_is_not_there_fails_the_machine_and_not_the_candidate(archive, protocol, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    asked = request(protocol, device="cuda")
+    with pytest.raises(ExecutionError, match="ASIARC_DEVICE=cpu"):
+        stored(archive, asked, InlineExecutor())
+    assert archive.trial(asked.key).outcome.kind == "unscored"
+
+
 def test_equal_requests_are_run_once(archive, protocol, result):
     executor = Answering(result, result)
     requests = [request(protocol), request(protocol, seed="1"), request(protocol)]
@@ -291,6 +300,7 @@ MOVES = {
     "match": st.sampled_from([None, ("d" * 16, ""), ("e" * 16, "")]),
     "split": st.sampled_from(["validation", "confirmation"]),
     "documents": st.integers(1, 3),
+    "device": st.sampled_from(DEVICES),
 }
 OF_PROTOCOL = {
     "name": st.sampled_from(["micro", "other"]),

@@ -2,13 +2,16 @@
 
 import contextlib
 import json
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from asiarc.archive import store
 from asiarc.core.errors import ExecutionError
 from tests.rigs.sandbox import endurance
 from tests.rigs.sandbox.endurance import Stand, differing, kill_and_resume
@@ -35,6 +38,8 @@ def test_the_rehearsal_goes_through_everything(whole):
     assert len(content["proposals"]) == 16 and len(content["items"]) > 20 and len(content["stages"]) == 3
     assert content["report"]["campaigns"][0]["finished"]
     assert not any("created_at" in row for row in content["trials"])
+    schema = Path(store.__file__).with_name("schema.sql").read_text()
+    assert set(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", schema)) <= content.keys()
 
 
 @pytest.mark.parametrize("number", range(3))
