@@ -102,15 +102,28 @@ def chosen(kernel: str, problem: Problem) -> Config:
     return found[-1] if smallest else found[0]
 
 
-def constants(kernel: str, problem: Problem, config: Config) -> dict[str, Any]:
-    """The compile-time arguments of a kernel by name."""
-    levels = problem.C.bit_length() - 1
-    every = {
-        "K": problem.K, "V": problem.V, "C": problem.C, "KP": width(problem.K), "BK": config.BK, "BV": config.BV,
-        "LEVELS": levels, "GATE": problem.gate, "ERASES": problem.erases, "SAVES": True, "PRECISION": problem.precision,
-    }  # fmt: skip
-    names = getattr(blocks, kernel).arg_names
-    return {name: value for name, value in every.items() if name in names}
+@dataclasses.dataclass(frozen=True)
+class Constants:
+    """What the kernels know at compile time: channels, tokens a chunk, widths of blocks, and what is computed."""
+
+    K: int
+    V: int
+    C: int
+    KP: int
+    BK: int
+    BV: int
+    LEVELS: int
+    GATE: int
+    ERASES: bool
+    SAVES: bool
+    PRECISION: str
+
+    @staticmethod
+    def of(problem: Problem, config: Config, saves: bool = True) -> Constants:
+        """Those of a launch; `saves`: a backward pass will follow."""
+        K, V, C = problem.K, problem.V, problem.C
+        return Constants(K, V, C, width(K), config.BK, config.BV, C.bit_length() - 1, problem.gate, problem.erases,
+                         saves, problem.precision)  # fmt: skip
 
 
 def programs(kernel: str, problem: Problem, config: Config, sequences: int, chunks: int, heads: int) -> int:
@@ -171,7 +184,7 @@ class Launch:
             return {"keys": x["k"]}
         return {"q": x["q_in"], "k": x["k_in"], "keys": x["k_out"], "H": self.HV}
 
-    def __call__(self, kernel: str, **given: Any) -> None:
+    def __call__(self, kernel: str, given: Mapping[str, Any], *, saves: bool = True) -> None:
         """Launch a kernel of `blocks` with what it takes of the arguments given and of those that all kernels share."""
         function, config, plan = getattr(blocks, kernel), self.config(kernel), self.plan
         shared = {
@@ -180,8 +193,10 @@ class Launch:
             "H": self.H,
             "HV": self.HV,
             "scale": self.scale,
+            "p": Constants.of(self.problem, config, saves),
         }
-        every = shared | constants(kernel, self.problem, config) | given
+        tensors = blocks.TENSORS[kernel]
+        every = {**shared, **given, "x": tensors(*(given[name] for name in tensors._fields))}
         taken = {name: x for name, x in every.items() if name in function.arg_names}
         size = programs(kernel, self.problem, config, len(plan.bounds), len(plan.chunks), self.HV)
         with torch.cuda.device_of(plan.chunks):
@@ -211,7 +226,7 @@ class Blocked(torch.autograd.Function):
         G = q
         if g is not None:
             G = torch.empty_like(g, dtype=torch.float64 if q.dtype == torch.float32 else torch.float32)
-            launch("accumulate_gate", g=g, G=G, R=g[0].numel())
+            launch("accumulate_gate", {"g": g, "G": G, "R": g[0].numel()})
         x: dict[str, Tensor] = {
             "q": q, "k": k, "v": v, "G": G, "beta": q if beta is None else beta, "state": state,
             "P": q.new_empty(T, HV, C), "A": q.new_empty(T, HV, C) if erases else q,
@@ -223,8 +238,8 @@ class Blocked(torch.autograd.Function):
             name: q.new_empty(T, HV, K) if launch.problem.gate == 2 else k
             for name in ("q_in", "k_in", "k_out")
         }
-        launch("scores", **x)
-        launch("forward", **x | launch.walked(x), SAVES=saves)
+        launch("scores", x)
+        launch("forward", {**x, **launch.walked(x)}, saves=saves)
         ctx.launch, ctx.gate_dtype = launch, None if g is None else g.dtype
         ctx.save_for_backward(*(x[name] for name in SAVED))
         return x["o"], x["final"]
@@ -246,9 +261,9 @@ class Blocked(torch.autograd.Function):
             "dg": dfinal.new_empty((T, HV, K) if gate == 2 else (splits + 1, T, HV)) if gate else q,
             "dbeta": dfinal.new_empty(splits, T, HV) if erases else q,
         }  # fmt: skip
-        launch("backward_states", **x | launch.walked(x))
-        launch("backward_scores", **x)
-        launch("backward_rows", **x, T=T)
+        launch("backward_states", {**x, **launch.walked(x)})
+        launch("backward_scores", x)
+        launch("backward_rows", {**x, "T": T})
         dq, dk, dg = x["dq"], x["dk"], x["dg"]
         if H != HV:
             dq, dk = (d.view(T, H, HV // H, K).sum(2).to(q.dtype) for d in (dq, dk))

@@ -20,13 +20,17 @@ Unusual:
 
 Axes: T tokens of all sequences, H key heads, HV value heads, K and V channels, C tokens a chunk, N sequences, NC
 chunks. `chunks` [NC, 2] holds a chunk's first token and one past the last of its sequence, `bounds` [N, 3] a
-sequence's first token, one past its last, and its first chunk. GATE: 0 none, 1 a head, 2 a channel;
-with 2, `forward` and `backward_states` take the decayed queries and keys of `scores`, and `keys` are those to write.
+sequence's first token, one past its last, and its first chunk. `x` are the tensors of a kernel as `TENSORS` names
+them, `p` is a `blocked.Constants`, whose GATE is 0 for none, 1 a head, 2 a channel; with 2, `forward` and
+`backward_states` take the decayed queries and keys of `scores`, and `keys` are those to write.
 """
 
 # mypy: disable-error-code="untyped-decorator"
 
 from __future__ import annotations
+
+import collections
+from typing import Any
 
 import triton
 import triton.language as tl
@@ -35,6 +39,19 @@ from triton.language import constexpr, tensor
 LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
 FLOOR: tl.constexpr = tl.constexpr(-200.0)
 """Base-2 logarithm of the strongest decay of one step: 2^-200 is zero in float32."""
+
+TENSORS: dict[str, Any] = {
+    name: collections.namedtuple(name, fields)
+    for name, fields in {
+        "accumulate_gate": "g G",
+        "scores": "q k G beta P A q_in k_in k_out",
+        "forward": "q k keys v G beta P A state o final y S",
+        "backward_states": "q k keys G beta P A do dfinal dv dS dstate",
+        "backward_scores": "q k G beta y do dv Dq Dk dg",
+        "backward_rows": "q k G beta y do dv S dS Dq Dk dq dk dg dbeta",
+    }.items()
+}
+"""The tensors of each kernel."""
 
 
 @triton.jit
@@ -149,349 +166,336 @@ def level_decay(
 
 
 @triton.jit(do_not_specialize=["R"])
-def accumulate_gate(g: tensor, G: tensor, chunks: tensor, R: tensor, C: constexpr, BK: constexpr) -> None:
+def accumulate_gate(x: tensor, chunks: tensor, R: tensor, p: constexpr) -> None:
     """G = running sum of log2 of the decay inside each chunk; g and G are [T, R], R = HV or HV * K."""
-    blocks = tl.cdiv(R, BK)
+    blocks = tl.cdiv(R, p.BK)
     chunk, block = tl.program_id(0) // blocks, tl.program_id(0) % blocks
     first, end = tl.load(chunks + 2 * chunk), tl.load(chunks + 2 * chunk + 1)
-    rows, cols = tl.arange(0, C), block * BK + tl.arange(0, BK)
+    rows, cols = tl.arange(0, p.C), block * p.BK + tl.arange(0, p.BK)
     mask = (first + rows < end)[:, None] & (cols < R)[None, :]
     at = (first + rows)[:, None] * R + cols[None, :]
-    steps = tl.load(g + at, mask=mask, other=0.0).to(G.dtype.element_ty) * LOG2_E
-    tl.store(G + at, tl.cumsum(tl.where(steps < FLOOR, FLOOR, steps), 0), mask=mask)
+    steps = tl.load(x.g + at, mask=mask, other=0.0).to(x.G.dtype.element_ty) * LOG2_E
+    tl.store(x.G + at, tl.cumsum(tl.where(steps < FLOOR, FLOOR, steps), 0), mask=mask)
 
 
 @triton.jit(do_not_specialize=["H", "HV"])
-def scores(
-    q: tensor, k: tensor, G: tensor, beta: tensor, P: tensor, A: tensor, q_in: tensor, k_in: tensor,
-    k_out: tensor, chunks: tensor, H: tensor, HV: tensor, K: constexpr, C: constexpr, BK: constexpr,
-    LEVELS: constexpr, GATE: constexpr, ERASES: constexpr, PRECISION: constexpr,
-) -> None:  # fmt: skip
+def scores(x: tensor, chunks: tensor, H: tensor, HV: tensor, p: constexpr) -> None:
     """P = X(q) and, with erasing, A, both [T, HV, C]; one program a chunk and head.
 
     With a channel's gate also into * q, into * k and out * k, [T, HV, K], which spares those who walk the sequence.
     """
     chunk, h = tl.program_id(0) // HV, tl.program_id(0) % HV
     first, end = tl.load(chunks + 2 * chunk), tl.load(chunks + 2 * chunk + 1)
-    rows = tl.arange(0, C)
+    rows = tl.arange(0, p.C)
     inside = first + rows < end
     i, j = rows[:, None], rows[None, :]
-    last = tl.minimum(C, end - first).to(tl.int32) - 1
+    last = tl.minimum(p.C, end - first).to(tl.int32) - 1
     head = h // (HV // H)
-    Xq = tl.zeros((C, C), tl.float32)
-    Xk = tl.zeros((C, C), tl.float32)
-    for start in range(0, K, BK):
-        cols = start + tl.arange(0, BK)
+    Xq = tl.full((p.C, p.C), 0.0, tl.float32)
+    Xk = tl.full((p.C, p.C), 0.0, tl.float32)
+    for start in range(0, p.K, p.BK):
+        cols = start + tl.arange(0, p.BK)
         q_, k_ = (
-            tile(q, first, head, H, K, rows, cols, inside),
-            tile(k, first, head, H, K, rows, cols, inside),
+            tile(x.q, first, head, H, p.K, rows, cols, inside),
+            tile(x.k, first, head, H, p.K, rows, cols, inside),
         )
-        if GATE == 2:
-            G_ = tile(G, first, h, HV, K, rows, cols, inside)
-            G_last = tl.load(G + ((first + last) * HV + h) * K + cols, mask=cols < K, other=0.0)
-            put(q_in, q_ * decay(G_), first, h, HV, K, rows, cols, inside)
-            put(k_in, k_ * decay(G_), first, h, HV, K, rows, cols, inside)
-            put(k_out, k_ * decay(G_last[None, :] - G_), first, h, HV, K, rows, cols, inside)
+        if p.GATE == 2:
+            G_ = tile(x.G, first, h, HV, p.K, rows, cols, inside)
+            G_last = tl.load(x.G + ((first + last) * HV + h) * p.K + cols, mask=cols < p.K, other=0.0)
+            put(x.q_in, q_ * decay(G_), first, h, HV, p.K, rows, cols, inside)
+            put(x.k_in, k_ * decay(G_), first, h, HV, p.K, rows, cols, inside)
+            put(x.k_out, k_ * decay(G_last[None, :] - G_), first, h, HV, p.K, rows, cols, inside)
             Xq += tl.where(i == j, tl.sum(q_.to(tl.float32) * k_.to(tl.float32), 1)[:, None], 0.0)
-            for level in range(LEVELS):
-                E = level_decay(G, G_, level, first, last, h, HV, K, rows, cols, inside)
+            for level in range(p.LEVELS):
+                E = level_decay(x.G, G_, level, first, last, h, HV, p.K, rows, cols, inside)
                 kE = (k_ * E).to(k_.dtype)
                 pairs = across(level, i, j)
-                found = tl.dot((q_ * E).to(k_.dtype), tl.trans(kE), input_precision=PRECISION)
+                found = tl.dot((q_ * E).to(k_.dtype), tl.trans(kE), input_precision=p.PRECISION)
                 Xq += tl.where(pairs, found, 0.0)
-                if ERASES:
-                    found = tl.dot(kE, tl.trans(kE), input_precision=PRECISION)
+                if p.ERASES:
+                    found = tl.dot(kE, tl.trans(kE), input_precision=p.PRECISION)
                     Xk += tl.where(pairs, found, 0.0)
         else:
-            Xq += tl.dot(q_, tl.trans(k_), input_precision=PRECISION)
-            if ERASES:
-                Xk += tl.dot(k_, tl.trans(k_), input_precision=PRECISION)
-    if ERASES:
-        b = column(beta, first, h, HV, rows, inside)
+            Xq += tl.dot(q_, tl.trans(k_), input_precision=p.PRECISION)
+            if p.ERASES:
+                Xk += tl.dot(k_, tl.trans(k_), input_precision=p.PRECISION)
+    if p.ERASES:
+        b = column(x.beta, first, h, HV, rows, inside)
         Xq *= b[None, :]
-        X = inverse(tl.where(i > j, Xk * b[None, :], 0.0), C, LEVELS, PRECISION)
-        if GATE == 1:
-            G_ = column(G, first, h, HV, rows, inside)
+        X = inverse(tl.where(i > j, Xk * b[None, :], 0.0), p.C, p.LEVELS, p.PRECISION)
+        if p.GATE == 1:
+            G_ = column(x.G, first, h, HV, rows, inside)
             X *= decay(G_[:, None] - G_[None, :])
-        put(A, X, first, h, HV, C, rows, rows, inside)
-    if GATE == 1:
-        G_ = column(G, first, h, HV, rows, inside)
+        put(x.A, X, first, h, HV, p.C, rows, rows, inside)
+    if p.GATE == 1:
+        G_ = column(x.G, first, h, HV, rows, inside)
         Xq *= decay(G_[:, None] - G_[None, :])
-    put(P, tl.where(i >= j, Xq, 0.0), first, h, HV, C, rows, rows, inside)
+    put(x.P, tl.where(i >= j, Xq, 0.0), first, h, HV, p.C, rows, rows, inside)
 
 
 @triton.jit(do_not_specialize=["H", "HV"])
-def forward(
-    q: tensor, k: tensor, keys: tensor, v: tensor, G: tensor, beta: tensor, P: tensor, A: tensor,
-    state: tensor, o: tensor, final: tensor, y: tensor, S: tensor, bounds: tensor, H: tensor, HV: tensor,
-    scale: tensor, K: constexpr, V: constexpr, C: constexpr, KP: constexpr, BV: constexpr, GATE: constexpr,
-    ERASES: constexpr, SAVES: constexpr, PRECISION: constexpr,
-) -> None:  # fmt: skip
+def forward(x: tensor, bounds: tensor, H: tensor, HV: tensor, scale: tensor, p: constexpr) -> None:
     """o [T, HV, V], the final state, and with SAVES y [T, HV, V] and the state before each chunk [NC, HV, K, V].
 
     One program a sequence, head and block of value channels.
     """
-    splits: tl.constexpr = (V + BV - 1) // BV
+    splits: tl.constexpr = (p.V + p.BV - 1) // p.BV
     pair = tl.program_id(0) // splits
     n, h = pair // HV, pair % HV
     begin, end, chunk = tl.load(bounds + 3 * n), tl.load(bounds + 3 * n + 1), tl.load(bounds + 3 * n + 2)
     head = h // (HV // H)
-    rows, krows, crows = tl.arange(0, C), tl.arange(0, KP), tl.arange(0, C)
-    vcols = tl.program_id(0) % splits * BV + tl.arange(0, BV)
-    S_ = state_tile(state, pair.to(tl.int64), K, V, krows, vcols)
-    for turn in range(tl.cdiv((end - begin).to(tl.int32), C)):
-        first = begin + turn * C
+    rows, krows, crows = tl.arange(0, p.C), tl.arange(0, p.KP), tl.arange(0, p.C)
+    vcols = tl.program_id(0) % splits * p.BV + tl.arange(0, p.BV)
+    S_ = state_tile(x.state, pair.to(tl.int64), p.K, p.V, krows, vcols)
+    for turn in range(tl.cdiv((end - begin).to(tl.int32), p.C)):
+        first = begin + turn * p.C
         inside = first + rows < end
-        half = S_.to(k.dtype.element_ty)
-        if SAVES:
-            put_state(S, half, (chunk + turn) * HV + h, K, V, krows, vcols)
+        half = S_.to(x.k.dtype.element_ty)
+        if p.SAVES:
+            put_state(x.S, half, (chunk + turn) * HV + h, p.K, p.V, krows, vcols)
         q_, k_ = (
-            tile(q, first, head, H, K, rows, krows, inside),
-            tile(k, first, head, H, K, rows, krows, inside),
+            tile(x.q, first, head, H, p.K, rows, krows, inside),
+            tile(x.k, first, head, H, p.K, rows, krows, inside),
         )
-        y_ = tile(v, first, h, HV, V, rows, vcols, inside)
-        keys_ = tile(keys, first, head, H, K, rows, krows, inside) if GATE == 2 else k_
-        write = tl.full((C,), 1.0, tl.float32)
-        if GATE > 0:
-            last = first + tl.minimum(C, end - first) - 1
-        if GATE == 1:
-            G_, G_last = column(G, first, h, HV, rows, inside), tl.load(G + last * HV + h)
+        y_ = tile(x.v, first, h, HV, p.V, rows, vcols, inside)
+        keys_ = tile(x.keys, first, head, H, p.K, rows, krows, inside) if p.GATE == 2 else k_
+        write = tl.full((p.C,), 1.0, tl.float32)
+        if p.GATE > 0:
+            last = first + tl.minimum(p.C, end - first) - 1
+        if p.GATE == 1:
+            G_, G_last = column(x.G, first, h, HV, rows, inside), tl.load(x.G + last * HV + h)
             into, write = decay(G_), decay(G_last - G_)
             S_ *= decay(G_last)
-        if GATE == 2:
-            G_last = tl.load(G + (last * HV + h) * K + krows, mask=krows < K, other=0.0)
+        if p.GATE == 2:
+            G_last = tl.load(x.G + (last * HV + h) * p.K + krows, mask=krows < p.K, other=0.0)
             S_ *= decay(G_last)[:, None]
-        o_ = tl.dot(q_, half, input_precision=PRECISION)
-        if GATE == 1:
+        o_ = tl.dot(q_, half, input_precision=p.PRECISION)
+        if p.GATE == 1:
             o_ *= into[:, None]
-        if ERASES:
-            read = tl.dot(k_, half, input_precision=PRECISION)
-            if GATE == 1:
+        if p.ERASES:
+            read = tl.dot(k_, half, input_precision=p.PRECISION)
+            if p.GATE == 1:
                 read *= into[:, None]
-            A_ = tile(A, first, h, HV, C, rows, crows, inside)
-            y_ = tl.dot(A_, (y_ - read).to(k_.dtype), input_precision=PRECISION)
-            write *= column(beta, first, h, HV, rows, inside)
-            if SAVES:
-                put(y, y_, first, h, HV, V, rows, vcols, inside)
-        P_ = tile(P, first, h, HV, C, rows, crows, inside)
-        o_ += tl.dot(P_, y_.to(k_.dtype), input_precision=PRECISION)
-        put(o, o_ * scale, first, h, HV, V, rows, vcols, inside)
-        S_ += tl.dot(tl.trans(keys_), (y_ * write[:, None]).to(k_.dtype), input_precision=PRECISION)
-    put_state(final, S_, pair.to(tl.int64), K, V, krows, vcols)
+            A_ = tile(x.A, first, h, HV, p.C, rows, crows, inside)
+            y_ = tl.dot(A_, (y_ - read).to(k_.dtype), input_precision=p.PRECISION)
+            write *= column(x.beta, first, h, HV, rows, inside)
+            if p.SAVES:
+                put(x.y, y_, first, h, HV, p.V, rows, vcols, inside)
+        P_ = tile(x.P, first, h, HV, p.C, rows, crows, inside)
+        o_ += tl.dot(P_, y_.to(k_.dtype), input_precision=p.PRECISION)
+        put(x.o, o_ * scale, first, h, HV, p.V, rows, vcols, inside)
+        S_ += tl.dot(tl.trans(keys_), (y_ * write[:, None]).to(k_.dtype), input_precision=p.PRECISION)
+    put_state(x.final, S_, pair.to(tl.int64), p.K, p.V, krows, vcols)
 
 
 @triton.jit(do_not_specialize=["H", "HV"])
-def backward_states(
-    q: tensor, k: tensor, keys: tensor, G: tensor, beta: tensor, P: tensor, A: tensor, do: tensor,
-    dfinal: tensor, dv: tensor, dS: tensor, dstate: tensor, bounds: tensor, H: tensor, HV: tensor,
-    scale: tensor, K: constexpr, V: constexpr, C: constexpr, KP: constexpr, BV: constexpr, GATE: constexpr,
-    ERASES: constexpr, PRECISION: constexpr,
-) -> None:  # fmt: skip
+def backward_states(x: tensor, bounds: tensor, H: tensor, HV: tensor, scale: tensor, p: constexpr) -> None:
     """dv [T, HV, V], the gradient of the state after each chunk [NC, HV, K, V] and of the initial state.
 
     One program a sequence, head and block of value channels, from the last chunk to the first.
     """
-    splits: tl.constexpr = (V + BV - 1) // BV
+    splits: tl.constexpr = (p.V + p.BV - 1) // p.BV
     pair = tl.program_id(0) // splits
     n, h = pair // HV, pair % HV
     begin, end, chunk = tl.load(bounds + 3 * n), tl.load(bounds + 3 * n + 1), tl.load(bounds + 3 * n + 2)
     head = h // (HV // H)
-    rows, krows, crows = tl.arange(0, C), tl.arange(0, KP), tl.arange(0, C)
-    vcols = tl.program_id(0) % splits * BV + tl.arange(0, BV)
-    dS_ = state_tile(dfinal, pair.to(tl.int64), K, V, krows, vcols)
-    turns = tl.cdiv((end - begin).to(tl.int32), C)
+    rows, krows, crows = tl.arange(0, p.C), tl.arange(0, p.KP), tl.arange(0, p.C)
+    vcols = tl.program_id(0) % splits * p.BV + tl.arange(0, p.BV)
+    dS_ = state_tile(x.dfinal, pair.to(tl.int64), p.K, p.V, krows, vcols)
+    turns = tl.cdiv((end - begin).to(tl.int32), p.C)
     for back in range(turns):
         turn = turns - 1 - back
-        first = begin + turn * C
+        first = begin + turn * p.C
         inside = first + rows < end
-        half = dS_.to(k.dtype.element_ty)
-        put_state(dS, half, (chunk + turn) * HV + h, K, V, krows, vcols)
+        half = dS_.to(x.k.dtype.element_ty)
+        put_state(x.dS, half, (chunk + turn) * HV + h, p.K, p.V, krows, vcols)
         q_, k_ = (
-            tile(q, first, head, H, K, rows, krows, inside),
-            tile(k, first, head, H, K, rows, krows, inside),
+            tile(x.q, first, head, H, p.K, rows, krows, inside),
+            tile(x.k, first, head, H, p.K, rows, krows, inside),
         )
-        do_ = tile(do, first, h, HV, V, rows, vcols, inside)
-        keys_ = tile(keys, first, head, H, K, rows, krows, inside) if GATE == 2 else k_
-        write, read = tl.full((C,), 1.0, tl.float32), tl.full((C,), 1.0, tl.float32)
-        if GATE > 0:
-            last = first + tl.minimum(C, end - first) - 1
-        if GATE == 1:
-            G_, G_last = column(G, first, h, HV, rows, inside), tl.load(G + last * HV + h)
+        do_ = tile(x.do, first, h, HV, p.V, rows, vcols, inside)
+        keys_ = tile(x.keys, first, head, H, p.K, rows, krows, inside) if p.GATE == 2 else k_
+        write, read = tl.full((p.C,), 1.0, tl.float32), tl.full((p.C,), 1.0, tl.float32)
+        if p.GATE > 0:
+            last = first + tl.minimum(p.C, end - first) - 1
+        if p.GATE == 1:
+            G_, G_last = column(x.G, first, h, HV, rows, inside), tl.load(x.G + last * HV + h)
             read, write = decay(G_), decay(G_last - G_)
             dS_ *= decay(G_last)
-        if GATE == 2:
-            G_last = tl.load(G + (last * HV + h) * K + krows, mask=krows < K, other=0.0)
+        if p.GATE == 2:
+            G_last = tl.load(x.G + (last * HV + h) * p.K + krows, mask=krows < p.K, other=0.0)
             dS_ *= decay(G_last)[:, None]
-        if ERASES:
-            write *= column(beta, first, h, HV, rows, inside)
-        P_ = tile(P, first, h, HV, C, rows, crows, inside)
-        dy = tl.dot(tl.trans(P_), do_, input_precision=PRECISION) * scale
-        dy += tl.dot(keys_, half, input_precision=PRECISION) * write[:, None]
-        if ERASES:
-            A_ = tile(A, first, h, HV, C, rows, crows, inside)
-            dy = tl.dot(tl.trans(A_), dy.to(k_.dtype), input_precision=PRECISION)
-            dS_ -= tl.dot(tl.trans(k_), (dy * read[:, None]).to(k_.dtype), input_precision=PRECISION)
-        put(dv, dy, first, h, HV, V, rows, vcols, inside)
+        if p.ERASES:
+            write *= column(x.beta, first, h, HV, rows, inside)
+        P_ = tile(x.P, first, h, HV, p.C, rows, crows, inside)
+        dy = tl.dot(tl.trans(P_), do_, input_precision=p.PRECISION) * scale
+        dy += tl.dot(keys_, half, input_precision=p.PRECISION) * write[:, None]
+        if p.ERASES:
+            A_ = tile(x.A, first, h, HV, p.C, rows, crows, inside)
+            dy = tl.dot(tl.trans(A_), dy.to(k_.dtype), input_precision=p.PRECISION)
+            dS_ -= tl.dot(tl.trans(k_), (dy * read[:, None]).to(k_.dtype), input_precision=p.PRECISION)
+        put(x.dv, dy, first, h, HV, p.V, rows, vcols, inside)
         dread = (do_ * (read * scale)[:, None]).to(k_.dtype)
-        dS_ += tl.dot(tl.trans(q_), dread, input_precision=PRECISION)
-    put_state(dstate, dS_, pair.to(tl.int64), K, V, krows, vcols)
+        dS_ += tl.dot(tl.trans(q_), dread, input_precision=p.PRECISION)
+    put_state(x.dstate, dS_, pair.to(tl.int64), p.K, p.V, krows, vcols)
 
 
 @triton.jit(do_not_specialize=["H", "HV"])
-def backward_scores(
-    q: tensor, k: tensor, G: tensor, beta: tensor, y: tensor, do: tensor, dv: tensor, Dq: tensor, Dk: tensor,
-    dg: tensor, chunks: tensor, H: tensor, HV: tensor, scale: tensor, K: constexpr, V: constexpr,
-    C: constexpr, BK: constexpr, BV: constexpr, GATE: constexpr, ERASES: constexpr, PRECISION: constexpr,
-) -> None:  # fmt: skip
+def backward_scores(x: tensor, chunks: tensor, H: tensor, HV: tensor, scale: tensor, p: constexpr) -> None:
     """The gradients of the scores of queries and, with erasing, of keys, [T, HV, C]; one program a chunk and head.
 
     They are decayed and, for a head's gate, brought to the log-decays, too: the first row of dg [..., T, HV].
     """
     chunk, h = tl.program_id(0) // HV, tl.program_id(0) % HV
     first, end = tl.load(chunks + 2 * chunk), tl.load(chunks + 2 * chunk + 1)
-    rows = tl.arange(0, C)
+    rows = tl.arange(0, p.C)
     inside = first + rows < end
     i, j = rows[:, None], rows[None, :]
     head = h // (HV // H)
-    Dq_, Dk_ = tl.zeros((C, C), tl.float32), tl.zeros((C, C), tl.float32)
-    for start in range(0, V, BV):
-        cols = start + tl.arange(0, BV)
-        y_, do_ = tile(y, first, h, HV, V, rows, cols, inside), tile(do, first, h, HV, V, rows, cols, inside)
-        Dq_ += tl.dot(do_, tl.trans(y_), input_precision=PRECISION)
-        if ERASES:
-            dr = tile(dv, first, h, HV, V, rows, cols, inside)
-            Dk_ -= tl.dot(dr, tl.trans(y_), input_precision=PRECISION)
+    Dq_, Dk_ = tl.full((p.C, p.C), 0.0, tl.float32), tl.full((p.C, p.C), 0.0, tl.float32)
+    for start in range(0, p.V, p.BV):
+        cols = start + tl.arange(0, p.BV)
+        y_, do_ = (
+            tile(x.y, first, h, HV, p.V, rows, cols, inside),
+            tile(x.do, first, h, HV, p.V, rows, cols, inside),
+        )
+        Dq_ += tl.dot(do_, tl.trans(y_), input_precision=p.PRECISION)
+        if p.ERASES:
+            dr = tile(x.dv, first, h, HV, p.V, rows, cols, inside)
+            Dk_ -= tl.dot(dr, tl.trans(y_), input_precision=p.PRECISION)
     Dq_, Dk_ = tl.where(i >= j, Dq_ * scale, 0.0), tl.where(i > j, Dk_, 0.0)
-    if GATE == 1:
-        G_ = column(G, first, h, HV, rows, inside)
+    if p.GATE == 1:
+        G_ = column(x.G, first, h, HV, rows, inside)
         L = decay(G_[:, None] - G_[None, :])
         Dq_, Dk_ = Dq_ * L, Dk_ * L
-        Xq, Xk = tl.zeros((C, C), tl.float32), tl.zeros((C, C), tl.float32)
-        for start in range(0, K, BK):
-            cols = start + tl.arange(0, BK)
-            k_ = tile(k, first, head, H, K, rows, cols, inside)
+        Xq, Xk = tl.full((p.C, p.C), 0.0, tl.float32), tl.full((p.C, p.C), 0.0, tl.float32)
+        for start in range(0, p.K, p.BK):
+            cols = start + tl.arange(0, p.BK)
+            k_ = tile(x.k, first, head, H, p.K, rows, cols, inside)
             Xq += tl.dot(
-                tile(q, first, head, H, K, rows, cols, inside), tl.trans(k_), input_precision=PRECISION
+                tile(x.q, first, head, H, p.K, rows, cols, inside), tl.trans(k_), input_precision=p.PRECISION
             )
-            if ERASES:
-                Xk += tl.dot(k_, tl.trans(k_), input_precision=PRECISION)
+            if p.ERASES:
+                Xk += tl.dot(k_, tl.trans(k_), input_precision=p.PRECISION)
         W = Dq_ * Xq + Dk_ * Xk
-        if ERASES:
-            W *= column(beta, first, h, HV, rows, inside)[None, :]
+        if p.ERASES:
+            W *= column(x.beta, first, h, HV, rows, inside)[None, :]
         # The step of row m is in the decay from j to i for i >= m > j; summing so subtracts nothing.
-        dtype = k.dtype.element_ty
-        ends = tl.dot((j >= i).to(dtype), W.to(dtype), input_precision=PRECISION)
-        tl.store(dg + first * HV + h + rows * HV, tl.sum(tl.where(j < i, ends, 0.0), 1), mask=inside)
-    put(Dq, Dq_, first, h, HV, C, rows, rows, inside)
-    if ERASES:
-        put(Dk, Dk_, first, h, HV, C, rows, rows, inside)
+        dtype = x.k.dtype.element_ty
+        ends = tl.dot((j >= i).to(dtype), W.to(dtype), input_precision=p.PRECISION)
+        tl.store(x.dg + first * HV + h + rows * HV, tl.sum(tl.where(j < i, ends, 0.0), 1), mask=inside)
+    put(x.Dq, Dq_, first, h, HV, p.C, rows, rows, inside)
+    if p.ERASES:
+        put(x.Dk, Dk_, first, h, HV, p.C, rows, rows, inside)
 
 
 @triton.jit(do_not_specialize=["T", "H", "HV"])
 def backward_rows(  # noqa: C901
-    q: tensor, k: tensor, G: tensor, beta: tensor, y: tensor, do: tensor, dv: tensor, S: tensor, dS: tensor,
-    Dq: tensor, Dk: tensor, dq: tensor, dk: tensor, dg: tensor, dbeta: tensor, chunks: tensor, T: tensor,
-    H: tensor, HV: tensor, scale: tensor, K: constexpr, V: constexpr, C: constexpr, BK: constexpr,
-    BV: constexpr, LEVELS: constexpr, GATE: constexpr, ERASES: constexpr, PRECISION: constexpr,
-) -> None:  # fmt: skip
+    x: tensor, chunks: tensor, T: tensor, H: tensor, HV: tensor, scale: tensor, p: constexpr
+) -> None:
     """dq, dk [T, HV, K], dg and dbeta; one program a chunk, head and block of key channels.
 
     dbeta is [K / BK, T, HV], to be summed over the blocks. So is a head's dg, behind what `backward_scores` wrote; a
     channel's is [T, HV, K].
     """
-    splits: tl.constexpr = (K + BK - 1) // BK
+    splits: tl.constexpr = (p.K + p.BK - 1) // p.BK
     pair, block = tl.program_id(0) // splits, tl.program_id(0) % splits
     chunk, h = pair // HV, pair % HV
     first, end = tl.load(chunks + 2 * chunk), tl.load(chunks + 2 * chunk + 1)
-    rows, cols = tl.arange(0, C), block * BK + tl.arange(0, BK)
+    rows, cols = tl.arange(0, p.C), block * p.BK + tl.arange(0, p.BK)
     inside = first + rows < end
     i, j = rows[:, None], rows[None, :]
-    last = tl.minimum(C, end - first).to(tl.int32) - 1
+    last = tl.minimum(p.C, end - first).to(tl.int32) - 1
     head = h // (HV // H)
 
     # What the reads of the states got, and what the writes to them did.
-    dq_, dk_ = tl.zeros((C, BK), tl.float32), tl.zeros((C, BK), tl.float32)
-    dkeys = tl.zeros((C, BK), tl.float32)
-    over = tl.zeros((BK,), tl.float32)
-    for start in range(0, V, BV):
-        vcols = start + tl.arange(0, BV)
+    dq_, dk_ = tl.full((p.C, p.BK), 0.0, tl.float32), tl.full((p.C, p.BK), 0.0, tl.float32)
+    dkeys = tl.full((p.C, p.BK), 0.0, tl.float32)
+    over = tl.full((p.BK,), 0.0, tl.float32)
+    for start in range(0, p.V, p.BV):
+        vcols = start + tl.arange(0, p.BV)
         y_, do_ = (
-            tile(y, first, h, HV, V, rows, vcols, inside),
-            tile(do, first, h, HV, V, rows, vcols, inside),
+            tile(x.y, first, h, HV, p.V, rows, vcols, inside),
+            tile(x.do, first, h, HV, p.V, rows, vcols, inside),
         )
-        S_ = state_tile(S, pair.to(tl.int64), K, V, cols, vcols)
-        dS_ = state_tile(dS, pair.to(tl.int64), K, V, cols, vcols)
-        dq_ += tl.dot(do_, tl.trans(S_), input_precision=PRECISION)
-        dkeys += tl.dot(y_, tl.trans(dS_), input_precision=PRECISION)
-        if ERASES:
-            dr = tile(dv, first, h, HV, V, rows, vcols, inside)
-            dk_ -= tl.dot(dr, tl.trans(S_), input_precision=PRECISION)
-        if GATE > 0:
+        S_ = state_tile(x.S, pair.to(tl.int64), p.K, p.V, cols, vcols)
+        dS_ = state_tile(x.dS, pair.to(tl.int64), p.K, p.V, cols, vcols)
+        dq_ += tl.dot(do_, tl.trans(S_), input_precision=p.PRECISION)
+        dkeys += tl.dot(y_, tl.trans(dS_), input_precision=p.PRECISION)
+        if p.ERASES:
+            dr = tile(x.dv, first, h, HV, p.V, rows, vcols, inside)
+            dk_ -= tl.dot(dr, tl.trans(S_), input_precision=p.PRECISION)
+        if p.GATE > 0:
             over += tl.sum(S_.to(tl.float32) * dS_.to(tl.float32), 1)
     dq_ *= scale
 
-    q_, k_ = tile(q, first, head, H, K, rows, cols, inside), tile(k, first, head, H, K, rows, cols, inside)
+    q_, k_ = (
+        tile(x.q, first, head, H, p.K, rows, cols, inside),
+        tile(x.k, first, head, H, p.K, rows, cols, inside),
+    )
     dtype = k_.dtype
-    b = tl.full((C,), 1.0, tl.float32)
-    if ERASES:
-        b = column(beta, first, h, HV, rows, inside)
-    if GATE == 1:
-        G_, G_last = column(G, first, h, HV, rows, inside), tl.load(G + (first + last) * HV + h)
+    b = tl.full((p.C,), 1.0, tl.float32)
+    if p.ERASES:
+        b = column(x.beta, first, h, HV, rows, inside)
+    if p.GATE == 1:
+        G_, G_last = column(x.G, first, h, HV, rows, inside), tl.load(x.G + (first + last) * HV + h)
         into, out = decay(G_)[:, None], decay(G_last - G_)[:, None]
         over *= decay(G_last)
-    if GATE == 2:
-        G_ = tile(G, first, h, HV, K, rows, cols, inside)
-        G_last = tl.load(G + ((first + last) * HV + h) * K + cols, mask=cols < K, other=0.0)
+    if p.GATE == 2:
+        G_ = tile(x.G, first, h, HV, p.K, rows, cols, inside)
+        G_last = tl.load(x.G + ((first + last) * HV + h) * p.K + cols, mask=cols < p.K, other=0.0)
         into, out = decay(G_), decay(G_last[None, :] - G_)
         over *= decay(G_last)
-    if GATE > 0:
+    if p.GATE > 0:
         dq_, dk_, dkeys = dq_ * into, dk_ * into, dkeys * out
         dinto, dout = dq_ * q_ + dk_ * k_, dkeys * k_ * b[:, None]
-    if GATE == 1:
+    if p.GATE == 1:
         ends = tl.where(j >= i, tl.sum(dinto, 1)[None, :], tl.sum(dout, 1)[None, :])
-        at = dg + ((block + 1) * T + first) * HV + h + rows * HV
+        at = x.dg + ((block + 1) * T + first) * HV + h + rows * HV
         tl.store(at, tl.sum(ends, 1) + tl.sum(over, 0), mask=inside)
 
     # Through the scores; a channel's log-decays between rows are in them.
-    Dq_ = tile(Dq, first, h, HV, C, rows, rows, inside)
-    if GATE == 2:
-        dg_ = over[None, :] + tl.dot((j >= i).to(dtype), dinto.to(dtype), input_precision=PRECISION)
-        dg_ += tl.dot((j < i).to(dtype), dout.to(dtype), input_precision=PRECISION)
+    Dq_ = tile(x.Dq, first, h, HV, p.C, rows, rows, inside)
+    if p.GATE == 2:
+        dg_ = over[None, :] + tl.dot((j >= i).to(dtype), dinto.to(dtype), input_precision=p.PRECISION)
+        dg_ += tl.dot((j < i).to(dtype), dout.to(dtype), input_precision=p.PRECISION)
         diagonal = tl.sum(tl.where(i == j, Dq_, 0.0).to(tl.float32), 1)
         dq_ += (diagonal * b)[:, None] * k_
         dkeys += diagonal[:, None] * q_
-        for level in range(LEVELS):
-            E = level_decay(G, G_, level, first, last, h, HV, K, rows, cols, inside)
+        for level in range(p.LEVELS):
+            E = level_decay(x.G, G_, level, first, last, h, HV, p.K, rows, cols, inside)
             qE, kE = q_ * E, k_ * E
             key = (kE * b[:, None]).to(dtype)
-            D = tl.where(across(level, i, j), tile(Dq, first, h, HV, C, rows, rows, inside), 0.0).to(dtype)
-            right = tl.dot(D, key, input_precision=PRECISION)
-            left = tl.dot(tl.trans(D), qE.to(dtype), input_precision=PRECISION)
+            D = tl.where(across(level, i, j), tile(x.Dq, first, h, HV, p.C, rows, rows, inside), 0.0).to(
+                dtype
+            )
+            right = tl.dot(D, key, input_precision=p.PRECISION)
+            left = tl.dot(tl.trans(D), qE.to(dtype), input_precision=p.PRECISION)
             dq_ += right * E
             within = right * qE
-            if ERASES:
-                D = tl.where(across(level, i, j), tile(Dk, first, h, HV, C, rows, rows, inside), 0.0).to(
+            if p.ERASES:
+                D = tl.where(across(level, i, j), tile(x.Dk, first, h, HV, p.C, rows, rows, inside), 0.0).to(
                     dtype
                 )
-                right = tl.dot(D, key, input_precision=PRECISION)
-                left += tl.dot(tl.trans(D), kE.to(dtype), input_precision=PRECISION)
+                right = tl.dot(D, key, input_precision=p.PRECISION)
+                left += tl.dot(tl.trans(D), kE.to(dtype), input_precision=p.PRECISION)
                 dk_ += right * E
                 within += right * kE
             dkeys += left * E
             within += left * kE * b[:, None]
             reach = within_half(level, i, j).to(dtype)
-            dg_ += tl.dot(reach, within.to(dtype), input_precision=PRECISION)
-        put(dg, dg_, first, h, HV, K, rows, cols, inside)
+            dg_ += tl.dot(reach, within.to(dtype), input_precision=p.PRECISION)
+        put(x.dg, dg_, first, h, HV, p.K, rows, cols, inside)
     else:
         key = (k_ * b[:, None]).to(dtype)
-        dq_ += tl.dot(Dq_, key, input_precision=PRECISION)
-        dkeys += tl.dot(tl.trans(Dq_), q_, input_precision=PRECISION)
-        if ERASES:
-            Dk_ = tile(Dk, first, h, HV, C, rows, rows, inside)
-            dk_ += tl.dot(Dk_, key, input_precision=PRECISION)
-            dkeys += tl.dot(tl.trans(Dk_), k_, input_precision=PRECISION)
-    put(dq, dq_, first, h, HV, K, rows, cols, inside)
-    if ERASES:
-        at = dbeta + (block * T + first) * HV + h + rows * HV
+        dq_ += tl.dot(Dq_, key, input_precision=p.PRECISION)
+        dkeys += tl.dot(tl.trans(Dq_), q_, input_precision=p.PRECISION)
+        if p.ERASES:
+            Dk_ = tile(x.Dk, first, h, HV, p.C, rows, rows, inside)
+            dk_ += tl.dot(Dk_, key, input_precision=p.PRECISION)
+            dkeys += tl.dot(tl.trans(Dk_), k_, input_precision=p.PRECISION)
+    put(x.dq, dq_, first, h, HV, p.K, rows, cols, inside)
+    if p.ERASES:
+        at = x.dbeta + (block * T + first) * HV + h + rows * HV
         tl.store(at, tl.sum(dkeys * k_, 1), mask=inside)
-    put(dk, dk_ + dkeys * b[:, None], first, h, HV, K, rows, cols, inside)
+    put(x.dk, dk_ + dkeys * b[:, None], first, h, HV, p.K, rows, cols, inside)

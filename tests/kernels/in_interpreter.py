@@ -276,7 +276,8 @@ MUTANTS = {
     "21: the state of the chunk is not decayed": ("            S_ *= decay(G_last)\n", "            S_ *= 1.0\n"),
     "1,16: blocks are merged with the wrong sign": ("whole -= tl.dot(", "whole += tl.dot("),
     "2: the strength is left out of the write": (
-        "            write *= column(beta, first, h, HV, rows, inside)\n            if SAVES", "            if SAVES",
+        "            write *= column(x.beta, first, h, HV, rows, inside)\n            if p.SAVES",
+        "            if p.SAVES",
     ),
     "2: dk misses what the solve gives": (
         "dS_ -= tl.dot(tl.trans(k_), (dy", "dS_ -= 0 * tl.dot(tl.trans(k_), (dy",

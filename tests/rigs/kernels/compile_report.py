@@ -119,8 +119,8 @@ def faults(row: Row, golden: dict[str, int] | None) -> list[str]:
     return wrong
 
 
-def pointer_types(problem: Problem) -> dict[str, str]:
-    """The type of every argument of every kernel that is not fixed at compile time."""
+def argument_types(problem: Problem) -> dict[str, str]:
+    """The type of every tensor and number that a kernel is given."""
     from asiarc.kernels.blocked import TYPES
 
     own = TYPES[problem.dtype]
@@ -138,16 +138,20 @@ def compile_one(kernel: str, problem: Problem, config: Config, capability: int) 
     from triton.backends.compiler import GPUTarget
 
     from asiarc.kernels import blocks
-    from asiarc.kernels.blocked import constants
+    from asiarc.kernels.blocked import Constants
 
-    function = getattr(blocks, kernel)
-    fixed = constants(kernel, problem, config)
-    types = pointer_types(problem)
-    signature = {name: "constexpr" if name in fixed else types[name] for name in function.arg_names}
-    aligned = {
-        (i,): [["tt.divisibility", 16]] for i, kind in enumerate(signature.values()) if kind.startswith("*")
-    }
-    source = triton.compiler.ASTSource(fn=function, signature=signature, constexprs=fixed, attrs=aligned)
+    function, tensors = getattr(blocks, kernel), blocks.TENSORS[kernel]
+    types = argument_types(problem)
+    own = {"x": tensors(*(types[name] for name in tensors._fields)), "p": "constexpr"}
+    signature = {name: own.get(name) or types[name] for name in function.arg_names}
+    pointers = [(0, i) for i in range(len(tensors._fields))]
+    pointers += [(i,) for i, name in enumerate(function.arg_names) if name in ("chunks", "bounds")]
+    source = triton.compiler.ASTSource(
+        fn=function,
+        signature=signature,
+        constexprs={"p": Constants.of(problem, config)},
+        attrs={place: [["tt.divisibility", 16]] for place in pointers},
+    )
     start = time.perf_counter()
     options = {"num_warps": config.warps, "num_stages": config.stages}
     binary = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)

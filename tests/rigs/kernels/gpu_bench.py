@@ -14,7 +14,7 @@ that a row reaches: the larger of the bytes that any implementation must move ov
 the rate of one large product, both measured in the same run. What does not fit the time given is listed as left out.
 
 Unusual: the kernels are called without the contract's checks, which read the gates and wait for the device. The file
-also runs as a script where asiarc is not installed (`python tests/rigs/kernels/gpu_bench.py`) and needs torch, Triton and click.
+also runs where asiarc is not installed, as `python tests/rigs/kernels/gpu_bench.py`, and needs torch, Triton and click.
 Where flash-linear-attention is not installed either, `--peer` takes the path of its wheel (fla-core, pure Python) or of
 an unpacked folder. `--interpret --small` takes every step on a CPU in Triton's interpreter, whose times mean nothing
 and are written only where --out says so.
