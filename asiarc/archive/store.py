@@ -3,7 +3,7 @@
 Every method that writes commits before it returns, so a killed process loses at most the trial in flight. One process
 writes at a time (a lock file says who); any number may read. What the disk or the file refuses, at opening or later, is
 an `ArchiveError` that says how to go on. What a proposal needs is asked by index, so that a million candidates may be
-kept (`tests.rigs archive` measures it). CROSS JOIN and INDEXED BY say which index leads: a new archive has no
+kept (measured). CROSS JOIN and INDEXED BY say which index leads: a new archive has no
 statistics that SQLite could choose by.
 """
 

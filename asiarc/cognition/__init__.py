@@ -1,7 +1,7 @@
 """The cognition base: what the literature answers to an observed weakness, with identifiers to check.
 
 `entries/*.toml` hold it, `entry` reads and validates them, `base` finds them again (BM25), `dense` by meaning,
-`library` reads up for an analyst, `check` keeps them honest. ``python -m tests.rigs cognition`` measures retrieval.
+`library` reads up for an analyst, `check` keeps them honest.
 """
 
 from asiarc.cognition.base import Base, Hit, hits

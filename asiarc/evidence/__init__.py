@@ -1,8 +1,7 @@
 """The statistics: paired effects, multiplicity, transfer between stages, and the claim register.
 
 `effects` and `claims` are light (no numpy, no scipy until a number is asked for) and re-exported here; the
-rest is imported by name. ``python -m tests.rigs statistics`` measures the coverage, power and false-discovery
-rate of all of them.
+rest is imported by name. Coverage, power and false-discovery rate of all of them are measured by simulation.
 """
 
 from asiarc.evidence.claims import (

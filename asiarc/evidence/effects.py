@@ -119,7 +119,7 @@ def bootstrap_effect(
     """As `paired_effect`, with a bootstrap interval over pairs and a sign-flip p-value.
 
     For skewed differences and many pairs. Below about ten pairs it covers less than it says (measured by
-    ``python -m tests.rigs statistics``); `paired_effect` is the default for that reason.
+    simulation); `paired_effect` is the default for that reason.
 
     Raises:
         EvidenceError: as `paired_effect`; also when the differences have no spread to resample.

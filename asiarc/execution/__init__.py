@@ -1,7 +1,7 @@
 """The sandbox, where trials run: jobs in fresh processes, on this machine's warm workers.
 
-`Job` in, `Result` out, through any `Executor`. What holds on this machine is what `doctor` returns; what was
-tried against it, `tests.rigs` shows; what one process cannot hold: `inside.py`.
+`Job` in, `Result` out, through any `Executor`. What holds on this machine is what `doctor` returns; what one
+process cannot hold: `inside.py`.
 """
 
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""Search policies behind one protocol; ``python -m tests.rigs policies`` compares them on equal footing."""
+"""Search policies behind one protocol; each is compared with the others on known truth, at equal compute."""

@@ -1,4 +1,4 @@
-"""A rehearsal: trials that take milliseconds behind the real sandbox, in the real loop, over a real archive.
+"""A rehearsal: trials that take milliseconds in the real sandbox, in the real loop, over a real archive.
 
 Loaded into pytest (``-p tests.rigs.sandbox.rehearsal --stand-ins``) every admission and every trial runs its stand-in
 from here: a function of what the job was asked, that rejects, crashes, diverges and scores as real ones do. Such
