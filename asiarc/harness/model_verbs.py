@@ -144,7 +144,7 @@ def ledger(campaign: str, tier: Tier, store: Path) -> None:
 @STORE
 def judge(campaign: str, tier: Tier, store: Path) -> None:
     """What the judge is worth, over all runs of a campaign: agreement with itself and with held-out gains."""
-    from asiarc.analyst.judge import reliability_over
+    from asiarc.analyst.marking import reliability_over
 
     with _latest(campaign, tier, store) as (archive, _):
         runs = [row["run"] for row in archive.runs(campaign, tier)]
