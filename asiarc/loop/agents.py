@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, cast
 
-from asiarc.analyst import judge
+from asiarc.analyst import marking
 from asiarc.analyst.explaining import Experiment, explain
 from asiarc.archive.annex import Annex
 from asiarc.campaign.declaration import Campaign, Models
@@ -100,7 +100,7 @@ class Team:
         asks = [
             ask
             for finding in findings
-            for ask in judge.asks(
+            for ask in marking.asks(
                 self.models, finding.number, finding.proposal["source"], coarse(finding.insight.text)
             )
         ]
@@ -115,7 +115,9 @@ class Team:
         """The judge's mean marks of some proposals, by number; empty where there is no judge."""
         if self.models.judge is None:
             return {}
-        return judge.mean_marks([row for row in self.annex.judgements(self.run) if row["number"] in numbers])
+        return marking.mean_marks(
+            [row for row in self.annex.judgements(self.run) if row["number"] in numbers]
+        )
 
     def spend(self) -> list[str]:
         """The ledger, a line a role; empty where nothing was asked."""

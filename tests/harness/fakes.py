@@ -32,7 +32,7 @@ from asiarc.engineer.workshop import Workshop
 from asiarc.execution import Job, Result
 from asiarc.loop.run import Run
 from asiarc.models.baselines import BASELINE_NAMES, baseline_source
-from asiarc.researcher import Context, Origin, Proposal
+from asiarc.core.proposal import Context, Origin, Proposal
 
 CHANCE = {"overwrite": 1 / 16, "reset": 0.4}
 START = content_address(baseline_source("delta_net"))

@@ -21,15 +21,3 @@ POLICIES: dict[str, Callable[[], Policy]] = {
     "random": RandomSearch,
     "best_of_n": BestOfN,
 }
-
-__all__ = [
-    "POLICIES",
-    "Asha",
-    "BestOfN",
-    "MapElites",
-    "PaperPolicy",
-    "RandomSearch",
-    "SuccessiveHalving",
-    "Thompson",
-    "UpperBound",
-]
