@@ -67,7 +67,7 @@ class _Norm(nn.Module):
         return y if self.bias is None else y + _wide(self.bias)
 
     def forward(self, x: Tensor, residual: Tensor | None = None, prenorm: bool = False, **kwargs: Any) -> Any:
-        """In the dtype of x, of x + residual; with `prenorm` also that sum."""
+        """The norm of x [..., D] (of x + residual where there is one), in its dtype; with `prenorm` also that sum."""
         x = x if residual is None else x + residual
         y = self._normed(x).to(x.dtype)
         return (y, x) if prenorm else y
@@ -101,7 +101,7 @@ class FusedRMSNormGated(_Norm):
     def forward(  # type: ignore[override]
         self, x: Tensor, g: Tensor | None = None, *args: Any, **kwargs: Any
     ) -> Tensor:
-        """In the dtype of x; without a gate the norm alone."""
+        """The norm of x [..., D] times the gate g [..., D], in the dtype of x; without a gate the norm alone."""
         y, gate = self._normed(x), kwargs.get("gate", g)
         if gate is not None:
             y = y * (torch.sigmoid(_wide(gate)) if self.activation == "sigmoid" else F.silu(_wide(gate)))
@@ -122,7 +122,7 @@ class L2Norm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Unit vectors."""
+        """x [..., D] scaled to unit length over its last axis."""
         return l2_norm(x, self.eps)
 
 
@@ -228,7 +228,7 @@ class Cache:
         return stored
 
     def get_seq_length(self, layer_idx: int | None = 0) -> int:
-        """Tokens seen."""
+        """Tokens that the first layer has been given, over all calls; the same for every layer."""
         return self.seen
 
     seen_tokens = _seen_tokens = property(get_seq_length)
@@ -244,14 +244,15 @@ def l2_norm(x: Tensor, eps: float = 1e-6, **kwargs: Any) -> Tensor:
 
 
 def get_unpad_data(attention_mask: Tensor) -> tuple[Tensor, Tensor, int]:
-    """(positions of the ones in the flattened mask, boundaries of the rows without padding, longest row)."""
+    """Of a mask [B, T]: (positions [S] of its ones when flattened, boundaries [B + 1] of the rows without padding,
+    longest row)."""
     lengths = attention_mask.sum(-1, dtype=torch.int32)
     positions = attention_mask.flatten().nonzero().flatten()
     return positions, F.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0)), int(lengths.max())
 
 
 def index_first_axis(x: Tensor, indices: Tensor) -> Tensor:
-    """Rows of x."""
+    """Rows `indices` [N] of x [S, ...]: [N, ...]."""
     return x[indices]
 
 

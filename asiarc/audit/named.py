@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from asiarc.audit.program import construct
-from asiarc.audit.release import Payload, row_of, row_of_maker
+from asiarc.audit.released import Payload, row_of, row_of_maker
 from asiarc.audit.specimen import Specimen
 from asiarc.core.errors import CandidateError, nearest
 

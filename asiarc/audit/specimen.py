@@ -161,7 +161,7 @@ class Specimen(Subject):
         return x.clone(memory_format=torch.contiguous_format)
 
     def call(self, x: Tensor, *, module: nn.Module | None = None, cache: Any = ABSENT) -> tuple[Tensor, Any]:
-        """(output, cache to go on from) of a fresh module, or of `module` as the last call left it.
+        """(output [B, T, ...], cache to go on from) of a fresh module, or of `module` as the last call left it.
 
         Raises `UnanswerableError` where forward takes no mask or no cache and one is to be given, `MalformedError`
         for an output that is none, and whatever the module raises.
@@ -178,7 +178,7 @@ class Specimen(Subject):
         return y, cache if following is None and cache is not ABSENT else following
 
     def run(self, x: Tensor, **options: Any) -> Tensor:
-        """The output alone."""
+        """The output [B, T, D] (logits [B, T, V] of a model) of `call`; raises as that does."""
         return self.call(x, **options)[0]
 
     def runs(self, x: Tensor, **options: Any) -> Tensor | None:

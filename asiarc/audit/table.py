@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from asiarc.audit import PROPERTIES
-from asiarc.audit.reading import Program, read
+from asiarc.audit.targets import Program, read
 from asiarc.core.errors import CandidateError
 from asiarc.execution import Executor, Job, Limits, LocalExecutor, Result
 
@@ -29,13 +29,13 @@ GATES_OF = {
     "float32": ("shapes", "finite"),
 }
 EXAMINERS = {
-    "release": "asiarc.audit.release:examine",
+    "release": "asiarc.audit.released:examine",
     "candidate": "asiarc.audit.table:examine_candidate",
     "named": "asiarc.audit.named:examine",
     "exported": "asiarc.audit.named:examine_exported",
 }
 LIMITS = Limits(wall_s=300, cpu_s=180, memory_bytes=4 << 30)
-PRELOAD = ("torch", "asiarc.audit.release")
+PRELOAD = ("torch", "asiarc.audit.released")
 
 Row = dict[str, Any]
 

@@ -103,7 +103,7 @@ def report(campaign: str, tier: Tier, store: Path, as_json: bool) -> None:
 @STORE
 def judge(campaign: str, tier: Tier, store: Path) -> None:
     """What the judge is worth, over all runs of a campaign: agreement with itself and with held-out gains."""
-    from asiarc.analyst.judge import reliability_over
+    from asiarc.analyst.marking import reliability_over
 
     with latest_run(campaign, tier, store) as (archive, _):
         runs = [row["run"] for row in archive.runs(campaign, tier)]

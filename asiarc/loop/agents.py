@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, cast
 
-from asiarc.analyst import judge
-from asiarc.analyst.llm import Finding, explain
+from asiarc.analyst import marking
+from asiarc.analyst.explaining import Experiment, explain
 from asiarc.archive.annex import Annex
 from asiarc.campaign.declaration import Campaign, Models
 from asiarc.core.proposal import Insight, Researcher, Tried
@@ -56,8 +56,8 @@ class Team:
     @cached_property
     def researcher(self) -> Researcher:
         """The campaign's researcher."""
+        from asiarc.researcher.asking import LlmResearcher
         from asiarc.researcher.grammar import GrammarResearcher, RandomResearcher
-        from asiarc.researcher.llm import LlmResearcher
 
         named = self.campaign.researcher
         if named == "llm":
@@ -84,21 +84,23 @@ class Team:
             return ()
         return bandit.records(self.annex.asked(self.run), proposals, results, self.client.ledger.prices)
 
-    def explain(self, findings: Sequence[Finding], curves: Mapping[str, Any], noise: float) -> list[Insight]:
+    def explain(
+        self, findings: Sequence[Experiment], curves: Mapping[str, Any], noise: float
+    ) -> list[Insight]:
         """An insight for each finding: the arithmetic, and a model's words where there is one. The judge marks too."""
         self._mark(findings)
         if self.models.analyst is None or not findings:
             return [finding.insight for finding in findings]
         return explain(self.client, self.models, findings, curves, noise=noise)
 
-    def _mark(self, findings: Sequence[Finding]) -> None:
+    def _mark(self, findings: Sequence[Experiment]) -> None:
         """The judge's marks, kept."""
         if self.models.judge is None:
             return
         asks = [
             ask
             for finding in findings
-            for ask in judge.asks(
+            for ask in marking.asks(
                 self.models, finding.number, finding.proposal["source"], coarse(finding.insight.text)
             )
         ]
@@ -113,7 +115,9 @@ class Team:
         """The judge's mean marks of some proposals, by number; empty where there is no judge."""
         if self.models.judge is None:
             return {}
-        return judge.mean_marks([row for row in self.annex.judgements(self.run) if row["number"] in numbers])
+        return marking.mean_marks(
+            [row for row in self.annex.judgements(self.run) if row["number"] in numbers]
+        )
 
     def spend(self) -> list[str]:
         """The ledger, a line a role; empty where nothing was asked."""

@@ -19,7 +19,7 @@ from asiarc.cognition.library import read_up
 from asiarc.core.proposal import CognitionHit, Context, Earlier, Failure, Insight, Relative
 from asiarc.core.seeds import seed_of
 from asiarc.loop.agents import Team
-from asiarc.search.campaign import LEADING, Search
+from asiarc.search.campaign import LEADING, Exploration
 
 SIBLINGS = 3  # the strongest other children of the parent that a proposal is shown
 FAILED = 8  # the latest failures that it is told
@@ -36,7 +36,7 @@ class Surroundings:
         self.annex, self.start = Annex(archive), start
         self._known, self._counted = set(baselines), 0
 
-    def context(self, search: Search, generation: int, number: int) -> Context:
+    def context(self, search: Exploration, generation: int, number: int) -> Context:
         """The context of a proposal, with parent and references by the search's policy."""
         leading = self.archive.leading_numbers(self.run, LEADING)
         parent, references = search.parents(leading, generation, number)

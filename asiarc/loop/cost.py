@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asiarc.analyst.judge import REPLY_TOKENS as JUDGE_TOKENS
-from asiarc.analyst.llm import REPLY_TOKENS as ANALYST_TOKENS
+from asiarc.analyst.explaining import REPLY_TOKENS as ANALYST_TOKENS
+from asiarc.analyst.marking import REPLY_TOKENS as JUDGE_TOKENS
 from asiarc.cognition.base import shipped
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from asiarc.analyst.compare import Observation, analyse, mechanism_effects, tags_of
-from asiarc.analyst.llm import Finding
+from asiarc.analyst.explaining import Experiment
 from asiarc.archive.store import Archive
 from asiarc.loop.trials import genome_of
 
@@ -16,7 +16,7 @@ POPULATION = 2000  # the latest scored candidates that the effects of mechanisms
 
 def findings(
     archive: Archive, run: str, numbers: Sequence[int], *, start: str, start_from: str
-) -> list[Finding]:
+) -> list[Experiment]:
     """A finding for each of a generation's scored proposals that has no insight yet, by the numbers of that moment.
 
     `start` is the address of start_from, which stands for a parent that has no numbers.
@@ -39,7 +39,7 @@ def findings(
             seen[n] for n, other in proposals.items() if n != number and other["parents"][:1] == family
         ]
         insight = analyse(seen[number], parent, siblings, effects, start_name=start_from, noise=NOISE)
-        found.append(Finding(number, seen[number], parent, tuple(siblings), row, insight))
+        found.append(Experiment(number, seen[number], parent, tuple(siblings), row, insight))
     return found
 
 

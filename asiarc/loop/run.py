@@ -36,7 +36,7 @@ from asiarc.loop.drafts import Draft, Drafts
 from asiarc.loop.findings import NOISE, findings
 from asiarc.loop.progress import Progress, Say
 from asiarc.loop.trials import Bench
-from asiarc.search.campaign import Search
+from asiarc.search.campaign import Exploration
 from asiarc.search.protocol import Evaluation
 
 
@@ -84,7 +84,7 @@ class Run:
         self.bench.admit_baselines()
         self.bench.train_baselines()
         plan = self.bench.plan("explore")
-        search = Search(self.campaign, self.name, self.tier, plan, self.bench.start_loss)
+        search = Exploration(self.campaign, self.name, self.tier, plan, self.bench.start_loss)
         for generation, numbers in enumerate(search.generations):
             drafts = self.propose(search, generation, numbers)
             self.enter(search, drafts, self.admit(drafts))
@@ -139,7 +139,7 @@ class Run:
 
     # --- one generation -------------------------------------------------------------------------------------------
 
-    def propose(self, search: Search, generation: int, numbers: range) -> list[Draft]:
+    def propose(self, search: Exploration, generation: int, numbers: range) -> list[Draft]:
         """The researcher proposes one candidate a number; stored proposals are taken as they are."""
         drafts = []
         for number in numbers:
@@ -168,13 +168,13 @@ class Run:
             waiting = self.revise(turned_away)
         return admitted
 
-    def enter(self, search: Search, drafts: Sequence[Draft], admitted: dict[int, Draft]) -> None:
+    def enter(self, search: Exploration, drafts: Sequence[Draft], admitted: dict[int, Draft]) -> None:
         """Put a generation on the board."""
         for draft in drafts:
             mine = admitted.get(draft.number)
             search.enter(self.bench.traits(mine.address) if mine else None)
 
-    def train(self, search: Search, generation: int) -> None:
+    def train(self, search: Exploration, generation: int) -> None:
         """Train what the policy asks for, and tell it the gains, until it asks for nothing that can be paid."""
         for turn in count():
             wanted = search.wanted(generation, turn)
@@ -209,7 +209,7 @@ class Run:
                 mended.append(version)
         return mended
 
-    def analyse(self, search: Search, numbers: range) -> None:
+    def analyse(self, search: Exploration, numbers: range) -> None:
         """The analyst writes an insight on every scored candidate, from the numbers of its relatives."""
         scored = [number for number in numbers if search.standing(number + 1)[1]]
         found = findings(
@@ -246,18 +246,18 @@ class Run:
         return Outcome("rejected", f"it computes the same as {name} ({twin}) on fixed probes", "behaviour")
 
     def _observe(
-        self, search: Search, evaluation: Evaluation, trials: Sequence[Trial], reference: Sequence[Trial]
+        self, search: Exploration, evaluation: Evaluation, trials: Sequence[Trial], reference: Sequence[Trial]
     ) -> None:
         """Tell the board what an evaluation showed, and whether it lost a capability."""
         gain, address = self.bench.gain(trials, reference), trials[0].address
         search.observe(evaluation, gain, holds=self.bench.holds(address, trials, reference))
 
-    def _score(self, search: Search, candidate: int, draft: Draft) -> None:
+    def _score(self, search: Exploration, candidate: int, draft: Draft) -> None:
         """Keep what a candidate has shown on its deepest rung."""
         rung, seeds = search.standing(candidate)
         self.drafts.score(draft, rung, self.bench.standing(draft.address, rung, seeds))
 
-    def _best(self, search: Search) -> tuple[str, float]:
+    def _best(self, search: Exploration) -> tuple[str, float]:
         """The address and the estimated gain of what the policy would go on with, or of start_from."""
         named = search.named()
         if not named or named[0].estimate <= 0:

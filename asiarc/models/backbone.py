@@ -99,6 +99,7 @@ class SwiGLU(nn.Module):
         self.down = nn.Linear(hidden, d_model, bias=False)
 
     def forward(self, x_BTD: torch.Tensor) -> torch.Tensor:
+        """[B, T, D] -> [B, T, D]."""
         return self.down(F.silu(self.gate(x_BTD)) * self.up(x_BTD))
 
 
@@ -115,6 +116,7 @@ class Block(nn.Module):
     def forward(
         self, x_BTD: torch.Tensor, state: Any, mask_BT1: torch.Tensor | None
     ) -> tuple[torch.Tensor, Any]:
+        """([B, T, D], the mixer's new state); a mask [B, T, 1] of zeros silences what the mixer is given there."""
         normed = self.mixer_norm(x_BTD)
         mixed, state = self.mixer(normed if mask_BT1 is None else normed * mask_BT1, state)
         x_BTD = x_BTD + mixed

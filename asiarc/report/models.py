@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from asiarc.analyst import calibration, judge
+from asiarc.analyst import calibration, marking
 from asiarc.archive.annex import Annex
 from asiarc.archive.store import Archive
 from asiarc.core.outcome import SCORED
@@ -87,7 +87,7 @@ def _judge(archive: Archive, annex: Annex, run: str, results: list[dict[str, Any
     held_out = {
         row["number"]: gains[row["address"]] for row in results if gains.get(row["address"]) is not None
     }
-    return [judge.reliability(judgements, held_out).line()]
+    return [marking.reliability(judgements, held_out).line()]
 
 
 def _saved(archive: Archive, run: str) -> str:

@@ -1,32 +1,7 @@
-"""The researcher: proposes candidates.
+"""The researcher: proposes candidates; what it is given and answers is `asiarc.core.proposal`.
 
-`protocol` says what it is given and answers. `genome`, `render` and `grammar` are the offline researcher,
-which writes candidates from typed mechanisms; `designs` names the baselines and the paper's five headline
-architectures in them. Nothing here imports torch.
+Offline, `grammar` proposes genomes and `render` writes them out from `parts`; `mechanisms` has their words, and
+`designs` names the baselines and the paper's five headline architectures in them. With a language model, `asking` puts
+the prompts of `briefing`, reads the answers as `ideas`, and asks by `novelty` whether one is new; `bandit` chooses the
+model. Nothing here imports torch.
 """
-
-from asiarc.core.proposal import (
-    CognitionHit,
-    Context,
-    Failure,
-    Insight,
-    Origin,
-    Proposal,
-    Relative,
-    Researcher,
-    as_json,
-    from_json,
-)
-
-__all__ = [
-    "CognitionHit",
-    "Context",
-    "Failure",
-    "Insight",
-    "Origin",
-    "Proposal",
-    "Relative",
-    "Researcher",
-    "as_json",
-    "from_json",
-]

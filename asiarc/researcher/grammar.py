@@ -56,7 +56,7 @@ class Step:
     donor: str = ""
 
 
-class Evidence:
+class Hints:
     """What the context says about single choices."""
 
     def __init__(self, context: Context) -> None:
@@ -95,7 +95,7 @@ def genome_of(relative: Relative) -> Genome | None:
     return Genome(**relative.genome) if relative.genome else baseline_genomes().get(relative.address)
 
 
-def mutate(genome: Genome, evidence: Evidence, rng: random.Random, changes: int) -> Step:
+def mutate(genome: Genome, hints: Hints, rng: random.Random, changes: int) -> Step:
     """Change some choices, each drawn by its weight among those that have an effect."""
     for _ in range(changes):
         moves = {
@@ -105,22 +105,22 @@ def mutate(genome: Genome, evidence: Evidence, rng: random.Random, changes: int)
             if value != getattr(genome, name)
             and getattr(child := Genome(**genome.model_dump() | {name: value}), name) == value
         }
-        weights = [evidence.weight(tag_of(*move)) / len(domain()[move[0]]) for move in moves]
+        weights = [hints.weight(tag_of(*move)) / len(domain()[move[0]]) for move in moves]
         genome = moves[rng.choices(list(moves), weights)[0]]
     return Step(genome, "changed")
 
 
-def insert(genome: Genome, evidence: Evidence, rng: random.Random) -> Step | None:
+def insert(genome: Genome, hints: Hints, rng: random.Random) -> Step | None:
     """Take in one choice that a cognition entry or an insight names, with what it needs to have an effect."""
     children = {}
-    for tag in evidence.suggestions():
+    for tag in hints.suggestions():
         name, value = choice_of(tag) or ("", None)
         child = with_choice(genome, name, value)
         if child != genome and getattr(child, name) == value:
             children[tag] = child
     if not children:
         return None
-    tag = rng.choices(list(children), [evidence.weight(tag) for tag in children])[0]
+    tag = rng.choices(list(children), [hints.weight(tag) for tag in children])[0]
     return Step(children[tag], "taken in")
 
 
@@ -154,28 +154,28 @@ class GrammarResearcher:
         known = context.known | {context.parent.address}
         start = genome_of(context.parent)
         parent = start or DESIGNS["delta_net"]
-        evidence = Evidence(context)
+        hints = Hints(context)
         for draw in range(DRAWS):
-            step = self._step(parent, context, evidence, rng, draw)
+            step = self._step(parent, context, hints, rng, draw)
             address = content_address(render(step.genome))
             if address not in known:
-                return _proposal(context, parent if start else None, step, evidence, address)
+                return _proposal(context, parent if start else None, step, hints, address)
         raise _exhausted(context)
 
     @staticmethod
-    def _step(parent: Genome, context: Context, evidence: Evidence, rng: random.Random, draw: int) -> Step:
+    def _step(parent: Genome, context: Context, hints: Hints, rng: random.Random, draw: int) -> Step:
         """One draw: insertion, crossover or mutation, whichever has something to work with."""
         kind = rng.choices(("insert", "cross", "mutate"), (0.3, 0.25, 0.45))[0]
         step = None
         if kind == "insert":
-            step = insert(parent, evidence, rng)
+            step = insert(parent, hints, rng)
         elif kind == "cross":
             step = cross(parent, context.references, rng)
         repeated = draw // 20
         if step and repeated:
-            further = mutate(step.genome, evidence, rng, repeated)
+            further = mutate(step.genome, hints, rng, repeated)
             return replace(step, genome=further.genome, how=f"{step.how}, and further changed")
-        return step or mutate(parent, evidence, rng, rng.choices((1, 2, 3), (0.55, 0.3, 0.15))[0] + repeated)
+        return step or mutate(parent, hints, rng, rng.choices((1, 2, 3), (0.55, 0.3, 0.15))[0] + repeated)
 
 
 class RandomResearcher:
@@ -224,16 +224,14 @@ def _name(genome: Genome, address: str) -> str:
     return named or f"{genome.memory}{mixed}_{address[:6]}"
 
 
-def _proposal(
-    context: Context, parent: Genome | None, step: Step, evidence: Evidence, address: str
-) -> Proposal:
+def _proposal(context: Context, parent: Genome | None, step: Step, hints: Hints, address: str) -> Proposal:
     """The proposal with its words: what changed, why, from where, and what should follow."""
     genome = step.genome
     changed = difference(parent, genome) if parent else _elements(genome)
     origins = []
     for tag in dict.fromkeys((*changed, *_elements(genome))):
         if tag in changed and tag not in step.donated:
-            origins.append(evidence.origin(tag))
+            origins.append(hints.origin(tag))
         else:
             source = step.donor if tag in changed else context.parent.address
             origins.append(Origin(element=tag, kind="experience", reference=source))

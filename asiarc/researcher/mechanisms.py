@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from asiarc.core.errors import CandidateError, unknown_name
 from asiarc.core.genome import Genome, defaults, domain
 
 Tag = str
@@ -265,13 +264,6 @@ def choice_of(tag: Tag) -> tuple[str, Any] | None:
 def mechanism_names() -> tuple[Tag, ...]:
     """Every choice of the grammar as a tag."""
     return tuple(tag_of(field, value) for field, values in domain().items() for value in values)
-
-
-def check_mechanism(tag: Tag) -> Tag:
-    """The tag itself; `CandidateError` names the nearest one where the grammar has no such choice."""
-    if choice_of(tag) is None:
-        raise CandidateError(unknown_name("mechanism", tag, mechanism_names()))
-    return tag
 
 
 def phrase(tag: Tag) -> str:

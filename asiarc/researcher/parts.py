@@ -1,6 +1,6 @@
 """The parts of a candidate's source: each writes its share of `__init__`, of `forward` and of the state.
 
-A part appends statements to the draft and looks at nothing that another wrote but the names of queries and
+A part appends statements to the sketch and looks at nothing that another wrote but the names of queries and
 keys; the order of the parts is the order of the statements. Lines come out as a formatter would lay them.
 """
 
@@ -46,7 +46,7 @@ def impulse(channels: int, taps: int) -> Tensor:
 
 
 @dataclass
-class Draft:
+class Sketch:
     """The parts of a source while it is being written; `q` and `k` are what queries and keys are called."""
 
     kernels: set[str] = field(default_factory=set)
@@ -82,48 +82,48 @@ def call(target: str, function: str, arguments: Sequence[str], indent: int = 8) 
     return f"{target} = {function}(\n" + "".join(f"    {argument},\n" for argument in arguments) + ")"
 
 
-def write_projections(g: Genome, draft: Draft) -> None:
+def write_projections(g: Genome, sketch: Sketch) -> None:
     """Queries, keys and values, through the short convolution where there is one."""
     channels = "3 * d_model"
     if g.shared_keys:
         channels = "d_model + 2 * self.head_dim"
-        draft.init.append("self.head_dim = head_dim")
+        sketch.init.append("self.head_dim = head_dim")
     if g.memory in PRODUCT:
         channels = "(1 + 2 * STEPS) * d_model"
-        draft.constants.append(f"STEPS = {g.steps}")
+        sketch.constants.append(f"STEPS = {g.steps}")
     if g.convolution:
-        draft.init.append(f"channels = {channels}")
+        sketch.init.append(f"channels = {channels}")
         channels = "channels"
-    draft.init.append(f"self.qkv = nn.Linear(d_model, {channels}, bias=False)")
+    sketch.init.append(f"self.qkv = nn.Linear(d_model, {channels}, bias=False)")
     mixed = "self.qkv(x_BTD)"
     if g.convolution:
-        draft.constants.append(f"TAPS = {g.convolution}")
-        draft.kernels.add("short_convolution")
+        sketch.constants.append(f"TAPS = {g.convolution}")
+        sketch.kernels.add("short_convolution")
         bound = "uniform_(-(TAPS**-0.5), TAPS**-0.5)"
-        draft.init.append(f"self.conv_CW = nn.Parameter(torch.empty(channels, TAPS).{bound})")
+        sketch.init.append(f"self.conv_CW = nn.Parameter(torch.empty(channels, TAPS).{bound})")
         arguments = [mixed, "self.conv_CW", 'initial_state=state.get("conv")']
         if g.features == "silu":
             arguments.insert(2, 'activation="silu"')
-        draft.forward.append(call("qkv_BTC, conv_state", "short_convolution", arguments))
-        draft.state["conv"] = "conv_state"
+        sketch.forward.append(call("qkv_BTC, conv_state", "short_convolution", arguments))
+        sketch.state["conv"] = "conv_state"
         mixed = "qkv_BTC"
-    write_split(g, draft, mixed)
+    write_split(g, sketch, mixed)
 
 
-def write_split(g: Genome, draft: Draft, mixed: str) -> None:
+def write_split(g: Genome, sketch: Sketch, mixed: str) -> None:
     """Cut the projection into queries, keys and values, by heads."""
     if g.shared_keys:
-        draft.q, draft.k = "q_BT1K", "k_BT1K"
+        sketch.q, sketch.k = "q_BT1K", "k_BT1K"
         sizes = "(self.head_dim, self.head_dim, x_BTD.shape[-1])"
-        draft.forward += [
+        sketch.forward += [
             f"q_BTK, k_BTK, v_BTD = {mixed}.split({sizes}, dim=-1)",
             "q_BT1K, k_BT1K = q_BTK[:, :, None], k_BTK[:, :, None]",
             'v_BTHV = rearrange(v_BTD, "b t (h v) -> b t h v", h=self.num_heads)',
         ]
     elif g.memory in PRODUCT:
-        draft.k = "k_BRHK"
+        sketch.k = "k_BRHK"
         sizes = "(1, STEPS, STEPS)"
-        draft.forward += [
+        sketch.forward += [
             call(
                 "parts_BTNHK",
                 "rearrange",
@@ -133,80 +133,83 @@ def write_split(g: Genome, draft: Draft, mixed: str) -> None:
             "q_BTHK, k_BRHK, v_BRHV = (part.flatten(1, 2) for part in (q_BT1HK, k_BTNHK, v_BTNHV))",
         ]
     else:
-        draft.forward += [
+        sketch.forward += [
             call("qkv_3BTHK", "rearrange", [mixed, '"b t (n h k) -> n b t h k"', "n=3", "h=self.num_heads"]),
             "q_BTHK, k_BTHK, v_BTHV = qkv_3BTHK.unbind()",
         ]
 
 
-def write_features(g: Genome, draft: Draft) -> None:
+def write_features(g: Genome, sketch: Sketch) -> None:
     """The feature map and the norm of queries and keys, and their rotation."""
     values = "v_BRHV" if g.memory in PRODUCT else "v_BTHV"
     if g.features in ("silu", "relu") and not (g.convolution and g.features == "silu"):
-        draft.functions.add(g.features)
-        draft.heads(g.features)
+        sketch.functions.add(g.features)
+        sketch.heads(g.features)
     elif g.features == "elu1":
-        draft.functions.add("elu")
-        draft.heads("elu", "{} + 1")
+        sketch.functions.add("elu")
+        sketch.heads("elu", "{} + 1")
     elif g.features == "softmax":
-        for name in (draft.q, draft.k):
-            draft.forward.append(f"{name} = torch.softmax({name}, dim=-1).type_as({values})")
+        for name in (sketch.q, sketch.k):
+            sketch.forward.append(f"{name} = torch.softmax({name}, dim=-1).type_as({values})")
     if g.convolution and g.features != "silu":
-        draft.functions.add("silu")
-        draft.forward.append(f"{values} = silu({values})")
+        sketch.functions.add("silu")
+        sketch.forward.append(f"{values} = silu({values})")
     if g.key_norm == "l2":
-        draft.kernels.add("l2_norm")
-        draft.heads("l2_norm")
+        sketch.kernels.add("l2_norm")
+        sketch.heads("l2_norm")
     elif g.key_norm == "l1":
-        draft.functions.add("normalize")
-        for name in (draft.q, draft.k):
-            draft.forward.append(f"{name} = normalize({name}, p=1, dim=-1).type_as({values})")
+        sketch.functions.add("normalize")
+        for name in (sketch.q, sketch.k):
+            sketch.forward.append(f"{name} = normalize({name}, p=1, dim=-1).type_as({values})")
     if g.rotary:
-        write_rotation(g, draft)
+        write_rotation(g, sketch)
 
 
-def write_rotation(g: Genome, draft: Draft) -> None:
+def write_rotation(g: Genome, sketch: Sketch) -> None:
     """Turn queries and keys by the token's position, which the state counts."""
-    draft.helpers.append(ROTATE)
-    draft.forward[:0] = [
+    sketch.helpers.append(ROTATE)
+    sketch.forward[:0] = [
         'state = state or {"position": x_BTD.new_zeros(x_BTD.shape[0], dtype=torch.long)}',
         'position_BT = state["position"][:, None] + torch.arange(x_BTD.shape[1], device=x_BTD.device)',
     ]
     rows = "position_BT.repeat_interleave(STEPS, dim=1)" if g.memory in PRODUCT else "position_BT"
-    draft.forward += [f"{draft.q} = rotate({draft.q}, position_BT)", f"{draft.k} = rotate({draft.k}, {rows})"]
-    draft.state["position"] = "position_BT[:, -1] + 1"
+    sketch.forward += [
+        f"{sketch.q} = rotate({sketch.q}, position_BT)",
+        f"{sketch.k} = rotate({sketch.k}, {rows})",
+    ]
+    sketch.state["position"] = "position_BT[:, -1] + 1"
 
 
-def write_decay(g: Genome, draft: Draft) -> str:
+def write_decay(g: Genome, sketch: Sketch) -> str:
     """The logarithm of the decay that the token chooses; returns its name."""
     axes = "D" if g.memory in PER_CHANNEL else "H"
     width = "d_model" if axes == "D" else "num_heads"
     name, rank = ("step", "head_dim") if g.decay == "step" else ("decay", "RANK")
     plain = f"self.{name} = nn.Linear(d_model, {width}, bias=False)"
-    draft.init.append(low_rank(f"self.{name}", rank) if axes == "D" else plain)
+    sketch.init.append(low_rank(f"self.{name}", rank) if axes == "D" else plain)
     split = 'rearrange({}, "b t (h k) -> b t h k", h=self.num_heads)'
     result = "log_decay_BTHK" if axes == "D" else "log_decay_BTH"
     if g.decay == "sigmoid":
-        draft.functions.add("logsigmoid")
-        draft.constants += ["RANK = 16"] * (axes == "D") + ["TEMPERATURE = 16.0"]
-        draft.init.append(f"self.decay_bias_{axes} = nn.Parameter(torch.zeros({width}))")
+        sketch.functions.add("logsigmoid")
+        sketch.constants += ["RANK = 16"] * (axes == "D") + ["TEMPERATURE = 16.0"]
+        sketch.init.append(f"self.decay_bias_{axes} = nn.Parameter(torch.zeros({width}))")
         value = f"logsigmoid(self.decay(x_BTD) + self.decay_bias_{axes}) / TEMPERATURE"
-        draft.forward.append(f"log_decay_BT{axes} = {value}")
+        sketch.forward.append(f"log_decay_BT{axes} = {value}")
         if axes == "D":
-            draft.forward.append(f"{result} = {split.format('log_decay_BTD')}")
+            sketch.forward.append(f"{result} = {split.format('log_decay_BTD')}")
         return result
-    draft.functions.add("softplus")
+    sketch.functions.add("softplus")
     rate, size = ("log_rate_H1", "num_heads, 1") if axes == "D" else ("log_rate_H", "num_heads")
     first = f"torch.empty({width}).uniform_(math.log(1e-3), math.log(0.05))"
-    draft.init += [
+    sketch.init += [
         f"first_step_{axes} = torch.exp({first})",
         f"self.step_bias_{axes} = nn.Parameter(first_step_{axes}.expm1().log())",
         f"self.{rate} = nn.Parameter(torch.empty({size}).uniform_(1, 4).log())",
     ]
-    draft.forward.append(f"step_BT{axes} = softplus(self.step(x_BTD) + self.step_bias_{axes})")
+    sketch.forward.append(f"step_BT{axes} = softplus(self.step(x_BTD) + self.step_bias_{axes})")
     if axes == "D":
-        draft.forward.append(f"step_BTHK = {split.format('step_BTD')}")
-    draft.forward.append(f"{result} = -self.{rate}.exp() * step_BT{'HK' if axes == 'D' else 'H'}")
+        sketch.forward.append(f"step_BTHK = {split.format('step_BTD')}")
+    sketch.forward.append(f"{result} = -self.{rate}.exp() * step_BT{'HK' if axes == 'D' else 'H'}")
     return result
 
 
@@ -220,55 +223,55 @@ def read_scale(g: Genome, query: str) -> str:
     return "1.0" if g.key_norm == "l2" or g.coupled_input else ""
 
 
-def write_memory(g: Genome, draft: Draft) -> None:
+def write_memory(g: Genome, sketch: Sketch) -> None:
     """The memory update, read by the query."""
     kernel = KERNELS[g.memory]
-    draft.kernels.add(kernel)
+    sketch.kernels.add(kernel)
     values = "v_BRHV" if g.memory in PRODUCT else "v_BTHV"
-    arguments = [draft.q, draft.k, values]
+    arguments = [sketch.q, sketch.k, values]
     if g.memory in DELTA:
         beta, outputs, pattern = "beta_BTH", "num_heads", "self.beta(x_BTD)"
         if g.memory in PRODUCT:
             beta, outputs = "beta_BRH", "STEPS * num_heads"
             pattern = 'rearrange(self.beta(x_BTD), "b t (n h) -> b (t n) h", n=STEPS)'
-        draft.init.append(f"self.beta = nn.Linear(d_model, {outputs}, bias=False)")
+        sketch.init.append(f"self.beta = nn.Linear(d_model, {outputs}, bias=False)")
         factor = "2 * " if g.negative_eigenvalues else ""
-        draft.forward.append(f"{beta} = {factor}torch.sigmoid({pattern})")
+        sketch.forward.append(f"{beta} = {factor}torch.sigmoid({pattern})")
     if g.memory in GATED:
-        decay = write_decay(g, draft)
+        decay = write_decay(g, sketch)
         arguments.append(f"g={decay}" if g.memory in PRODUCT else decay)
     if g.coupled_input:
-        draft.forward.append("written_BTHV = (v_BTHV * step_BTH[..., None]).type_as(v_BTHV)")
+        sketch.forward.append("written_BTHV = (v_BTHV * step_BTH[..., None]).type_as(v_BTHV)")
         arguments[2] = "written_BTHV"
     if g.memory in DELTA:
         arguments.insert(3 if g.memory in PRODUCT else len(arguments), beta)
-    if scale := read_scale(g, draft.q):
+    if scale := read_scale(g, sketch.q):
         arguments.append(f"scale={scale}")
     arguments.append('initial_state=state.get("memory")')
     result = "o_BTHV" if len(g.paths()) == 1 else "recalled_BTHV"
-    draft.forward.append(call(f"{result}, memory_BHKV", kernel, arguments))
-    draft.state["memory"] = "memory_BHKV"
+    sketch.forward.append(call(f"{result}, memory_BHKV", kernel, arguments))
+    sketch.state["memory"] = "memory_BHKV"
 
 
-def write_paths(g: Genome, draft: Draft) -> None:
+def write_paths(g: Genome, sketch: Sketch) -> None:
     """The filtered copies of the values."""
     if g.memory in PRODUCT and (len(g.paths()) > 1 or g.residual != "none"):
-        draft.forward.append("v_BTHV = v_BRHV[:, STEPS - 1 :: STEPS]")
+        sketch.forward.append("v_BTHV = v_BRHV[:, STEPS - 1 :: STEPS]")
     if g.short_fir or g.long_fir:
-        draft.helpers.append(IMPULSE)
-        draft.forward.append('values_BTD = rearrange(v_BTHV, "b t h v -> b t (h v)")')
+        sketch.helpers.append(IMPULSE)
+        sketch.forward.append('values_BTD = rearrange(v_BTHV, "b t h v -> b t (h v)")')
     for name, taps, kernel in (("short", g.short_fir, "short_convolution"), ("long", g.long_fir, "fir")):
         if not taps:
             continue
-        draft.kernels.add(kernel)
-        draft.constants.append(f"{name.upper()}_TAPS = {taps}")
-        draft.init.append(f"self.{name}_DW = nn.Parameter(impulse(d_model, {name.upper()}_TAPS))")
+        sketch.kernels.add(kernel)
+        sketch.constants.append(f"{name.upper()}_TAPS = {taps}")
+        sketch.init.append(f"self.{name}_DW = nn.Parameter(impulse(d_model, {name.upper()}_TAPS))")
         arguments = ["values_BTD", f"self.{name}_DW", f'initial_state=state.get("{name}")']
-        draft.forward += [
+        sketch.forward += [
             call(f"{name}_BTD, {name}_state", kernel, arguments),
             f'{name}_BTHV = rearrange({name}_BTD, "b t (h v) -> b t h v", h=self.num_heads)',
         ]
-        draft.state[name] = f"{name}_state"
+        sketch.state[name] = f"{name}_state"
 
 
 PATHS = {"memory": "recalled_BTHV", "short": "short_BTHV", "long": "long_BTHV", "value": "v_BTHV"}
@@ -280,18 +283,18 @@ MEASURES = {
 }
 
 
-def write_router(g: Genome, draft: Draft) -> None:
+def write_router(g: Genome, sketch: Sketch) -> None:
     """The weights of the paths, and their sum."""
     names = [PATHS[path] for path in g.paths()]
     if g.router == "none":
         return
     if g.router == "sum":
-        draft.forward.append(f"o_BTHV = {' + '.join(names)}")
+        sketch.forward.append(f"o_BTHV = {' + '.join(names)}")
         return
-    draft.forward.append(f"paths_BTHPV = torch.stack(({', '.join(names)}), dim=-2)")
-    write_logits(g, draft)
+    sketch.forward.append(f"paths_BTHPV = torch.stack(({', '.join(names)}), dim=-2)")
+    write_logits(g, sketch)
     if g.router == "hierarchical":
-        draft.forward += [
+        sketch.forward += [
             "first_BTH1 = torch.sigmoid(logits_BTHP[..., :1])",
             "rest_BTHP = (1 - first_BTH1) * torch.softmax(logits_BTHP[..., 1:], dim=-1)",
             "weights_BTHP = torch.cat((first_BTH1, rest_BTHP), dim=-1)",
@@ -300,24 +303,24 @@ def write_router(g: Genome, draft: Draft) -> None:
         squash = (
             "torch.softmax(logits_BTHP, dim=-1)" if g.router == "softmax" else "torch.sigmoid(logits_BTHP)"
         )
-        draft.forward.append(f"weights_BTHP = {squash}")
+        sketch.forward.append(f"weights_BTHP = {squash}")
     if g.floor != "none":
-        write_floor(g, draft, len(names))
-    draft.forward.append("o_BTHV = (weights_BTHP[..., None] * paths_BTHPV).sum(dim=-2)")
+        write_floor(g, sketch, len(names))
+    sketch.forward.append("o_BTHV = (weights_BTHP[..., None] * paths_BTHPV).sum(dim=-2)")
 
 
-def write_logits(g: Genome, draft: Draft) -> None:
+def write_logits(g: Genome, sketch: Sketch) -> None:
     """What the router sees, and its logits."""
     paths, measures = len(g.paths()), STATISTICS[g.statistics]
     seen, inputs, outputs = "x_BTD", "d_model", f"{paths} * num_heads"
     if measures:
         inputs = f"d_model + {paths * len(measures)} * num_heads"
-        draft.forward += [f"{name}_BTN = {MEASURES[name]}.flatten(2)" for name in measures]
+        sketch.forward += [f"{name}_BTN = {MEASURES[name]}.flatten(2)" for name in measures]
         inside = ", ".join(["x_BTD", *(f"{name}_BTN" for name in measures)])
-        draft.forward.append(f"seen_BTN = torch.cat(({inside}), dim=-1)")
+        sketch.forward.append(f"seen_BTN = torch.cat(({inside}), dim=-1)")
         seen = "seen_BTN"
     if g.router_depth == "mlp":
-        draft.init += [
+        sketch.init += [
             call(
                 "self.router",
                 "nn.Sequential",
@@ -329,80 +332,80 @@ def write_logits(g: Genome, draft: Draft) -> None:
             )
         ]
     else:
-        draft.init.append(f"self.router = nn.Linear({inputs}, {outputs}, bias=False)")
-    draft.init.append(f"self.router_bias_HP = nn.Parameter(torch.zeros(num_heads, {paths}))")
+        sketch.init.append(f"self.router = nn.Linear({inputs}, {outputs}, bias=False)")
+    sketch.init.append(f"self.router_bias_HP = nn.Parameter(torch.zeros(num_heads, {paths}))")
     if g.lean != "even":
-        draft.init.append(f"nn.init.constant_(self.router_bias_HP[:, {g.paths().index(g.lean)}], 2.0)")
+        sketch.init.append(f"nn.init.constant_(self.router_bias_HP[:, {g.paths().index(g.lean)}], 2.0)")
     split = f'rearrange(self.router({seen}), "b t (h p) -> b t h p", h=self.num_heads)'
-    draft.forward += [f"logits_BTHP = {split}", "logits_BTHP = logits_BTHP + self.router_bias_HP"]
+    sketch.forward += [f"logits_BTHP = {split}", "logits_BTHP = logits_BTHP + self.router_bias_HP"]
     if g.temperature == "sharp":
-        draft.constants.append("SHARPNESS = 2.0")
-        draft.forward.append("logits_BTHP = SHARPNESS * logits_BTHP")
+        sketch.constants.append("SHARPNESS = 2.0")
+        sketch.forward.append("logits_BTHP = SHARPNESS * logits_BTHP")
     elif g.temperature == "learnable":
-        draft.init.append("self.log_temperature_H1 = nn.Parameter(torch.zeros(num_heads, 1))")
-        draft.forward.append("logits_BTHP = logits_BTHP / self.log_temperature_H1.exp()")
+        sketch.init.append("self.log_temperature_H1 = nn.Parameter(torch.zeros(num_heads, 1))")
+        sketch.forward.append("logits_BTHP = logits_BTHP / self.log_temperature_H1.exp()")
 
 
-def write_floor(g: Genome, draft: Draft, paths: int) -> None:
+def write_floor(g: Genome, sketch: Sketch, paths: int) -> None:
     """Keep every path's weight above a floor, so that none is switched off for good."""
     shared = g.router != "sigmoid"  # weights that sum to one share what is left above the floors
     if g.floor == "fixed":
-        draft.constants.append("FLOOR = 0.02")
+        sketch.constants.append("FLOOR = 0.02")
         left = f"(1 - {paths} * FLOOR)" if shared else "(1 - FLOOR)"
-        draft.forward.append(f"weights_BTHP = FLOOR + {left} * weights_BTHP")
+        sketch.forward.append(f"weights_BTHP = FLOOR + {left} * weights_BTHP")
         return
-    draft.constants.append(f"LARGEST_FLOOR = {round(0.4 / paths, 3)}")
-    draft.init.append(f"self.floor_HP = nn.Parameter(torch.full((num_heads, {paths}), -1.0))")
+    sketch.constants.append(f"LARGEST_FLOOR = {round(0.4 / paths, 3)}")
+    sketch.init.append(f"self.floor_HP = nn.Parameter(torch.full((num_heads, {paths}), -1.0))")
     left = "(1 - floor_HP.sum(-1, keepdim=True))" if shared else "(1 - floor_HP)"
-    draft.forward += [
+    sketch.forward += [
         "floor_HP = LARGEST_FLOOR * torch.sigmoid(self.floor_HP)",
         f"weights_BTHP = floor_HP + {left} * weights_BTHP",
     ]
 
 
-def write_residual(g: Genome, draft: Draft) -> None:
+def write_residual(g: Genome, sketch: Sketch) -> None:
     """What is added past the router."""
     if g.residual == "skip":
-        draft.init.append("self.skip_H1 = nn.Parameter(torch.ones(num_heads, 1))")
-        draft.forward.append("o_BTHV = o_BTHV + self.skip_H1 * v_BTHV")
+        sketch.init.append("self.skip_H1 = nn.Parameter(torch.ones(num_heads, 1))")
+        sketch.forward.append("o_BTHV = o_BTHV + self.skip_H1 * v_BTHV")
     elif g.residual == "gated":
-        draft.init += [
+        sketch.init += [
             "self.residual = nn.Linear(d_model, num_heads, bias=False)",
             "self.residual_bias_H = nn.Parameter(torch.full((num_heads,), -1.0))",
             "self.residual_scale_H = nn.Parameter(torch.full((num_heads,), -1.0))",
         ]
         source = "short_BTHV" if g.short_fir else "v_BTHV"
-        draft.forward += [
+        sketch.forward += [
             "residual_BTH = torch.sigmoid(self.residual(x_BTD) + self.residual_bias_H)",
             "residual_BTH = torch.sigmoid(self.residual_scale_H) * residual_BTH",
             f"o_BTHV = o_BTHV + residual_BTH[..., None] * {source}",
         ]
 
 
-def write_output(g: Genome, draft: Draft) -> None:
+def write_output(g: Genome, sketch: Sketch) -> None:
     """The norm a head, the output gate after it, and the output projection."""
     if g.output_gate in ("silu", "sigmoid"):
         full = "self.gate = nn.Linear(d_model, d_model, bias=False)"
-        draft.init.append(full if g.gate_rank == "full" else low_rank("self.gate", "head_dim"))
+        sketch.init.append(full if g.gate_rank == "full" else low_rank("self.gate", "head_dim"))
         split = 'rearrange(self.gate(x_BTD), "b t (h v) -> b t h v", h=self.num_heads)'
-        draft.forward.append(f"gate_BTHV = {split}")
+        sketch.forward.append(f"gate_BTHV = {split}")
     elif g.output_gate == "head":
-        draft.init.append("self.gate = nn.Linear(d_model, num_heads, bias=False)")
-        draft.forward.append("gate_BTH1 = 2 * torch.sigmoid(self.gate(x_BTD))[..., None]")
+        sketch.init.append("self.gate = nn.Linear(d_model, num_heads, bias=False)")
+        sketch.forward.append("gate_BTH1 = 2 * torch.sigmoid(self.gate(x_BTD))[..., None]")
     fused = g.norm == "rms" and g.output_gate == "silu"
     if fused:
-        draft.kernels.add("gated_rms_norm")
-        draft.init.append("self.norm_weight_V = nn.Parameter(torch.ones(head_dim))")
-        draft.forward.append("o_BTHV = gated_rms_norm(o_BTHV, gate_BTHV, self.norm_weight_V)")
+        sketch.kernels.add("gated_rms_norm")
+        sketch.init.append("self.norm_weight_V = nn.Parameter(torch.ones(head_dim))")
+        sketch.forward.append("o_BTHV = gated_rms_norm(o_BTHV, gate_BTHV, self.norm_weight_V)")
     elif g.norm == "rms":
-        draft.init.append("self.norm = nn.RMSNorm(head_dim, eps=1e-6)")
-        draft.forward.append("o_BTHV = self.norm(o_BTHV)")
+        sketch.init.append("self.norm = nn.RMSNorm(head_dim, eps=1e-6)")
+        sketch.forward.append("o_BTHV = self.norm(o_BTHV)")
     gates = {"silu": "silu(gate_BTHV)", "sigmoid": "torch.sigmoid(gate_BTHV)", "head": "gate_BTH1"}
     if g.output_gate != "none" and not fused:
-        draft.functions |= {"silu"} & {g.output_gate}
-        draft.forward.append(f"o_BTHV = o_BTHV * {gates[g.output_gate]}")
-    draft.init.append("self.out = nn.Linear(d_model, d_model, bias=False)")
-    draft.forward.append('y_BTD = self.out(rearrange(o_BTHV, "b t h v -> b t (h v)"))')
+        sketch.functions |= {"silu"} & {g.output_gate}
+        sketch.forward.append(f"o_BTHV = o_BTHV * {gates[g.output_gate]}")
+    sketch.init.append("self.out = nn.Linear(d_model, d_model, bias=False)")
+    sketch.forward.append('y_BTD = self.out(rearrange(o_BTHV, "b t h v -> b t (h v)"))')
 
 
 PARTS = (

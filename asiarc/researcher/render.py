@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Iterable, Mapping
 
 from asiarc.core.genome import Genome
-from asiarc.researcher.parts import PARTS, WIDTH, Draft
+from asiarc.researcher.parts import PARTS, WIDTH, Sketch
 
 RECURRENCES = {
     "additive": "S_t = S_{t-1} + k_t v_t^T",
@@ -49,7 +49,7 @@ def indented(lines: Iterable[str]) -> str:
     return textwrap.indent("\n".join(lines), " " * 8)
 
 
-def imports(draft: Draft, body: str) -> str:
+def imports(sketch: Sketch, body: str) -> str:
     """The import block: only what the body uses."""
     lines = ["from __future__ import annotations", ""]
     if "math." in body:
@@ -57,10 +57,10 @@ def imports(draft: Draft, body: str) -> str:
     if "torch." in body:
         lines.append("import torch")
     lines += ["from einops import rearrange", "from torch import Tensor, nn"]
-    if draft.functions:
-        lines.append(f"from torch.nn.functional import {', '.join(sorted(draft.functions))}")
+    if sketch.functions:
+        lines.append(f"from torch.nn.functional import {', '.join(sorted(sketch.functions))}")
     lines.append("")
-    lines += [f"from asiarc.kernels.{name} import {name}" for name in sorted(draft.kernels)]
+    lines += [f"from asiarc.kernels.{name} import {name}" for name in sorted(sketch.kernels)]
     return "\n".join(lines)
 
 
@@ -86,22 +86,22 @@ def _uses_axis(body: str, letter: str) -> bool:
 
 def render(genome: Genome, title: str = "", motivation: str = "") -> str:
     """The candidate's source: the code is the genome's, the docstring also holds title and motivation."""
-    draft = Draft()
+    sketch = Sketch()
     for write in PARTS:
-        write(genome, draft)
+        write(genome, sketch)
     if not genome.rotary:
-        draft.forward.insert(0, "state = state or {}")
-    draft.forward.append(handed_over(draft.state))
+        sketch.forward.insert(0, "state = state or {}")
+    sketch.forward.append(handed_over(sketch.state))
     sizes = ["self.num_heads = num_heads"]
-    sizes += ["head_dim = d_model // num_heads"] * any("head_dim" in line for line in draft.init)
+    sizes += ["head_dim = d_model // num_heads"] * any("head_dim" in line for line in sketch.init)
     recurrence = RECURRENCES[genome.memory]
     parts = [f'class Mixer(nn.Module):\n    """{recurrence}, read by q_t."""\n']
     parts.append("    def __init__(self, d_model: int, num_heads: int, **kwargs: object) -> None:")
-    parts.append(indented(["super().__init__()", *sizes, *draft.init]) + "\n")
+    parts.append(indented(["super().__init__()", *sizes, *sketch.init]) + "\n")
     parts.append("    def forward(self, x_BTD: Tensor, state: State | None = None) -> tuple[Tensor, State]:")
-    parts.append(indented([f'"""The state holds: {", ".join(draft.state)}."""', *draft.forward]))
-    constants = "\n".join(["State = dict[str, Tensor]", *dict.fromkeys(draft.constants)])
-    blocks = [constants, *(helper.strip("\n") for helper in draft.helpers), "\n".join(parts)]
+    parts.append(indented([f'"""The state holds: {", ".join(sketch.state)}."""', *sketch.forward]))
+    constants = "\n".join(["State = dict[str, Tensor]", *dict.fromkeys(sketch.constants)])
+    blocks = [constants, *(helper.strip("\n") for helper in sketch.helpers), "\n".join(parts)]
     body = "\n\n\n".join(blocks) + "\n"
     doc = fill("\n\n".join(text for text in (title, motivation, legend(body)) if text))
-    return f'"""{doc}\n"""\n\n{imports(draft, body)}\n\n{body}'
+    return f'"""{doc}\n"""\n\n{imports(sketch, body)}\n\n{body}'

@@ -29,7 +29,7 @@ def generations(candidates: int) -> list[range]:
     return [range(first, min(first + size, candidates)) for first in range(0, candidates, size)]
 
 
-class Search:
+class Exploration:
     """What explore has seen of one campaign at one tier, and what its policy wants next."""
 
     def __init__(

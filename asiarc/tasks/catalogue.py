@@ -68,7 +68,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Entry:
+class Listing:
     """One line of the catalogue; `levels` is the difficulty table and always has a ``base``.
 
     `chance` is the accuracy of the best reader who knows the task and the position, and reads nothing.
@@ -116,8 +116,8 @@ def _null_or_value(settings: Settings) -> float:
     return sum(share * (pairs - o) / (2 * pairs - o) for o, share in shared.items())
 
 
-CATALOGUE: dict[str, Entry] = {
-    "text": Entry(
+CATALOGUE: dict[str, Listing] = {
+    "text": Listing(
         summary="English prose, byte by byte",
         source="docstrings of the packages that asiarc is installed with (asiarc.tasks.prose)",
         role="decides",
@@ -125,7 +125,7 @@ CATALOGUE: dict[str, Entry] = {
         levels={BASE: {"length": 128}},
         training=_TEXT,
     ),
-    "fineweb-edu": Entry(
+    "fineweb-edu": Listing(
         summary="educational web pages, byte by byte; needs a network once",
         source="FineWeb-Edu, Penedo et al. 2024, arXiv:2406.17557 (HuggingFaceFW/fineweb-edu, sample-10BT)",
         role="decides",
@@ -133,7 +133,7 @@ CATALOGUE: dict[str, Entry] = {
         levels={BASE: {"length": 128, "megabytes": 100}, "large": {"length": 2048, "megabytes": 4_000}},
         training=_TEXT,
     ),
-    "overwrite": Entry(
+    "overwrite": Listing(
         summary="keys are bound again and again; at the end every key is asked for its latest value",
         source="Schlag et al. 2021, arXiv:2102.11174, synthetic setting 2 (keys sampled with replacement)",
         role="capability",
@@ -146,7 +146,7 @@ CATALOGUE: dict[str, Entry] = {
         chance=_one_of("values"),
         training=_CHECK,
     ),
-    "reset": Entry(
+    "reset": Listing(
         summary="'#' voids every binding; after '?' keys are asked for, bound or void ('-')",
         source="gating as erasure: Yang et al. 2024, arXiv:2412.06464 (Gated DeltaNet), section 3",
         role="capability",
@@ -158,7 +158,7 @@ CATALOGUE: dict[str, Entry] = {
         chance=_null_or_value,
         training=_CHECK,
     ),
-    "recall": Entry(
+    "recall": Listing(
         summary="distinct keys are bound once, then all are asked for in another order (multi-query recall)",
         source="MQAR: Zoology, Arora et al. 2023, arXiv:2312.04927 (there queries are spread by a power law)",
         role="reported",
@@ -171,7 +171,7 @@ CATALOGUE: dict[str, Entry] = {
         chance=_one_of("values"),
         training=_CHECK,
     ),
-    "selective_copying": Entry(
+    "selective_copying": Listing(
         summary="letters are strewn among dots; after '|' they come again, in order, without the dots",
         source=f"Mamba, Gu and Dao 2023, arXiv:2312.00752, section 4.1; {_MAD}",
         role="reported",
@@ -183,7 +183,7 @@ CATALOGUE: dict[str, Entry] = {
         chance=_one_of("values"),
         training=_DEEP,
     ),
-    "in_context_recall": Entry(
+    "in_context_recall": Listing(
         summary="a stream of pairs; every key that returns asks for its one value; dots are noise",
         source=f"{_MAD}: in-context recall, and noisy in-context recall as the level 'noisy'",
         role="reported",
@@ -196,7 +196,7 @@ CATALOGUE: dict[str, Entry] = {
         chance=_one_of("values"),
         training=_CHECK,
     ),
-    "fuzzy_recall": Entry(
+    "fuzzy_recall": Listing(
         summary="a stream of pairs whose keys and values are one to three letters long",
         source=f"{_MAD}: fuzzy in-context recall",
         role="reported",
@@ -208,7 +208,7 @@ CATALOGUE: dict[str, Entry] = {
         chance=_one_of("values"),
         training=_DEEP,
     ),
-    "compression": Entry(
+    "compression": Listing(
         summary="a random string is read whole, then said again from memory",
         source=f"{_MAD}: compression (there an MLP decodes one token; here the state is the bottleneck)",
         role="reported",
@@ -217,7 +217,7 @@ CATALOGUE: dict[str, Entry] = {
         chance=_one_of("values"),
         training=_DEEP,
     ),
-    "memorisation": Entry(
+    "memorisation": Listing(
         summary="facts that hold everywhere: a two-letter key has one value, which is never shown",
         source=f"{_MAD}: memorization (facts belong into the weights, not into the state)",
         role="reported",
@@ -229,7 +229,7 @@ CATALOGUE: dict[str, Entry] = {
         chance=_one_of("values"),
         training=_DEEP,
     ),
-    "parity": Entry(
+    "parity": Listing(
         summary="after every bit: has the number of ones so far been even or odd?",
         source="Grazzi et al. 2024, arXiv:2411.12537 (negative eigenvalues); Mamba-3, arXiv:2603.15569",
         role="reported",
@@ -238,7 +238,7 @@ CATALOGUE: dict[str, Entry] = {
         chance=lambda _: 1 / 2,
         training=_CHECK,
     ),
-    "s3": Entry(
+    "s3": Listing(
         summary="after every letter, a permutation of three things: which of the six is the product so far?",
         source="Merrill et al. 2024, arXiv:2404.08819; DeltaProduct, Siems et al. 2025, arXiv:2502.10297",
         role="reported",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from asiarc.analyst.calibration import calibration, lines, score, scored_predictions
-from asiarc.analyst.judge import (
+from asiarc.analyst.marking import (
     WEIGHTS,
     icc,
     may_enter_fitness,

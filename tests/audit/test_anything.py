@@ -10,7 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from asiarc.audit import PROPERTIES, named, reading
+from asiarc.audit import PROPERTIES, named, targets
 from asiarc.audit.program import construct
 from asiarc.audit.specimen import Specimen, read
 from asiarc.audit.table import audit
@@ -65,7 +65,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def examined(target, adapter=None):
-    (program,) = reading.read(target, adapter)
+    (program,) = targets.read(target, adapter)
     return named.examine(program.payload)
 
 
@@ -112,7 +112,7 @@ def test_a_name_that_leads_nowhere_says_so(folder, target, says):
 )
 def test_a_wrong_word_on_the_command_line_names_what_is_allowed(folder, target, adapter, says):
     with pytest.raises(CandidateError) as caught:
-        reading.read(target, adapter)
+        targets.read(target, adapter)
     assert says in str(caught.value)
 
 
@@ -151,7 +151,7 @@ def exported(tmp_path_factory):
 
 
 def test_an_exported_model_is_examined_whole(exported):
-    model, mixer = reading.read(str(exported / "sound"))
+    model, mixer = targets.read(str(exported / "sound"))
     assert (model.form, mixer.form) == ("exported", "candidate")
     found = named.examine_exported(model.payload)
     assert found["properties"] == dict.fromkeys(PROPERTIES, True), found["reasons"]
@@ -162,9 +162,9 @@ def test_an_exported_model_is_examined_whole(exported):
 
 def test_a_folder_of_models_is_read_and_one_without_weights_refused(exported, tmp_path):
     with pytest.raises(CandidateError, match=r"no \.safetensors"):
-        reading.read(str(exported / "empty"))
+        targets.read(str(exported / "empty"))
     (tmp_path / "one").symlink_to(exported / "sound")
-    assert [p.index for p in reading.read(str(tmp_path))] == [0, 1]
+    assert [p.index for p in targets.read(str(tmp_path))] == [0, 1]
 
 
 def test_the_command_examines_them_behind_the_wall(folder, exported):

@@ -8,8 +8,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from asiarc.audit import PROPERTIES, helpers, reading
-from asiarc.audit.release import examine
+from asiarc.audit import PROPERTIES, helpers, targets
+from asiarc.audit.released import examine
 from asiarc.audit.table import audit, figure, totals
 
 GOOD = """
@@ -201,7 +201,7 @@ def test_a_folder_of_candidates_is_audited_by_the_gates(tmp_path):
         "        super().__init__()\n        self.w = nn.Linear(d_model, d_model)\n\n"
         "    def forward(self, x, state=None):\n        return self.w(x.flip(1).cumsum(1).flip(1)), state\n"
     )
-    assert [p.form for p in reading.read(str(tmp_path))] == ["candidate"]
+    assert [p.form for p in targets.read(str(tmp_path))] == ["candidate"]
     run = CliRunner().invoke(audit, [str(tmp_path), "--json", "--workers", "1"])
     (row,) = json.loads(run.stdout)["rows"]
     assert row["properties"]["causal"] is False and row["properties"]["batch_independent"] is True
@@ -214,8 +214,8 @@ def test_a_path_without_programs_says_what_to_give(tmp_path, name, content):
     path = tmp_path / name
     if content is not None:
         path.write_text(content)
-    with pytest.raises(reading.CandidateError, match=r"give|needs"):
-        reading.read(str(path))
+    with pytest.raises(targets.CandidateError, match=r"give|needs"):
+        targets.read(str(path))
 
 
 def test_totals_and_figure_of_an_empty_answer(tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from asiarc.audit import PROPERTIES
-from asiarc.audit.release import examine
+from asiarc.audit.released import examine
 
 HERE = Path(__file__).parent / "programs"
 SOUND = sorted(HERE.glob("*.py"))

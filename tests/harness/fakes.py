@@ -25,14 +25,13 @@ import asiarc.tasks.task
 from asiarc import Budget, Campaign, Stage, by_tier
 from asiarc.archive.store import Archive
 from asiarc.core.candidate import content_address
-from asiarc.core.proposal import Failure
+from asiarc.core.proposal import Context, Failure, Origin, Proposal
 from asiarc.core.recipe import MICRO, STAGES, StagePlan
 from asiarc.core.seeds import rng_of
 from asiarc.engineer.workshop import Workshop
 from asiarc.execution import Job, Result
 from asiarc.loop.run import Run
 from asiarc.models.baselines import BASELINE_NAMES, baseline_source
-from asiarc.researcher import Context, Origin, Proposal
 
 CHANCE = {"overwrite": 1 / 16, "reset": 0.4}
 START = content_address(baseline_source("delta_net"))

@@ -10,11 +10,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from asiarc.core.candidate import content_address
-from asiarc.core.errors import CandidateError
 from asiarc.core.genome import Genome, domain, random_genome
 from asiarc.researcher.mechanisms import (
     TRAITS,
-    check_mechanism,
     choice_of,
     difference,
     mechanism_names,
@@ -84,10 +82,8 @@ def test_every_choice_has_words_and_every_trait_is_a_choice():
         assert tag_of(field, value) == tag
 
 
-def test_an_unknown_mechanism_is_answered_with_the_nearest():
-    assert check_mechanism("memory=kda") == "memory=kda"
-    with pytest.raises(CandidateError, match="Did you mean 'memory=gated_delta'"):
-        check_mechanism("memory=gated_deltas")
+def test_a_tag_that_the_grammar_has_not_is_no_choice():
+    assert choice_of("memory=gated_deltas") is None
     assert choice_of("memory") is None
     assert choice_of("attention=flash") is None
 

@@ -18,7 +18,6 @@ SUPERLINEAR = 3.4
 STEEP = 6.0  # in the last octave counted; a change of algorithm may triple a cost once, all-to-all work does far more
 LONGEST = 8192
 MOST_OPERATORS = 3_000  # a loop over tokens is not followed beyond LENGTHS
-DOUBLED = 2.05  # a linear cost at twice the length, with what rounding to chunks adds
 NEGLIGIBLE = 1e-3  # of the cost at the longest length
 
 

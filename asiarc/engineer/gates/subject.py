@@ -151,7 +151,10 @@ def from_a_layer(x_BTD: Tensor, *, grad: bool) -> Tensor:
 
 
 def run(mixer: nn.Module, x_BTD: Tensor, state: State = None) -> tuple[Tensor, State]:
-    """One call of the mixer; `ContractError` unless it returns (tensor, state)."""
+    """One call of the mixer on x [B, T, D]: (y [B, T, D], state); `ContractError` unless it returns (tensor, state).
+
+    The shape of y is not looked at here; whatever the mixer raises passes through.
+    """
     result = mixer(x_BTD, state)
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], Tensor)):
         raise ContractError(
@@ -180,7 +183,7 @@ def plain_copy(state: State) -> State:
 
 
 def leaves(state: State) -> Iterator[Tensor]:
-    """The tensors of a state."""
+    """The tensors of a state, in the order of its tuples, lists and dicts; plain numbers are passed over."""
     if isinstance(state, Tensor):
         yield state
     elif isinstance(state, dict):
@@ -198,7 +201,9 @@ def state_bytes(state: State) -> int:
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:
-    """max |actual - expected| / max |expected|; infinite where one is not finite and the other is."""
+    """max |actual - expected| / max |expected| over tensors of one shape; infinite where a difference is not a number,
+    0 where they are empty.
+    """
     actual, expected = actual.detach().double(), expected.detach().double()
     if actual.numel() == 0:
         return 0.0

@@ -30,19 +30,21 @@ def leading_quarter(board: Board, rng: np.random.Generator) -> tuple[int, list[i
 
 def by_mean(board: Board) -> list[Recommendation]:
     """By the mean on the last rung, reported as observed: biased by having been picked."""
-    means = board.means()
-    order = sorted(_on_top(board), key=lambda i: -means[i])
-    return [Recommendation(i, float(means[i])) for i in order] or _leading(board)
+    return _by(board, board.means())
 
 
 def by_posterior(board: Board, screen: int | None = None) -> list[Recommendation]:
     """Those that reached the last rung, by their posterior mean, reported as that."""
-    means = posterior(board, screen).mean
-    order = sorted(_on_top(board), key=lambda i: -means[i])
-    return [Recommendation(i, float(means[i])) for i in order] or _leading(board)
+    return _by(board, posterior(board, screen).mean)
 
 
-def _on_top(board: Board) -> list[int]:
+def _by(board: Board, worth_N: np.ndarray) -> list[Recommendation]:
+    order = sorted(on_top(board), key=lambda i: -worth_N[i])
+    return [Recommendation(i, float(worth_N[i])) for i in order] or _leading(board)
+
+
+def on_top(board: Board) -> list[int]:
+    """The fit candidates that were trained on the last rung, in the order of their proposal."""
     return [int(i) for i in board.fit_candidates if board.counts[i, board.top]]
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from asiarc.evidence.paper import fitness
-from asiarc.search.policies.common import first_runs
+from asiarc.search.policies.common import first_runs, on_top
 from asiarc.search.protocol import ROOT, Board, Evaluation, Recommendation, draw_references
 
 BASE_LOSS, BASE_BENCHMARK = 4.575, 0.224
@@ -54,19 +54,15 @@ class PaperPolicy:
 
     def pool(self, board: Board) -> list[int]:
         """start_from and candidates as of the last refresh, the fittest first, `capacity` at most."""
-        scored = self._scored(board)
+        scored = on_top(board)
         seen = len(scored) // self.refresh * self.refresh if len(scored) >= self.cold_start else 0
         return self._by_fitness(board, [ROOT, *self._passing(board, scored[:seen])])[: self.capacity]
 
     def recommend(self, board: Board) -> list[Recommendation]:
         """See `Policy`."""
-        scored, means = self._scored(board), board.means()
+        scored, means = on_top(board), board.means()
         order = self._by_fitness(board, self._passing(board, scored) or scored)
         return [Recommendation(i, float(means[i])) for i in order]
-
-    @staticmethod
-    def _scored(board: Board) -> list[int]:
-        return [int(i) for i in board.fit_candidates if board.counts[i, board.top]]
 
     def _passing(self, board: Board, scored: list[int]) -> list[int]:
         loss = board.reference_loss

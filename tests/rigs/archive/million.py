@@ -23,7 +23,7 @@ from asiarc.archive.store import Archive, Trial
 from asiarc.core.outcome import SCORED, Outcome
 from asiarc.core.recipe import stage_plan
 from asiarc.core.seeds import rng_of
-from asiarc.search.campaign import LEADING, Search
+from asiarc.search.campaign import LEADING, Exploration
 from asiarc.search.policies import POLICIES
 from asiarc.search.protocol import Traits
 
@@ -120,9 +120,9 @@ def _add(archive: Archive, number: int) -> None:
     archive.add_insight(RUN, number, generation, address, INSIGHT)
 
 
-def _search(archive: Archive, candidates: int, policy: str) -> Search:
+def _search(archive: Archive, candidates: int, policy: str) -> Exploration:
     """A search whose board holds what the archive says: every scored candidate once on its rung."""
-    search = Search(_campaign(candidates, policy), RUN, "quick", stage_plan("quick", "explore"))
+    search = Exploration(_campaign(candidates, policy), RUN, "quick", stage_plan("quick", "explore"))
     board = search.board
     board.traits = [Traits()] * (candidates + 1)
     board.fit[1:] = False
@@ -138,7 +138,7 @@ def questions(archive: Archive, candidates: int) -> list[str]:
     """Time what a proposal asks, print it, and name the goals that were missed."""
     rng = rng_of("questions")
 
-    def parents(search: Search) -> None:
+    def parents(search: Exploration) -> None:
         search.parents(archive.leading_numbers(RUN, LEADING), 0, rng.randrange(candidates))
 
     def known() -> None:

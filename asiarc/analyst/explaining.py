@@ -49,7 +49,7 @@ class Written(BaseModel):
 
 
 @dataclass(frozen=True)
-class Finding:
+class Experiment:
     """What there is to write about: a scored candidate with its relatives, its proposal's row, and the arithmetic."""
 
     number: int
@@ -63,33 +63,38 @@ class Finding:
 def explain(
     client: Client,
     models: Models,
-    findings: Sequence[Finding],
+    experiments: Sequence[Experiment],
     curves: Mapping[str, Sequence[Sequence[float]]],
     *,
     noise: float,
 ) -> list[Insight]:
-    """An insight for each finding, asked for in parallel."""
-    asks = [_ask(models, finding, curves.get(finding.child.address, ()), noise) for finding in findings]
+    """An insight for each experiment, asked for in parallel."""
+    asks = [
+        _ask(models, experiment, curves.get(experiment.child.address, ()), noise)
+        for experiment in experiments
+    ]
     answers = client.ask_all(asks)
-    return [_joined(finding, answer) for finding, answer in zip(findings, answers, strict=True)]
+    return [_joined(experiment, answer) for experiment, answer in zip(experiments, answers, strict=True)]
 
 
-def _joined(finding: Finding, written: Written | UnusableReplyError) -> Insight:
+def _joined(experiment: Experiment, written: Written | UnusableReplyError) -> Insight:
     """The arithmetic with the model's words; a weakness that was not measured is not taken over."""
     if isinstance(written, UnusableReplyError):
-        return finding.insight
-    weakness = written.weakness if written.weakness in finding.child.gains else finding.insight.weakness
-    text = f"{finding.insight.text} {written.insight}"
-    return replace(finding.insight, text=text, weakness=weakness, query=written.query)
+        return experiment.insight
+    weakness = written.weakness if written.weakness in experiment.child.gains else experiment.insight.weakness
+    text = f"{experiment.insight.text} {written.insight}"
+    return replace(experiment.insight, text=text, weakness=weakness, query=written.query)
 
 
-def _ask(models: Models, finding: Finding, curve: Sequence[Sequence[float]], noise: float) -> Ask[Written]:
+def _ask(
+    models: Models, experiment: Experiment, curve: Sequence[Sequence[float]], noise: float
+) -> Ask[Written]:
     assert models.analyst is not None
-    seed = seed_of("analyst", finding.child.address, finding.number)
+    seed = seed_of("analyst", experiment.child.address, experiment.number)
     mark = mark_of(seed)
-    tasks = ", ".join(sorted(finding.child.gains))
+    tasks = ", ".join(sorted(experiment.child.gains))
     system = Message("system", PROMPT.format(mark=mark, noise=noise, tasks=tasks))
-    messages = (system, within(models.context_tokens, system, _sections(finding, curve, noise), mark))
+    messages = (system, within(models.context_tokens, system, _sections(experiment, curve, noise), mark))
     question = Question(
         role="analyst",
         model=models.analyst,
@@ -99,21 +104,24 @@ def _ask(models: Models, finding: Finding, curve: Sequence[Sequence[float]], noi
         seed=seed,
         schema=Written.model_json_schema() if models.structured else None,
     )
-    return Ask(question, lambda text: read_model(text, Written), f"{finding.number} analyse")
+    return Ask(question, lambda text: read_model(text, Written), f"{experiment.number} analyse")
 
 
-def _sections(finding: Finding, curve: Sequence[Sequence[float]], noise: float) -> list[Section]:
+def _sections(experiment: Experiment, curve: Sequence[Sequence[float]], noise: float) -> list[Section]:
     """What there is to read, what was measured first: the end is cut where it does not fit."""
-    row = finding.proposal
-    relatives = [finding.parent, *sorted(finding.siblings, key=lambda s: (-s.gain, s.address))[:RELATIVES]]
+    row = experiment.proposal
+    relatives = [
+        experiment.parent,
+        *sorted(experiment.siblings, key=lambda s: (-s.gain, s.address))[:RELATIVES],
+    ]
     scored = score(
-        row["predicted"], finding.child.gains, finding.parent.gains or _zeros(finding), noise=noise
+        row["predicted"], experiment.child.gains, experiment.parent.gains or _zeros(experiment), noise=noise
     )
     told = "; ".join(
         f"{s.task} {s.predicted} predicted, {s.happened} happened ({_near(s.change)})" for s in scored
     )
-    table = [_line(finding.child, "this candidate")]
-    table += [_line(r, "parent" if r is finding.parent else "sibling") for r in relatives]
+    table = [_line(experiment.child, "this candidate")]
+    table += [_line(r, "parent" if r is experiment.parent else "sibling") for r in relatives]
     points = ", ".join(f"step {step:.0f}: {held_out:.2f}" for step, _, held_out in curve)
     return [
         Section("what was measured", "\n".join(table)),
@@ -124,9 +132,9 @@ def _sections(finding: Finding, curve: Sequence[Sequence[float]], noise: float) 
     ]
 
 
-def _zeros(finding: Finding) -> dict[str, float]:
+def _zeros(experiment: Experiment) -> dict[str, float]:
     """The gains of the starting baseline over itself."""
-    return dict.fromkeys(finding.child.gains, 0.0)
+    return dict.fromkeys(experiment.child.gains, 0.0)
 
 
 def _line(observation: Observation, what: str) -> str:
