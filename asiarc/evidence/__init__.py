@@ -1,12 +1,10 @@
-"""The statistics: paired effects, multiplicity, transfer between stages, and the claim register.
+"""The statistics: paired effects, power, false discoveries, transfer between stages, and the claim register.
 
 `effects` and `claims` are light (no numpy, no scipy until a number is asked for) and re-exported here; the
-rest is imported by name. ``python -m asiarc.evidence`` measures the coverage, power and false-discovery rate
-of all of them.
+rest is imported by name.
 """
 
 from asiarc.evidence.claims import (
-    TIERS,
     VERDICTS,
     Claim,
     Verdict,
@@ -31,7 +29,6 @@ from asiarc.evidence.effects import (
 )
 
 __all__ = [
-    "TIERS",
     "VERDICTS",
     "Claim",
     "Decision",

@@ -22,8 +22,8 @@ from asiarc.evidence.claims import Verdict, load_register
 from asiarc.evidence.effects import Effect, decide, mean_interval, paired_effect
 from asiarc.evidence.multiplicity import benjamini_hochberg
 from asiarc.evidence.transfer import rank_correlation
-from asiarc.studies.signatures import NAME as BASELINES_RUN
-from asiarc.studies.signatures import SIGNATURES
+from asiarc.studies.baselines import NAME as BASELINES_RUN
+from asiarc.studies.baselines import SIGNATURES
 from asiarc.tasks import get_task
 
 FORMAT = 1
