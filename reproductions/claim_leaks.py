@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from asiarc.evidence import Verdict, decides
+from asiarc.evidence.shares import wilson
 from asiarc.models.baselines import baseline_source
 from asiarc.studies import Study
 
@@ -81,7 +82,7 @@ def leaks_by_low_loss(evidence):
         name = "partly"
     by_rule, by_gates = (sum(bool(caught[n]) for n in trained) for caught in (rule, gates))
     in_delta_net = [n for n in trained if n in PLANTED]
-    share = binomtest(by_rule, len(trained)).proportion_ci(method="wilson")
+    low, high = wilson(by_rule, len(trained))
     alarms = [name for name in HONEST if flagged(found, name)]
     return Verdict(
         "C20",
@@ -90,8 +91,8 @@ def leaks_by_low_loss(evidence):
         f"{only_gates} pass the rule and not the gates, {only_rule} the other way round; of the {len(in_delta_net)} "
         f"that were planted in DeltaNet itself the rule catches {sum(bool(rule[n]) for n in in_delta_net)}",
         effect=by_rule / len(trained),
-        low=float(share.low),
-        high=float(share.high),
+        low=low,
+        high=high,
         n=len(trained),
         test=f"share that the rule catches, Wilson interval; exact sign test p={p_value:.2g}",
         evidence_path=f"run {found.run}",

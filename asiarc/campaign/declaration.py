@@ -5,13 +5,12 @@ Light on purpose: collecting campaigns imports this module and neither torch nor
 
 from __future__ import annotations
 
-import json
-import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import tomli_w
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -476,27 +475,7 @@ def to_toml(campaign: Campaign) -> str:
     data = campaign.model_dump(mode="json", exclude_none=True, exclude={"researcher"})
     if not isinstance(campaign.researcher, str):
         raise CampaignError("a researcher that is an object cannot be written as TOML; name one instead")
-    return "\n".join(_toml_table("", data | {"researcher": campaign.researcher})).lstrip() + "\n"
-
-
-def _toml_table(name: str, table: dict[str, Any]) -> list[str]:
-    lines = [f"[{name}]"] if name else []
-    plain = {key: value for key, value in table.items() if not isinstance(value, dict)}
-    lines += [f"{_toml_key(key)} = {_toml_value(value)}" for key, value in plain.items()]
-    for key, value in table.items():
-        if isinstance(value, dict):
-            lines += ["", *_toml_table(f"{name}.{key}" if name else key, value)]
-    return lines
-
-
-def _toml_key(key: str) -> str:
-    """Bare where it may be; the name of a model may hold anything."""
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml_value(key)
-
-
-def _toml_value(value: Any) -> str:
-    """JSON's strings, numbers and lists are TOML's, but for one character."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return tomli_w.dumps(data | {"researcher": campaign.researcher})
 
 
 def json_schema() -> dict[str, Any]:

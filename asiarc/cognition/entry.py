@@ -8,13 +8,13 @@ identifier is there to be looked up.
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from asiarc.core.errors import AsiarcError, unknown_name
@@ -149,21 +149,11 @@ def _required(model: type[_Frozen]) -> list[str]:
 
 def as_toml(entries: Iterable[Entry]) -> str:
     """Entries as a file that `load_file` reads back; neighbours of one paper share its table."""
-    lines: list[str] = []
+    papers: list[dict[str, Any]] = []
     previous: Paper | None = None
     for entry in entries:
         if entry.paper != previous:
-            lines += ["[[paper]]", *_assignments(entry.paper.model_dump()), ""]
-        lines += [
-            "[[paper.entry]]",
-            *_assignments(entry.model_dump(exclude={"paper"}, exclude_none=True)),
-            "",
-        ]
+            papers.append(entry.paper.model_dump() | {"entry": []})
+        papers[-1]["entry"].append(entry.model_dump(exclude={"paper"}, exclude_none=True))
         previous = entry.paper
-    return "\n".join(lines)
-
-
-def _assignments(fields: Mapping[str, str | int]) -> list[str]:
-    """A JSON string is a TOML basic string, but for DEL, which TOML wants escaped."""
-    encoded = {key: json.dumps(value, ensure_ascii=False) for key, value in fields.items()}
-    return [f"{key} = {value}".replace("\x7f", "\\u007f") for key, value in encoded.items()]
+    return tomli_w.dumps({"paper": papers})

@@ -1,11 +1,10 @@
-"""The statistics: paired effects, multiplicity, transfer between stages, and the claim register.
+"""The statistics: paired effects, power, false discoveries, transfer between stages, and the claim register.
 
 `effects` and `claims` are light (no numpy, no scipy until a number is asked for) and re-exported here; the
 rest is imported by name. Coverage, power and false-discovery rate of all of them are measured by simulation.
 """
 
 from asiarc.evidence.claims import (
-    TIERS,
     VERDICTS,
     Claim,
     Verdict,
@@ -30,7 +29,6 @@ from asiarc.evidence.effects import (
 )
 
 __all__ = [
-    "TIERS",
     "VERDICTS",
     "Claim",
     "Decision",

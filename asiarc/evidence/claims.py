@@ -8,16 +8,17 @@ snapshot is red.
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, get_args
 
+import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from asiarc.core.errors import EvidenceError, unknown_name
+from asiarc.core.recipe import TIERS, Tier
 
 if TYPE_CHECKING:
     from asiarc.evidence.paper import Paper
@@ -33,10 +34,6 @@ VerdictName = Literal[
 ]
 VERDICTS: tuple[VerdictName, ...] = get_args(VerdictName)
 """The closed list, strongest agreement first; the last three decide nothing."""
-
-TierName = Literal["smoke", "quick", "full", "paper"]
-TIERS: tuple[TierName, ...] = get_args(TierName)
-"""How much compute is spent, least first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +56,7 @@ class Verdict:
     high: float | None = None
     n: int | None = None
     test: str = ""
-    tier: TierName = "smoke"
+    tier: Tier = "smoke"
     command: str = ""
     evidence_path: str = ""
     paper_value: str = ""
@@ -98,8 +95,8 @@ class Claim(BaseModel):
     uncertainty: str = "none stated"
     counts_for: str
     counts_against: str
-    weakest_tier: TierName
-    full_tier: TierName
+    weakest_tier: Tier
+    full_tier: Tier
     deviations: str = ""
     needs: str = ""
 
@@ -157,7 +154,7 @@ class Evidence(Protocol):
     """What a decider may look at; all of it read-only."""
 
     @property
-    def tier(self) -> TierName:
+    def tier(self) -> Tier:
         """The tier under which the claims are being decided."""
 
     @property
@@ -181,10 +178,10 @@ class Mark:
     """What `decides` leaves on a function: its claim and the least tier at which it runs."""
 
     claim: str
-    tier: TierName
+    tier: Tier
 
 
-def decides(claim_id: str, tier: TierName = "smoke") -> Callable[[D], D]:
+def decides(claim_id: str, tier: Tier = "smoke") -> Callable[[D], D]:
     """Marks ``def name(evidence) -> Verdict`` as the decider of a claim, run from `tier` upwards.
 
     Raises:
@@ -237,7 +234,7 @@ class Drift:
     """A verdict that is not what the snapshot says; `recorded` is None where it says nothing."""
 
     claim: str
-    tier: TierName
+    tier: Tier
     recorded: str | None
     found: str | None
 
@@ -302,16 +299,11 @@ def record_snapshot(verdicts: Iterable[Verdict], path: Path, *, note: str = "") 
 
 
 def _snapshot_text(snapshot: dict[str, dict[str, dict[str, str]]]) -> str:
-    lines = ["# Verdicts as last accepted. CI fails when one moves without a note."]
-    for claim in sorted(snapshot):
-        for tier in sorted(snapshot[claim], key=TIERS.index):
-            lines.append(f"\n[{claim}.{tier}]")
-            # A JSON string is a TOML basic string.
-            lines += [
-                f"{key} = {json.dumps(value, ensure_ascii=False)}"
-                for key, value in snapshot[claim][tier].items()
-            ]
-    return "\n".join(lines) + "\n"
+    ordered = {
+        claim: {tier: snapshot[claim][tier] for tier in TIERS if tier in snapshot[claim]}
+        for claim in sorted(snapshot)
+    }
+    return f"# Verdicts as last accepted. CI fails when one moves without a note.\n\n{tomli_w.dumps(ordered)}"
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

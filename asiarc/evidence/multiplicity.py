@@ -11,23 +11,6 @@ from asiarc.core.errors import EvidenceError
 Name = TypeVar("Name", bound=Hashable)
 
 
-def holm(p_values: Mapping[Name, float]) -> dict[Name, float]:
-    """Holm's adjusted p-values: rejecting those <= alpha keeps P(any false rejection) <= alpha.
-
-    p~(k) = max over j <= k of min(1, (m - j + 1) p(j)), p sorted upwards. Holds under any dependence, so also
-    for candidates compared with one shared baseline (Holm 1979).
-
-    Raises:
-        EvidenceError: no p-values, or one outside [0, 1].
-    """
-    adjusted: dict[Name, float] = {}
-    running = 0.0
-    for rank, (name, p) in enumerate(_sorted(p_values)):
-        running = max(running, min(1.0, (len(p_values) - rank) * p))
-        adjusted[name] = running
-    return {name: adjusted[name] for name in p_values}
-
-
 def benjamini_hochberg(p_values: Mapping[Name, float]) -> dict[Name, float]:
     """Benjamini and Hochberg's adjusted p-values: rejecting those <= q keeps the expected false share <= q.
 

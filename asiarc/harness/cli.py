@@ -73,50 +73,25 @@ def baselines(
 ) -> None:
     """Every baseline on every task: mean and 95 % interval over seeds, seconds a trial, parameters, state bytes."""
     from asiarc.archive.store import Archive
+    from asiarc.engineer.workshop import Workshop, trial_executor
     from asiarc.models.baselines import BASELINE_NAMES
-    from asiarc.report.baselines import render, signature_rows
-    from asiarc.studies.signatures import Table
+    from asiarc.report.baselines import render
+    from asiarc.report.facts import baseline_facts, baseline_trials
+    from asiarc.studies.baselines import NAME, table
     from asiarc.tasks.catalogue import CATALOGUE
 
     chosen_tasks = (
         [task for task in CATALOGUE if task != "fineweb-edu"] if tasks == "all" else tasks.split(",")
     )
-    chosen = list(BASELINE_NAMES) if names == "all" else names.split(",")
-    with Archive(store) as archive:
-        table = Table(archive, tier, baselines=chosen, tasks=chosen_tasks, seeds=seeds)
-        measure(table, archive, workers)
-        cells, signatures = table.cells(), signature_rows(table)
+    study = table(BASELINE_NAMES if names == "all" else names.split(","), chosen_tasks, seeds)
+    with Archive(store) as archive, trial_executor(workers) as executor:
+        say = lambda line: click.echo(line, err=True)  # noqa: E731
+        study.run(NAME, tier, archive, Workshop(archive, executor), say)
+        found = baseline_facts(baseline_trials(archive, tier, []))
     if as_json:
-        click.echo(
-            json.dumps({"cells": [cell.as_dict() for cell in cells], "signatures": signatures}, indent=1)
-        )
+        click.echo(json.dumps(found, indent=1))
     else:
-        render(console, cells, signatures, tier)
-
-
-def measure(table: Any, archive: Archive, workers: int) -> None:
-    """Run the table's missing trials, with a line of progress on stderr for each."""
-    from asiarc.engineer.workshop import Workshop, trial_executor
-
-    requests = table.requests()
-    done, total = 0, len({r.key for r in requests if archive.trial(r.key) is None})
-    names = {
-        request.address: name
-        for request in requests
-        for name in [request.source.partition("\n")[0].strip('"').partition(":")[0]]
-    }
-
-    def said(trial: Any) -> None:
-        nonlocal done
-        done += 1
-        shown = f"{trial.value:.4f}" if trial.value is not None else str(trial.outcome)
-        click.echo(
-            f"  {done}/{total} {names[trial.address]:<24} {trial.task:<18} {shown}  {trial.cpu_s:.0f} s",
-            err=True,
-        )
-
-    with trial_executor(workers) as executor:
-        table.measure(Workshop(archive, executor), said)
+        render(console, found, tier)
 
 
 @main.command(context_settings={"ignore_unknown_options": True})

@@ -233,18 +233,12 @@ class Bench:
     def tune(self, addresses: Sequence[str]) -> dict[str, float]:
         """Verify's best learning rate for each, from the same grid for all, on a seed that is used for nothing else."""
         rates, task = self.campaign.stage("verify").learning_rates, self.deciding("verify")[0]
-        if len(rates) < 2:
-            return dict.fromkeys(addresses, rates[0]) if rates else {}
-        requests = [
-            self._request("verify", a, task, 0, rate=rate, purpose=" tuning")
-            for a in addresses
-            for rate in rates
-        ]
-        trials = self.workshop.train(self.run, requests, self.said)
-        sign = 1 if get_task(task).higher_is_better else -1
-        scored = [t for t in trials if t.value is not None]
-        scored.sort(key=lambda t: (sign * (t.value or 0.0), t.learning_rate))  # the best of each comes last
-        return {t.address: t.learning_rate for t in scored}
+        return best_rates(
+            addresses, rates,
+            lambda address, rate: self._request("verify", address, task, 0, rate=rate, purpose=" tuning"),
+            lambda requests: self.workshop.train(self.run, requests, self.said),
+            higher_is_better=get_task(task).higher_is_better,
+        )  # fmt: skip
 
     def _request(
         self,
@@ -258,19 +252,12 @@ class Bench:
         purpose: str = "",
     ) -> Request:
         plan = self.plan(stage)
-        protocol = trial_protocol(task, plan.text, plan.rungs[rung], plan.capability)
         is_matched = "parameters" in self.campaign.match
-        return Request(
-            address=address,
-            source=self.source(address),
-            task=task,
-            stage=stage + purpose,
-            seed=f"{self.campaign.seed}/{stage}{purpose}/{seed}",
-            protocol=protocol.at(learning_rate=rate) if rate else protocol,
-            match=(self.start, self.source(self.start)) if is_matched else None,
-            split="confirmation" if stage == "confirm" else "validation",
-            documents=plan.documents,
-        )
+        return trial_request(
+            (address, self.source(address)), task, stage + purpose, f"{self.campaign.seed}/{stage}{purpose}/{seed}",
+            trial_protocol(task, plan.text, plan.rungs[rung], plan.capability),
+            match=(self.start, self.source(self.start)) if is_matched else None, documents=plan.documents, rate=rate,
+        )  # fmt: skip
 
     def _is_last(self, stage: StageName, rung: int) -> bool:
         return rung == len(self.plan(stage).rungs) - 1
@@ -312,6 +299,58 @@ class Bench:
             if learnt >= LEARNT and (not mine or mean(mine) - task.chance < CAPABILITY_SHARE * learnt):
                 return False
         return True
+
+
+def trial_request(
+    mixer: tuple[str, str],
+    task: str,
+    stage: str,
+    seed: str,
+    protocol: Protocol,
+    *,
+    match: tuple[str, str] | None,
+    documents: int,
+    rate: float | None = None,
+) -> Request:
+    """One trial of a mixer (address, source); what confirm measures is scored on text that nothing else has seen.
+
+    `rate` replaces the protocol's learning rate; `match` is the mixer (address, source) whose size the model gets.
+    """
+    address, source = mixer
+    return Request(
+        address=address,
+        source=source,
+        task=task,
+        stage=stage,
+        seed=seed,
+        protocol=protocol.at(learning_rate=rate) if rate else protocol,
+        match=match,
+        split="confirmation" if stage == "confirm" else "validation",
+        documents=documents,
+    )
+
+
+def best_rates(
+    entrants: Sequence[str],
+    rates: Sequence[float],
+    request: Callable[[str, float], Request],
+    train: Callable[[list[Request]], list[Trial]],
+    *,
+    higher_is_better: bool,
+) -> dict[str, float]:
+    """The best learning rate of each entrant, from one grid for all; the higher of equal ones.
+
+    A grid of one is its answer without a trial; an entrant that no rate trains has none.
+    """
+    if len(rates) < 2:
+        return dict.fromkeys(entrants, rates[0]) if rates else {}
+    asked = [(entrant, rate) for entrant in entrants for rate in rates]
+    trials = train([request(*one) for one in asked])
+    sign = 1 if higher_is_better else -1
+    scored = [(sign * t.value, *one) for one, t in zip(asked, trials, strict=True) if t.value is not None]
+    return {
+        entrant: rate for _, entrant, rate in sorted(scored, key=lambda found: (found[0], found[2]))
+    }  # the best of each comes last
 
 
 def trial_protocol(task: str, text: Protocol, steps: int, capability: float) -> Protocol:

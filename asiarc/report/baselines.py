@@ -6,77 +6,32 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table as RichTable
 
-from asiarc.core.errors import EvidenceError
-from asiarc.studies.signatures import SIGNATURES, Cell, Table
+from asiarc.report.wording import fixed, interval, order_found, signed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from rich.console import Console
 
 
-def signature_rows(table: Table) -> list[dict[str, Any]]:
-    """Each published order that the table can speak to: the paired effect, and whether its interval is above zero."""
-    rows = []
-    for ahead, behind, task in SIGNATURES:
-        try:
-            effect = table.signature(ahead, behind, task)
-        except EvidenceError:
-            continue
-        rows.append(
-            {"ahead": ahead, "behind": behind, "task": task, "holds": effect.low > 0, **effect.as_dict()}
-        )
-    return rows
-
-
-def render(console: Console, cells: Sequence[Cell], signatures: Sequence[dict[str, Any]], tier: str) -> None:
-    """Print both tables."""
-    shown = RichTable(
-        "task",
-        "baseline",
-        "mean",
-        "95 % interval",
-        "n",
-        "chance",
-        "CPU-s a trial",
-        "parameters",
-        "state bytes",
-        "MFLOP a token",
-        title=f"baselines at tier {tier}",
-        box=None,
+def render(console: Console, found: dict[str, Any], tier: str) -> None:
+    """Print cells and signatures, as `facts.baseline_facts` gives them."""
+    cells = RichTable(
+        "task", "baseline", "mean", "95 % interval", "n", "chance", "CPU-s a trial", "parameters", "state bytes",
+        "MFLOP a token", title=f"baselines at tier {tier}", box=None,
+    )  # fmt: skip
+    for cell in found["cells"]:
+        cells.add_row(
+            cell["task"], cell["baseline"], fixed(cell["mean"]), interval(cell, fixed), str(cell["n"]),
+            "" if cell["chance"] is None else f"{cell['chance']:.3f}", f"{cell['cpu_s_per_trial']:.1f}",
+            f"{cell['parameters']:,}", f"{cell['state_bytes']:,}", f"{cell['flops_per_token'] / 1e6:.3f}",
+        )  # fmt: skip
+    console.print(cells)
+    orders = RichTable(
+        "published order", "task", "paired gain", "95 % interval", "n", "found", title="signatures", box=None
     )
-    for cell in cells:
-        value = cell.value
-        shown.add_row(
-            cell.task,
-            cell.baseline,
-            f"{value.mean:.4f}",
-            f"[{value.low:.4f}, {value.high:.4f}]",
-            str(value.n),
-            "" if cell.chance is None else f"{cell.chance:.3f}",
-            f"{cell.cpu_s:.1f}",
-            f"{cell.parameters:,}",
-            f"{cell.state_bytes:,}",
-            f"{cell.flops_per_token / 1e6:.3f}",
-        )
-    console.print(shown)
-    found = RichTable(
-        "published order",
-        "task",
-        "paired gain",
-        "95 % interval",
-        "n",
-        "interval above zero",
-        title="signatures",
-        box=None,
-    )
-    for row in signatures:
-        found.add_row(
-            f"{row['ahead']} ahead of {row['behind']}",
-            row["task"],
-            f"{row['mean']:+.4f}",
-            f"[{row['low']:+.4f}, {row['high']:+.4f}]",
-            str(row["n"]),
-            "yes" if row["holds"] else "no",
-        )
-    console.print(found)
+    for row in found["signatures"]:
+        if effect := row["effect"]:
+            orders.add_row(
+                f"{row['ahead']} ahead of {row['behind']}", row["task"], signed(effect["mean"]), interval(effect),
+                str(effect["n"]), order_found(effect),
+            )  # fmt: skip
+    console.print(orders)

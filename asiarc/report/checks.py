@@ -23,7 +23,7 @@ from asiarc.evidence.effects import Effect, paired_effect
 from asiarc.evidence.transfer import rank_correlation
 from asiarc.report import studies
 from asiarc.report.document import origins_of, read_report, sha256, signed_files
-from asiarc.report.facts import decision_of, project_folder, summary
+from asiarc.report.facts import decision_of, project_folder, summary, told_apart
 from asiarc.report.tables import load, number
 from asiarc.tasks import get_task
 
@@ -193,6 +193,9 @@ def _campaign(campaign: Row, folder: Path) -> Iterator[str]:
                     f"{stage['stage']}, {row['name']} on {task}", stored, summary(stored["values"])
                 )
         yield from _entrants(campaign, stage)
+        if stored := stage.get("told_apart"):  # older reports lack it
+            found = told_apart(stage["rows"], stored["baseline"], stored["task"])
+            yield from _differences(f"{stage['stage']}, ahead of {stored['baseline']}", stored, found or {})
     for gain in campaign["gains"]:
         if gain["effect"] is not None:
             yield from _gain(campaign, gain)

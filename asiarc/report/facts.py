@@ -9,24 +9,27 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-from asiarc.archive.results import TRIALS, CampaignResult, Row, Values, spend_of
+from asiarc.archive.results import TRIALS, CampaignResult, Row, Values, paired_by_seed, spend_of
 from asiarc.archive.store import Archive
 from asiarc.campaign.identity import kernels_folder
 from asiarc.core.errors import EvidenceError
 from asiarc.core.recipe import STAGES, StageName
 from asiarc.evidence.claims import Verdict, load_register
 from asiarc.evidence.effects import Effect, decide, mean_interval, paired_effect
+from asiarc.evidence.multiplicity import benjamini_hochberg
 from asiarc.evidence.transfer import rank_correlation
-from asiarc.studies.signatures import NAME as BASELINES_RUN
-from asiarc.studies.signatures import SIGNATURES
+from asiarc.studies.baselines import NAME as BASELINES_RUN
+from asiarc.studies.baselines import SIGNATURES
 from asiarc.tasks import get_task
 
 FORMAT = 1
 LEADING = 5  # candidates whose insights are shown
 EXAMPLES = 5  # reasons shown for each gate
+FALSE_SHARE = 0.05  # expected share of false ones among those that are called ahead
 FRESH: StageName = "confirm"  # the stage whose seeds and items chose nothing
 
 
@@ -257,7 +260,30 @@ def stage_facts(reading: CampaignResult, stage: StageName) -> Row:
         "entrants": len(entrants.get("entrants", [])),
         "tasks": [_task_facts(task, trials) for task in tasks],
         "rows": _in_order(rows, tasks),
+        "told_apart": told_apart(rows, reading.spec["start_from"], tasks[0]) if stage == "verify" else None,
     }
+
+
+def told_apart(rows: Sequence[Row], start: str, task: str) -> Row | None:
+    """How many of all that entered a stage are ahead of the start, at a false discovery rate of `FALSE_SHARE`.
+
+    None where nothing can be compared, or one candidate entered alone.
+    """
+    base = next((row for row in rows if row["role"] == "baseline" and row["name"] == start), None)
+    entrants = [row for row in rows if row["role"] != "baseline"]
+    if base is None or len(entrants) < 2:
+        return None
+    effects = {}
+    for row in entrants:
+        with suppress(EvidenceError):  # fewer than two seeds in common
+            effects[row["address"]] = paired_by_seed(
+                row["tasks"][task]["values"], base["tasks"][task]["values"], task
+            )
+    if not effects:
+        return None
+    adjusted = benjamini_hochberg({address: effect.p_value for address, effect in effects.items()})
+    ahead = sum(effects[address].mean > 0 and p <= FALSE_SHARE for address, p in adjusted.items())
+    return {"ahead": ahead, "compared": len(effects), "baseline": start, "task": task, "rate": FALSE_SHARE}
 
 
 def _task_facts(name: str, trials: Sequence[Row]) -> Row:

@@ -21,6 +21,7 @@ from asiarc.evidence.effects import paired_effect
 from asiarc.evidence.transfer import rank_correlation
 from asiarc.models.baselines import BASELINE_NAMES
 from asiarc.report.facts import project_folder, summary
+from asiarc.studies.baselines import NAME as BASELINES_RUN
 from asiarc.studies.search import DISCOVERY
 from asiarc.tasks import get_task
 
@@ -35,7 +36,7 @@ def latest(archive: Archive, tier: str, field: str) -> dict[str, Row]:
     """The latest finished run of each study (or search) of a tier, else the latest, by name in order."""
     chosen: dict[str, Row] = {}
     for row in archive.runs(tier=tier):
-        if field not in row["identity"]:
+        if field not in row["identity"] or row["campaign"] == BASELINES_RUN:  # told in a table of their own
             continue
         record = archive.stage_result(row["run"], field)
         if record is not None or chosen.get(row["campaign"], {"record": None})["record"] is None:

@@ -4,7 +4,7 @@ Top-rung gains y_ij ~ N(theta_i, noise²); theta_i ~ N(a + b x_i, spread²), whe
 rung that it was screened on (b = 0 without one). Empirical Bayes but for the ratio noise² / spread², which is
 averaged over: few candidates are trained twice, so it is known poorly. A search looks again at what looked good, but
 only by what it has seen, so the likelihood stays valid under its choices, and the posterior mean is free of the
-winner's curse as far as the model holds. (`asiarc.evidence.shrinkage` estimates a stage of fixed size.)
+winner's curse as far as the model holds.
 """
 
 from __future__ import annotations

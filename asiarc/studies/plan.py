@@ -13,7 +13,9 @@ from pathlib import Path
 from asiarc.archive.store import Archive
 from asiarc.campaign.declaration import Campaign
 from asiarc.core.recipe import MICRO, Protocol, StageName, Tier, stage_plan
+from asiarc.evidence.power import detectable_difference
 from asiarc.loop.trials import trial_protocol
+from asiarc.studies.verdicts import USEFUL
 from asiarc.tasks import get_task
 
 TOKENS_PER_CPU_S = 40_000  # one thread, micro model on text, until the archive knows better
@@ -124,10 +126,28 @@ def plan_lines(
         calls, usd = _models(campaign, candidates, tier)
         columns = (str(candidates), str(trials), mtokens, str(calls), f"{minutes:.1f}", f"{usd:.2f}", done)
         lines.append(_row(nodeid, *columns))
+        if stage != "explore":
+            lines.append(f"    {resolved(campaign, stage, tier)}")
     lines.append(f"  at most {total:.1f} minutes in all; nothing was run (--plan)")
     if archive:
         archive.close()
     return lines
+
+
+def resolved(campaign: Campaign, stage: StageName, tier: Tier) -> str:
+    """Which gain of one candidate a stage's seeds tell from none, at the noise of a short trial."""
+    plan, declared = stage_plan(tier, stage), campaign.stage(stage)
+    seeds = min(declared.seeds, plan.most_seeds)
+    if seeds < 2:
+        return "one seed tells no gain from noise"
+    entrants = min(campaign.finalists, plan.most_entrants) if stage == "verify" else 1
+    deciding = sum(get_task(task).decides for task in declared.tasks) or len(declared.tasks)
+    comparisons = entrants * len(campaign.baselines) * deciding
+    gain = detectable_difference(USEFUL, seeds, num_comparisons=comparisons)
+    return (
+        f"{seeds} seeds find a gain of {gain:.3f} four times in five, at a paired noise of {USEFUL:g} and widened for "
+        f"{comparisons} comparisons"
+    )
 
 
 def _speed(tier: Tier, rate: float) -> str:

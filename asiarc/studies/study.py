@@ -7,10 +7,10 @@ studies that ask for the same trial share it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     from asiarc.evidence.effects import Effect, Interval
 
 STAGE = "study"  # under which a finished study is kept
-MEASURED, TUNING = "confirm", "confirm tuning"  # what its trials are marked as
 DOCUMENTS = 256
-TUNING_SEED = "study/tuning/0"
 Say = Callable[[str], None]
 
 
@@ -44,6 +42,9 @@ def needs_tier(tier: Tier, needed: Tier, what: str) -> None:
 
 class Study(Declaration):
     """What is trained. Seeds are 0, 1, … of an address that all studies share, so that their trials pair."""
+
+    STAGE_OF_TRIALS: ClassVar[str] = "confirm"  # what its trials are marked as
+    SEEDS_FROM: ClassVar[str] = "study"
 
     mixers: dict[str, str] = Field(min_length=1, description="source text by name")
     tasks: tuple[str, ...] = Field(default=("text",), description="empty: the gates only, nothing is trained")
@@ -96,31 +97,37 @@ class Study(Declaration):
             **made_by("trial", "admission", sources=self.mixers.values()),
         }
 
-    def request(
-        self, mixer: str, task: str, seed: str, tier: Tier, *, rate: float | None = None, tuning: bool = False
-    ) -> Request:
-        """One trial."""
-        from asiarc.engineer.workshop import Request
+    @property
+    def match(self) -> tuple[str, str] | None:
+        """Address and source of the mixer whose size all are brought to."""
+        return (self.addresses[self.size_of], self.mixers[self.size_of]) if self.size_of else None
 
-        protocol, size_of = self.protocol(task, tier), self.size_of
-        return Request(
-            address=self.addresses[mixer],
-            source=self.mixers[mixer],
-            task=task,
-            stage=TUNING if tuning else MEASURED,
-            seed=seed,
-            protocol=protocol.at(learning_rate=rate) if rate else protocol,
-            match=(self.addresses[size_of], self.mixers[size_of]) if size_of else None,
-            split="validation" if tuning else "confirmation",
-            documents=DOCUMENTS,
-        )
+    def seeds_on(self, task: str) -> int:
+        """Training seeds of each mixer on a task."""
+        return self.seeds
+
+    def documents(self, tier: Tier) -> int:
+        """Texts that a trial is scored on."""
+        return DOCUMENTS
+
+    def request(
+        self, mixer: str, task: str, seed: str, tier: Tier, *, rate: float | None = None, purpose: str = ""
+    ) -> Request:
+        """One trial; `purpose` keeps apart what is not measured."""
+        from asiarc.loop.trials import trial_request
+
+        return trial_request(
+            (self.addresses[mixer], self.mixers[mixer]), task, self.STAGE_OF_TRIALS + purpose,
+            f"{self.SEEDS_FROM}/{seed}", self.protocol(task, tier), match=self.match,
+            documents=self.documents(tier), rate=rate,
+        )  # fmt: skip
 
     # --- cost -----------------------------------------------------------------------------------------------------
 
     def trials(self, tier: Tier) -> list[tuple[int, Protocol]]:
         """How many trials of which kind it takes, if the gates admit all; a watched mixer is trained twice."""
         tuned = len(self.learning_rates) if len(self.learning_rates) > 1 else 0
-        rows = [(len(self.mixers) * self.seeds, self.protocol(task, tier)) for task in self.tasks]
+        rows = [(len(self.mixers) * self.seeds_on(task), self.protocol(task, tier)) for task in self.tasks]
         rows += [(len(self.watched) * self.seeds, protocol) for _, protocol in rows[:1] if self.watched]
         return rows + ([(len(self.mixers) * tuned, self.protocol("text", tier))] if tuned else [])
 
@@ -144,14 +151,10 @@ class Study(Declaration):
     ) -> None:
         for name, source in self.mixers.items():
             archive.add_candidate(self.addresses[name], name, source, motivation(source))
-        admissions = workshop.admit({self.addresses[name]: self.mixers[name] for name in self.mixers}, MICRO)
-        outcomes = {name: admissions[address]["outcome"] for name, address in self.addresses.items()}
-        for outcome in outcomes.values():
-            if not outcome.is_final:
-                raise ExecutionError(f"the machine could not run the gates: {outcome.reason}; run it again")
+        outcomes = self.admit(workshop)
         entrants = [name for name in self.mixers if not self.gated or outcomes[name] == SCORED]
         rates = self._tune(run, entrants, tier, workshop, progress)
-        requests = self._requests(entrants, rates, tier)
+        requests = self.requests(entrants, rates, tier)
         trials = workshop.train(run, list(requests.values()), progress)
         hidden = {trial.key: trial.details["hidden"] for trial in trials if trial.outcome == SCORED}
         looked = self._look(run, requests, hidden, archive, workshop)
@@ -162,35 +165,39 @@ class Study(Declaration):
         }
         archive.finish_stage(run, STAGE, record)
 
-    def _requests(
+    def admit(self, workshop: Workshop) -> Mapping[str, Outcome]:
+        """The gates' outcome of each mixer; `ExecutionError` where the machine could not run them."""
+        admissions = workshop.admit({self.addresses[name]: self.mixers[name] for name in self.mixers}, MICRO)
+        outcomes = {name: admissions[address]["outcome"] for name, address in self.addresses.items()}
+        for outcome in outcomes.values():
+            if not outcome.is_final:
+                raise ExecutionError(f"the machine could not run the gates: {outcome.reason}; run it again")
+        return outcomes
+
+    def requests(
         self, entrants: Sequence[str], rates: dict[str, float], tier: Tier
     ) -> dict[tuple[str, str, str], Request]:
+        """Every trial that is measured, by mixer, task and seed."""
         return {
             (name, task, seed): self.request(
                 name, task, seed, tier, rate=rates.get(name) if get_task(task).kind == "text" else None
             )
             for name in entrants
             for task in self.tasks
-            for seed in (f"study/{number}" for number in range(self.seeds))
+            for seed in map(str, range(self.seeds_on(task)))
         }
 
     def _tune(
         self, run: str, entrants: Sequence[str], tier: Tier, workshop: Workshop, progress: _Progress
     ) -> dict[str, float]:
         """The best learning rate of each on text, on a seed that nothing is measured on."""
-        if len(self.learning_rates) < 2:
-            return dict.fromkeys(entrants, self.learning_rates[0]) if self.learning_rates else {}
-        asked = {
-            (name, rate): self.request(name, "text", TUNING_SEED, tier, rate=rate, tuning=True)
-            for name in entrants
-            for rate in self.learning_rates
-        }
-        trials = workshop.train(run, list(asked.values()), progress)
-        best: dict[str, tuple[float, float]] = {}
-        for (name, rate), trial in zip(asked, trials, strict=True):
-            if trial.value is not None:
-                best[name] = min(best.get(name, (trial.value, rate)), (trial.value, rate))
-        return {name: rate for name, (_, rate) in best.items()}
+        from asiarc.loop.trials import best_rates
+
+        return best_rates(
+            entrants, self.learning_rates,
+            lambda name, rate: self.request(name, "text", "tuning/0", tier, rate=rate, purpose=" tuning"),
+            lambda requests: workshop.train(run, requests, progress), higher_is_better=False,
+        )  # fmt: skip
 
     def _look(
         self,
@@ -231,7 +238,9 @@ class Study(Declaration):
         looked: dict[str, dict[str, dict[str, Any]]] = {}
         for where, stage in stages.items():
             mixer, task, seed = where
-            looked.setdefault(mixer, {}).setdefault(task, {})[seed] = archive.stage_result(run, stage) or {}
+            looked.setdefault(mixer, {}).setdefault(task, {})[f"{self.SEEDS_FROM}/{seed}"] = (
+                archive.stage_result(run, stage) or {}
+            )
         return looked
 
     # --- reading --------------------------------------------------------------------------------------------------
@@ -247,7 +256,13 @@ class Study(Declaration):
             )
         outcomes = {mixer: Outcome(**fields) for mixer, fields in record["outcomes"].items()}
         return StudyResult(
-            self, name, run, archive.trials(run, MEASURED), outcomes, record["rates"], record["probes"]
+            self,
+            name,
+            run,
+            archive.trials(run, self.STAGE_OF_TRIALS),
+            outcomes,
+            record["rates"],
+            record["probes"],
         )
 
 
@@ -260,7 +275,7 @@ class _Progress:
         self.count, self.cpu_s = 0, 0.0
 
     def __call__(self, trial: Trial) -> None:
-        self.archive.add_use(self.run, TUNING if "tuning" in trial.seed else MEASURED, trial.key)
+        self.archive.add_use(self.run, trial.stage, trial.key)
         self.count += 1
         self.cpu_s += trial.cpu_s
         if self.count % 10 == 0:

@@ -202,7 +202,7 @@ def test_the_light_half_imports_neither_numpy_nor_scipy_nor_torch():
     """Campaign and claim files are collected with these imports alone."""
     code = (
         "import sys, asiarc, asiarc.evidence\n"
-        "from asiarc.evidence import claims, multiplicity, paper, power, sequence, shrinkage, transfer\n"
+        "from asiarc.evidence import claims, multiplicity, paper, power, transfer\n"
         "print([m for m in ('numpy', 'scipy', 'torch') if m in sys.modules])"
     )
     assert (

@@ -21,8 +21,7 @@ def test_promises_hold(check):
     "name",
     [
         "t interval looked at 100 times",
-        "winner of 30, as it scored",
-        "winner of 30, as it scored: overstated",
+        "null campaign of 20, winner on its own seeds",
     ],
 )
 def test_the_habits_that_the_defaults_avoid_are_caught(name):

@@ -139,6 +139,20 @@ def test_stage_table_means_and_order(filled):
     assert {row["role"] for row in table["rows"]} == {"winner", "candidate", "baseline"}
 
 
+def test_candidates_ahead_are_counted_over_all_that_entered(filled):
+    reading = read(filled)
+    table, values = facts.stage_facts(reading, "verify"), reading.values("verify")
+    p_values = [
+        stats.ttest_rel(
+            *([values[a]["text"][s] for s in sorted(values[a]["text"])] for a in (START, address))
+        ).pvalue
+        for address in reading.stage("verify")["entrants"]
+    ]
+    kept = sum(stats.false_discovery_control(p_values) <= 0.05)
+    assert (table["told_apart"]["ahead"], table["told_apart"]["compared"]) == (kept, 3)
+    assert facts.stage_facts(reading, "confirm")["told_apart"] is None
+
+
 def test_tuning_trials_are_in_the_spend_but_not_in_the_means(filled):
     before = facts.stage_facts(read(filled), "verify")
     key = "tuning000001"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from asiarc import Budget, Campaign, Stage, by_tier
 from asiarc.core.recipe import MICRO, PAPER_20M, PAPER_340M, SMALL
-from asiarc.studies.plan import cpu_s_of, flops_per_token, gpu_h_of, hours_of, tokens_of
+from asiarc.evidence.power import power_of
+from asiarc.studies.plan import cpu_s_of, flops_per_token, gpu_h_of, hours_of, resolved, tokens_of
 
 # forward MFLOPs a token of DeltaNet as `python -m tests.rigs.ladder` counts them from the mixer itself
 COUNTED = {MICRO: 0.25, SMALL: 1.66, PAPER_20M: 40.02, PAPER_340M: 773.92}
@@ -30,3 +34,18 @@ def test_the_paper_tier_is_told_in_gpu_hours():
     assert gpu_h_of(one) == pytest.approx(by_hand, rel=0.05)
     assert hours_of(one, "paper") == (gpu_h_of(one), "GPU-hours")
     assert hours_of(one, "full") == (cpu_s_of(one) / 3600, "CPU-hours")
+
+
+def test_what_seeds_can_tell_is_said_for_all_comparisons():
+    seen = Stage(tasks=("text", "reset"), seeds=3, top=2)
+    campaign = Campaign(
+        start_from="delta_net", baselines=("delta_net", "mamba2"), explore=Stage(tasks=("text",)), verify=seen,
+        budget=by_tier(full=Budget(candidates=4, minutes=1)),
+    )  # fmt: skip
+    found = re.fullmatch(
+        r"3 seeds find a gain of ([\d.]+) four times in five, .* 0.02 and widened for 4 comparisons",
+        resolved(campaign, "verify", "full"),
+    )
+    assert power_of(float(found[1]), 0.02, 3, num_comparisons=4) == pytest.approx(0.8, abs=0.01)
+    alone = campaign.model_copy(update={"verify": seen.model_copy(update={"seeds": 1})})
+    assert resolved(alone, "verify", "full") == "one seed tells no gain from noise"

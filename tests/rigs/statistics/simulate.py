@@ -20,11 +20,8 @@ from scipy.stats import binomtest
 
 from asiarc.core.seeds import seed_of
 from asiarc.evidence.effects import Effect, bootstrap_effect, decide, equivalent, paired_effect
-from asiarc.evidence.items import paired_items
-from asiarc.evidence.multiplicity import benjamini_hochberg, holm
+from asiarc.evidence.multiplicity import benjamini_hochberg
 from asiarc.evidence.power import pairs_needed
-from asiarc.evidence.sequence import ConfidenceSequence
-from asiarc.evidence.shrinkage import shrink
 from asiarc.evidence.transfer import rank_correlation
 
 ROW = "{check:58} {measures:15} {rate:.3f} [{low:.3f}, {high:.3f}]  {direction} {declared:g}: {verdict}"
@@ -103,7 +100,7 @@ def main(repetitions: int, out: Path | None) -> None:
 
 def all_checks() -> list[Check]:
     """Every check, promises first within each family."""
-    return [*_effect_checks(), *_item_checks(), *_transfer_checks(), *_winner_checks(), *_campaign_checks()]
+    return [*_effect_checks(), *_transfer_checks(), *_campaign_checks()]
 
 
 def _coverage(name: str, draw: Draw, declared: float = 0.95, *, promised: bool = True) -> Check:
@@ -134,18 +131,7 @@ def _effect_checks() -> list[Check]:
         _power("pairs_needed for 80 %, effect 1.5 sd", _finds_with_planned_n, 0.8),
         _error("equivalent, true gain at the margin", _wrongly_equivalent, 0.025),
         _power("equivalent, n=10, no gain, margin 1.5 sd", _rightly_equivalent, 0.9),
-        _coverage("confidence sequence, 100 looks", _sequence_covers),
-        _power("confidence sequence, effect 2 sd, by 10 pairs", _sequence_finds, 0.9),
         _coverage("t interval looked at 100 times", _peeking_covers, promised=False),
-    ]
-
-
-def _item_checks() -> list[Check]:
-    return [
-        _coverage("items, tasks fixed", _items_cover("fixed", spread=0.0)),
-        _power("items, tasks fixed, 1.2 points better", _items_find, 0.4),
-        _coverage("items, tasks sampled", _items_cover("sampled", spread=0.02)),
-        _coverage("items, tasks fixed, but tasks vary", _items_cover("fixed", spread=0.02), promised=False),
     ]
 
 
@@ -155,24 +141,12 @@ def _transfer_checks() -> list[Check]:
     return [*covered, _power("rank correlation, rho=0.6, n=30: transfers", _rank_finds, 0.8)]
 
 
-def _winner_checks() -> list[Check]:
-    return [
-        _coverage("winner of 30, shrunken", _winner_covered(shrunken=True), 0.93),
-        _coverage("winner of 30, as it scored", _winner_covered(shrunken=False), promised=False),
-        _error("winner of 30, shrunken: overstated", _winner_overstated(shrunken=True), 0.55),
-        _error(
-            "winner of 30, as it scored: overstated", _winner_overstated(shrunken=False), 0.55, promised=False
-        ),
-    ]
-
-
 def _campaign_checks() -> list[Check]:
     return [
         _error("null campaign of 20, decide() on fresh seeds", _null_fresh),
-        _error("null campaign of 20, Holm", _null_holm),
         _error("null campaign of 20, Benjamini-Hochberg", _null_bh),
         _error("half-null campaign of 20, Benjamini-Hochberg", _half_null_bh),
-        _power("half-null campaign of 20, Holm, effect 5 sd", _half_null_found, 0.6),
+        _power("half-null campaign of 20, Benjamini-Hochberg, effect 5 sd", _half_null_found, 0.6),
         _error("null campaign of 20, winner on its own seeds", _null_own_seeds, promised=False),
     ]
 
@@ -235,48 +209,10 @@ def _rightly_equivalent(rng: np.random.Generator) -> float:
     return float(equivalent(_paired(_normal(rng, 10)), margin=1.5))
 
 
-def _sequence_covers(rng: np.random.Generator) -> float:
-    sequence = ConfidenceSequence()
-    return float(all(i.low <= 0 <= i.high for i in map(sequence.update, _normal(rng, 100).tolist())))
-
-
-def _sequence_finds(rng: np.random.Generator) -> float:
-    sequence = ConfidenceSequence()
-    return float(any(i.low > 0 for i in map(sequence.update, (2 + _normal(rng, 10)).tolist())))
-
-
 def _peeking_covers(rng: np.random.Generator) -> float:
     gains = _normal(rng, 100)
     looks = (_paired(gains[:n]) for n in range(2, 101))
     return float(all(look.low <= 0 <= look.high for look in looks))
-
-
-def _item_logs(
-    rng: np.random.Generator, *, gain: float, spread: float
-) -> tuple[dict[str, dict[int, float]], dict[str, dict[int, float]]]:
-    """Two models' right-or-wrong answers on 7 tasks of unequal size; each task's true gain is gain + N(0, spread)."""
-    candidate: dict[str, dict[int, float]] = {}
-    baseline: dict[str, dict[int, float]] = {}
-    for task, size in enumerate((1_200, 2_400, 3_300, 1_800, 2_000, 1_300, 800)):
-        skill = rng.uniform(0.3, 0.6) + rng.normal(
-            0, 0.25, size
-        )  # items differ; both models meet the same ones
-        local = gain + spread * rng.standard_normal()
-        candidate[str(task)] = _by_seed((rng.random(size) < np.clip(skill + local, 0, 1)).astype(float))
-        baseline[str(task)] = _by_seed((rng.random(size) < np.clip(skill, 0, 1)).astype(float))
-    return candidate, baseline
-
-
-def _items_cover(tasks: Literal["fixed", "sampled"], spread: float) -> Draw:
-    def draw(rng: np.random.Generator) -> float:
-        effect = paired_items(*_item_logs(rng, gain=0.0, spread=spread), tasks=tasks, resamples=400)
-        return float(effect.low <= 0 <= effect.high)
-
-    return draw
-
-
-def _items_find(rng: np.random.Generator) -> float:
-    return float(paired_items(*_item_logs(rng, gain=0.012, spread=0.0), resamples=400).low > 0)
 
 
 def _rank_covers(rho: float, n: int) -> Draw:
@@ -298,33 +234,6 @@ def _correlated(rng: np.random.Generator, pearson: float, n: int) -> Any:
     return rank_correlation(x.tolist(), (pearson * x + np.sqrt(1 - pearson**2) * noise).tolist())
 
 
-def _winner(rng: np.random.Generator, shrunken: bool) -> tuple[float, float, float, float]:
-    """(truth, estimate, low, high) of the best of 30 candidates whose spread equals the noise of one score."""
-    truth = rng.standard_normal(30)
-    scores = _by_seed(truth + rng.standard_normal(30))
-    best = max(scores, key=scores.__getitem__)
-    if not shrunken:
-        return truth[best], scores[best], scores[best] - 1.96, scores[best] + 1.96
-    found = shrink(scores, dict.fromkeys(scores, 1.0))[best]
-    return truth[best], found.mean, found.low, found.high
-
-
-def _winner_covered(*, shrunken: bool) -> Draw:
-    def draw(rng: np.random.Generator) -> float:
-        truth, _, low, high = _winner(rng, shrunken)
-        return float(low <= truth <= high)
-
-    return draw
-
-
-def _winner_overstated(*, shrunken: bool) -> Draw:
-    def draw(rng: np.random.Generator) -> float:
-        truth, estimate, _, _ = _winner(rng, shrunken)
-        return float(estimate > truth)
-
-    return draw
-
-
 def _stage(rng: np.random.Generator, gains: np.ndarray, seeds: int = 5) -> list[Effect]:
     """Effects of candidates against one baseline that they share, hence dependent, paired over seeds."""
     baseline = rng.standard_normal(seeds)
@@ -335,10 +244,6 @@ def _stage(rng: np.random.Generator, gains: np.ndarray, seeds: int = 5) -> list[
 def _null_fresh(rng: np.random.Generator) -> float:
     effects = _stage(rng, np.zeros(20))
     return float(any(decide(effect, fresh_seeds=True, fresh_items=True) == "better" for effect in effects))
-
-
-def _null_holm(rng: np.random.Generator) -> float:
-    return float(min(holm(_p_values(_stage(rng, np.zeros(20)))).values()) <= 0.05)
 
 
 def _null_bh(rng: np.random.Generator) -> float:
@@ -355,7 +260,7 @@ def _half_null_bh(rng: np.random.Generator) -> float:
 
 
 def _half_null_found(rng: np.random.Generator) -> float:
-    adjusted = holm(_half_null(rng))
+    adjusted = benjamini_hochberg(_half_null(rng))
     return sum(adjusted[name] <= 0.05 for name in range(10)) / 10
 
 
