@@ -110,10 +110,10 @@ def has_triton() -> bool:
 
 def choose(operator: str, backend: str | None, backends: Collection[str], x: Tensor) -> str:
     """The backend to run: the one asked for, or the best one for the device, dtype and width."""
-    offered = [name for name in backends if name != "triton" or has_triton()]
     if backend is None:
         suits = x.is_cuda and x.dtype != torch.float64 and x.shape[-1] <= 256
-        return "triton" if suits and "triton" in offered else "chunk"
+        return "triton" if suits and "triton" in backends and has_triton() else "chunk"
+    offered = [name for name in backends if name != "triton" or has_triton()]
     if backend not in offered:
         message = unknown_name("backend", backend, offered, then="None picks one.")
         raise KernelInputError(f"{operator}: {message}")
