@@ -130,7 +130,7 @@ def test_a_table_reads_back_and_names_no_machine(lab, tmp_path):
 
 
 def test_a_broken_table_is_named_with_what_to_do(lab, tmp_path):
-    with pytest.raises(EvidenceError, match=r"python -m asiarc\.search record"):
+    with pytest.raises(EvidenceError, match=r"python -m tests\.rigs policies record"):
         Table.read(tmp_path / "missing.json")
     _, table = lab(Laboratory())
     path = tmp_path / "table.json"
