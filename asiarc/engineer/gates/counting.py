@@ -72,7 +72,7 @@ class Counter(TorchDispatchMode):
 
 
 def count(call: Callable[..., object], *arguments: Any) -> Counted:
-    """The cost of `call(*arguments)`, in operations and bytes; what torch runs in it, autograd included, and no Python."""
+    """The cost of `call(*arguments)`: operations and bytes of what torch runs in it, autograd included; no Python."""
     with Counter() as counter:
         call(*arguments)
     return counter.cost
