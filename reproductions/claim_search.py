@@ -20,7 +20,7 @@ from asiarc.evidence.effects import paired_effect
 from asiarc.evidence.transfer import rank_correlation
 from asiarc.researcher.grammar import GrammarResearcher
 from asiarc.studies import Search
-from asiarc.studies.search import DISCOVERY, FULL, first_rung_gains
+from asiarc.studies.arms import DISCOVERY, FULL, first_rung_gains
 from asiarc.studies.verdicts import USEFUL, stance, told, verdict
 
 RESAMPLES = 2_000
@@ -103,12 +103,8 @@ def against_arms(claim, evidence, others, note=lambda found: ""):
     effects = {f"full over {arm}": found.advantage(FULL, arm, num_comparisons=len(others)) for arm in others}
     same = {arm: found.same_winner(FULL, arm) for arm in others}
     silent = found.search.repeats in same.values()
-    gains = {arm: found.later(arm) for arm in (FULL, *others)}
     later = {
-        f"full over {arm}": paired_effect(
-            gains[FULL], gains[arm], higher_is_better=True, num_comparisons=len(others)
-        )
-        for arm in others
+        f"full over {arm}": found.later_advantage(FULL, arm, num_comparisons=len(others)) for arm in others
     }
     means = ", ".join(
         f"{arm} {sum(won.values()) / len(won):+.3f}" for arm in (FULL, *others) if (won := found.gains(arm))

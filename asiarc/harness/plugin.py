@@ -271,7 +271,7 @@ def pytest_terminal_summary(
         for line in spend:
             terminalreporter.write_line(line)
     if any(run.campaign.arm for run in lab.runs):
-        from asiarc.report.arms import arm_lines
+        from asiarc.studies.arms import arm_lines
 
         terminalreporter.section("arms")
         for line in arm_lines(lab.archive, [(run.name, run.campaign.arm, run.run) for run in lab.runs]):

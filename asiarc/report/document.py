@@ -20,8 +20,8 @@ from asiarc.archive.store import Archive
 from asiarc.campaign.identity import provenance
 from asiarc.core.errors import EvidenceError
 from asiarc.report import facts, studies, tables, wording
-from asiarc.report.arms import arm_lines
 from asiarc.report.figures import draw, inline
+from asiarc.studies.arms import arm_lines
 
 TEMPLATES = Path(__file__).with_name("templates")
 LOCKS = ("uv.lock", "pylock.toml", "requirements.lock", "requirements.txt")

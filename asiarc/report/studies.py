@@ -21,8 +21,8 @@ from asiarc.evidence.effects import paired_effect
 from asiarc.evidence.transfer import rank_correlation
 from asiarc.models.baselines import BASELINE_NAMES
 from asiarc.report.facts import project_folder, summary
+from asiarc.studies.arms import DISCOVERY
 from asiarc.studies.baselines import NAME as BASELINES_RUN
-from asiarc.studies.search import DISCOVERY
 from asiarc.tasks import get_task
 
 FEW = 3  # baselines that every mixer of a study is compared with; more would drown the table

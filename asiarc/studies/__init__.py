@@ -6,7 +6,7 @@ there, run through the same workshop, executor and archive as a campaign's trial
 trained models look like inside (gates, moved parameters) is measured behind the wall too (`probe`).
 """
 
-from asiarc.studies.search import Search, SearchResult
+from asiarc.studies.arms import Search, SearchResult
 from asiarc.studies.study import Study, StudyResult
 
 __all__ = ["Search", "SearchResult", "Study", "StudyResult"]
