@@ -1,7 +1,7 @@
 """The five headline designs against the human baselines at equal size and at their own, and whether the gates let
 them in.
 
-Every design is trained in each of its forms (`asiarc/models/headline`): as the original computes, and repaired where a
+Every design is trained in each of its forms (`reproductions/headline`): as the original computes, and repaired where a
 mechanism of it is inert. One grid of learning rates for all, on a seed of its own.
 """
 
@@ -11,9 +11,9 @@ from asiarc.archive.results import paired_by_seed
 from asiarc.core.errors import EvidenceError
 from asiarc.evidence import Verdict, decides
 from asiarc.models.baselines import baseline_source
-from asiarc.models.headline import HEADLINE_NAMES, headline_forms
 from asiarc.studies import Study
 from asiarc.studies.verdicts import USEFUL, stance, told, verdict
+from reproductions.headline import HEADLINE_NAMES, headline_forms
 
 HUMAN = ("delta_net", "gated_delta_net", "mamba2")
 ORDER = (("mamba2", "gated_delta_net"), ("gated_delta_net", "delta_net"))

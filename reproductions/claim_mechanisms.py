@@ -14,11 +14,11 @@ from asiarc.core.genome import Genome
 from asiarc.evidence import decides
 from asiarc.evidence.effects import Effect
 from asiarc.models.baselines import baseline_source
-from asiarc.models.headline import headline_source
 from asiarc.researcher.designs import design
 from asiarc.researcher.render import render
 from asiarc.studies import Study
 from asiarc.studies.verdicts import USEFUL, stance, told, verdict
+from reproductions.headline import headline_source
 
 FULL_NAMES = {
     "path": "path_gate_fusion_net",

@@ -159,7 +159,6 @@ MOVES_NOTHING = (
     "asiarc.kernels.accuracy:errors",
     "asiarc.llm.endpoint:LONGEST_WAIT_S",
     "asiarc.loop.progress:HEARTBEAT",
-    "asiarc.models.headline:REPAIRS",
     "asiarc.report.figures:forest",
     "asiarc.report.wording:interval",
     "asiarc.studies.plan:_row",

@@ -26,13 +26,13 @@ from asiarc.evidence.claims import load_register, mark_of, reach_verdict
 from asiarc.evidence.effects import paired_effect
 from asiarc.execution import Result
 from asiarc.models.baselines import baseline_source
-from asiarc.models.headline import headline_source
 from asiarc.researcher.designs import design
 from asiarc.researcher.render import render
 from asiarc.studies import Search, SearchResult, Study
 from asiarc.studies.plan import tokens_of
 from asiarc.studies.probe import summary, watched
 from asiarc.studies.verdicts import USEFUL, stance
+from reproductions.headline import headline_source
 
 from .laboratory import FOLDER, Laboratory, conduct, evidence, load, noise
 
@@ -742,7 +742,7 @@ class TestCampaign:
 CLAIM = """
 from asiarc.evidence import Verdict, decides
 from asiarc.models.baselines import baseline_source
-from asiarc.models.headline import headline_source
+from reproductions.headline import headline_source
 from asiarc.studies import Study
 
 tiny = Study(

@@ -15,7 +15,7 @@ from torch.nn.functional import gelu
 from asiarc.core.candidate import content_address, load_mixer, motivation
 from asiarc.core.errors import CandidateError
 from asiarc.engineer.gates import admit
-from asiarc.models.headline import HEADLINE_NAMES, REPAIRS, headline_forms, headline_source
+from reproductions.headline import HEADLINE_NAMES, REPAIRS, headline_forms, headline_source
 
 from .test_baselines import convolve, heads, inputs, recall, rms, silu, unit
 
@@ -259,6 +259,6 @@ def test_a_docstring_says_where_the_design_is_from_and_what_was_inferred(name):
 
 
 def test_reading_a_design_imports_no_torch():
-    code = "import sys; from asiarc.models.headline import headline_forms as f; f(); print('torch' in sys.modules)"
+    code = "import sys; from reproductions.headline import headline_forms as f; f(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
