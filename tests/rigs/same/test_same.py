@@ -24,11 +24,11 @@ CAMPAIGN = '''"""Does another tree give the same?"""
 
 from asiarc import Budget, Campaign, Stage, by_tier
 
-BUDGET = by_tier(smoke=Budget(candidates=4, minutes=60))
+BUDGET = by_tier(smoke=Budget(candidates=3, minutes=60))
 
 delta_text = Campaign(
     start_from="delta_net",
-    baselines=("delta_net", "gated_delta_net", "mamba2", "linear_attention"),
+    baselines=("delta_net", "mamba2"),
     explore=Stage(tasks=("text", "overwrite"), seeds=2),
     verify=Stage(tasks=("text", "overwrite", "reset"), seeds=2, top=2, learning_rates=(0.003, 0.008)),
     confirm=Stage(tasks=("text",), seeds=3),
@@ -39,7 +39,7 @@ delta_text = Campaign(
 
 two_seeds = Campaign(
     start_from="gated_delta_net",
-    baselines=("gated_delta_net", "gla", "retnet", "kda"),
+    baselines=("gated_delta_net", "kda"),
     policy="paper",
     explore=Stage(tasks=("text", "parity"), seeds=2),
     verify=Stage(tasks=("text",), seeds=2, top=2),
@@ -48,10 +48,6 @@ two_seeds = Campaign(
     budget=BUDGET,
     seed=1,
 )
-
-
-def test_something_was_scored(outcome):
-    assert outcome.evaluated
 '''
 PROPOSALS = """
     SELECT runs.campaign AS campaign, proposals.number AS number, proposals.generation AS generation,
