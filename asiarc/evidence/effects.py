@@ -83,9 +83,9 @@ def paired_effect(
         level: family-wise confidence level.
         num_comparisons: everything that entered the stage, not only what is shown (Bonferroni).
 
-    Assumes roughly normal differences, independent over seeds; coverage is measured by ``python -m
-    asiarc.evidence``. Differences without any spread (a coarse metric, or seeds that did not act) carry no t:
-    there the interval reaches to zero until the sign test alone is decisive.
+    Assumes roughly normal differences, independent over seeds; coverage is measured by simulation. Differences
+    without any spread (a coarse metric, or seeds that did not act) carry no t: there the interval reaches to zero
+    until the sign test alone is decisive.
 
     Raises:
         EvidenceError: fewer than two common seeds, or a value that is not a finite number.

@@ -481,10 +481,17 @@ def _baseline_cell(name: str, task: str, trials: Sequence[Row]) -> Row:
 
 
 def _signature(values: dict[tuple[str, str], Values], ahead: str, behind: str, task: str) -> Row:
-    row: Row = {"ahead": ahead, "behind": behind, "task": task, "problem": "", "effect": None}
+    sides = (values.get((task, name), {}) for name in (ahead, behind))
+    found = compared(*sides, higher_is_better=get_task(task).higher_is_better)
+    return {"ahead": ahead, "behind": behind, "task": task, **found}
+
+
+def compared(candidate: Values, baseline: Values, *, higher_is_better: bool, num_comparisons: int = 1) -> Row:
+    """The paired `effect` of two sides, or None and the `problem` that stands in its way."""
     try:
-        effect = paired_effect(values.get((task, ahead), {}), values.get((task, behind), {}),
-                           higher_is_better=get_task(task).higher_is_better, num_comparisons=1)  # fmt: skip
+        effect = paired_effect(
+            candidate, baseline, higher_is_better=higher_is_better, num_comparisons=num_comparisons
+        )
     except EvidenceError as error:
-        return {**row, "problem": str(error)}
-    return {**row, "effect": effect.as_dict()}
+        return {"problem": str(error), "effect": None}
+    return {"problem": "", "effect": effect.as_dict()}

@@ -20,7 +20,7 @@ from asiarc.core.errors import EvidenceError
 from asiarc.evidence.effects import paired_effect
 from asiarc.evidence.transfer import rank_correlation
 from asiarc.models.baselines import BASELINE_NAMES
-from asiarc.report.facts import project_folder, summary
+from asiarc.report.facts import compared, project_folder, summary
 from asiarc.studies.arms import DISCOVERY
 from asiarc.studies.baselines import NAME as BASELINES_RUN
 from asiarc.tasks import get_task
@@ -138,17 +138,11 @@ def effects(mixers: Sequence[Row], tasks: Sequence[Row], size_of: str | None) ->
     rows = []
     for task in tasks:
         for ahead, behind in pairs:
-            row: Row = {"ahead": ahead, "behind": behind, "task": task["name"], "effect": None, "problem": ""}
-            try:
-                effect = paired_effect(
-                    *(by_name[name]["tasks"][task["name"]]["values"] for name in (ahead, behind)),
-                    higher_is_better=task["higher_is_better"], num_comparisons=len(pairs),
-                )  # fmt: skip
-            except EvidenceError as error:
-                rejected = by_name[ahead]["rejected"]
-                rows.append({**row, "problem": f"rejected by {rejected}" if rejected else str(error)})
-            else:
-                rows.append({**row, "effect": effect.as_dict()})
+            sides = (by_name[name]["tasks"][task["name"]]["values"] for name in (ahead, behind))
+            found = compared(*sides, higher_is_better=task["higher_is_better"], num_comparisons=len(pairs))
+            if found["effect"] is None and (rejected := by_name[ahead]["rejected"]):
+                found["problem"] = f"rejected by {rejected}"
+            rows.append({"ahead": ahead, "behind": behind, "task": task["name"], **found})
     return rows
 
 
@@ -266,11 +260,10 @@ def signature(row: Row, study: Row | None) -> Row:
         next(mixer for mixer in study["mixers"] if mixer["name"] == name)["tasks"][row["task"]]["values"]
         for name in (row["mixer"], row["behind"])
     ]
-    try:
-        effect = paired_effect(*values, higher_is_better=task["higher_is_better"], num_comparisons=1)
-    except EvidenceError as error:
-        return {"ours": None, "unit": "", "problem": str(error)}
-    return _side(effect.as_dict(), f"gain in {unit}", study)
+    found = compared(*values, higher_is_better=task["higher_is_better"])
+    if found["effect"] is None:
+        return {"ours": None, "unit": "", "problem": found["problem"]}
+    return _side(found["effect"], f"gain in {unit}", study)
 
 
 def _side(ours: Row | None, unit: str, study: Row) -> Row:

@@ -17,7 +17,7 @@ from asiarc.core.errors import CandidateError
 from asiarc.engineer.gates import admit
 from reproductions.headline import HEADLINE_NAMES, REPAIRS, headline_forms, headline_source
 
-from .test_baselines import convolve, heads, inputs, recall, rms, silu, unit
+from ..models.test_baselines import convolve, heads, inputs, recall, rms, silu, unit
 
 D, H = 32, 2
 K = D // H

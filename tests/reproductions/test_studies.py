@@ -26,9 +26,11 @@ from asiarc.evidence.claims import load_register, mark_of, reach_verdict
 from asiarc.evidence.effects import paired_effect
 from asiarc.execution import Result
 from asiarc.models.baselines import baseline_source
+from asiarc.report import facts, studies
 from asiarc.researcher.designs import design
 from asiarc.researcher.render import render
 from asiarc.studies import Search, SearchResult, Study
+from asiarc.studies.baselines import NAME, table
 from asiarc.studies.plan import tokens_of
 from asiarc.studies.probe import summary, watched
 from asiarc.studies.verdicts import USEFUL, stance
@@ -179,6 +181,32 @@ class TestStudy:
     def test_a_wrong_declaration_is_refused_with_the_nearest_name(self, change, message):
         with pytest.raises(CampaignError, match=message):
             Study(**{"mixers": TWO} | change)
+
+
+class TestBaselines:
+    def test_the_table_is_a_study_on_verifys_seeds_and_is_told_as_it_was_measured(self, archive):
+        study = table(TWO, ("text", "recall"))
+        laboratory = Laboratory(TWO, lower({"mamba2": 0.3}))
+        found = study.run(NAME, "quick", archive, Workshop(archive, laboratory), lambda _: None)
+        assert {job.function.rpartition(":")[2] for job in laboratory.jobs} == {"run"}, "no gate is asked"
+        assert set(found.values("mamba2")) == {f"0/verify/{seed}" for seed in range(5)}, (
+            "an order is read there"
+        )
+        assert len(found.values("delta_net", "recall")) == 3
+        assert {t.stage for t in found.trials} == {"verify"}
+        assert len(laboratory.jobs) == sum(count for count, _ in study.trials("quick"))
+        told = facts.baseline_facts(facts.baseline_trials(archive, "quick", []))
+        assert {(c["task"], c["baseline"]): c["n"] for c in told["cells"]} == {
+            (task, name): count for task, count in (("text", 5), ("recall", 3)) for name in TWO
+        }
+        order = next(s for s in told["signatures"] if s["ahead"] == "mamba2")
+        assert order["effect"] == found.gain("mamba2", "delta_net").as_dict()
+        assert studies.study_facts(archive, "quick") == [], "it has a table of its own in the report"
+
+    def test_asked_for_seeds_hold_for_every_task(self):
+        study = table(TWO, ("text", "recall"), 2)
+        assert [study.seeds_on(task) for task in study.tasks] == [2, 2]
+        assert study.match[0] == table(("mamba2",), ("text",)).match[0] == content_address(TWO["delta_net"])
 
 
 class TestProbe:
