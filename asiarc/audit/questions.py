@@ -31,7 +31,7 @@ from asiarc.engineer.gates.causality import Causality, CutCase, PrefixCase, Pref
 from asiarc.engineer.gates.gate import PropertyGate, Violation
 from asiarc.engineer.gates.gradients import without_gradient
 from asiarc.engineer.gates.state import SplitCase, StateHandover
-from asiarc.execution.attempt import Failure, attempt
+from asiarc.execution.attempt import Caught, attempt
 
 Answer = tuple[bool | None, str]
 Question = Callable[[Specimen], Answer]
@@ -46,7 +46,7 @@ HOLDS: Answer = (True, "")
 
 def _ask(gate: PropertyGate[Any], specimen: Specimen, cases: Sequence[Any]) -> Answer:
     """Whether any of the cases that run breaks the gate's property."""
-    first: Failure | None = None
+    first: Caught | None = None
     asked = False
     for case in cases:
         violation, failure = attempt(partial(gate.violation, specimen, case))
@@ -172,7 +172,7 @@ def ask_all(specimen: Specimen) -> tuple[dict[str, bool | None], dict[str, str]]
 def dead_parameters(specimen: Specimen) -> list[str]:
     """Parameters that no gradient from the output reaches in training."""
     module = specimen.make().train()
-    failure: Failure | None = None
+    failure: Caught | None = None
     with specimen.running(), torch.enable_grad():
         for tokens in (1, specimen.tokens):
             x = specimen.fed(specimen.draw(2, tokens, 0))

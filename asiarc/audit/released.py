@@ -22,7 +22,7 @@ from asiarc.audit.questions import ask_all, dead_parameters
 from asiarc.audit.specimen import Specimen
 from asiarc.engineer.gates.counting import count
 from asiarc.engineer.gates.measure import measure
-from asiarc.execution.attempt import Failure, attempt
+from asiarc.execution.attempt import Caught, attempt
 from asiarc.models.baselines import baseline_source
 
 SIZES = ((64, 2), (256, 4))  # width and heads; the first that runs
@@ -114,9 +114,9 @@ def _specimen(
     return Specimen(maker, draw, dtype, new_caches=lambda: [helpers.Cache(), None])
 
 
-def _first_that_runs(forms: Iterable[Specimen]) -> tuple[Specimen | None, Failure | None]:
+def _first_that_runs(forms: Iterable[Specimen]) -> tuple[Specimen | None, Caught | None]:
     """(the form, why the first one failed, if it did)."""
-    first: Failure | None = None
+    first: Caught | None = None
     for form in forms:
         specimen, failure = attempt(form.examined)
         first = first or failure
@@ -126,7 +126,7 @@ def _first_that_runs(forms: Iterable[Specimen]) -> tuple[Specimen | None, Failur
 
 
 def _asked(
-    specimen: Specimen | None, failure: Failure | None
+    specimen: Specimen | None, failure: Caught | None
 ) -> tuple[dict[str, bool | None], dict[str, str]]:
     if specimen is not None:
         return ask_all(specimen)

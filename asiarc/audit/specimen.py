@@ -23,7 +23,7 @@ from asiarc.core.seeds import Part, seed_of
 from asiarc.engineer.gates.counting import Counter
 from asiarc.engineer.gates.guard import ContractError
 from asiarc.engineer.gates.subject import Rounding, Subject
-from asiarc.execution.attempt import Failure, attempt
+from asiarc.execution.attempt import Caught, attempt
 
 LENGTHS = (100, 128, 64)  # the first one that runs is the usual length; some programs want whole chunks
 MASKS = ("attention_mask", "padding_mask", "mask")
@@ -90,7 +90,7 @@ class Specimen(Subject):
 
         Raises `UnanswerableError` with what its first call raised where none runs.
         """
-        first: Failure | None = None
+        first: Caught | None = None
         for tokens in LENGTHS:
             probe = replace(self, tokens=tokens, random=False)
             found, failure = attempt(probe._measured)

@@ -5,6 +5,6 @@
 """
 
 from asiarc.cognition.base import Base, Hit, hits
-from asiarc.cognition.entry import CognitionError, Entry, Paper
+from asiarc.cognition.entry import CognitionError, Entry, Publication
 
-__all__ = ["Base", "CognitionError", "Entry", "Hit", "Paper", "hits"]
+__all__ = ["Base", "CognitionError", "Entry", "Hit", "Publication", "hits"]

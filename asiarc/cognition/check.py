@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 from asiarc.cognition.base import Base, tokens_of
-from asiarc.cognition.entry import FIELDS, Entry, Paper
+from asiarc.cognition.entry import FIELDS, Entry, Publication
 
 MINIMUM_PAPERS, MINIMUM_ENTRIES = 100, 200
 MOST_ENTRIES_A_PAPER = 3
@@ -61,7 +61,7 @@ def _repeated_ids(entries: Iterable[Entry]) -> Iterator[Problem]:
 
 
 def _papers(entries: Iterable[Entry]) -> Iterator[Problem]:
-    by_identifier: dict[str, dict[Paper, int]] = defaultdict(lambda: defaultdict(int))
+    by_identifier: dict[str, dict[Publication, int]] = defaultdict(lambda: defaultdict(int))
     by_title: dict[str, set[str]] = defaultdict(set)
     for entry in entries:
         by_identifier[entry.paper.identifier][entry.paper] += 1
@@ -81,7 +81,7 @@ def _papers(entries: Iterable[Entry]) -> Iterator[Problem]:
             yield Problem(title, f"has {len(identifiers)} identifiers: {', '.join(sorted(identifiers))}.")
 
 
-def _year(paper: Paper) -> Iterator[Problem]:
+def _year(paper: Publication) -> Iterator[Problem]:
     kind, _, number = paper.identifier.partition(":")
     if kind == "arXiv" and paper.year != 2000 + int(number[:2]):
         yield Problem(

@@ -43,7 +43,7 @@ class _Frozen(BaseModel):
 Model = TypeVar("Model", bound=_Frozen)
 
 
-class Paper(_Frozen):
+class Publication(_Frozen):
     """Where an entry comes from. `year` is that of the first public version."""
 
     title: str = Field(min_length=5)
@@ -69,7 +69,7 @@ class Entry(_Frozen):
     """
 
     id: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
-    paper: Paper
+    paper: Publication
     problem: str = Field(min_length=20)
     trigger: str = Field(min_length=20)
     mechanism: str = Field(min_length=40)
@@ -111,7 +111,7 @@ def load_folder(folder: Path) -> tuple[Entry, ...]:
 def _entries(path: Path, papers: Any) -> Iterator[Entry]:
     for number, paper in enumerate(_tables(path, "paper", papers), start=1):
         where = f"{path}: paper {number} ({paper.get('title', 'no title')})"
-        source = _validated(Paper, {key: paper[key] for key in paper if key != "entry"}, where)
+        source = _validated(Publication, {key: paper[key] for key in paper if key != "entry"}, where)
         entries = list(_tables(path, "entry", paper.get("entry", [])))
         if not entries:
             raise CognitionError(f"{where} has no entry; write at least one [[paper.entry]] under it.")
@@ -150,7 +150,7 @@ def _required(model: type[_Frozen]) -> list[str]:
 def as_toml(entries: Iterable[Entry]) -> str:
     """Entries as a file that `load_file` reads back; neighbours of one paper share its table."""
     papers: list[dict[str, Any]] = []
-    previous: Paper | None = None
+    previous: Publication | None = None
     for entry in entries:
         if entry.paper != previous:
             papers.append(entry.paper.model_dump() | {"entry": []})

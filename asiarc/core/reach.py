@@ -346,10 +346,10 @@ class Code:
     def reach(self, roots: Iterable[str], stops: Collection[str] = ()) -> Reached:
         """What ``"package.module:name"`` reach, but for what `stops` names (modules, with all below them, or
         definitions); a root that is a method brings its class."""
-        return _Walk(self, frozenset(stops)).from_(roots)
+        return _Closure(self, frozenset(stops)).from_(roots)
 
 
-class _Walk:
+class _Closure:
     """One closure: what is found, what is still to be followed, and the methods that wait for their names."""
 
     def __init__(self, code: Code, stops: frozenset[str]) -> None:

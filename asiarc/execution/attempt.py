@@ -1,4 +1,4 @@
-"""The one place that catches everything: a call becomes a value or a `Failure`.
+"""The one place that catches everything: a call becomes a value or a `Caught`.
 
 Whatever a candidate raises, `SystemExit` and exceptions whose own text raises included, ends here and nowhere
 else.
@@ -18,7 +18,7 @@ _OUT_OF_MEMORY = ("can't allocate memory", "cannot allocate memory", "out of mem
 
 
 @dataclass(frozen=True)
-class Failure:
+class Caught:
     """An exception as text: its type, its message, the last line that is the candidate's, the end of its
     traceback."""
 
@@ -32,14 +32,14 @@ class Failure:
         return f"{self.type}: {self.message}{where}" if self.message else f"{self.type}{where}"
 
 
-def attempt(call: Callable[[], Any]) -> tuple[Any, Failure | None]:
+def attempt(call: Callable[[], Any]) -> tuple[Any, Caught | None]:
     """Return `(call(), None)`, or `(None, failure)` if it raises anything at all."""
     return _attempt(call, _describe)
 
 
 def _attempt(
-    call: Callable[[], Any], describe: Callable[[BaseException], Failure]
-) -> tuple[Any, Failure | None]:
+    call: Callable[[], Any], describe: Callable[[BaseException], Caught]
+) -> tuple[Any, Caught | None]:
     try:
         return call(), None
     except BaseException as error:  # noqa: BLE001
@@ -51,18 +51,18 @@ def _attempt(
     return None, _named(caught) if trouble else described
 
 
-def _named(error: BaseException) -> Failure:
+def _named(error: BaseException) -> Caught:
     """The exception's type and no more: runs no code of the exception's own, past any metaclass."""
-    return Failure(type.__dict__["__name__"].__get__(type(error)))
+    return Caught(type.__dict__["__name__"].__get__(type(error)))
 
 
-def _describe(error: BaseException) -> Failure:
+def _describe(error: BaseException) -> Caught:
     name, message = type(error).__name__, str(error)
     says_so = issubclass(type(error), (RuntimeError, OSError)) and any(
         text in message.lower() for text in _OUT_OF_MEMORY
     )
     out_of_memory = issubclass(type(error), MemoryError) or name == "OutOfMemoryError" or says_so
-    return Failure(name[:200], message[:TEXT_LIMIT], _place(error.__traceback__)[:200], out_of_memory)
+    return Caught(name[:200], message[:TEXT_LIMIT], _place(error.__traceback__)[:200], out_of_memory)
 
 
 def _place(trace: TracebackType | None) -> str:

@@ -37,7 +37,7 @@ Watched = Sequence[tuple[str, Any, Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
-class Cell:
+class Quarters:
     """What the worker gives every job: where it may write and read, which layers hold already, its
     variables."""
 
@@ -52,7 +52,7 @@ def main(
     function: str,
     payload: dict[str, Any],
     limits: Limits,
-    cell: Cell,
+    cell: Quarters,
     token: bytes,
     result_fd: int,
     output_fd: int,
@@ -83,7 +83,7 @@ def main(
         exit_now(0)
 
 
-def enter(limits: Limits, cell: Cell) -> list[str]:
+def enter(limits: Limits, cell: Quarters) -> list[str]:
     """Put every layer that the machine offers around this process; return the names of those that hold."""
     layers.die_with_parent()
     os.setsid()

@@ -11,7 +11,7 @@ import math
 import signal
 from typing import Any, NoReturn
 
-from asiarc.execution.attempt import Failure
+from asiarc.execution.attempt import Caught
 from asiarc.execution.job import Limits, Result, Status
 
 
@@ -74,7 +74,7 @@ def _verdict(
 def _failure(text: bytes) -> tuple[bool, str]:
     try:
         failure = _decode(text)
-        return failure["out_of_memory"] is True, str(Failure(**failure))
+        return failure["out_of_memory"] is True, str(Caught(**failure))
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         return False, f"an unreadable failure: {error}"
 

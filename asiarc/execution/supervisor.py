@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from asiarc.execution import frames, inside
-from asiarc.execution.inside import TOKEN_BYTES, Cell
+from asiarc.execution.inside import TOKEN_BYTES, Quarters
 from asiarc.execution.job import Limits
 
 _TAIL_BYTES = 4000
@@ -46,7 +46,7 @@ class _Channels:
         return len(self.messages) > self.limit + _ROOM_FOR_ERRORS
 
 
-def supervise(function: str, payload: dict[str, Any], limits: Limits, cell: Cell, alone: bool) -> bytes:
+def supervise(function: str, payload: dict[str, Any], limits: Limits, cell: Quarters, alone: bool) -> bytes:
     """Run one job to its end and return the account: a line of JSON, then the result's text as the job sent
     it.
 

@@ -25,7 +25,7 @@ from typing import Any
 
 from asiarc.execution import frames, inside, layers
 from asiarc.execution.attempt import attempt
-from asiarc.execution.inside import Cell
+from asiarc.execution.inside import Quarters
 from asiarc.execution.job import Limits
 from asiarc.execution.supervisor import end_descendants, supervise
 
@@ -149,7 +149,7 @@ def _supervise(request: dict[str, Any], bench: _Bench, scratch: Path, account_fd
         held.remove("mount_namespace")
     if alone and "mount_namespace" in held and layers.holds(layers.private_proc):
         held.append("private_proc")
-    cell = Cell(scratch, bench.readable, tuple(held), bench.environment, bench.watched)
+    cell = Quarters(scratch, bench.readable, tuple(held), bench.environment, bench.watched)
     account = memoryview(supervise(request["function"], request["payload"], limits, cell, alone))
     while account:
         account = account[os.write(account_fd, account) :]

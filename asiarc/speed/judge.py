@@ -60,7 +60,7 @@ Findings = dict[str, str]
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Judged:
     """What the judge found: check -> reason, for the checks that did not pass."""
 
     kernel: str
@@ -299,7 +299,7 @@ CONDUCT = {"patches", "settings", "background", "files", "imports", "goldens"}
 
 def examine(
     file: Path | None, *, operator: str = "gated_delta_rule", seed: int = 0, only: str | None = None
-) -> Judgement:
+) -> Judged:
     """Everything that is wrong with a kernel file, or with the shipped operator where `file` is None.
 
     `only` names one check and leaves out what cannot find it.
@@ -318,14 +318,14 @@ def examine(
         try:
             load(e, file, operator, home, UNDER_TEST, ["pytest"])
         except WorkerError as error:
-            return Judgement(name, {**e.findings, "correct": f"cannot be loaded: {error}"})
+            return Judged(name, {**e.findings, "correct": f"cannot be loaded: {error}"})
         for step in steps:
             attempt(e, step)
         if only in (None, "surroundings"):
             attempt(e, lambda e: check_surroundings(e, file, operator, Path(folder) / "b"))
         if only is None or only in CONDUCT:
             attempt(e, lambda e: check_conduct(e, home, goldens, digest))
-    return Judgement(name, e.findings)
+    return Judged(name, e.findings)
 
 
 def attempt(e: Examination, step: Callable[[Examination], None]) -> None:

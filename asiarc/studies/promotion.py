@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from asiarc.cognition.base import WEAKNESSES
 from asiarc.cognition.check import LONGEST
-from asiarc.cognition.entry import CognitionError, Entry, Paper, mechanisms
+from asiarc.cognition.entry import CognitionError, Entry, Publication, mechanisms
 from asiarc.core.proposal import Insight
 from asiarc.evidence import Decision, Effect, decide
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
+class Confirmed:
     """A candidate's confirmed gain: campaign, candidate (name and content address), against what.
 
     `added` holds the mechanisms that the candidate has and the baseline lacks; None where the grammar did not write it,
@@ -42,7 +42,7 @@ class Evidence:
     motivation: str = ""
 
 
-def promote(insight: Insight, evidence: Evidence) -> Entry:
+def promote(insight: Insight, evidence: Confirmed) -> Entry:
     """The insight as an entry, tied to the first mechanism that it favours, the grammar knows and the candidate added.
 
     Raises:
@@ -59,7 +59,7 @@ def promote(insight: Insight, evidence: Evidence) -> Entry:
     slug = re.sub(r"[^a-z0-9]+", "_", evidence.campaign.lower()).strip("_")
     return Entry(
         id=f"verified-{slug.replace('_', '-')}-{evidence.address[:8]}",
-        paper=Paper(
+        paper=Publication(
             title=f"{evidence.name}, candidate of campaign {evidence.campaign}",
             authors="asiarc",
             year=evidence.year,
@@ -76,7 +76,7 @@ def promote(insight: Insight, evidence: Evidence) -> Entry:
     )
 
 
-def _verified(insight: Insight, evidence: Evidence) -> str:
+def _verified(insight: Insight, evidence: Confirmed) -> str:
     """The mechanism that the evidence speaks for."""
     known = [name for name in insight.mechanisms if name in mechanisms()]
     added = [name for name in known if name in (evidence.added or ())]
@@ -110,7 +110,7 @@ def winners_entry(result: CampaignResult) -> Entry:
     mine, its = (result.archive.candidate(entrant.address) for entrant in (winner, result.baseline(start)))
     found = result.archive.run(result.run)
     assert mine is not None and its is not None and found is not None, result.run
-    evidence = Evidence(
+    evidence = Confirmed(
         campaign=result.name,
         address=winner.address,
         name=winner.name,

@@ -11,7 +11,7 @@ from asiarc.cognition.check import LONGEST, MINIMUM_ENTRIES, MINIMUM_PAPERS, che
 from asiarc.core.proposal import Insight
 from asiarc.evidence import Effect
 from asiarc.harness.cognition_verbs import add, check_report, render_search
-from asiarc.studies.promotion import Evidence, promote
+from asiarc.studies.promotion import Confirmed, promote
 from tests.rigs.cognition.quality import Label, check_labels, load_labels, mechanism_found, recall, report
 
 from .test_entry import ENTRY, PAPER, written
@@ -157,7 +157,7 @@ def test_the_report_of_check_is_green_and_turns_red(tmp_path):
 
 GAIN = Effect(mean=0.05, low=0.01, high=0.09, n=5, sd=0.02, p_value=0.01, test="paired t", num_comparisons=4)
 INSIGHT = Insight(text="It gains.", weakness="text", mechanisms=("-rotary=True", "memory=kda", "norm=none"))
-EVIDENCE = Evidence(
+EVIDENCE = Confirmed(
     campaign="delta_text", address="0123456789abcdef", name="HeronNet", against="delta_net", year=2026,
     effect=GAIN, decision="better", added={"memory=kda", "norm=none"},
 )  # fmt: skip

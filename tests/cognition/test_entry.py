@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asiarc.cognition import CognitionError, Entry, Paper
+from asiarc.cognition import CognitionError, Entry, Publication
 from asiarc.cognition.entry import FIELDS, as_toml, load_file, mechanisms
 from asiarc.core.genome import Genome, domain
 
@@ -137,7 +137,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=50, max_size=
 
 @given(st.lists(st.tuples(st.integers(0, 2), texts), min_size=1, max_size=4))
 def test_toml_round_trip(tmp_path_factory, rows):
-    papers = [Paper(**PAPER | {"year": 2000 + n, "title": f"Title number {n}"}) for n in range(3)]
+    papers = [Publication(**PAPER | {"year": 2000 + n, "title": f"Title number {n}"}) for n in range(3)]
     entries = [
         Entry(id=f"e-{i}", paper=papers[which], **dict.fromkeys(FIELDS, text))
         for i, (which, text) in enumerate(rows)
@@ -148,7 +148,7 @@ def test_toml_round_trip(tmp_path_factory, rows):
 
 
 def test_neighbours_of_one_paper_share_its_table():
-    paper = Paper(**PAPER)
+    paper = Publication(**PAPER)
     two = [Entry(paper=paper, **ENTRY | {"id": f"e-{i}"}) for i in range(2)]
     (table,) = tomllib.loads(as_toml(two))["paper"]
     assert len(table["entry"]) == 2

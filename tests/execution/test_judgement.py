@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asiarc.execution import Limits, frames, seccomp
-from asiarc.execution.attempt import Failure, attempt
+from asiarc.execution.attempt import Caught, attempt
 from asiarc.execution.judge import judge
 
 LIMITS = Limits(wall_s=2, cpu_s=3, result_bytes=1000)
@@ -139,7 +139,7 @@ def test_long_messages_are_cut():
         raise ValueError("x" * 10**6)
 
     assert len(str(attempt(fail)[1])) < 5000
-    assert Failure("A").message == "(cannot be described)"
+    assert Caught("A").message == "(cannot be described)"
 
 
 # ---------------------------------------------------------------- the filter, run by an interpreter of its own
