@@ -14,14 +14,11 @@ from dataclasses import dataclass, replace
 
 from asiarc.core.candidate import content_address
 from asiarc.core.errors import BudgetExhaustedError
-from asiarc.core.genome import Genome, defaults, domain, random_genome
+from asiarc.core.genome import COSTLY, TRAITS, Genome, Tag, defaults, domain, random_genome
 from asiarc.core.proposal import CognitionHit, Context, Origin, Proposal, Relative
 from asiarc.core.seeds import rng_of
 from asiarc.researcher.designs import DESIGNS, baseline_genomes
 from asiarc.researcher.mechanisms import (
-    COSTLY,
-    TRAITS,
-    Tag,
     choice_of,
     describe,
     difference,

@@ -11,19 +11,7 @@ import textwrap
 from collections.abc import Iterable, Mapping
 
 from asiarc.core.genome import Genome
-from asiarc.researcher.parts import PARTS, WIDTH, Sketch
-
-RECURRENCES = {
-    "additive": "S_t = S_{t-1} + k_t v_t^T",
-    "retention": "S_t = gamma_h S_{t-1} + k_t v_t^T",
-    "ssd": "S_t = alpha_t S_{t-1} + k_t v_t^T",
-    "gla": "S_t = diag(alpha_t) S_{t-1} + k_t v_t^T",
-    "delta": "S_t = (I - beta_t k_t k_t^T) S_{t-1} + beta_t k_t v_t^T",
-    "gated_delta": "S_t = alpha_t (I - beta_t k_t k_t^T) S_{t-1} + beta_t k_t v_t^T",
-    "kda": "S_t = (I - beta_t k_t k_t^T) diag(alpha_t) S_{t-1} + beta_t k_t v_t^T",
-    "delta_product": "S <- (I - beta_r k_r k_r^T) S + beta_r k_r v_r^T for each row r of a token",
-    "gated_delta_product": "S <- alpha_t S, then (I - beta_r k_r k_r^T) S + beta_r k_r v_r^T for each row r",
-}
+from asiarc.researcher.parts import PARTS, RECURRENCES, WIDTH, Sketch
 
 AXES = {
     "C": "C convolved channels",

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from asiarc.core.candidate import content_address
-from asiarc.core.genome import Genome, domain, random_genome
+from asiarc.core.genome import TRAITS, Genome, domain, random_genome
 from asiarc.researcher.mechanisms import (
-    TRAITS,
     choice_of,
     difference,
     mechanism_names,
