@@ -1,0 +1,320 @@
+"""docs/map.md: what it names is there, and one of each kind can be added in the files that it names, no more."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "map.md").read_text(encoding="utf-8")
+QUESTIONS = re.findall(r"^\| (.+\?) \| `(\S+)` \| `(\w+)` \|$", PAGE, re.MULTILINE)
+FILES = {
+    kind: re.findall(r"`([^`]+)`", files)
+    for kind, files in re.findall(
+        r"^\| (\w+) \| (`.*`) \|$", PAGE.partition("## To add one")[2], re.MULTILINE
+    )
+}
+
+GATE = '''\
+"""No output is louder than a hundred times what was put in."""
+
+from asiarc.engineer.gates.gate import Cost, Finding, Gate
+from asiarc.engineer.gates.subject import Subject, run
+
+
+class Loudness(Gate):
+    """|y| <= 100 max |x|."""
+
+    name = "loudness"
+    cost = Cost.FORWARD
+
+    def check(self, subject: Subject) -> Finding | None:
+        x_BTD = subject.inputs(1, 20, "loudness")
+        y_BTD, _ = run(subject.make(), x_BTD)
+        return self.finds("too loud") if y_BTD.abs().max() > 100 * x_BTD.abs().max() else None
+'''
+TASK = '''
+
+def majority(rng: np.random.Generator, rows: int, *, length: int) -> Pair:
+    """Which of two bits came more often."""
+    bits_BT = rng.integers(2, size=(rows, length))
+    return by_next_character(BITS[np.append(bits_BT, bits_BT.sum(axis=1, keepdims=True) * 2 > length, axis=1)],
+                             np.arange(length + 1)[None] == length)
+
+
+GENERATORS["majority"] = majority
+'''
+LISTING = """
+    "majority": Listing(
+        summary="which of two bits came more often",
+        source="made up",
+        role="reported",
+        style="choice",
+        levels={BASE: {"length": 9}},
+        chance=lambda settings: 0.5,
+        training=_CHECK,
+    ),
+"""
+POLICY = '''\
+"""The newest first."""
+
+from asiarc.search.policies.common import by_mean, first_runs
+from asiarc.search.protocol import ROOT
+
+
+class Newest:
+    def next(self, board, rng):
+        return first_runs(board)
+
+    def parents(self, board, rng):
+        return ROOT, []
+
+    def recommend(self, board):
+        return by_mean(board)
+'''
+BASELINE = '''\
+"""A mean of the past: one number a channel to remember by."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Mixer(nn.Module):
+    def __init__(self, d_model: int, num_heads: int, **kwargs: object) -> None:
+        super().__init__()
+        self.out = nn.Linear(d_model, d_model)
+
+    def forward(self, x_BTD: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        start_B1D = torch.zeros_like(x_BTD[:, :1]) if state is None else state
+        sum_BTD = start_B1D + x_BTD.cumsum(dim=1)
+        return self.out(torch.tanh(sum_BTD)), sum_BTD[:, -1:]
+'''
+OPERATOR = '''\
+"""`negate`: its contract and its computation."""
+
+from torch import Tensor
+
+from asiarc.kernels.contract import check_tensor
+
+
+def negate(x: Tensor) -> Tensor:
+    """y = -x."""
+    return -check_tensor("negate", "x", x, (None,) * x.dim(), "[..., D]")
+
+
+def formula(x: Tensor, eps: float) -> Tensor:
+    """y = 0 - x."""
+    return 0 - x
+'''
+REGISTERED = """
+[C99]
+statement = "A map names what is there."
+place = "docs/map.md"
+kind = "method"
+paper_value = "8 kinds"
+counts_for = "it does"
+counts_against = "it does not"
+weakest_tier = "smoke"
+full_tier = "smoke"
+"""
+CLAIM = '''\
+"""Does a map name what is there?"""
+
+from asiarc.evidence import Verdict, decides
+
+
+@decides("C99")
+def it_does(evidence):
+    return Verdict("C99", "reproduced", "8 of 8", effect=8, n=8)
+'''
+
+
+def replaced(old: str, new: str):
+    """An edit that puts a text in another's place, which must be there once."""
+
+    def edit(text: str) -> str:
+        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times"
+        return text.replace(old, new)
+
+    return edit
+
+
+def after(old: str, new: str):
+    return replaced(old, old + new)
+
+
+def appended(new: str):
+    return lambda text: text + new
+
+
+IMPORTED = "from asiarc.engineer.gates.loudness import Loudness\n"
+SQUARE = """\
+    elif g.features == "square":
+        sketch.heads("", "{} ** 2")
+"""
+CAPS = """\
+        if arm == "no_caps":
+            changes |= {"at_most": {}}
+"""
+
+
+def MECHANISM(text: str) -> str:
+    """Features that are squared: a choice, and what it is in words."""
+    chosen = after('features: Literal["identity", "silu", "relu", ', '"square", ')(text)
+    row = '    "features=square": Trait("squares", "signs are dropped", ("recall",)),\n'
+    return after("TRAITS: Mapping[Tag, Trait] = {\n", row)(chosen)
+
+
+# kind -> the files in the order of the page, each with its edit or, where it is new, its text
+ADDITIONS = {
+    "gate": [
+        GATE,
+        lambda text: after("    BackwardCost(),\n", "    Loudness(),\n")(
+            after("from asiarc.engineer.gates.guard import CandidateFailure, guarded\n", IMPORTED)(text)
+        ),
+    ],
+    "task": [after("CATALOGUE: dict[str, Listing] = {", LISTING), appended(TASK)],
+    "mechanism": [MECHANISM, after('        sketch.heads("elu", "{} + 1")\n', SQUARE)],
+    "policy": [POLICY, after("POLICIES = {", '\n    "newest": "asiarc.search.policies.newest:Newest",')],
+    "baseline": [BASELINE, after('    "linear_attention",\n', '    "running_sum",\n')],
+    "arm": [
+        lambda text: after('changes: dict[str, Any] = {"arms": ()}\n', CAPS)(
+            replaced("ARMS = (", 'ARMS = ("no_caps", ')(text)
+        )
+    ],
+    "operator": [
+        OPERATOR,
+        after('        Operator("l2_norm", "norm"),\n', '        Operator("negate", "norm"),\n'),
+    ],
+    "claim": [appended(REGISTERED), CLAIM],
+}
+NAMES = {
+    "gate": "loudness",
+    "policy": "newest",
+    "baseline": "running_sum",
+    "operator": "negate",
+    "claim": "map",
+}
+
+# What shows that it took effect, run in the copy; each prints what is expected.
+PROOFS = {
+    "gate": """
+from asiarc.engineer.gates import admit
+from asiarc.models.baselines import baseline_source
+loud = baseline_source("linear_attention").replace("return y_BTD", "return 1e4 * y_BTD")
+rejected = admit(loud, d_model=32, num_heads=2, seed=0, max_examples=2).first_rejection
+assert rejected is not None and rejected.gate == "loudness", rejected
+assert admit(baseline_source("linear_attention"), d_model=32, num_heads=2, seed=0, max_examples=2).admitted
+""",
+    "task": """
+from asiarc.tasks import get_task
+task = get_task("majority")
+assert task.batch("train", 3, 0).inputs_BT.shape == (3, 10)
+assert len(task.documents("validation", 4, "here")) == 4 and task.chance == 0.5 and not task.decides
+""",
+    "mechanism": """
+from asiarc.core.candidate import load_mixer
+from asiarc.core.genome import Genome
+from asiarc.engineer.gates import admit
+from asiarc.researcher.mechanisms import choice_of, phrase
+from asiarc.researcher.render import render
+assert choice_of("features=square") == ("features", "square") and phrase("features=square")
+source = render(Genome(features="square"))
+assert "** 2" in source
+assert admit(source, d_model=32, num_heads=2, seed=0, max_examples=2).admitted
+""",
+    "policy": """
+from asiarc import Budget, Campaign, Stage, by_tier
+from asiarc.core.recipe import stage_plan
+from asiarc.search.campaign import Exploration
+campaign = Campaign(start_from="delta_net", baselines=("delta_net",), explore=Stage(tasks=("text",)), policy="newest",
+                    budget=by_tier(smoke=Budget(candidates=4, minutes=1)))
+assert type(Exploration(campaign, "q", "smoke", stage_plan("smoke", "explore")).policy).__name__ == "Newest"
+""",
+    "baseline": """
+from asiarc import Budget, Campaign, Stage, by_tier
+from asiarc.engineer.gates import admit
+from asiarc.models.baselines import baseline_source
+Campaign(start_from="running_sum", baselines=("running_sum",), explore=Stage(tasks=("text",)),
+         budget=by_tier(smoke=Budget(candidates=4, minutes=1)))
+found = admit(baseline_source("running_sum"), d_model=32, num_heads=2, seed=0, max_examples=4)
+assert found.admitted, found.first_rejection
+""",
+    "arm": """
+from asiarc import Budget, Campaign, Stage, by_tier
+campaign = Campaign(start_from="delta_net", baselines=("delta_net",), explore=Stage(tasks=("text",)), arms=("no_caps",),
+                    at_most={"flops": 2.0}, budget=by_tier(smoke=Budget(candidates=4, minutes=1)))
+assert campaign.as_arm("no_caps").at_most == {} and campaign.as_arm("no_caps").arm == "no_caps"
+""",
+    "operator": """
+import torch
+from asiarc.campaign.code import operators
+from asiarc.engineer.gates import admit
+from asiarc.kernels.operators import OPERATORS
+from asiarc.models.baselines import baseline_source
+x = torch.randn(2, 3)
+assert torch.equal(OPERATORS["negate"].call(x), OPERATORS["negate"].reference(x=x)) and "negate" in operators()
+used = "from asiarc.kernels.negate import negate\\n\\n\\nclass Mixer"
+source = baseline_source("linear_attention").replace("class Mixer", used)
+assert admit(source, d_model=32, num_heads=2, seed=0, max_examples=2).admitted
+""",
+    "claim": """
+import pytest, sys
+status = pytest.main(["-q", "-p", "no:cacheprovider", "--claims-only", "C99", "--accept-verdicts", "new",
+                      "reproductions/claim_map.py"])
+assert status == 0, status
+""",
+}
+
+
+def test_ten_questions_have_one_file_each():
+    assert len(QUESTIONS) == 10
+    for question, file, name in QUESTIONS:
+        tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+        names = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+        names |= {
+            target.id
+            for node in tree.body
+            for target in (node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)])
+            if isinstance(target, ast.Name)
+        }
+        assert name in names, f"{question} {file} defines no {name}"
+
+
+def test_every_kind_takes_two_files_at_most():
+    assert FILES.keys() == ADDITIONS.keys() == PROOFS.keys()
+    assert all(len(FILES[kind]) == len(ADDITIONS[kind]) <= 2 for kind in FILES)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """A copy of the tree with one of each kind added, in the files that the page names."""
+    folder = tmp_path_factory.mktemp("tree")
+    for name in ("asiarc", "kernels", "reproductions"):
+        into = folder / ("asiarc/kernels" if name == "kernels" else name)
+        shutil.copytree(ROOT / name, into, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "pyproject.toml").write_text('[tool.pytest]\nstrict = true\npythonpath = ["."]\n')
+    for kind, edits in ADDITIONS.items():
+        for place, edit in zip(FILES[kind], edits, strict=True):
+            path = folder / re.sub("^kernels/", "asiarc/kernels/", place.replace("NAME", NAMES.get(kind, "")))
+            is_new = "NAME" in place
+            assert path.exists() != is_new, path
+            path.write_text(edit if is_new else edit(path.read_text(encoding="utf-8")), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("kind", PROOFS)
+def test_one_can_be_added(kind, tree):
+    environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    code = f"import asiarc, asiarc.kernels; assert asiarc.__file__.startswith({str(tree)!r})\n{PROOFS[kind]}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tree, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
