@@ -49,6 +49,7 @@ def kernels_folder() -> Path:
     return installed().kernels
 
 
+@cache
 def version_of(package: str) -> str:
     """The installed version of a package, without importing it."""
     try:

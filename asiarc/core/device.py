@@ -35,7 +35,7 @@ def device_type() -> Device:
             raise ExecutionError(unknown_name(f"device in {VARIABLE}", named, DEVICES))
         return named
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1")
-    return "cuda" if not hidden and any(Path("/dev").glob("nvidia[0-9]*")) and _torch_has_cuda() else "cpu"
+    return "cuda" if not hidden and _torch_has_cuda() and any(Path("/dev").glob("nvidia[0-9]*")) else "cpu"
 
 
 @cache

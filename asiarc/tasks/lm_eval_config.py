@@ -9,6 +9,7 @@ context with BOS.
 from __future__ import annotations
 
 import re
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -17,6 +18,7 @@ import yaml
 from asiarc.tasks.catalogue import Style
 
 
+@cache
 def template(style: Style) -> str:
     """The text of a style's lm-eval task."""
     return files(__package__).joinpath("templates", f"{style}.yaml").read_text(encoding="utf-8")
