@@ -338,7 +338,7 @@ def attempt(e: Examination, step: Callable[[Examination], None]) -> None:
 
 def arena() -> Worker:
     """A fresh process for a kernel; torch is imported once for all of them."""
-    return Worker(method="forkserver", target=serve_kernel)
+    return Worker(serve_kernel, method="forkserver")
 
 
 def load(

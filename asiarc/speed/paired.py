@@ -7,16 +7,15 @@ looks like.
 The rule tests two margins at once. "slower": the lower bound is above +2 %. "ok": the upper bound is below +5 %.
 Neither: more pairs are taken, up to 256, and then the answer is "not measured". A slowdown counts only when a second
 measurement with fresh processes says so as well. Asking for a median above +5 % instead would let half of all 5 %
-slowdowns through however many pairs there are; `simulated` shows both rules.
+slowdowns through however many pairs there are.
 """
 
 from __future__ import annotations
 
 import math
-import random
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeVar
 
@@ -105,28 +104,6 @@ def paired_ratio(a: Slice, b: Slice, *, looks: Sequence[int] = LOOKS) -> Ratio:
     return result
 
 
-def cpu_ms(work: Callable[[], object]) -> float:
-    """CPU milliseconds of this process for one run of `work`, which is trusted not to touch the clock."""
-    start = time.process_time()
-    work()
-    return (time.process_time() - start) * 1e3
-
-
-def take_turns(
-    works: Mapping[str, Sequence[Callable[[], object]]], rounds: int, enough_s: float
-) -> dict[str, list[tuple[float, ...]]]:
-    """CPU milliseconds of every work under every name, round by round, the order of the names swapped each time.
-
-    A name leaves the rounds once it has taken `enough_s`; it has been in one by then.
-    """
-    times: dict[str, list[tuple[float, ...]]] = {name: [] for name in works}
-    for turn in range(rounds):
-        for name in list(works)[:: -1 if turn % 2 else 1]:
-            if sum(map(sum, times[name])) < enough_s * 1e3:
-                times[name].append(tuple(map(cpu_ms, works[name])))
-    return times
-
-
 def confirmed(measure: Callable[[], T], ratio: Callable[[T], Ratio]) -> T:
     """Measure; where `ratio` of that is "slower", measure again and let the second answer count.
 
@@ -151,43 +128,3 @@ def timed(work: Callable[[], object]) -> Slice:
         return clock() - start
 
     return lambda: best_of(once)
-
-
-@dataclass(frozen=True)
-class Rates:
-    """How often a rule calls a change of `effect` slower, at slices whose single timings vary by `cv`."""
-
-    cv: float
-    effect: float
-    trials: int
-    slower: int
-    not_measured: int
-    median_rule_slower: int
-    """What the rule "median above 5 % and lower bound above 2 %, twice, 32 pairs" says of the same noise."""
-
-
-def simulated(cv: float, effect: float, trials: int, seed: int) -> Rates:
-    """Runs the rule, confirmation included, on made times.
-
-    A timing is log-normal, one in ten is disturbed (longer by half on average), and every pair of processes has a bias
-    of its own (0.5 %) that no number of pairs averages away.
-    """
-    rng = random.Random(seed)
-
-    def timing() -> float:
-        disturbed = 1 + rng.expovariate(2.0) if rng.random() < 0.1 else 1.0
-        return math.exp(rng.gauss(0, cv)) * disturbed
-
-    def measure(looks: Sequence[int] = LOOKS) -> Ratio:
-        bias = math.exp(rng.gauss(0, 0.005))
-        return paired_ratio(
-            lambda: best_of(timing), lambda: (1 + effect) * bias * best_of(timing), looks=looks
-        )
-
-    def by_median() -> bool:
-        found = measure((32,))
-        return found.low > 1 + ALLOWED and found.ratio > 1 + ALARM
-
-    verdicts = [confirmed(measure, lambda found: found).verdict for _ in range(trials)]
-    other = sum(by_median() and by_median() for _ in range(trials))
-    return Rates(cv, effect, trials, verdicts.count("slower"), verdicts.count("not measured"), other)

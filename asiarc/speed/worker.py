@@ -1,27 +1,17 @@
 """The child process that runs what is timed, and its parent's handle on it.
 
-A worker loads the operators of one source tree, or one kernel file, and does as it is told over a pipe (JSON,
-tensors as raw bytes; nothing is unpickled on the way back). The clock is the parent's: from "go" to the answer, and
-the worker's CPU time as the kernel of the operating system counts it.
-
-Unusual: only `asiarc.kernels` (and what it imports) comes from the given tree; the measuring code is this one on
-both sides of a comparison, and `loaded_from` proves which files ran.
+A worker does as it is told over a pipe (JSON, tensors as raw bytes; nothing is unpickled on the way back). The clock is
+the parent's: from "go" to the answer, and the worker's CPU time as the kernel of the operating system counts it.
 """
 
 from __future__ import annotations
 
-import gc
-import importlib.util
 import json
-import math
 import multiprocessing
-import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asiarc.execution.attempt import attempt
@@ -80,80 +70,6 @@ def receive(connection: Connection) -> tuple[dict[str, Any], list[Tensors]]:
     return message, groups
 
 
-def load_tree(tree: Path) -> None:
-    """Makes `asiarc` and `asiarc.kernels` those of a checkout; this package stays."""
-    mine = __name__.rpartition(".")[0]
-    for name in [n for n in sys.modules if n.split(".")[0] == "asiarc" and not n.startswith(mine)]:
-        del sys.modules[name]
-    for name, folder in (("asiarc", tree / "asiarc"), ("asiarc.kernels", tree / "kernels")):
-        spec = importlib.util.spec_from_file_location(
-            name, folder / "__init__.py", submodule_search_locations=[str(folder)]
-        )
-        if spec is None or spec.loader is None or not (folder / "__init__.py").exists():
-            raise FileNotFoundError(f"no {folder.name}/__init__.py in {tree}")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-
-
-def loaded_from() -> list[str]:
-    """The files of every loaded module of asiarc but the measuring ones."""
-    mine = __name__.rpartition(".")[0]
-    return sorted(
-        str(module.__file__)
-        for name, module in sys.modules.items()
-        if name.split(".")[0] == "asiarc" and not name.startswith(mine) and module.__file__
-    )
-
-
-class TreeSide:
-    """What a worker can be asked of a source tree."""
-
-    def __init__(self) -> None:
-        self.sets: list[tuple[Any, ...]] = []
-        self.turn = 0
-
-    def load(self, tree: str) -> dict[str, Any]:
-        """Loads the operators of a checkout."""
-        import torch
-
-        torch.set_num_threads(1)
-        importlib.import_module("asiarc.speed.cases")  # with this tree's table of operators
-        load_tree(Path(tree))
-        return {}
-
-    def prepare(self, case: dict[str, Any], sets: int) -> dict[str, Any]:
-        """Makes input sets to rotate through and runs the operator; says how wrong it is and what was loaded."""
-        from asiarc.speed.cases import Case, error_of, exact, outcome
-
-        made = [Case(**{**case, "seed": case["seed"] + i}) for i in range(sets)]
-        call = made[0].op.call
-        self.sets = [(call, c.inputs(), c.upstream()) for c in made]
-        self.turn = 0
-        actual, expected = outcome(*self.sets[0]), exact(made[0], self.sets[0][1])
-        gc.collect()
-        gc.freeze()
-        return {"errors": error_of(actual, expected), "files": loaded_from()}
-
-    def go(self, calls: int, slower: float = 0.0) -> dict[str, Any]:
-        """Runs forward and backward `calls` times; then keeps busy for `slower` times as long, for the self-test."""
-        from asiarc.speed.cases import outcome
-
-        start = time.perf_counter()
-        for _ in range(calls):
-            outcome(*self.sets[self.turn % len(self.sets)])
-            self.turn += 1
-        end = start + (time.perf_counter() - start) * (1 + slower)
-        while time.perf_counter() < end:
-            pass
-        return {}
-
-
-def serve_tree(connection: Connection) -> None:
-    """The child's main loop for a source tree."""
-    serve(connection, TreeSide())
-
-
 def serve(connection: Connection, side: object) -> None:
     """Answers requests until the parent hangs up; what is raised goes back as text."""
     while True:
@@ -174,7 +90,7 @@ def serve(connection: Connection, side: object) -> None:
 class Worker:
     """A child process; `ask` is a question to it, `slice_s` one timed slice."""
 
-    def __init__(self, *, method: str = "spawn", target: Any = serve_tree) -> None:
+    def __init__(self, target: Any, *, method: str = "spawn") -> None:
         context: Any = multiprocessing.get_context(method)
         if method == "forkserver":
             context.set_forkserver_preload(["torch", target.__module__])
@@ -226,22 +142,3 @@ class Worker:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def wrong(errors: Mapping[str, float], most: float) -> str:
-    """The tensors whose error is above `most` (or not a number), as text; empty when all are right."""
-    bad = {name: e for name, e in errors.items() if not (math.isfinite(e) and e <= most)}
-    return ", ".join(f"{name} {e:.1e}" for name, e in bad.items())
-
-
-def tree_worker(tree: Path, core: int | None = None) -> Worker:
-    """A worker that has loaded a tree and then stays on a core; raises `WorkerError` where it cannot be loaded."""
-    worker = Worker()
-    try:
-        worker.ask("load", tree=str(tree))
-    except WorkerError:
-        worker.close()
-        raise
-    if core is not None:
-        os.sched_setaffinity(worker.pid, {core})
-    return worker

@@ -15,9 +15,8 @@ from asiarc.kernels.operators import OPERATORS
 from asiarc.speed.cases import Case, error_of, exact, outcome, outputs_of
 from asiarc.speed.machine import Watch, require_own_process
 from asiarc.speed.paired import paired_ratio, timed
-from asiarc.speed.worker import wrong
 from tests.rigs.kernels import peers
-from tests.rigs.kernels.trees import TOLERANCE
+from tests.rigs.kernels.trees import TOLERANCE, wrong
 
 PAIRS = (16,)
 pytestmark = pytest.mark.filterwarnings("ignore:Flash Attention is not installed")

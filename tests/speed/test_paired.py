@@ -17,10 +17,9 @@ from asiarc.speed.paired import (
     confirmed,
     median_interval,
     paired_ratio,
-    simulated,
     timed,
 )
-from tests.rigs.kernels.selftest import Count, shortfalls, simulate
+from tests.rigs.kernels.selftest import Count, shortfalls, simulate, simulated
 
 
 @given(st.integers(6, 140), st.sampled_from((0.9, 0.95, 0.99, 2 * LEVEL - 1)))

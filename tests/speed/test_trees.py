@@ -14,9 +14,10 @@ import asiarc
 from asiarc.speed import NotMeasuredError, SpeedError, machine
 from asiarc.speed.cases import Case
 from asiarc.speed.paired import Ratio
-from asiarc.speed.worker import WorkerError, tree_worker, wrong
+from asiarc.speed.worker import WorkerError
 from tests.rigs.kernels import trees
 from tests.rigs.kernels.__main__ import main
+from tests.rigs.kernels.trees import tree_worker, wrong
 
 ROOT = Path(asiarc.__file__).parent.parent
 CASE = Case("gated_delta_rule", 1, 40, 1, 8)

@@ -6,6 +6,8 @@ once with 5 % of every slice spent again in an idle loop; nothing is simulated t
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 
 from asiarc.core.seeds import seed_of
 from asiarc.speed.cases import Case
-from asiarc.speed.paired import Rates, Verdict, simulated
+from asiarc.speed.paired import ALARM, ALLOWED, LOOKS, Ratio, Verdict, best_of, confirmed, paired_ratio
 from tests.rigs.kernels.trees import compare
 
 INJECTED = 0.05
@@ -21,6 +23,46 @@ NOISE = (0.01, 0.027, 0.05)
 """Variation of single timings: a quiet machine, a hired CI runner, a shared box."""
 LEAST_CAUGHT, MOST_FALSE = 0.95, 0.01
 CASE = Case("gated_delta_rule", 2, 128, 2, 32)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How often a rule calls a change of `effect` slower, at slices whose single timings vary by `cv`."""
+
+    cv: float
+    effect: float
+    trials: int
+    slower: int
+    not_measured: int
+    median_rule_slower: int
+    """What the rule "median above 5 % and lower bound above 2 %, twice, 32 pairs" says of the same noise."""
+
+
+def simulated(cv: float, effect: float, trials: int, seed: int) -> Rates:
+    """Runs the rule, confirmation included, on made times.
+
+    A timing is log-normal, one in ten is disturbed (longer by half on average), and every pair of processes has a bias
+    of its own (0.5 %) that no number of pairs averages away.
+    """
+    rng = random.Random(seed)
+
+    def timing() -> float:
+        disturbed = 1 + rng.expovariate(2.0) if rng.random() < 0.1 else 1.0
+        return math.exp(rng.gauss(0, cv)) * disturbed
+
+    def measure(looks: Sequence[int] = LOOKS) -> Ratio:
+        bias = math.exp(rng.gauss(0, 0.005))
+        return paired_ratio(
+            lambda: best_of(timing), lambda: (1 + effect) * bias * best_of(timing), looks=looks
+        )
+
+    def by_median() -> bool:
+        found = measure((32,))
+        return found.low > 1 + ALLOWED and found.ratio > 1 + ALARM
+
+    verdicts = [confirmed(measure, lambda found: found).verdict for _ in range(trials)]
+    other = sum(by_median() and by_median() for _ in range(trials))
+    return Rates(cv, effect, trials, verdicts.count("slower"), verdicts.count("not measured"), other)
 
 
 @dataclass(frozen=True)

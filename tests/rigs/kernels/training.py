@@ -22,9 +22,9 @@ from torch import Tensor
 
 from asiarc.core.recipe import Protocol
 from asiarc.models.baselines import baseline_source
-from asiarc.speed.paired import median_interval, take_turns
+from asiarc.speed.paired import median_interval
 from tests.rigs.kernels import peers
-from tests.rigs.kernels.bench import by_token
+from tests.rigs.kernels.bench import by_token, take_turns
 
 MIXERS = {
     "delta_net": "delta_rule",

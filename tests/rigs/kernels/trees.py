@@ -3,27 +3,39 @@
 The other commit is checked out to a temporary git worktree. One worker a side, pinned to the same core and driven in
 slices of about 20 ms; a side whose results are wrong gets no time, and neither does a case that the other commit
 lacks: that is a missing baseline, and it fails.
+
+Unusual: only `asiarc.kernels` (and what it imports) comes from the given tree; the measuring code and its table of
+operators are these on both sides of a comparison, and `loaded_from` proves which files ran.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
+import importlib.util
+import math
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import torch
+
+import asiarc.speed
 from asiarc.kernels.operators import OPERATORS
 from asiarc.speed import SpeedError
-from asiarc.speed.cases import Case
+from asiarc.speed.cases import Case, error_of, exact, outcome
 from asiarc.speed.machine import Watch
 from asiarc.speed.paired import Ratio, best_of, confirmed, paired_ratio
-from asiarc.speed.worker import Worker, WorkerError, tree_worker, wrong
+from asiarc.speed.worker import Worker, WorkerError, serve
 
 SLICE_S = 0.02
 TOLERANCE = 1e-3
@@ -31,6 +43,92 @@ TOLERANCE = 1e-3
 SETS = 3
 """Input sets that the timed calls rotate through."""
 CASES = tuple(Case(operator, 4, 256, 4, 32) for operator in OPERATORS)
+
+
+def load_tree(tree: Path) -> None:
+    """Makes `asiarc` and `asiarc.kernels` those of a checkout; the measuring code stays."""
+    mine = asiarc.speed.__name__
+    for name in [n for n in sys.modules if n.split(".")[0] == "asiarc" and not n.startswith(mine)]:
+        del sys.modules[name]
+    for name, folder in (("asiarc", tree / "asiarc"), ("asiarc.kernels", tree / "kernels")):
+        spec = importlib.util.spec_from_file_location(
+            name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+        )
+        if spec is None or spec.loader is None or not (folder / "__init__.py").exists():
+            raise FileNotFoundError(f"no {folder.name}/__init__.py in {tree}")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+
+
+def loaded_from() -> list[str]:
+    """The files of every loaded module of asiarc but the measuring ones."""
+    mine = asiarc.speed.__name__
+    return sorted(
+        str(module.__file__)
+        for name, module in sys.modules.items()
+        if name.split(".")[0] == "asiarc" and not name.startswith(mine) and module.__file__
+    )
+
+
+class TreeSide:
+    """What a worker can be asked of a source tree."""
+
+    def __init__(self) -> None:
+        self.sets: list[tuple[Any, ...]] = []
+        self.turn = 0
+
+    def load(self, tree: str) -> dict[str, Any]:
+        """Loads the operators of a checkout."""
+        torch.set_num_threads(1)
+        load_tree(Path(tree))
+        return {}
+
+    def prepare(self, case: dict[str, Any], sets: int) -> dict[str, Any]:
+        """Makes input sets to rotate through and runs the operator; says how wrong it is and what was loaded."""
+        made = [Case(**{**case, "seed": case["seed"] + i}) for i in range(sets)]
+        call = made[0].op.call
+        self.sets = [(call, c.inputs(), c.upstream()) for c in made]
+        self.turn = 0
+        actual, expected = outcome(*self.sets[0]), exact(made[0], self.sets[0][1])
+        gc.collect()
+        gc.freeze()
+        return {"errors": error_of(actual, expected), "files": loaded_from()}
+
+    def go(self, calls: int, slower: float = 0.0) -> dict[str, Any]:
+        """Runs forward and backward `calls` times; then keeps busy for `slower` times as long, for the self-test."""
+        start = time.perf_counter()
+        for _ in range(calls):
+            outcome(*self.sets[self.turn % len(self.sets)])
+            self.turn += 1
+        end = start + (time.perf_counter() - start) * (1 + slower)
+        while time.perf_counter() < end:
+            pass
+        return {}
+
+
+def serve_tree(connection: Connection) -> None:
+    """The child's main loop for a source tree."""
+    serve(connection, TreeSide())
+
+
+def wrong(errors: Mapping[str, float], most: float) -> str:
+    """The tensors whose error is above `most` (or not a number), as text; empty when all are right."""
+    bad = {name: e for name, e in errors.items() if not (math.isfinite(e) and e <= most)}
+    return ", ".join(f"{name} {e:.1e}" for name, e in bad.items())
+
+
+def tree_worker(tree: Path, core: int | None = None) -> Worker:
+    """A worker that has loaded a tree and then stays on a core; raises `WorkerError` where it cannot be loaded."""
+    worker = Worker(serve_tree)
+    try:
+        worker.ask("load", tree=str(tree))
+    except WorkerError:
+        worker.close()
+        raise
+    if core is not None:
+        os.sched_setaffinity(worker.pid, {core})
+    return worker
 
 
 @dataclass(frozen=True)
