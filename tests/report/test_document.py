@@ -407,7 +407,7 @@ def _no_campaigns(report):
         (_move_mean, "mean is"),
         (_move_value, "its data give"),
         (_narrow_interval, "low is"),
-        (_fewer_comparisons, "low is"),
+        (_fewer_comparisons, "num_comparisons is 1, its data give 3"),
         (_move_rho, "rho is 0.999"),
         (_hide_rejections, "proposals by outcome"),
         (_other_source, "the winner's source has address"),
