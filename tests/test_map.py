@@ -42,11 +42,12 @@ class Loudness(Gate):
 '''
 TASK = '''
 
-def majority(rng: np.random.Generator, rows: int, *, length: int) -> Pair:
-    """Which of two bits came more often."""
-    bits_BT = rng.integers(2, size=(rows, length))
-    return by_next_character(BITS[np.append(bits_BT, bits_BT.sum(axis=1, keepdims=True) * 2 > length, axis=1)],
-                             np.arange(length + 1)[None] == length)
+def majority(rng: np.random.Generator, rows: int, *, length: int, values: int) -> Pair:
+    """A if most bits are zeros, else B."""
+    bits_BT = rng.integers(values, size=(rows, length))
+    answer_B1 = VALUES[(2 * bits_BT.sum(axis=1, keepdims=True) > length).astype(int)]
+    string_BT = np.concatenate([BITS[bits_BT], answer_B1], axis=1)
+    return _answers_from(string_BT, length)
 
 
 GENERATORS["majority"] = majority
@@ -57,7 +58,7 @@ LISTING = """
         source="made up",
         role="reported",
         style="choice",
-        levels={BASE: {"length": 9}},
+        levels={BASE: {"length": 9, "values": 2}},
         chance=lambda settings: 0.5,
         training=_CHECK,
     ),
