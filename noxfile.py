@@ -111,10 +111,7 @@ def properties(session: nox.Session) -> None:
 def lock(session: nox.Session) -> None:
     """Make requirements.lock anew from pyproject.toml, without torch and its companions (needs uv on the path)."""
     links = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "get", "global.find-links"],
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, "-m", "pip", "config", "get", "global.find-links"], capture_output=True, text=True, check=False
     )
     session.run(
         "uv",

@@ -211,14 +211,7 @@ class Blocked(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        launch: Launch,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        g: Tensor | None,
-        beta: Tensor | None,
-        state: Tensor,
+        ctx: Any, launch: Launch, q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, beta: Tensor | None, state: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Returns o [T, HV, V] and the final state [N, HV, K, V]."""
         (T, HV, V), K, C = v.shape, q.shape[-1], launch.problem.C
@@ -234,10 +227,7 @@ class Blocked(torch.autograd.Function):
             "y": torch.empty_like(v) if erases and saves else v,
             "S": q.new_empty(len(launch.plan.chunks) if saves else 0, HV, K, V),
         }  # fmt: skip
-        x |= {
-            name: q.new_empty(T, HV, K) if launch.problem.gate == 2 else k
-            for name in ("q_in", "k_in", "k_out")
-        }
+        x |= {name: q.new_empty(T, HV, K) if launch.problem.gate == 2 else k for name in ("q_in", "k_in", "k_out")}
         launch("scores", x)
         launch("forward", {**x, **launch.walked(x)}, saves=saves)
         ctx.launch, ctx.gate_dtype = launch, None if g is None else g.dtype

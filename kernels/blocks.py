@@ -62,14 +62,7 @@ def decay(x: tensor) -> tensor:
 
 @triton.jit
 def tile(
-    x: tensor,
-    token: tensor,
-    h: tensor,
-    heads: tensor,
-    D: constexpr,
-    rows: tensor,
-    cols: tensor,
-    inside: tensor,
+    x: tensor, token: tensor, h: tensor, heads: tensor, D: constexpr, rows: tensor, cols: tensor, inside: tensor
 ) -> tensor:
     """Rows `token + rows` and channels `cols` of head h of a [T, heads, D] tensor; zero outside."""
     at = x + (token * heads + h) * D
@@ -140,9 +133,7 @@ def inverse(B: tensor, C: constexpr, LEVELS: constexpr, PRECISION: constexpr) ->
     block, i = tl.arange(0, n), tl.arange(0, 16)
     diagonal = block[:, None, None, None] == block[None, None, :, None]
     small = tl.sum(tl.where(diagonal, B.reshape(n, 16, n, 16), 0.0), 2)
-    X = tl.where(
-        (i[:, None] == i[None, :])[None], 1.0, tl.where(across(0, i[:, None], i[None, :])[None], -small, 0.0)
-    )
+    X = tl.where((i[:, None] == i[None, :])[None], 1.0, tl.where(across(0, i[:, None], i[None, :])[None], -small, 0.0))
     for level in tl.static_range(1, 4):
         low = tl.where(across(level, i[:, None], i[None, :])[None], small, 0.0)
         X -= tl.dot(tl.dot(X, low, input_precision="tf32x3"), X, input_precision="tf32x3")
@@ -355,10 +346,7 @@ def backward_scores(x: tensor, chunks: tensor, H: tensor, HV: tensor, scale: ten
     Dq_, Dk_ = tl.full((p.C, p.C), 0.0, tl.float32), tl.full((p.C, p.C), 0.0, tl.float32)
     for start in range(0, p.V, p.BV):
         cols = start + tl.arange(0, p.BV)
-        y_, do_ = (
-            tile(x.y, first, h, HV, p.V, rows, cols, inside),
-            tile(x.do, first, h, HV, p.V, rows, cols, inside),
-        )
+        y_, do_ = (tile(x.y, first, h, HV, p.V, rows, cols, inside), tile(x.do, first, h, HV, p.V, rows, cols, inside))
         Dq_ += tl.dot(do_, tl.trans(y_), input_precision=p.PRECISION)
         if p.ERASES:
             dr = tile(x.dv, first, h, HV, p.V, rows, cols, inside)
@@ -372,9 +360,7 @@ def backward_scores(x: tensor, chunks: tensor, H: tensor, HV: tensor, scale: ten
         for start in range(0, p.K, p.BK):
             cols = start + tl.arange(0, p.BK)
             k_ = tile(x.k, first, head, H, p.K, rows, cols, inside)
-            Xq += tl.dot(
-                tile(x.q, first, head, H, p.K, rows, cols, inside), tl.trans(k_), input_precision=p.PRECISION
-            )
+            Xq += tl.dot(tile(x.q, first, head, H, p.K, rows, cols, inside), tl.trans(k_), input_precision=p.PRECISION)
             if p.ERASES:
                 Xk += tl.dot(k_, tl.trans(k_), input_precision=p.PRECISION)
         W = Dq_ * Xq + Dk_ * Xk
@@ -429,10 +415,7 @@ def backward_rows(  # noqa: C901
             over += tl.sum(S_.to(tl.float32) * dS_.to(tl.float32), 1)
     dq_ *= scale
 
-    q_, k_ = (
-        tile(x.q, first, head, H, p.K, rows, cols, inside),
-        tile(x.k, first, head, H, p.K, rows, cols, inside),
-    )
+    q_, k_ = (tile(x.q, first, head, H, p.K, rows, cols, inside), tile(x.k, first, head, H, p.K, rows, cols, inside))
     dtype = k_.dtype
     b = tl.full((p.C,), 1.0, tl.float32)
     if p.ERASES:
@@ -466,17 +449,13 @@ def backward_rows(  # noqa: C901
             E = level_decay(x.G, G_, level, first, last, h, HV, p.K, rows, cols, inside)
             qE, kE = q_ * E, k_ * E
             key = (kE * b[:, None]).to(dtype)
-            D = tl.where(across(level, i, j), tile(x.Dq, first, h, HV, p.C, rows, rows, inside), 0.0).to(
-                dtype
-            )
+            D = tl.where(across(level, i, j), tile(x.Dq, first, h, HV, p.C, rows, rows, inside), 0.0).to(dtype)
             right = tl.dot(D, key, input_precision=p.PRECISION)
             left = tl.dot(tl.trans(D), qE.to(dtype), input_precision=p.PRECISION)
             dq_ += right * E
             within = right * qE
             if p.ERASES:
-                D = tl.where(across(level, i, j), tile(x.Dk, first, h, HV, p.C, rows, rows, inside), 0.0).to(
-                    dtype
-                )
+                D = tl.where(across(level, i, j), tile(x.Dk, first, h, HV, p.C, rows, rows, inside), 0.0).to(dtype)
                 right = tl.dot(D, key, input_precision=p.PRECISION)
                 left += tl.dot(tl.trans(D), kE.to(dtype), input_precision=p.PRECISION)
                 dk_ += right * E

@@ -264,14 +264,7 @@ GATES: dict[int, type[Gate]] = {0: Gate, 3: HeadGate, 4: ChannelGate}
 
 
 def whole_forward(
-    C: int,
-    scale: float,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    g: Tensor | None,
-    beta: Tensor | None,
-    state: Tensor,
+    C: int, scale: float, q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, beta: Tensor | None, state: Tensor
 ) -> tuple[Tensor, Tensor, Tensors]:
     """o, the final state, and what the backward pass needs.
 
@@ -307,9 +300,7 @@ def whole_backward(
     kept = len(saved) // len(ranges)
     for i, some in enumerate(ranges):
         of_slab = saved[i * kept : (i + 1) * kept]
-        parts, dstate[some] = backward(
-            C, scale, GATES[gate_axes], of_gate, erases, of_slab, do[some], dfinal[some]
-        )
+        parts, dstate[some] = backward(C, scale, GATES[gate_axes], of_gate, erases, of_slab, do[some], dfinal[some])
         for part, d in zip(parts, whole, strict=True):
             from_chunks(part, d[some])
     per_head = [i >= 3 and (i > 3 or not of_gate or gate_axes == 3) for i in range(len(whole))]
@@ -356,14 +347,7 @@ class Chunked(torch.autograd.Function):
 
 @torch.library.custom_op("asiarc::chunked", mutates_args=())
 def traced(
-    C: int,
-    scale: float,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    g: Tensor | None,
-    beta: Tensor | None,
-    state: Tensor,
+    C: int, scale: float, q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, beta: Tensor | None, state: Tensor
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """`whole_forward` as one node of a traced graph; called directly it costs more than `Chunked` does."""
     return whole_forward(C, scale, q, k, v, g, beta, state)
@@ -371,14 +355,7 @@ def traced(
 
 @torch.library.custom_op("asiarc::chunked_backward", mutates_args=())
 def traced_backward(
-    C: int,
-    scale: float,
-    gate_axes: int,
-    of_gate: bool,
-    erases: bool,
-    saved: list[Tensor],
-    do: Tensor,
-    dfinal: Tensor,
+    C: int, scale: float, gate_axes: int, of_gate: bool, erases: bool, saved: list[Tensor], do: Tensor, dfinal: Tensor
 ) -> list[Tensor]:
     """`whole_backward` as one node of a traced graph."""
     return whole_backward(C, scale, gate_axes, of_gate, erases, saved, do, dfinal)
@@ -414,13 +391,7 @@ def slabs(q_BTHK: Tensor, v_BTHV: Tensor) -> list[slice]:
 
 
 def forward(
-    C: int,
-    q_: Tensor,
-    k_: Tensor,
-    v_: Tensor,
-    g_: Tensor | None,
-    beta_: Tensor | None,
-    state: Tensor,
+    C: int, q_: Tensor, k_: Tensor, v_: Tensor, g_: Tensor | None, beta_: Tensor | None, state: Tensor
 ) -> tuple[Tensor, Tensor, Tensors]:
     """o / scale [M, C, V], the final state, and what the backward pass needs."""
     q, k, y = to_chunks(q_, C), to_chunks(k_, C), to_chunks(v_, C)
@@ -588,13 +559,7 @@ def chunked(
 
 
 def step(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    g: Tensor | None,
-    beta: Tensor | None,
-    scale: float,
-    state: Tensor,
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, beta: Tensor | None, scale: float, state: Tensor
 ) -> tuple[Tensor, Tensor]:
     """One token of the recurrence, which is all that decoding needs; axes [B, 1, H, D]."""
     if g is not None:

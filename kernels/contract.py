@@ -32,9 +32,7 @@ from asiarc.kernels.definitions import recurrence
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 # (q, k, v, g, beta, scale, state) -> (o, final_state): heads are equal by now, the dtype is the one to compute in.
-Implementation = Callable[
-    [Tensor, Tensor, Tensor, Tensor | None, Tensor | None, float, Tensor], tuple[Tensor, Tensor]
-]
+Implementation = Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor | None, float, Tensor], tuple[Tensor, Tensor]]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -64,21 +62,14 @@ def refuse(operator: str, argument: str, given: object, allowed: str) -> KernelI
 
 
 def check_tensor(
-    operator: str,
-    argument: str,
-    x: object,
-    shape: Sequence[int | None],
-    axes: str,
-    like: Tensor | None = None,
+    operator: str, argument: str, x: object, shape: Sequence[int | None], axes: str, like: Tensor | None = None
 ) -> Tensor:
     """A floating tensor of the given shape (None: any length >= 1) on the device of `like`, or an error."""
     if not isinstance(x, Tensor):
         raise refuse(operator, argument, f"a {type(x).__name__}", f"a tensor of shape {axes}")
     if x.dtype not in DTYPES:
         raise refuse(operator, argument, f"of dtype {x.dtype}", "float32, bfloat16, float16 or float64")
-    if x.dim() != len(shape) or any(
-        n < 1 if m is None else n != m for n, m in zip(x.shape, shape, strict=True)
-    ):
+    if x.dim() != len(shape) or any(n < 1 if m is None else n != m for n, m in zip(x.shape, shape, strict=True)):
         wanted = ", ".join("any >= 1" if m is None else str(m) for m in shape)
         raise refuse(operator, argument, f"of shape {tuple(x.shape)}", f"{axes} = [{wanted}]")
     if like is not None and x.device != like.device:
@@ -92,9 +83,7 @@ def check_boundaries(operator: str, cu_seqlens: Tensor, x_BT: Tensor) -> list[in
     if not integers or cu_seqlens.dim() != 1:
         raise refuse(operator, "cu_seqlens", repr(cu_seqlens), "a one-dimensional int32 or int64 tensor")
     if x_BT.shape[0] != 1:
-        raise refuse(
-            operator, "the batch size", x_BT.shape[0], "1 with cu_seqlens (sequences lie end to end)"
-        )
+        raise refuse(operator, "the batch size", x_BT.shape[0], "1 with cu_seqlens (sequences lie end to end)")
     bounds: list[int] = cu_seqlens.tolist()
     ascending = all(a <= b for a, b in itertools.pairwise(bounds))
     if len(bounds) < 2 or bounds[0] != 0 or bounds[-1] != x_BT.shape[1] or not ascending:
@@ -216,11 +205,7 @@ class Recurrence:
         if HV != H:
             q, k = q.repeat_interleave(HV // H, dim=2), k.repeat_interleave(HV // H, dim=2)
         tensors = [None if x is None else x.to(dtype) for x in (q, k, v, g, beta)]
-        state = (
-            q.new_zeros(sequences, HV, K, V, dtype=dtype)
-            if initial_state is None
-            else initial_state.to(dtype)
-        )
+        state = q.new_zeros(sequences, HV, K, V, dtype=dtype) if initial_state is None else initial_state.to(dtype)
 
         def run(x: Sequence[Any], start: Tensor) -> tuple[Tensor, Tensor]:
             q, k, v, g, beta = x
@@ -231,13 +216,7 @@ class Recurrence:
         return o.to(v.dtype), final.to(state_dtype)
 
     def check(
-        self,
-        q_: Tensor,
-        k_: Tensor,
-        v_: Tensor,
-        g: Tensor | None,
-        beta: Tensor | None,
-        cu_seqlens: Tensor | None,
+        self, q_: Tensor, k_: Tensor, v_: Tensor, g: Tensor | None, beta: Tensor | None, cu_seqlens: Tensor | None
     ) -> list[int] | None:
         """Refuse what is outside the contract; returns the boundaries of packed sequences."""
         operator = self.name

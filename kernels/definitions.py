@@ -111,12 +111,7 @@ def decayed_attention(
 
 
 def pull_back(
-    transpose: Callable[[Tensor, int], Tensor],
-    write_BTHK: Tensor,
-    q: Tensor,
-    v: Tensor,
-    scale: float,
-    state: Tensor,
+    transpose: Callable[[Tensor, int], Tensor], write_BTHK: Tensor, q: Tensor, v: Tensor, scale: float, state: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The matrix of S_t = A_t S_{t-1} + b_t v_t^T, by pulling every reader back through the transitions.
 

@@ -18,11 +18,7 @@ def totals_agree(evidence):
     each, plotted = exploration / counts["experiments"], evidence.paper.figure1[1][0] / 50
     return Verdict(
         "C22a",
-        "reproduced"
-        if adds_up and abs(axis / exploration - 1) < 0.05
-        else "partly"
-        if adds_up
-        else "contradicted",
+        "reproduced" if adds_up and abs(axis / exploration - 1) < 0.05 else "partly" if adds_up else "contradicted",
         f"the parts {'add' if adds_up else 'do not add'} up to {total:,}; Figure 1 ends at {axis:,} for "
         f"the same experiments: {plotted:.1f} hours each against {each:.1f}",
         effect=axis / exploration,

@@ -34,8 +34,7 @@ def axis_is_compute(evidence):
         test="exact comparison",
         evidence_path=SOURCE,
         our_value=f"{exact} of {len(printed)} exact",
-        note="runs differ in cost by their mixers, and the second stage, which decides a discovery, is "
-        "not on the axis",
+        note="runs differ in cost by their mixers, and the second stage, which decides a discovery, is not on the axis",
     )
 
 
@@ -50,9 +49,7 @@ def rate_is_constant(evidence):
     warm = {width: dispersion_p(counts[-(-cold // width) :]) for width, counts in blocks.items()}
     order, wide = by_order(evidence), blocks[WIDTHS[-1]]
     uneven = "contradicted" if max(warm.values()) < 0.05 else "partly"
-    p_values = "; ".join(
-        f"blocks of {w}: p={whole[w]:.2g}, {warm[w]:.2g} after the cold start" for w in WIDTHS
-    )
+    p_values = "; ".join(f"blocks of {w}: p={whole[w]:.2g}, {warm[w]:.2g} after the cold start" for w in WIDTHS)
     return Verdict(
         "C11b",
         "reproduced" if min(whole.values()) > 0.05 else uneven,
@@ -64,8 +61,7 @@ def rate_is_constant(evidence):
         test="Poisson dispersion at two block widths",
         evidence_path=SOURCE,
         our_value=f"{min(wide)} to {max(wide)} discoveries per {WIDTHS[-1]} experiments",
-        note="rates are per experiment, since the axis is experiment order (C11a); no control search was "
-        "run (C11c)",
+        note="rates are per experiment, since the axis is experiment order (C11a); no control search was run (C11c)",
     )
 
 

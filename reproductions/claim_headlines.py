@@ -20,14 +20,7 @@ ORDER = (("mamba2", "gated_delta_net"), ("gated_delta_net", "delta_net"))
 FORMS = headline_forms()
 BASELINES = {name: baseline_source(name) for name in HUMAN}
 RATES = (8e-3, 1.6e-2, 3.2e-2, 6.4e-2)
-CAUSAL = {
-    "causality",
-    "future_gradient",
-    "prefix_consistency",
-    "state_handover",
-    "padding",
-    "batch_independence",
-}
+CAUSAL = {"causality", "future_gradient", "prefix_consistency", "state_handover", "padding", "batch_independence"}
 COSTS = {"complexity", "backward_cost"}
 
 WORKING_FORMS = tuple(name for name in FORMS if f"{name}_repaired" not in FORMS)
@@ -59,17 +52,13 @@ def beats_the_baselines(claim, evidence, design):
             effects |= mine
     if not effects:
         refused = "; ".join(f"{form}: {found.outcomes[form]}" for form in forms_of(design))
-        return Verdict(
-            claim, "inconclusive", f"no form passes the gates: {refused}", evidence_path=f"run {found.run}"
-        )
+        return Verdict(claim, "inconclusive", f"no form passes the gates: {refused}", evidence_path=f"run {found.run}")
     name = stances[0] if len(set(stances)) == 1 else "partly" if "reproduced" in stances else "inconclusive"
     rates = ", ".join(
         f"{mixer} {found.rates[mixer]:g}" for mixer in (*forms_of(design), *HUMAN) if mixer in found.rates
     )
     refused = [
-        f"{form} was not admitted: {found.outcomes[form]}"
-        for form in forms_of(design)
-        if not found.admitted(form)
+        f"{form} was not admitted: {found.outcomes[form]}" for form in forms_of(design) if not found.admitted(form)
     ]
     return verdict(claim, name, effects, run=found.run, note="; ".join([f"learning rates {rates}", *refused]))
 
@@ -113,9 +102,7 @@ def order_of_the_baselines(evidence):
         return verdict("C09j", stance(effects), effects, run=found.run)
     except EvidenceError:
         found = evidence.campaign("delta_text")
-    effects = {
-        f"{a} over {b}": found.compare(a, b, "text", "confirm", num_comparisons=len(ORDER)) for a, b in ORDER
-    }
+    effects = {f"{a} over {b}": found.compare(a, b, "text", "confirm", num_comparisons=len(ORDER)) for a, b in ORDER}
     return verdict("C09j", stance(effects), effects, run=found.run, note="trained by the campaign delta_text")
 
 
@@ -132,10 +119,7 @@ def gains_are_not_from_size(evidence):
             "C10a", "inconclusive", at_own, run=own.run, subject="no form gains over DeltaNet at its own size"
         )
     equal = {f: matched.gain(f, "delta_net", num_comparisons=len(gaining)) for f in gaining}
-    lost = {
-        f: paired_by_seed(own.values(f), matched.values(f), "text", num_comparisons=len(gaining))
-        for f in gaining
-    }
+    lost = {f: paired_by_seed(own.values(f), matched.values(f), "text", num_comparisons=len(gaining)) for f in gaining}
     name = stance(equal, useful=USEFUL, against="all")
     if name == "reproduced" and any(effect.low > USEFUL for effect in lost.values()):
         name = "partly"

@@ -19,9 +19,7 @@ CHEATS = Path(__file__).parents[1] / "tests" / "gates" / "cheats"
 LOOKS_AHEAD = re.compile(r"# caught by: (causality|future_gradient|prefix_consistency)$", re.MULTILINE)
 BELOW = 0.10  # the paper's rule: a loss more than 10 % below the baseline is taken for a leak (section 4.1)
 HONEST = ("gated_delta_net", "kda", "mamba2")
-CHEATING = {
-    path.stem: text for path in sorted(CHEATS.glob("*.py")) if LOOKS_AHEAD.search(text := path.read_text())
-}
+CHEATING = {path.stem: text for path in sorted(CHEATS.glob("*.py")) if LOOKS_AHEAD.search(text := path.read_text())}
 PLANTS = {
     "the next output": "o_BTHV + o_BTHV.roll(-1, dims=1)",
     "a tenth of the next output": "o_BTHV + 0.1 * o_BTHV.roll(-1, dims=1)",
@@ -46,10 +44,7 @@ PLANTED = {f"delta_net + {name}": planted(plant) for name, plant in PLANTS.items
 LEAKS = CHEATING | PLANTED
 
 leaks = Study(
-    mixers={name: baseline_source(name) for name in ("delta_net", *HONEST)} | LEAKS,
-    seeds=2,
-    steps=125,
-    gated=False,
+    mixers={name: baseline_source(name) for name in ("delta_net", *HONEST)} | LEAKS, seeds=2, steps=125, gated=False
 )
 
 

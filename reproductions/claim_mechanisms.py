@@ -49,19 +49,10 @@ def changed(name):
     return render(Genome(**genome.model_dump() | ABLATIONS.get(name, {})))
 
 
-WITH_GATES = (
-    "sharp",
-    "sharp, no temperature",
-    "ada",
-    "ada, no temperature",
-    "ada, no floor",
-    "hier",
-    "hier, no floor",
-)
+WITH_GATES = ("sharp", "sharp, no temperature", "ada", "ada, no temperature", "ada, no floor", "hier", "hier, no floor")
 
 mechanisms = Study(
-    mixers={"delta_net": baseline_source("delta_net")}
-    | {name: changed(name) for name in (*FULL_NAMES, *ABLATIONS)},
+    mixers={"delta_net": baseline_source("delta_net")} | {name: changed(name) for name in (*FULL_NAMES, *ABLATIONS)},
     seeds=5,
     steps=125,
     watched=WITH_GATES,
@@ -78,9 +69,7 @@ entropy = Study(
     watched=("without", "rewarded", "punished"),
 )
 retention = Study(
-    mixers={
-        kind: headline_source("fusion_gated_fir_net", RETENTION=kind) for kind in ("none", "chunk", "token")
-    },
+    mixers={kind: headline_source("fusion_gated_fir_net", RETENTION=kind) for kind in ("none", "chunk", "token")},
     tasks=("text", "reset"),
     seeds=5,
     steps=150,
@@ -159,9 +148,7 @@ def retention_is_learnt_and_helps(evidence):
         for task in ("text", "reset")
     }
     kinds = {
-        kind: stance(
-            {what: e for what, e in effects.items() if what.startswith(kind)}, useful=USEFUL, against="all"
-        )
+        kind: stance({what: e for what, e in effects.items() if what.startswith(kind)}, useful=USEFUL, against="all")
         for kind in ("chunk", "token")
     }
     faded = [

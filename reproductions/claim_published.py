@@ -71,9 +71,7 @@ survey = Study(
     steps=125,
     share=SHARE,
 )
-reseeded = Study(
-    mixers={"delta_net": BASELINES["delta_net"]}, tasks=("text", *MAD), seeds=8, steps=125, share=SHARE
-)
+reseeded = Study(mixers={"delta_net": BASELINES["delta_net"]}, tasks=("text", *MAD), seeds=8, steps=125, share=SHARE)
 
 
 @decides("C24")
@@ -117,9 +115,7 @@ def negative_eigenvalues_track_parity(evidence):
         for other in ("delta_net", "mamba2")
     }
     if not all(far.values()):
-        raise EvidenceError(
-            "the probes of study tracking hold no accuracy beyond the trained length; run it again"
-        )
+        raise EvidenceError("the probes of study tracking hold no accuracy beyond the trained length; run it again")
     solved = near["negative"].mean > PERFECT and min(far["negative"]) > PERFECT
     at_chance = all(near[mixer].high < (chance + 1) / 2 for mixer in ("delta_net", "mamba2"))
     name = stance(effects)
@@ -156,10 +152,7 @@ def l2_against_l1_keys(evidence):
 def short_convolution_helps(evidence):
     """With and without the convolution of four taps."""
     return part_of_delta_net(
-        "C27",
-        evidence,
-        "no_convolution",
-        "printed: 28.24 against 29.08 WikiText perplexity a token (1.030 times)",
+        "C27", evidence, "no_convolution", "printed: 28.24 against 29.08 WikiText perplexity a token (1.030 times)"
     )
 
 
@@ -226,9 +219,7 @@ def the_gate_on_reseeded_delta_nets(evidence):
         return {seed: row for seed, row in scored.items() if row[1] is not None}
 
     base = runs(noise, "delta_net")
-    entrants = [
-        row for mixer in others.study.mixers if mixer not in LINEAR for row in runs(others, mixer).values()
-    ]
+    entrants = [row for mixer in others.study.mixers if mixer not in LINEAR for row in runs(others, mixer).values()]
     if len(base) < 3 or not entrants:
         raise EvidenceError("too few scored runs of DeltaNet or of the random mixers to compare")
 

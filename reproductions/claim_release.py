@@ -20,8 +20,7 @@ def released(evidence):
     """The release that the user brought."""
     if evidence.release_path is None:
         raise EvidenceError(
-            "needs the authors' tree.json and 106.json (the `data` folder of their repository): pass "
-            "--release FOLDER"
+            "needs the authors' tree.json and 106.json (the `data` folder of their repository): pass --release FOLDER"
         )
     return read_release(evidence.release_path)
 
@@ -39,8 +38,7 @@ def experiments_are_recorded(evidence):
         test="count",
         evidence_path="tree.json",
         our_value=f"{tree.nodes:,}",
-        note=f"to within one; {tree.last_index - tree.nodes} indices are missing, and failed runs leave no "
-        "record",
+        note=f"to within one; {tree.last_index - tree.nodes} indices are missing, and failed runs leave no record",
     )
 
 
@@ -61,8 +59,7 @@ def parents_come_from_the_elite(evidence):
         test="pool rebuilt from stored fitness",
         evidence_path="tree.json",
         our_value=f"{found.parents_in_elite:.0%} from the top {ELITE}",
-        note="runs overlap and a pool may lag behind; a lag alone does not put half of the parents below "
-        "rank 10",
+        note="runs overlap and a pool may lag behind; a lag alone does not put half of the parents below rank 10",
     )
 
 
@@ -212,8 +209,7 @@ def names_are_not_reused(evidence):
         test="count",
         evidence_path="tree.json",
         our_value=str(tree.reused_names),
-        note="two ideas may share a name and two names an idea; results are looked up by name in the "
-        "public code",
+        note="two ideas may share a name and two names an idea; results are looked up by name in the public code",
     )
 
 

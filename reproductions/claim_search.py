@@ -71,9 +71,7 @@ faults = Search(researcher=Faulty(), repeats=2, candidates=12, steps=60)
 
 def discovered(found, arm):
     """Discoveries of an arm over all its repeats, at each eighth of the proposals."""
-    counts = [
-        list(accumulate(found.discoveries(arm, repeat, DISCOVERY))) for repeat in range(found.search.repeats)
-    ]
+    counts = [list(accumulate(found.discoveries(arm, repeat, DISCOVERY))) for repeat in range(found.search.repeats)]
     step = max(1, len(counts[0]) // 8)
     return [sum(count[place] for count in counts) for place in range(step - 1, len(counts[0]), step)]
 
@@ -88,8 +86,7 @@ def origins(found):
             if found.winners[FULL, repeat] == row["address"]:
                 kinds["winners"] += here
     return ", ".join(
-        f"{who}: "
-        + " ".join(f"{kind} {count / counts.total():.0%}" for kind, count in sorted(counts.items()))
+        f"{who}: " + " ".join(f"{kind} {count / counts.total():.0%}" for kind, count in sorted(counts.items()))
         for who, counts in kinds.items()
     )
 
@@ -103,9 +100,7 @@ def against_arms(claim, evidence, others, note=lambda found: ""):
     effects = {f"full over {arm}": found.advantage(FULL, arm, num_comparisons=len(others)) for arm in others}
     same = {arm: found.same_winner(FULL, arm) for arm in others}
     silent = found.search.repeats in same.values()
-    later = {
-        f"full over {arm}": found.later_advantage(FULL, arm, num_comparisons=len(others)) for arm in others
-    }
+    later = {f"full over {arm}": found.later_advantage(FULL, arm, num_comparisons=len(others)) for arm in others}
     means = ", ".join(
         f"{arm} {sum(won.values()) / len(won):+.3f}" for arm in (FULL, *others) if (won := found.gains(arm))
     )
@@ -130,10 +125,7 @@ def the_loop_against_no_loop(evidence):
 def the_loop_without_its_parts(evidence):
     """Without the cognition base, and without the analyst."""
     return against_arms(
-        "C12c",
-        evidence,
-        ("no_cognition", "no_analyst"),
-        lambda found: f"; origins of elements, {origins(found)}",
+        "C12c", evidence, ("no_cognition", "no_analyst"), lambda found: f"; origins of elements, {origins(found)}"
     )
 
 
@@ -247,9 +239,7 @@ def loss_and_benchmark_improve_together(evidence):
         return {seed: sum(found[seed] for found in values) / len(values) for seed in seeds}
 
     effects = {
-        what: paired_by_seed(
-            mean_by_seed(pool, tasks), mean_by_seed([start], tasks), tasks[0], num_comparisons=2
-        )
+        what: paired_by_seed(mean_by_seed(pool, tasks), mean_by_seed([start], tasks), tasks[0], num_comparisons=2)
         for what, tasks in (("bits a byte on text", ["text"]), (f"accuracy on {', '.join(checks)}", checks))
     }
     loss, benchmark = (stance({what: effect}, useful=USEFUL) for what, effect in effects.items())
@@ -258,9 +248,7 @@ def loss_and_benchmark_improve_together(evidence):
     else:
         name = "contradicted" if (loss, benchmark) == ("reproduced", "contradicted") else "inconclusive"
     return replace(
-        verdict(
-            "C05", name, effects, run=result.run, subject=f"mean gain of {len(pool)} finalists over the start"
-        ),
+        verdict("C05", name, effects, run=result.run, subject=f"mean gain of {len(pool)} finalists over the start"),
         command=f"pytest campaigns/campaign_delta_text.py --tier {evidence.tier}",
     )
 

@@ -6,11 +6,7 @@ from __future__ import annotations
 
 from asiarc.evidence import Verdict, decides
 
-ON_TEXT = (
-    ("gated_delta_net", "delta_net"),
-    ("mamba2", "delta_net"),
-    ("delta_net", "linear_attention"),
-)
+ON_TEXT = (("gated_delta_net", "delta_net"), ("mamba2", "delta_net"), ("delta_net", "linear_attention"))
 ON_OVERWRITE = (("delta_net", "linear_attention"), ("gated_delta_net", "linear_attention"))
 ON_RESET = (("gated_delta_net", "delta_net"), ("mamba2", "delta_net"))
 
@@ -26,9 +22,7 @@ def verdict_on(claim, evidence, task, stage, pairs):
     else:
         name = "inconclusive"
     weakest = min(gains.values(), key=lambda gain: gain.low)
-    shown = ", ".join(
-        f"{a} over {b} {g.mean:+.3f} [{g.low:+.3f}, {g.high:+.3f}]" for (a, b), g in gains.items()
-    )
+    shown = ", ".join(f"{a} over {b} {g.mean:+.3f} [{g.low:+.3f}, {g.high:+.3f}]" for (a, b), g in gains.items())
     return Verdict(
         claim,
         name,

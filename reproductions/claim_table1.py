@@ -77,9 +77,7 @@ def gain_survives_leaving_out_any_task(evidence):
     tasks = list(evidence.paper.table1[0].accuracy)
     left_out = {task: gains(evidence, task) for task in tasks}
     turned = {task: sum(gain <= 0 for gain in found.values()) for task, found in left_out.items()}
-    least_task, least = min(
-        ((task, min(found.values())) for task, found in left_out.items()), key=lambda item: item[1]
-    )
+    least_task, least = min(((task, min(found.values())) for task, found in left_out.items()), key=lambda item: item[1])
     whole, bare = gains(evidence), left_out["boolq"]
     over_delta = [pair for pair in whole if pair[1] == "DeltaNet"]
     lost = 1 - math.fsum(bare[pair] for pair in over_delta) / math.fsum(whole[pair] for pair in over_delta)
@@ -108,8 +106,7 @@ def better_across_the_board(evidence):
         for name, field in language.items()
     }
     won |= {
-        task: sum(a.accuracy[task] > max(b.accuracy[task] for b in theirs) for a in ours)
-        for task in ours[0].accuracy
+        task: sum(a.accuracy[task] > max(b.accuracy[task] for b in theirs) for a in ours) for task in ours[0].accuracy
     }
     modelling = sum(won[name] for name in (*language, "lambada"))
     total, cells = sum(won.values()), len(won) * len(ours)

@@ -28,15 +28,13 @@ def rows_beat_gated_delta_net_at_340m(evidence):
     return Verdict(
         "C07a",
         "reproduced" if both == len(rows) else "contradicted",
-        f"{both} of {len(rows)} tabulated rows have lower loss and higher score; the closest is "
-        f"{worst:.4f} nats below",
+        f"{both} of {len(rows)} tabulated rows have lower loss and higher score; the closest is {worst:.4f} nats below",
         effect=both / len(rows),
         n=len(rows),
         test="count",
         evidence_path=SOURCE,
         our_value=f"{both} of {len(rows)} rows",
-        note="selected for it; the losing candidates are not printed. Sizes differ and metrics may (C07h, "
-        "C10c)",
+        note="selected for it; the losing candidates are not printed. Sizes differ and metrics may (C07h, C10c)",
     )
 
 
@@ -51,11 +49,7 @@ def rows_beat_gated_delta_net_at_20m(evidence):
     most = len(rows) / 2
     return Verdict(
         "C07b",
-        "reproduced"
-        if min(printed, in_code) > most
-        else "contradicted"
-        if max(printed, in_code) <= most
-        else "partly",
+        "reproduced" if min(printed, in_code) > most else "contradicted" if max(printed, in_code) <= most else "partly",
         f"{printed} of {len(rows)} rows are below the printed loss {stage['gated_delta_net_loss']}, "
         f"{in_code} below {stage['gated_delta_net_loss_in_code']}, the same baseline's loss in the public "
         f"code; {score} have the higher score",
@@ -85,8 +79,7 @@ def rows_passed_the_first_gate(evidence):
         test="count",
         evidence_path=SOURCE,
         our_value=f"{len(rows) - len(failed)} of {len(rows)} pass",
-        note="on scores a task list of 12 could pass what 7 tasks fail; a loss above DeltaNet's fails "
-        "either way",
+        note="on scores a task list of 12 could pass what 7 tasks fail; a loss above DeltaNet's fails either way",
     )
 
 

@@ -17,9 +17,7 @@ PAGE = (ROOT / "docs" / "map.md").read_text(encoding="utf-8")
 QUESTIONS = re.findall(r"^\| (.+\?) \| `(\S+)` \| `(\w+)` \|$", PAGE, re.MULTILINE)
 FILES = {
     kind: re.findall(r"`([^`]+)`", files)
-    for kind, files in re.findall(
-        r"^\| (\w+) \| (`.*`) \|$", PAGE.partition("## To add one")[2], re.MULTILINE
-    )
+    for kind, files in re.findall(r"^\| (\w+) \| (`.*`) \|$", PAGE.partition("## To add one")[2], re.MULTILINE)
 }
 
 GATE = '''\
@@ -190,19 +188,10 @@ ADDITIONS = {
             replaced("ARMS = (", 'ARMS = ("no_caps", ')(text)
         )
     ],
-    "operator": [
-        OPERATOR,
-        after('        Operator("l2_norm", "norm"),\n', '        Operator("negate", "norm"),\n'),
-    ],
+    "operator": [OPERATOR, after('        Operator("l2_norm", "norm"),\n', '        Operator("negate", "norm"),\n')],
     "claim": [appended(REGISTERED), CLAIM],
 }
-NAMES = {
-    "gate": "loudness",
-    "policy": "newest",
-    "baseline": "running_sum",
-    "operator": "negate",
-    "claim": "map",
-}
+NAMES = {"gate": "loudness", "policy": "newest", "baseline": "running_sum", "operator": "negate", "claim": "map"}
 
 # What shows that it took effect, run in the copy; each prints what is expected.
 PROOFS = {

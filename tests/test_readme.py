@@ -21,16 +21,7 @@ def blocks(language):
 
 def test_its_campaign_collects(tmp_path):
     (tmp_path / "campaign_recall.py").write_text(blocks("python")[0])
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--collect-only",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        str(tmp_path),
-    ]
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     for item in ("recall::explore", "recall::verify", "recall::confirm", "test_something_was_scored"):
@@ -51,8 +42,7 @@ def test_its_sessions_exist():
 
 
 @pytest.mark.parametrize(
-    "path",
-    sorted(set(re.findall(r"`((?:asiarc|campaigns|kernels|reproductions|results|tests)/[\w./-]*)`", README))),
+    "path", sorted(set(re.findall(r"`((?:asiarc|campaigns|kernels|reproductions|results|tests)/[\w./-]*)`", README)))
 )
 def test_its_paths_are_there(path):
     if "NAME" in path or path.startswith(("results/reproduction/quick", "campaigns/campaign_recall")):

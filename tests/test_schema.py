@@ -27,10 +27,7 @@ VALID = {
     "policy": "paper",
     "match": [],
     "at_most": {"flops": 1.5},
-    "budget": {
-        "smoke": {"candidates": 4, "minutes": 1},
-        "paper": {"candidates": 9, "minutes": 2.5, "usd": 1},
-    },
+    "budget": {"smoke": {"candidates": 4, "minutes": 1}, "paper": {"candidates": 9, "minutes": 2.5, "usd": 1}},
     "seed": 3,
 }
 

@@ -42,9 +42,7 @@ class Scored:
         return None if self.size is None else sign * self.size - self.change
 
 
-def score(
-    predicted: str, child: Mapping[str, float], parent: Mapping[str, float], *, noise: float
-) -> list[Scored]:
+def score(predicted: str, child: Mapping[str, float], parent: Mapping[str, float], *, noise: float) -> list[Scored]:
     """The predictions of one proposal on tasks that were measured for both; gains by task, over one baseline."""
     found = []
     for task, direction, size in _PREDICTED.findall(predicted):

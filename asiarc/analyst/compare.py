@@ -87,9 +87,7 @@ def analyse(
     )[:2]
     if leading:
         text.append(
-            "In the population so far "
-            + ", ".join(f"{tag} goes with {effects[tag]:+.3f}" for tag in leading)
-            + "."
+            "In the population so far " + ", ".join(f"{tag} goes with {effects[tag]:+.3f}" for tag in leading) + "."
         )
     mechanisms = (*good, *leading, *(f"-{tag}" for tag in bad))
     return Insight(text=" ".join(text), weakness=weakness, mechanisms=tuple(dict.fromkeys(mechanisms)))

@@ -69,10 +69,7 @@ def explain(
     noise: float,
 ) -> list[Insight]:
     """An insight for each experiment, asked for in parallel."""
-    asks = [
-        _ask(models, experiment, curves.get(experiment.child.address, ()), noise)
-        for experiment in experiments
-    ]
+    asks = [_ask(models, experiment, curves.get(experiment.child.address, ()), noise) for experiment in experiments]
     answers = client.ask_all(asks)
     return [_joined(experiment, answer) for experiment, answer in zip(experiments, answers, strict=True)]
 
@@ -86,9 +83,7 @@ def _joined(experiment: Experiment, written: Written | UnusableReplyError) -> In
     return replace(experiment.insight, text=text, weakness=weakness, query=written.query)
 
 
-def _ask(
-    models: Models, experiment: Experiment, curve: Sequence[Sequence[float]], noise: float
-) -> Ask[Written]:
+def _ask(models: Models, experiment: Experiment, curve: Sequence[Sequence[float]], noise: float) -> Ask[Written]:
     assert models.analyst is not None
     seed = seed_of("analyst", experiment.child.address, experiment.number)
     mark = mark_of(seed)
@@ -110,16 +105,9 @@ def _ask(
 def _sections(experiment: Experiment, curve: Sequence[Sequence[float]], noise: float) -> list[Section]:
     """What there is to read, what was measured first: the end is cut where it does not fit."""
     row = experiment.proposal
-    relatives = [
-        experiment.parent,
-        *sorted(experiment.siblings, key=lambda s: (-s.gain, s.address))[:RELATIVES],
-    ]
-    scored = score(
-        row["predicted"], experiment.child.gains, experiment.parent.gains or _zeros(experiment), noise=noise
-    )
-    told = "; ".join(
-        f"{s.task} {s.predicted} predicted, {s.happened} happened ({_near(s.change)})" for s in scored
-    )
+    relatives = [experiment.parent, *sorted(experiment.siblings, key=lambda s: (-s.gain, s.address))[:RELATIVES]]
+    scored = score(row["predicted"], experiment.child.gains, experiment.parent.gains or _zeros(experiment), noise=noise)
+    told = "; ".join(f"{s.task} {s.predicted} predicted, {s.happened} happened ({_near(s.change)})" for s in scored)
     table = [_line(experiment.child, "this candidate")]
     table += [_line(r, "parent" if r is experiment.parent else "sibling") for r in relatives]
     points = ", ".join(f"step {step:.0f}: {held_out:.2f}" for step, _, held_out in curve)

@@ -113,9 +113,7 @@ class Reliability:
         else:
             held_out = f"{self.held_out.explain()}, p = {self.held_out.p_value:.2g}, against held-out gains"
         part = "may enter fitness" if self.is_shown else "stays out of every fitness but the paper's own"
-        return (
-            f"judge: {self.candidates} candidates, agreement with itself (ICC) {own}; {held_out}; it {part}"
-        )
+        return f"judge: {self.candidates} candidates, agreement with itself (ICC) {own}; {held_out}; it {part}"
 
 
 def may_enter_fitness(policy: str, worth: Reliability) -> bool:

@@ -75,9 +75,7 @@ class Annex:
 
     # --- versions of a proposal -----------------------------------------------------------------------------------
 
-    def add_version(
-        self, run: str, number: int, version: int, address: str, proposal: Row, outcome: Outcome
-    ) -> None:
+    def add_version(self, run: str, number: int, version: int, address: str, proposal: Row, outcome: Outcome) -> None:
         """Keep a version of a proposal that did not last, with the outcome that it came to."""
         row = dict(
             run=run, number=number, version=version, address=address, proposal=proposal, outcome=outcome.as_dict()

@@ -51,14 +51,10 @@ _SPEND = """
 
 def values_of(trials: Iterable[Trial], address: str, task: str) -> Values:
     """The scored values of one candidate on one task, by seed; an unscored trial is absent, never a number."""
-    return {
-        t.seed: t.value for t in trials if t.address == address and t.task == task and t.value is not None
-    }
+    return {t.seed: t.value for t in trials if t.address == address and t.task == task and t.value is not None}
 
 
-def mean_gain(
-    candidate: Mapping[str, float], baseline: Mapping[str, float], *, higher_is_better: bool
-) -> float | None:
+def mean_gain(candidate: Mapping[str, float], baseline: Mapping[str, float], *, higher_is_better: bool) -> float | None:
     """Mean paired difference over common seeds, positive when the candidate is ahead; None without a pair."""
     common = sorted(candidate.keys() & baseline.keys())
     if not common:
@@ -146,9 +142,7 @@ class CampaignResult:
             raise EvidenceError(unknown_name("stage", stage, STAGES))
         spec = self.spec[stage] or (self.spec["verify"] if stage == "confirm" else None)
         if spec is None:
-            raise EvidenceError(
-                f"{self.name} declares no {stage}, so nothing was verified; declare verify=Stage(...)"
-            )
+            raise EvidenceError(f"{self.name} declares no {stage}, so nothing was verified; declare verify=Stage(...)")
         return tuple(spec["tasks"])
 
     def deciding_tasks(self, stage: str) -> tuple[str, ...]:
@@ -258,10 +252,7 @@ class CampaignResult:
             "SELECT number, generation, address, name, parents, origins, predicted FROM proposals "
             f"WHERE {_HELD} ORDER BY number", *self._held,
         )  # fmt: skip
-        return [
-            {**row, "parents": json.loads(row["parents"]), "origins": json.loads(row["origins"])}
-            for row in found
-        ]
+        return [{**row, "parents": json.loads(row["parents"]), "origins": json.loads(row["origins"])} for row in found]
 
     @cached_property
     def endings(self) -> dict[int, Row]:
@@ -284,8 +275,7 @@ class CampaignResult:
     def endings_by_kind(self) -> list[Row]:
         """How many proposals ended how: outcome, gate, count."""
         return self.archive.rows(
-            "SELECT outcome, gate, COUNT(*) AS count FROM results WHERE run = ? GROUP BY outcome, gate",
-            self.run,
+            "SELECT outcome, gate, COUNT(*) AS count FROM results WHERE run = ? GROUP BY outcome, gate", self.run
         )
 
     def failed(self, outcome: str, gate: str, count: int) -> list[Row]:
@@ -308,18 +298,13 @@ class CampaignResult:
     def last_trial_at(self) -> str | None:
         """When the last trial was stored."""
         (row,) = self.archive.rows(
-            "SELECT MAX(created_at) AS at FROM uses u JOIN trials t ON t.key = u.trial WHERE u.run = ?",
-            self.run,
+            "SELECT MAX(created_at) AS at FROM uses u JOIN trials t ON t.key = u.trial WHERE u.run = ?", self.run
         )
         return row["at"] if row["at"] is None else str(row["at"])
 
     def origins(self, *, scored: bool) -> Iterator[list[Row]]:
         """The origins of every proposal, or of every scored one, a proposal at a time."""
-        wanted = (
-            "JOIN results r ON r.run = p.run AND r.number = p.number AND r.outcome = 'scored'"
-            if scored
-            else ""
-        )
+        wanted = "JOIN results r ON r.run = p.run AND r.number = p.number AND r.outcome = 'scored'" if scored else ""
         for row in self.archive.each(f"SELECT p.origins FROM proposals p {wanted} WHERE p.run = ?", self.run):
             yield json.loads(row["origins"])
 
@@ -344,9 +329,7 @@ class CampaignResult:
         proposed = {row["address"] for row in self.proposals}
         found = {}
         for name in self.spec["baselines"]:
-            stored = self.archive.rows(
-                "SELECT address FROM candidates WHERE name = ? ORDER BY rowid DESC", name
-            )
+            stored = self.archive.rows("SELECT address FROM candidates WHERE name = ? ORDER BY rowid DESC", name)
             known = [content_address(baseline_source(name)), *(row["address"] for row in stored)]
             here = [address for address in known if address in trained and address not in proposed]
             if here:
@@ -361,9 +344,7 @@ class CampaignResult:
     @cached_property
     def names(self) -> dict[str, str]:
         """Address to name, of proposals and baselines."""
-        return {row["address"]: row["name"] for row in self.proposals} | {
-            a: name for name, a in self.baselines.items()
-        }
+        return {row["address"]: row["name"] for row in self.proposals} | {a: name for name, a in self.baselines.items()}
 
     @cached_property
     def numbers(self) -> dict[str, int]:
@@ -442,8 +423,7 @@ class CampaignResult:
         if not rungs:
             return {max(t["steps"] for t in trials): trials} if trials else {}
         return {
-            steps: [t for t in trials if t["steps"] == steps or get_task(t["task"]).kind != "text"]
-            for steps in rungs
+            steps: [t for t in trials if t["steps"] == steps or get_task(t["task"]).kind != "text"] for steps in rungs
         }
 
     def _gains(self, stage: StageName, trials: list[Row]) -> dict[str, float]:
@@ -479,7 +459,5 @@ def _by_mixer(trials: list[Row]) -> dict[str, dict[str, Values]]:
     values: dict[str, dict[str, Values]] = {}
     for trial in trials:
         if trial["outcome"] == "scored":
-            values.setdefault(trial["address"], {}).setdefault(trial["task"], {})[trial["seed"]] = trial[
-                "value"
-            ]
+            values.setdefault(trial["address"], {}).setdefault(trial["task"], {})[trial["seed"]] = trial["value"]
     return values

@@ -263,8 +263,7 @@ class Archive:
     def runs(self, campaign: str | None = None, tier: str | None = None) -> list[Row]:
         """All runs, the one that was asked for last at the end."""
         found = self.rows(
-            "SELECT * FROM runs WHERE (?1 IS NULL OR campaign = ?1) AND (?2 IS NULL OR tier = ?2) "
-            "ORDER BY rowid",
+            "SELECT * FROM runs WHERE (?1 IS NULL OR campaign = ?1) AND (?2 IS NULL OR tier = ?2) ORDER BY rowid",
             campaign,
             tier,
         )
@@ -276,18 +275,14 @@ class Archive:
 
     # --- candidates and lineage -----------------------------------------------------------------------------------
 
-    def add_candidate(
-        self, address: str, name: str, source: str, motivation: str, genome: Row | None = None
-    ) -> None:
+    def add_candidate(self, address: str, name: str, source: str, motivation: str, genome: Row | None = None) -> None:
         """Keep a source under its content address; whoever knows its genome adds that, though another kept it first."""
         self._insert(
-            "candidates",
-            dict(address=address, name=name, source=source, motivation=motivation, genome=genome),
+            "candidates", dict(address=address, name=name, source=source, motivation=motivation, genome=genome)
         )
         if genome is not None:
             self._execute(
-                "UPDATE candidates SET genome = ? WHERE address = ? AND genome IS NULL",
-                (json.dumps(genome), address),
+                "UPDATE candidates SET genome = ? WHERE address = ? AND genome IS NULL", (json.dumps(genome), address)
             )
 
     def candidate(self, address: str) -> Row | None:
@@ -345,9 +340,7 @@ class Archive:
     def motivations(self, run: str, before: int) -> list[Row]:
         """What was proposed before a number, and why (address, name, motivation), in order."""
         return self.rows(
-            "SELECT address, name, motivation FROM proposals WHERE run = ? AND number < ? ORDER BY number",
-            run,
-            before,
+            "SELECT address, name, motivation FROM proposals WHERE run = ? AND number < ? ORDER BY number", run, before
         )
 
     def addresses(self, run: str, first: int, stop: int) -> list[str]:
@@ -428,9 +421,7 @@ class Archive:
             "WHERE r.run = ? AND r.outcome != 'scored' AND r.number < ? ORDER BY r.number DESC LIMIT ?",
             run, before, count,
         )  # fmt: skip
-        return [
-            {"address": row["address"], "name": row["name"], "outcome": _outcome(row)} for row in found[::-1]
-        ]
+        return [{"address": row["address"], "name": row["name"], "outcome": _outcome(row)} for row in found[::-1]]
 
     def population(self, run: str, last: int, count: int) -> list[Row]:
         """The latest scored proposals up to a number, in order (number, address, name, genome, gain, scores)."""
@@ -457,13 +448,7 @@ class Archive:
     # --- admissions -----------------------------------------------------------------------------------------------
 
     def add_admission(
-        self,
-        key: str,
-        address: str,
-        outcome: Outcome,
-        findings: list[Row],
-        measures: Row | None,
-        cpu_s: float,
+        self, key: str, address: str, outcome: Outcome, findings: list[Row], measures: Row | None, cpu_s: float
     ) -> None:
         """Keep what the gates said of a candidate; an infrastructure failure is replaced on the next try."""
         self._insert(
@@ -487,12 +472,7 @@ class Archive:
         if not found:
             return None
         row = found[0]
-        return {
-            **row,
-            "outcome": _outcome(row),
-            "findings": _load(row["findings"]),
-            "measures": _load(row["measures"]),
-        }
+        return {**row, "outcome": _outcome(row), "findings": _load(row["findings"]), "measures": _load(row["measures"])}
 
     # --- trials ---------------------------------------------------------------------------------------------------
 
@@ -618,9 +598,7 @@ class Archive:
     def add_verdict(self, claim: str, tier: str, item: str, verdict: Row) -> None:
         """Keep the latest verdict of one item on a claim."""
         self._insert(
-            "verdicts",
-            dict(claim=claim, tier=tier, item=item, verdict=verdict, created_at=_now()),
-            replace=True,
+            "verdicts", dict(claim=claim, tier=tier, item=item, verdict=verdict, created_at=_now()), replace=True
         )
 
     def verdicts(self, tier: str) -> list[Row]:

@@ -48,12 +48,7 @@ class _Norm(nn.Module):
     rms = True
 
     def __init__(
-        self,
-        hidden_size: int,
-        elementwise_affine: bool = True,
-        bias: bool = False,
-        eps: float = 1e-5,
-        **kwargs: Any,
+        self, hidden_size: int, elementwise_affine: bool = True, bias: bool = False, eps: float = 1e-5, **kwargs: Any
     ) -> None:
         super().__init__()
         self.eps = eps
@@ -130,16 +125,9 @@ class ShortConvolution(nn.Conv1d):
     """Causal depthwise convolution; its cache holds the last W inputs, [B, D, W]."""
 
     def __init__(
-        self,
-        hidden_size: int,
-        kernel_size: int,
-        bias: bool = False,
-        activation: str | None = "silu",
-        **kwargs: Any,
+        self, hidden_size: int, kernel_size: int, bias: bool = False, activation: str | None = "silu", **kwargs: Any
     ) -> None:
-        super().__init__(
-            hidden_size, hidden_size, kernel_size, groups=hidden_size, bias=bias, padding=kernel_size - 1
-        )
+        super().__init__(hidden_size, hidden_size, kernel_size, groups=hidden_size, bias=bias, padding=kernel_size - 1)
         self.activation = activation
 
     def forward(  # type: ignore[override]
@@ -167,9 +155,7 @@ class ShortConvolution(nn.Conv1d):
                 self._one(x[:, start:stop], None if cache is None else cache[i : i + 1])
                 for i, (start, stop) in enumerate(itertools.pairwise(bounds))
             ]
-            y, new_cache = (
-                torch.cat(part, dim) for part, dim in zip(zip(*parts, strict=True), (1, 0), strict=True)
-            )
+            y, new_cache = (torch.cat(part, dim) for part, dim in zip(zip(*parts, strict=True), (1, 0), strict=True))
         y = y if residual is None else y + residual
         return y, new_cache if output_final_state else None
 
@@ -217,11 +203,7 @@ class Cache:
         new = {"recurrent_state": recurrent_state, "conv_state": conv_state, "ffn_state": ffn_state, **others}
         if attn_state is not None:
             past, size = stored["attn_state"], (cache_kwargs or {}).get("window_size")
-            kept = (
-                attn_state
-                if past is None
-                else tuple(torch.cat(p, 1) for p in zip(past, attn_state, strict=True))
-            )
+            kept = attn_state if past is None else tuple(torch.cat(p, 1) for p in zip(past, attn_state, strict=True))
             new["attn_state"] = kept if size is None else tuple(tensor[:, -size:] for tensor in kept)
         stored.update({name: state for name, state in new.items() if state is not None})
         self.seen += offset if layer_idx == 0 else 0
@@ -279,9 +261,7 @@ def _operator(kernel: Callable[..., tuple[Tensor, Tensor]], *gates: str) -> Call
         o, state = kernel(*inputs, **options)
         if given.get("normalize", kernel is linear_attention):
             q, k = inputs[:2]
-            o = o / (
-                (q * k.cumsum(1)).sum(-1, keepdim=True) * (given.get("scale") or q.shape[-1] ** -0.5) + 1e-10
-            )
+            o = o / ((q * k.cumsum(1)).sum(-1, keepdim=True) * (given.get("scale") or q.shape[-1] ** -0.5) + 1e-10)
         o = o.transpose(1, 2) if given.get("head_first") else o
         return o, state if given.get("output_final_state") else None
 
@@ -386,12 +366,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 def installed() -> Iterator[None]:
     """The helpers under their FLA names, torch's compilers and all warnings out of the way, until the block ends."""
     real = _take_away()
-    compilers = [
-        (torch, "compile"),
-        (torch.jit, "script"),
-        (torch.compiler, "disable"),
-        (torch.compiler, "compile"),
-    ]
+    compilers = [(torch, "compile"), (torch.jit, "script"), (torch.compiler, "disable"), (torch.compiler, "compile")]
     before = [getattr(holder, name) for holder, name in compilers]
     finder = _Finder()
     sys.meta_path.insert(0, finder)

@@ -56,14 +56,10 @@ def resolved(target: str) -> Any:
     except ImportError as error:
         raise CandidateError(f"cannot import {module_name} for {target}: {error}") from error
     if not hasattr(module, name):
-        names = [
-            n for n, value in vars(module).items() if inspect.isclass(value) or inspect.isfunction(value)
-        ]
+        names = [n for n, value in vars(module).items() if inspect.isclass(value) or inspect.isfunction(value)]
         close = nearest(name, names)
         choice = (
-            f"; the nearest name in it is {module_name}:{close}"
-            if close
-            else f"; it has {', '.join(sorted(names))}"
+            f"; the nearest name in it is {module_name}:{close}" if close else f"; it has {', '.join(sorted(names))}"
         )
         raise CandidateError(f"{module_name} has no {name}{choice}")
     return getattr(module, name)
@@ -89,9 +85,7 @@ def _load(folder: Path) -> nn.Module:
     kind = json.loads((folder / "config.json").read_text()).get("model_type")
     model_class: Any = AsiarcForCausalLM if kind == "asiarc" else AutoModelForCausalLM
     options: dict[str, Any] = {} if kind == "asiarc" else {"trust_remote_code": True}  # the wall is around it
-    loaded: nn.Module = model_class.from_pretrained(
-        folder, local_files_only=True, use_safetensors=True, **options
-    )
+    loaded: nn.Module = model_class.from_pretrained(folder, local_files_only=True, use_safetensors=True, **options)
     return loaded.eval()
 
 

@@ -21,25 +21,13 @@ from asiarc.audit.specimen import UnanswerableError
 from asiarc.core.candidate import parse
 from asiarc.core.errors import CandidateError
 
-NAME = (
-    "fla.layers.candidate_program"  # so that `from .utils import …` and `from ..modules import …` are FLA's
-)
+NAME = "fla.layers.candidate_program"  # so that `from .utils import …` and `from ..modules import …` are FLA's
 _FILE = "<candidate_program>"
 _FLOATS = ("float", "half", "bfloat16", "float16", "float32")
 _METHODS = {torch.float64: "double", torch.float32: "float"}
 _COMPLEX = {torch.float64: "complex128", torch.float32: "complex64"}
 
-WIDTHS = (
-    "d_model",
-    "hidden_size",
-    "dim",
-    "model_dim",
-    "embed_dim",
-    "embedding_dim",
-    "n_embd",
-    "input_size",
-    "d",
-)
+WIDTHS = ("d_model", "hidden_size", "dim", "model_dim", "embed_dim", "embedding_dim", "n_embd", "input_size", "d")
 HEADS = ("num_heads", "n_heads", "num_attention_heads", "n_head", "nhead", "nheads", "heads")
 # What FLA's DeltaNet block passes, for constructors that insist on it.
 INSISTED: Mapping[str, Any] = {
@@ -88,11 +76,7 @@ class _OffTheGpu(ast.NodeTransformer):
 
     def visit_keyword(self, node: ast.keyword) -> ast.AST:
         self.generic_visit(node)
-        if (
-            node.arg == "device"
-            and isinstance(node.value, ast.Constant)
-            and str(node.value.value).startswith("cuda")
-        ):
+        if node.arg == "device" and isinstance(node.value, ast.Constant) and str(node.value.value).startswith("cuda"):
             node.value.value = "cpu"
         return node
 
@@ -159,18 +143,12 @@ def _keywords(module_class: Callable[..., nn.Module], width: int, heads: int) ->
     insisted = [n for n, p in taken.items() if p.default is p.empty and p.kind in by_name]
     if unknown := [name for name in insisted if name not in known]:
         name = getattr(module_class, "__name__", "the module")
-        raise UnanswerableError(
-            f"{name} wants {', '.join(unknown)}, which the audit does not know; give an --adapter"
-        )
+        raise UnanswerableError(f"{name} wants {', '.join(unknown)}, which the audit does not know; give an --adapter")
     named |= {name: known[name] for name in insisted}
     if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
         return [named]
     extra = {"hidden_size": width, "num_heads": heads, "layer_idx": 0}
-    return (
-        [named, extra | named]
-        if set(named) & set(WIDTHS)
-        else [{"d_model": width} | extra | named, extra | named]
-    )
+    return [named, extra | named] if set(named) & set(WIDTHS) else [{"d_model": width} | extra | named, extra | named]
 
 
 def move_off_initial(module: nn.Module) -> nn.Module:

@@ -69,9 +69,7 @@ def causal(specimen: Specimen) -> Answer:
 
 def independent_of_total_length(specimen: Specimen) -> Answer:
     """The outputs of a prefix are those of the whole."""
-    lengths = [
-        (total or specimen.tokens, tokens) for total, prefixes in PREFIXES.items() for tokens in prefixes
-    ]
+    lengths = [(total or specimen.tokens, tokens) for total, prefixes in PREFIXES.items() for tokens in prefixes]
     cases = [PrefixCase(tokens, total, 2, False) for total, tokens in lengths if tokens <= total]
     return _ask(PrefixConsistency(), specimen, cases)
 

@@ -40,8 +40,7 @@ def examine(payload: Payload) -> Payload:
     code = cache(partial(compiled, payload["program"]))
     with helpers.installed():
         row = row_of_maker(
-            lambda widened, *size: construct(mixer_class(code(widened)), *size),
-            casts=has_casts(payload["program"]),
+            lambda widened, *size: construct(mixer_class(code(widened)), *size), casts=has_casts(payload["program"])
         )
         row["parameters"], _ = attempt(lambda: nominal_parameters(code(torch.float32)))
     return row
@@ -49,9 +48,7 @@ def examine(payload: Payload) -> Payload:
 
 def row_of_maker(make: Maker, *, casts: bool = False) -> Payload:
     """The row of mixers [B, T, D] -> [B, T, D] that can be made in any size; `casts` says whether any narrow a type."""
-    published = (
-        _specimen(make, None, size, dtype) for dtype in (torch.float32, torch.bfloat16) for size in SIZES
-    )
+    published = (_specimen(make, None, size, dtype) for dtype in (torch.float32, torch.bfloat16) for size in SIZES)
     row, specimen = row_of(_exact(make), published, casts=casts)
     row["cost"] = attempt(partial(_relative_cost, specimen))[0] if specimen else None
     return row
@@ -96,12 +93,7 @@ def _exact(make: Maker) -> Iterator[Specimen]:
 
 
 def _specimen(
-    make: Maker,
-    widened: torch.dtype | None,
-    size: tuple[int, int],
-    dtype: torch.dtype,
-    *,
-    moved: bool = False,
+    make: Maker, widened: torch.dtype | None, size: tuple[int, int], dtype: torch.dtype, *, moved: bool = False
 ) -> Specimen:
     def maker() -> nn.Module:
         module = make(widened, *size).to(dtype)
@@ -125,9 +117,7 @@ def _first_that_runs(forms: Iterable[Specimen]) -> tuple[Specimen | None, Caught
     return None, first
 
 
-def _asked(
-    specimen: Specimen | None, failure: Caught | None
-) -> tuple[dict[str, bool | None], dict[str, str]]:
+def _asked(specimen: Specimen | None, failure: Caught | None) -> tuple[dict[str, bool | None], dict[str, str]]:
     if specimen is not None:
         return ask_all(specimen)
     names = [name for name in PROPERTIES if name != "float32"]

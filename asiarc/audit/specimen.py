@@ -103,9 +103,7 @@ class Specimen(Subject):
         x, module, before = self.draw(2, self.tokens, 0), self.make(), torch.get_rng_state()
         with Counter() as counter:
             self.call(x, module=module)
-        return replace(
-            self, narrowest=counter.narrowest, random=not torch.equal(before, torch.get_rng_state())
-        )
+        return replace(self, narrowest=counter.narrowest, random=not torch.equal(before, torch.get_rng_state()))
 
     # --- what the gates ask of a subject ---
 
@@ -228,14 +226,10 @@ def read(result: Any) -> tuple[Tensor, Any]:
         value = result.get(name) if isinstance(result, dict) else getattr(result, name, None)
         if isinstance(value, Tensor):
             cache = (
-                result.get("past_key_values")
-                if isinstance(result, dict)
-                else getattr(result, "past_key_values", None)
+                result.get("past_key_values") if isinstance(result, dict) else getattr(result, "past_key_values", None)
             )
             return value, cache
-    raise MalformedError(
-        f"forward returned {type(result).__name__}, neither a tensor nor a tuple that begins with one"
-    )
+    raise MalformedError(f"forward returned {type(result).__name__}, neither a tensor nor a tuple that begins with one")
 
 
 class _Still(TorchDispatchMode):
@@ -250,7 +244,5 @@ class _Still(TorchDispatchMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         if torch.Tag.nondeterministic_seeded in func.tags:
-            return tree_map_only(
-                Tensor, lambda t: t.fill_(0.5) if t.is_floating_point() else t.zero_(), result
-            )
+            return tree_map_only(Tensor, lambda t: t.fill_(0.5) if t.is_floating_point() else t.zero_(), result)
         return result

@@ -99,9 +99,7 @@ def _row(program: Program, result: Result) -> Row:
         "index": program.index,
         "name": program.name,
         **({"name_new": program.public_name} if program.public_name else {}),
-        "parameters_recorded": None
-        if recorded is None or not math.isfinite(recorded)
-        else round(recorded * 1e6),
+        "parameters_recorded": None if recorded is None or not math.isfinite(recorded) else round(recorded * 1e6),
         "cpu_s": round(result.cpu_s, 2),
         **value,
     }
@@ -111,9 +109,7 @@ def totals(rows: Sequence[Row]) -> dict[str, dict[str, int]]:
     """For each property how many programs hold it, break it, and cannot be asked."""
     answers = {"true": True, "false": False, "null": None}
     return {
-        name: {
-            word: sum(row["properties"][name] is answer for row in rows) for word, answer in answers.items()
-        }
+        name: {word: sum(row["properties"][name] is answer for row in rows) for word, answer in answers.items()}
         for name in PROPERTIES
     }
 
@@ -132,9 +128,7 @@ def figure(rows: Sequence[Row], path: Path) -> None:
         ("null", "cannot be asked", "#bbbbbb"),
     ):
         widths = [counts[name][word] for name in PROPERTIES]
-        axes.barh(
-            [name.replace("_", " ") for name in PROPERTIES], widths, left=left, label=label, color=colour
-        )
+        axes.barh([name.replace("_", " ") for name in PROPERTIES], widths, left=left, label=label, color=colour)
         left = [a + b for a, b in zip(left, widths, strict=True)]
     axes.invert_yaxis()
     axes.set_xlabel(f"programs of {len(rows)}")
@@ -145,12 +139,7 @@ def figure(rows: Sequence[Row], path: Path) -> None:
 def table(rows: Sequence[Row]) -> Table:
     """The rows as a table for the terminal."""
     drawn = Table(
-        "index",
-        "name",
-        *(name.replace("_", " ") for name in PROPERTIES),
-        "dead",
-        "parameters (recorded)",
-        "cost",
+        "index", "name", *(name.replace("_", " ") for name in PROPERTIES), "dead", "parameters (recorded)", "cost"
     )
     marks = {True: "yes", False: "[red]NO[/red]", None: "-"}
     for row in rows:
@@ -179,8 +168,7 @@ def _preloaded(programs: Sequence[Program]) -> tuple[str, ...]:
 def _found(row: Row) -> str:
     """What is told of a row while the audit runs."""
     by_answer = {
-        answer: [name for name, holds in row["properties"].items() if holds is answer]
-        for answer in (False, None)
+        answer: [name for name, holds in row["properties"].items() if holds is answer] for answer in (False, None)
     }
     if len(by_answer[None]) >= len(PROPERTIES) - 1:
         return str(row["failure"])
@@ -190,15 +178,9 @@ def _found(row: Row) -> str:
 
 @click.command()
 @click.argument("target", metavar="PATH")
-@click.option(
-    "--adapter", metavar="MODULE:FUNCTION", help="builds a module:Class: (class, width, heads) -> nn.Module"
-)
-@click.option(
-    "--json", "as_json", is_flag=True, help="rows and totals as JSON on stdout; progress goes to stderr"
-)
-@click.option(
-    "--figure", "drawing", type=click.Path(path_type=Path), help="draw the totals (.svg, .png, .pdf)"
-)
+@click.option("--adapter", metavar="MODULE:FUNCTION", help="builds a module:Class: (class, width, heads) -> nn.Module")
+@click.option("--json", "as_json", is_flag=True, help="rows and totals as JSON on stdout; progress goes to stderr")
+@click.option("--figure", "drawing", type=click.Path(path_type=Path), help="draw the totals (.svg, .png, .pdf)")
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="programs at once")
 def audit(target: str, adapter: str | None, as_json: bool, drawing: Path | None, workers: int) -> None:
     """Examine programs, all of them behind the wall.

@@ -45,9 +45,7 @@ def read(target: str, adapter: str | None = None) -> list[Program]:
     else:
         raise CandidateError(f"{target} does not exist{_near(path)}; give {ALLOWED}")
     if adapter:
-        raise CandidateError(
-            f"--adapter builds a class named as module:Class, and {target} is a file or folder"
-        )
+        raise CandidateError(f"--adapter builds a class named as module:Class, and {target} is a file or folder")
     if not programs:
         raise CandidateError(
             f"{path} holds no program; a record needs a 'program', a folder a .py file; give {ALLOWED}"
@@ -67,9 +65,7 @@ def _from_folder(path: Path) -> list[Program]:
     files = sorted(file for file in path.glob("*.py") if file.name != "__init__.py")
     if files:
         return [_from_file(i, file) for i, file in enumerate(files)]
-    exports = [
-        model for config in sorted(path.glob("*/config.json")) for model in _from_export(config.parent)
-    ]
+    exports = [model for config in sorted(path.glob("*/config.json")) for model in _from_export(config.parent)]
     return [Program(i, p.name, p.form, p.payload, readable=p.readable) for i, p in enumerate(exports)]
 
 
@@ -115,9 +111,7 @@ def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except json.JSONDecodeError as error:
-        raise CandidateError(
-            f"{path} is not JSON (line {error.lineno}); give it as it was published"
-        ) from error
+        raise CandidateError(f"{path} is not JSON (line {error.lineno}); give it as it was published") from error
 
 
 def _from_records(path: Path) -> list[Program]:

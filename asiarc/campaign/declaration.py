@@ -131,9 +131,7 @@ class Stage(Declaration):
 
     tasks: tuple[str, ...] = Field(min_length=1, description="names of tasks, e.g. ('text', 'overwrite')")
     seeds: int = Field(default=1, ge=1, le=64, description="training seeds a candidate")
-    top: int | None = Field(
-        default=None, ge=1, description="verify only: how many finalists of explore enter"
-    )
+    top: int | None = Field(default=None, ge=1, description="verify only: how many finalists of explore enter")
     learning_rates: tuple[float, ...] = Field(
         default=(),
         description="verify only: grid searched for every candidate and baseline alike; empty: the protocol's own rate",
@@ -172,30 +170,21 @@ class Models(Declaration):
     analyst: str | None = Field(default=None, description="writes insights beside the arithmetic")
     checker: str | None = Field(default=None, description="says whether an idea was proposed before")
     judge: str | None = Field(default=None, description="marks candidates by the paper's rubric")
-    embedding: str | None = Field(
-        default=None, description="finds entries and near motivations; without it BM25 does"
-    )
+    embedding: str | None = Field(default=None, description="finds entries and near motivations; without it BM25 does")
     prices: dict[str, tuple[float, float]] = Field(
-        default_factory=dict,
-        description="USD a million tokens of prompt and reply, by model; (0, 0) for your own",
+        default_factory=dict, description="USD a million tokens of prompt and reply, by model; (0, 0) for your own"
     )
     most_usd: dict[str, float] = Field(default_factory=dict, description="a role's own cap on money")
     most_tokens: dict[str, int] = Field(default_factory=dict, description="a role's cap on tokens")
-    temperatures: tuple[float, ...] = Field(
-        default=(0.7, 1.0), description="drawn from by seed; empty: not sent"
-    )
+    temperatures: tuple[float, ...] = Field(default=(0.7, 1.0), description="drawn from by seed; empty: not sent")
     frequency_penalty: float | None = Field(
         default=None, ge=-2, le=2, description="keeps small models from repeating themselves; None: not sent"
     )
-    structured: bool = Field(
-        default=True, description="ask for JSON by its schema; False: for a bare Python file"
-    )
+    structured: bool = Field(default=True, description="ask for JSON by its schema; False: for a bare Python file")
     context_tokens: int = Field(default=12_000, ge=500, description="size of a proposal's prompt")
     reply_tokens: int = Field(default=8_000, ge=50, description="limit of a reply")
     repairs: int = Field(default=1, ge=0, le=5, description="times that an unusable reply goes back")
-    redraws: int = Field(
-        default=2, ge=0, le=10, description="times that an idea goes back because it is not new"
-    )
+    redraws: int = Field(default=2, ge=0, le=10, description="times that an idea goes back because it is not new")
     revisions: int = Field(default=2, ge=0, le=10, description="times that a rejected candidate goes back")
     judge_samples: int = Field(default=3, ge=2, le=20, description="how often the judge marks one candidate")
 
@@ -229,16 +218,10 @@ class Models(Declaration):
 class Campaign(Declaration):
     """A question and how it is searched. See `campaigns/` for examples; the test functions below it are its answers."""
 
-    start_from: str = Field(
-        description="the baseline whose design the search starts from and is compared with"
-    )
-    baselines: tuple[str, ...] = Field(
-        min_length=1, description="published mixers trained beside the candidates"
-    )
+    start_from: str = Field(description="the baseline whose design the search starts from and is compared with")
+    baselines: tuple[str, ...] = Field(min_length=1, description="published mixers trained beside the candidates")
     explore: Stage = Field(description="the search: small models, few seeds")
-    verify: Stage | None = Field(
-        default=None, description="the finalists again: longer training, fresh seeds"
-    )
+    verify: Stage | None = Field(default=None, description="the finalists again: longer training, fresh seeds")
     confirm: Stage | None = Field(
         default=None, description="the winner once more: fresh seeds, fresh items; as verify when not given"
     )
@@ -255,9 +238,7 @@ class Campaign(Declaration):
         description="who is trained next, who becomes a parent and who is a finalist; asiarc.search compares them",
     )
     match: tuple[str, ...] = Field(default=("parameters",), description="made equal to start_from within 2 %")
-    at_most: dict[str, float] = Field(
-        default_factory=dict, description="resource caps relative to start_from"
-    )
+    at_most: dict[str, float] = Field(default_factory=dict, description="resource caps relative to start_from")
     budget: ByTier = Field(description="by_tier(smoke=Budget(...), quick=Budget(...))")
     seed: int = Field(default=0, ge=0, description="everything random in the campaign follows from it")
     _arm: str = PrivateAttr(default="")  # which of `arms` this is; see `as_arm`
@@ -268,9 +249,7 @@ class Campaign(Declaration):
         _check_baseline(name)
         if name in QUADRATIC:
             allowed = ", ".join(n for n in BASELINE_NAMES if n not in QUADRATIC)
-            raise ValueError(
-                f"{name!r} is a quadratic reference and never a parent; start from one of: {allowed}"
-            )
+            raise ValueError(f"{name!r} is a quadratic reference and never a parent; start from one of: {allowed}")
         return name
 
     @field_validator("baselines")
@@ -290,13 +269,9 @@ class Campaign(Declaration):
                 unknown_name("researcher", researcher, RESEARCHERS, then="Or pass an object with propose().")
             )
         if isinstance(researcher, type):
-            raise ValueError(
-                f"{researcher.__name__} is a class; pass an object of it: {researcher.__name__}()"
-            )
+            raise ValueError(f"{researcher.__name__} is a class; pass an object of it: {researcher.__name__}()")
         if not isinstance(researcher, str) and not callable(getattr(researcher, "propose", None)):
-            raise ValueError(
-                f"a researcher has a method propose(context), {type(researcher).__name__} has none"
-            )
+            raise ValueError(f"a researcher has a method propose(context), {type(researcher).__name__} has none")
         return researcher
 
     @field_validator("policy")
@@ -350,16 +325,10 @@ class Campaign(Declaration):
             raise ValueError(
                 "researcher='llm' needs models=Models(researcher=('name',), prices={'name': (prompt, reply)})"
             )
-        if "motivation" in self.novelty and not (
-            self.researcher == "llm" and self.models and self.models.checker
-        ):
-            raise ValueError(
-                "novelty='motivation' is judged by models.checker for researcher='llm'; name one"
-            )
+        if "motivation" in self.novelty and not (self.researcher == "llm" and self.models and self.models.checker):
+            raise ValueError("novelty='motivation' is judged by models.checker for researcher='llm'; name one")
         if self.confirm is not None and self.verify is None:
-            raise ValueError(
-                "confirm without verify: confirm tests the winner that verify picks; declare verify too"
-            )
+            raise ValueError("confirm without verify: confirm tests the winner that verify picks; declare verify too")
         for name, stage in (("explore", self.explore), ("confirm", self.confirm)):
             if stage is not None and (stage.top is not None or stage.learning_rates):
                 raise ValueError(
@@ -374,9 +343,7 @@ class Campaign(Declaration):
         for text in chosen:
             role, equals, name = text.partition("=")
             if role not in ROLES or not equals or not name:
-                raise CampaignError(
-                    unknown_name("role", role, ROLES, then="Write --llm-model researcher=NAME.")
-                )
+                raise CampaignError(unknown_name("role", role, ROLES, then="Write --llm-model researcher=NAME."))
             named[role] = tuple(name.split(",")) if role == "researcher" else name
         if not named or self.models is None:
             return self
@@ -426,9 +393,7 @@ class Campaign(Declaration):
         budget = self.budget.at(tier)
         named = isinstance(self.researcher, str)
         data["researcher"] = (
-            self.researcher
-            if named
-            else f"{type(self.researcher).__module__}.{type(self.researcher).__qualname__}"
+            self.researcher if named else f"{type(self.researcher).__module__}.{type(self.researcher).__qualname__}"
         )
         data["candidates"] = budget.candidates
         return data | ({"arm": self.arm} if self.arm else {})
@@ -437,9 +402,7 @@ class Campaign(Declaration):
 def _check_baseline(name: str) -> None:
     if name not in BASELINE_NAMES:
         raise ValueError(
-            unknown_name(
-                "baseline", name, BASELINE_NAMES, then="A candidate file of your own may be added there."
-            )
+            unknown_name("baseline", name, BASELINE_NAMES, then="A candidate file of your own may be added there.")
         )
 
 

@@ -143,12 +143,7 @@ def _shown(value: Any) -> str:
 def _git(*arguments: str) -> str:
     try:
         done = subprocess.run(
-            ["git", *arguments],
-            cwd=installed().folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=10,
+            ["git", *arguments], cwd=installed().folder, capture_output=True, text=True, check=False, timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
@@ -161,8 +156,7 @@ def _cpu_model() -> str:
     except OSError:
         return platform.processor()
     return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
-        platform.processor(),
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
     )
 
 

@@ -77,9 +77,7 @@ class Base:
         found = load_folder(ENTRIES)
         if extra is not None and extra.resolve() != ENTRIES:
             if not extra.exists():
-                raise CognitionError(
-                    f"no cognition entries at {extra}: give a TOML file or a folder of them."
-                )
+                raise CognitionError(f"no cognition entries at {extra}: give a TOML file or a folder of them.")
             found += load_file(extra) if extra.is_file() else load_folder(extra)
         return cls(tuple(sorted(found, key=lambda entry: entry.id)))
 
@@ -144,18 +142,11 @@ def shipped() -> Base:
 
 def query_of(weakness: str) -> str:
     """A weakness as it is searched for: tasks that it names are read as what failing them means."""
-    return " ".join(
-        [weakness, *(meaning for task, meaning in WEAKNESSES.items() if task in weakness.split())]
-    )
+    return " ".join([weakness, *(meaning for task, meaning in WEAKNESSES.items() if task in weakness.split())])
 
 
 def hits(
-    weakness: str,
-    k: int = 3,
-    base: Base | None = None,
-    *,
-    without: Collection[str] = (),
-    find: Find | None = None,
+    weakness: str, k: int = 3, base: Base | None = None, *, without: Collection[str] = (), find: Find | None = None
 ) -> tuple[CognitionHit, ...]:
     """What a researcher is given: the k best answers that the grammar can express, each mechanism once.
 

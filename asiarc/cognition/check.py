@@ -55,9 +55,7 @@ def _repeated_ids(entries: Iterable[Entry]) -> Iterator[Problem]:
         titles[entry.id].append(entry.paper.title)
     for entry_id, found in titles.items():
         if len(found) > 1:
-            yield Problem(
-                entry_id, f"the id is used {len(found)} times ({'; '.join(found)}); give each its own."
-            )
+            yield Problem(entry_id, f"the id is used {len(found)} times ({'; '.join(found)}); give each its own.")
 
 
 def _papers(entries: Iterable[Entry]) -> Iterator[Problem]:
@@ -68,13 +66,9 @@ def _papers(entries: Iterable[Entry]) -> Iterator[Problem]:
         by_title[entry.paper.title.lower()].add(entry.paper.identifier)
     for identifier, papers in by_identifier.items():
         if len(papers) > 1:
-            yield Problem(
-                identifier, f"stands for {len(papers)} papers: {'; '.join(p.title for p in papers)}."
-            )
+            yield Problem(identifier, f"stands for {len(papers)} papers: {'; '.join(p.title for p in papers)}.")
         if (count := sum(papers.values())) > MOST_ENTRIES_A_PAPER:
-            yield Problem(
-                identifier, f"{count} entries of one paper; keep the {MOST_ENTRIES_A_PAPER} that matter."
-            )
+            yield Problem(identifier, f"{count} entries of one paper; keep the {MOST_ENTRIES_A_PAPER} that matter.")
         yield from (problem for paper in papers for problem in _year(paper))
     for title, identifiers in by_title.items():
         if len(identifiers) > 1:
@@ -84,17 +78,13 @@ def _papers(entries: Iterable[Entry]) -> Iterator[Problem]:
 def _year(paper: Publication) -> Iterator[Problem]:
     kind, _, number = paper.identifier.partition(":")
     if kind == "arXiv" and paper.year != 2000 + int(number[:2]):
-        yield Problem(
-            paper.identifier, f"year {paper.year}, but the identifier is of {2000 + int(number[:2])}."
-        )
+        yield Problem(paper.identifier, f"year {paper.year}, but the identifier is of {2000 + int(number[:2])}.")
 
 
 def _texts(entry: Entry) -> Iterator[Problem]:
     for field in FIELDS:
         if len(text := getattr(entry, field)) > LONGEST:
-            yield Problem(
-                entry.id, f"{field} has {len(text)} characters, at most {LONGEST}; shorten or split."
-            )
+            yield Problem(entry.id, f"{field} has {len(text)} characters, at most {LONGEST}; shorten or split.")
     own = entry.paper.identifier.startswith("asiarc:")
     if own != (entry.evidence is not None):
         yield Problem(entry.id, "evidence belongs to entries of our own campaigns, and to all of them.")
@@ -114,9 +104,6 @@ def _word_pairs(entry: Entry) -> frozenset[tuple[str, str]]:
 
 def _counts(entries: Sequence[Entry]) -> Iterator[Problem]:
     papers = len({entry.paper.identifier for entry in entries})
-    for name, count, minimum in (
-        ("papers", papers, MINIMUM_PAPERS),
-        ("entries", len(entries), MINIMUM_ENTRIES),
-    ):
+    for name, count, minimum in (("papers", papers, MINIMUM_PAPERS), ("entries", len(entries), MINIMUM_ENTRIES)):
         if count < minimum:
             yield Problem("base", f"{count} {name}, at least {minimum}.")

@@ -28,9 +28,7 @@ class Dense:
             mine, *others = self.embedder.vectors([query, *texts])
         except UnusableReplyError:
             return self.base.search(query, k)
-        hits = [
-            Hit(entry, score) for entry, score in zip(self.base.entries, cosines(mine, others), strict=True)
-        ]
+        hits = [Hit(entry, score) for entry, score in zip(self.base.entries, cosines(mine, others), strict=True)]
         return sorted(hits, key=lambda hit: (-hit.score, hit.entry.id))[:k]
 
 

@@ -40,11 +40,7 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
         if not isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             continue
         first = node.body[0] if node.body else None
-        if (
-            isinstance(first, ast.Expr)
-            and isinstance(first.value, ast.Constant)
-            and isinstance(first.value.value, str)
-        ):
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
             node.body = node.body[1:]
     return tree
 
@@ -92,7 +88,5 @@ def load_mixer(source: str) -> type[nn.Module]:
     exec(compile(source, filename, "exec"), module.__dict__)
     mixer = getattr(module, "Mixer", None)
     if not (isinstance(mixer, type) and issubclass(mixer, nn.Module)):
-        raise CandidateError(
-            "the candidate defines no class Mixer(nn.Module); add one, see the candidate contract"
-        )
+        raise CandidateError("the candidate defines no class Mixer(nn.Module); add one, see the candidate contract")
     return mixer

@@ -24,15 +24,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, model_validator
 
 Rule = Literal[
-    "additive",
-    "retention",
-    "ssd",
-    "gla",
-    "delta",
-    "gated_delta",
-    "kda",
-    "delta_product",
-    "gated_delta_product",
+    "additive", "retention", "ssd", "gla", "delta", "gated_delta", "kda", "delta_product", "gated_delta_product"
 ]
 Statistic = Literal["mean", "std", "abs_mean", "l2"]
 
@@ -166,12 +158,8 @@ def defaults() -> dict[str, Any]:
 def domain() -> dict[str, tuple[Any, ...]]:
     """Every field's possible values, the default first."""
     hints = typing.get_type_hints(Genome)
-    values = {
-        name: (False, True) if hints[name] is bool else typing.get_args(hints[name]) for name in defaults()
-    }
-    return {
-        name: tuple(sorted(options, key=lambda v: v != defaults()[name])) for name, options in values.items()
-    }
+    values = {name: (False, True) if hints[name] is bool else typing.get_args(hints[name]) for name in defaults()}
+    return {name: tuple(sorted(options, key=lambda v: v != defaults()[name])) for name, options in values.items()}
 
 
 def random_genome(rng: random.Random) -> Genome:
@@ -195,29 +183,18 @@ class Trait:
 
 
 TRAITS: Mapping[Tag, Trait] = {
-    "memory=additive": Trait(
-        "an additive memory", "nothing is erased by accident", ("recall",), ("overwrite",)
-    ),
+    "memory=additive": Trait("an additive memory", "nothing is erased by accident", ("recall",), ("overwrite",)),
     "memory=retention": Trait(
         "a memory that fades at fixed rates", "near and far past get heads of their own", ("text",)
     ),
     "memory=ssd": Trait(
-        "a scalar forget gate",
-        "the token decides how much of the past stays",
-        ("text", "reset"),
-        ("overwrite",),
+        "a scalar forget gate", "the token decides how much of the past stays", ("text", "reset"), ("overwrite",)
     ),
     "memory=gla": Trait(
-        "a forget gate a channel",
-        "slow and fast facts need different lifetimes",
-        ("text", "reset"),
-        ("overwrite",),
+        "a forget gate a channel", "slow and fast facts need different lifetimes", ("text", "reset"), ("overwrite",)
     ),
     "memory=delta": Trait(
-        "the delta rule",
-        "a key's old value is erased before the new one is written",
-        ("overwrite",),
-        ("reset",),
+        "the delta rule", "a key's old value is erased before the new one is written", ("overwrite",), ("reset",)
     ),
     "memory=gated_delta": Trait(
         "the gated delta rule",
@@ -241,9 +218,7 @@ TRAITS: Mapping[Tag, Trait] = {
         ("s3", "reset"),
     ),
     "decay=step": Trait("Mamba-2's step as the decay", "rates start spread over the heads", ("text",)),
-    "decay=sigmoid": Trait(
-        "a sigmoid decay of temperature 16", "a fresh model starts out remembering", ("recall",)
-    ),
+    "decay=sigmoid": Trait("a sigmoid decay of temperature 16", "a fresh model starts out remembering", ("recall",)),
     "coupled_input=True": Trait(
         "input scaled by the step", "what lets go of the past takes in the present", ("selective_copying",)
     ),
@@ -251,69 +226,35 @@ TRAITS: Mapping[Tag, Trait] = {
         "write strengths up to two", "a negative eigenvalue lets one write flip a state", ("parity", "s3")
     ),
     "steps=3": Trait("three delta steps a token", "more reflections reach more permutations", ("s3",)),
-    "features=identity": Trait(
-        "plain queries and keys", "signed features keep directions apart", ("recall",)
-    ),
+    "features=identity": Trait("plain queries and keys", "signed features keep directions apart", ("recall",)),
     "features=silu": Trait("SiLU features", "near-sparse keys collide less", ("recall",)),
     "features=relu": Trait("ReLU features", "exact zeros keep unrelated keys orthogonal", ("recall",)),
-    "features=elu1": Trait(
-        "ELU + 1 features", "positive weights read as an attention distribution", ("compression",)
-    ),
-    "features=softmax": Trait(
-        "softmax features", "each key picks few channels, as a soft address", ("recall",)
-    ),
-    "key_norm=l2": Trait(
-        "unit-length keys", "every write moves the memory by its strength alone", ("overwrite",)
-    ),
+    "features=elu1": Trait("ELU + 1 features", "positive weights read as an attention distribution", ("compression",)),
+    "features=softmax": Trait("softmax features", "each key picks few channels, as a soft address", ("recall",)),
+    "key_norm=l2": Trait("unit-length keys", "every write moves the memory by its strength alone", ("overwrite",)),
     "key_norm=l1": Trait("keys of unit sum", "dense keys write softly, sparse keys fully", ("overwrite",)),
-    "shared_keys=True": Trait(
-        "keys shared by all heads", "parameters move from addressing to content", ("text",)
-    ),
+    "shared_keys=True": Trait("keys shared by all heads", "parameters move from addressing to content", ("text",)),
     "rotary=True": Trait("rotary positions", "what is read may depend on distance", ("in_context_recall",)),
-    "convolution=2": Trait(
-        "a convolution of 2", "keys see the token before, which bigrams need", ("fuzzy_recall",)
-    ),
+    "convolution=2": Trait("a convolution of 2", "keys see the token before, which bigrams need", ("fuzzy_recall",)),
     "convolution=3": Trait("a convolution of 3", "keys see the last tokens", ("text", "fuzzy_recall")),
     "convolution=4": Trait("a convolution of 4", "keys see the last tokens", ("text", "fuzzy_recall")),
     "short_fir=3": Trait("a short path of 3 taps", "local patterns need not pass the memory", ("text",)),
     "short_fir=5": Trait("a short path of 5 taps", "local patterns need not pass the memory", ("text",)),
     "short_fir=7": Trait("a short path of 7 taps", "local patterns need not pass the memory", ("text",)),
-    "long_fir=15": Trait(
-        "a long path of 15 taps", "words and phrases are kept exactly for a while", ("text",)
-    ),
-    "long_fir=25": Trait(
-        "a long path of 25 taps", "words and phrases are kept exactly for a while", ("text",)
-    ),
-    "long_fir=31": Trait(
-        "a long path of 31 taps", "phrases are kept exactly for a while", ("text", "compression")
-    ),
-    "long_fir=63": Trait(
-        "a long path of 63 taps", "phrases are kept exactly for a while", ("text", "compression")
-    ),
-    "value_path=True": Trait(
-        "a direct value path", "the token itself need not be recalled", ("memorisation",)
-    ),
-    "router=sum": Trait(
-        "a plain sum of the paths", "no gate to learn before the paths are", ("compression",)
-    ),
-    "router=softmax": Trait(
-        "a softmax router", "each token shares one unit of attention among the paths", ("text",)
-    ),
-    "router=sigmoid": Trait(
-        "independent sigmoid gates", "one path need not lose what another gains", ("recall",)
-    ),
+    "long_fir=15": Trait("a long path of 15 taps", "words and phrases are kept exactly for a while", ("text",)),
+    "long_fir=25": Trait("a long path of 25 taps", "words and phrases are kept exactly for a while", ("text",)),
+    "long_fir=31": Trait("a long path of 31 taps", "phrases are kept exactly for a while", ("text", "compression")),
+    "long_fir=63": Trait("a long path of 63 taps", "phrases are kept exactly for a while", ("text", "compression")),
+    "value_path=True": Trait("a direct value path", "the token itself need not be recalled", ("memorisation",)),
+    "router=sum": Trait("a plain sum of the paths", "no gate to learn before the paths are", ("compression",)),
+    "router=softmax": Trait("a softmax router", "each token shares one unit of attention among the paths", ("text",)),
+    "router=sigmoid": Trait("independent sigmoid gates", "one path need not lose what another gains", ("recall",)),
     "router=hierarchical": Trait(
         "a two-stage router", "one path is set apart before the rest share what is left", ("recall", "text")
     ),
-    "router_first=memory": Trait(
-        "memory against local paths first", "the memory is kept from starving", ("recall",)
-    ),
-    "router_first=value": Trait(
-        "copy against context first", "copying is the coarsest decision", ("memorisation",)
-    ),
-    "router_depth=mlp": Trait(
-        "a router with a hidden layer", "the mix may depend on combinations", ("text",)
-    ),
+    "router_first=memory": Trait("memory against local paths first", "the memory is kept from starving", ("recall",)),
+    "router_first=value": Trait("copy against context first", "copying is the coarsest decision", ("memorisation",)),
+    "router_depth=mlp": Trait("a router with a hidden layer", "the mix may depend on combinations", ("text",)),
     "statistics=moments": Trait(
         "mean and deviation of each path in the router", "the gate sees what it mixes", ("text",)
     ),
@@ -323,44 +264,22 @@ TRAITS: Mapping[Tag, Trait] = {
     "statistics=energy": Trait(
         "each path's energy in the router", "the gate sees whether the memory answered", ("recall",)
     ),
-    "statistics=all": Trait(
-        "four statistics of each path in the router", "the gate sees what it mixes", ("text",)
-    ),
-    "temperature=sharp": Trait(
-        "a sharpened router", "near-hard choices separate the paths' roles", ("recall",)
-    ),
-    "temperature=learnable": Trait(
-        "a temperature a head", "each head decides how hard it chooses", ("text",)
-    ),
-    "floor=fixed": Trait(
-        "a fixed floor under every path", "a path that is never used never learns", ("overwrite",)
-    ),
-    "floor=learnable": Trait(
-        "a learned floor under every path", "each head keeps what it needs open", ("overwrite",)
-    ),
-    "lean=memory": Trait(
-        "a router that starts at the memory", "the memory trains first", ("overwrite", "recall")
-    ),
-    "lean=value": Trait(
-        "a router that starts at the values", "the layer starts near the identity", ("text",)
-    ),
-    "residual=skip": Trait(
-        "a skip of the values past the memory", "the token itself need not be recalled", ("text",)
-    ),
+    "statistics=all": Trait("four statistics of each path in the router", "the gate sees what it mixes", ("text",)),
+    "temperature=sharp": Trait("a sharpened router", "near-hard choices separate the paths' roles", ("recall",)),
+    "temperature=learnable": Trait("a temperature a head", "each head decides how hard it chooses", ("text",)),
+    "floor=fixed": Trait("a fixed floor under every path", "a path that is never used never learns", ("overwrite",)),
+    "floor=learnable": Trait("a learned floor under every path", "each head keeps what it needs open", ("overwrite",)),
+    "lean=memory": Trait("a router that starts at the memory", "the memory trains first", ("overwrite", "recall")),
+    "lean=value": Trait("a router that starts at the values", "the layer starts near the identity", ("text",)),
+    "residual=skip": Trait("a skip of the values past the memory", "the token itself need not be recalled", ("text",)),
     "residual=gated": Trait("a gated residual path", "a local signal always has a way through", ("text",)),
     "norm=none": Trait(
         "no norm a head", "how strongly the memory answered reaches the next layer", ("recall",), ("text",)
     ),
     "output_gate=silu": Trait("a SiLU output gate", "what was recalled is let through by channel", ("text",)),
-    "output_gate=sigmoid": Trait(
-        "a sigmoid output gate", "channels can be shut without changing sign", ("text",)
-    ),
-    "output_gate=head": Trait(
-        "an output gate a head after the norm", "an idle head can be silenced", ("text",)
-    ),
-    "gate_rank=low": Trait(
-        "a low-rank output gate", "the gate's parameters are better spent in the MLP", ("text",)
-    ),
+    "output_gate=sigmoid": Trait("a sigmoid output gate", "channels can be shut without changing sign", ("text",)),
+    "output_gate=head": Trait("an output gate a head after the norm", "an idle head can be silenced", ("text",)),
+    "gate_rank=low": Trait("a low-rank output gate", "the gate's parameters are better spent in the MLP", ("text",)),
 }
 
 THINGS: Mapping[str, str] = {
@@ -412,7 +331,5 @@ NEEDS: Mapping[str, Mapping[str, Any]] = {
 }
 """Companions with which a field's choice takes effect where it has none alone."""
 
-COSTLY = frozenset(
-    {"memory=delta_product", "memory=gated_delta_product", "steps=3", "long_fir=63", "router_depth=mlp"}
-)
+COSTLY = frozenset({"memory=delta_product", "memory=gated_delta_product", "steps=3", "long_fir=63", "router_depth=mlp"})
 """Choices that cost much compute, state or parameters."""

@@ -96,18 +96,12 @@ def _dotted(node: ast.AST) -> Dotted | None:
 
 def _names_code(text: str) -> bool:
     head, _, name = text.partition(":")
-    return text.startswith(f"{PACKAGE}.") and all(
-        part.isidentifier() for part in [*head.split("."), name or "x"]
-    )
+    return text.startswith(f"{PACKAGE}.") and all(part.isidentifier() for part in [*head.split("."), name or "x"])
 
 
 def _stands_alone(node: ast.AST) -> bool:
     """Whether a statement is a docstring, or another text that nobody reads while it runs."""
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 class _Reader:

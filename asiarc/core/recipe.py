@@ -65,9 +65,7 @@ MICRO = Protocol(
     steps=250,
     learning_rate=8e-3,
 )
-SMALL = Protocol(
-    "small", d_model=128, num_layers=4, num_heads=4, mlp_ratio=2.0, seq_len=256, batch_size=16, steps=1000
-)
+SMALL = Protocol("small", d_model=128, num_layers=4, num_heads=4, mlp_ratio=2.0, seq_len=256, batch_size=16, steps=1000)
 MEDIUM = Protocol(
     "medium",
     d_model=256,

@@ -71,9 +71,7 @@ def spread(model: AsiarcForCausalLM, by: By) -> nn.Module:
     return model
 
 
-def train_spread(
-    source: str, task: Task, protocol: Protocol, seed: str, by: By, device: torch.device
-) -> Curve:
+def train_spread(source: str, task: Task, protocol: Protocol, seed: str, by: By, device: torch.device) -> Curve:
     """Train one source with all processes of the group; the curve of a single process, on every process.
 
     Raises `DivergedError` on the process whose share diverged, which ends the group.
@@ -106,18 +104,14 @@ def group() -> Iterator[torch.device]:
 
 @click.command()
 @click.option("--protocol", type=click.Choice(list(PROTOCOLS)), default="small", show_default=True)
-@click.option(
-    "--mixer", default="gated_delta_net", show_default=True, help="a baseline's name or a candidate's file"
-)
+@click.option("--mixer", default="gated_delta_net", show_default=True, help="a baseline's name or a candidate's file")
 @click.option("--task", "task_name", default="text", show_default=True)
 @click.option("--seed", default="0/verify/0", show_default=True)
 @click.option("--by", type=click.Choice(WAYS), multiple=True, default=("ddp",), show_default=True)
 @click.option("--steps", type=int, help="instead of the protocol's own")
 @click.option("--batch-size", type=int, help="rows a step over all processes, instead of the protocol's own")
 @click.option("--seq-len", type=int, help="instead of the protocol's own")
-def main(
-    protocol: str, mixer: str, task_name: str, seed: str, by: tuple[By, ...], **changes: int | None
-) -> None:
+def main(protocol: str, mixer: str, task_name: str, seed: str, by: tuple[By, ...], **changes: int | None) -> None:
     """Train one mixer with all processes that torchrun started; the first prints a JSON line for each way."""
     from asiarc.models.baselines import BASELINE_NAMES, baseline_source
     from asiarc.tasks import get_task
@@ -128,12 +122,7 @@ def main(
         for way in by:
             curve = train_spread(source, get_task(task_name), chosen, seed, way, device)
             if dist.get_rank() == 0:
-                shown = {
-                    "by": way,
-                    "processes": dist.get_world_size(),
-                    "device": device.type,
-                    "curve": curve.rows,
-                }
+                shown = {"by": way, "processes": dist.get_world_size(), "device": device.type, "curve": curve.rows}
                 click.echo(json.dumps(shown))
 
 

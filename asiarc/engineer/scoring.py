@@ -43,9 +43,7 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     vocabulary = {"\x00": 0} | {f"<0x{byte:02X}>": byte for byte in range(1, 256)}
     tokenizer = Tokenizer(models.BPE(vocabulary, [], byte_fallback=True))
     tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="\x00", eos_token="\x00", pad_token="\x00"
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="\x00", eos_token="\x00", pad_token="\x00")
 
 
 def language_model(model: PreTrainedModel, max_length: int, batch_size: int = 32) -> Any:
@@ -94,9 +92,7 @@ def score(
             data = Path(folder) / f"{task.name.replace(':', '_').replace('/', '_')}.jsonl"
             data.write_text("".join(json.dumps(document) + "\n" for document in documents))
             config = task.lm_eval_config(str(data))
-            config["dataset_kwargs"]["cache_dir"] = (
-                folder  # the default folder was fixed when datasets was imported
-            )
+            config["dataset_kwargs"]["cache_dir"] = folder  # the default folder was fixed when datasets was imported
             configs.append(config)
         results = simple_evaluate(
             model=language_model(model, max_length),

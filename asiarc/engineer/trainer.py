@@ -56,10 +56,7 @@ def train(model: AsiarcForCausalLM, task: Task, protocol: Protocol, seed: str) -
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     optimiser = torch.optim.AdamW(
-        [
-            {"params": matrices, "weight_decay": protocol.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ],
+        [{"params": matrices, "weight_decay": protocol.weight_decay}, {"params": others, "weight_decay": 0.0}],
         lr=protocol.learning_rate,
         betas=(0.9, 0.95),
         fused=True,
@@ -82,9 +79,7 @@ def train(model: AsiarcForCausalLM, task: Task, protocol: Protocol, seed: str) -
         value = float(loss.detach())
         first_loss = value if step == 0 else first_loss
         if not math.isfinite(value) or (step > protocol.warmup * protocol.steps and value > 3 * first_loss):
-            raise DivergedError(
-                f"diverged at step {step}: training loss {value:.4g}, {first_loss:.4g} at the start"
-            )
+            raise DivergedError(f"diverged at step {step}: training loss {value:.4g}, {first_loss:.4g} at the start")
         if step + 1 in marks:
             bits = evaluate(model, held_out)
             if not math.isfinite(bits):

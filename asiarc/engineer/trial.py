@@ -33,9 +33,7 @@ def admission(payload: Payload) -> Payload:
         max_examples=payload["max_examples"],
         exempt=frozenset(payload["exempt"]),
     )
-    measures = (
-        asdict(measure(payload["source"], protocol.d_model, protocol.num_heads)) if verdict.admitted else None
-    )
+    measures = asdict(measure(payload["source"], protocol.d_model, protocol.num_heads)) if verdict.admitted else None
     return {**verdict.as_dict(), "measures": measures, "cpu_s": time.process_time() - start}
 
 
@@ -50,9 +48,7 @@ def run(payload: Payload) -> Payload:
     import torch
 
     if payload["device"] == "cuda" and not torch.cuda.is_available():
-        return {
-            "absent": "the trial is for a GPU and torch finds none here; set ASIARC_DEVICE=cpu to train on the CPU"
-        }
+        return {"absent": "the trial is for a GPU and torch finds none here; set ASIARC_DEVICE=cpu to train on the CPU"}
     torch.set_flush_denormal(True)  # decayed states go denormal, and denormals are slow
     try:
         return _trial(payload)
@@ -88,9 +84,7 @@ def _trial(payload: Payload) -> Payload:
     try:
         curve = train(model, task, protocol, payload["seed"])
         trained = time.process_time()
-        documents = _windows(
-            task.documents(payload["split"], payload["documents"], payload["items"]), protocol.seq_len
-        )
+        documents = _windows(task.documents(payload["split"], payload["documents"], payload["items"]), protocol.seq_len)
         scored = score(model, [(task, documents)], max_length=protocol.seq_len)[0]
     except DivergedError as error:
         return {"diverged": str(error)}

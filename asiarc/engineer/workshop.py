@@ -50,11 +50,7 @@ class Request:
     @property
     def payload(self) -> dict[str, Any]:
         """What goes through the wall."""
-        return {
-            "source": self.source,
-            "match_source": self.match[1] if self.match else None,
-            **self._settings,
-        }
+        return {"source": self.source, "match_source": self.match[1] if self.match else None, **self._settings}
 
     @property
     def _settings(self) -> dict[str, Any]:
@@ -104,9 +100,7 @@ def _pace_outcome(result: Result, allowed: float) -> Outcome:
     ratio, low, high = (result.value[name] for name in ("ratio", "low", "high"))
     if low is None or low <= allowed:
         return SCORED
-    slow = (
-        f"a step takes {ratio:.2f} [{low:.2f}, {high:.2f}] times that of the start, allowed are {allowed:g}"
-    )
+    slow = f"a step takes {ratio:.2f} [{low:.2f}, {high:.2f}] times that of the start, allowed are {allowed:g}"
     return Outcome("rejected", slow, "time")
 
 
@@ -141,11 +135,7 @@ class Workshop:
         self.executor.run(jobs, on_result)
 
     def admit(
-        self,
-        candidates: dict[str, str],
-        protocol: Protocol,
-        *,
-        exempt: dict[str, frozenset[str]] | None = None,
+        self, candidates: dict[str, str], protocol: Protocol, *, exempt: dict[str, frozenset[str]] | None = None
     ) -> dict[str, dict[str, Any]]:
         """Run the gates on each ``address -> source``; the stored admissions by address."""
         exemptions = {address: sorted((exempt or {}).get(address, ())) for address in candidates}
@@ -253,14 +243,9 @@ class Workshop:
         Raises `ExecutionError` where the machine failed: a stage never rests on trials that were not run.
         """
         unique = {request.key: request for request in requests}
-        missing = [
-            r for key, r in unique.items() if (t := self.archive.trial(key)) is None or not t.outcome.is_final
-        ]
+        missing = [r for key, r in unique.items() if (t := self.archive.trial(key)) is None or not t.outcome.is_final]
         missing.sort(key=lambda r: -r.protocol.tokens)  # long ones first, so that no worker idles at the end
-        jobs = [
-            Job("asiarc.engineer.trial:run", r.payload, r.limits, label=f"{r.task} {r.address}")
-            for r in missing
-        ]
+        jobs = [Job("asiarc.engineer.trial:run", r.payload, r.limits, label=f"{r.task} {r.address}") for r in missing]
 
         def store(index: int, result: Result) -> None:
             trial = self._store_trial(missing[index], result)

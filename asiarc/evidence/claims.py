@@ -222,8 +222,7 @@ def reach_verdict(function: Decider, evidence: Evidence, claim: Claim) -> Verdic
     completed = replace(
         found,
         tier=evidence.tier,
-        command=found.command
-        or f"pytest reproductions/{Path(code.co_filename).name}::{code.co_name}{tier_option}",
+        command=found.command or f"pytest reproductions/{Path(code.co_filename).name}::{code.co_name}{tier_option}",
         paper_value=found.paper_value or claim.paper_value,
     )
     return cap_verdict(completed, claim)
@@ -241,9 +240,7 @@ class Drift:
     def explain(self) -> str:
         """One line, with what to do."""
         if self.found == self.recorded:
-            return (
-                f"{self.claim} at {self.tier}: changed to {self.found!r} without a note; say why in its note"
-            )
+            return f"{self.claim} at {self.tier}: changed to {self.found!r} without a note; say why in its note"
         return (
             f"{self.claim} at {self.tier}: {self.found!r}, the snapshot has {self.recorded!r}. "
             "If the change is right, record it with a note that says why."
@@ -300,8 +297,7 @@ def record_snapshot(verdicts: Iterable[Verdict], path: Path, *, note: str = "") 
 
 def _snapshot_text(snapshot: dict[str, dict[str, dict[str, str]]]) -> str:
     ordered = {
-        claim: {tier: snapshot[claim][tier] for tier in TIERS if tier in snapshot[claim]}
-        for claim in sorted(snapshot)
+        claim: {tier: snapshot[claim][tier] for tier in TIERS if tier in snapshot[claim]} for claim in sorted(snapshot)
     }
     return f"# Verdicts as last accepted. CI fails when one moves without a note.\n\n{tomli_w.dumps(ordered)}"
 

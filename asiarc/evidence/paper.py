@@ -159,9 +159,7 @@ def fitness(loss: float, benchmark: float, judge: float) -> float:
     public code.
     """
     return (
-        _saturating((4.575 - loss) / (0.1 * 4.575))
-        + _saturating((benchmark - 0.224) / (0.1 * 0.224))
-        + (judge - 1) / 9
+        _saturating((4.575 - loss) / (0.1 * 4.575)) + _saturating((benchmark - 0.224) / (0.1 * 0.224)) + (judge - 1) / 9
     )
 
 

@@ -9,9 +9,7 @@ from asiarc.core.errors import EvidenceError
 _MOST_PAIRS = 100_000
 
 
-def power_of(
-    difference: float, sd: float, pairs: int, *, level: float = 0.95, num_comparisons: int = 1
-) -> float:
+def power_of(difference: float, sd: float, pairs: int, *, level: float = 0.95, num_comparisons: int = 1) -> float:
     """The chance that a true `difference` is found by a paired t test with `pairs` pairs of spread `sd`.
 
     P(|T| > t_crit) for T noncentral with n - 1 degrees and shift difference sqrt(n) / sd; Bonferroni over
@@ -21,9 +19,7 @@ def power_of(
         EvidenceError: fewer than 2 pairs, or an `sd` that is not positive.
     """
     if pairs < 2 or not sd > 0:
-        raise EvidenceError(
-            f"pairs={pairs!r}, sd={sd!r}: power needs at least 2 pairs and a measured sd above 0"
-        )
+        raise EvidenceError(f"pairs={pairs!r}, sd={sd!r}: power needs at least 2 pairs and a measured sd above 0")
     from scipy.stats import nct
     from scipy.stats import t as student
 
@@ -43,9 +39,7 @@ def pairs_needed(
         EvidenceError: a zero difference, an `sd` that is not positive, or more than 100,000 pairs needed.
     """
     if difference == 0:
-        raise EvidenceError(
-            "no number of seeds resolves a difference of 0; give the smallest one that matters"
-        )
+        raise EvidenceError("no number of seeds resolves a difference of 0; give the smallest one that matters")
 
     def enough(pairs: int) -> bool:
         return power_of(difference, sd, pairs, level=level, num_comparisons=num_comparisons) >= power

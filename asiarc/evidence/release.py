@@ -229,9 +229,7 @@ def read_release(path: Path) -> Release:
             f"{path} holds no release: it needs tree.json, and 106.json or 106.numbers.json, from the "
             "`data` folder of the paper's repository"
         )
-    nodes = {
-        node.index: node for node in sorted(_read(path / "tree.json", _nodes), key=lambda node: node.index)
-    }
+    nodes = {node.index: node for node in sorted(_read(path / "tree.json", _nodes), key=lambda node: node.index)}
     gallery = tuple(_read(gallery_file, lambda data: map(_member, data)))
     if sum(node.parent is None for node in nodes.values()) != 1:
         raise EvidenceError(f"{path / 'tree.json'} has not exactly one root")
@@ -311,9 +309,7 @@ def gallery_findings(release: Release, promising: int) -> GalleryFindings:
         worst_rank=ranks[-1],
         in_top_50=sum(place <= 50 for place in ranks),
         uniform_p=float(kstest(drawn, uniform(0, limit).cdf).pvalue) if len(drawn) >= 5 else None,
-        not_a_number={
-            member.name: bad for member in release.gallery if (bad := sum(map(math.isnan, member.losses)))
-        },
+        not_a_number={member.name: bad for member in release.gallery if (bad := sum(map(math.isnan, member.losses)))},
         parameters_m=(sizes[0], median(sizes), sizes[-1]),
         outside_2_percent=sum(size > 1.02 * sizes[0] for size in sizes),
         component_shares=component_shares(programs) if programs else None,
@@ -344,8 +340,7 @@ def paper_findings(release: Release, paper: Paper) -> PaperFindings:
     ]
     index = sorted(members)
     exact = sum(
-        count == sum(i <= REFRESH * (place + 1) for i in index)
-        for place, (_, count) in enumerate(paper.figure1)
+        count == sum(i <= REFRESH * (place + 1) for i in index) for place, (_, count) in enumerate(paper.figure1)
     )
     score = [row.score_20m for row in rows], [row.score_340m for row in rows]
     loss = [row.loss_20m for row in rows], [row.loss_340m for row in rows]
@@ -390,8 +385,7 @@ def _blocks(findings: ReleaseFindings) -> Iterator[list[str]]:
         f"{search.last_child_of_root}",
         f"  later parents: {search.parents_in_elite:.0%} in the top {ELITE} at the refresh before, "
         f"{search.parents_ever_in_elite:.0%} ever before, {search.parents_in_pool:.0%} in the top {POOL}",
-        "  mean of the top 50, over 3: "
-        + ", ".join(f"{mean:.3f} @{n:,}" for n, mean in search.top_pool.items()),
+        "  mean of the top 50, over 3: " + ", ".join(f"{mean:.3f} @{n:,}" for n, mean in search.top_pool.items()),
         "  mean of new proposals by 100: " + " ".join(f"{mean:.2f}" for mean in search.proposals.values()),
         f"  second half: {search.late_slope:+.3f} [{search.late_slope_low:+.3f}, "
         f"{search.late_slope_high:+.3f}] per 1,000 experiments",
@@ -407,9 +401,7 @@ def _blocks(findings: ReleaseFindings) -> Iterator[list[str]]:
         + f"; {gallery.in_top_50} of {gallery.members} in the top 50{chance}",
         "  losses that are not a number: "
         + (", ".join(f"{name} ({count})" for name, count in gallery.not_a_number.items()) or "none"),
-        "  parameters {:.1f}M to {:.1f}M, median {:.1f}M; ".format(
-            *(gallery.parameters_m[i] for i in (0, 2, 1))
-        )
+        "  parameters {:.1f}M to {:.1f}M, median {:.1f}M; ".format(*(gallery.parameters_m[i] for i in (0, 2, 1)))
         + f"{gallery.outside_2_percent} more than 2 % above the smallest",
         *_component_lines(gallery),
     ]
@@ -426,8 +418,7 @@ def _component_lines(gallery: GalleryFindings) -> list[str]:
 def _paper_lines(paper: PaperFindings) -> list[str]:
     return [
         "Against the paper",
-        f"  Table 2: {paper.rows_that_agree} of {paper.rows} rows agree; not: "
-        f"{', '.join(paper.disagree) or 'none'}",
+        f"  Table 2: {paper.rows_that_agree} of {paper.rows} rows agree; not: {', '.join(paper.disagree) or 'none'}",
         f"  Figure 1: {paper.figure1_exact} of {paper.figure1_points} points are the order of experiments",
         f"  score, 20M to 340M: {paper.score_transfer.explain()}; Pearson {paper.score_pearson:+.2f}",
         f"  loss, 20M to 340M: {paper.loss_transfer.explain()}; Pearson {paper.loss_pearson:+.2f}",

@@ -25,9 +25,7 @@ def executor_on(where: str, local: LocalExecutor, *, versions: str, gpus_per_job
     if where == "local":
         return local
     if kind != "ray":
-        raise ExecutionError(
-            f"no executor {where!r}: run on local, on ray, or on ray:ADDRESS of a cluster's head"
-        )
+        raise ExecutionError(f"no executor {where!r}: run on local, on ray, or on ray:ADDRESS of a cluster's head")
     from asiarc.execution.ray import RayExecutor
 
     readable = [Path(path) for path in local.readable]

@@ -37,9 +37,7 @@ def attempt(call: Callable[[], Any]) -> tuple[Any, Caught | None]:
     return _attempt(call, _describe)
 
 
-def _attempt(
-    call: Callable[[], Any], describe: Callable[[BaseException], Caught]
-) -> tuple[Any, Caught | None]:
+def _attempt(call: Callable[[], Any], describe: Callable[[BaseException], Caught]) -> tuple[Any, Caught | None]:
     try:
         return call(), None
     except BaseException as error:  # noqa: BLE001

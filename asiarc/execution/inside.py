@@ -49,13 +49,7 @@ class Quarters:
 
 
 def main(
-    function: str,
-    payload: dict[str, Any],
-    limits: Limits,
-    cell: Quarters,
-    token: bytes,
-    result_fd: int,
-    output_fd: int,
+    function: str, payload: dict[str, Any], limits: Limits, cell: Quarters, token: bytes, result_fd: int, output_fd: int
 ) -> NoReturn:
     """Run the job and end the process, whatever happens, without running any exit handler."""
     exit_now, write, encode = os._exit, os.write, json.JSONEncoder(allow_nan=False).encode
@@ -97,12 +91,7 @@ def enter(limits: Limits, cell: Quarters) -> list[str]:
     held = ["session", "environment", *cell.held]
     cpu_s, own_user, gpus = math.ceil(limits.cpu_s), "user_namespace" in cell.held, layers.gpu_devices()
     for name, layer in (
-        (
-            "rlimits",
-            lambda: layers.limit_resources(
-                cpu_s, limits.memory_bytes, limits.file_bytes, reserves=bool(gpus)
-            ),
-        ),
+        ("rlimits", lambda: layers.limit_resources(cpu_s, limits.memory_bytes, limits.file_bytes, reserves=bool(gpus))),
         ("rlimit_nproc", lambda: layers.limit_processes(THREADS + limits.processes, own_user)),
         ("capabilities", layers.drop_capabilities),
         ("no_new_privs", layers.no_new_privs),

@@ -54,9 +54,7 @@ class Job:
 
     def __post_init__(self) -> None:
         module, colon, name = self.function.partition(":")
-        assert module and colon and name, (
-            f"a job's function is 'package.module:callable', not {self.function!r}"
-        )
+        assert module and colon and name, f"a job's function is 'package.module:callable', not {self.function!r}"
 
     def as_text(self) -> str:
         """The job as JSON, for the way to its worker; ValueError where the payload has what JSON has not."""

@@ -26,32 +26,17 @@ def judge(message: bytes, limits: Limits) -> Result:
     if tail and status != "ok" and account["kind"] != "F":  # an exception says enough
         reason = f"{reason}; last output: {tail}"
     return Result(
-        status,
-        value,
-        reason,
-        account["wall_s"],
-        account["cpu_s"],
-        account["peak_memory_bytes"],
-        tuple(account["held"]),
+        status, value, reason, account["wall_s"], account["cpu_s"], account["peak_memory_bytes"], tuple(account["held"])
     )
 
 
-def _verdict(
-    account: dict[str, Any], text: bytes, limits: Limits
-) -> tuple[Status, str, dict[str, Any] | None]:
+def _verdict(account: dict[str, Any], text: bytes, limits: Limits) -> tuple[Status, str, dict[str, Any] | None]:
     if account["timed_out"]:
         return "timed_out", f"exceeded {limits.wall_s:g} s of wall time", None
-    if (
-        account["signal"] in (signal.SIGXCPU, signal.SIGKILL)
-        and account["cpu_s"] >= math.ceil(limits.cpu_s) - 0.1
-    ):
+    if account["signal"] in (signal.SIGXCPU, signal.SIGKILL) and account["cpu_s"] >= math.ceil(limits.cpu_s) - 0.1:
         return "timed_out", f"exceeded {limits.cpu_s:g} s of CPU time", None
     if account["forged"]:
-        return (
-            "crashed",
-            "forged: something wrote to the result channel that was not the job's own result",
-            None,
-        )
+        return ("crashed", "forged: something wrote to the result channel that was not the job's own result", None)
     if account["too_large"] or len(text) > limits.result_bytes:
         return "crashed", f"the result is larger than {limits.result_bytes} bytes", None
     if account["signal"]:

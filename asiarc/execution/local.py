@@ -67,9 +67,7 @@ class LocalExecutor(Warm):
     ) -> None:
         assert workers >= 1, "an executor has at least one worker"
         if sys.platform != "linux":
-            raise ExecutionError(
-                f"the sandbox is made of Linux's parts, and this is {sys.platform}: use a container"
-            )
+            raise ExecutionError(f"the sandbox is made of Linux's parts, and this is {sys.platform}: use a container")
         self.workers = workers
         self.preload = tuple(preload)
         self.readable = tuple(str(Path(path).resolve()) for path in readable)

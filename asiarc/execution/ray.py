@@ -96,9 +96,7 @@ class RayExecutor(Warm):
         kind, each = ("GPU", self._gpus) if self._gpus else ("CPU", 1)
         room = int(ray.cluster_resources().get(kind, 0) / each)
         if room == 0:
-            raise ExecutionError(
-                f"the Ray cluster has no {kind} for a job; add a node: ray start --address=..."
-            )
+            raise ExecutionError(f"the Ray cluster has no {kind} for a job; add a node: ray start --address=...")
         return self._workers or room
 
     def close(self) -> None:

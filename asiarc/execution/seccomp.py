@@ -40,13 +40,7 @@ _CALLS: dict[str, tuple[int | None, int | None]] = {
 # Commands of one call that are refused: signals sent by a file (F_SETOWN, F_SETSIG, F_SETOWN_EX; FIOSETOWN, SIOCSPGRP),
 # memory in pipes (F_SETPIPE_SZ), keys put into a terminal (TIOCSTI).
 _COMMANDS = {"fcntl": (8, 10, 15, 1031), "ioctl": (0x8901, 0x8902, 0x5412)}
-_TO_ITSELF_ALWAYS = (
-    "prlimit64",
-    "sched_setaffinity",
-    "sched_setscheduler",
-    "sched_setparam",
-    "sched_setattr",
-)
+_TO_ITSELF_ALWAYS = ("prlimit64", "sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr")
 _TO_ITSELF_ONLY = ("kill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
 _STARTERS = ("fork", "vfork", "execve", "execveat")
 _SPECIAL = {"clone", "clone3", *_TO_ITSELF_ALWAYS, *_COMMANDS, *_STARTERS, *_TO_ITSELF_ONLY}

@@ -149,9 +149,7 @@ def _open(channels: _Channels, token: bytes) -> tuple[dict[str, Any], bytes]:
     if genuine and genuine[0].startswith(inside.READY):
         said["held"] = json.loads(genuine.pop(0)[1:])
     said["forged"] = (
-        len(genuine) > 1
-        or len(sent) > len(genuine) + bool(said["held"])
-        or (bool(buffer) and not said["too_large"])
+        len(genuine) > 1 or len(sent) > len(genuine) + bool(said["held"]) or (bool(buffer) and not said["too_large"])
     )
     if not genuine:
         return said, b""

@@ -65,12 +65,8 @@ def doctor(as_json: bool) -> None:
 @AS_JSON
 @click.option("--tasks", default="all", show_default=True, help="comma-separated task names")
 @click.option("--baselines", "names", default="all", show_default=True, help="comma-separated baseline names")
-@click.option(
-    "--seeds", type=click.IntRange(min=2), help="on every task; default: 5 where a signature is read, else 3"
-)
-def baselines(
-    tier: Tier, store: Path, workers: int, as_json: bool, tasks: str, names: str, seeds: int | None
-) -> None:
+@click.option("--seeds", type=click.IntRange(min=2), help="on every task; default: 5 where a signature is read, else 3")
+def baselines(tier: Tier, store: Path, workers: int, as_json: bool, tasks: str, names: str, seeds: int | None) -> None:
     """Every baseline on every task: mean and 95 % interval over seeds, seconds a trial, parameters, state bytes."""
     from asiarc.archive.store import Archive
     from asiarc.engineer.workshop import Workshop, trial_executor
@@ -80,9 +76,7 @@ def baselines(
     from asiarc.studies.baselines import NAME, table
     from asiarc.tasks.catalogue import CATALOGUE
 
-    chosen_tasks = (
-        [task for task in CATALOGUE if task != "fineweb-edu"] if tasks == "all" else tasks.split(",")
-    )
+    chosen_tasks = [task for task in CATALOGUE if task != "fineweb-edu"] if tasks == "all" else tasks.split(",")
     study = table(BASELINE_NAMES if names == "all" else names.split(","), chosen_tasks, seeds)
     with Archive(store) as archive, trial_executor(workers) as executor:
         say = lambda line: click.echo(line, err=True)  # noqa: E731
@@ -99,9 +93,7 @@ def baselines(
 @STORE
 @WORKERS
 @click.option(
-    "--claims",
-    default="",
-    help="comma-separated claim ids; the campaigns run all the same unless --only-claims",
+    "--claims", default="", help="comma-separated claim ids; the campaigns run all the same unless --only-claims"
 )
 @click.option(
     "--release",
@@ -190,9 +182,7 @@ def release(folder: Path, as_json: bool) -> None:
 def show(campaign: str, tier: Tier, store: Path, as_json: bool) -> None:
     """A campaign's candidates, best first: outcome, rung, gain, name and motivation."""
     with _result(campaign, tier, store) as (result, _):
-        rows = sorted(
-            result.candidates, key=lambda row: (-row["rung"], -(row["gain"] or -9e9), row["number"])
-        )
+        rows = sorted(result.candidates, key=lambda row: (-row["rung"], -(row["gain"] or -9e9), row["number"]))
     if as_json:
         click.echo(json.dumps([{**row, "outcome": str(row["outcome"])} for row in rows], indent=1))
         return
@@ -201,13 +191,7 @@ def show(campaign: str, tier: Tier, store: Path, as_json: bool) -> None:
         gain = "" if row["gain"] is None else f"{row['gain']:+.4f}"
         first = row["motivation"].strip().partition("\n")[0]
         table.add_row(
-            str(row["number"]),
-            row["address"],
-            row["name"],
-            str(row["rung"]),
-            gain,
-            row["outcome"].kind,
-            first[:80],
+            str(row["number"]), row["address"], row["name"], str(row["rung"]), gain, row["outcome"].kind, first[:80]
         )
     console.print(table)
 
@@ -233,9 +217,7 @@ def why_rejected(campaign: str, candidate: str | None, tier: Tier, store: Path) 
         for row in failed:
             click.echo(f"#{row['number']} {row['address']} {row['name']}: {row['outcome']}")
             if candidate:
-                for admission in archive.rows(
-                    "SELECT findings FROM admissions WHERE address = ?", row["address"]
-                ):
+                for admission in archive.rows("SELECT findings FROM admissions WHERE address = ?", row["address"]):
                     for finding in json.loads(admission["findings"]):
                         click.echo(f"    {finding['gate']:<20} {finding['verdict']:<9} {finding['reason']}")
 
@@ -249,14 +231,10 @@ def source(candidate: str, store: Path) -> None:
 
     with Archive(store, write=False) as archive:
         found = archive.rows(
-            "SELECT address, source FROM candidates WHERE address LIKE ? || '%' OR name = ?",
-            candidate,
-            candidate,
+            "SELECT address, source FROM candidates WHERE address LIKE ? || '%' OR name = ?", candidate, candidate
         )
     if len(found) != 1:
-        raise EvidenceError(
-            f"{len(found)} candidates match {candidate!r}; asiarc show CAMPAIGN lists the addresses"
-        )
+        raise EvidenceError(f"{len(found)} candidates match {candidate!r}; asiarc show CAMPAIGN lists the addresses")
     click.echo(found[0]["source"])
 
 
@@ -269,21 +247,11 @@ def source(candidate: str, store: Path) -> None:
 @TIER
 @STORE
 @WORKERS
-@click.option(
-    "--arm", "names", multiple=True, default=("no_cognition",), show_default=True, help="may be repeated"
-)
-@click.option(
-    "--repeats", type=click.IntRange(min=2), default=6, show_default=True, help="searches of each arm"
-)
-@click.option(
-    "--candidates", type=click.IntRange(min=1), default=12, show_default=True, help="of each search"
-)
-@click.option(
-    "--seeds", type=click.IntRange(min=2), default=2, show_default=True, help="fresh ones, of each winner"
-)
-@click.option(
-    "--output", type=click.Path(path_type=Path), default=Path("results") / "arms", show_default=True
-)
+@click.option("--arm", "names", multiple=True, default=("no_cognition",), show_default=True, help="may be repeated")
+@click.option("--repeats", type=click.IntRange(min=2), default=6, show_default=True, help="searches of each arm")
+@click.option("--candidates", type=click.IntRange(min=1), default=12, show_default=True, help="of each search")
+@click.option("--seeds", type=click.IntRange(min=2), default=2, show_default=True, help="fresh ones, of each winner")
+@click.option("--output", type=click.Path(path_type=Path), default=Path("results") / "arms", show_default=True)
 @click.option("--plan", is_flag=True, help="say how long it takes, and run nothing")
 def arms(
     file: Path,
@@ -343,21 +311,13 @@ def cognition() -> None:
     """The knowledge base that feeds the researcher."""
 
 
-DENSE = click.option(
-    "--dense", metavar="MODEL", help="search by meaning, by this embedding model (default: BM25)"
-)
-BASE_URL = click.option(
-    "--base-url", metavar="URL", help="its OpenAI-compatible endpoint (default: OpenAI's own)"
-)
+DENSE = click.option("--dense", metavar="MODEL", help="search by meaning, by this embedding model (default: BM25)")
+BASE_URL = click.option("--base-url", metavar="URL", help="its OpenAI-compatible endpoint (default: OpenAI's own)")
 OWN = click.option(
-    "--folder",
-    type=click.Path(exists=True, path_type=Path),
-    help="entries of your own, beside the shipped ones",
+    "--folder", type=click.Path(exists=True, path_type=Path), help="entries of your own, beside the shipped ones"
 )
 INTO = click.option(
-    "--folder",
-    type=click.Path(path_type=Path),
-    help="a folder of your own (default: the base, which searches use)",
+    "--folder", type=click.Path(path_type=Path), help="a folder of your own (default: the base, which searches use)"
 )
 
 
@@ -367,9 +327,7 @@ INTO = click.option(
 @OWN
 @DENSE
 @BASE_URL
-def cognition_search(
-    query: str, k: int, folder: Path | None, dense: str | None, base_url: str | None
-) -> None:
+def cognition_search(query: str, k: int, folder: Path | None, dense: str | None, base_url: str | None) -> None:
     """Entries that answer a weakness."""
     from asiarc.harness.cognition_verbs import render_search
 

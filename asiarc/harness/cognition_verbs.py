@@ -77,9 +77,7 @@ def promote(result: CampaignResult, folder: Path) -> Entry:
 def _take(new: tuple[Entry, ...], target: Path, what: str) -> tuple[Entry, ...]:
     folder = target.parent
     if target.exists():
-        raise CognitionError(
-            f"{target} exists; give {target.name} another name, or edit the one that is there."
-        )
+        raise CognitionError(f"{target} exists; give {target.name} another name, or edit the one that is there.")
     present = Base.load(folder if folder.exists() else None).entries
     before = set(check_entries(present))
     if problems := [problem for problem in check_entries((*present, *new)) if problem not in before]:
@@ -88,9 +86,7 @@ def _take(new: tuple[Entry, ...], target: Path, what: str) -> tuple[Entry, ...]:
         folder.mkdir(parents=True, exist_ok=True)
         target.write_text(as_toml(new), encoding="utf-8")
     except OSError as error:
-        raise CognitionError(
-            f"{target} cannot be written ({error.strerror}); give another --folder."
-        ) from error
+        raise CognitionError(f"{target} cannot be written ({error.strerror}); give another --folder.") from error
     return new
 
 

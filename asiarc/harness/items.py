@@ -13,14 +13,7 @@ import pytest
 from asiarc.campaign.declaration import Campaign, load_toml
 from asiarc.core.errors import AsiarcError, EvidenceError
 from asiarc.core.recipe import TIERS, StageName
-from asiarc.evidence.claims import (
-    Mark,
-    Verdict,
-    check_snapshot,
-    load_register,
-    reach_verdict,
-    record_snapshot,
-)
+from asiarc.evidence.claims import Mark, Verdict, check_snapshot, load_register, reach_verdict, record_snapshot
 from asiarc.harness.session import LAB
 
 # --- campaigns --------------------------------------------------------------------------------------------------------
@@ -134,11 +127,7 @@ class StageItem(PlainItem):
         run = lab.run(self.parent.campaign, self.parent.name, self.path)
         lab.say(f"{self.parent.name} {self.name} at tier {lab.tier}, run {run.run}")
         result = run.ensure(self.stage)
-        self.user_properties += [
-            ("asiarc_run", run.run),
-            ("tier", lab.tier),
-            ("entrants", len(result["entrants"])),
-        ]
+        self.user_properties += [("asiarc_run", run.run), ("tier", lab.tier), ("entrants", len(result["entrants"]))]
         if self.name == "explore" and not result["finalists"]:
             raise EvidenceError(
                 f"none of {result['candidates']} candidates was scored; asiarc why-rejected lists the reasons"

@@ -26,12 +26,8 @@ def main() -> None:
 @FILE
 @TIER
 @WORKERS
-@click.option(
-    "--base-url", default=None, metavar="URL", help="an OpenAI-compatible endpoint (default: OpenAI's own)"
-)
-@click.option(
-    "--store", type=click.Path(path_type=Path), default=None, help="default: .asiarc/recording of its name"
-)
+@click.option("--base-url", default=None, metavar="URL", help="an OpenAI-compatible endpoint (default: OpenAI's own)")
+@click.option("--store", type=click.Path(path_type=Path), default=None, help="default: .asiarc/recording of its name")
 def record(file: Path, tier: Tier, workers: int, base_url: str | None, store: Path | None) -> None:
     """Run a campaign, ask its models what is not recorded yet, and keep the exchanges beside its file."""
     from asiarc.harness.recording import cassette_of
@@ -42,14 +38,8 @@ def record(file: Path, tier: Tier, workers: int, base_url: str | None, store: Pa
     try:
         found = asked(file, folder, tier, base_url=base_url, workers=workers, say=click.echo)
     except KeyboardInterrupt:
-        raise click.ClickException(
-            f"stopped; every reply is kept in {folder}: the same command goes on"
-        ) from None
-    click.echo(
-        "\n".join(
-            [*lines(found), f"recorded in {cassette_of(file)}; replay it with: asiarc llm replay {file}"]
-        )
-    )
+        raise click.ClickException(f"stopped; every reply is kept in {folder}: the same command goes on") from None
+    click.echo("\n".join([*lines(found), f"recorded in {cassette_of(file)}; replay it with: asiarc llm replay {file}"]))
 
 
 @main.command()
@@ -67,9 +57,7 @@ def replay(file: Path, tier: Tier, workers: int) -> None:
     found = replayed(file, tier, workers=workers, say=click.echo)
     said = list(found.differences)
     if found.drift:
-        said.append(
-            f"measured numbers differ by at most {found.drift:.2g}: another processor rounds otherwise"
-        )
+        said.append(f"measured numbers differ by at most {found.drift:.2g}: another processor rounds otherwise")
     click.echo("\n".join([*lines(found.facts), *(said or ["the replay is the recording, to the last bit"])]))
     sys.exit(not found.is_identical)
 
@@ -85,11 +73,7 @@ def report(campaign: str, tier: Tier, store: Path, as_json: bool) -> None:
     from asiarc.report.models import model_lines
 
     with latest_run(campaign, tier, store) as (archive, run):
-        found, told, spent = (
-            facts(archive, run),
-            model_lines(archive, run),
-            ledger_of_run(archive, run).lines(),
-        )
+        found, told, spent = (facts(archive, run), model_lines(archive, run), ledger_of_run(archive, run).lines())
     if as_json:
         click.echo(json.dumps(found, indent=1))
     else:

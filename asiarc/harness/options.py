@@ -16,11 +16,7 @@ if TYPE_CHECKING:
     from asiarc.archive.store import Archive
 
 STORE = click.option(
-    "--store",
-    type=click.Path(path_type=Path),
-    default=Path(".asiarc"),
-    show_default=True,
-    help="the archive's folder",
+    "--store", type=click.Path(path_type=Path), default=Path(".asiarc"), show_default=True, help="the archive's folder"
 )
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="machine-readable, on stdout")
 WORKERS = click.option(
@@ -31,11 +27,7 @@ WORKERS = click.option(
 def tier_option(default: Tier) -> Any:
     """``--tier``, with its default for a group of verbs."""
     return click.option(
-        "--tier",
-        type=click.Choice(TIERS),
-        default=default,
-        show_default=True,
-        help="how much compute is spent",
+        "--tier", type=click.Choice(TIERS), default=default, show_default=True, help="how much compute is spent"
     )
 
 

@@ -19,15 +19,7 @@ from asiarc.campaign.declaration import Campaign
 from asiarc.core.errors import AsiarcError, CampaignError, unknown_name
 from asiarc.core.recipe import TIERS
 from asiarc.evidence.claims import mark_of
-from asiarc.harness.items import (
-    ArmItem,
-    CampaignModule,
-    CampaignNode,
-    ClaimItem,
-    ClaimModule,
-    StageItem,
-    TomlCampaign,
-)
+from asiarc.harness.items import ArmItem, CampaignModule, CampaignNode, ClaimItem, ClaimModule, StageItem, TomlCampaign
 from asiarc.harness.session import LAB, Lab
 
 if TYPE_CHECKING:
@@ -43,31 +35,16 @@ CAMPAIGN_FILES, CLAIM_FILES = "campaign_*.py", "claim_*.py"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options that asiarc adds to pytest; each has its section in the README."""
     group = parser.getgroup("asiarc", "architecture discovery")
-    group.addoption(
-        "--tier", choices=TIERS, default="smoke", help="how much compute is spent (default: smoke)"
-    )
-    group.addoption(
-        "--plan", action="store_true", help="print what each campaign would do and cost, and run nothing"
-    )
+    group.addoption("--tier", choices=TIERS, default="smoke", help="how much compute is spent (default: smoke)")
+    group.addoption("--plan", action="store_true", help="print what each campaign would do and cost, and run nothing")
     group.addoption("--fresh", action="store_true", help="set the archive aside and start from an empty one")
+    group.addoption("--workers", type=int, default=2, metavar="N", help="processes that train at once (default: 2)")
+    group.addoption("--store", type=Path, default=None, metavar="DIR", help="the archive's folder (default: .asiarc)")
+    group.addoption("--executor", choices=("local", "ray"), default="local", help="where trials run (docs/cluster.md)")
     group.addoption(
-        "--workers", type=int, default=2, metavar="N", help="processes that train at once (default: 2)"
+        "--ray-address", default=None, metavar="HOST:PORT", help="the cluster's head (default: the one that is near)"
     )
-    group.addoption(
-        "--store", type=Path, default=None, metavar="DIR", help="the archive's folder (default: .asiarc)"
-    )
-    group.addoption(
-        "--executor", choices=("local", "ray"), default="local", help="where trials run (docs/cluster.md)"
-    )
-    group.addoption(
-        "--ray-address",
-        default=None,
-        metavar="HOST:PORT",
-        help="the cluster's head (default: the one that is near)",
-    )
-    group.addoption(
-        "--gpus-per-job", type=float, default=0, metavar="N", help="on a cluster: GPUs of each job"
-    )
+    group.addoption("--gpus-per-job", type=float, default=0, metavar="N", help="on a cluster: GPUs of each job")
     group.addoption(
         "--llm",
         choices=("replay", "record", "live"),
@@ -75,10 +52,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="answer language models' questions from what is recorded (default), ask for what is not, or ask for all",
     )
     group.addoption(
-        "--llm-base-url",
-        default=None,
-        metavar="URL",
-        help="an OpenAI-compatible endpoint (default: OpenAI's own)",
+        "--llm-base-url", default=None, metavar="URL", help="an OpenAI-compatible endpoint (default: OpenAI's own)"
     )
     group.addoption(
         "--llm-model",
@@ -90,15 +64,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--release", type=Path, default=None, metavar="DIR", help="the paper's released data, if you have it"
     )
-    group.addoption(
-        "--claims-only", default="", metavar="IDS", help="decide only these claims, e.g. C07a,C29"
-    )
+    group.addoption("--claims-only", default="", metavar="IDS", help="decide only these claims, e.g. C07a,C29")
     group.addoption("--strict-claims", action="store_true", help="a contradicted claim fails its item")
     group.addoption(
-        "--accept-verdicts",
-        default=None,
-        metavar="NOTE",
-        help="record changed verdicts, with a note that says why",
+        "--accept-verdicts", default=None, metavar="NOTE", help="record changed verdicts, with a note that says why"
     )
 
 
@@ -155,9 +124,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Claims that need no campaign first (they take seconds), then each file's stages before the tests that ask about
     them, then the claims that the campaigns decide; the order of files stays. --claims-only deselects other claims."""
     wanted = [claim for claim in config.option.claims_only.split(",") if claim]
-    dropped = [
-        item for item in items if wanted and isinstance(item, ClaimItem) and item.mark.claim not in wanted
-    ]
+    dropped = [item for item in items if wanted and isinstance(item, ClaimItem) and item.mark.claim not in wanted]
     if dropped:
         config.hook.pytest_deselected(items=dropped)
         items[:] = [item for item in items if item not in dropped]
@@ -245,20 +212,13 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
     lab = session.config.stash[LAB]
     rows = [row for item in session.items if isinstance(item, (StageItem, ArmItem)) for row in item.planned()]
-    lines = plan_lines(
-        rows,
-        lab.tier,
-        lab.folder,
-        session.config.option.workers,
-    )
+    lines = plan_lines(rows, lab.tier, lab.folder, session.config.option.workers)
     for line in lines:
         lab.say(line, always=True)
     return True
 
 
-def pytest_terminal_summary(
-    terminalreporter: Any, exitstatus: pytest.ExitCode, config: pytest.Config
-) -> None:
+def pytest_terminal_summary(terminalreporter: Any, exitstatus: pytest.ExitCode, config: pytest.Config) -> None:
     """The claim table after pytest's own summary; after Ctrl-C, how to go on."""
     lab = config.stash[LAB]
     if exitstatus == pytest.ExitCode.INTERRUPTED and lab.has_run:

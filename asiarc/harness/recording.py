@@ -47,9 +47,7 @@ class Replayed:
         return not self.differences and self.drift == 0
 
 
-def record(
-    file: Path, store: Path, tier: Tier, *, base_url: str | None, workers: int, say: Say
-) -> dict[str, Any]:
+def record(file: Path, store: Path, tier: Tier, *, base_url: str | None, workers: int, say: Say) -> dict[str, Any]:
     """Ask what `store` does not hold yet, and write the recording beside the file; returns its facts.
 
     What stops it (a cap, an endpoint) raises an `AsiarcError`; the next call goes on from there.
@@ -80,9 +78,7 @@ def replay(file: Path, tier: Tier, *, workers: int, say: Say) -> Replayed:
     differences = _differing_lines(cassette_of(file).read_text(encoding="utf-8"), cassette)
     found = json.loads(json.dumps(found))
     differences += [
-        f"{key}: {recorded.get(key)} -> {found[key]}"
-        for key in found
-        if _shape(found, key) != _shape(recorded, key)
+        f"{key}: {recorded.get(key)} -> {found[key]}" for key in found if _shape(found, key) != _shape(recorded, key)
     ]
     return Replayed(found, tuple(differences), _drift(recorded, found))
 

@@ -36,28 +36,15 @@ def reproduce(
     """Run everything at a tier; pytest's exit status (0 also when claims are contradicted: that is a verdict)."""
     for folder in (CAMPAIGNS, REPRODUCTIONS):
         if not folder.is_dir():
-            raise EvidenceError(
-                f"no folder {folder}/ in {Path.cwd()}; run this from the root of a checkout of asiarc"
-            )
+            raise EvidenceError(f"no folder {folder}/ in {Path.cwd()}; run this from the root of a checkout of asiarc")
     register = load_register(REPRODUCTIONS / "claims.toml")
     for claim in claims:
         if claim not in register:
             raise EvidenceError(unknown_name("claim", claim, register))
-    common = [
-        "--tier",
-        tier,
-        "--store",
-        str(store),
-        "--workers",
-        str(workers),
-        "--no-header",
-        *pytest_arguments,
-    ]
+    common = ["--tier", tier, "--store", str(store), "--workers", str(workers), "--no-header", *pytest_arguments]
     if release:
         common += ["--release", str(release)]
-    click.echo(
-        f"reproduce at tier {tier}: campaigns, then {len(claims) or 'all'} claims, then the report in {output}"
-    )
+    click.echo(f"reproduce at tier {tier}: campaigns, then {len(claims) or 'all'} claims, then the report in {output}")
     only = ["--claims-only", ",".join(claims)] if claims else []
     everything = [str(CAMPAIGNS), str(REPRODUCTIONS), *only, *common]
     status = _pytest([*everything, "--plan", "-q"])

@@ -6,15 +6,7 @@
 """
 
 from asiarc.llm.client import Client
-from asiarc.llm.exchange import (
-    Exchange,
-    Message,
-    ModelError,
-    Question,
-    ReplayMissError,
-    Reply,
-    UnusableReplyError,
-)
+from asiarc.llm.exchange import Exchange, Message, ModelError, Question, ReplayMissError, Reply, UnusableReplyError
 from asiarc.llm.ledger import Ledger, Price
 
 __all__ = [

@@ -17,15 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeVar, get_args
 
 from asiarc.llm.endpoint import Endpoint
-from asiarc.llm.exchange import (
-    BROKEN,
-    Exchange,
-    ModelError,
-    Question,
-    ReplayMissError,
-    Reply,
-    UnusableReplyError,
-)
+from asiarc.llm.exchange import BROKEN, Exchange, ModelError, Question, ReplayMissError, Reply, UnusableReplyError
 from asiarc.llm.ledger import Ledger
 from asiarc.llm.reading import ReadingError
 from asiarc.llm.tape import Tape, what_changed
@@ -50,9 +42,7 @@ class Ask(Generic[T]):
     place: str
 
 
-Turns = Generator[
-    Question, tuple[Reply, bool], Any
-]  # yields what to ask, is sent the reply and whether it is new
+Turns = Generator[Question, tuple[Reply, bool], Any]  # yields what to ask, is sent the reply and whether it is new
 
 
 class Client:
@@ -73,9 +63,7 @@ class Client:
         self.tape, self.ledger, self.mode, self.endpoint = tape, ledger, mode, endpoint
         self.repairs, self.frequency_penalty, self.workers = repairs, frequency_penalty, workers
         self._asked: set[str] = set()  # what this session asked: live reuses that, and nothing older
-        self._booked: set[str] = (
-            set()
-        )  # what this session booked: an exchange costs once, however often it is used
+        self._booked: set[str] = set()  # what this session booked: an exchange costs once, however often it is used
 
     def ask(self, ask: Ask[T]) -> T:
         """The reply as `ask.read` makes it; what it refuses goes back to the model `repairs` times.
@@ -141,9 +129,7 @@ class Client:
                     fault, reason = error.fault, str(error)
             if fault == "refusal" or repair == self.repairs:
                 break
-            advice = ADVICE.get(
-                fault, f"Your reply cannot be used: {reason}. Answer again in the asked form."
-            )
+            advice = ADVICE.get(fault, f"Your reply cannot be used: {reason}. Answer again in the asked form.")
             correction = advice.replace("{limit}", str(question.max_tokens))
             question = question.followed_by(reply.text[:CLIPPED], correction)
         raise UnusableReplyError(fault, reason, reply.text)
@@ -182,10 +168,7 @@ class Client:
         return reply
 
     def _keep_what_comes(
-        self,
-        pool: ThreadPoolExecutor,
-        flying: dict[Future[Reply], tuple[int, Question]],
-        asks: Sequence[Ask[T]],
+        self, pool: ThreadPoolExecutor, flying: dict[Future[Reply], tuple[int, Question]], asks: Sequence[Ask[T]]
     ) -> None:
         pool.shutdown(wait=True, cancel_futures=True)
         for future, (index, question) in flying.items():

@@ -36,9 +36,7 @@ class Embedder:
         found = [self._known[text] for text in texts]
         lengths = {len(vector) for vector in found}
         if len(lengths) > 1:
-            reason = (
-                f"{self.model} gave vectors of {len(lengths)} lengths: {', '.join(map(str, sorted(lengths)))}"
-            )
+            reason = f"{self.model} gave vectors of {len(lengths)} lengths: {', '.join(map(str, sorted(lengths)))}"
             raise UnusableReplyError("wrong schema", reason, "")
         return found
 

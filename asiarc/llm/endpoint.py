@@ -67,9 +67,7 @@ class Endpoint:
             api_key=self.key or "none",
             max_retries=0,
             timeout=self.silence_s,
-            default_headers={
-                "Connection": "close"
-            },  # a reply takes seconds: nothing is left open between two
+            default_headers={"Connection": "close"},  # a reply takes seconds: nothing is left open between two
             http_client=DefaultHttpxClient(event_hooks={"response": [self._watch]}),
         )
 
@@ -115,9 +113,7 @@ class Endpoint:
             if trial + 1 < self.tries:
                 self.sleep(self._backoff(question, trial) if wait_s is None else wait_s)
         said = self._clean(str(problem))
-        raise ModelError(
-            fault, f"{self.base_url} failed {self.tries} times ({said}); run the same command again"
-        )
+        raise ModelError(fault, f"{self.base_url} failed {self.tries} times ({said}); run the same command again")
 
     def _stream(self, question: Question) -> Reply:
         stream = self._openai.chat.completions.create(**self._request(question))
@@ -142,9 +138,7 @@ class Endpoint:
             text = json.dumps([round(float(number), 5) for number in vector or ()])
         except (TypeError, ValueError):
             text = str(vector)[:1000]
-        return self._reply(
-            question, text if vector else "", None if vector else "empty", getattr(made, "usage", None)
-        )
+        return self._reply(question, text if vector else "", None if vector else "empty", getattr(made, "usage", None))
 
     def _request(self, question: Question) -> dict[str, Any]:
         limit = "max_completion_tokens" if self._host.endswith("openai.com") else "max_tokens"
@@ -219,9 +213,7 @@ class Endpoint:
         """Raise for what no repetition mends; return for what may pass."""
         said = self._clean(error.message)
         if error.status_code in (401, 403):
-            raise ModelError(
-                "key rejected", f"{self.base_url} says: {said}. Set another key in {KEYS[0]}"
-            ) from None
+            raise ModelError("key rejected", f"{self.base_url} says: {said}. Set another key in {KEYS[0]}") from None
         if error.status_code == 404:
             offered = self._offered()
             close = nearest(question.model, offered)

@@ -55,9 +55,7 @@ class Ledger:
 
     def __post_init__(self) -> None:
         self.accounts: dict[str, Account] = {}
-        self._held: dict[
-            str, tuple[str, int, int]
-        ] = {}  # key -> role, tokens, nano-dollars of calls in flight
+        self._held: dict[str, tuple[str, int, int]] = {}  # key -> role, tokens, nano-dollars of calls in flight
 
     def cost(self, question: Question, reply: Reply) -> int:
         """Nano-dollars of an exchange."""

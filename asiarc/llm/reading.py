@@ -14,9 +14,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 Model = TypeVar("Model", bound=BaseModel)
-FENCE = re.compile(
-    r"^[ \t]*(```+|~~~+)[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE
-)
+FENCE = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
 
 
 class ReadingError(Exception):
@@ -71,9 +69,7 @@ def code_of(text: str, *, must_hold: str) -> str:
     blocks = [body for _, body in fenced(text)]
     holding = list(dict.fromkeys(body for body in blocks if must_hold in body)) if blocks else [text]
     if len(holding) > 1:
-        raise ReadingError(
-            "ambiguous code", f"{len(holding)} code blocks define {must_hold!r}; give one, complete"
-        )
+        raise ReadingError("ambiguous code", f"{len(holding)} code blocks define {must_hold!r}; give one, complete")
     if not holding or must_hold not in holding[0]:
         raise ReadingError(
             "no code", f"there is no code with {must_hold!r} in it; give one complete file that holds it"

@@ -129,11 +129,7 @@ def most_alike(question: Question, exchanges: Iterable[Exchange]) -> Exchange | 
 def what_changed(old: Question, new: Question) -> str:
     """The fields in which two questions differ, and a short difference of their prompts."""
     fields = ("model", "temperature", "frequency_penalty", "max_tokens", "seed", "schema", "attempt")
-    moved = [
-        f"{f}: {getattr(old, f)!r} -> {getattr(new, f)!r}"
-        for f in fields
-        if getattr(old, f) != getattr(new, f)
-    ]
+    moved = [f"{f}: {getattr(old, f)!r} -> {getattr(new, f)!r}" for f in fields if getattr(old, f) != getattr(new, f)]
     diff = difflib.unified_diff(
         old.prompt.splitlines(), new.prompt.splitlines(), "recorded", "asked now", n=1, lineterm=""
     )

@@ -25,9 +25,7 @@ Connect = Callable[[Annex, str, Ledger, Models], Client]
 
 def replay_only(annex: Annex, run: str, ledger: Ledger, models: Models) -> Client:
     """A client that answers from the archive and from nowhere else."""
-    return Client(
-        ArchiveTape(annex, run), ledger, repairs=models.repairs, frequency_penalty=models.frequency_penalty
-    )
+    return Client(ArchiveTape(annex, run), ledger, repairs=models.repairs, frequency_penalty=models.frequency_penalty)
 
 
 def ledger_of(models: Models, usd: float) -> Ledger:
@@ -76,17 +74,13 @@ class Team:
         """Whether anybody looks at training curves."""
         return self.models.analyst is not None
 
-    def tried(
-        self, proposals: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]]
-    ) -> tuple[Tried, ...]:
+    def tried(self, proposals: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]]) -> tuple[Tried, ...]:
         """What each model's proposals came to so far."""
         if self.campaign.researcher != "llm":
             return ()
         return bandit.records(self.annex.asked(self.run), proposals, results, self.client.ledger.prices)
 
-    def explain(
-        self, findings: Sequence[Experiment], curves: Mapping[str, Any], noise: float
-    ) -> list[Insight]:
+    def explain(self, findings: Sequence[Experiment], curves: Mapping[str, Any], noise: float) -> list[Insight]:
         """An insight for each finding: the arithmetic, and a model's words where there is one. The judge marks too."""
         self._mark(findings)
         if self.models.analyst is None or not findings:
@@ -115,9 +109,7 @@ class Team:
         """The judge's mean marks of some proposals, by number; empty where there is no judge."""
         if self.models.judge is None:
             return {}
-        return marking.mean_marks(
-            [row for row in self.annex.judgements(self.run) if row["number"] in numbers]
-        )
+        return marking.mean_marks([row for row in self.annex.judgements(self.run) if row["number"] in numbers])
 
     def spend(self) -> list[str]:
         """The ledger, a line a role; empty where nothing was asked."""

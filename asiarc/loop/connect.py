@@ -21,6 +21,4 @@ def connect(
     """The client of one run; in replay it has no endpoint, so that nothing can be asked or spent."""
     tape = ArchiveTape(annex, run, load_cassette(cassette))
     endpoint = None if mode == "replay" else Endpoint(base_url or OPENAI, key_from())
-    return Client(
-        tape, ledger, mode, endpoint, repairs=models.repairs, frequency_penalty=models.frequency_penalty
-    )
+    return Client(tape, ledger, mode, endpoint, repairs=models.repairs, frequency_penalty=models.frequency_penalty)

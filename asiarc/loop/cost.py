@@ -27,9 +27,7 @@ def estimate(models: Models, candidates: int, *, checks_motivations: bool) -> tu
         prompt, reply = models.prices[name]
         return (prompt * models.context_tokens + reply * reply_tokens) / 1e6
 
-    per_candidate = (
-        [max(usd(name, models.reply_tokens) for name in models.researcher)] if models.researcher else []
-    )
+    per_candidate = [max(usd(name, models.reply_tokens) for name in models.researcher)] if models.researcher else []
     if checks_motivations and models.checker:
         per_candidate.append(usd(models.checker, CHECK_TOKENS))
     if models.analyst:

@@ -172,14 +172,10 @@ class Drafts:
             self._keep_version(mended, version, Outcome("rejected", why.reason, why.gate))
         return None
 
-    def _keep_version(
-        self, draft: Draft, version: int, outcome: Outcome, mended: Draft | None = None
-    ) -> None:
+    def _keep_version(self, draft: Draft, version: int, outcome: Outcome, mended: Draft | None = None) -> None:
         """Keep a version that did not last, and what stands in its place now."""
         with self.archive.transaction():
-            self.annex.add_version(
-                self.run, draft.number, version, draft.address, as_json(draft.proposal), outcome
-            )
+            self.annex.add_version(self.run, draft.number, version, draft.address, as_json(draft.proposal), outcome)
             if mended is not None:
                 p = mended.proposal
                 self.archive.add_candidate(mended.address, p.name, p.source, p.motivation, p.genome)

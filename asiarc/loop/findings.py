@@ -14,9 +14,7 @@ NOISE = 0.02  # bits a byte or accuracy: differences under it are within the see
 POPULATION = 2000  # the latest scored candidates that the effects of mechanisms are read from
 
 
-def findings(
-    archive: Archive, run: str, numbers: Sequence[int], *, start: str, start_from: str
-) -> list[Experiment]:
+def findings(archive: Archive, run: str, numbers: Sequence[int], *, start: str, start_from: str) -> list[Experiment]:
     """A finding for each of a generation's scored proposals that has no insight yet, by the numbers of that moment.
 
     `start` is the address of start_from, which stands for a parent that has no numbers.
@@ -35,9 +33,7 @@ def findings(
             continue
         family = row["parents"][:1]
         parent = _parent(archive, run, family, by_address) or root
-        siblings = [
-            seen[n] for n, other in proposals.items() if n != number and other["parents"][:1] == family
-        ]
+        siblings = [seen[n] for n, other in proposals.items() if n != number and other["parents"][:1] == family]
         insight = analyse(seen[number], parent, siblings, effects, start_name=start_from, noise=NOISE)
         found.append(Experiment(number, seen[number], parent, tuple(siblings), row, insight))
     return found

@@ -90,9 +90,7 @@ class Run:
             self.enter(search, drafts, self.admit(drafts))
             self.train(search, generation)
             self.analyse(search, numbers)
-            self.progress.generation(
-                self.run, generation, numbers, self._best(search), self.campaign.start_from
-            )
+            self.progress.generation(self.run, generation, numbers, self._best(search), self.campaign.start_from)
         entrants = {i: self._draft(i).address for i in search.order()}
         return self._finish(
             "explore",
@@ -116,13 +114,7 @@ class Run:
         winner = max(holding or scored, key=lambda address: (gains[address], address), default=None)
         return self._finish(
             "verify",
-            {
-                "entrants": entrants,
-                "winner": winner,
-                "gains": gains,
-                "holds": holding,
-                "learning_rates": rates,
-            },
+            {"entrants": entrants, "winner": winner, "gains": gains, "holds": holding, "learning_rates": rates},
         )
 
     def confirm(self) -> dict[str, Any]:
@@ -212,9 +204,7 @@ class Run:
     def analyse(self, search: Exploration, numbers: range) -> None:
         """The analyst writes an insight on every scored candidate, from the numbers of its relatives."""
         scored = [number for number in numbers if search.standing(number + 1)[1]]
-        found = findings(
-            self.archive, self.run, scored, start=self.bench.start, start_from=self.campaign.start_from
-        )
+        found = findings(self.archive, self.run, scored, start=self.bench.start, start_from=self.campaign.start_from)
         curves: dict[str, Any] = {}
         if self.team.reads_curves:
             task = self.bench.deciding("explore")[0]

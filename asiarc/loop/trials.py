@@ -147,11 +147,7 @@ class Bench:
         paired with them."""
         last = len(self.plan("explore").rungs) - 1
         for trials in self.evaluate(
-            [
-                (address, last, seed)
-                for address in self.baselines.values()
-                for seed in range(self.seeds("explore"))
-            ]
+            [(address, last, seed) for address in self.baselines.values() for seed in range(self.seeds("explore"))]
         ).values():
             self._all_scored(trials)
 
@@ -170,9 +166,7 @@ class Bench:
 
         What decides is trained everywhere; on the first seed of the last rung the capability checks are trained too.
         """
-        places = dict.fromkeys(
-            p for a, rung, seed in wanted for p in ((a, rung, seed), (self.start, rung, seed))
-        )
+        places = dict.fromkeys(p for a, rung, seed in wanted for p in ((a, rung, seed), (self.start, rung, seed)))
         requests = {
             (address, rung, seed): [
                 self._request("explore", address, task, seed, rung)
@@ -180,9 +174,7 @@ class Bench:
             ]
             for address, rung, seed in places
         }
-        trials = iter(
-            self.workshop.train(self.run, [r for some in requests.values() for r in some], self.said)
-        )
+        trials = iter(self.workshop.train(self.run, [r for some in requests.values() for r in some], self.said))
         found = {place: [next(trials) for _ in some] for place, some in requests.items()}
         for place, some in found.items():
             if place[0] == self.start:

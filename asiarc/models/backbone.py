@@ -56,13 +56,7 @@ class AsiarcConfig(PretrainedConfig):
         self.num_hidden_layers = num_hidden_layers
         self.num_attention_heads = num_attention_heads
         self.intermediate_size = intermediate_size
-        kwargs = {
-            "tie_word_embeddings": True,
-            "bos_token_id": 0,
-            "eos_token_id": 0,
-            "pad_token_id": 0,
-            **kwargs,
-        }
+        kwargs = {"tie_word_embeddings": True, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0, **kwargs}
         super().__init__(**kwargs)
 
 
@@ -113,9 +107,7 @@ class Block(nn.Module):
         self.mlp_norm = nn.RMSNorm(config.hidden_size, eps=1e-6)
         self.mlp = SwiGLU(config.hidden_size, config.intermediate_size) if config.intermediate_size else None
 
-    def forward(
-        self, x_BTD: torch.Tensor, state: Any, mask_BT1: torch.Tensor | None
-    ) -> tuple[torch.Tensor, Any]:
+    def forward(self, x_BTD: torch.Tensor, state: Any, mask_BT1: torch.Tensor | None) -> tuple[torch.Tensor, Any]:
         """([B, T, D], the mixer's new state); a mask [B, T, 1] of zeros silences what the mixer is given there."""
         normed = self.mixer_norm(x_BTD)
         mixed, state = self.mixer(normed if mask_BT1 is None else normed * mask_BT1, state)
@@ -144,8 +136,7 @@ class AsiarcForCausalLM(PreTrainedModel, GenerationMixin):
         self.embed = nn.Embedding(config.vocab_size, config.hidden_size)
         with _never_on_meta():
             mixers = [
-                mixer_class(config.hidden_size, config.num_attention_heads)
-                for _ in range(config.num_hidden_layers)
+                mixer_class(config.hidden_size, config.num_attention_heads) for _ in range(config.num_hidden_layers)
             ]
         for module in nn.ModuleList(mixers).modules():
             module._non_persistent_buffers_set.clear()  # loading leaves what was not saved uninitialised
@@ -215,9 +206,7 @@ class AsiarcForCausalLM(PreTrainedModel, GenerationMixin):
         logits_BTV = self.lm_head(hidden_BTD[:, -logits_to_keep:] if logits_to_keep else hidden_BTD)
         loss = None
         if labels is not None:
-            loss = F.cross_entropy(
-                logits_BTV[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100
-            )
+            loss = F.cross_entropy(logits_BTV[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100)
         return CausalLMOutputWithPast(loss=loss, logits=logits_BTV, past_key_values=cache)
 
 

@@ -43,9 +43,7 @@ def verify(folder: Path) -> list[str]:
     except AsiarcError as error:
         problems.append(str(error))
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
-        problems.append(
-            f"report.json and its tables do not have the form that they are written in: {error!r}"
-        )
+        problems.append(f"report.json and its tables do not have the form that they are written in: {error!r}")
     return problems
 
 
@@ -117,15 +115,10 @@ def _baselines(baselines: Row) -> Iterator[str]:
         if order["effect"] is not None:
             ahead, behind = (cells[order["task"], order[side]] for side in ("ahead", "behind"))
             found = paired_effect(
-                ahead["values"],
-                behind["values"],
-                higher_is_better=ahead["higher_is_better"],
-                num_comparisons=1,
+                ahead["values"], behind["values"], higher_is_better=ahead["higher_is_better"], num_comparisons=1
             )
             yield from _differences(
-                f"{order['ahead']} against {order['behind']} on {order['task']}",
-                order["effect"],
-                found.as_dict(),
+                f"{order['ahead']} against {order['behind']} on {order['task']}", order["effect"], found.as_dict()
             )
 
 
@@ -134,12 +127,8 @@ def _studies(found: list[Row]) -> Iterator[str]:
         where = f"study {study['name']}"
         for mixer in study["mixers"]:
             for what, stored in (mixer["tasks"] | mixer["probes"]).items():
-                yield from _differences(
-                    f"{where}, {mixer['name']}: {what}", stored, summary(stored["values"])
-                )
-        yield from _effects(
-            where, study["effects"], studies.effects(study["mixers"], study["tasks"], study["size_of"])
-        )
+                yield from _differences(f"{where}, {mixer['name']}: {what}", stored, summary(stored["values"]))
+        yield from _effects(where, study["effects"], studies.effects(study["mixers"], study["tasks"], study["size_of"]))
         again = studies.correlations(study["mixers"], study["tasks"])
         if _plain(again) != _plain(study["correlations"]):
             yield f"{where}: its scores give other rank correlations"
@@ -151,12 +140,8 @@ def _searches(found: list[Row]) -> Iterator[str]:
         for arm in search["arms"] if search["finished"] else ():
             counts = {r: float(studies.discovered(gains)[-1]) for r, gains in arm["first_rung"].items()}
             yield from _differences(f"{where}, {arm['arm']}", arm["gain"], summary(arm["gain"]["values"]))
-            yield from _differences(
-                f"{where}, {arm['arm']}: discoveries", arm["discoveries"], summary(counts)
-            )
-        yield from _effects(
-            where, search["effects"], studies.advantages(search["arms"]) if search["finished"] else []
-        )
+            yield from _differences(f"{where}, {arm['arm']}: discoveries", arm["discoveries"], summary(counts))
+        yield from _effects(where, search["effects"], studies.advantages(search["arms"]) if search["finished"] else [])
 
 
 def _effects(where: str, stored: list[Row], again: list[Row]) -> Iterator[str]:
@@ -189,9 +174,7 @@ def _campaign(campaign: Row, folder: Path) -> Iterator[str]:
     for stage in campaign["stages"]:
         for row in stage["rows"]:
             for task, stored in row["tasks"].items():
-                yield from _differences(
-                    f"{stage['stage']}, {row['name']} on {task}", stored, summary(stored["values"])
-                )
+                yield from _differences(f"{stage['stage']}, {row['name']} on {task}", stored, summary(stored["values"]))
         yield from _entrants(campaign, stage)
         if stored := stage.get("told_apart"):  # older reports lack it
             found = told_apart(stage["rows"], stored["baseline"], stored["task"])
@@ -230,9 +213,7 @@ def _gain(campaign: Row, gain: Row) -> Iterator[str]:
     stage = next(s for s in campaign["stages"] if s["stage"] == gain["stage"])
     rows = {row["address"]: row for row in stage["rows"]}
     mine = rows.get(campaign["winner"]["address"])
-    other = next(
-        (r for r in stage["rows"] if r["role"] == "baseline" and r["name"] == gain["baseline"]), None
-    )
+    other = next((r for r in stage["rows"] if r["role"] == "baseline" and r["name"] == gain["baseline"]), None)
     if mine is None or other is None:
         yield f"{where}: no values to derive it from"
         return

@@ -71,15 +71,12 @@ def write(archive: Archive, tier: str, folder: Path, *, campaigns: Sequence[str]
         "signatures": studies.signature_facts(trained, folder),
         "studies": [{**study, "figures": _study_figures(archive, study, folder)} for study in trained],
         "searches": [
-            {**search, "figures": _search_figures(search, folder)}
-            for search in studies.search_facts(archive, tier)
+            {**search, "figures": _search_figures(search, folder)} for search in studies.search_facts(archive, tier)
         ],
         "arms": arm_lines(archive, facts.arm_runs(archive, runs)),
         "campaigns": found,
         "absent": sorted(set(campaigns or ()) - {row["campaign"] for row in runs}),
-        "spend": facts.total_spend(
-            archive, [*(r.run for r in readings), *studies.trained_runs(archive, tier)]
-        ),
+        "spend": facts.total_spend(archive, [*(r.run for r in readings), *studies.trained_runs(archive, tier)]),
         "baselines": baselines,
         "figures": _save_table(tables.baselines_by_task(baselines["cells"]), folder, "baselines", "tasks"),
         "provenance": {**made_by, "lock": _lock(folder)},
@@ -159,9 +156,7 @@ def read_report(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise EvidenceError(f"{path} is not JSON: {error}") from error
     if not isinstance(report, dict) or report.get("format") != facts.FORMAT:
-        raise EvidenceError(
-            f"{path} is not a report of format {facts.FORMAT}; write it again: nox -s reproduce"
-        )
+        raise EvidenceError(f"{path} is not a report of format {facts.FORMAT}; write it again: nox -s reproduce")
     return {"signatures": [], "studies": [], "searches": [], "arms": []} | report
 
 
@@ -194,8 +189,7 @@ def origins_of(report: Row) -> Row:
         "tier": report["tier"],
         "written": report["provenance"],
         "runs": {
-            row["run"]: {key: row["name" if key == "campaign" else key] for key in kept}
-            for row in report["campaigns"]
+            row["run"]: {key: row["name" if key == "campaign" else key] for key in kept} for row in report["campaigns"]
         }
         | {
             row["run"]: {key: row["name" if key == "campaign" else key] for key in kept if key in row}
@@ -209,6 +203,5 @@ def _sign(folder: Path, report: Row) -> None:
     """The manifest: the report's origins, and the checksum of every file."""
     files = {path.relative_to(folder).as_posix(): sha256(path) for path in signed_files(folder)}
     (folder / "manifest.json").write_text(
-        json.dumps({**origins_of(report), "files": files}, indent=1, ensure_ascii=False) + "\n",
-        encoding="utf-8",
+        json.dumps({**origins_of(report), "files": files}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )

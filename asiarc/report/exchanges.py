@@ -41,11 +41,7 @@ def facts(archive: Archive, run: str) -> dict[str, Any]:
     faults = Counter(reply_fault(row["reply"]) or "read" for row in researcher)
     trials = archive.trials(run, "explore")
     trained = {trial.address for trial in trials}
-    passed = [
-        row["number"]
-        for row in results
-        if row["address"] in trained and row["outcome"].gate not in GIVEN_UP_BY
-    ]
+    passed = [row["number"] for row in results if row["address"] in trained and row["outcome"].gate not in GIVEN_UP_BY]
     mended = Counter(row["number"] for row in annex.versions(run) if row["outcome"].gate not in GIVEN_UP_BY)
     ledger = ledger_of_run(archive, run)
     return {
@@ -100,9 +96,7 @@ def lines(found: Mapping[str, Any]) -> list[str]:
 
 
 def _counts(counts: Mapping[str, int]) -> str:
-    return (
-        ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda c: -c[1])) or "none"
-    )
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda c: -c[1])) or "none"
 
 
 def _nothing_scored(found: Mapping[str, Any]) -> list[str]:

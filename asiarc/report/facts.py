@@ -49,9 +49,7 @@ def claim_facts(archive: Archive, tier: str, folder: Path) -> Row:
     decided: list[Row] = []
     for verdict in archive.verdicts(tier):
         claim = register.get(verdict["claim"])
-        decided.append(
-            {"verdict": Verdict(**verdict).as_dict(), "register": claim.model_dump() if claim else None}
-        )
+        decided.append({"verdict": Verdict(**verdict).as_dict(), "register": claim.model_dump() if claim else None})
     asked = {row["verdict"]["claim"] for row in decided}
     open_claims = [claim.model_dump() for claim_id, claim in register.items() if claim_id not in asked]
     return {
@@ -81,11 +79,7 @@ def latest_runs(archive: Archive, tier: str, campaigns: Sequence[str] | None) ->
         finished = archive.stage_result(row["run"], last) is not None
         before = chosen.get(row["campaign"])
         if before is None or finished or not before["finished"]:
-            chosen[row["campaign"]] = {
-                **row,
-                "finished": finished,
-                "earlier": (before["earlier"] + 1) if before else 0,
-            }
+            chosen[row["campaign"]] = {**row, "finished": finished, "earlier": (before["earlier"] + 1) if before else 0}
         else:
             before["earlier"] += 1
     return list(chosen.values())
@@ -218,12 +212,7 @@ def gain_facts(reading: CampaignResult) -> list[Row]:
                     rows.append({**row, "effect": None, "decision": None, "problem": str(error)})
                 else:
                     rows.append(
-                        {
-                            **row,
-                            "effect": effect.as_dict(),
-                            "decision": decision_of(effect, stage),
-                            "problem": "",
-                        }
+                        {**row, "effect": effect.as_dict(), "decision": decision_of(effect, stage), "problem": ""}
                     )
     return rows
 
@@ -239,9 +228,7 @@ def stage_facts(reading: CampaignResult, stage: StageName) -> Row:
     entrants = reading.stages.get(stage, {})
     listed = entrants.get("finalists" if stage == "explore" else "entrants", [])
     baselines = set(reading.baselines.values())
-    others = sorted(
-        {t["address"] for t in trials} - baselines - set(listed), key=lambda a: reading.numbers.get(a, -1)
-    )
+    others = sorted({t["address"] for t in trials} - baselines - set(listed), key=lambda a: reading.numbers.get(a, -1))
     candidates = [*listed, *others] if stage not in reading.stages else listed
     deciding = reading.deciding_tasks(stage)
     tasks = sorted(
@@ -249,10 +236,7 @@ def stage_facts(reading: CampaignResult, stage: StageName) -> Row:
         key=lambda t: t not in deciding,
     )
     rows = [_mixer_row(reading, address, "candidate", trials, values, tasks) for address in candidates]
-    rows += [
-        _mixer_row(reading, address, "baseline", trials, values, tasks)
-        for address in reading.baselines.values()
-    ]
+    rows += [_mixer_row(reading, address, "baseline", trials, values, tasks) for address in reading.baselines.values()]
     return {
         "stage": stage,
         "finished": stage in reading.stages,
@@ -276,9 +260,7 @@ def told_apart(rows: Sequence[Row], start: str, task: str) -> Row | None:
     effects = {}
     for row in entrants:
         with suppress(EvidenceError):  # fewer than two seeds in common
-            effects[row["address"]] = paired_by_seed(
-                row["tasks"][task]["values"], base["tasks"][task]["values"], task
-            )
+            effects[row["address"]] = paired_by_seed(row["tasks"][task]["values"], base["tasks"][task]["values"], task)
     if not effects:
         return None
     adjusted = benjamini_hochberg({address: effect.p_value for address, effect in effects.items()})
@@ -298,9 +280,7 @@ def _mixer_row(
     reading: CampaignResult, address: str, role: str, trials: Sequence[Row], values: Row, tasks: Sequence[str]
 ) -> Row:
     mine = [t for t in trials if t["address"] == address]
-    sized = [
-        t for t in mine if tasks and t["task"] == tasks[0]
-    ] or mine  # other tasks may train other sizes of model
+    sized = [t for t in mine if tasks and t["task"] == tasks[0]] or mine  # other tasks may train other sizes of model
     sizes: Row = {
         key: next((t[key] for t in sized if t[key] is not None), None)
         for key in ("parameters", "state_bytes", "flops_per_token")
@@ -360,15 +340,11 @@ def transfer_facts(reading: CampaignResult) -> list[Row]:
                 "problem": "",
             }
             try:
-                found = rank_correlation(
-                    [levels[first][a] for a in common], [levels[second][a] for a in common]
-                )
+                found = rank_correlation([levels[first][a] for a in common], [levels[second][a] for a in common])
             except EvidenceError as error:
                 rows.append({**row, "correlation": None, "problem": str(error)})
             else:
-                rows.append(
-                    {**row, "correlation": found.as_dict(), "says": found.explain().rpartition(": ")[2]}
-                )
+                rows.append({**row, "correlation": found.as_dict(), "says": found.explain().rpartition(": ")[2]})
     return rows
 
 
@@ -377,11 +353,7 @@ def insight_facts(reading: CampaignResult) -> list[Row]:
     endings, order = reading.endings, reading.stages.get("explore", {}).get("entrants", [])
     wanted = [reading.numbers[address] for address in order if address in reading.numbers]
     if not wanted:
-        scored = [
-            (row["rung"], row["gain"], -number)
-            for number, row in endings.items()
-            if row["outcome"] == "scored"
-        ]
+        scored = [(row["rung"], row["gain"], -number) for number, row in endings.items() if row["outcome"] == "scored"]
         wanted = [-number for _, _, number in sorted(scored, reverse=True)]
     written = (row for number in wanted for row in reading.archive.insights(reading.run, number))
     found = list(islice(written, LEADING))
@@ -426,17 +398,12 @@ def baseline_trials(archive: Archive, tier: str, readings: Sequence[CampaignResu
     table = [row["run"] for row in archive.runs(BASELINES_RUN, tier) if "spec" not in row["identity"]]
     if table:
         names = {row["address"]: row["name"] for row in archive.rows("SELECT address, name FROM candidates")}
-        trials = {
-            trial["key"]: {**trial, "name": names[trial["address"]]}
-            for trial in archive.rows(TRIALS, table[-1])
-        }
+        trials = {trial["key"]: {**trial, "name": names[trial["address"]]} for trial in archive.rows(TRIALS, table[-1])}
     else:
         for reading in readings:
             named = {address: name for name, address in reading.baselines.items()}
             trials |= {
-                t["key"]: {**t, "name": named[t["address"]]}
-                for t in reading.held_trials
-                if t["address"] in named
+                t["key"]: {**t, "name": named[t["address"]]} for t in reading.held_trials if t["address"] in named
             }
     scored = [t for t in trials.values() if t["outcome"] == "scored" and "tuning" not in t["seed"]]
     deepest: dict[str, tuple[int, int]] = {}
@@ -458,9 +425,7 @@ def baseline_facts(trials: Sequence[Row]) -> Row:
     values: dict[tuple[str, str], Values] = {(c["task"], c["baseline"]): c["values"] for c in cells}
     return {
         "cells": cells,
-        "signatures": [
-            _signature(values, *order) for order in SIGNATURES if order[2] in {c["task"] for c in cells}
-        ],
+        "signatures": [_signature(values, *order) for order in SIGNATURES if order[2] in {c["task"] for c in cells}],
     }
 
 
@@ -489,9 +454,7 @@ def _signature(values: dict[tuple[str, str], Values], ahead: str, behind: str, t
 def compared(candidate: Values, baseline: Values, *, higher_is_better: bool, num_comparisons: int = 1) -> Row:
     """The paired `effect` of two sides, or None and the `problem` that stands in its way."""
     try:
-        effect = paired_effect(
-            candidate, baseline, higher_is_better=higher_is_better, num_comparisons=num_comparisons
-        )
+        effect = paired_effect(candidate, baseline, higher_is_better=higher_is_better, num_comparisons=num_comparisons)
     except EvidenceError as error:
         return {"problem": str(error), "effect": None}
     return {"problem": "", "effect": effect.as_dict()}

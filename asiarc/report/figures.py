@@ -79,9 +79,7 @@ def draw(kind: str, rows: Rows) -> str:
         figure = Figure(figsize=(7.0, 3.6))
         FIGURES[kind](figure, rows)
         drawn = io.StringIO()
-        figure.savefig(
-            drawn, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
-        )
+        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return _tidy(drawn.getvalue())
 
 
@@ -133,17 +131,11 @@ def effects(figure: Figure, rows: Rows) -> None:
             if min(max(bound, left), right) != bound:
                 axes.plot([edge], [place], mark, color=colour, markersize=5, clip_on=False)
         if left <= mean <= right:
-            axes.plot(
-                [mean], [place], "o", color=colour, markerfacecolor=colour if fresh else "none", markersize=6
-            )
-        axes.annotate(
-            row["decision"], (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=8
-        )
+            axes.plot([mean], [place], "o", color=colour, markerfacecolor=colour if fresh else "none", markersize=6)
+        axes.annotate(row["decision"], (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
     axes.axvline(0, color=INK, linewidth=0.9)
     axes.set_xlim(left, right)
-    axes.set_yticks(
-        range(len(rows)), [f"{row['stage']}: {plain(row['baseline'])} (n={row['n']})" for row in rows]
-    )
+    axes.set_yticks(range(len(rows)), [f"{row['stage']}: {plain(row['baseline'])} (n={row['n']})" for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(f"gain on {plain(rows[0]['task'])} in the metric's unit; arrows: the interval goes on")
@@ -154,9 +146,7 @@ def forest(figure: Figure, rows: Rows) -> None:
     panels = list(_groups(rows, "task").items())
     tallest = max(len(mine) for _, mine in panels)
     figure.set_size_inches(7.0, len(panels) * (0.9 + 0.22 * tallest))
-    for axes, ((task,), mine) in zip(
-        figure.subplots(len(panels), 1, squeeze=False).flat, panels, strict=True
-    ):
+    for axes, ((task,), mine) in zip(figure.subplots(len(panels), 1, squeeze=False).flat, panels, strict=True):
         for place, row in enumerate(mine):
             low, mean, high = (float(row[key]) for key in ("low", "mean", "high"))
             colour = PALETTE[0] if low > 0 else PALETTE[4] if high < 0 else PALETTE[-1]
@@ -261,11 +251,7 @@ def population(figure: Figure, rows: Rows) -> None:
             steps.append((float(row["number"]), best))
         steps.append((float(rows[-1]["number"]), best))
         axes.step(
-            *zip(*steps, strict=True),
-            where="post",
-            color=INK,
-            linewidth=1.0,
-            label="highest on the last rung so far",
+            *zip(*steps, strict=True), where="post", color=INK, linewidth=1.0, label="highest on the last rung so far"
         )
     for (outcome,), mine in sorted(_groups([r for r in rows if r["outcome"] != "scored"], "outcome").items()):
         axes.plot(
@@ -306,12 +292,7 @@ def search(figure: Figure, rows: Rows) -> None:
     pool.set_title("mean gain of the leading")
     sized = [row for row in rows if row["mixer_parameters"]]
     sizes.plot(
-        _numbers(sized, "number"),
-        _numbers(sized, "mixer_parameters"),
-        "o",
-        color=PALETTE[3],
-        markersize=3.5,
-        alpha=0.8,
+        _numbers(sized, "number"), _numbers(sized, "mixer_parameters"), "o", color=PALETTE[3], markersize=3.5, alpha=0.8
     )
     sizes.set_xlabel("proposal number")
     sizes.set_title("parameters of the mixer")
@@ -375,9 +356,7 @@ def lineage(figure: Figure, rows: Rows) -> None:
                 zorder=1,
             )
     gains = [float(row["gain"]) for row in nodes.values()]
-    span = (
-        sorted(map(abs, gains))[int(0.9 * (len(gains) - 1))] or 1.0
-    )  # one outlier must not wash all others out
+    span = sorted(map(abs, gains))[int(0.9 * (len(gains) - 1))] or 1.0  # one outlier must not wash all others out
     dots = axes.scatter(
         [depth[k] for k in nodes],
         [height[k] for k in nodes],
@@ -393,20 +372,11 @@ def lineage(figure: Figure, rows: Rows) -> None:
     if len(nodes) <= LABELLED:
         for key, row in nodes.items():
             if (key,) in children:  # inside the tree there is room for a number only
-                label, offset, side = (
-                    plain(row["name"], 22) if key == "-1" else f"#{key}",
-                    (0.0, 6.0),
-                    "center",
-                )
+                label, offset, side = (plain(row["name"], 22) if key == "-1" else f"#{key}", (0.0, 6.0), "center")
             else:
                 label, offset, side = f"#{key} {plain(row['name'], 22)}", (7.0, -2.5), "left"
             axes.annotate(
-                label,
-                (depth[key], height[key]),
-                xytext=offset,
-                textcoords="offset points",
-                fontsize=7,
-                ha=side,
+                label, (depth[key], height[key]), xytext=offset, textcoords="offset points", fontsize=7, ha=side
             )
     figure.colorbar(dots, ax=axes, label="gain over the start", extend="both", shrink=0.8, aspect=25)
     axes.set_axis_off()
@@ -496,9 +466,7 @@ def _cell(axes: Axes, x: float, y: float, place: float, text: str) -> None:
     from matplotlib.patches import Rectangle
 
     axes.add_patch(
-        Rectangle(
-            (x - 0.48, y - 0.46), 0.96, 0.92, facecolor=PALETTE[0], alpha=0.06 + 0.5 * place, linewidth=0
-        )
+        Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, facecolor=PALETTE[0], alpha=0.06 + 0.5 * place, linewidth=0)
     )
     axes.annotate(text, (x, y), ha="center", va="center", fontsize=8.5)
 

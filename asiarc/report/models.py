@@ -63,9 +63,7 @@ def _replies(exchanges: list[dict[str, Any]]) -> str:
 
 def _candidates(annex: Annex, run: str, results: list[dict[str, Any]]) -> list[str]:
     """How proposals ended, and after how many revisions those that passed did."""
-    mended = Counter(
-        row["number"] for row in annex.versions(run) if row["outcome"].gate not in ("reply", "novelty")
-    )
+    mended = Counter(row["number"] for row in annex.versions(run) if row["outcome"].gate not in ("reply", "novelty"))
     passed = [row for row in results if row["outcome"] == SCORED or row["outcome"].kind != "rejected"]
     after = Counter(mended[row["number"]] for row in passed)
     trained = sum(row["outcome"] == SCORED for row in results)
@@ -84,9 +82,7 @@ def _judge(archive: Archive, annex: Annex, run: str, results: list[dict[str, Any
     if not judgements:
         return []
     gains = (archive.stage_result(run, "verify") or {}).get("gains", {})
-    held_out = {
-        row["number"]: gains[row["address"]] for row in results if gains.get(row["address"]) is not None
-    }
+    held_out = {row["number"]: gains[row["address"]] for row in results if gains.get(row["address"]) is not None}
     return [marking.reliability(judgements, held_out).line()]
 
 

@@ -50,9 +50,7 @@ def latest(archive: Archive, tier: str, field: str) -> dict[str, Row]:
 def study_facts(archive: Archive, tier: str) -> list[Row]:
     """Every study of a tier but those of a search's winners, which belong to the search."""
     searches = latest(archive, tier, SEARCH)
-    return [
-        _study(archive, row) for name, row in latest(archive, tier, STUDY).items() if name not in searches
-    ]
+    return [_study(archive, row) for name, row in latest(archive, tier, STUDY).items() if name not in searches]
 
 
 def trained_runs(archive: Archive, tier: str) -> list[str]:
@@ -93,8 +91,7 @@ def _task(name: str, trials: Sequence[Row]) -> Row:
 def _mixer(name: str, address: str, trials: Sequence[Row], record: Row, declared: Row) -> Row:
     tasks, mine = declared["tasks"], [t for t in trials if t["address"] == address]
     values = {
-        task: {t["seed"]: t["value"] for t in mine if t["task"] == task and t["outcome"] == "scored"}
-        for task in tasks
+        task: {t["seed"]: t["value"] for t in mine if t["task"] == task and t["outcome"] == "scored"} for task in tasks
     }
     outcome = record["outcomes"].get(name, {})
     seen = [found for by_seed in record["probes"].get(name, {}).values() for found in by_seed.values()]
@@ -192,10 +189,7 @@ def search_facts(archive: Archive, tier: str) -> list[Row]:
 def _search(archive: Archive, row: Row, measured: Row | None) -> Row:
     declared, record = row["identity"][SEARCH], row["record"]
     runs = row["identity"]["runs"]
-    done = {
-        arm: sum(archive.stage_result(run, "explore") is not None for run in mine)
-        for arm, mine in runs.items()
-    }
+    done = {arm: sum(archive.stage_result(run, "explore") is not None for run in mine) for arm, mine in runs.items()}
     found = {
         "name": row["campaign"], "run": row["run"], "tier": row["tier"], "created_at": row["created_at"],
         "finished": record is not None, "provenance": row["provenance"], "repeats": declared["repeats"],

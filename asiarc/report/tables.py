@@ -68,9 +68,7 @@ def population(reading: CampaignResult, facts: Row) -> list[Row]:
             spent[trial["address"]] = spent.get(trial["address"], 0.0) + trial["cpu_s"]
     rows: list[Row] = []
     for proposal in reading.proposals:
-        ending = reading.endings.get(
-            proposal["number"], {"outcome": "pending", "gate": "", "rung": -1, "gain": None}
-        )
+        ending = reading.endings.get(proposal["number"], {"outcome": "pending", "gate": "", "rung": -1, "gain": None})
         address = proposal["address"]
         rows.append(
             {
@@ -139,13 +137,7 @@ def lineage(reading: CampaignResult, facts: Row) -> list[Row]:
         if number not in scored:
             continue
         parent = reading.numbers.get(proposal["parents"][0], -1) if proposal["parents"] else -1
-        role = (
-            "winner"
-            if address == reading.winner_address
-            else "ancestor of the winner"
-            if address in line
-            else ""
-        )
+        role = "winner" if address == reading.winner_address else "ancestor of the winner" if address in line else ""
         rows.append(
             {
                 "number": number,
@@ -155,13 +147,7 @@ def lineage(reading: CampaignResult, facts: Row) -> list[Row]:
                 "role": role,
             }
         )
-    root = {
-        "number": -1,
-        "parent": "",
-        "name": reading.spec["start_from"],
-        "gain": 0.0,
-        "role": "start",
-    }
+    root = {"number": -1, "parent": "", "name": reading.spec["start_from"], "gain": 0.0, "role": "start"}
     return [root, *rows] if rows else []
 
 

@@ -36,11 +36,7 @@ def short(value: float | str | None) -> str:
 def interval(row: Row, form: Callable[..., str] | None = None) -> str:
     """``[low, high]`` as gains, or in another form; nothing where there is none."""
     form = form or signed
-    return (
-        ""
-        if row.get("low") is None or row.get("high") is None
-        else f"[{form(row['low'])}, {form(row['high'])}]"
-    )
+    return "" if row.get("low") is None or row.get("high") is None else f"[{form(row['low'])}, {form(row['high'])}]"
 
 
 def effect(row: Row | None) -> str:
@@ -81,11 +77,7 @@ def size(value: float | None) -> str:
 def _scaled(value: float, base: int, units: tuple[str, ...]) -> str:
     power = min(len(units) - 1, int(math.log(abs(value), base))) if abs(value) >= base else 0
     scaled = value / base**power
-    return (
-        f"{scaled:,.0f}{units[power]}"
-        if power == 0 or scaled == int(scaled)
-        else f"{scaled:.3g}{units[power]}"
-    )
+    return f"{scaled:,.0f}{units[power]}" if power == 0 or scaled == int(scaled) else f"{scaled:.3g}{units[power]}"
 
 
 def duration(seconds: float | None) -> str:

@@ -80,9 +80,7 @@ class LlmResearcher:
         if self._embedder is None or not context.cognition or not context.insights:
             return context
         find = Dense(shipped(), self._embedder).search
-        return replace(
-            context, cognition=read_up(context.insights[0], without=(), in_grammar=False, find=find)
-        )
+        return replace(context, cognition=read_up(context.insights[0], without=(), in_grammar=False, find=find))
 
     def _author(self, number: int) -> str:
         """The model that a proposal came from, by the tape; the first one where that is not asked any more."""
@@ -97,9 +95,7 @@ class LlmResearcher:
         return Question(
             role="researcher",
             model=bandit.choose(self.models.researcher, context.tried),
-            messages=briefing.propose(
-                context, tokens=self.models.context_tokens, structured=self.models.structured
-            ),
+            messages=briefing.propose(context, tokens=self.models.context_tokens, structured=self.models.structured),
             max_tokens=self.models.reply_tokens,
             temperature=self._temperature(context.seed),
             seed=seed_of(context.seed, "reply"),
@@ -119,9 +115,7 @@ class LlmResearcher:
         """What the idea was proposed as before: the same program, or by a model's word the same motivation."""
         address = address_of(idea.source)
         if "syntax" in self.checks and address in context.known | {context.parent.address}:
-            return Duplicate(
-                _known(address, context), "the programs are the same but for comments and layout"
-            )
+            return Duplicate(_known(address, context), "the programs are the same but for comments and layout")
         if "motivation" not in self.checks or self.models.checker is None:
             return None
         near = self._nearest(idea.motivation, context)

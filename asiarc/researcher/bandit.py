@@ -53,28 +53,18 @@ def records(
         number = int(row["place"].split()[0])
         if number in parent_of:  # one that is still being made counts later
             model_of.setdefault(number, row["model"])
-            nano[row["model"]] += prices[row["model"]].nano_usd(
-                row["prompt_tokens"], row["completion_tokens"]
-            )
+            nano[row["model"]] += prices[row["model"]].nano_usd(row["prompt_tokens"], row["completion_tokens"])
     ended = {row["number"]: row for row in results}
     gains = {row["address"]: row["gain"] for row in results if row["gain"] is not None}
     found = []
     for model in sorted(set(model_of.values())):
         numbers = [number for number in model_of if model_of[number] == model]
         rewards = [
-            0.0
-            if ended[n]["gain"] is None
-            else 0.5 + 0.5 * (ended[n]["gain"] > gains.get(parent_of.get(n, ""), 0.0))
+            0.0 if ended[n]["gain"] is None else 0.5 + 0.5 * (ended[n]["gain"] > gains.get(parent_of.get(n, ""), 0.0))
             for n in numbers
             if n in ended
         ]
         found.append(
-            Tried(
-                model=model,
-                asked=len(numbers),
-                ended=len(rewards),
-                reward=sum(rewards),
-                usd=nano[model] / NANO,
-            )
+            Tried(model=model, asked=len(numbers), ended=len(rewards), reward=sum(rewards), usd=nano[model] / NANO)
         )
     return tuple(found)

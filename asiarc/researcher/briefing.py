@@ -201,9 +201,7 @@ def _scores(relative: Relative) -> str:
 
 def coarse(text: str) -> str:
     """A text with its decimals cut to the second: the next is noise, and moves with the machine."""
-    return re.sub(
-        r"[+-]?\d+\.\d{3,}", lambda m: f"{round(float(m[0]), 2) + 0.0:{'+' * (m[0][0] in '+-')}.2f}", text
-    )
+    return re.sub(r"[+-]?\d+\.\d{3,}", lambda m: f"{round(float(m[0]), 2) + 0.0:{'+' * (m[0][0] in '+-')}.2f}", text)
 
 
 def _brief(text: str, most: int = 500) -> str:

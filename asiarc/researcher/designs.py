@@ -82,9 +82,7 @@ HEADLINES: dict[str, Genome] = {
         lean="value",
     ),
     # Logits that sum a head's and a token's term (one for all heads is part of the first); a small floor.
-    "ada_multi_path_gate_net": Genome(
-        **_MULTI_PATH, router="softmax", temperature="learnable", floor="fixed"
-    ),
+    "ada_multi_path_gate_net": Genome(**_MULTI_PATH, router="softmax", temperature="learnable", floor="fixed"),
 }
 
 DESIGNS: dict[str, Genome] = BASELINES | HEADLINES

@@ -18,14 +18,7 @@ from asiarc.core.genome import COSTLY, TRAITS, Genome, Tag, defaults, domain, ra
 from asiarc.core.proposal import CognitionHit, Context, Origin, Proposal, Relative
 from asiarc.core.seeds import rng_of
 from asiarc.researcher.designs import DESIGNS, baseline_genomes
-from asiarc.researcher.mechanisms import (
-    choice_of,
-    describe,
-    difference,
-    phrase,
-    tag_of,
-    with_choice,
-)
+from asiarc.researcher.mechanisms import choice_of, describe, difference, phrase, tag_of, with_choice
 from asiarc.researcher.render import render
 
 DRAWS = 500
@@ -209,9 +202,7 @@ def _exhausted(context: Context) -> BudgetExhaustedError:
 
 def _elements(genome: Genome) -> tuple[Tag, ...]:
     """The design elements of a genome: the memory, and every choice that is not the default."""
-    return tuple(
-        tag_of(name, value) for name, value in ({"memory": genome.memory} | genome.choices()).items()
-    )
+    return tuple(tag_of(name, value) for name, value in ({"memory": genome.memory} | genome.choices()).items())
 
 
 def _name(genome: Genome, address: str) -> str:
@@ -253,16 +244,10 @@ def _motivation(
     origins: Iterable[Origin],
     predicted: str,
 ) -> str:
-    start = (
-        f"From {context.parent.name}"
-        if parent
-        else f"{context.parent.name} is without a genome; from delta_net"
-    )
+    start = f"From {context.parent.name}" if parent else f"{context.parent.name} is without a genome; from delta_net"
     changes = ", ".join(phrase(tag) for tag in changed)
     text = [f"{start}: {step.how}: {changes}."]
-    reasons = dict.fromkeys(
-        f"{TRAITS[tag].phrase}: {TRAITS[tag].because}" for tag in changed if tag in TRAITS
-    )
+    reasons = dict.fromkeys(f"{TRAITS[tag].phrase}: {TRAITS[tag].because}" for tag in changed if tag in TRAITS)
     if reasons:
         text.append(f"Why: {'; '.join(reasons)}.")
     weak = sorted({insight.weakness for insight in context.insights if insight.weakness})
@@ -291,7 +276,5 @@ def _prediction(parent: Genome | None, child: Genome, changed: Iterable[Tag]) ->
         count(tag, 1)
         if name in replaced and replaced[name] != defaults()[name]:
             count(tag_of(name, replaced[name]), -1)
-    moved = [
-        f"{task} {'better' if value > 0 else 'worse'}" for task, value in sorted(balance.items()) if value
-    ]
+    moved = [f"{task} {'better' if value > 0 else 'worse'}" for task, value in sorted(balance.items()) if value]
     return ", ".join(moved) or "no task moves beyond noise"

@@ -105,9 +105,7 @@ def _sound(code: str) -> str:
     try:
         code.encode()
     except UnicodeEncodeError as error:
-        raise ReadingError(
-            "unreadable code", f"the code holds characters that are no text ({error.reason})"
-        ) from error
+        raise ReadingError("unreadable code", f"the code holds characters that are no text ({error.reason})") from error
     return code
 
 

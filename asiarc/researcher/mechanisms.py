@@ -41,9 +41,7 @@ def with_choice(genome: Genome, field: str, value: Any) -> Genome:
 def difference(parent: Genome, child: Genome) -> tuple[Tag, ...]:
     """The choices that the child has and the parent has not, in the order of the fields."""
     before = parent.model_dump()
-    return tuple(
-        tag_of(field, value) for field, value in child.model_dump().items() if before[field] != value
-    )
+    return tuple(tag_of(field, value) for field, value in child.model_dump().items() if before[field] != value)
 
 
 def describe(genome: Genome) -> str:

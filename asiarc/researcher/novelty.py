@@ -84,14 +84,7 @@ def nearest_by_vector(
 
 
 def duplicate_of(
-    client: Client,
-    model: str,
-    motivation: str,
-    near: Sequence[Earlier],
-    *,
-    seed: int,
-    max_tokens: int,
-    place: str,
+    client: Client, model: str, motivation: str, near: Sequence[Earlier], *, seed: int, max_tokens: int, place: str
 ) -> Duplicate | None:
     """The earlier idea that a model takes a new one for, or None; a reply that cannot be used decides nothing."""
     if not near:

@@ -137,9 +137,7 @@ def write_split(g: Genome, sketch: Sketch, mixed: str) -> None:
         sizes = "(1, STEPS, STEPS)"
         sketch.forward += [
             call(
-                "parts_BTNHK",
-                "rearrange",
-                [mixed, '"b t (n h k) -> b t n h k"', "n=1 + 2 * STEPS", "h=self.num_heads"],
+                "parts_BTNHK", "rearrange", [mixed, '"b t (n h k) -> b t n h k"', "n=1 + 2 * STEPS", "h=self.num_heads"]
             ),
             f"q_BT1HK, k_BTNHK, v_BTNHV = parts_BTNHK.split({sizes}, dim=2)",
             "q_BTHK, k_BRHK, v_BRHV = (part.flatten(1, 2) for part in (q_BT1HK, k_BTNHK, v_BTNHV))",
@@ -185,10 +183,7 @@ def write_rotation(g: Genome, sketch: Sketch) -> None:
         'position_BT = state["position"][:, None] + torch.arange(x_BTD.shape[1], device=x_BTD.device)',
     ]
     rows = "position_BT.repeat_interleave(STEPS, dim=1)" if g.memory in PRODUCT else "position_BT"
-    sketch.forward += [
-        f"{sketch.q} = rotate({sketch.q}, position_BT)",
-        f"{sketch.k} = rotate({sketch.k}, {rows})",
-    ]
+    sketch.forward += [f"{sketch.q} = rotate({sketch.q}, position_BT)", f"{sketch.k} = rotate({sketch.k}, {rows})"]
     sketch.state["position"] = "position_BT[:, -1] + 1"
 
 
@@ -312,9 +307,7 @@ def write_router(g: Genome, sketch: Sketch) -> None:
             "weights_BTHP = torch.cat((first_BTH1, rest_BTHP), dim=-1)",
         ]
     else:
-        squash = (
-            "torch.softmax(logits_BTHP, dim=-1)" if g.router == "softmax" else "torch.sigmoid(logits_BTHP)"
-        )
+        squash = "torch.softmax(logits_BTHP, dim=-1)" if g.router == "softmax" else "torch.sigmoid(logits_BTHP)"
         sketch.forward.append(f"weights_BTHP = {squash}")
     if g.floor != "none":
         write_floor(g, sketch, len(names))
@@ -420,12 +413,4 @@ def write_output(g: Genome, sketch: Sketch) -> None:
     sketch.forward.append('y_BTD = self.out(rearrange(o_BTHV, "b t h v -> b t (h v)"))')
 
 
-PARTS = (
-    write_projections,
-    write_features,
-    write_memory,
-    write_paths,
-    write_router,
-    write_residual,
-    write_output,
-)
+PARTS = (write_projections, write_features, write_memory, write_paths, write_router, write_residual, write_output)

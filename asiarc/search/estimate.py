@@ -58,9 +58,7 @@ def posterior(board: Board, screen: int | None = None) -> Posterior:
     b_L = sxy / np.maximum(sxx, TINY) if screened else np.zeros(len(s1))
     a_L = (sy - b_L * sx) / s1
     spread2_L = np.maximum((syy - b_L * sxy + within / RATIOS_L) / runs, TINY)
-    misfit_L = (
-        runs * np.log(spread2_L) - np.log(u_LK).sum(1) + (runs - len(seen)) * np.log(RATIOS_L) + _PRIOR_L
-    )
+    misfit_L = runs * np.log(spread2_L) - np.log(u_LK).sum(1) + (runs - len(seen)) * np.log(RATIOS_L) + _PRIOR_L
     weight_L = np.exp((misfit_L.min() - misfit_L) / 2)
     weight_L /= weight_L.sum()
     keep_LN = n_N / (n_N + RATIOS_L[:, None])

@@ -138,9 +138,7 @@ class Board:
     def part(self, rows: Sequence[int]) -> Board:
         """A board of start_from, which comes first in `rows`, and some candidates: for a choice among them."""
         assert rows[0] == ROOT, rows
-        found = Board(
-            self.costs, self.budget, len(rows) - 1, self.reference_loss, [self.traits[i] for i in rows]
-        )
+        found = Board(self.costs, self.budget, len(rows) - 1, self.reference_loss, [self.traits[i] for i in rows])
         found.counts, found.totals, found.squares, found.fit, found.marks = (
             array[rows] for array in (self.counts, self.totals, self.squares, self.fit, self.marks)
         )

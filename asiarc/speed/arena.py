@@ -37,15 +37,7 @@ WATCHED: tuple[Any, ...] = (
     time, builtins, gc, json, math, os, torch, torch.autograd, torch.cuda, torch.testing, torch.Tensor,
     torch.nn.functional, torch.utils.deterministic, threading, worker,
 )  # fmt: skip
-LEAVING = (
-    "subprocess.Popen",
-    "os.system",
-    "os.exec",
-    "os.fork",
-    "os.posix_spawn",
-    "socket.connect",
-    "os.rename",
-)
+LEAVING = ("subprocess.Popen", "os.system", "os.exec", "os.fork", "os.posix_spawn", "socket.connect", "os.rename")
 
 
 class PlantedError(RuntimeError):
@@ -61,9 +53,7 @@ class Operators(TorchDispatchMode):
         self.names: list[str] = []
         self.elements = 0
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         """Runs the operator."""
         if len(self.names) == self.fault_at:
             self.fault_at = None  # once: a second road, if there is one, is open
@@ -141,13 +131,7 @@ class KernelSide:
         self.timed: list[Tensors] = []
 
     def load(
-        self,
-        file: str,
-        operator: str,
-        shipped: bool,
-        environ: dict[str, str],
-        argv: list[str],
-        plain_thread: bool,
+        self, file: str, operator: str, shipped: bool, environ: dict[str, str], argv: list[str], plain_thread: bool
     ) -> dict[str, Any]:
         """Loads the kernel in the given surroundings; says which operators it declares to run on."""
         torch.set_num_threads(1)
@@ -158,9 +142,7 @@ class KernelSide:
         sys.argv = argv
         os.chdir(environ["HOME"])
         for name in [
-            n
-            for n in sys.modules
-            if n.startswith("asiarc.kernels") or n.split(".")[0] in ("fla", "transformers")
+            n for n in sys.modules if n.startswith("asiarc.kernels") or n.split(".")[0] in ("fla", "transformers")
         ]:
             del sys.modules[name]
         self.attributes, self.settings, self.tasks = attributes(), settings(), tasks()
@@ -269,9 +251,7 @@ class KernelSide:
             inputs, upstream = self.sets[i % len(self.sets)]
             outputs = outputs_of(self.call(**inputs))
             found = self.gradients(outputs, inputs, upstream)
-            self.timed.append(
-                {n: x.detach() for n, x in outputs.items()} | {f"d{n}": d for n, d in found.items()}
-            )
+            self.timed.append({n: x.detach() for n, x in outputs.items()} | {f"d{n}": d for n, d in found.items()})
         return {"running": tasks() - self.tasks}
 
     def give(self, index: int) -> dict[str, Any]:
@@ -283,16 +263,9 @@ class KernelSide:
         now = attributes()
         patched = [".".join(key) for key, value in self.attributes.items() if now.get(key) is not value]
         changed = [
-            f"{name}: {old} -> {settings()[name]}"
-            for name, old in self.settings.items()
-            if settings()[name] != old
+            f"{name}: {old} -> {settings()[name]}" for name, old in self.settings.items() if settings()[name] != old
         ]
-        return {
-            "patched": patched,
-            "settings": changed,
-            "events": self.events,
-            "running": tasks() - self.tasks,
-        }
+        return {"patched": patched, "settings": changed, "events": self.events, "running": tasks() - self.tasks}
 
 
 def serve_kernel(connection: Connection) -> None:

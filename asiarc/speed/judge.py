@@ -89,9 +89,7 @@ class Examination:
     def case(self, purpose: str, **changes: Any) -> Case:
         """A case of shape (B, T, H, D) that the kernel cannot know; `changes` fixes what must be."""
         drawn = torch.Generator().manual_seed(seed_of("judge", self.seed, purpose))
-        B, T, H, D = (
-            int(torch.randint(a, b, (), generator=drawn)) for a, b in ((1, 4), (33, 150), (1, 4), (8, 40))
-        )
+        B, T, H, D = (int(torch.randint(a, b, (), generator=drawn)) for a, b in ((1, 4), (33, 150), (1, 4), (8, 40)))
         value = seed_of("judge", self.seed, purpose, "values") % 2**31
         return Case(**{**dict(operator="gated_delta_rule", B=B, T=T, H=H, D=D, seed=value), **changes})
 
@@ -143,9 +141,7 @@ def compare(actual: Tensors, right: Tensors) -> Findings:
         elif value > COARSE:
             found.setdefault("precision", f"{name} is off by {value:.1e}; float32 allows {COARSE:g}")
         elif local[name] > UNEVEN:
-            found.setdefault(
-                "local", f"{name} is off by {local[name]:.1e} in one place, {value:.1e} over all"
-            )
+            found.setdefault("local", f"{name} is off by {local[name]:.1e} in one place, {value:.1e} over all")
     return found
 
 
@@ -178,17 +174,11 @@ def check_results(e: Examination) -> None:
             e.finds(check, f"{reason} at {case}")
         if not same_bits(after, tensors_of(case)[0]):
             e.finds("inputs kept", "an input is another one after the call")
-        e.finds(
-            "plain tensors", "" if facts["plain"] else "an output is not a plain torch.Tensor with memory"
-        )
-        e.finds(
-            "background", f"{facts['running']} threads run on after return" if facts["running"] > 0 else ""
-        )
+        e.finds("plain tensors", "" if facts["plain"] else "an output is not a plain torch.Tensor with memory")
+        e.finds("background", f"{facts['running']} threads run on after return" if facts["running"] > 0 else "")
         e.finds("aliases", f"{facts['laid over']} lie in an input's memory" if facts["laid over"] else "")
         missing = [name for name in e.runs if name not in facts["operators"]]
-        e.finds(
-            "declared path", f"says that it runs on {missing}, ran {facts['operators']}" if missing else ""
-        )
+        e.finds("declared path", f"says that it runs on {missing}, ran {facts['operators']}" if missing else "")
     far = e.case("far", B=1, T=400, H=2, D=16, family="open")
     wrong = compare(e.call(far)[1][0], expected(far))
     e.finds("long memory", " ".join(wrong.values()) and f"{wrong} at {far}")
@@ -200,15 +190,11 @@ def check_memory(e: Examination) -> None:
     facts, (first, _, _) = e.call(one)
     again, (second, _, kept) = e.call(two, same_buffers=True)
     earlier = {name: first[name] for name in kept}
-    e.finds(
-        "aliases", "" if kept and same_bits(earlier, kept) else "an earlier output changed with a later call"
-    )
+    e.finds("aliases", "" if kept and same_bits(earlier, kept) else "an earlier output changed with a later call")
     if compare(second, expected(two)):
         e.finds("fresh data", f"new data in the same buffers: {compare(second, expected(two))}")
     repeated, (third, _, _) = e.call(one)
-    e.finds(
-        "fresh data", "" if same_bits(first, third) else "the same data in new buffers gives other results"
-    )
+    e.finds("fresh data", "" if same_bits(first, third) else "the same data in new buffers gives other results")
     elements = [f["elements"] for f in (facts, again, repeated)]
     uneven = max(elements) > 1.1 * min(elements)
     e.finds("same work", f"elements computed in three calls of one shape: {elements}" if uneven else "")
@@ -224,9 +210,7 @@ def check_faults(e: Examination) -> None:
     case = e.case("fault", B=1, T=48, H=1, D=16)
     for share in (0.0, 0.5, 1.0):
         answer = e.worker.exchange("fault", tensors_of(case), share=share)[0]
-        e.finds(
-            "faults", f"went on when an operator {share:.0%} of the way failed" if answer["returned"] else ""
-        )
+        e.finds("faults", f"went on when an operator {share:.0%} of the way failed" if answer["returned"] else "")
 
 
 def check_timed(e: Examination) -> None:
@@ -244,8 +228,7 @@ def check_timed(e: Examination) -> None:
     least = 12 * large.B * large.T * large.H * large.D**2 / FLOPS_PER_S
     spent = min(e.worker.slice_s(1) for _ in range(3))
     e.finds(
-        "floor",
-        f"{spent * 1e3:.2f} ms, less than arithmetic takes ({least * 1e3:.2f} ms)" if spent < least else "",
+        "floor", f"{spent * 1e3:.2f} ms, less than arithmetic takes ({least * 1e3:.2f} ms)" if spent < least else ""
     )
     before = e.worker.cpu_s()
     time.sleep(IDLE_S)
@@ -264,9 +247,7 @@ def check_conduct(e: Examination, home: Path, goldens: Path, digest: str) -> Non
         e.finds(check, what)
     written = [str(path.relative_to(home)) for path in home.rglob("*") if path.is_file() and path != goldens]
     e.finds("files", f"wrote {written[:3]}" if written else "")
-    e.finds(
-        "goldens", "" if goldens.exists() and sha(goldens) == digest else "the expected values were edited"
-    )
+    e.finds("goldens", "" if goldens.exists() and sha(goldens) == digest else "the expected values were edited")
 
 
 def sha(path: Path) -> str:
@@ -297,9 +278,7 @@ STEPS: dict[Callable[[Examination], None], set[str]] = {
 CONDUCT = {"patches", "settings", "background", "files", "imports", "goldens"}
 
 
-def examine(
-    file: Path | None, *, operator: str = "gated_delta_rule", seed: int = 0, only: str | None = None
-) -> Judged:
+def examine(file: Path | None, *, operator: str = "gated_delta_rule", seed: int = 0, only: str | None = None) -> Judged:
     """Everything that is wrong with a kernel file, or with the shipped operator where `file` is None.
 
     `only` names one check and leaves out what cannot find it.

@@ -40,8 +40,7 @@ def raw(x: Tensor) -> bytes:
 def send(connection: Connection, message: Mapping[str, Any], tensors: Sequence[Tensors] = ()) -> None:
     """One message, then the bytes of its tensors."""
     specs = [
-        [(name, str(x.dtype).removeprefix("torch."), list(x.shape)) for name, x in group.items()]
-        for group in tensors
+        [(name, str(x.dtype).removeprefix("torch."), list(x.shape)) for name, x in group.items()] for group in tensors
     ]
     connection.send_bytes(json.dumps({**message, "tensors": specs}).encode())
     for group in tensors:
@@ -60,11 +59,7 @@ def receive(connection: Connection) -> tuple[dict[str, Any], list[Tensors]]:
         for name, dtype, shape in specs:
             data = bytearray(connection.recv_bytes())
             wanted = getattr(torch, dtype)
-            flat = (
-                torch.frombuffer(data, dtype=torch.uint8).view(wanted)
-                if data
-                else torch.empty(0, dtype=wanted)
-            )
+            flat = torch.frombuffer(data, dtype=torch.uint8).view(wanted) if data else torch.empty(0, dtype=wanted)
             group[name] = flat.view(shape)
         groups.append(group)
     return message, groups
@@ -100,9 +95,7 @@ class Worker:
         other.close()
         self.pid: int = self.process.pid
 
-    def exchange(
-        self, do: str, tensors: Sequence[Tensors] = (), **arguments: Any
-    ) -> tuple[Any, list[Tensors]]:
+    def exchange(self, do: str, tensors: Sequence[Tensors] = (), **arguments: Any) -> tuple[Any, list[Tensors]]:
         """Sends a request and waits for the answer with its tensors."""
         try:
             send(self.connection, {"do": do, "arguments": arguments}, tensors)

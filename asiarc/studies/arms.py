@@ -129,9 +129,7 @@ class Search(Declaration):
         identity = {
             RECORD: self.model_dump(mode="json", exclude={"researcher"}),
             "tier": tier,
-            "runs": {
-                arm: [self.run_of(name, arm, r, tier) for r in range(self.repeats)] for arm in self.arms
-            },
+            "runs": {arm: [self.run_of(name, arm, r, tier) for r in range(self.repeats)] for arm in self.arms},
             **made_by("trial"),
         }
         run = digest(identity)
@@ -149,9 +147,7 @@ class Search(Declaration):
             proposed = {row["address"]: row["source"] for row in archive.proposals(run)}
             archive.finish_stage(run, BEHAVIOUR, workshop.fingerprints(self.start | proposed, MICRO))
 
-    def _winners(
-        self, name: str, tier: Tier, archive: Archive
-    ) -> tuple[Study, dict[tuple[str, int], str | None]]:
+    def _winners(self, name: str, tier: Tier, archive: Archive) -> tuple[Study, dict[tuple[str, int], str | None]]:
         """The study of all winners and the start; and the address of each arm's winner by repeat."""
         sources = {self.start_from: baseline_source(self.start_from)}
         winners: dict[tuple[str, int], str | None] = {}
@@ -172,9 +168,7 @@ class Search(Declaration):
 
     def _study(self, sources: dict[str, str]) -> Study:
         """The fresh trials of some mixers, the start among them."""
-        return Study(
-            mixers=sources, seeds=self.seeds, steps=self.steps, size_of=self.start_from, tier=self.tier
-        )
+        return Study(mixers=sources, seeds=self.seeds, steps=self.steps, size_of=self.start_from, tier=self.tier)
 
     def result(self, archive: Archive, tier: Tier, name: str) -> SearchResult:
         """What a finished search found; `EvidenceError` where it has not been run, or needs a larger tier."""
@@ -192,9 +186,7 @@ class ArmsOf(Search):
     @model_validator(mode="after")
     def _comparable(self) -> ArmsOf:
         if self.question.models is not None:
-            raise ValueError(
-                "a campaign with language models declares its arms itself: arms=('no_cognition',)"
-            )
+            raise ValueError("a campaign with language models declares its arms itself: arms=('no_cognition',)")
         if self.arms[0] != FULL or len(set(self.arms)) != len(self.arms):
             raise ValueError(f"name each arm once, {FULL!r} first; given: {', '.join(self.arms)}")
         return self
@@ -270,15 +262,11 @@ class SearchResult:
 
     def advantage(self, arm: str, other: str, *, num_comparisons: int = 1) -> Effect:
         """How much more one arm's winners gain than another's, paired by repeat."""
-        return paired_effect(
-            self.gains(arm), self.gains(other), higher_is_better=True, num_comparisons=num_comparisons
-        )
+        return paired_effect(self.gains(arm), self.gains(other), higher_is_better=True, num_comparisons=num_comparisons)
 
     def later_advantage(self, arm: str, other: str, *, num_comparisons: int = 1) -> Effect:
         """How much more what one arm proposed later gains on the first rung than another's, paired by repeat."""
-        return paired_effect(
-            self.later(arm), self.later(other), higher_is_better=True, num_comparisons=num_comparisons
-        )
+        return paired_effect(self.later(arm), self.later(other), higher_is_better=True, num_comparisons=num_comparisons)
 
     def first_rung(self, arm: str, repeat: int) -> list[tuple[int, float | None]]:
         """Every proposal in order: its generation, and its gain over the start on the first rung; None: not scored."""
@@ -300,9 +288,7 @@ class SearchResult:
 
     def same_winner(self, arm: str, other: str) -> int:
         """In how many repeats two arms put the same candidate first: there, nothing tells them apart."""
-        return sum(
-            self.winners[arm, repeat] == self.winners[other, repeat] for repeat in range(self.search.repeats)
-        )
+        return sum(self.winners[arm, repeat] == self.winners[other, repeat] for repeat in range(self.search.repeats))
 
     def run_of(self, arm: str, repeat: int) -> str:
         """The identity of one arm's run."""
@@ -390,9 +376,7 @@ class Comparison:
             ("winners on fresh seeds and text", self.winners),
             ("candidates after the first generation", self.later),
         )
-        return [
-            f"full against {self.arm}, {what}: {_says(effect)}; {effect.explain()}" for what, effect in told
-        ]
+        return [f"full against {self.arm}, {what}: {_says(effect)}; {effect.explain()}" for what, effect in told]
 
 
 def _says(effect: Effect) -> str:
@@ -451,15 +435,7 @@ def _spent(result: SearchResult, arm: str) -> dict[str, Any]:
 
 def lines(found: Mapping[str, Any], comparisons: list[Comparison]) -> list[str]:
     """The report as a table and sentences."""
-    head = (
-        "arm",
-        "proposals",
-        "scored",
-        "from cognition",
-        "CPU-s",
-        "mean gain of winners",
-        "mean gain of later ones",
-    )
+    head = ("arm", "proposals", "scored", "from cognition", "CPU-s", "mean gain of winners", "mean gain of later ones")
     rows = [
         (
             row["arm"], str(row["proposals"]), str(row["scored"]), str(row["from_cognition"]), f"{row['cpu_s']:.0f}",
@@ -469,8 +445,7 @@ def lines(found: Mapping[str, Any], comparisons: list[Comparison]) -> list[str]:
     ]  # fmt: skip
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     table = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (head, *rows)
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)
     ]
     title = (
         f"{found['search']} at tier {found['tier']}: {found['repeats']} repeats of {found['candidates']} "
@@ -499,9 +474,7 @@ def _arm(name: str, arm: str, result: CampaignResult, full: CampaignResult | Non
     gains = [row["gain"] for row in rows if row["gain"] is not None]
     cpu_s = result.spend("explore")["cpu_s"]
     best = f"best in explore {max(gains):+.3f}, mean {fmean(gains):+.3f}" if gains else "nothing scored"
-    lines = [
-        f"{name} {arm or 'full loop'}: {len(rows)} candidates, {len(gains)} scored, {cpu_s:.0f} CPU-s; {best}"
-    ]
+    lines = [f"{name} {arm or 'full loop'}: {len(rows)} candidates, {len(gains)} scored, {cpu_s:.0f} CPU-s; {best}"]
     if full is not None and arm:
         lines.append(f"  full loop against it: {_winners(full, result)}; {_means(full, gains)}")
     return lines
@@ -516,9 +489,7 @@ def _winners(full: CampaignResult, other: CampaignResult) -> str:
         effect = paired_by_seed(mine.values(task, stage), theirs.values(task, stage), task)
     except EvidenceError as error:
         return f"no winners to compare ({error})"
-    return (
-        f"winner {effect.mean:+.3f} [{effect.low:+.3f}, {effect.high:+.3f}] on {task} (n = {effect.n} seeds)"
-    )
+    return f"winner {effect.mean:+.3f} [{effect.low:+.3f}, {effect.high:+.3f}] on {task} (n = {effect.n} seeds)"
 
 
 def _means(full: CampaignResult, theirs: Sequence[float]) -> str:

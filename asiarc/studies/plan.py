@@ -55,9 +55,7 @@ def gpu_h_of(trials: Trials) -> float:
 
 def hours_of(trials: Trials, tier: Tier, rate: float = TOKENS_PER_CPU_S) -> tuple[float, str]:
     """What all cost, and in what: hours of one core, at the paper tier of one GPU."""
-    return (
-        (gpu_h_of(trials), "GPU-hours") if tier == "paper" else (cpu_s_of(trials, rate) / 3600, "CPU-hours")
-    )
+    return (gpu_h_of(trials), "GPU-hours") if tier == "paper" else (cpu_s_of(trials, rate) / 3600, "CPU-hours")
 
 
 def _slower(flops: float) -> float:
@@ -80,9 +78,7 @@ def stage_trials(campaign: Campaign, stage: StageName, tier: Tier) -> Trials:
             rows += [row(entrants + 1, task, steps) for task in deciding]
             entrants = ceil(entrants * plan.keep)
         for task in declared.tasks:
-            rows.append(
-                row((seeds if task in deciding else 1) * (entrants + baselines), task, plan.rungs[-1])
-            )
+            rows.append(row((seeds if task in deciding else 1) * (entrants + baselines), task, plan.rungs[-1]))
         return rows
     entrants = min(campaign.finalists, plan.most_entrants) if stage == "verify" else 1
     rows = [row(seeds * (entrants + baselines), task, plan.rungs[-1]) for task in declared.tasks]

@@ -55,9 +55,7 @@ class Study(Declaration):
     size_of: str | None = Field(
         default="delta_net", description="the mixer whose size all are brought to; None: each its own"
     )
-    learning_rates: tuple[float, ...] = Field(
-        default=(), description="grid for text, searched for every mixer alike"
-    )
+    learning_rates: tuple[float, ...] = Field(default=(), description="grid for text, searched for every mixer alike")
     gated: bool = Field(default=True, description="train only what the gates admit")
     watched: tuple[str, ...] = Field(
         default=(), description="mixers that are looked into after training on the first task"
@@ -139,16 +137,12 @@ class Study(Declaration):
         identity = self.identity(tier)
         run = digest(identity)
         if archive.stage_result(run, STAGE) is None:
-            say(
-                f"study {name} at tier {tier}, run {run}: at most {sum(n for n, _ in self.trials(tier))} trials"
-            )
+            say(f"study {name} at tier {tier}, run {run}: at most {sum(n for n, _ in self.trials(tier))} trials")
             archive.add_run(run, name, tier, 0, identity, provenance())
             self._conduct(run, tier, archive, workshop, _Progress(self, say, archive, run))
         return self.result(archive, tier, name)
 
-    def _conduct(
-        self, run: str, tier: Tier, archive: Archive, workshop: Workshop, progress: _Progress
-    ) -> None:
+    def _conduct(self, run: str, tier: Tier, archive: Archive, workshop: Workshop, progress: _Progress) -> None:
         for name, source in self.mixers.items():
             archive.add_candidate(self.addresses[name], name, source, motivation(source))
         outcomes = self.admit(workshop)
@@ -256,13 +250,7 @@ class Study(Declaration):
             )
         outcomes = {mixer: Outcome(**fields) for mixer, fields in record["outcomes"].items()}
         return StudyResult(
-            self,
-            name,
-            run,
-            archive.trials(run, self.STAGE_OF_TRIALS),
-            outcomes,
-            record["rates"],
-            record["probes"],
+            self, name, run, archive.trials(run, self.STAGE_OF_TRIALS), outcomes, record["rates"], record["probes"]
         )
 
 

@@ -88,15 +88,9 @@ class Listing:
         return "text" if self.style == "rolling" else "synthetic"
 
 
-_CHECK = Training(
-    num_layers=1, num_heads=1, d_model=64, mlp_ratio=0.0, steps=300, batch_size=64, learning_rate=1e-2
-)
-_DEEP = Training(
-    num_layers=2, num_heads=2, d_model=64, mlp_ratio=2.0, steps=600, batch_size=64, learning_rate=3e-3
-)
-_TEXT = Training(
-    num_layers=2, num_heads=2, d_model=64, mlp_ratio=2.0, steps=500, batch_size=32, learning_rate=3e-3
-)
+_CHECK = Training(num_layers=1, num_heads=1, d_model=64, mlp_ratio=0.0, steps=300, batch_size=64, learning_rate=1e-2)
+_DEEP = Training(num_layers=2, num_heads=2, d_model=64, mlp_ratio=2.0, steps=600, batch_size=64, learning_rate=3e-3)
+_TEXT = Training(num_layers=2, num_heads=2, d_model=64, mlp_ratio=2.0, steps=500, batch_size=32, learning_rate=3e-3)
 
 _MAD = "MAD, Poli et al. 2024, arXiv:2403.17844"
 
@@ -176,10 +170,7 @@ CATALOGUE: dict[str, Listing] = {
         source=f"Mamba, Gu and Dao 2023, arXiv:2312.00752, section 4.1; {_MAD}",
         role="reported",
         style="choice",
-        levels={
-            BASE: {"slots": 23, "letters": 8, "values": 16},
-            "hard": {"slots": 95, "letters": 32, "values": 26},
-        },
+        levels={BASE: {"slots": 23, "letters": 8, "values": 16}, "hard": {"slots": 95, "letters": 32, "values": 26}},
         chance=_one_of("values"),
         training=_DEEP,
     ),
@@ -222,10 +213,7 @@ CATALOGUE: dict[str, Listing] = {
         source=f"{_MAD}: memorization (facts belong into the weights, not into the state)",
         role="reported",
         style="cloze",
-        levels={
-            BASE: {"length": 64, "letters": 16, "values": 16},
-            "hard": {"length": 64, "letters": 36, "values": 26},
-        },
+        levels={BASE: {"length": 64, "letters": 16, "values": 16}, "hard": {"length": 64, "letters": 36, "values": 26}},
         chance=_one_of("values"),
         training=_DEEP,
     ),

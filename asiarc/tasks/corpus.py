@@ -55,9 +55,7 @@ def docstring_corpus(packages: tuple[str, ...] = PACKAGES) -> Corpus:
     versions = {p: _version(p) for p in packages}
 
     def sections() -> Iterator[Section]:
-        sys.stderr.write(
-            f"asiarc: building the text corpus from docstrings of {', '.join(packages)} (once)...\n"
-        )
+        sys.stderr.write(f"asiarc: building the text corpus from docstrings of {', '.join(packages)} (once)...\n")
         return docstring_sections(packages)
 
     return _cached("text-" + _short_hash(json.dumps([BUILDER_VERSION, versions])), sections)
@@ -143,9 +141,7 @@ def _write(folder: Path, dealt: dict[str, list[tuple[str, bytes]]]) -> None:
         for split, members in dealt.items():
             ends = list(itertools.accumulate(len(text) for _, text in members))
             starts = [0, *ends[:-1]]
-            index[split] = [
-                [name, start, end] for (name, _), start, end in zip(members, starts, ends, strict=True)
-            ]
+            index[split] = [[name, start, end] for (name, _), start, end in zip(members, starts, ends, strict=True)]
             (draft / f"{split}.txt").write_bytes(b"".join(text for _, text in members))
         texts = {split: (draft / f"{split}.txt").read_bytes() for split in SPLITS}
         record = {"content_hash": _content_hash(texts), "sections": index}
@@ -158,9 +154,7 @@ def _write(folder: Path, dealt: dict[str, list[tuple[str, bytes]]]) -> None:
 
 
 def _no_access(folder: Path, error: OSError) -> TaskError:
-    return TaskError(
-        f"cannot keep text in {folder} ({error.strerror}): set ASIARC_CACHE to a folder of your own."
-    )
+    return TaskError(f"cannot keep text in {folder} ({error.strerror}): set ASIARC_CACHE to a folder of your own.")
 
 
 @lru_cache(maxsize=4)
@@ -169,12 +163,8 @@ def _verified(folder: Path) -> Corpus:
     texts = {split: (folder / f"{split}.txt").read_bytes() for split in SPLITS}
     if record["content_hash"] != _content_hash(texts):
         raise ValueError("the bytes are not those that were written")
-    sections = {
-        split: [(str(n), int(a), int(b)) for n, a, b in record["sections"][split]] for split in SPLITS
-    }
-    return Corpus(
-        record["content_hash"], {s: np.frombuffer(t, dtype=np.uint8) for s, t in texts.items()}, sections
-    )
+    sections = {split: [(str(n), int(a), int(b)) for n, a, b in record["sections"][split]] for split in SPLITS}
+    return Corpus(record["content_hash"], {s: np.frombuffer(t, dtype=np.uint8) for s, t in texts.items()}, sections)
 
 
 def _read(folder: Path) -> Corpus | None:
@@ -224,9 +214,7 @@ def _file_sections(contents: dict[str, bytes]) -> Iterator[Section]:
                 f"{name} is not UTF-8 text ({error.reason} at byte {error.start}): convert or remove it."
             ) from error
         if "\0" in text:
-            raise TaskError(
-                f"{name} holds NUL bytes, which open every input here: it does not look like text."
-            )
+            raise TaskError(f"{name} holds NUL bytes, which open every input here: it does not look like text.")
         yield from _cut(name, text)
 
 

@@ -29,18 +29,7 @@ Section = tuple[str, list[str]]  # a name and its paragraphs: a module, a file, 
 
 _MIN_CHARACTERS, _MIN_PROSE_SHARE, _MAX_WORD_CHARACTERS = 80, 0.85, 12
 _PUNCTUATION = str.maketrans(
-    {
-        "‘": "'",
-        "’": "'",
-        "“": '"',
-        "”": '"',
-        "–": "-",
-        "—": "-",
-        "−": "-",
-        "…": "...",
-        "×": "x",
-        "\u00a0": " ",
-    }
+    {"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-", "−": "-", "…": "...", "×": "x", "\u00a0": " "}
 )
 _LETTERS_AND_SPACE = (string.ascii_letters + " ").encode()
 _WORD = re.compile(r"\w+")
@@ -122,8 +111,7 @@ def without_near_duplicates(sections: Iterable[Section]) -> list[Section]:
             seen[own] = True
             kept.add(text)
     unique = (
-        (name, [t for t in dict.fromkeys(ps) if t in kept and home[t] == i])
-        for i, (name, ps) in enumerate(sections)
+        (name, [t for t in dict.fromkeys(ps) if t in kept and home[t] == i]) for i, (name, ps) in enumerate(sections)
     )
     return [(name, paragraphs) for name, paragraphs in unique if paragraphs]
 

@@ -176,9 +176,7 @@ def _words(letters: int) -> tuple[Ints, Ints]:
     return np.array([(*word, -1, -1)[:3] for word in words]), np.array([len(word) for word in words])
 
 
-def fuzzy_recall(
-    rng: np.random.Generator, rows: int, *, length: int, motifs: int, letters: int, values: int
-) -> Pair:
+def fuzzy_recall(rng: np.random.Generator, rows: int, *, length: int, motifs: int, letters: int, values: int) -> Pair:
     """Pairs of words under one random binding a row; every letter of a value is an answer once its key has a
     value.
 
@@ -198,9 +196,7 @@ def fuzzy_recall(
     used_BW = rng.integers(motifs, size=(rows, uses))
     row_B1 = np.arange(rows)[:, None]
     key_BW3, value_BW3 = key_BN3[row_B1, used_BW], value_BN3[row_B1, used_BW]
-    pair_BW6 = [
-        np.where(codes < 0, 0, alphabet[codes]) for codes, alphabet in ((key_BW3, KEYS), (value_BW3, VALUES))
-    ]
+    pair_BW6 = [np.where(codes < 0, 0, alphabet[codes]) for codes, alphabet in ((key_BW3, KEYS), (value_BW3, VALUES))]
     text_BX = np.concatenate(pair_BW6, axis=2).reshape(rows, -1)
     known_BX = (_seen_before(used_BW)[..., None] & (np.arange(6) >= 3)).reshape(rows, -1)
     return by_next_character(*_squeeze(text_BX, known_BX, length))

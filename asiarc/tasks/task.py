@@ -193,9 +193,7 @@ class TextTask(Task):
         length = seq_len or self.seq_len
         rng, text_N = self._rng(split, address), self.corpus.texts[split]
         if length > len(text_N):
-            raise TaskError(
-                f"{self.name} has {len(text_N)} bytes for {split}, fewer than a window of {length}."
-            )
+            raise TaskError(f"{self.name} has {len(text_N)} bytes for {split}, fewer than a window of {length}.")
         starts_B1 = rng.integers(len(text_N) - length + 1, size=(count, 1))
         targets_BT = text_N[starts_B1 + np.arange(length)].astype(np.int64)
         inputs_BT = np.concatenate([np.full((count, 1), BOS), targets_BT[:, :-1]], axis=1)
@@ -227,10 +225,7 @@ def _code(base: str, code: Code | None = None) -> str:
     from asiarc.tasks.synthetic import GENERATORS
 
     kind = "TextTask" if CATALOGUE[base].kind == "text" else "SyntheticTask"
-    roots = [
-        f"asiarc.tasks.task:{method}"
-        for method in (f"{kind}.batch", f"{kind}.documents", "Task.lm_eval_config")
-    ]
+    roots = [f"asiarc.tasks.task:{method}" for method in (f"{kind}.batch", f"{kind}.documents", "Task.lm_eval_config")]
     if base in GENERATORS:
         roots.append(f"{GENERATORS[base].__module__}:{GENERATORS[base].__name__}")
     return (code or installed()).reach(roots, STOPS).whole

@@ -93,13 +93,10 @@ class Mixer(nn.Module):
             scale=1.0, initial_state=state.get("memory"),
         )  # fmt: skip
         values_BTD = rearrange(v_BTHV, "b t h v -> b t (h v)")
-        short_BTD, short_state = short_convolution(
-            values_BTD, self.short_DW, initial_state=state.get("short")
-        )
+        short_BTD, short_state = short_convolution(values_BTD, self.short_DW, initial_state=state.get("short"))
         long_BTD, long_state = fir(values_BTD, self.long_DW, initial_state=state.get("long"))
         short_BTHV, long_BTHV = (
-            rearrange(path_BTD, "b t (h v) -> b t h v", h=self.num_heads)
-            for path_BTD in (short_BTD, long_BTD)
+            rearrange(path_BTD, "b t (h v) -> b t h v", h=self.num_heads) for path_BTD in (short_BTD, long_BTD)
         )
         paths_BTHPV = torch.stack((short_BTHV, long_BTHV, recalled_BTHV, v_BTHV), dim=-2)
         logits_BTHP = rearrange(self.router(x_BTD), "b t (h p) -> b t h p", h=self.num_heads)

@@ -123,13 +123,10 @@ class Mixer(nn.Module):
         q_BTHK, k_BTHK, v_BTHV = qkv_3BTHK.unbind()
         recalled_BTHV, memory = self.recall(x_BTD, q_BTHK, k_BTHK, v_BTHV, state)
         values_BTD = rearrange(v_BTHV, "b t h v -> b t (h v)")
-        short_BTD, short_state = short_convolution(
-            values_BTD, self.short_DW, initial_state=state.get("short")
-        )
+        short_BTD, short_state = short_convolution(values_BTD, self.short_DW, initial_state=state.get("short"))
         long_BTD, long_state = fir(values_BTD, self.long_DW, initial_state=state.get("long"))
         short_BTHV, long_BTHV = (
-            rearrange(path_BTD, "b t (h v) -> b t h v", h=self.num_heads)
-            for path_BTD in (short_BTD, long_BTD)
+            rearrange(path_BTD, "b t (h v) -> b t h v", h=self.num_heads) for path_BTD in (short_BTD, long_BTD)
         )
         paths_BTHPV = torch.stack((short_BTHV, long_BTHV, recalled_BTHV, v_BTHV), dim=-2)
         seen_BTN = torch.cat((x_BTD, paths_BTHPV.abs().mean(-1).flatten(2)), dim=-1)

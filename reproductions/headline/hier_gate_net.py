@@ -58,9 +58,7 @@ class Mixer(nn.Module):
         self.router_bias_HP = nn.Parameter(torch.tensor([2.0, 0.0, 0.0, 0.5]).repeat(num_heads, 1))
         self.log_temperature_H1 = nn.Parameter(torch.zeros(num_heads, 1))
         self.floor = nn.Linear(d_model, PATHS * num_heads, bias=False)
-        self.floor_bias_HP = nn.Parameter(
-            torch.full((num_heads, PATHS), -math.log(4.0))
-        )  # a fifth of the largest
+        self.floor_bias_HP = nn.Parameter(torch.full((num_heads, PATHS), -math.log(4.0)))  # a fifth of the largest
         self.norm = nn.RMSNorm(d_model // num_heads, eps=1e-6)
         self.out = nn.Linear(d_model, d_model, bias=False)
 
@@ -88,13 +86,10 @@ class Mixer(nn.Module):
             scale=1.0, initial_state=state.get("memory"),
         )  # fmt: skip
         values_BTD = rearrange(v_BTHV, "b t h v -> b t (h v)")
-        short_BTD, short_state = short_convolution(
-            values_BTD, self.short_DW, initial_state=state.get("short")
-        )
+        short_BTD, short_state = short_convolution(values_BTD, self.short_DW, initial_state=state.get("short"))
         long_BTD, long_state = fir(values_BTD, self.long_DW, initial_state=state.get("long"))
         short_BTHV, long_BTHV = (
-            rearrange(path_BTD, "b t (h v) -> b t h v", h=self.num_heads)
-            for path_BTD in (short_BTD, long_BTD)
+            rearrange(path_BTD, "b t (h v) -> b t h v", h=self.num_heads) for path_BTD in (short_BTD, long_BTD)
         )
         paths_BTHPV = torch.stack((v_BTHV, short_BTHV, long_BTHV, recalled_BTHV), dim=-2)
         weights_BTHP = self.weigh(x_BTD)

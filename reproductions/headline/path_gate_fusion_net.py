@@ -113,13 +113,10 @@ class Mixer(nn.Module):
             scale=1.0, initial_state=state.get("memory"),
         )  # fmt: skip
         values_BTD = rearrange(v_BTHV, "b t h v -> b t (h v)")
-        short_BTD, short_state = short_convolution(
-            values_BTD, self.short_DW, initial_state=state.get("short")
-        )
+        short_BTD, short_state = short_convolution(values_BTD, self.short_DW, initial_state=state.get("short"))
         long_BTD, long_state = fir(values_BTD, self.long_DW, initial_state=state.get("long"))
         short_BTHV, long_BTHV = (
-            rearrange(path_BTD, "b t (h v) -> b t h v", h=self.num_heads)
-            for path_BTD in (short_BTD, long_BTD)
+            rearrange(path_BTD, "b t (h v) -> b t h v", h=self.num_heads) for path_BTD in (short_BTD, long_BTD)
         )
         paths_BTHPV = torch.stack((v_BTHV, short_BTHV, long_BTHV, recalled_BTHV), dim=-2)
         o_BTHV, gate_BTH1 = self.mix(x_BTD, paths_BTHPV)

@@ -72,19 +72,14 @@ def test_later_gains_are_those_of_the_first_rung(compared):
             seed = min(t.seed for t in trials if t.steps == lowest)
             values = {t.address: t.value for t in trials if (t.steps, t.seed) == (lowest, seed)}
             start = next(v for a, v in values.items() if archive.candidate(a)["name"] == "delta_net")
-            later = [
-                r["address"] for r in archive.proposals(run) if r["generation"] > 0 and r["address"] in values
-            ]
+            later = [r["address"] for r in archive.proposals(run) if r["generation"] > 0 and r["address"] in values]
             assert found == pytest.approx(fmean(start - values[a] for a in later))
 
 
 def test_effects_are_paired_by_repeat_and_widened(compared):
     result, _ = compared
     (comparison,) = arms.compare(result)
-    for effect, of in (
-        (comparison.winners, result.gains),
-        (comparison.later, lambda a: result.later(a)),
-    ):
+    for effect, of in ((comparison.winners, result.gains), (comparison.later, lambda a: result.later(a))):
         differences = [of("full")[r] - of("no_cognition")[r] for r in range(SIZE["repeats"])]
         assert effect.mean == pytest.approx(fmean(differences))
         assert (effect.n, effect.num_comparisons) == (SIZE["repeats"], 2)
@@ -104,11 +99,7 @@ def test_the_report_is_plain_data_and_its_table_says_the_same(compared):
 
 @pytest.mark.parametrize(
     ("low", "high", "said"),
-    [
-        (0.1, 0.3, "full loop is ahead by 0.200"),
-        (-0.3, -0.1, "arm is ahead by 0.200"),
-        (-0.1, 0.5, "no difference"),
-    ],
+    [(0.1, 0.3, "full loop is ahead by 0.200"), (-0.3, -0.1, "arm is ahead by 0.200"), (-0.1, 0.5, "no difference")],
 )
 def test_only_an_interval_beside_zero_is_a_difference(low, high, said):
     from asiarc.evidence import Effect

@@ -9,15 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from asiarc.analyst.calibration import calibration, lines, score, scored_predictions
-from asiarc.analyst.marking import (
-    WEIGHTS,
-    icc,
-    may_enter_fitness,
-    mean_marks,
-    reliability,
-    reliability_over,
-    weighted,
-)
+from asiarc.analyst.marking import WEIGHTS, icc, may_enter_fitness, mean_marks, reliability, reliability_over, weighted
 from asiarc.archive.annex import Annex
 from asiarc.archive.store import Archive
 from asiarc.core.outcome import SCORED
@@ -62,11 +54,7 @@ def row(number, address, parent, gain, predicted="text better", generation=0):
 
 
 def test_a_run_is_scored_against_its_own_parents():
-    rows = [
-        row(0, "a", "root", 0.1),
-        row(1, "b", "a", 0.05, generation=1),
-        row(2, "c", "a", 0.2, generation=2),
-    ]
+    rows = [row(0, "a", "root", 0.1), row(1, "b", "a", 0.05, generation=1), row(2, "c", "a", 0.2, generation=2)]
     found = scored_predictions([p for p, _ in rows], [r for _, r in rows], noise=0.02)
     assert [(g, s.happened) for g, s in found] == [(0, "better"), (1, "worse"), (2, "better")]
     parts = calibration(found, blocks=2)

@@ -90,11 +90,7 @@ def test_the_weakest_task_is_the_one_with_the_least_gain():
 
 def test_the_best_sibling_is_named_only_where_it_is_ahead_by_more_than_noise():
     child = seen(gain=0.1, tags="m=a")
-    near, far, farthest = (
-        seen("near", 0.115, "m=b"),
-        seen("far", 0.2, "m=b"),
-        seen("farthest", 0.3, "m=c n=d"),
-    )
+    near, far, farthest = (seen("near", 0.115, "m=b"), seen("far", 0.2, "m=b"), seen("farthest", 0.3, "m=c n=d"))
     assert "sibling" not in insight(child, siblings=[near]).text
     text = insight(child, siblings=[near, far, farthest]).text
     assert "Its sibling farthest is 0.200 ahead with m=c, n=d." in text and "sibling far " not in text

@@ -12,12 +12,8 @@ def test_it_builds_an_archive_that_its_questions_fit(tmp_path, capsys):
             "(SELECT count(*) FROM proposals) AS proposals, (SELECT count(*) FROM results) AS results, "
             "(SELECT count(*) FROM trials) AS trials, (SELECT count(*) FROM uses) AS uses"
         )
-        assert counted == dict(
-            candidates=2500, prints=2500, proposals=2500, results=2500, trials=2250, uses=2250
-        )
-        assert (
-            len(archive.leading(RUN, 10_000)) == 2250 and len(archive.last_failed(RUN, 2500, 10_000)) == 250
-        )
+        assert counted == dict(candidates=2500, prints=2500, proposals=2500, results=2500, trials=2250, uses=2250)
+        assert len(archive.leading(RUN, 10_000)) == 2250 and len(archive.last_failed(RUN, 2500, 10_000)) == 250
         assert archive.is_proposed(RUN, address_of(2499)) and not archive.is_proposed(RUN, address_of(2500))
         capsys.readouterr()
         questions(archive, 2500)

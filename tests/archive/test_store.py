@@ -126,9 +126,7 @@ def test_a_run_comes_back(archive, identity, provenance, campaign, seed, run):
 
 
 @any_tmp_path
-@given(
-    name=names, source=texts, motivation=texts, genome=st.none() | rows, origins=st.lists(rows, max_size=2)
-)
+@given(name=names, source=texts, motivation=texts, genome=st.none() | rows, origins=st.lists(rows, max_size=2))
 def test_candidates_and_proposals_come_back(archive, name, source, motivation, genome, origins):
     address, number = f"address {name}", len(archive.proposals("run"))
     known = archive.candidate(address)
@@ -139,9 +137,7 @@ def test_candidates_and_proposals_come_back(archive, name, source, motivation, g
     if expected["genome"] is None:
         expected["genome"] = genome
     assert archive.candidate(address) == expected
-    proposal = dict(
-        address=address, name=name, motivation=motivation, parents=["p"], origins=origins, predicted="up"
-    )
+    proposal = dict(address=address, name=name, motivation=motivation, parents=["p"], origins=origins, predicted="up")
     archive.add_proposal("run", number, 3, proposal)
     stored = archive.proposals("run")[number]
     assert stored.items() >= (proposal | {"number": number, "generation": 3}).items()
@@ -189,9 +185,7 @@ def test_items_that_cannot_be_written_leave_nothing(archive):
 def test_only_a_rename_gives_items_their_name(archive, monkeypatch):
     """Whatever is written under the final name itself is cut short here, as by a kill."""
     write = Path.write_bytes
-    monkeypatch.setattr(
-        Path, "write_bytes", lambda p, data: write(p, data if p.suffix == ".part" else data[:20])
-    )
+    monkeypatch.setattr(Path, "write_bytes", lambda p, data: write(p, data if p.suffix == ".part" else data[:20]))
     archive.add_items("e" * 16, [{"doc_id": 0}])
     assert archive.items("e" * 16) == [{"doc_id": 0}]
 
@@ -202,9 +196,7 @@ def test_only_a_rename_gives_items_their_name(archive, monkeypatch):
 def test_the_endings_are_a_closed_set():
     assert KINDS == ("scored", "rejected", "crashed", "timed_out", "out_of_memory", "unscored")
     assert [
-        kind
-        for kind in KINDS
-        if not Outcome(kind, "why" * (kind != "scored"), "g" * (kind == "rejected")).is_final
+        kind for kind in KINDS if not Outcome(kind, "why" * (kind != "scored"), "g" * (kind == "rejected")).is_final
     ] == ["unscored"]
 
 
@@ -220,11 +212,7 @@ def test_an_impossible_ending_cannot_be_made(kind, reason, gate):
 
 @given(st.just(SCORED) | failures)
 def test_an_ending_reads_as_what_it_is(outcome):
-    assert (
-        str(outcome).startswith(outcome.kind)
-        and outcome.reason in str(outcome)
-        and outcome.gate in str(outcome)
-    )
+    assert str(outcome).startswith(outcome.kind) and outcome.reason in str(outcome) and outcome.gate in str(outcome)
     assert Outcome(**outcome.as_dict()) == outcome
 
 
@@ -261,10 +249,7 @@ def test_a_retried_trial_replaces_its_failure_and_keeps_its_uses(archive):
     [
         lambda a: a.add_candidate("b" * 16, None, "source", "because"),
         lambda a: a.add_proposal(
-            "run",
-            0,
-            0,
-            dict(address="nowhere", name="n", motivation="", parents=[], origins=[], predicted=""),
+            "run", 0, 0, dict(address="nowhere", name="n", motivation="", parents=[], origins=[], predicted="")
         ),
         lambda a: a.add_use("run", "explore", "nowhere"),
         lambda a: a.add_use("no run", "explore", "k" * 16),
@@ -576,14 +561,7 @@ def test_the_leading_and_the_rejected_are_those_that_sorting_finds(tmp_path_fact
             archive.add_proposal("run", number, 0, proposal)
             for run in ("run", "other"):
                 archive.add_result(
-                    run,
-                    number,
-                    address,
-                    outcome,
-                    rung=rung,
-                    gain=gain if scored else None,
-                    scores={},
-                    holds=holds,
+                    run, number, address, outcome, rung=rung, gain=gain if scored else None, scores={}, holds=holds
                 )
             if scored:
                 members.append(dict(address=address, number=number, gain=gain, rung=rung, holds=holds))

@@ -78,9 +78,7 @@ def test_a_class_under_its_name_is_built_by_introspection(folder):
 
 def test_a_module_that_returns_a_bare_tensor_is_read(folder):
     found = examined(str(folder / "my_mixers.py") + ":Reversed")["properties"]
-    assert (
-        found["causal"] is False and found["cached_decoding"] is None and found["batch_independent"] is True
-    )
+    assert found["causal"] is False and found["cached_decoding"] is None and found["batch_independent"] is True
 
 
 def test_an_adapter_builds_what_introspection_cannot(folder):
@@ -91,10 +89,7 @@ def test_an_adapter_builds_what_introspection_cannot(folder):
 
 @pytest.mark.parametrize(
     ("target", "says"),
-    [
-        ("my_mixers:Averag", "nearest name in it is my_mixers:Average"),
-        ("no_such_module:Thing", "cannot import"),
-    ],
+    [("my_mixers:Averag", "nearest name in it is my_mixers:Average"), ("no_such_module:Thing", "cannot import")],
 )
 def test_a_name_that_leads_nowhere_says_so(folder, target, says):
     assert says in examined(target)["unusable"]
@@ -125,9 +120,7 @@ def test_a_constructor_gets_its_width_under_any_name():
     assert construct(Odd, 32, 4).given == (32, 4, 1.0, 8, {})
 
 
-@pytest.mark.parametrize(
-    "result", [{"logits": torch.ones(1)}, [torch.ones(1), None], (torch.ones(1), None, 3)]
-)
+@pytest.mark.parametrize("result", [{"logits": torch.ones(1)}, [torch.ones(1), None], (torch.ones(1), None, 3)])
 def test_outputs_are_found_in_what_is_returned(result):
     assert torch.equal(read(result)[0], torch.ones(1))
 

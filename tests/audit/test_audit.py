@@ -125,9 +125,7 @@ def test_a_good_program_holds_every_property():
     found = examine({"program": program()})
     assert found["properties"] == dict.fromkeys(PROPERTIES, True), found
     assert found["dead_parameters"] == [] and found["failure"] == ""
-    assert found["parameters"] == pytest.approx(
-        411.8e6, rel=2e-3
-    )  # DeltaNet's in the configuration named 340M
+    assert found["parameters"] == pytest.approx(411.8e6, rel=2e-3)  # DeltaNet's in the configuration named 340M
     assert 0.5 < found["cost"] < 2
 
 
@@ -184,9 +182,7 @@ def test_the_command_reads_a_release_and_prints_json(tmp_path):
     ]
     path = tmp_path / "106.json"
     path.write_text(json.dumps(records))
-    run = CliRunner().invoke(
-        audit, [str(path), "--json", "--workers", "1", "--figure", str(tmp_path / "audit.svg")]
-    )
+    run = CliRunner().invoke(audit, [str(path), "--json", "--workers", "1", "--figure", str(tmp_path / "audit.svg")])
     assert run.exit_code == 0, run.output
     found = json.loads(run.stdout)
     assert [(row["index"], row["name"]) for row in found["rows"]] == [(7, "Good"), (9, "future")]
@@ -207,9 +203,7 @@ def test_a_folder_of_candidates_is_audited_by_the_gates(tmp_path):
     assert row["properties"]["causal"] is False and row["properties"]["batch_independent"] is True
 
 
-@pytest.mark.parametrize(
-    ("name", "content"), [("a.json", "[1"), ("a.json", "{}"), ("a.json", "[]"), ("b.txt", None)]
-)
+@pytest.mark.parametrize(("name", "content"), [("a.json", "[1"), ("a.json", "{}"), ("a.json", "[]"), ("b.txt", None)])
 def test_a_path_without_programs_says_what_to_give(tmp_path, name, content):
     path = tmp_path / name
     if content is not None:

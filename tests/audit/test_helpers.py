@@ -82,11 +82,7 @@ def test_the_cache_replaces_states_and_appends_attention():
     keys = torch.arange(6.0).view(1, 6, 1)
     for part in keys.split(2, 1):
         cache.update(
-            recurrent_state=part,
-            attn_state=(part, part),
-            layer_idx=0,
-            offset=2,
-            cache_kwargs={"window_size": 3},
+            recurrent_state=part, attn_state=(part, part), layer_idx=0, offset=2, cache_kwargs={"window_size": 3}
         )
     assert cache.get_seq_length() == cache.seen_tokens == 6
     assert torch.equal(cache[0]["recurrent_state"], keys[:, 4:])
@@ -115,8 +111,4 @@ def test_what_was_there_before_is_there_again():
     with helpers.installed():
         exec("import fla.ops.gla\nfrom fla.layers.utils import pad_input", {})
         assert torch.compile(before) is not None
-    assert before == (
-        {name for name in sys.modules if name.split(".")[0] == "fla"},
-        torch.compile,
-        torch.jit.script,
-    )
+    assert before == ({name for name in sys.modules if name.split(".")[0] == "fla"}, torch.compile, torch.jit.script)

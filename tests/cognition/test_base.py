@@ -32,9 +32,7 @@ def bm25(documents, query, k1=1.5, b=0.75):
 
 
 @pytest.mark.parametrize("weights", [WEIGHTS, dict.fromkeys(WEIGHTS, 1)])
-@pytest.mark.parametrize(
-    "query", ["stale value after a key is written again", "parity", "router collapse one branch"]
-)
+@pytest.mark.parametrize("query", ["stale value after a key is written again", "parity", "router collapse one branch"])
 def test_scores_are_bm25(query, weights):
     base = Base(shipped().entries, weights)
     expected = bm25([_document(entry, weights) for entry in base.entries], tokens_of(query))
@@ -143,9 +141,7 @@ def test_importing_and_loading_stay_light_and_search_stays_quiet():
         "heavy = {'bm25s', 'numpy', 'scipy', 'torch'} & set(sys.modules); assert not heavy, heavy;"
         "assert hits('reset'); assert 'torch' not in sys.modules"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120
-    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -153,11 +149,7 @@ def test_two_processes_give_the_same_hits():
     code = "from asiarc.cognition import hits; print(hits('text', 5), hits('recall', 5))"
     outs = {
         subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            env={"PYTHONHASHSEED": seed},
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env={"PYTHONHASHSEED": seed}
         ).stdout
         for seed in ("1", "2")
     }

@@ -41,10 +41,7 @@ def with_changed(entry_id, **changes):
         ({"id": "delta-product"}, "the id is used 2 times"),
         ({"paper_year": 2020}, "year 2020, but the identifier is of 2024"),
         ({"paper_identifier": "arXiv:2405.21060"}, "stands for 2 papers"),
-        (
-            {"paper_title": "RoFormer: Enhanced Transformer with Rotary Position Embedding"},
-            "has 2 identifiers",
-        ),
+        ({"paper_title": "RoFormer: Enhanced Transformer with Rotary Position Embedding"}, "has 2 identifiers"),
         ({"limits": "x" * (LONGEST + 1)}, f"limits has {LONGEST + 1} characters"),
         ({"evidence": "gain"}, "evidence belongs to entries of our own campaigns"),
     ],
@@ -56,9 +53,7 @@ def test_a_fault_is_found(changes, message):
 
 def test_a_near_copy_is_found_and_only_that():
     entry = shipped()["delta-rule"]
-    copy = entry.model_copy(
-        update={"id": "copy", "problem": entry.problem.replace("outer products", "things")}
-    )
+    copy = entry.model_copy(update={"id": "copy", "problem": entry.problem.replace("outer products", "things")})
     problems = check_entries([*shipped().entries, copy])
     assert any("says nearly the same as" in p.what and {p.where, "copy"} for p in problems)
     assert all("copy" in str(p) or "4 entries of one paper" in str(p) for p in problems)
@@ -105,11 +100,7 @@ def test_chance_of_a_mechanism_is_that_of_drawing_without_replacement():
 def test_shuffled_labels_are_found_no_more_than_at_random():
     labels = load_labels()
     turned = [replace(label, entries=labels[i - len(labels) // 2].entries) for i, label in enumerate(labels)]
-    assert (
-        fmean(recall(shipped().search, turned).values())
-        < 0.08
-        < fmean(recall(shipped().search, labels).values())
-    )
+    assert fmean(recall(shipped().search, turned).values()) < 0.08 < fmean(recall(shipped().search, labels).values())
 
 
 def test_the_report_says_that_retrieval_beats_random():

@@ -11,12 +11,7 @@ from asiarc.cognition import CognitionError, Entry, Publication
 from asiarc.cognition.entry import FIELDS, as_toml, load_file, mechanisms
 from asiarc.core.genome import Genome, domain
 
-PAPER = {
-    "title": "A title long enough",
-    "authors": "A. Author",
-    "year": 2024,
-    "identifier": "arXiv:2412.06464",
-}
+PAPER = {"title": "A title long enough", "authors": "A. Author", "year": 2024, "identifier": "arXiv:2412.06464"}
 ENTRY = {
     "id": "an-entry",
     "problem": "something is observed to go wrong",
@@ -33,9 +28,7 @@ def written(folder: Path, paper: dict = PAPER, entry: dict = ENTRY, extra: str =
         return "\n".join(f"{key} = {value!r}" for key, value in fields.items() if value is not None)
 
     path = folder / "entries.toml"
-    path.write_text(
-        f"{extra}\n[[paper]]\n{table(paper)}\n[[paper.entry]]\n{table(entry)}\n", encoding="utf-8"
-    )
+    path.write_text(f"{extra}\n[[paper]]\n{table(paper)}\n[[paper.entry]]\n{table(entry)}\n", encoding="utf-8")
     return path
 
 
@@ -139,8 +132,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=50, max_size=
 def test_toml_round_trip(tmp_path_factory, rows):
     papers = [Publication(**PAPER | {"year": 2000 + n, "title": f"Title number {n}"}) for n in range(3)]
     entries = [
-        Entry(id=f"e-{i}", paper=papers[which], **dict.fromkeys(FIELDS, text))
-        for i, (which, text) in enumerate(rows)
+        Entry(id=f"e-{i}", paper=papers[which], **dict.fromkeys(FIELDS, text)) for i, (which, text) in enumerate(rows)
     ]
     path = tmp_path_factory.mktemp("round") / "x.toml"
     path.write_text(as_toml(entries), encoding="utf-8", newline="")

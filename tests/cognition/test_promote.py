@@ -52,8 +52,7 @@ def test_a_confirmed_winner_enters_the_base_with_its_evidence(store, tmp_path):
     assert entry.paper.identifier.startswith("asiarc:question/") and "winning" in entry.paper.title
     assert check(base) == []
     found = CliRunner().invoke(
-        main,
-        ["cognition", "search", "winning candidate of campaign question", "--folder", str(tmp_path / "own")],
+        main, ["cognition", "search", "winning candidate of campaign question", "--folder", str(tmp_path / "own")]
     )
     assert entry.id in found.output and "evidence   Against delta_net" in found.output
     again = promoted(store, "--folder", str(tmp_path / "own"))
@@ -78,9 +77,7 @@ def test_a_winner_that_the_grammar_did_not_write_enters_by_its_idea(tmp_path):
     store = searched(tmp_path, candidate("winning", GAIN=0.4))
     with Archive(store, write=False) as archive:
         entry = winners_entry(CampaignResult.load(archive, archive.runs("question")[-1]["run"]))
-    assert entry.grammar is None and entry.mechanism.startswith(
-        "because What the analyst wrote of it: winning gains"
-    )
+    assert entry.grammar is None and entry.mechanism.startswith("because What the analyst wrote of it: winning gains")
 
 
 def test_without_confirm_there_is_nothing_to_promote(tmp_path):
@@ -125,7 +122,4 @@ def test_check_measures_the_search_by_meaning_against_bm25(tmp_path, monkeypatch
     with Server((embeds(lambda text: [float(len(text) % 7), 1.0]),)) as server:
         done = CliRunner().invoke(main, ["cognition", "check", "--dense", "m", "--base-url", server.url])
     assert done.exit_code == 0, done.output
-    assert (
-        done.output.count("recall at 3, by meaning") == 2
-        and "gain of that over field-weighted" in done.output
-    )
+    assert done.output.count("recall at 3, by meaning") == 2 and "gain of that over field-weighted" in done.output

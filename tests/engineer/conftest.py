@@ -32,9 +32,7 @@ def text_name(tmp_path_factory):
     rng = random.Random(0)
     letters = "abcdefghijklmnop\té→😀"
     words = ("".join(rng.choices(letters, k=rng.randint(2, 9))) for _ in range(50_000))
-    (folder / "text.txt").write_text(
-        "\n\n".join(" ".join(next(words) for _ in range(50)) for _ in range(1000))
-    )
+    (folder / "text.txt").write_text("\n\n".join(" ".join(next(words) for _ in range(50)) for _ in range(1000)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ASIARC_CACHE", str(folder / "cache"))
         yield f"text:{folder / 'text.txt'}"

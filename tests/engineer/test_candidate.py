@@ -62,10 +62,7 @@ def test_docstrings_do_not_move_the_address():
         ("state=None", "state=0"),
         ("class Mixer(nn.Module)", "class Mixer(nn.Sequential)"),
         ("import torch\n", "import torch\nimport math\n"),
-        (
-            "return self.proj(x) * 0.5, state",
-            "'a string that is no docstring is one'\n        return x, state",
-        ),
+        ("return self.proj(x) * 0.5, state", "'a string that is no docstring is one'\n        return x, state"),
     ],
 )
 def test_code_moves_the_address(old, new):
@@ -121,13 +118,7 @@ def test_motivation_is_the_docstring():
 
 @pytest.mark.parametrize(
     "source",
-    [
-        "",
-        "Mixer = 1",
-        "class Mixer: ...",
-        "def Mixer(d_model, num_heads): ...",
-        SOURCE.replace("Mixer", "Mixr"),
-    ],
+    ["", "Mixer = 1", "class Mixer: ...", "def Mixer(d_model, num_heads): ...", SOURCE.replace("Mixer", "Mixr")],
 )
 def test_a_file_without_a_mixer_is_refused(source):
     with pytest.raises(CandidateError, match="no class Mixer"):

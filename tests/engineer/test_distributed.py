@@ -48,9 +48,7 @@ def together(text, alone, tmp_path_factory):
         "--seed", SEED, "--by", "ddp", "--by", "fsdp2", "--steps", str(STEPS), "--batch-size", str(ROWS),
     ]  # fmt: skip
     quiet = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=os.environ | quiet, timeout=240
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | quiet, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     shown = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return {row["by"]: row for row in shown}

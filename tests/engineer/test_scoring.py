@@ -150,10 +150,7 @@ def test_the_batch_size_changes_nothing(models, name):
 
 
 def test_a_model_that_answers_with_no_number_is_no_score(models, tiny):
-    model, task = (
-        build(baseline_source("linear_attention"), tiny, "nan", hidden=8).eval(),
-        get_task("overwrite"),
-    )
+    model, task = (build(baseline_source("linear_attention"), tiny, "nan", hidden=8).eval(), get_task("overwrite"))
     with torch.no_grad():
         model.norm.weight[0] = math.nan
     with pytest.raises(DivergedError, match="scored"):
@@ -163,9 +160,7 @@ def test_a_model_that_answers_with_no_number_is_no_score(models, tiny):
 ASCII = "".join(map(chr, range(128)))
 
 
-@pytest.mark.parametrize(
-    "text", [ASCII, ASCII[::-1], "\n\n a\tb \r\n", "\x00\x00", "", "<0x41>", " . , 's n't"]
-)
+@pytest.mark.parametrize("text", [ASCII, ASCII[::-1], "\n\n a\tb \r\n", "\x00\x00", "", "<0x41>", " . , 's n't"])
 def test_ascii_tokens_are_its_bytes(text):
     tokenizer = byte_tokenizer()
     tokens = tokenizer.encode(text)
@@ -206,9 +201,7 @@ def test_documents_without_text_pass_uncut():
     assert _windows(documents, 4) == documents
 
 
-@pytest.mark.parametrize(
-    ("name", "why"), [("arc_easy", "Couldn't reach"), ("no_such_task", "not a registered task")]
-)
+@pytest.mark.parametrize(("name", "why"), [("arc_easy", "Couldn't reach"), ("no_such_task", "not a registered task")])
 def test_named_tasks_without_a_network_are_a_task_error(models, monkeypatch, name, why):
     """lm-eval's own files for ARC alone: reading all its 14,000 tasks takes longer than the rest of the tests."""
     import datasets.config

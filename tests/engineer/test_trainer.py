@@ -74,12 +74,7 @@ def test_schedule_at_its_corners():
     assert 0.05 < rates[99] < 0.052
 
 
-@given(
-    steps=st.integers(1, 400),
-    warmup=st.floats(0, 1),
-    final_lr=st.floats(0, 1),
-    peak=st.floats(1e-5, 1.0),
-)
+@given(steps=st.integers(1, 400), warmup=st.floats(0, 1), final_lr=st.floats(0, 1), peak=st.floats(1e-5, 1.0))
 def test_schedule_rises_to_the_peak_then_falls_to_the_floor(steps, warmup, final_lr, peak):
     protocol = MICRO.at(steps=steps, warmup=warmup, final_lr=final_lr, learning_rate=peak)
     rates = np.array([learning_rate_at(step, protocol) for step in range(steps)])
@@ -167,11 +162,7 @@ def test_batch_loss_is_the_mean_over_scored_tokens_by_hand(tiny):
     model, batch = build(PLAIN, tiny, "0", hidden=8), Alphabet().batch("train", 3, "x", seq_len=7)
     with torch.no_grad():
         log_p_BTV = torch.log_softmax(model(torch.from_numpy(batch.inputs_BT)).logits.double(), -1)
-    terms = [
-        -float(log_p_BTV[b, t, target])
-        for (b, t), target in np.ndenumerate(batch.targets_BT)
-        if target != IGNORE
-    ]
+    terms = [-float(log_p_BTV[b, t, target]) for (b, t), target in np.ndenumerate(batch.targets_BT) if target != IGNORE]
     assert len(terms) == 3 * 6
     assert batch_loss(model, batch).item() == pytest.approx(sum(terms) / len(terms), rel=1e-5)
     assert evaluate(model, batch) == pytest.approx(sum(terms) / len(terms) / math.log(2), rel=1e-5)
@@ -184,9 +175,7 @@ def test_our_loss_is_the_model_s_own(tiny):
     tokens_BT = torch.randint(1, 256, (3, 12), generator=torch.Generator().manual_seed(0))
     with_bos = torch.cat([torch.zeros(3, 1, dtype=torch.long), tokens_BT], dim=1)
     batch = Batch(with_bos[:, :-1].numpy(), tokens_BT.numpy())
-    assert model(with_bos, labels=with_bos).loss.item() == pytest.approx(
-        batch_loss(model, batch).item(), rel=1e-6
-    )
+    assert model(with_bos, labels=with_bos).loss.item() == pytest.approx(batch_loss(model, batch).item(), rel=1e-6)
 
 
 def test_the_loss_falls_on_what_can_be_learned(tiny):

@@ -53,9 +53,7 @@ def broken(init="pass", act="pass"):
 
 @pytest.fixture(scope="module")
 def protocol():
-    return MICRO.at(
-        d_model=16, num_layers=2, seq_len=get_task(OVERWRITE).seq_len, batch_size=4, steps=4, evaluations=2
-    )
+    return MICRO.at(d_model=16, num_layers=2, seq_len=get_task(OVERWRITE).seq_len, batch_size=4, steps=4, evaluations=2)
 
 
 def request(protocol, source=None, **changes):
@@ -76,9 +74,7 @@ def request(protocol, source=None, **changes):
 
 
 def ran(request, executor=None):
-    job = Job(
-        "asiarc.engineer.trial:run", request.payload, Limits(wall_s=300, cpu_s=120, memory_bytes=8 << 30)
-    )
+    job = Job("asiarc.engineer.trial:run", request.payload, Limits(wall_s=300, cpu_s=120, memory_bytes=8 << 30))
     return (executor or InlineExecutor()).run([job])[0]
 
 
@@ -156,9 +152,7 @@ def test_without_an_mlp_nothing_is_matched(protocol):
 
 
 def test_without_a_reference_the_width_is_the_protocol_s_own(protocol):
-    assert value_of(ran(request(protocol, match=None)))["hidden"] == round(
-        protocol.mlp_ratio * protocol.d_model
-    )
+    assert value_of(ran(request(protocol, match=None)))["hidden"] == round(protocol.mlp_ratio * protocol.d_model)
 
 
 def test_a_text_trial_scores_windows_of_the_trained_length(protocol, text_name):
@@ -235,17 +229,7 @@ def test_a_scored_trial_is_stored_with_its_items(archive, result, protocol):
         (broken(act="raise MemoryError"), "out_of_memory", "", ""),
         ("Mixer = 3", "crashed", "", "no class Mixer"),
     ],
-    ids=[
-        "nan",
-        "nan held out",
-        "huge",
-        "raises",
-        "shape",
-        "constructor",
-        "drops a token",
-        "memory",
-        "no mixer",
-    ],
+    ids=["nan", "nan held out", "huge", "raises", "shape", "constructor", "drops a token", "memory", "no mixer"],
 )
 def test_failures_are_outcomes_without_numbers(archive, protocol, source, kind, gate, reason):
     trial = stored(archive, request(protocol, source))
@@ -304,9 +288,7 @@ MOVES = {
 }
 OF_PROTOCOL = {
     "name": st.sampled_from(["micro", "other"]),
-    **{
-        f: st.integers(1, 3) for f in ("d_model", "num_layers", "num_heads", "seq_len", "batch_size", "steps")
-    },
+    **{f: st.integers(1, 3) for f in ("d_model", "num_layers", "num_heads", "seq_len", "batch_size", "steps")},
     **{f: st.sampled_from([0.0, 0.5, 0.25]) for f in ("mlp_ratio", "learning_rate", "warmup", "final_lr")},
     **{f: st.sampled_from([0.0, 0.5, 1.0]) for f in ("weight_decay", "clip")},
     **{f: st.integers(1, 3) for f in ("vocab_size", "evaluations")},
@@ -344,10 +326,6 @@ def test_a_key_does_not_depend_on_the_process(protocol):
         "fields = json.load(sys.stdin); fields['protocol'] = Protocol(**fields['protocol'])\n"
         "fields['match'] = tuple(fields['match']); print(Request(**fields).key, 'torch' in sys.modules)"
     )
-    given_ = json.dumps(
-        {f.name: getattr(asked, f.name) for f in fields(Request)} | {"protocol": protocol.as_dict()}
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], input=given_, capture_output=True, text=True, check=True
-    )
+    given_ = json.dumps({f.name: getattr(asked, f.name) for f in fields(Request)} | {"protocol": protocol.as_dict()})
+    done = subprocess.run([sys.executable, "-c", code], input=given_, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [asked.key, "False"]

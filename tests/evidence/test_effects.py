@@ -14,15 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from asiarc.core.errors import EvidenceError
-from asiarc.evidence import (
-    Effect,
-    bootstrap_effect,
-    decide,
-    equivalent,
-    mean_interval,
-    no_worse,
-    paired_effect,
-)
+from asiarc.evidence import Effect, bootstrap_effect, decide, equivalent, mean_interval, no_worse, paired_effect
 
 scores = st.dictionaries(st.integers(0, 50), st.floats(-10, 10), min_size=3, max_size=20)
 
@@ -205,7 +197,4 @@ def test_the_light_half_imports_neither_numpy_nor_scipy_nor_torch():
         "from asiarc.evidence import claims, multiplicity, paper, power, transfer\n"
         "print([m for m in ('numpy', 'scipy', 'torch') if m in sys.modules])"
     )
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-        == "[]\n"
-    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

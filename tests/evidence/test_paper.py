@@ -39,9 +39,7 @@ def test_known_cells():
     assert by_name["DeltaNet"].mean_without() == pytest.approx(46.535)
     assert PAPER.table2_baselines["Gated DeltaNet"].loss_340m == 3.4768
     assert PAPER.figure1[-1] == (7_000, 106)
-    assert [a <= b for (_, a), (_, b) in zip(PAPER.figure1, PAPER.figure1[1:], strict=False)].count(
-        False
-    ) == 0
+    assert [a <= b for (_, a), (_, b) in zip(PAPER.figure1, PAPER.figure1[1:], strict=False)].count(False) == 0
     assert all(sum(row.shares) == pytest.approx(1, abs=0.03) for row in PAPER.figure8)
 
 
@@ -52,9 +50,7 @@ def test_follow_up_averages_are_the_means_of_their_columns():
 def test_second_stage_means_are_table_2s():
     stage = PAPER.printed["stage2"]
     for name in ("gated_delta_net", "delta_net"):
-        printed = PAPER.table2_baselines[
-            name.replace("_", " ").title().replace("Net", "Net").replace(" Net", "Net")
-        ]
+        printed = PAPER.table2_baselines[name.replace("_", " ").title().replace("Net", "Net").replace(" Net", "Net")]
         assert 100 * sum(stage[name]) / 7 == pytest.approx(printed.score_340m, abs=0.006)
 
 

@@ -141,9 +141,7 @@ def test_strangers_are_other_parents_children_of_the_same_time(write_release):
 def test_late_slope_sees_progress_and_its_absence(write_release):
     flat = search_findings(read_release(write_release(faithful_search(800, seed=3), [member_record(2)])))
     assert flat.late_slope_low < 0 < flat.late_slope_high
-    rising = [
-        node | {"score": node["score"] + node["index"] / 1_000} for node in faithful_search(800, seed=3)
-    ]
+    rising = [node | {"score": node["score"] + node["index"] / 1_000} for node in faithful_search(800, seed=3)]
     risen = search_findings(read_release(write_release(rising, [member_record(2)])))
     assert risen.late_slope_low < 1.0 + flat.late_slope < risen.late_slope_high
     assert risen.late_slope_low > 0
@@ -217,9 +215,7 @@ def test_against_the_paper(write_release):
     spoilt = rows[7]
     gallery = [
         member_record(
-            row.experiment_index,
-            loss=None if row is spoilt else row.loss_340m,
-            accuracy=row.score_340m / 100,
+            row.experiment_index, loss=None if row is spoilt else row.loss_340m, accuracy=row.score_340m / 100
         )
         for row in rows
     ]
@@ -263,9 +259,7 @@ class TestRefuses:
         with pytest.raises(EvidenceError, match="not the released file"):
             read_release(path)
 
-    @pytest.mark.parametrize(
-        "change", [{"parameters": "large"}, {"result": {}}, {"result": {"train": "", "test": ""}}]
-    )
+    @pytest.mark.parametrize("change", [{"parameters": "large"}, {"result": {}}, {"result": {"train": "", "test": ""}}])
     def test_another_gallery(self, write_release, change):
         path = write_release(faithful_search(60), [member_record(2) | change])
         with pytest.raises(EvidenceError, match="not the released file"):

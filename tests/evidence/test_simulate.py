@@ -17,13 +17,7 @@ def test_promises_hold(check):
     assert found.holds, f"{found.rate:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "t interval looked at 100 times",
-        "null campaign of 20, winner on its own seeds",
-    ],
-)
+@pytest.mark.parametrize("name", ["t interval looked at 100 times", "null campaign of 20, winner on its own seeds"])
 def test_the_habits_that_the_defaults_avoid_are_caught(name):
     check = next(check for check in all_checks() if check.name == name)
     assert not measure(check, 60).holds

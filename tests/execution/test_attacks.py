@@ -109,9 +109,7 @@ def test_an_attack_that_gets_through_is_seen(name, aim):
 @pytest.mark.skipif(os.getuid() != 0, reason="the other tests run as an ordinary user already")
 def test_the_sandbox_holds_for_an_ordinary_user():
     command = [sys.executable, HERE / "as_ordinary_user.py", "-m", "tests.rigs", "sandbox"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=200, env=os.environ | {"COLUMNS": "200"}
-    )
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=os.environ | {"COLUMNS": "200"})
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{len(ATTACKS)} attacks, 0 wrong; the worker still serves" in done.stdout
 

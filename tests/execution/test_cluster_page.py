@@ -30,9 +30,7 @@ def commands(start):
 def doors(kind):
     """(module, words after it) of every line that runs one."""
     found = [
-        (words[words.index("-m") + 1], words[words.index("-m") + 2 :])
-        for words in commands(kind)
-        if "-m" in words
+        (words[words.index("-m") + 1], words[words.index("-m") + 2 :]) for words in commands(kind) if "-m" in words
     ]
     return [(module, rest) for module, rest in found if module != "pip"]
 

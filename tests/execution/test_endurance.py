@@ -84,10 +84,7 @@ def test_a_second_harness_on_one_store_is_refused_and_the_first_goes_on(stand, w
     ("change", "noticed"),
     [
         ("UPDATE trials SET value = value + 1e-9 WHERE stage = 'confirm'", {"trials", "report"}),
-        (
-            "UPDATE insights SET insight = json_set(insight, '$.text', 'else')",
-            {"insights"},
-        ),
+        ("UPDATE insights SET insight = json_set(insight, '$.text', 'else')", {"insights"}),
         ("DELETE FROM uses WHERE stage = 'verify tuning'", {"uses"}),
         ("UPDATE proposals SET parents = '[]'", {"proposals"}),
         ("UPDATE trials SET wall_s = 0, cpu_s = 0, created_at = 'never'", set()),

@@ -306,9 +306,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def test_a_worker_whose_driver_was_killed_before_it_was_ready_leaves_nothing(tmp_path):
     command = [sys.executable, "-c", STARTED, str(HERE)]
-    driver = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(tmp_path)}
-    )
+    driver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(tmp_path)})
     out, _ = driver.communicate(timeout=60)
     assert driver.returncode == -signal.SIGKILL
     assert gone([int(out)])
@@ -360,10 +358,7 @@ def test_another_system_is_refused_in_words(monkeypatch):
 
 
 def test_a_payload_must_be_json(job):
-    with (
-        LocalExecutor(workers=1, preload=(), readable=[HERE]) as executor,
-        pytest.raises(ValueError, match="JSON"),
-    ):
+    with LocalExecutor(workers=1, preload=(), readable=[HERE]) as executor, pytest.raises(ValueError, match="JSON"):
         executor.run([job("echo", {"x": math.nan})])
 
 

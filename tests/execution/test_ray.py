@@ -12,9 +12,7 @@ import pytest
 from tests.rigs import search_path
 
 HERE = Path(__file__).parent
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason="needs the extra: asiarc[ray]"
-)
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra: asiarc[ray]")
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,7 @@ PAIRS = st.tuples(whole(1, 200), whole(0, 50))
 
 
 def test_the_smallest_failing_case_is_found():
-    found = smallest_failing(
-        PAIRS, lambda p: "bad" if p[0] > 33 and p[1] > 4 else None, seed=1, max_examples=50
-    )
+    found = smallest_failing(PAIRS, lambda p: "bad" if p[0] > 33 and p[1] > 4 else None, seed=1, max_examples=50)
     assert found == ((34, 5), "bad")
 
 
@@ -27,9 +25,7 @@ def test_none_when_all_pass_and_each_case_runs_once():
 
 
 def test_a_known_case_is_kept_when_no_drawn_one_fails():
-    assert smallest_failing(
-        PAIRS, lambda p: p if p == (150, 50) else None, known=((150, 50),), seed=1, max_examples=5
-    )
+    assert smallest_failing(PAIRS, lambda p: p if p == (150, 50) else None, known=((150, 50),), seed=1, max_examples=5)
 
 
 def test_the_seed_alone_decides_and_global_generators_are_left_alone():

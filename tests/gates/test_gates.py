@@ -112,9 +112,7 @@ def test_the_same_findings_in_any_process_whatever_else_it_loaded(tmp_path):
     script.write_text(FINDINGS)
     path = str(HERE / "cheats/state_dropped_when_decoding.py")
     outputs = {
-        subprocess.run(
-            [sys.executable, script, path, *extra], cwd=tmp_path, check=True, capture_output=True
-        ).stdout
+        subprocess.run([sys.executable, script, path, *extra], cwd=tmp_path, check=True, capture_output=True).stdout
         for extra in ([], ["numbers_of_someone_else"])
     }
     assert len(outputs) == 1 and b'"rejected"' in outputs.pop()

@@ -49,19 +49,13 @@ def campaigns(draw) -> Campaign:
     start = draw(st.sampled_from([name for name in BASELINE_NAMES if name not in QUADRATIC]))
     plain = st.builds(Stage, tasks=task_lists, seeds=st.integers(1, 64))
     tuned = st.builds(
-        Stage,
-        tasks=task_lists,
-        seeds=st.integers(1, 64),
-        top=st.none() | st.integers(1, 99),
-        learning_rates=rates,
+        Stage, tasks=task_lists, seeds=st.integers(1, 64), top=st.none() | st.integers(1, 99), learning_rates=rates
     )
     verify = draw(st.none() | tuned)
     tiers = draw(st.dictionaries(st.sampled_from(TIERS), budgets, min_size=1))
     researcher = draw(st.sampled_from(RESEARCHERS))
     asked = draw(models() if researcher == "llm" else st.none() | models())
-    checks = [
-        name for name in NOVELTY if name != "motivation" or (researcher == "llm" and asked and asked.checker)
-    ]
+    checks = [name for name in NOVELTY if name != "motivation" or (researcher == "llm" and asked and asked.checker)]
     return Campaign(
         start_from=start,
         baselines=tuple(dict.fromkeys([*baselines, start])),

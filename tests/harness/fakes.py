@@ -38,11 +38,7 @@ START = content_address(baseline_source("delta_net"))
 BASELINE_OF = {content_address(baseline_source(name)): name for name in BASELINE_NAMES}
 PLANS = {
     (tier, stage): StagePlan(MICRO, rungs if stage == "explore" else (250,), keep, 0.5, documents=64)
-    for tier, rungs, keep in (
-        ("smoke", (12,), 1.0),
-        ("quick", (60, 125), 1 / 3),
-        ("full", (60, 125, 250), 1 / 3),
-    )
+    for tier, rungs, keep in (("smoke", (12,), 1.0), ("quick", (60, 125), 1 / 3), ("full", (60, 125, 250), 1 / 3))
     for stage in STAGES
 }
 FULL_BUDGET = {tier: Budget(candidates=12, minutes=60) for tier in ("smoke", "quick", "full")}
@@ -116,9 +112,7 @@ class FakeExecutor:
         self.log: list[str] = []
         self.jobs: list[Job] = []
 
-    def run(
-        self, jobs: Sequence[Job], on_result: Callable[[int, Result], None] | None = None
-    ) -> list[Result]:
+    def run(self, jobs: Sequence[Job], on_result: Callable[[int, Result], None] | None = None) -> list[Result]:
         results: dict[int, Result] = {}
         rng = rng_of("speeds", self.workers, len(jobs))
         waiting, running = list(range(len(jobs))), []
@@ -164,9 +158,7 @@ def answer(job: Job) -> Result:
     ending = stated.get("ENDS", {}).get(kind if kind == "admission" else place_of(job.payload))
     if ending is not None:
         return Result(ending, None, f"it {ending}", wall_s=1.0, cpu_s=1.0)
-    return Result(
-        "ok", (_admission if kind == "admission" else _trial)(job.payload, stated), wall_s=1.0, cpu_s=1.0
-    )
+    return Result("ok", (_admission if kind == "admission" else _trial)(job.payload, stated), wall_s=1.0, cpu_s=1.0)
 
 
 def place_of(payload: dict[str, Any]) -> str:
@@ -280,9 +272,7 @@ def written(*sources: str, **changes: Any) -> Campaign:
 class Bench:
     """A campaign over an archive in a folder; each `run` is what a new process would do."""
 
-    def __init__(
-        self, campaign: Campaign, folder: Path, *, name: str = "question", tier: Any = "quick"
-    ) -> None:
+    def __init__(self, campaign: Campaign, folder: Path, *, name: str = "question", tier: Any = "quick") -> None:
         self.campaign, self.folder, self.name, self.tier = campaign, folder, name, tier
         self.said: list[str] = []
 

@@ -92,10 +92,7 @@ def test_a_verdict_that_moves_fails_until_it_is_accepted_with_a_reason(claims, p
     result = claims("-k", "winner", verdict="reproduced")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["*'reproduced', the snapshot has 'contradicted'*--accept-verdicts*"])
-    assert (
-        claims("-k", "winner", "--accept-verdicts", "", verdict="reproduced").ret
-        == pytest.ExitCode.TESTS_FAILED
-    )
+    assert claims("-k", "winner", "--accept-verdicts", "", verdict="reproduced").ret == pytest.ExitCode.TESTS_FAILED
     assert claims("-k", "winner", "--accept-verdicts", "the seed was fixed", verdict="reproduced").ret == 0
     text = (pytester.path / "reproductions" / "verdicts.toml").read_text()
     assert 'note = "the seed was fixed"' in text and 'was = "contradicted"' in text

@@ -66,9 +66,7 @@ def test_a_campaign_is_its_stages_then_the_tests_around_it(pytester, folder):
     result.stdout.fnmatch_lines(["5 tests collected*"])
 
 
-@pytest.mark.parametrize(
-    "patterns", ["test_*.py", "test_*.py campaign_*.py", "campaign_*", "campaigns/*.py", "*.py"]
-)
+@pytest.mark.parametrize("patterns", ["test_*.py", "test_*.py campaign_*.py", "campaign_*", "campaigns/*.py", "*.py"])
 @pytest.mark.parametrize(
     "argument", ["", "campaigns", "campaigns/campaign_a.py", "campaigns/campaign_a.py::question::verify"]
 )
@@ -91,10 +89,7 @@ def test_names_carry_no_brackets_and_select(pytester, folder):
     folder({"campaign_a.py": QUESTION.format(name="one"), "campaign_b.py": QUESTION.format(name="two")})
     found, _ = collected(pytester)
     assert len(found) == 10 and not any(set("[]") & set(node) for node in found)
-    assert collected(pytester, "-k", "verify")[0] == [
-        "campaign_a.py::one::verify",
-        "campaign_b.py::two::verify",
-    ]
+    assert collected(pytester, "-k", "verify")[0] == ["campaign_a.py::one::verify", "campaign_b.py::two::verify"]
     assert collected(pytester, "-k", "two and not test_")[0] == [f"campaign_b.py::two::{s}" for s in STAGES]
     assert collected(pytester, "campaign_b.py::two")[0] == [f"campaign_b.py::two::{s}" for s in STAGES]
 
@@ -103,20 +98,14 @@ def test_files_keep_their_order(pytester, folder):
     texts = {f"campaign_{letter}.py": QUESTION.format(name="question") for letter in "ab"}
     folder(texts | {"test_own.py": "def test_own(): pass"})
     found, _ = collected(pytester)
-    assert [node.split("::")[0] for node in found] == ["campaign_a.py"] * 5 + ["campaign_b.py"] * 5 + [
-        "test_own.py"
-    ]
+    assert [node.split("::")[0] for node in found] == ["campaign_a.py"] * 5 + ["campaign_b.py"] * 5 + ["test_own.py"]
     reverse, _ = collected(pytester, "campaign_b.py", "campaign_a.py")
     assert reverse[0].startswith("campaign_b.py") and reverse[5].startswith("campaign_a.py")
 
 
 def test_two_campaigns_in_one_file(pytester, folder):
     text = QUESTION.format(name="one")
-    again = (
-        text[text.index("one = ") : text.index("def test_below")]
-        .replace("one", "two")
-        .replace("verify=", "# ")
-    )
+    again = text[text.index("one = ") : text.index("def test_below")].replace("one", "two").replace("verify=", "# ")
     folder({"campaign_a.py": text + again})
     found, _ = collected(pytester)
     assert found == [f"campaign_a.py::one::{s}" for s in STAGES] + [
@@ -148,9 +137,7 @@ def test_other_files_are_left_alone(pytester, folder):
 
 def test_a_test_that_borrows_a_declaration_does_not_run_it(pytester, folder):
     """Only a campaign file asks a question: a test may import the same object to look at it."""
-    folder(
-        {"campaign_a.py": QUESTION.format(name="question"), "test_a.py": "from campaign_a import question\n"}
-    )
+    folder({"campaign_a.py": QUESTION.format(name="question"), "test_a.py": "from campaign_a import question\n"})
     assert all(node.startswith("campaign_a.py") for node in collected(pytester)[0])
 
 
@@ -197,11 +184,7 @@ print(int(status), sorted(heavy & set(sys.modules)))
 @pytest.mark.parametrize("folder", ["campaigns", "reproductions"])
 def test_collecting_what_is_shipped_imports_nothing_heavy(folder):
     done = subprocess.run(
-        [sys.executable, "-c", CHECK, str(ROOT / folder)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=True,
+        [sys.executable, "-c", CHECK, str(ROOT / folder)], capture_output=True, text=True, cwd=ROOT, check=True
     )
     assert done.stdout.splitlines()[-1] == "0 []", done.stdout[-2000:]
 

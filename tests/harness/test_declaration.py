@@ -174,16 +174,12 @@ def test_an_empty_budget_is_told_at_its_line(pytester):
     assert "an empty budget runs nothing; name at least one tier of smoke, quick, full, paper" in said
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "place"), [("py", PYTHON, "budget="), ("toml", TOML, "[budget.smoke]")]
-)
+@pytest.mark.parametrize(("name", "text", "place"), [("py", PYTHON, "budget="), ("toml", TOML, "[budget.smoke]")])
 def test_a_tier_without_budget_names_those_that_have_one(pytester, name, text, place):
     pytester.path.joinpath(f"campaign_question.{name}").write_text(text)
     result = pytester.runpytest_inprocess("--tier", "full")
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    assert f"campaign_question.{name}:{line_of(text, place)}: question: no budget for tier 'full'" in str(
-        result.stdout
-    )
+    assert f"campaign_question.{name}:{line_of(text, place)}: question: no budget for tier 'full'" in str(result.stdout)
     assert "this campaign declares: smoke, quick" in str(result.stdout)
 
 
@@ -215,11 +211,7 @@ TOML_MISTAKES = {
         'seed = 0\n\n[explore]\ntasks = ["text", "overwrite"]\nseeds = 2', "explore = 3\nseed = 0", "Campaign.explore",
     ),
 }  # fmt: skip
-AT_THEIR_TABLE = {
-    "minutes_missing",
-    "unknown_resource",
-    "stage_is_no_table",
-}  # their first line, not their last
+AT_THEIR_TABLE = {"minutes_missing", "unknown_resource", "stage_is_no_table"}  # their first line, not their last
 
 
 @pytest.mark.parametrize("mistake", TOML_MISTAKES)
@@ -303,9 +295,7 @@ def test_nothing_can_be_changed_afterwards():
 
 
 def test_confirm_is_verify_once_more_where_it_is_not_declared():
-    question = campaign(
-        verify=Stage(tasks=("text",), seeds=7, top=2, learning_rates=(1e-3, 2e-3)), confirm=None
-    )
+    question = campaign(verify=Stage(tasks=("text",), seeds=7, top=2, learning_rates=(1e-3, 2e-3)), confirm=None)
     assert question.stages == ("explore", "verify", "confirm")
     assert question.stage("confirm") == Stage(tasks=("text",), seeds=7)
     assert campaign(verify=None, confirm=None).stages == ("explore",)

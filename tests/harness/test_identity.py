@@ -118,9 +118,7 @@ def test_where_it_is_computed_moves_it(field, monkeypatch):
 
 
 plain = st.recursive(
-    st.integers() | st.text(max_size=3),
-    lambda x: st.dictionaries(st.text(max_size=3), x, max_size=3),
-    max_leaves=8,
+    st.integers() | st.text(max_size=3), lambda x: st.dictionaries(st.text(max_size=3), x, max_size=3), max_leaves=8
 )
 identities = st.dictionaries(st.text(max_size=3), plain, max_size=4)
 

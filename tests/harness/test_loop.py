@@ -59,8 +59,7 @@ def found(bench, then):
 
 
 @pytest.mark.parametrize(
-    ("candidates", "sizes"),
-    [(1, [1]), (4, [4]), (5, [4, 1]), (12, [4, 4, 4]), (48, [8] * 6), (100, [16] * 6 + [4])],
+    ("candidates", "sizes"), [(1, [1]), (4, [4]), (5, [4, 1]), (12, [4, 4, 4]), (48, [8] * 6), (100, [16] * 6 + [4])]
 )
 def test_generations_depend_on_the_budget_only(tmp_path, candidates, sizes):
     sources = [candidate(f"c{i}", ID=i, REJECTED="static") for i in range(candidates)]
@@ -68,9 +67,7 @@ def test_generations_depend_on_the_budget_only(tmp_path, candidates, sizes):
     with Archive(tmp_path, write=False) as archive:
         proposals = archive.proposals(archive.runs()[0]["run"])
     assert [row["number"] for row in proposals] == list(range(candidates))
-    assert [row["generation"] for row in proposals] == [
-        g for g, size in enumerate(sizes) for _ in range(size)
-    ]
+    assert [row["generation"] for row in proposals] == [g for g, size in enumerate(sizes) for _ in range(size)]
     assert [c.index for c in bench.campaign.researcher.contexts] == list(range(candidates))
 
 
@@ -79,9 +76,7 @@ def test_what_is_trained_is_what_the_policy_asks_for(tmp_path):
     on the first rung and for two on the last, which go to the two best, with their capability check."""
     executor = FakeExecutor()
     search(tmp_path, *graded([0.1, 0.5, 0.9, 0.3]), executor=executor)
-    seen = sorted(
-        (p["source"].split(":")[0].strip('"'), place_of(p), p["protocol"]["steps"]) for p in executor.trials
-    )
+    seen = sorted((p["source"].split(":")[0].strip('"'), place_of(p), p["protocol"]["steps"]) for p in executor.trials)
     deep = [("text/explore/0", 125), ("overwrite/explore/0", CHECK_STEPS)]
     baseline = [*deep, ("text/explore/1", 125)]
     expected = [
@@ -261,9 +256,7 @@ def test_the_researcher_hears_what_was_rejected_and_is_told_what_is_known(tmp_pa
     first, *_, last = bench.campaign.researcher.contexts
     assert first.failed == () and first.parent.address == START and first.references == ()
     assert first.known == {START, address_of(baseline_source("mamba2"))}
-    assert [f.address for f in last.failed] == [address_of(source) for source in sources[4:12]], (
-        "the last eight"
-    )
+    assert [f.address for f in last.failed] == [address_of(source) for source in sources[4:12]], "the last eight"
     assert {f.gate for f in last.failed} == {"causality"} and last.failed[0].reason == "it looks ahead"
     assert last.known == first.known | {address_of(source) for source in sources[:15]}
 
@@ -352,9 +345,7 @@ def test_without_its_baselines_a_stage_has_no_answer(tmp_path, baseline, end):
 def test_the_quadratic_reference_is_excused_from_its_cost_only(tmp_path):
     executor = FakeExecutor()
     search(tmp_path, *graded([0.1]), executor=executor, baselines=("delta_net", "softmax_attention"))
-    exempt = {
-        j.payload["source"]: j.payload["exempt"] for j in executor.jobs if j.function.endswith("admission")
-    }
+    exempt = {j.payload["source"]: j.payload["exempt"] for j in executor.jobs if j.function.endswith("admission")}
     assert exempt.pop(baseline_source("softmax_attention")) == ["complexity"]
     assert len(exempt) == 2 and set(map(tuple, exempt.values())) == {()}
 
@@ -435,10 +426,7 @@ def test_the_gain_that_is_reported_is_the_paired_one_of_confirm(finished):
 
     def by_hand(result):
         trials = {(t.address, t.seed): t.value for t in result.trials("confirm")}
-        pairs = [
-            (trials[START, f"0/confirm/{n}"], trials[result.winner.address, f"0/confirm/{n}"])
-            for n in range(4)
-        ]
+        pairs = [(trials[START, f"0/confirm/{n}"], trials[result.winner.address, f"0/confirm/{n}"]) for n in range(4)]
         return fmean(base - mine for base, mine in pairs), result.winner.gain_over("delta_net")
 
     mean, effect = found(bench, by_hand)
@@ -502,9 +490,7 @@ def test_a_search_without_survivors_still_ends(tmp_path):
 
 
 def test_where_no_capability_holds_the_winner_is_known_to_have_lost_one(tmp_path):
-    bench = Bench(
-        written(candidate("a", GAIN=0.2, OVERWRITE=0), candidate("b", GAIN=0.1, OVERWRITE=0)), tmp_path
-    )
+    bench = Bench(written(candidate("a", GAIN=0.2, OVERWRITE=0), candidate("b", GAIN=0.1, OVERWRITE=0)), tmp_path)
     bench.run()
     assert bench.stage("verify")["holds"] == []
 
@@ -554,10 +540,7 @@ def test_finished_work_needs_no_minutes(tmp_path):
 
 def test_two_campaigns_share_their_trials_and_keep_their_results_apart(tmp_path):
     sources = graded([0.1, 0.4, 0.2, 0.3])
-    first, second = (
-        Bench(written(*sources), tmp_path, name="one"),
-        Bench(written(*sources), tmp_path, name="two"),
-    )
+    first, second = (Bench(written(*sources), tmp_path, name="one"), Bench(written(*sources), tmp_path, name="two"))
     executor = FakeExecutor()
     first.run(executor)
     second.run(Refusing())

@@ -47,8 +47,7 @@ def node_of(text, dotted):
             n
             for n in nodes
             if getattr(n, "name", "") == name
-            or name
-            in {t.id for t in getattr(n, "targets", [getattr(n, "target", None)]) if isinstance(t, ast.Name)}
+            or name in {t.id for t in getattr(n, "targets", [getattr(n, "target", None)]) if isinstance(t, ast.Name)}
         )
         nodes = getattr(node, "body", [])
     return node
@@ -183,12 +182,7 @@ NAMED = {
         "return -(\n        _saturating((4.575",
         {"run"},
     ),
-    "the tokens of a measure": (
-        "asiarc.engineer.gates.measure",
-        "TOKENS = 128",
-        "TOKENS = 8",
-        {"trial", "admission"},
-    ),
+    "the tokens of a measure": ("asiarc.engineer.gates.measure", "TOKENS = 128", "TOKENS = 8", {"trial", "admission"}),
     "a GPU kernel's decay": (
         "asiarc.kernels.blocks",
         "tl.exp2(tl.where(x > 0, 0.0, x)",
@@ -227,8 +221,7 @@ def test_where_a_definition_lies_does_not_count(before):
     text = source.read_text()
     function = ast.get_source_segment(text, node_of(text, "mean_gain"))
     there = f"{target.read_text()}\n\n{function}\n".replace(
-        "from __future__ import annotations",
-        "from __future__ import annotations\nfrom collections.abc import Mapping",
+        "from __future__ import annotations", "from __future__ import annotations\nfrom collections.abc import Mapping"
     )
     here = text.replace(function, "from asiarc.evidence.shares import mean_gain")
     assert moved(before, {source: here, target: there}) == set()
@@ -276,9 +269,7 @@ def test_stops_and_roots_exist(place):
 def test_every_job_by_name_is_an_entry_point_of_its_own():
     """What runs behind the wall for a campaign is named in the workshop: each job has a key that holds its code."""
     jobs = set(re.findall(r'"(asiarc\.[\w.]+:\w+)"', file_of("asiarc.engineer.workshop").read_text()))
-    assert jobs - {"asiarc.engineer.workshop:node_versions"} == {
-        roots[0] for e, roots in ROOTS.items() if e != "run"
-    }
+    assert jobs - {"asiarc.engineer.workshop:node_versions"} == {roots[0] for e, roots in ROOTS.items() if e != "run"}
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -293,9 +284,7 @@ def test_the_backend_in_a_key_is_the_one_that_the_kernels_choose(device, operato
 
 
 def test_a_key_takes_the_kernels_that_its_candidate_imports():
-    source = (
-        "from torch import nn\nfrom asiarc.kernels.gla import gla\n\n\nclass Mixer(nn.Module):\n    pass\n"
-    )
+    source = "from torch import nn\nfrom asiarc.kernels.gla import gla\n\n\nclass Mixer(nn.Module):\n    pass\n"
     assert kernels_of(source, "chunk") == {"gla": kernel("gla", "chunk")}
     assert kernels_of(source, "triton") != kernels_of(source, "chunk")
     assert kernels_of("import asiarc.kernels.fir as f", "chunk").keys() == {"fir"}

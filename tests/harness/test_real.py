@@ -27,13 +27,10 @@ def what_happened(folder):
     with Archive(folder, write=False) as archive:
         (run,) = archive.runs()
         trials = {
-            t.key: (t.address, str(t.outcome), t.value, t.curve, t.parameters)
-            for t in archive.trials(run["run"])
+            t.key: (t.address, str(t.outcome), t.value, t.curve, t.parameters) for t in archive.trials(run["run"])
         }
         proposals = [(p["address"], p["parents"], p["motivation"]) for p in archive.proposals(run["run"])]
-        results = [
-            (r["address"], str(r["outcome"]), r["gain"], r["scores"]) for r in archive.results(run["run"])
-        ]
+        results = [(r["address"], str(r["outcome"]), r["gain"], r["scores"]) for r in archive.results(run["run"])]
         return run["run"], trials, proposals, results, [i["insight"] for i in archive.insights(run["run"])]
 
 
@@ -44,15 +41,7 @@ def campaign(pytester):
 
 def test_the_same_seed_finds_the_same_with_any_number_of_workers(pytester, campaign):
     for workers in (1, 2):
-        arguments = [
-            campaign,
-            "--workers",
-            str(workers),
-            "--store",
-            f"store{workers}",
-            "-p",
-            "no:cacheprovider",
-        ]
+        arguments = [campaign, "--workers", str(workers), "--store", f"store{workers}", "-p", "no:cacheprovider"]
         result = pytester.runpytest_subprocess(*arguments)
         result.assert_outcomes(passed=2)
     one, two = (what_happened(pytester.path / f"store{workers}") for workers in (1, 2))

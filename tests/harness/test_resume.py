@@ -135,9 +135,7 @@ def mending():
         "honest": candidate("honest and quick", GAIN=0.05),
         "hopeless": candidate("hopeless", REJECTED="prefix"),
     }
-    return written(
-        *sources, researcher=Mender(sources, mended), baselines=("delta_net",), verify=None, confirm=None
-    )
+    return written(*sources, researcher=Mender(sources, mended), baselines=("delta_net",), verify=None, confirm=None)
 
 
 @pytest.mark.parametrize("policy", ["ucb", "thompson"])
@@ -153,11 +151,7 @@ def test_what_was_mended_is_walked_through_again_as_it_was(tmp_path, policy):
     assert (1, 1, "crashed") in asked and (3, 1, "causality") in asked and (3, 2, "timed_out") in asked
     for k in range(3, len(executor.log), 7):
         question.researcher.asked.clear()
-        bench, first, second = (
-            Bench(question, tmp_path / str(k)),
-            FakeExecutor(interrupt_at=k),
-            FakeExecutor(),
-        )
+        bench, first, second = (Bench(question, tmp_path / str(k)), FakeExecutor(interrupt_at=k), FakeExecutor())
         with pytest.raises(KeyboardInterrupt):
             bench.run(first)
         bench.run(second)

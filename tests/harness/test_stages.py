@@ -131,9 +131,7 @@ def test_failed_first_and_stepwise_take_stages_too(harness):
 def test_a_failure_is_told_in_words(harness):
     result = harness.run("-k", "explore", executor=failing_in("explore"))
     assert failed(result) == ["question::explore"]
-    result.stdout.fnmatch_lines(
-        ["campaign_a.py::question::explore: *a worker went away*run the same command again"]
-    )
+    result.stdout.fnmatch_lines(["campaign_a.py::question::explore: *a worker went away*run the same command again"])
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
@@ -151,10 +149,7 @@ def test_an_interruption_is_pytests_and_the_same_command_goes_on(harness):
 
 def test_junit_carries_the_run(harness):
     harness.run("--junitxml", "out.xml", "-o", "junit_family=xunit1")
-    cases = {
-        case.get("name"): case
-        for case in ElementTree.parse(harness.pytester.path / "out.xml").iter("testcase")
-    }
+    cases = {case.get("name"): case for case in ElementTree.parse(harness.pytester.path / "out.xml").iter("testcase")}
     assert {"explore", "verify", "confirm", "test_ending"} <= cases.keys()
     with Archive(harness.pytester.path / ".asiarc", write=False) as archive:
         run = archive.runs()[0]["run"]
@@ -234,9 +229,7 @@ def test_two_files_may_use_one_name(harness):
     harness.write(file="campaign_b.py", candidates=5)
     harness.run("-k", "explore")
     with Archive(harness.pytester.path / ".asiarc", write=False) as archive:
-        counts = {
-            archive.stage_result(run["run"], "explore")["candidates"] for run in archive.runs("question")
-        }
+        counts = {archive.stage_result(run["run"], "explore")["candidates"] for run in archive.runs("question")}
     assert counts == {4, 5}
 
 

@@ -30,9 +30,7 @@ def commands(command, path):
         for name, inner in command.commands.items():
             yield from commands(inner, f"{path} {name}")
         return
-    arguments = [
-        p.make_metavar(click.Context(command)) for p in command.params if isinstance(p, click.Argument)
-    ]
+    arguments = [p.make_metavar(click.Context(command)) for p in command.params if isinstance(p, click.Argument)]
     options = sorted(
         name for p in command.params if isinstance(p, click.Option) for name in (*p.opts, *p.secondary_opts)
     )
@@ -62,25 +60,19 @@ def sessions():
     tree = ast.parse((ROOT / "noxfile.py").read_text())
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     return [
-        (f"nox -s {f.name}", "")
-        for f in functions
-        if any(ast.unparse(d) == "nox.session" for d in f.decorator_list)
+        (f"nox -s {f.name}", "") for f in functions if any(ast.unparse(d) == "nox.session" for d in f.decorator_list)
     ]
 
 
 def is_door(path):
     """Whether a file does something when it is run."""
     tests = (node.test for node in ast.parse(path.read_text()).body if isinstance(node, ast.If))
-    return path.name == "__main__.py" or any(
-        ast.unparse(test).startswith("__name__ == '__main__'") for test in tests
-    )
+    return path.name == "__main__.py" or any(ast.unparse(test).startswith("__name__ == '__main__'") for test in tests)
 
 
 def doors():
     rooms = ("asiarc", "kernels", "tests")
-    found = [
-        path.relative_to(ROOT) for room in rooms for path in (ROOT / room).rglob("*.py") if is_door(path)
-    ]
+    found = [path.relative_to(ROOT) for room in rooms for path in (ROOT / room).rglob("*.py") if is_door(path)]
     modules = [".".join(path.with_suffix("").parts).removesuffix(".__main__") for path in found]
     return [(f"python -m {module}", "") for module in modules]
 

@@ -28,9 +28,7 @@ examples = settings(
     derandomize=True,
     deadline=None,
     database=None,
-    phases=[
-        phase for phase in Phase if phase is not Phase.shrink or os.environ.get("ASIARC_KERNEL_SHRINK") != "0"
-    ],
+    phases=[phase for phase in Phase if phase is not Phase.shrink or os.environ.get("ASIARC_KERNEL_SHRINK") != "0"],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 
@@ -61,9 +59,7 @@ class Case:
 
     def tensors(self, dtype: torch.dtype = torch.float64, requires_grad: bool = False) -> dict[str, Tensor]:
         """Every tensor argument of the operator by name; the values are those of float32 or coarser."""
-        shapes = self.op.shapes(
-            self.B, self.T, self.H, self.K, V=self.V, groups=self.groups, steps=self.steps
-        )
+        shapes = self.op.shapes(self.B, self.T, self.H, self.K, V=self.V, groups=self.groups, steps=self.steps)
         made = {"k": self.key, "g": self.log_decay, "beta": self.strength, "initial_state": self.start}
         x = {
             name: made[name](*shape) if name in made else self.normal(name, *shape)
@@ -96,22 +92,14 @@ class Case:
         if self.keys == "repeated":
             k = k[:, :1].expand_as(k).contiguous()
         if self.keys == "orthogonal":
-            k = torch.eye(self.K, dtype=torch.float64)[torch.arange(shape[1]) % self.K][
-                None, :, None
-            ].expand_as(k)
+            k = torch.eye(self.K, dtype=torch.float64)[torch.arange(shape[1]) % self.K][None, :, None].expand_as(k)
         return torch.nn.functional.normalize(k, dim=-1)
 
     def log_decay(self, *shape: int) -> Tensor:
         moderate = torch.nn.functional.logsigmoid(self.normal("g", *shape) + 1)
         if self.gate == "mixed":
             kind = torch.randint(5, shape, generator=self.generator("kind"))
-            values = (
-                torch.zeros(()),
-                torch.full((), -1e-6),
-                None,
-                torch.full((), -60.0),
-                torch.full((), -torch.inf),
-            )
+            values = (torch.zeros(()), torch.full((), -1e-6), None, torch.full((), -60.0), torch.full((), -torch.inf))
             for i, value in enumerate(values):
                 moderate = moderate if value is None else torch.where(kind == i, value.double(), moderate)
             return moderate
@@ -128,9 +116,7 @@ class Case:
 
 
 # Lengths near the multiples of every chunk length, and anything short.
-LENGTHS = st.sampled_from((1, 2, 3, 15, 16, 17, 31, 32, 33, 47, 63, 64, 65, 128, 129, 130)) | st.integers(
-    1, 20
-)
+LENGTHS = st.sampled_from((1, 2, 3, 15, 16, 17, 31, 32, 33, 47, 63, 64, 65, 128, 129, 130)) | st.integers(1, 20)
 
 
 @st.composite
@@ -149,9 +135,7 @@ def cases(draw: st.DrawFn, op: Operator, **fixed: object) -> Case:
         state=st.sampled_from(("random", "zero", "none")),
         seed=st.integers(0, 2**16),
     )
-    return Case(
-        op, **{name: fixed.get(name, draw(s) if name not in fixed else None) for name, s in drawn.items()}
-    )
+    return Case(op, **{name: fixed.get(name, draw(s) if name not in fixed else None) for name, s in drawn.items()})
 
 
 def run(case_or_op: Case | Operator, tensors: dict[str, Tensor], **options: object) -> tuple[Tensor, Tensor]:

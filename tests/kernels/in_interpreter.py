@@ -98,12 +98,8 @@ def test_half_precision_costs_some_roundings_of_its_own(op):
 @given(st.data())
 @settings(examples, max_examples=3)
 def test_drawn_cases(op, data):
-    shape = dict(
-        B=data.draw(st.integers(1, 2)), H=data.draw(st.integers(1, 2)), T=data.draw(st.integers(1, 40))
-    )
-    case = data.draw(
-        cases(op, **shape, K=data.draw(st.sampled_from((1, 3, 16, 17))), V=data.draw(st.integers(1, 17)))
-    )
+    shape = dict(B=data.draw(st.integers(1, 2)), H=data.draw(st.integers(1, 2)), T=data.draw(st.integers(1, 40)))
+    case = data.draw(cases(op, **shape, K=data.draw(st.sampled_from((1, 3, 16, 17))), V=data.draw(st.integers(1, 17))))
     check(case, 1e-4, 1e-3, compute=kernels, C=16)
 
 
@@ -185,9 +181,7 @@ def test_a_state_handed_over_continues_the_sequence(op):
     tensors = case.tensors(torch.float32, requires_grad=True)
 
     def part(rows, state):
-        return {name: x[:, rows] for name, x in tensors.items() if name != "initial_state"} | {
-            "initial_state": state
-        }
+        return {name: x[:, rows] for name, x in tensors.items() if name != "initial_state"} | {"initial_state": state}
 
     first, state = kernels(case, part(slice(0, cut), tensors["initial_state"]), C=16)
     second, final = kernels(case, part(slice(cut, None), state), C=16)
@@ -202,9 +196,7 @@ def test_strides_upstream_strides_and_inputs_are_left_alone(op):
     tensors = case.tensors(torch.float32, requires_grad=True)
     before = {name: x.detach().clone() for name, x in tensors.items()}
     o, final = kernels(case, tensors, C=16)
-    dense = torch.autograd.grad(
-        (o, final), list(tensors.values()), (torch.ones_like(o), torch.ones_like(final))
-    )
+    dense = torch.autograd.grad((o, final), list(tensors.values()), (torch.ones_like(o), torch.ones_like(final)))
     strided = {}
     for name, x in before.items():
         wide = torch.full((*x.shape[:-1], 2 * x.shape[-1]), torch.nan, dtype=x.dtype)

@@ -171,10 +171,7 @@ def properties():
             for op in GATED
         )
     yield from per_operator(t.test_precision_does_not_fade_behind_strong_decay)
-    yield (
-        "test_the_chunk_length_does_not_matter[64]",
-        lambda: t.test_the_chunk_length_does_not_matter(GDN, 64),
-    )
+    yield ("test_the_chunk_length_does_not_matter[64]", lambda: t.test_the_chunk_length_does_not_matter(GDN, 64))
     yield "test_boundaries_changed_in_place_are_read_again", t.test_boundaries_changed_in_place_are_read_again
     yield from (
         (
@@ -241,11 +238,7 @@ def functions_of(before, after):
 
 def rebind(old, new):
     """Give the function that others already imported the changed code; returns how to undo it."""
-    if (
-        not (inspect.isfunction(old) and inspect.isfunction(new))
-        or old is new
-        or old.__module__ != new.__module__
-    ):
+    if not (inspect.isfunction(old) and inspect.isfunction(new)) or old is new or old.__module__ != new.__module__:
         return lambda: None
     code = old.__code__
     if code.co_freevars or new.__code__.co_freevars:
@@ -269,9 +262,7 @@ def in_the_interpreter() -> tuple[int, int]:
     rows = re.findall(r"is_caught\[([\d,]+): (.+?)\] (PASSED|FAILED)", done.stdout)
     assert rows, done.stdout + done.stderr
     for numbers, what, how in rows:
-        killed = (
-            "killed by in_interpreter.check, outputs and every gradient" if how == "PASSED" else "SURVIVED"
-        )
+        killed = "killed by in_interpreter.check, outputs and every gradient" if how == "PASSED" else "SURVIVED"
         click.echo(f"{numbers:12s} {'GPU: ' + what:45s} {killed}")
     return len(rows), sum(how == "FAILED" for *_, how in rows)
 
@@ -288,7 +279,7 @@ def main() -> int:
             survived += name is None
             numbers = ",".join(map(str, mutant.classes))
             click.echo(
-                f"{numbers:12s} {mutant.what:45s} {'SURVIVED' if name is None else 'killed by ' + name}  ({time.process_time() - start:.1f} s)",
+                f"{numbers:12s} {mutant.what:45s} {'SURVIVED' if name is None else 'killed by ' + name}  ({time.process_time() - start:.1f} s)"
             )
     if "--torch" not in sys.argv:
         if importlib.util.find_spec("triton") is None:

@@ -25,9 +25,7 @@ def test_everyone_who_computes_an_operator_has_a_row(operator):
     named = {"ours", "recurrence", "fla naive"} if operator in SEQUENCE else {"ours", "plain torch"}
     assert set(rows) == named | ({"transformers"} if operator in peers.TRANSFORMERS else set())
     for name, row in rows.items():
-        assert row.why or (
-            row.error < bench.TOLERANCE and row.both_ms > 0 and row.peak_mib > 0 and row.rounds == 2
-        )
+        assert row.why or (row.error < bench.TOLERANCE and row.both_ms > 0 and row.peak_mib > 0 and row.rounds == 2)
         assert name == "ours" or row.why or row.ratio[1] <= row.ratio[0] <= row.ratio[2]
 
 
@@ -45,9 +43,7 @@ def test_one_wrong_head_of_one_sequence_gets_no_time(what, monkeypatch):
     rows = {row.implementation: row for row in measure("gated_delta_rule", SHAPE, 1)}
     assert rows["ours"].both_ms is None and "WRONG" in rows["ours"].line()
     assert rows["recurrence"].both_ms is not None and rows["recurrence"].ratio is None
-    assert any(
-        "wrong, hence not timed: gated_delta_rule 2x64x2x8 ours" in line for line in summary([*rows.values()])
-    )
+    assert any("wrong, hence not timed: gated_delta_rule 2x64x2x8 ours" in line for line in summary([*rows.values()]))
 
 
 @pytest.mark.parametrize("operator", SEQUENCE)
@@ -90,9 +86,7 @@ def test_the_summary_says_goal_by_goal_what_is_met_and_where_not():
         made("recurrence", (0.9, 0.8, 1.1), operator="gla"),
     ]  # fmt: skip
     text = "\n".join(summary(rows))
-    assert (
-        "D 16-32: >= 3 times as fast as transformers: met at 1 of 2 shapes; not at 1x64x1x32 (2.00 [" in text
-    )
+    assert "D 16-32: >= 3 times as fast as transformers: met at 1 of 2 shapes; not at 1x64x1x32 (2.00 [" in text
     assert "tests.rigs kernels profile): met at 1 of 2 shapes; not at 1x64x1x32 (0.67)" in text
     assert "D 64: >= 2.5 times as fast as transformers: not measured" in text
     assert "forward and backward: 1 of 4 rows (interval below 1), and 1 whose median alone" in text

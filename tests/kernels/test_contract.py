@@ -67,12 +67,7 @@ def test_a_channel_gate_where_a_head_gate_is_taken_and_the_reverse():
 
 def test_delta_product_counts_its_rows():
     case = Case(OPERATORS[7], seed=0, T=6, steps=2, state="none")
-    refused(
-        r"rows of k is 11; allowed: a multiple of the 6",
-        op=case.op.call,
-        case=case,
-        k=lambda x: x["k"][:, 1:],
-    )
+    refused(r"rows of k is 11; allowed: a multiple of the 6", op=case.op.call, case=case, k=lambda x: x["k"][:, 1:])
 
 
 def test_filters_and_norms_refuse_too():

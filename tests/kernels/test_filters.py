@@ -44,10 +44,7 @@ def test_two_definitions_and_the_implementation_agree_with_gradients(op, shape):
     actual = op(x, weight, initial_state=state)
     assert same(materialised(x, weight, state), expected)
     assert same(actual, expected)
-    grads = [
-        torch.autograd.grad(y.sin().sum() + s.square().sum(), (x, weight, state))
-        for y, s in (actual, expected)
-    ]
+    grads = [torch.autograd.grad(y.sin().sum() + s.square().sum(), (x, weight, state)) for y, s in (actual, expected)]
     assert same(*grads, 1e-10)
 
 
@@ -69,9 +66,7 @@ def test_state_hand_over_and_packing(op, shape, data):
     states = state[:1].repeat(3, 1, 1)
     packed, finals = op(x[:1], weight, initial_state=states, cu_seqlens=bounds)
     left, right = (op(part, weight, initial_state=state[:1]) for part in (x[:1, :cut], x[:1, cut:]))
-    assert same(
-        (packed, finals), (torch.cat((left[0], right[0]), 1), torch.cat((left[1], state[:1], right[1])))
-    )
+    assert same((packed, finals), (torch.cat((left[0], right[0]), 1), torch.cat((left[1], state[:1], right[1]))))
 
 
 @both
@@ -109,9 +104,7 @@ def test_the_convolution_of_transformers_agrees():
     from transformers.models.qwen3_next.modeling_qwen3_next import causal_conv1d_fn
 
     x, weight, _ = inputs(4, 2, 20, 6, 4, torch.float32)
-    theirs = getattr(causal_conv1d_fn, "__wrapped__", causal_conv1d_fn)(
-        x.mT, weight, bias=None, activation="silu"
-    )
+    theirs = getattr(causal_conv1d_fn, "__wrapped__", causal_conv1d_fn)(x.mT, weight, bias=None, activation="silu")
     torch.testing.assert_close(short_convolution(x, weight, activation="silu")[0], theirs.mT)
 
 

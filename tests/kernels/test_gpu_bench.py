@@ -61,15 +61,7 @@ def test_the_bare_machine_is_bare(bare, module):
 def test_one_call_checks_then_times_and_keeps_a_record_named_after_the_device(bare, tmp_path):
     script = ROOT / "tests/rigs/kernels/gpu_bench.py"
     status, text = bare(
-        script,
-        "--interpret",
-        "--small",
-        "--operator",
-        "simple_gla",
-        "--workers",
-        2,
-        "--out",
-        tmp_path / "records",
+        script, "--interpret", "--small", "--operator", "simple_gla", "--workers", 2, "--out", tmp_path / "records"
     )
     assert status == 0, text
     record = json.loads((tmp_path / "records" / "triton_interpreter.json").read_text())
@@ -113,9 +105,7 @@ def test_every_row_is_on_disk_before_the_next_begins(tmp_path, monkeypatch):
     keep()
     device = torch.device("cpu")
     shapes = [gpu_bench.Shape(1, 8, 1, 16)] * 2
-    gpu_bench.measure(
-        record, keep, ["kda"], shapes, "float32", gpu_bench.Clock(device), device, 1, float("inf")
-    )
+    gpu_bench.measure(record, keep, ["kda"], shapes, "float32", gpu_bench.Clock(device), device, 1, float("inf"))
     assert seen == [0, 1]
 
 

@@ -27,15 +27,11 @@ def test_definitions_and_implementations_agree(shape, scale):
         torch.testing.assert_close(by_norm(x, eps), formula(x, eps))
         torch.testing.assert_close(l2_norm(x, eps=eps), formula(x, eps))
         torch.testing.assert_close(by_parts(x, gate, weight, eps), gated_formula(x, gate, weight, eps))
-        torch.testing.assert_close(
-            gated_rms_norm(x, gate, weight, eps=eps), gated_formula(x, gate, weight, eps)
-        )
+        torch.testing.assert_close(gated_rms_norm(x, gate, weight, eps=eps), gated_formula(x, gate, weight, eps))
 
 
 def test_gradients_to_second_order():
-    x, gate, weight = (
-        normal(*s, seed=i).requires_grad_() for i, s in enumerate(((2, 3, 4), (2, 3, 4), (4,)))
-    )
+    x, gate, weight = (normal(*s, seed=i).requires_grad_() for i, s in enumerate(((2, 3, 4), (2, 3, 4), (4,))))
     for check in (torch.autograd.gradcheck, torch.autograd.gradgradcheck):
         assert check(l2_norm, (x,))
         assert check(gated_rms_norm, (x, gate, weight))
@@ -47,9 +43,7 @@ def test_zero_rows_strides_dtypes():
     assert torch.equal(l2_norm(x.T), l2_norm(x.T.contiguous()))
     half = x.bfloat16()
     assert torch.equal(l2_norm(half), l2_norm(half.float()).bfloat16())
-    large = torch.full(
-        (1, 4), 3e4, dtype=torch.float16
-    )  # the sum of squares is above float16's largest number
+    large = torch.full((1, 4), 3e4, dtype=torch.float16)  # the sum of squares is above float16's largest number
     torch.testing.assert_close(l2_norm(large), torch.full((1, 4), 0.5, dtype=torch.float16))
     assert gated_rms_norm(half, half, x[0]).dtype == torch.bfloat16
 

@@ -63,9 +63,7 @@ def test_state_of_the_hugging_face_recurrence():
     recurrent = peers.torch_body("qwen3_next", "torch_recurrent_gated_delta_rule")
     case = Case(BY_NAME["gated_delta_rule"], seed=2, T=33)
     x = case.tensors(torch.float32)
-    o, final = recurrent(
-        *(x[n] for n in ("q", "k", "v", "g", "beta")), x["initial_state"], output_final_state=True
-    )
+    o, final = recurrent(*(x[n] for n in ("q", "k", "v", "g", "beta")), x["initial_state"], output_final_state=True)
     ours = run(case, x)
     torch.testing.assert_close(ours[0], o, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(ours[1], final, rtol=1e-4, atol=1e-5)

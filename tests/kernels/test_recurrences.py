@@ -43,11 +43,7 @@ def reference(case, tensors, form=recurrence):
 def sliced(case, tensors, start, stop, state):
     """The arguments for tokens start to stop, continuing from a state."""
     rows = {"k": case.steps, "v": case.steps, "beta": case.steps}
-    part = {
-        n: x[:, start * rows.get(n, 1) : stop * rows.get(n, 1)]
-        for n, x in tensors.items()
-        if n != "initial_state"
-    }
+    part = {n: x[:, start * rows.get(n, 1) : stop * rows.get(n, 1)] for n, x in tensors.items() if n != "initial_state"}
     return part if state is None else part | {"initial_state": state}
 
 
@@ -299,10 +295,7 @@ def test_a_loss_on_one_output_only(op):
             materialize_grads=True,
         )
         found = torch.autograd.grad(
-            run(case, tensors)[pick].square().sum(),
-            list(tensors.values()),
-            allow_unused=True,
-            materialize_grads=True,
+            run(case, tensors)[pick].square().sum(), list(tensors.values()), allow_unused=True, materialize_grads=True
         )
         assert_close(dict(zip(tensors, found, strict=True)), dict(zip(tensors, expected, strict=True)), 1e-9)
 
@@ -315,9 +308,7 @@ def test_strides_do_not_matter(op, T):
     expected = run(case, tensors)
     strided = {}
     for name, x in tensors.items():
-        swapped = torch.full(
-            (x.shape[1], x.shape[0], *x.shape[2:-1], 2 * x.shape[-1]), torch.nan, dtype=x.dtype
-        )
+        swapped = torch.full((x.shape[1], x.shape[0], *x.shape[2:-1], 2 * x.shape[-1]), torch.nan, dtype=x.dtype)
         strided[name] = swapped.transpose(0, 1)[..., ::2].copy_(x)
         assert not strided[name].is_contiguous()
     assert all(torch.equal(a, b) for a, b in zip(run(case, strided), expected, strict=True))
@@ -343,9 +334,7 @@ def test_inputs_are_left_as_they_are(op):
         o, final = run(case, tensors)
         kept = o.detach().clone(), final.detach().clone()
         gradients(case, (o, final), tensors)
-        assert all(
-            torch.equal(x, before[name]) and x._version == versions[name] for name, x in tensors.items()
-        )
+        assert all(torch.equal(x, before[name]) and x._version == versions[name] for name, x in tensors.items())
         assert torch.equal(o, kept[0]) and torch.equal(final, kept[1])
 
 
@@ -386,13 +375,9 @@ def test_output_is_linear_in_values_and_state_and_scales_with_queries(op):
     x = case.tensors()
     summed = x | {name: x[name] + 2 * other[name] for name in ("v", "initial_state")}
     second = x | {name: other[name] for name in ("v", "initial_state")}
-    expected = {
-        n: a + 2 * b for (n, a), b in zip(named(run(case, x)).items(), run(case, second), strict=True)
-    }
+    expected = {n: a + 2 * b for (n, a), b in zip(named(run(case, x)).items(), run(case, second), strict=True)}
     assert_close(named(run(case, summed)), expected, 1e-12)
-    assert_close(
-        {"o": run(case, x, scale=0.5)[0]}, {"o": run(case, x | {"q": 2 * x["q"]}, scale=0.25)[0]}, 1e-14
-    )
+    assert_close({"o": run(case, x, scale=0.5)[0]}, {"o": run(case, x | {"q": 2 * x["q"]}, scale=0.25)[0]}, 1e-14)
 
 
 @pytest.mark.parametrize("op", GATED, ids=str)

@@ -32,9 +32,7 @@ def assert_one_graph_with_the_same_bits(call, inputs):
 
 @pytest.mark.parametrize("op", OPERATORS, ids=str)
 def test_a_recurrence_traces_into_one_graph(op: Operator):
-    assert_one_graph_with_the_same_bits(
-        op.call, Case(op, seed=0, B=1, T=19, groups=2, K=4, V=4).tensors(torch.float32)
-    )
+    assert_one_graph_with_the_same_bits(op.call, Case(op, seed=0, B=1, T=19, groups=2, K=4, V=4).tensors(torch.float32))
 
 
 @pytest.mark.parametrize("op", (OPERATORS[0], OPERATORS[5]), ids=str)
@@ -62,6 +60,4 @@ def test_the_registration_holds_what_torch_asks_of_it(op: Operator):
     """Schema, fake kernels and autograd registration, by torch's own `opcheck`."""
     x = Case(op, seed=1, B=1, T=7, H=1, K=3, V=5).tensors(torch.float32, requires_grad=True)
     args = (4, 0.5, x["q"], x["k"], x["v"], x.get("g"), x.get("beta"), x["initial_state"])
-    torch.library.opcheck(
-        traced, args, test_utils=("test_schema", "test_autograd_registration", "test_faketensor")
-    )
+    torch.library.opcheck(traced, args, test_utils=("test_schema", "test_autograd_registration", "test_faketensor"))

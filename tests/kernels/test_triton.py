@@ -50,9 +50,7 @@ def test_kernels_in_the_interpreter(part):
 
 def test_operators_are_imported_without_triton():
     names = ", ".join(f"asiarc.kernels.{op.name}" for op in OPERATORS)
-    status, text = python(
-        "-c", f"import sys, {names}; assert 'triton' not in sys.modules, 'triton was imported'"
-    )
+    status, text = python("-c", f"import sys, {names}; assert 'triton' not in sys.modules, 'triton was imported'")
     assert status == 0, text
 
 
@@ -78,9 +76,7 @@ def test_the_default_backend_is_chunks_on_a_cpu_and_kernels_on_a_gpu_where_they_
 
 
 @needs_triton
-@pytest.mark.skipif(
-    os.environ.get("TRITON_INTERPRET") == "1", reason="the interpreter does take a CPU's tensors"
-)
+@pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="the interpreter does take a CPU's tensors")
 def test_a_cpu_tensor_is_refused_in_words():
     case = Case(OPERATORS[5], seed=0, T=2)
     with pytest.raises(KernelInputError, match=r"on cpu; allowed: .*TRITON_INTERPRET=1.*backend='chunk'"):

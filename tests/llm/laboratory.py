@@ -65,11 +65,7 @@ def plain(body: dict[str, Any]) -> str:
         return idea(source(f"i{number}", GAIN=gain, ID=number))
     if role == "analyst":
         return json.dumps(
-            {
-                "insight": f"This is what number {number} shows us.",
-                "weakness": "overwrite",
-                "query": "stale value",
-            }
+            {"insight": f"This is what number {number} shows us.", "weakness": "overwrite", "query": "stale value"}
         )
     if role == "checker":
         return json.dumps({"duplicate": False})
@@ -86,13 +82,9 @@ def speaking(reply: Callable[[dict[str, Any]], str | Answer]) -> Answer:
     return answer
 
 
-def asked(
-    candidates: int = 8, *, models: dict[str, Any] | None = None, usd: float = 10.0, **changes: Any
-) -> Any:
+def asked(candidates: int = 8, *, models: dict[str, Any] | None = None, usd: float = 10.0, **changes: Any) -> Any:
     """A campaign that asks language models in every role."""
-    named = dict(
-        researcher=("model", "other"), analyst="model", checker="model", judge="model", prices=PRICES
-    )
+    named = dict(researcher=("model", "other"), analyst="model", checker="model", judge="model", prices=PRICES)
     caps = budget(candidates)
     caps = type(caps)(**{tier: getattr(caps, tier).model_copy(update={"usd": usd}) for tier in caps.tiers})
     fields = dict(
@@ -130,14 +122,10 @@ class Lab:
 
             def connect(annex, run, ledger, models):
                 tape = ArchiveTape(annex, run, cassette)
-                return Client(
-                    tape, ledger, mode or ("record" if reply else "replay"), endpoint, repairs=models.repairs
-                )
+                return Client(tape, ledger, mode or ("record" if reply else "replay"), endpoint, repairs=models.repairs)
 
             workshop = Workshop(archive, executor or FakeExecutor(ends=fingerprinted))
-            run = Run(
-                self.campaign, "question", self.tier, archive, workshop, self.said.append, connect=connect
-            )
+            run = Run(self.campaign, "question", self.tier, archive, workshop, self.said.append, connect=connect)
             try:
                 for stage in self.campaign.stages:
                     run.ensure(stage)
@@ -165,13 +153,9 @@ class Lab:
     def content(self) -> dict[str, list[Any]]:
         """Everything that the archive and its annex say, but for times and places."""
         with Archive(self.folder, write=False) as archive:
-            there = {
-                row["name"] for row in archive.rows("SELECT name FROM sqlite_master WHERE type = 'table'")
-            }
+            there = {row["name"] for row in archive.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
             annex = {
-                table: sorted(
-                    json.dumps(row, sort_keys=True) for row in archive.rows(f"SELECT * FROM {table}")
-                )
+                table: sorted(json.dumps(row, sort_keys=True) for row in archive.rows(f"SELECT * FROM {table}"))
                 for table in ANNEX
                 if table in there
             }

@@ -30,12 +30,7 @@ def recorded(tmp_path_factory):
 
 def test_every_role_was_asked_and_every_candidate_scored(recorded):
     roles = Counter(role_of(body) for body in recorded.requests)
-    assert roles == {
-        "researcher": 8,
-        "analyst": 8,
-        "judge": 24,
-        "checker": 7,
-    }  # the first idea has none before it
+    assert roles == {"researcher": 8, "analyst": 8, "judge": 24, "checker": 7}  # the first idea has none before it
     assert [row["outcome"].kind for row in recorded.results()] == ["scored"] * 8
     assert recorded.ledger.usd > 0
     models = {body["model"] for body in recorded.requests if role_of(body) == "researcher"}
@@ -96,9 +91,7 @@ def test_a_miss_shows_what_changed_in_the_prompt(recorded, tmp_path):
     with pytest.raises(ReplayMissError) as miss:
         changed.run(cassette=recorded.cassette())
     text = str(miss.value)
-    assert (
-        "0 propose" in text and "--- recorded" in text and "+++ asked now" in text and "--llm record" in text
-    )
+    assert "0 propose" in text and "--- recorded" in text and "+++ asked now" in text and "--llm record" in text
     assert len(text) < 6000
 
 
@@ -123,9 +116,7 @@ def only(reply, candidates=1, **changes):
 
 def test_a_rejected_candidate_is_mended_and_its_versions_are_kept(tmp_path):
     def reply(body):
-        return idea(
-            source("fixed", GAIN=0.1) if is_revision(body) else source("broken", REJECTED="causality")
-        )
+        return idea(source("fixed", GAIN=0.1) if is_revision(body) else source("broken", REJECTED="causality"))
 
     lab = Lab(tmp_path, only(reply)[0])
     lab.run(reply)
@@ -142,11 +133,7 @@ def test_a_rejected_candidate_is_mended_and_its_versions_are_kept(tmp_path):
 def test_a_revision_goes_to_the_model_that_made_the_draft_and_after_a_kill_too(tmp_path):
     def reply(body):
         number = number_of(body)
-        return idea(
-            source(f"f{number}", GAIN=0.1)
-            if is_revision(body)
-            else source(f"b{number}", REJECTED="causality")
-        )
+        return idea(source(f"f{number}", GAIN=0.1) if is_revision(body) else source(f"b{number}", REJECTED="causality"))
 
     declared = only(reply, candidates=6, models=dict(researcher=("model", "other")))[0]
     for folder, moments in (("whole", ()), ("killed", (2, 5, 8, 11))):
@@ -235,26 +222,19 @@ def test_a_checker_sends_back_what_it_takes_for_an_old_idea(tmp_path):
         if role_of(body) == "checker":
             return json.dumps(
                 {
-                    "duplicate": "an old principle"
-                    in body["messages"][1]["content"].split("earlier idea")[0],
+                    "duplicate": "an old principle" in body["messages"][1]["content"].split("earlier idea")[0],
                     "number": 1,
                     "reason": "the same principle",
                 }
             )
         told = any("This was proposed before" in m["content"] for m in body["messages"])
         why = "a new principle" if told else "an old principle"
-        return idea(
-            source(f"n{number_of(body)}", GAIN=0.1), motivation=f"It should work, by {why} of its own."
-        )
+        return idea(source(f"n{number_of(body)}", GAIN=0.1), motivation=f"It should work, by {why} of its own.")
 
     campaign = asked(4, models=dict(analyst=None, judge=None, researcher=("model",)))
     lab = Lab(tmp_path, campaign)
     lab.run(reply)
-    told = [
-        b["messages"][-1]["content"]
-        for b in lab.requests
-        if len(b["messages"]) > 2 and role_of(b) == "researcher"
-    ]
+    told = [b["messages"][-1]["content"] for b in lab.requests if len(b["messages"]) > 2 and role_of(b) == "researcher"]
     assert told and all("the same principle" in text for text in told)
     assert [row["outcome"].kind for row in lab.results()] == ["scored"] * 4
 
@@ -291,9 +271,7 @@ def test_entries_are_found_by_meaning_where_there_is_an_endpoint_and_replayed(tm
     declared = asked(12, models=dict(checker=None, judge=None, embedding="model"), novelty=("syntax",))
     lab = Lab(tmp_path / "lab", declared)
     lab.run(reply)
-    prompts = [
-        b["messages"][1]["content"] for b in lab.requests if "input" not in b and role_of(b) == "researcher"
-    ]
+    prompts = [b["messages"][1]["content"] for b in lab.requests if "input" not in b and role_of(b) == "researcher"]
     reading = [prompt for prompt in prompts if f"paper {chosen.id}" in prompt]
     assert reading and all("paper " not in prompt or prompt in reading for prompt in prompts)
     again = Lab(tmp_path / "again", declared)
@@ -315,9 +293,7 @@ def test_where_no_vector_comes_motivations_are_found_by_words(tmp_path):
     lab.run(reply)
     without = Lab(tmp_path / "without", asked(4, models=models))
     without.run(plain)
-    checks = [
-        [b for b in one.requests if "input" not in b and role_of(b) == "checker"] for one in (lab, without)
-    ]
+    checks = [[b for b in one.requests if "input" not in b and role_of(b) == "checker"] for one in (lab, without)]
     assert checks[0] == checks[1] and len(checks[0]) == 3
     assert any("input" in body for body in lab.requests)
 
@@ -451,11 +427,7 @@ def test_arms_differ_in_what_they_are_named_for(tmp_path):
         for arm, bodies in prompts.items()
     }
     assert "paper " in text[""] and "paper " not in text["no_cognition"]
-    assert (
-        roles["no_analyst"]["analyst"] == 0
-        and "analysis:" in text[""]
-        and "analysis:" not in text["no_analyst"]
-    )
+    assert roles["no_analyst"]["analyst"] == 0 and "analysis:" in text[""] and "analysis:" not in text["no_analyst"]
     assert roles["no_novelty"]["checker"] == 0 < roles[""]["checker"]
     assert roles["no_judge"]["judge"] == 0 < roles[""]["judge"]
     assert "relative " in text[""] and "relative " not in text["best_of_n"]

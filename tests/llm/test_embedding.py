@@ -39,12 +39,7 @@ def whole(value, status=200):
 
 
 def reply(data, **more):
-    return {
-        "object": "list",
-        "model": "m",
-        "data": data,
-        "usage": {"prompt_tokens": 7, "total_tokens": 7},
-    } | more
+    return {"object": "list", "model": "m", "data": data, "usage": {"prompt_tokens": 7, "total_tokens": 7}} | more
 
 
 def vector(numbers):
@@ -137,10 +132,7 @@ def test_without_usage_the_bound_is_booked():
     with Asked(whole(reply(vector([1.0, 2.0]), usage=None))) as asked:
         assert asked.embedder.vectors(["text"]) == [[1.0, 2.0]]
         (exchange,) = asked.tape.exchanges.values()
-        assert (
-            not exchange.reply.counted
-            and exchange.reply.prompt_tokens == exchange.question.most_prompt_tokens
-        )
+        assert not exchange.reply.counted and exchange.reply.prompt_tokens == exchange.question.most_prompt_tokens
 
 
 def test_waits_and_caps_hold_for_vectors_too():
@@ -158,9 +150,7 @@ def test_waits_and_caps_hold_for_vectors_too():
 def test_cosines_are_the_cosines(vectors):
     for other, found in zip(vectors[1:], cosines(vectors[0], vectors[1:]), strict=True):
         sizes = math.hypot(*vectors[0]) * math.hypot(*other)
-        expected = (
-            sum(a * b for a, b in zip(vectors[0], other, strict=True)) / sizes if sizes > 1e-20 else None
-        )
+        expected = sum(a * b for a, b in zip(vectors[0], other, strict=True)) / sizes if sizes > 1e-20 else None
         assert expected is None or found == pytest.approx(expected, abs=2e-6)
         assert -1.000001 <= found <= 1.000001
 
@@ -190,11 +180,7 @@ def test_the_order_is_that_of_the_vectors_and_not_of_the_words():
         embeds(lambda text: [1.0, 0.0] if text in ("recall of pairs", words_of(chosen)) else [0.0, 1.0])
     ) as asked:
         dense = Dense(shipped(), asked.embedder)
-        assert (
-            dense.search("recall of pairs", 1)[0].entry
-            == chosen
-            != shipped().search("recall of pairs", 1)[0].entry
-        )
+        assert dense.search("recall of pairs", 1)[0].entry == chosen != shipped().search("recall of pairs", 1)[0].entry
         insight = Insight(text="", weakness="text", query="recall of pairs")
         free = read_up(insight, without=(), in_grammar=False, find=dense.search)
         assert len(free) == 3

@@ -43,9 +43,7 @@ def test_the_table_says_what_was_not_as_named():
 
 def test_what_is_sent_is_what_was_asked():
     with Server((says(idea(), tokens=(11, 7)),)) as server:
-        client = Client(
-            MemoryTape(), Ledger({"model": PRICE}), "record", Endpoint(server.url, KEY, now=lambda: NOW)
-        )
+        client = Client(MemoryTape(), Ledger({"model": PRICE}), "record", Endpoint(server.url, KEY, now=lambda: NOW))
         client.ask(Ask(question("Hello."), _read, "0 propose"))
         (sent,) = server.requests
     assert sent["messages"] == [{"role": "user", "content": "Hello."}]
@@ -59,9 +57,7 @@ def test_what_is_sent_is_what_was_asked():
 def test_a_penalty_for_repetition_is_sent_and_is_part_of_the_question():
     tape = MemoryTape()
     with Server((says(idea()),)) as server:
-        client = Client(
-            tape, Ledger({"model": PRICE}), "record", Endpoint(server.url, KEY), frequency_penalty=0.5
-        )
+        client = Client(tape, Ledger({"model": PRICE}), "record", Endpoint(server.url, KEY), frequency_penalty=0.5)
         client.ask(Ask(question("Hello."), _read, "0 propose"))
         (sent,) = server.requests
     assert sent["frequency_penalty"] == 0.5

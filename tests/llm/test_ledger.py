@@ -23,9 +23,7 @@ from tests.rigs.llm.loopback import Server, fails, says
 
 
 def question(text="x", *, role="researcher", max_tokens=100, seed=0):
-    return Question(
-        role=role, model="model", messages=(Message("user", text),), max_tokens=max_tokens, seed=seed
-    )
+    return Question(role=role, model="model", messages=(Message("user", text),), max_tokens=max_tokens, seed=seed)
 
 
 calls = st.tuples(
@@ -36,16 +34,12 @@ calls = st.tuples(
 @given(st.lists(calls, max_size=30), st.floats(0, 0.02), st.integers(0, 2000))
 def test_no_cap_is_ever_crossed(asked, usd, tokens):
     """Against a bookkeeper that adds up afterwards: calls stay in flight for some steps and cost all they may."""
-    ledger = Ledger(
-        {"model": PRICE}, most_usd=usd, role_usd={"analyst": usd / 2}, role_tokens={"researcher": tokens}
-    )
+    ledger = Ledger({"model": PRICE}, most_usd=usd, role_usd={"analyst": usd / 2}, role_tokens={"researcher": tokens})
     flying, spent = [], []
     for number, (role, size, limit, delay) in enumerate(asked):
         for entry in [f for f in flying if f[0] <= number]:
             flying.remove(entry)
-            worst = Reply(
-                text="", prompt_tokens=entry[1].most_prompt_tokens, completion_tokens=entry[1].max_tokens
-            )
+            worst = Reply(text="", prompt_tokens=entry[1].most_prompt_tokens, completion_tokens=entry[1].max_tokens)
             ledger.settle(entry[1], worst)
             spent.append((entry[1].role, worst))
         one = question("é" * size, role=role, max_tokens=limit, seed=number)
@@ -77,9 +71,7 @@ def test_a_call_that_brought_nothing_costs_nothing():
 
 
 def test_the_sum_does_not_depend_on_the_order():
-    prices = [
-        Reply(text="", prompt_tokens=i * 7919 % 1000, completion_tokens=i * 104729 % 777) for i in range(200)
-    ]
+    prices = [Reply(text="", prompt_tokens=i * 7919 % 1000, completion_tokens=i * 104729 % 777) for i in range(200)]
     sums = set()
     for order in (prices, prices[::-1], sorted(prices, key=lambda r: r.prompt_tokens)):
         ledger = Ledger({"model": Price(0.15, 0.6)})
@@ -150,9 +142,7 @@ def test_record_asks_once_and_live_asks_anew():
     with Server((says("fine"),)) as server:
         tape = MemoryTape()
         for mode, requests in (("record", 1), ("record", 1), ("live", 2), ("replay", 2)):
-            client = Client(
-                tape, Ledger({"model": PRICE}), mode, None if mode == "replay" else Endpoint(server.url)
-            )
+            client = Client(tape, Ledger({"model": PRICE}), mode, None if mode == "replay" else Endpoint(server.url))
             assert client.ask(ask()) == client.ask(ask()) == "fine"
             assert len(server.requests) == requests
 

@@ -36,12 +36,7 @@ def test_a_command_is_there_with_its_options(words):
 
 def test_it_shows_at_least_the_commands_that_count():
     named = {tuple(words[1:3]) for words in COMMANDS}
-    assert {
-        ("llm", "record"),
-        ("llm", "replay"),
-        ("llm", "judge"),
-        ("cognition", "promote"),
-    } <= named
+    assert {("llm", "record"), ("llm", "replay"), ("llm", "judge"), ("cognition", "promote")} <= named
 
 
 def test_its_models_are_accepted():

@@ -84,9 +84,7 @@ def test_recorded_exported_and_replayed_from_beside_its_file(desk, monkeypatch):
 def test_without_a_recording_nothing_is_asked_and_the_exit_status_says_so(desk):
     result = desk.run()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(
-        ["*question::explore: replay: researcher (0 propose) asks model*never recorded*"]
-    )
+    result.stdout.fnmatch_lines(["*question::explore: replay: researcher (0 propose) asks model*never recorded*"])
 
 
 @pytest.mark.parametrize(
@@ -109,9 +107,7 @@ def test_a_missing_key_is_told_before_anything_is_sent(desk, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY")
     result = desk.run("--llm", "record", "--llm-base-url", "https://models.invalid/v1")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(
-        ["*key missing: https://models.invalid/v1 wants a key; set ASIARC_API_KEY or*"]
-    )
+    result.stdout.fnmatch_lines(["*key missing: https://models.invalid/v1 wants a key; set ASIARC_API_KEY or*"])
 
 
 def test_a_budget_of_nothing_asks_nothing(desk):
@@ -148,9 +144,7 @@ def test_arms_run_beside_the_full_loop_and_are_reported_together(desk):
     assert result.ret == 0
     passed = [line.split("question::")[1] for line in result.outlines if line.startswith("PASSED")]
     assert passed == ["explore", "verify", "confirm", "no_cognition", "random", "best_of_n"]
-    result.stdout.fnmatch_lines(
-        ["*arms*", "question full loop: 4 candidates*", "question random: 4 candidates*"]
-    )
+    result.stdout.fnmatch_lines(["*arms*", "question full loop: 4 candidates*", "question random: 4 candidates*"])
     assert sum("full loop against it: winner" in line for line in result.outlines) == 3
     again = desk.run(executor=Refusing())
     assert again.ret == 0

@@ -86,9 +86,7 @@ def test_one_command_records_and_one_replays(file):
 
 
 def test_without_a_recording_a_replay_says_how_to_make_one(file):
-    with pytest.raises(
-        EvidenceError, match=r"has no recording: .*jsonl is missing; make one with: asiarc llm record"
-    ):
+    with pytest.raises(EvidenceError, match=r"has no recording: .*jsonl is missing; make one with: asiarc llm record"):
         recording.replay(file, "smoke", workers=1, say=lambda _: None)
 
 
@@ -112,10 +110,7 @@ def test_what_was_recorded_of_another_prompt_is_a_miss(file):
         (lambda found: found["candidates"][0].update(ended="causality"), "candidates:"),
         (lambda found: found["replies"].update(asked=99), "replies:"),
         (lambda found: found["measured"][0].__setitem__(-1, 1.25), "measured numbers differ by at most"),
-        (
-            lambda found: found["candidates"][1].update(gain=found["candidates"][1]["gain"] + 1e-9),
-            "by at most 1e-09",
-        ),
+        (lambda found: found["candidates"][1].update(gain=found["candidates"][1]["gain"] + 1e-9), "by at most 1e-09"),
     ],
 )
 def test_a_replay_that_differs_says_where_and_fails(file, part, said):
@@ -131,9 +126,7 @@ def test_an_exchange_too_many_or_too_few_is_noticed(file):
     assert asked(file).exit_code == 0
     cassette = file.with_suffix(".jsonl")
     exchanges = cassette.read_text()
-    cassette.write_text(
-        exchanges + json.dumps(json.loads(exchanges.splitlines()[0]) | {"place": "7 propose"}) + "\n"
-    )
+    cassette.write_text(exchanges + json.dumps(json.loads(exchanges.splitlines()[0]) | {"place": "7 propose"}) + "\n")
     replayed = CliRunner().invoke(main, ["replay", str(file)])
     assert replayed.exit_code == 1 and re.search(r"\d+ exchanges recorded, \d+ replayed", replayed.output)
     cassette.write_text("".join(exchanges.splitlines(keepends=True)[:-1]))
@@ -146,9 +139,7 @@ def test_where_nothing_was_scored_that_is_said_and_the_baselines_are_there(file)
 
     def reply(body):
         return (
-            idea(source(f"b{number_of(body)}", REJECTED="causality"))
-            if role_of(body) == "researcher"
-            else plain(body)
+            idea(source(f"b{number_of(body)}", REJECTED="causality")) if role_of(body) == "researcher" else plain(body)
         )
 
     recorded = asked(file, reply)
@@ -232,9 +223,7 @@ def test_a_recording_replays(cassette):
     every bit is equal; another one may round a measured number otherwise, but no question, reply or ending."""
     environment = {name: value for name, value in os.environ.items() if name not in KEYS}
     command = [sys.executable, "-m", "asiarc", "llm", "replay", str(cassette.with_suffix(".py"))]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=500
-    )
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=500)
     drift = re.search(r"measured numbers differ by at most (\S+):", done.stdout)
     assert " differs (" not in done.stdout and " exchanges recorded, " not in done.stdout, done.stdout[-3000:]
     assert (done.returncode == 0) != bool(drift), done.stdout[-3000:] + done.stderr[-3000:]

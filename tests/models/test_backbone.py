@@ -109,9 +109,7 @@ def test_the_forward_pass_by_hand(models, name):
 def test_without_an_mlp(hidden):
     model = build(baseline_source("gla"), TINY, "0", hidden=hidden).eval()
     assert (model.layers[0].mlp is None) == (hidden == 0)
-    torch.testing.assert_close(
-        logits(model, tokens(2, 5)), by_hand(model, tokens(2, 5)), rtol=1e-4, atol=1e-4
-    )
+    torch.testing.assert_close(logits(model, tokens(2, 5)), by_hand(model, tokens(2, 5)), rtol=1e-4, atol=1e-4)
 
 
 def test_the_loss_by_hand(models):
@@ -327,8 +325,7 @@ TABLES = """self.register_buffer("kept", torch.arange(1.0, d_model + 1))
         self.plain = torch.arange(d_model) / d_model
         self.number = torch.ones(3).sum().item()"""
 WITH_TABLES = MIXER.format(
-    init=TABLES,
-    forward="return self.proj(x) * self.kept * self.table * self.draw + self.plain * self.number, state",
+    init=TABLES, forward="return self.proj(x) * self.kept * self.table * self.draw + self.plain * self.number, state"
 )
 
 

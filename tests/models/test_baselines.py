@@ -117,9 +117,7 @@ def linear_attention(m, x):
 def retnet(m, x):
     q, k, v = projected(m, x)
     decay = torch.tensor([1 - 2.0 ** (-5 - h) for h in range(H)], dtype=x.dtype).expand(*x.shape[:2], H)
-    return rms(recall(turn(q) / K**0.5, turn(k), v, decay), m.norm_weight_V) * silu(
-        heads(x @ m.gate.weight.T)
-    )
+    return rms(recall(turn(q) / K**0.5, turn(k), v, decay), m.norm_weight_V) * silu(heads(x @ m.gate.weight.T))
 
 
 def gla(m, x):
@@ -170,16 +168,7 @@ def softmax_attention(m, x):
 
 RECURRENCES = {
     function.__name__: function
-    for function in (
-        linear_attention,
-        retnet,
-        gla,
-        mamba2,
-        delta_net,
-        gated_delta_net,
-        kda,
-        softmax_attention,
-    )
+    for function in (linear_attention, retnet, gla, mamba2, delta_net, gated_delta_net, kda, softmax_attention)
 }
 
 
@@ -205,10 +194,7 @@ def test_a_wrong_weight_is_seen(name):
         for parameter in mixer.parameters():
             kept = parameter.clone()
             parameter.add_(
-                0.1
-                * torch.randn(
-                    parameter.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
-                )
+                0.1 * torch.randn(parameter.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
             )
             assert not torch.allclose(mixer(x)[0], expected, rtol=1e-6, atol=1e-8)
             parameter.copy_(kept)

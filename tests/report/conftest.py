@@ -59,9 +59,7 @@ class Bench:
             "engine": "e" * 16,
             "kernels": "k" * 16,
         }
-        self.archive.add_run(
-            self.run, self.name, self.tier, 0, identity, {"git_commit": "c" * 40, "git_dirty": ""}
-        )
+        self.archive.add_run(self.run, self.name, self.tier, 0, identity, {"git_commit": "c" * 40, "git_dirty": ""})
         for baseline in BASELINES:
             source = baseline_source(baseline)
             self.archive.add_candidate(content_address(source), baseline, source, "published")
@@ -72,27 +70,16 @@ class Bench:
         self.archive.add_admission(f"adm{address}", address, SCORED, [], measures, 2.5)
 
     def trial(
-        self,
-        address: str,
-        task: str,
-        stage: str,
-        seed: int,
-        steps: int,
-        gain: float,
-        outcome: Outcome = SCORED,
+        self, address: str, task: str, stage: str, seed: int, steps: int, gain: float, outcome: Outcome = SCORED
     ) -> None:
         """One trial whose value lies `gain` under the start's on text, with shared seed noise."""
         self.count += 1
         shared = 0.02 * math.sin(7 * seed + len(stage) + steps)
         own = rng_of("bench", address, task, stage, seed, steps).gauss(0, 0.004)
-        value = (
-            2.6 - 0.001 * steps + shared - gain + own if task == "text" else min(1.0, 0.6 + 0.3 * gain + own)
-        )
+        value = 2.6 - 0.001 * steps + shared - gain + own if task == "text" else min(1.0, 0.6 + 0.3 * gain + own)
         scored = outcome.kind == "scored"
         curve = (
-            [[steps * (i + 1) // 3, value + 0.9 - 0.3 * i, value + 0.8 - 0.3 * i] for i in range(3)]
-            if scored
-            else []
+            [[steps * (i + 1) // 3, value + 0.9 - 0.3 * i, value + 0.8 - 0.3 * i] for i in range(3)] if scored else []
         )
         trial = Trial(
             key=f"{self.run[:4]}{self.count:06d}",
@@ -123,24 +110,14 @@ class Bench:
                     self.trial(content_address(baseline_source(name)), task, stage, seed, steps, offset)
 
     def propose(
-        self,
-        number: int,
-        name: str,
-        parents: Sequence[str] = (),
-        motivation: str = "A gate decides what stays.",
+        self, number: int, name: str, parents: Sequence[str] = (), motivation: str = "A gate decides what stays."
     ) -> str:
         source = f'"""Number {number}."""\nNUMBER = {number}\n'
         address = content_address(source)
-        self.archive.add_candidate(
-            address, name, source, motivation, {"memory": "delta", "floor": number % 3}
-        )
+        self.archive.add_candidate(address, name, source, motivation, {"memory": "delta", "floor": number % 3})
         origins = [
             {"element": "memory=gated_delta", "kind": "cognition", "reference": "gated-delta-rule"},
-            {
-                "element": f"floor={number}",
-                "kind": "experience" if number % 3 else "original",
-                "reference": "",
-            },
+            {"element": f"floor={number}", "kind": "experience" if number % 3 else "original", "reference": ""},
         ]
         self.archive.add_proposal(
             self.run,
@@ -158,11 +135,7 @@ class Bench:
         return address
 
     def fill(
-        self,
-        gains: Sequence[float],
-        *,
-        stages: Sequence[str] = ("explore", "verify", "confirm"),
-        top: int = 3,
+        self, gains: Sequence[float], *, stages: Sequence[str] = ("explore", "verify", "confirm"), top: int = 3
     ) -> list[str]:
         """A whole campaign: one candidate a gain, every fifth rejected, the best third on the deepest rung."""
         self.start(stages=stages)
@@ -172,15 +145,11 @@ class Bench:
         order = sorted(range(len(gains)), key=lambda i: -gains[i])
         deep = {i for i in order if i % 5 != 4} & set(order[: max(4, len(gains) // 2)])
         for number, gain in enumerate(gains):
-            parents = (
-                [addresses[number // 2]] if number > 1 else [content_address(baseline_source("delta_net"))]
-            )
+            parents = [addresses[number // 2]] if number > 1 else [content_address(baseline_source("delta_net"))]
             address = self.propose(number, f"gated_delta_fir_{number}", parents)
             addresses.append(address)
             if number % 5 == 4:
-                outcome = Outcome(
-                    "rejected", "output at position 3 moved by 0.2 when position 9 changed", "causality"
-                )
+                outcome = Outcome("rejected", "output at position 3 moved by 0.2 when position 9 changed", "causality")
                 self.archive.add_result(self.run, number, address, outcome, rung=-1, gain=None, scores={})
                 continue
             self.measure(address)
@@ -213,9 +182,7 @@ class Bench:
         )
         return addresses
 
-    def later_stages(
-        self, ranked: list[str], worth: dict[str, float], stages: Sequence[str], top: int
-    ) -> None:
+    def later_stages(self, ranked: list[str], worth: dict[str, float], stages: Sequence[str], top: int) -> None:
         winner = ranked[0] if ranked else None
         if "verify" in stages:
             self.stage("verify", ranked[:top], worth, 3, ("text", "reset"), winner)

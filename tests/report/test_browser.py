@@ -24,13 +24,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
 
 
 def browse(folder: Path, *arguments: str) -> str:
-    flags = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--hide-scrollbars",
-    ]
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars"]
     command = [str(CHROMIUM), *flags, f"--user-data-dir={folder / 'profile'}", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
 
@@ -39,8 +33,7 @@ def browse(folder: Path, *arguments: str) -> str:
 def test_nothing_sticks_out_and_every_figure_is_drawn(request, tmp_path, report):
     written = request.getfixturevalue(report)
     frames = "".join(
-        f'<iframe src="{(written / "report.html").as_uri()}" width="{w}" height="900"></iframe>'
-        for w in WIDTHS
+        f'<iframe src="{(written / "report.html").as_uri()}" width="{w}" height="900"></iframe>' for w in WIDTHS
     )
     page = tmp_path / "measure.html"
     page.write_text(MEASURE.format(frames=frames))

@@ -80,9 +80,7 @@ def test_a_whole_campaign_is_green_and_complete(written):
     assert page.text.index("C24") < page.text.index("Campaign delta_text")
     figures = {path.stem for path in (written / "figures").glob("*.svg")}
     assert figures == {path.stem for path in (written / "figures").glob("*.csv")}
-    assert {
-        f"delta_text-{kind}" for kind in ("curves", "population", "lineage", "transfer", "effects")
-    } < figures
+    assert {f"delta_text-{kind}" for kind in ("curves", "population", "lineage", "transfer", "effects")} < figures
     assert sum(tag == "svg" for tag, _ in page.tags) == len(figures)
 
 
@@ -117,9 +115,7 @@ def test_the_same_archive_gives_the_same_bytes(bench, tmp_path):
     folders = [tmp_path / "a" / "quick", tmp_path / "b" / "quick"]
     for folder in folders:
         write(built.archive, "quick", folder)
-    first, second = (
-        {p.relative_to(f): p.read_bytes() for p in f.rglob("*.[sc]*") if p.is_file()} for f in folders
-    )
+    first, second = ({p.relative_to(f): p.read_bytes() for p in f.rglob("*.[sc]*") if p.is_file()} for f in folders)
     assert first == second and any(path.suffix == ".svg" for path in first)
 
 
@@ -161,13 +157,7 @@ def all_rejected(built):
     for number in range(3):
         address = built.propose(number, f"leaky {number}")
         built.archive.add_result(
-            built.run,
-            number,
-            address,
-            Outcome("rejected", "not causal", "causality"),
-            rung=-1,
-            gain=None,
-            scores={},
+            built.run, number, address, Outcome("rejected", "not causal", "causality"), rung=-1, gain=None, scores={}
         )
     built.archive.finish_stage(built.run, "explore", {"entrants": [], "finalists": [], "candidates": 3})
     built.archive.finish_stage(built.run, "verify", {"entrants": [], "winner": None, "gains": {}})
@@ -281,16 +271,12 @@ def fill_with_hostile_text(built):
         "origins": [{"element": HOSTILE, "kind": "original", "reference": HOSTILE}],
     })  # fmt: skip
     built.archive.add_result(built.run, 0, address, Outcome("scored"), rung=1, gain=0.1, scores={})
-    built.archive.add_insight(
-        built.run, 0, 0, address, {"text": HOSTILE, "weakness": HOSTILE, "mechanisms": []}
-    )
+    built.archive.add_insight(built.run, 0, 0, address, {"text": HOSTILE, "weakness": HOSTILE, "mechanisms": []})
     for stage, seeds, steps in (("explore", 2, 125), ("verify", 3, 250), ("confirm", 5, 250)):
         built.baselines(stage, seeds, steps, ("text",))
         for seed in range(seeds):
             built.trial(address, "text", stage, seed, steps, 0.1)
-        built.archive.finish_stage(
-            built.run, stage, {"entrants": [address], "finalists": [address], "winner": address}
-        )
+        built.archive.finish_stage(built.run, stage, {"entrants": [address], "finalists": [address], "winner": address})
     other = built.propose(1, "=cmd|x!A1", motivation="")
     built.archive.add_result(
         built.run, 1, other, Outcome("rejected", HOSTILE, "causality"), rung=-1, gain=None, scores={}
@@ -306,9 +292,7 @@ def test_text_of_candidates_stays_text_in_html(hostile):
 
 
 def test_text_of_candidates_stays_text_in_markdown(hostile):
-    rendered = (
-        MarkdownIt("commonmark", {"html": True}).enable("table").render((hostile / "report.md").read_text())
-    )
+    rendered = MarkdownIt("commonmark", {"html": True}).enable("table").render((hostile / "report.md").read_text())
     page = Page(rendered)
     assert "script" not in {tag for tag, _ in page.tags}
     images = [attributes for tag, attributes in page.tags if tag == "img"]
@@ -320,9 +304,7 @@ def test_text_of_candidates_stays_text_in_markdown(hostile):
 
 def test_names_in_figures_are_harmless_and_in_spreadsheets_too(hostile):
     for path in (hostile / "figures").glob("*.svg"):
-        assert "<script" not in path.read_text() and "onerror" not in re.sub(
-            r">[^<]*<", "><", path.read_text()
-        )
+        assert "<script" not in path.read_text() and "onerror" not in re.sub(r">[^<]*<", "><", path.read_text())
     with (hostile / "figures" / "delta_text-population.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows[1]["name"] == "'=cmd|x!A1"

@@ -28,9 +28,7 @@ def test_committed_evidence_is_green(folder):
     assert verify(folder) == []
 
 
-@pytest.mark.parametrize(
-    "name", [p.relative_to(QUICK).as_posix() for p in sorted(QUICK.rglob("*")) if p.is_file()]
-)
+@pytest.mark.parametrize("name", [p.relative_to(QUICK).as_posix() for p in sorted(QUICK.rglob("*")) if p.is_file()])
 def test_one_changed_byte_is_found(copy, name):
     content = bytearray((copy / name).read_bytes())
     content[len(content) // 2] ^= 1
@@ -55,9 +53,7 @@ def test_every_changed_verdict_is_found_though_signed_again(copy):
     decided = [verdict for verdict in decided if verdict["verdict"] != "not testable here"]
     assert len(decided) > 20
     for verdict in decided:
-        verdict["verdict"] = next(
-            name for name in VERDICTS if name not in (verdict["verdict"], "not testable here")
-        )
+        verdict["verdict"] = next(name for name in VERDICTS if name not in (verdict["verdict"], "not testable here"))
     (copy / "report.json").write_text(json.dumps(report))
     render(copy)
     problems = verify(copy)

@@ -58,9 +58,7 @@ def test_one_gain_has_one_interval_on_three_deciding_tasks(three):
     winner = CampaignResult.load(built.archive, built.run).winner
     (campaign,) = read_report(folder)["campaigns"]
     rows = [row for row in campaign["gains"] if row["stage"] == "confirm"]
-    assert [(row["task"], row["baseline"]) for row in rows] == list(
-        product(THREE, winner.result.spec["baselines"])
-    )
+    assert [(row["task"], row["baseline"]) for row in rows] == list(product(THREE, winner.result.spec["baselines"]))
     for row in rows:
         assert row["effect"] == winner.gain_over(row["baseline"], row["task"]).as_dict()
         assert row["effect"]["num_comparisons"] == 1 * 3 * 3
@@ -83,9 +81,7 @@ def test_a_tampered_count_of_comparisons_is_found(three, entrants):
     (folder / "report.json").write_text(json.dumps(report))
     render(folder)
     problems = verify(folder)
-    assert any(
-        "num_comparisons is 3, its data give 9" in p or "3 entrants, its table has 1" in p for p in problems
-    )
+    assert any("num_comparisons is 3, its data give 9" in p or "3 entrants, its table has 1" in p for p in problems)
 
 
 def test_gain_against_scipys_paired_t(filled):
@@ -101,9 +97,7 @@ def test_gain_against_scipys_paired_t(filled):
 
 
 def test_only_fresh_seeds_decide(filled):
-    decisions = {
-        (g["stage"], g["decision"]) for g in facts.gain_facts(read(filled)) if g["effect"]["low"] > 0
-    }
+    decisions = {(g["stage"], g["decision"]) for g in facts.gain_facts(read(filled)) if g["effect"]["low"] > 0}
     assert {word for stage, word in decisions if stage != "confirm"} <= {"cannot tell"}
     assert ("confirm", "better") in decisions
 
@@ -119,10 +113,7 @@ def test_counts_and_spend(filled):
     assert ran["outcomes"] == {"rejected": 2, "scored": 12}
     assert sum(s["trials"] for s in ran["spend"]) == filled.count
     assert sum(s["cpu_s"] for s in ran["spend"]) == pytest.approx(2.0 * filled.count)
-    assert (
-        sum(s["tokens"] for s in ran["spend"])
-        == filled.archive.rows("SELECT SUM(tokens) AS n FROM trials")[0]["n"]
-    )
+    assert sum(s["tokens"] for s in ran["spend"]) == filled.archive.rows("SELECT SUM(tokens) AS n FROM trials")[0]["n"]
 
 
 def test_stage_table_means_and_order(filled):
@@ -133,9 +124,7 @@ def test_stage_table_means_and_order(filled):
     for cell in texts:
         values = list(cell["values"].values())
         radius = stats.t.isf(0.025, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
-        assert (cell["mean"], cell["high"] - cell["mean"]) == pytest.approx(
-            (statistics.fmean(values), radius)
-        )
+        assert (cell["mean"], cell["high"] - cell["mean"]) == pytest.approx((statistics.fmean(values), radius))
     assert {row["role"] for row in table["rows"]} == {"winner", "candidate", "baseline"}
 
 
@@ -143,9 +132,7 @@ def test_candidates_ahead_are_counted_over_all_that_entered(filled):
     reading = read(filled)
     table, values = facts.stage_facts(reading, "verify"), reading.values("verify")
     p_values = [
-        stats.ttest_rel(
-            *([values[a]["text"][s] for s in sorted(values[a]["text"])] for a in (START, address))
-        ).pvalue
+        stats.ttest_rel(*([values[a]["text"][s] for s in sorted(values[a]["text"])] for a in (START, address))).pvalue
         for address in reading.stage("verify")["entrants"]
     ]
     kept = sum(stats.false_discovery_control(p_values) <= 0.05)
@@ -193,10 +180,7 @@ def test_lineage_ends_at_the_start_and_survives_a_loop(bench):
     assert [link["address"] for link in facts.lineage_of(read(built), b)] == [b, a, START]
     c = built.propose(2, "c", [])
     built.archive.add_proposal(
-        built.run,
-        3,
-        0,
-        {"address": a, "name": "a", "motivation": "", "parents": [b], "origins": [], "predicted": ""},
+        built.run, 3, 0, {"address": a, "name": "a", "motivation": "", "parents": [b], "origins": [], "predicted": ""}
     )
     assert len(facts.lineage_of(read(built), b)) == 3
     assert [link["address"] for link in facts.lineage_of(read(built), c)] == [c]
@@ -239,12 +223,8 @@ def test_baseline_cells_prefer_the_baselines_own_table(bench):
     built.archive.add_run(table.run, "baselines", "quick", 0, {"campaign": "baselines"}, {})
     table.baselines("verify", 4, 250, ("text",))
     found = facts.baseline_facts(facts.baseline_trials(built.archive, "quick", [read(built)]))
-    assert {cell["n"] for cell in found["cells"]} == {4} and {cell["task"] for cell in found["cells"]} == {
-        "text"
-    }
-    order = next(
-        s for s in found["signatures"] if (s["ahead"], s["behind"]) == ("gated_delta_net", "delta_net")
-    )
+    assert {cell["n"] for cell in found["cells"]} == {4} and {cell["task"] for cell in found["cells"]} == {"text"}
+    order = next(s for s in found["signatures"] if (s["ahead"], s["behind"]) == ("gated_delta_net", "delta_net"))
     assert order["effect"]["low"] > 0
     missing = next(s for s in found["signatures"] if s["behind"] == "linear_attention")
     assert missing["effect"] is None and missing["problem"]
@@ -258,9 +238,7 @@ def test_everything_is_json_without_nan(filled):
 
 def test_search_and_components_against_a_plain_count(filled):
     reading = read(filled)
-    found = facts.campaign_facts(
-        reading, facts.latest_runs(filled.archive, "quick", None)[0], filled.archive.folder
-    )
+    found = facts.campaign_facts(reading, facts.latest_runs(filled.archive, "quick", None)[0], filled.archive.folder)
     rows = tables.search(reading, found)
     gains = [0.02 * number for number in range(14) if number % 5 != 4]
     assert rows[-1]["ahead"] == sum(gain > 0 for gain in gains)

@@ -41,9 +41,7 @@ def test_every_study_is_there_and_verified(folder):
         assert f"Study {name}</h3>" in page and f"### Study {name}\n" in text
         assert study_of(folder, name)["effects"] or name == "survey"
         assert name == "survey" or (folder / "figures" / f"{name}-forest.svg").exists()
-    assert (folder / "figures" / "survey-scatter.csv").exists() and (
-        folder / "figures" / "survey-tasks.svg"
-    ).exists()
+    assert (folder / "figures" / "survey-scatter.csv").exists() and (folder / "figures" / "survey-tasks.svg").exists()
     assert (folder / "figures" / "parts-curves.svg").exists()
 
 
@@ -73,10 +71,7 @@ def test_a_study_without_training_says_who_was_admitted():
     nothing = {"failed": {}, "probes": {}, "edge": ""}
     assert remarks({**nothing, "rejected": "", "admitted": True, "tasks": {}}) == "admitted"
     assert remarks({**nothing, "rejected": "", "admitted": True, "tasks": {"text": {}}}) == ""
-    assert (
-        remarks({**nothing, "rejected": "causality", "admitted": False, "tasks": {}})
-        == "rejected by causality"
-    )
+    assert remarks({**nothing, "rejected": "causality", "admitted": False, "tasks": {}}) == "rejected by causality"
 
 
 def test_every_trial_is_in_the_spend_and_every_rate_is_told(folder):
@@ -84,15 +79,11 @@ def test_every_trial_is_in_the_spend_and_every_rate_is_told(folder):
     tuning = len(PUBLISHED.RATES) * len(parts["mixers"])
     assert parts["spent"]["trials"] == parts["trials"] + tuning
     told = (folder / "report.md").read_text()
-    assert (
-        f"{parts['trials']} trials, {parts['scored']} scored, and {tuning} to choose learning rates" in told
-    )
+    assert f"{parts['trials']} trials, {parts['scored']} scored, and {tuning} to choose learning rates" in told
     summed = sum(study["spent"]["trials"] for study in report["studies"])
     assert 0 < summed - report["spend"]["trials"] < 10, "DeltaNet's, which studies share, are counted once"
     assert {mixer["rate"] for mixer in parts["mixers"]} <= set(PUBLISHED.RATES)
-    assert all(m["rate"] for m in study_of(folder, "mechanisms")["mixers"] if m["parameters"]), (
-        "the protocol's"
-    )
+    assert all(m["rate"] for m in study_of(folder, "mechanisms")["mixers"] if m["parameters"]), "the protocol's"
 
 
 def test_effects_against_scipy(folder):
@@ -120,10 +111,7 @@ def test_the_correlation_is_scipys_and_the_deciders(folder):
     assert len(points) == len(survey["mixers"]) - 1, "the rejected one is left out"
     rho = stats.spearmanr([-p["text"] for p in points], [p["mean"] for p in points]).statistic
     together = survey["correlations"][0]
-    assert (
-        together["correlation"]["rho"] == pytest.approx(rho)
-        and together["correlation"]["n"] == len(points) > 30
-    )
+    assert together["correlation"]["rho"] == pytest.approx(rho) and together["correlation"]["n"] == len(points) > 30
     assert {row["task"] for row in survey["correlations"][1:]} == set(PUBLISHED.MAD)
     (row,) = (row for row in read_report(folder)["signatures"] if row["study"] == "survey")
     assert row["ours"]["mean"] == pytest.approx(rho) and row["published"].endswith("no coefficient printed")
@@ -139,9 +127,7 @@ def test_signatures_stand_beside_the_published_numbers(folder):
 
 
 def test_every_signature_names_what_a_study_trains():
-    declared = {
-        n: s for m in (PUBLISHED, load("claim_headlines")) for n, s in vars(m).items() if isinstance(s, Study)
-    }
+    declared = {n: s for m in (PUBLISHED, load("claim_headlines")) for n, s in vars(m).items() if isinstance(s, Study)}
     for row in studies.signature_facts([], Path("results")):
         study = declared[row["study"]]
         assert {row.get("mixer", "delta_net"), row.get("behind", "delta_net")} <= set(study.mixers), row
@@ -188,9 +174,7 @@ class Anyone(Laboratory):
 
 def test_arms_are_one_section_and_no_campaigns(tmp_path, monkeypatch):
     fake = {"fingerprint": [1.0]}
-    monkeypatch.setattr(
-        Workshop, "fingerprints", lambda self, sources, protocol: dict.fromkeys(sources, fake)
-    )
+    monkeypatch.setattr(Workshop, "fingerprints", lambda self, sources, protocol: dict.fromkeys(sources, fake))
     search = Search(arms=("full", "random"), repeats=2, candidates=4)
     with Archive(tmp_path / "store") as archive:
         search._announce("arms", "full", archive)

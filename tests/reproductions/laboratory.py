@@ -101,9 +101,7 @@ def evidence(archive: Archive | None, tier: str = "full", campaign: Any = None) 
     return SimpleNamespace(archive=archive, tier=tier, campaign=of)
 
 
-def conduct(
-    module: ModuleType, studies: Sequence[str], archive: Archive, world: World, **how: Any
-) -> Laboratory:
+def conduct(module: ModuleType, studies: Sequence[str], archive: Archive, world: World, **how: Any) -> Laboratory:
     """Run some studies of a claim file in one laboratory."""
     declared = {name: getattr(module, name) for name in studies}
     names = {mixer: source for study in declared.values() for mixer, source in study.mixers.items()}

@@ -17,14 +17,7 @@ import pytest
 from scipy import stats
 
 from asiarc.core.errors import EvidenceError
-from asiarc.evidence.claims import (
-    Verdict,
-    check_snapshot,
-    decides,
-    load_register,
-    mark_of,
-    reach_verdict,
-)
+from asiarc.evidence.claims import Verdict, check_snapshot, decides, load_register, mark_of, reach_verdict
 from asiarc.evidence.paper import load_paper
 
 FOLDER = Path(__file__).parents[2] / "reproductions"
@@ -55,9 +48,7 @@ def no_campaign(name):
 
 def evidence(paper=PAPER, tier="smoke", release_path=None):
     empty = SimpleNamespace(stage_result=lambda run, stage: None)
-    return SimpleNamespace(
-        paper=paper, tier=tier, release_path=release_path, campaign=no_campaign, archive=empty
-    )
+    return SimpleNamespace(paper=paper, tier=tier, release_path=release_path, campaign=no_campaign, archive=empty)
 
 
 def verdict_on(claim, paper=PAPER, tier="smoke"):
@@ -147,16 +138,13 @@ class TestTable1:
         share = self.accuracy / 100
         error = 100 * np.sqrt((share * (1 - share) / items).sum(1)) / 8
         found = verdict_on("C09b")
-        assert found.effect == pytest.approx(
-            (self.accuracy.mean(1)[3:, None] - self.accuracy.mean(1)[:3]).min()
-        )
+        assert found.effect == pytest.approx((self.accuracy.mean(1)[3:, None] - self.accuracy.mean(1)[:3]).min())
         widest = np.hypot(error[3:, None], error[:3]).max()
         assert found.high - found.effect == pytest.approx(stats.norm.isf(0.025 / 15) * widest)
 
     def test_leaving_a_task_out_by_numpy(self):
         least = min(
-            (np.delete(self.accuracy[3:, None] - self.accuracy[:3], task, axis=2).mean(2)).min()
-            for task in range(8)
+            (np.delete(self.accuracy[3:, None] - self.accuracy[:3], task, axis=2).mean(2)).min() for task in range(8)
         )
         assert verdict_on("C09c").effect == pytest.approx(least)
 
@@ -170,13 +158,8 @@ class TestTable1:
     def test_a_baseline_that_wins_and_one_that_hangs_on_a_task(self):
         strong = dict.fromkeys(PAPER.table1[0].accuracy, 90.0)
         assert verdict_on("C09b", self.change("Mamba2", accuracy=strong)).verdict == "contradicted"
-        assert (
-            verdict_on("C09d", self.change("Mamba2", accuracy=strong, wikitext_ppl=1.0)).verdict
-            == "contradicted"
-        )
-        carried = {
-            row.model: row.accuracy | {"boolq": row.accuracy["boolq"] - 15} for row in PAPER.table1[:3]
-        }
+        assert verdict_on("C09d", self.change("Mamba2", accuracy=strong, wikitext_ppl=1.0)).verdict == "contradicted"
+        carried = {row.model: row.accuracy | {"boolq": row.accuracy["boolq"] - 15} for row in PAPER.table1[:3]}
         rows = tuple(replace(row, accuracy=carried.get(row.model, row.accuracy)) for row in PAPER.table1)
         weaker = [
             replace(row, accuracy={t: a - (2 if row.discovered else 0) for t, a in row.accuracy.items()})
@@ -271,14 +254,11 @@ class TestFitnessAndBudget:
     def test_the_roots_score(self):
         """sigma(loss) 0.48787, sigma(benchmark) 0.47941, judge 0.67222, worked out by hand."""
         assert verdict_on("C02").verdict == "reproduced"
-        assert PAPER.printed["delta_net_seed"]["stored_score"] == pytest.approx(
-            0.48787 + 0.47941 + 0.67222, abs=1e-5
-        )
+        assert PAPER.printed["delta_net_seed"]["stored_score"] == pytest.approx(0.48787 + 0.47941 + 0.67222, abs=1e-5)
         assert verdict_on("C21a").our_value == "7.05"
 
     @pytest.mark.parametrize(
-        "change",
-        [{"loss": 4.5749}, {"benchmark": [0.224, 0.224]}, {"stored_score": 1.6395}, {"stored_score": 0.5465}],
+        "change", [{"loss": 4.5749}, {"benchmark": [0.224, 0.224]}, {"stored_score": 1.6395}, {"stored_score": 0.5465}]
     )
     def test_other_inputs_miss_it(self, change):
         assert verdict_on("C02", printed("delta_net_seed", **change)).verdict == "contradicted"
@@ -319,12 +299,7 @@ class TestRelease:
         tasks = ("arc_challenge", "arc_easy", "boolq", "hellaswag", "piqa", "social_iqa", "winogrande")
         rows = {row.experiment_index: row for row in PAPER.table2 if row.experiment_index <= nodes}
         tree = [
-            {
-                "index": i,
-                "name": f"n{i}",
-                "parent": None if i == 1 else 1 if i <= 201 else 2,
-                "score": 3 - i / nodes,
-            }
+            {"index": i, "name": f"n{i}", "parent": None if i == 1 else 1 if i <= 201 else 2, "score": 3 - i / nodes}
             for i in range(1, nodes + 1)
         ]
         if twin:

@@ -79,9 +79,7 @@ def content_sharp_router(m, x, slots):
     out = []
     for head in range(H):
         mine = [path[:, :, head] for path in paths]
-        seen = torch.cat(
-            [h, *(p.mean(-1, keepdim=True) for p in mine), *(deviation(p)[..., None] for p in mine)], -1
-        )
+        seen = torch.cat([h, *(p.mean(-1, keepdim=True) for p in mine), *(deviation(p)[..., None] for p in mine)], -1)
         p = softmax(linear(m.router, seen) * (softplus(m.sharpness_H1[head]) + 1e-4))
         assert p.shape[-1] == slots
         out.append(sum(p[..., i : i + 1] * mine[i] for i in range(4)))
@@ -107,9 +105,7 @@ def fusion_gated_fir_net(m, x, recalled):
     q, k, v, beta, short, long = skeleton(m, x)
     paths = [short, long, recalled(m, x, q, k, v, beta), v]
     magnitude = torch.stack([path.abs().mean(-1) for path in paths], -1).flatten(2)
-    logits = linear(m.router[2], gelu(linear(m.router[0], torch.cat((x, magnitude), -1)))).unflatten(
-        -1, (H, 4)
-    )
+    logits = linear(m.router[2], gelu(linear(m.router[0], torch.cat((x, magnitude), -1)))).unflatten(-1, (H, 4))
     gates = 0.02 + 0.98 / (1 + torch.exp(-(logits + m.router_bias_HP) / m.log_temperature_H1.exp()))
     return projected(m, rms(sum(gates[..., i : i + 1] * path for i, path in enumerate(paths)), m.norm.weight))
 
@@ -203,10 +199,7 @@ def test_a_form_passes_every_gate(name):
 
 @pytest.mark.parametrize(
     ("name", "gate", "part"),
-    [
-        ("path_gate_fusion_net", "inert_parts", "gate"),
-        ("fusion_gated_fir_net", "dtype_ladder", "retention_H"),
-    ],
+    [("path_gate_fusion_net", "inert_parts", "gate"), ("fusion_gated_fir_net", "dtype_ladder", "retention_H")],
 )
 def test_the_gates_warn_of_what_is_inert_in_the_original_and_not_of_the_repair(name, gate, part):
     """The head gate that the norm cancels, and the retention that bfloat16 rounds to one."""
@@ -239,9 +232,7 @@ def test_the_entropy_term_has_the_gradient_of_a_loss_that_holds_it(weight):
     ((plain(x)[0] - target).square().mean() - weight * entropy).backward()
     rewarded = build(headline_source("ada_multi_path_gate_net", ENTROPY=weight))
     (rewarded(x)[0] - target).square().mean().backward()
-    for (name, expected), (_, found) in zip(
-        plain.named_parameters(), rewarded.named_parameters(), strict=True
-    ):
+    for (name, expected), (_, found) in zip(plain.named_parameters(), rewarded.named_parameters(), strict=True):
         torch.testing.assert_close(found.grad, expected.grad, rtol=1e-7, atol=1e-10, msg=name)
 
 

@@ -110,9 +110,7 @@ class TestStudy:
         assert {p["split"] for p in tuned} == {"validation"}
         assert set(found.values("mamba2")) == {"study/0", "study/1", "study/2"}
         others = [
-            j.payload
-            for j in laboratory.jobs
-            if str(j.payload["seed"]).startswith("study/") and j.payload not in tuned
+            j.payload for j in laboratory.jobs if str(j.payload["seed"]).startswith("study/") and j.payload not in tuned
         ]
         assert {p["split"] for p in others} == {"confirmation"}
 
@@ -125,9 +123,7 @@ class TestStudy:
                 first = self.laboratory(interrupt_at=stop)
                 with pytest.raises(KeyboardInterrupt):
                     self.run(archive, first)
-                with pytest.raises(
-                    EvidenceError, match="has not been run at tier full; run: pytest reproductions"
-                ):
+                with pytest.raises(EvidenceError, match="has not been run at tier full; run: pytest reproductions"):
                     self.study.result(archive, "full", "it")
                 second = self.laboratory()
                 found = self.run(archive, second)
@@ -149,9 +145,7 @@ class TestStudy:
         found = self.run(archive, self.laboratory(rejected=rejected))
         assert found.outcomes["mamba2"] == Outcome("rejected", "as told", "causality")
         assert found.admitted("delta_net") and not found.admitted("mamba2") and found.values("mamba2") == {}
-        found = self.run(
-            archive, self.laboratory(rejected=rejected), self.study.model_copy(update={"gated": False})
-        )
+        found = self.run(archive, self.laboratory(rejected=rejected), self.study.model_copy(update={"gated": False}))
         assert len(found.values("mamba2")) == 3 and not found.admitted("mamba2")
 
     def test_the_gain_is_the_paired_effect(self, archive):
@@ -189,9 +183,7 @@ class TestBaselines:
         laboratory = Laboratory(TWO, lower({"mamba2": 0.3}))
         found = study.run(NAME, "quick", archive, Workshop(archive, laboratory), lambda _: None)
         assert {job.function.rpartition(":")[2] for job in laboratory.jobs} == {"run"}, "no gate is asked"
-        assert set(found.values("mamba2")) == {f"0/verify/{seed}" for seed in range(5)}, (
-            "an order is read there"
-        )
+        assert set(found.values("mamba2")) == {f"0/verify/{seed}" for seed in range(5)}, "an order is read there"
         assert len(found.values("delta_net", "recall")) == 3
         assert {t.stage for t in found.trials} == {"verify"}
         assert len(laboratory.jobs) == sum(count for count, _ in study.trials("quick"))
@@ -229,9 +221,7 @@ class TestProbe:
 
 def test_stance_by_hand():
     def effect(low, high):
-        return replace(
-            paired_effect({0: 1, 1: 2}, {0: 0, 1: 3}, higher_is_better=True), low=low, high=high, mean=low
-        )
+        return replace(paired_effect({0: 1, 1: 2}, {0: 0, 1: 3}, higher_is_better=True), low=low, high=high, mean=low)
 
     yes, no, open_, small = effect(0.1, 0.2), effect(-0.2, -0.1), effect(-0.1, 0.1), effect(0.001, USEFUL / 2)
     assert stance({"a": yes, "b": yes}) == "reproduced"
@@ -239,11 +229,7 @@ def test_stance_by_hand():
     assert stance({"a": yes, "b": no}, against="all") == "partly"
     assert stance({"a": yes, "b": open_}) == stance({"a": open_}) == "inconclusive"
     assert stance({"a": small}, useful=USEFUL) == "reproduced"
-    assert (
-        stance({"a": effect(-0.01, 0.01)}, useful=USEFUL)
-        == "contradicted"
-        != stance({"a": effect(-0.01, 0.01)})
-    )
+    assert stance({"a": effect(-0.01, 0.01)}, useful=USEFUL) == "contradicted" != stance({"a": effect(-0.01, 0.01)})
 
 
 # --- the register and the deciders ------------------------------------------------------------------------------------
@@ -253,16 +239,8 @@ def test_every_claim_has_a_decider_and_every_study_a_claim_that_needs_it():
     modules = [load(path.stem) for path in sorted(FOLDER.glob("claim_*.py"))]
     claims = {m.claim for module in modules for value in vars(module).values() if (m := mark_of(value))}
     assert claims == set(REGISTER)
-    named = {word for claim in REGISTER.values() for word in claim.needs.replace(",", "").split()} - {
-        "study",
-        "or",
-    }
-    studies = {
-        name
-        for module in modules
-        for name, value in vars(module).items()
-        if isinstance(value, (Study, Search))
-    }
+    named = {word for claim in REGISTER.values() for word in claim.needs.replace(",", "").split()} - {"study", "or"}
+    studies = {name for module in modules for name, value in vars(module).items() if isinstance(value, (Study, Search))}
     assert studies == named - {"campaign", "delta_text", "release"}
 
 
@@ -324,9 +302,7 @@ class TestHeadlines:
     def test_all_pass(self, archive):
         conduct(HEADLINES, ("admitted",), archive, equal)
         assert (
-            decided(HEADLINES, "C15a", archive).verdict
-            == decided(HEADLINES, "C15b", archive).verdict
-            == "reproduced"
+            decided(HEADLINES, "C15a", archive).verdict == decided(HEADLINES, "C15b", archive).verdict == "reproduced"
         )
 
 
@@ -372,11 +348,7 @@ class TestMechanisms:
     def test_gates_and_text_must_both_be_better(self, tmp_path, claim):
         hurt = [name for name in MECHANISMS.ABLATIONS if name.endswith(GATES[claim])]
         worse = lower(dict.fromkeys(hurt, -0.2))
-        for world, closed, expected in (
-            (worse, hurt, "reproduced"),
-            (worse, (), "partly"),
-            (equal, hurt, "partly"),
-        ):
+        for world, closed, expected in ((worse, hurt, "reproduced"), (worse, (), "partly"), (equal, hurt, "partly")):
             with Archive(tmp_path / f"{world is worse}{bool(closed)}") as archive:
                 conduct(MECHANISMS, ("mechanisms",), archive, world, probes=self.gates(0.7, closed))
                 found = said(MECHANISMS, claim, archive)
@@ -385,9 +357,7 @@ class TestMechanisms:
     @pytest.mark.parametrize(("gain", "expected"), [(0.2, "reproduced"), (0.0, "partly"), (-0.2, "partly")])
     def test_entropy(self, archive, gain, expected):
         def probes(name, task, seed):
-            return {
-                "entropy": {"without": 0.5, "rewarded": 0.8, "punished": 0.15}[name] + noise(name, task, seed)
-            }
+            return {"entropy": {"without": 0.5, "rewarded": 0.8, "punished": 0.15}[name] + noise(name, task, seed)}
 
         conduct(MECHANISMS, ("entropy",), archive, lower({"rewarded": gain}), probes=probes)
         found = said(MECHANISMS, "C18b", archive)
@@ -444,20 +414,14 @@ class TestPublished:
 
             return value
 
-        cases = (
-            (0.5, 0.99, "reproduced"),
-            (0.9, 0.99, "partly"),
-            (0.5, 0.4, "partly"),
-            (0.9, 0.4, "contradicted"),
-        )
+        cases = ((0.5, 0.99, "reproduced"), (0.9, 0.99, "partly"), (0.5, 0.4, "partly"), (0.9, 0.4, "contradicted"))
         for memory, recall, expected in cases:
             with Archive(tmp_path / f"{memory}{recall}") as archive:
                 conduct(PUBLISHED, ("mad", "mad_row"), archive, world(memory, recall))
                 assert decided(PUBLISHED, "C24", archive).verdict == expected, (memory, recall)
 
     @pytest.mark.parametrize(
-        ("near", "far", "expected"),
-        [(0.999, 0.999, "reproduced"), (0.999, 0.6, "partly"), (0.5, 0.5, "inconclusive")],
+        ("near", "far", "expected"), [(0.999, 0.999, "reproduced"), (0.999, 0.6, "partly"), (0.5, 0.5, "inconclusive")]
     )
     def test_parity(self, archive, near, far, expected):
         def world(name, task, seed):
@@ -470,8 +434,7 @@ class TestPublished:
         assert decided(PUBLISHED, "C25", archive).verdict == expected
 
     @pytest.mark.parametrize(
-        ("loss", "expected"),
-        [(0.2, "reproduced at smaller scale"), (0.0, "inconclusive"), (-0.2, "inconclusive")],
+        ("loss", "expected"), [(0.2, "reproduced at smaller scale"), (0.0, "inconclusive"), (-0.2, "inconclusive")]
     )
     def test_parts(self, archive, loss, expected):
         conduct(PUBLISHED, ("parts",), archive, lower({"l1_keys": -loss, "no_convolution": -loss}))
@@ -483,9 +446,7 @@ class TestPublished:
         assert len(PUBLISHED.survey.mixers) >= 30
         assert len(set(PUBLISHED.survey.addresses.values())) == len(PUBLISHED.survey.mixers)
 
-    @pytest.mark.parametrize(
-        ("sign", "expected"), [(1, "reproduced"), (-1, "contradicted"), (0, "inconclusive")]
-    )
+    @pytest.mark.parametrize(("sign", "expected"), [(1, "reproduced"), (-1, "contradicted"), (0, "inconclusive")])
     def test_rank_correlation(self, archive, sign, expected):
         order = {name: i / len(PUBLISHED.survey.mixers) for i, name in enumerate(PUBLISHED.survey.mixers)}
         shuffled = dict(zip(order, sorted(order.values(), key=lambda v: math.sin(1e4 * v)), strict=True))
@@ -499,9 +460,7 @@ class TestPublished:
         found = said(PUBLISHED, "C28", archive)
         assert found.verdict == expected and found.n == len(order)
 
-    @pytest.mark.parametrize(
-        ("gain", "expected"), [(0.5, "reproduced at smaller scale"), (0.0, "inconclusive")]
-    )
+    @pytest.mark.parametrize(("gain", "expected"), [(0.5, "reproduced at smaller scale"), (0.0, "inconclusive")])
     def test_the_gate_by_noise_and_by_gain(self, archive, gain, expected):
         def world(name, task, seed):
             better = gain if name.startswith("random") else 0.0
@@ -605,12 +564,9 @@ class TestSearch:
         assert {t.stage for t in found.measured.trials} == {"confirm"}
 
     @pytest.mark.parametrize(
-        ("others", "expected"),
-        [((0.1, 0.1), "reproduced"), ((0.1, 0.3), "contradicted"), ((0.4, 0.4), "contradicted")],
+        ("others", "expected"), [((0.1, 0.1), "reproduced"), ((0.1, 0.3), "contradicted"), ((0.4, 0.4), "contradicted")]
     )
-    def test_the_loop_is_worth_what_every_arm_without_its_part_loses(
-        self, archive, monkeypatch, others, expected
-    ):
+    def test_the_loop_is_worth_what_every_arm_without_its_part_loses(self, archive, monkeypatch, others, expected):
         for claim, arms in (("C11c", ("random", "best_of_n")), ("C12c", ("no_cognition", "no_analyst"))):
             monkeypatch.setattr(Told, "table", {"full": 0.3} | dict(zip(arms, others, strict=True)))
             told = Told(SEARCH.arms, "arms", "full", archive, None, {})
@@ -689,8 +645,7 @@ class FakeResult:
         start = content_address(baseline_source("delta_net"))
         values = {f"c{i}": 3.0 - gain for i, (gain, _) in enumerate(self.rows)} | {start: 3.0}
         return [
-            SimpleNamespace(task="text", steps=60, seed="0/explore/0", address=a, value=v)
-            for a, v in values.items()
+            SimpleNamespace(task="text", steps=60, seed="0/explore/0", address=a, value=v) for a, v in values.items()
         ]
 
     def results(self, run):
@@ -709,9 +664,7 @@ class FakeResult:
         text, check = self.pool[address != "start"]
         seeds = [f"0/verify/{n}" for n in range(3)]
         return SimpleNamespace(
-            values=lambda task, stage: {
-                s: (text if task == "text" else check) + noise(address, task, s) for s in seeds
-            }
+            values=lambda task, stage: {s: (text if task == "text" else check) + noise(address, task, s) for s in seeds}
         )
 
 
@@ -719,17 +672,10 @@ class TestCampaign:
     def test_generations_that_improve_and_such_that_do_not(self):
         rising = [(0.02 * i, f"c{i - 8}" if i % 2 and i >= 8 else None) for i in range(64)]
         flat = [(hashed(f"c{i}"), f"c{i % 8}" if i >= 8 else None) for i in range(64)]
-        assert decided(SEARCH, "C04c", None, campaign=FakeResult(rising)).verdict == "partly", (
-            "strangers rise as well"
-        )
-        assert decided(SEARCH, "C04c", None, campaign=FakeResult(flat)).verdict in (
-            "contradicted",
-            "inconclusive",
-        )
+        assert decided(SEARCH, "C04c", None, campaign=FakeResult(rising)).verdict == "partly", "strangers rise as well"
+        assert decided(SEARCH, "C04c", None, campaign=FakeResult(flat)).verdict in ("contradicted", "inconclusive")
         inherited = [
-            (0.02 * i, f"c{i - 8}" if i % 2 else None)
-            if i % 2 and i >= 8
-            else (-1.0 if i >= 8 else 0.0, None)
+            (0.02 * i, f"c{i - 8}" if i % 2 else None) if i % 2 and i >= 8 else (-1.0 if i >= 8 else 0.0, None)
             for i in range(64)
         ]
         found = decided(SEARCH, "C04c", None, campaign=FakeResult(inherited))
@@ -757,10 +703,7 @@ class TestCampaign:
         foreign = decided(SEARCH, "C13", None, campaign=FakeResult(rows, rungs, genomes | plain | {7: None}))
         assert foreign.n == 7 and foreign.note.startswith("1 scored without")
         wide = decided(
-            SEARCH,
-            "C13",
-            None,
-            campaign=FakeResult(rows, rungs, genomes | dict.fromkeys(range(8, 40), genomes[0])),
+            SEARCH, "C13", None, campaign=FakeResult(rows, rungs, genomes | dict.fromkeys(range(8, 40), genomes[0]))
         )
         assert wide.verdict == "contradicted"
 
@@ -794,9 +737,7 @@ def folder(pytester):
     here.mkdir()
     here.joinpath("conftest.py").write_text((FOLDER / "conftest.py").read_text())
     register = (FOLDER / "claims.toml").read_text()
-    here.joinpath("claims.toml").write_text(
-        register.replace('needs = "study headlines"', 'needs = "study tiny"')
-    )
+    here.joinpath("claims.toml").write_text(register.replace('needs = "study headlines"', 'needs = "study tiny"'))
     here.joinpath("verdicts.toml").write_text("")
     here.joinpath("claim_tiny.py").write_text(CLAIM)
     pytester.makeini("[pytest]\nfilterwarnings = error\n")

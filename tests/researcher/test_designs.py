@@ -175,9 +175,7 @@ def test_a_headline_design_equals_its_formulas(name):
         weights, order = ROUTERS[name](mixer, x, paths)
         fused = sum(weights[..., i, None] * paths[p] for i, p in enumerate(order))
         if hasattr(mixer, "residual"):
-            gate = sigmoid(mixer.residual_scale_H) * sigmoid(
-                x @ mixer.residual.weight.T + mixer.residual_bias_H
-            )
+            gate = sigmoid(mixer.residual_scale_H) * sigmoid(x @ mixer.residual.weight.T + mixer.residual_bias_H)
             fused = fused + gate[..., None] * paths["short"]
         o = fused / (fused.square().mean(-1, keepdim=True) + 1e-6).sqrt() * mixer.norm.weight
         if hasattr(mixer, "gate"):

@@ -11,14 +11,7 @@ from pydantic import ValidationError
 
 from asiarc.core.candidate import content_address
 from asiarc.core.genome import TRAITS, Genome, domain, random_genome
-from asiarc.researcher.mechanisms import (
-    choice_of,
-    difference,
-    mechanism_names,
-    phrase,
-    tag_of,
-    with_choice,
-)
+from asiarc.researcher.mechanisms import choice_of, difference, mechanism_names, phrase, tag_of, with_choice
 from asiarc.researcher.render import render
 
 genomes = st.integers(0, 2**32).map(lambda seed: random_genome(random.Random(seed)))
@@ -51,9 +44,7 @@ def test_words_never_change_the_code(genome, motivation, title):
     assert content_address(render(genome, title, motivation)) == content_address(render(genome))
 
 
-@pytest.mark.parametrize(
-    "text", ['end """ here', "a \\ backslash \\n", '"quoted"', 'ends with a quote"', "\\"]
-)
+@pytest.mark.parametrize("text", ['end """ here', "a \\ backslash \\n", '"quoted"', 'ends with a quote"', "\\"])
 def test_a_hostile_motivation_stays_text(text):
     source = render(Genome(), title=text, motivation=text)
     assert content_address(source) == content_address(render(Genome()))

@@ -12,16 +12,7 @@ import torch
 from asiarc.core.candidate import content_address, load_mixer, motivation
 from asiarc.core.errors import BudgetExhaustedError
 from asiarc.core.genome import Genome
-from asiarc.core.proposal import (
-    CognitionHit,
-    Context,
-    Failure,
-    Insight,
-    Proposal,
-    Relative,
-    as_json,
-    from_json,
-)
+from asiarc.core.proposal import CognitionHit, Context, Failure, Insight, Proposal, Relative, as_json, from_json
 from asiarc.models.baselines import baseline_source
 from asiarc.researcher import grammar
 from asiarc.researcher.designs import BASELINES
@@ -32,11 +23,7 @@ from asiarc.researcher.render import render
 def baseline(name):
     source = baseline_source(name)
     return Relative(
-        address=content_address(source),
-        name=name,
-        source=source,
-        genome=BASELINES[name].model_dump(),
-        scores={},
+        address=content_address(source), name=name, source=source, genome=BASELINES[name].model_dump(), scores={}
     )
 
 
@@ -54,9 +41,7 @@ PLAIN = Context(seed=11, generation=0, index=0, parent=baseline("delta_net"))
 RICH = replace(
     PLAIN,
     references=tuple(map(baseline, ("gated_delta_net", "mamba2", "kda"))),
-    insights=(
-        Insight(text="Forgets late.", weakness="reset", mechanisms=("memory=gated_delta", "-rotary=True")),
-    ),
+    insights=(Insight(text="Forgets late.", weakness="reset", mechanisms=("memory=gated_delta", "-rotary=True")),),
     cognition=(CognitionHit(entry="gdn-gate", title="Gated Delta Networks", mechanism="output_gate=silu"),),
 )
 
@@ -104,9 +89,7 @@ def test_a_walk_trains():
 
 @pytest.mark.parametrize("researcher", [GrammarResearcher(), RandomResearcher()])
 def test_the_same_context_gives_the_same_proposal(researcher):
-    assert researcher.propose(RICH) == researcher.propose(
-        from_json(Context, json.loads(json.dumps(as_json(RICH))))
-    )
+    assert researcher.propose(RICH) == researcher.propose(from_json(Context, json.loads(json.dumps(as_json(RICH)))))
     assert researcher.propose(RICH) != researcher.propose(replace(RICH, seed=12))
     assert researcher.propose(RICH) != researcher.propose(replace(RICH, index=1))
 
@@ -155,9 +138,7 @@ def tags(genome):
 
 def test_a_cognition_hit_makes_its_mechanism_frequent():
     hit = CognitionHit(entry="x", title="X", mechanism="router=hierarchical")
-    assert frequency(replace(PLAIN, cognition=(hit,)), hit.mechanism) > 5 * max(
-        1, frequency(PLAIN, hit.mechanism)
-    )
+    assert frequency(replace(PLAIN, cognition=(hit,)), hit.mechanism) > 5 * max(1, frequency(PLAIN, hit.mechanism))
 
 
 def test_an_insight_favours_and_advises_against():

@@ -65,22 +65,14 @@ def test_wrapping_does_not_matter(text):
         (reply(edits=[{"search": "a", "replace": "b"}]), "wrong schema", "both"),
         (reply(predicted=[{"task": "txt", "direction": "better"}]), "wrong schema", "Did you mean 'text'"),
         (reply(predicted=[{"task": "text", "direction": "up"}]), "wrong schema", "direction"),
-        (
-            reply(predicted=[{"task": "text", "direction": "better", "size": float("nan")}]),
-            "wrong schema",
-            "size",
-        ),
+        (reply(predicted=[{"task": "text", "direction": "better", "size": float("nan")}]), "wrong schema", "size"),
         (reply(source="print('hello')"), "no code", "class Mixer"),
         ("```python\nprint('hello')\n```", "no code", "class Mixer"),
         ("```json\n[1]\n```", "invalid JSON", "no JSON object"),
         (reply(source=f"```\n{CODE}```\n```\n{CODE}x = 1\n```"), "ambiguous code", "2 code blocks"),
         (reply(source=CODE + "x = '\0'"), "NUL in code", "line 5"),
         (reply(source=CODE + "# \udcff"), "unreadable code", "no text"),
-        (
-            reply(source="", edits=[{"search": "absent", "replace": ""}]),
-            "edit does not apply",
-            "does not stand",
-        ),
+        (reply(source="", edits=[{"search": "absent", "replace": ""}]), "edit does not apply", "does not stand"),
     ],
 )
 def test_what_cannot_be_used_is_named(text, fault, words):
@@ -202,13 +194,7 @@ def test_what_pays_is_asked_most(prices, best):
 
 def test_records_count_what_ended_and_what_it_cost():
     asked = [
-        {
-            "place": f"{n} propose",
-            "role": "researcher",
-            "model": m,
-            "prompt_tokens": 1000,
-            "completion_tokens": 100,
-        }
+        {"place": f"{n} propose", "role": "researcher", "model": m, "prompt_tokens": 1000, "completion_tokens": 100}
         for n, m in ((0, "a"), (1, "b"), (2, "a"), (3, "a"), (9, "a"))
     ] + [{"place": "0 judge", "role": "judge", "model": "a", "prompt_tokens": 9, "completion_tokens": 9}]
     proposals = [{"number": n, "parents": [p]} for n, p in ((0, "root"), (1, "x0"), (2, "x0"), (3, "x0"))]
@@ -229,15 +215,9 @@ def test_records_count_what_ended_and_what_it_cost():
 
 def relative(name, **changes):
     fields = dict(
-        address=f"{name:0<16}"[:16],
-        name=name,
-        source=PARENT,
-        genome=None,
-        scores={"gain": 0.1234, "text": 0.1234},
+        address=f"{name:0<16}"[:16], name=name, source=PARENT, genome=None, scores={"gain": 0.1234, "text": 0.1234}
     )
-    return Relative(
-        **fields | {"insight": f"{name} gains +0.12345 over delta_net.", "motivation": WHY} | changes
-    )
+    return Relative(**fields | {"insight": f"{name} gains +0.12345 over delta_net.", "motivation": WHY} | changes)
 
 
 def context(seed=1, **changes):
@@ -255,9 +235,7 @@ def an_entry(monkeypatch):
     from asiarc.cognition.base import shipped
 
     first = shipped().entries[0]
-    monkeypatch.setattr(
-        "asiarc.researcher.briefing.shipped", lambda: {"gated-delta-net-erase-and-clear": first}
-    )
+    monkeypatch.setattr("asiarc.researcher.briefing.shipped", lambda: {"gated-delta-net-erase-and-clear": first})
 
 
 def test_a_prompt_holds_what_a_proposal_needs():
@@ -319,9 +297,7 @@ def test_a_revision_shows_the_counter_example():
 
 
 def test_a_bare_file_may_hold_its_prediction():
-    code = CODE.replace(
-        'one."""', 'one.\n\nPrediction: text better by 0.04, overwrite worse, nonsense better\n"""'
-    )
+    code = CODE.replace('one."""', 'one.\n\nPrediction: text better by 0.04, overwrite worse, nonsense better\n"""')
     idea = read(f"```python\n{code}```")
     assert predicted_text(idea.predicted) == "text better by 0.04, overwrite worse"
     assert idea.name == "an_idea_that_is_long_enough_to_be_one"

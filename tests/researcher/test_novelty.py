@@ -64,9 +64,7 @@ def test_the_same_idea_made_in_another_order_is_the_same(prints):
     assert swapped != source and same_behaviour(numbers(swapped), prints["linear_attention"])
 
 
-@pytest.mark.parametrize(
-    ("old", "new"), [("elu(q_BTHK) + 1", "elu(q_BTHK) + 1.01"), ("self.norm(o_BTHV)", "o_BTHV")]
-)
+@pytest.mark.parametrize(("old", "new"), [("elu(q_BTHK) + 1", "elu(q_BTHK) + 1.01"), ("self.norm(o_BTHV)", "o_BTHV")])
 def test_another_idea_is_another(prints, old, new):
     source = baseline_source("linear_attention")
     assert old in source
@@ -90,9 +88,7 @@ def test_nearest_by_words():
 
 def test_nearest_by_vectors():
     def vectors(new):
-        return [
-            [float("decay" in t), float("rotary" in t), 0.1] for t in (new, *(i.motivation for i in IDEAS))
-        ]
+        return [[float("decay" in t), float("rotary" in t), 0.1] for t in (new, *(i.motivation for i in IDEAS))]
 
     assert nearest_by_vector(vectors("a rotary thing"), IDEAS, k=1)[0].name == "idea_3"
     assert {i.name for i in nearest_by_vector(vectors("decay"), IDEAS, k=2)} == {"idea_0", "idea_4"}

@@ -56,9 +56,7 @@ def check_hand_over(mixer, cuts):
         for piece in torch.tensor_split(x, sorted(cuts), dim=1):
             before = copy.deepcopy(state)
             y, after = mixer(piece, state)
-            assert state is None or all(torch.equal(state[key], before[key]) for key in before), (
-                "state overwritten"
-            )
+            assert state is None or all(torch.equal(state[key], before[key]) for key in before), "state overwritten"
             state = after
             pieces.append(y)
     torch.testing.assert_close(torch.cat(pieces, dim=1), whole, rtol=1e-7, atol=1e-9)
@@ -104,9 +102,7 @@ def test_whatever_is_composed_keeps_the_contract(genome, cuts):
     check_gradients(mixer)
 
 
-CASES = [
-    (field, value) for field, values in domain().items() for value in values if value != domain()[field][0]
-]
+CASES = [(field, value) for field, values in domain().items() for value in values if value != domain()[field][0]]
 
 
 @pytest.mark.parametrize(("field", "value"), CASES, ids=[f"{field}-{value}" for field, value in CASES])
@@ -190,13 +186,9 @@ def test_sources_are_formatted_and_hold_nothing_unused(tmp_path):
 def test_every_name_in_a_legend_is_used_and_every_constant_too():
     for source in sample():
         body = source.split('"""', 2)[2]
-        constants = [
-            line.split(" = ")[0] for line in body.splitlines() if " = " in line and line[0].isupper()
-        ]
+        constants = [line.split(" = ")[0] for line in body.splitlines() if " = " in line and line[0].isupper()]
         assert all(body.count(name) > 1 for name in constants), constants
-        attributes = {
-            line.split(" = ")[0].strip() for line in body.splitlines() if line.startswith("        self.")
-        }
+        attributes = {line.split(" = ")[0].strip() for line in body.splitlines() if line.startswith("        self.")}
         assert all(body.count(name) > 1 for name in attributes), attributes
 
 

@@ -61,9 +61,7 @@ class Rigs(Commands):
             formatter.write_dl([(name, rig.does) for name, rig in RIGS.items()])
 
 
-@click.group(
-    cls=Rigs, epilog="Same populations and trial values, bit for bit: python -m pytest tests/rigs/same"
-)
+@click.group(cls=Rigs, epilog="Same populations and trial values, bit for bit: python -m pytest tests/rigs/same")
 def main() -> None:
     """What measures the product. Exit status 1 where a promise does not hold."""
     if Path.cwd().resolve() != ROOT:

@@ -86,6 +86,4 @@ def main(mixer: str, names: tuple[str, ...], steps: int) -> None:
             built, losses = smoke_train(source, protocol, steps)
             assert built == size.parameters, f"counted {size.parameters}, built {built}"
             shown = ", ".join(f"{loss:.2f}" for loss in losses)
-            click.echo(
-                f"{'':<11} built and trained {steps} steps in {time.monotonic() - started:.0f} s: {shown} bits"
-            )
+            click.echo(f"{'':<11} built and trained {steps} steps in {time.monotonic() - started:.0f} s: {shown} bits")

@@ -72,12 +72,7 @@ def _claims(report: Row, shown: Collection[str]) -> list[str]:
 
 def _row(row: Row) -> str:
     verdict, claim = row["verdict"], row["register"]
-    cells = (
-        f"{verdict['claim']} {claim['statement']}",
-        verdict["verdict"],
-        claim["paper_value"],
-        verdict["our_value"],
-    )
+    cells = (f"{verdict['claim']} {claim['statement']}", verdict["verdict"], claim["paper_value"], verdict["our_value"])
     return "| " + " | ".join(md(cell) for cell in cells) + " |"
 
 
@@ -88,9 +83,7 @@ def main(write: bool) -> None:
     readme = Path("README.md")
     text = readme.read_text(encoding="utf-8")
     if not BLOCK.search(text):
-        raise EvidenceError(
-            "README.md has no block between `<!-- result: ... -->` and `<!-- end of the result -->`"
-        )
+        raise EvidenceError("README.md has no block between `<!-- result: ... -->` and `<!-- end of the result -->`")
     if write:
         readme.write_text(BLOCK.sub(lambda found: found[1] + block() + found[2], text), encoding="utf-8")
     else:

@@ -39,8 +39,7 @@ def reference(gains, x=None):
 
 
 @given(
-    st.lists(st.integers(0, 4), min_size=3, max_size=9).filter(lambda n: sum(k > 0 for k in n) >= 3),
-    st.integers(0, 99),
+    st.lists(st.integers(0, 4), min_size=3, max_size=9).filter(lambda n: sum(k > 0 for k in n) >= 3), st.integers(0, 99)
 )
 def test_the_posterior_is_the_integral_done_the_long_way(counts, seed):
     rng = generator(seed)
@@ -54,8 +53,7 @@ def test_the_posterior_is_the_integral_done_the_long_way(counts, seed):
 
 
 @given(
-    st.lists(st.integers(0, 4), min_size=4, max_size=9).filter(lambda n: sum(k > 0 for k in n) >= 4),
-    st.integers(0, 99),
+    st.lists(st.integers(0, 4), min_size=4, max_size=9).filter(lambda n: sum(k > 0 for k in n) >= 4), st.integers(0, 99)
 )
 def test_a_screened_population_has_its_prior_on_a_line(counts, seed):
     rng = generator(seed)

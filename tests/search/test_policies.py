@@ -43,9 +43,7 @@ def test_without_noise_the_best_is_found_and_not_overstated(name, worth, costs, 
 
 
 @everyone
-@given(
-    st.integers(2, 9), st.sampled_from([(1.0,), RUNGS]), st.sampled_from([1.0, 2.0, 3.5]), st.integers(0, 999)
-)
+@given(st.integers(2, 9), st.sampled_from([(1.0,), RUNGS]), st.sampled_from([1.0, 2.0, 3.5]), st.integers(0, 999))
 def test_no_policy_spends_more_than_it_has(name, size, costs, each, seed):
     rng = generator(seed)
     world = Plain(rng.normal(0, 0.1, size), rng.normal(0, 0.1, (size, 256)), costs)
@@ -62,9 +60,7 @@ def test_a_parent_is_in_the_pool_and_references_are_four_others_at_most(name, si
     parent, references = POLICIES[name]().parents(board, generator(seed))
     assert 0 <= parent <= size and set(references) <= set(range(size + 1)) - {parent}
     assert len(set(references)) == len(references) <= 4
-    assert POLICIES[name]().parents(board, generator(seed)) == (parent, references), (
-        "a function of board and seed"
-    )
+    assert POLICIES[name]().parents(board, generator(seed)) == (parent, references), "a function of board and seed"
 
 
 @everyone
@@ -79,11 +75,7 @@ def test_what_is_not_fit_is_neither_trained_nor_recommended_nor_a_parent(name):
 
 
 @everyone
-@given(
-    st.lists(
-        st.sampled_from([None, {0: [0.1]}, {0: [0.2], 3: [0.3]}, {3: [0.1, 0.5]}]), min_size=1, max_size=9
-    )
-)
+@given(st.lists(st.sampled_from([None, {0: [0.1]}, {0: [0.2], 3: [0.3]}, {3: [0.1, 0.5]}]), min_size=1, max_size=9))
 def test_what_is_recommended_is_every_fit_candidate_that_counts_once(name, shown):
     """Whoever reached the last rung; where nobody did, whoever was trained at all (the paper's has no such rung)."""
     board = board_of([gains or {} for gains in shown], costs=RUNGS, expected=len(shown))
@@ -109,9 +101,7 @@ def test_with_nobody_fit_there_is_nothing_to_train(name, size, seed):
 
 @given(
     st.lists(
-        st.dictionaries(st.integers(0, 2), st.lists(st.floats(-1, 1), min_size=1, max_size=3)),
-        min_size=1,
-        max_size=8,
+        st.dictionaries(st.integers(0, 2), st.lists(st.floats(-1, 1), min_size=1, max_size=3)), min_size=1, max_size=8
     )
 )
 def test_the_ranking_puts_the_deepest_first_then_the_best_then_the_oldest(gains):
@@ -337,9 +327,7 @@ def test_asha_promotes_only_the_leading_third_of_a_level(size, seed):
 # --- the archive of elites --------------------------------------------------------------------------------------------
 
 
-@given(
-    st.lists(st.tuples(st.sampled_from("abc"), st.floats(0.3, 3), st.floats(0.5, 2)), min_size=1, max_size=20)
-)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0.3, 3), st.floats(0.5, 2)), min_size=1, max_size=20))
 def test_map_elites_keeps_the_best_of_every_cell(drawn):
     traits = [Traits(*fields) for fields in drawn]
     gains = generator(len(drawn)).normal(0, 0.1, len(drawn))
@@ -367,8 +355,7 @@ def test_newcomers_are_screened_on_a_cheap_rung_first(policy):
 
 
 @pytest.mark.parametrize(
-    ("costs", "rung"),
-    [((1.0,), 0), ((0.48, 1.0), 0), ((0.24, 0.5, 1.0), 0), (RUNGS, 1), ((0.1, 0.2, 0.3, 1.0), 1)],
+    ("costs", "rung"), [((1.0,), 0), ((0.48, 1.0), 0), ((0.24, 0.5, 1.0), 0), (RUNGS, 1), ((0.1, 0.2, 0.3, 1.0), 1)]
 )
 def test_the_screen_is_the_deepest_rung_that_costs_a_quarter_of_a_run(costs, rung):
     board = Board(costs, 10.0, 1, None)
@@ -396,9 +383,7 @@ def test_the_contested_are_trained_again_and_the_hopeless_are_not(policy):
     rng = generator(3)
     gains = [[1.0, 0.9, 1.1], [1.02, 0.93, 1.08], *[[-1 + 0.1 * rng.normal(), -1.0] for _ in range(20)]]
     board = board_of(gains, budget=200)
-    asked = Counter(
-        run.candidate for seed in range(50) for run in policy(batch=1).next(board, generator(seed))
-    )
+    asked = Counter(run.candidate for seed in range(50) for run in policy(batch=1).next(board, generator(seed)))
     assert set(asked) <= {1, 2}
 
 

@@ -31,9 +31,7 @@ class Laboratory:
             address = content_address(job.payload["source"])
             kind = job.function.rpartition(":")[2]
             self.jobs.append((kind, address, job.payload["seed"]))
-            results.append(
-                self.admission(address) if kind == "admission" else self.trial(address, job.payload)
-            )
+            results.append(self.admission(address) if kind == "admission" else self.trial(address, job.payload))
             on_result(index, results[-1])
         return results
 
@@ -73,9 +71,7 @@ def test_the_population_is_one_family_and_always_the_same():
     assert len({one.address for one in people}) == 26
     assert people[0].name == "delta_net" and people[0].parent == ""
     known = {one.address for one in people}
-    assert sum(one.parent in known for one in people[1:]) > 12, (
-        "many derive from each other, the others from baselines"
-    )
+    assert sum(one.parent in known for one in people[1:]) > 12, "many derive from each other, the others from baselines"
     assert len({one.genome["memory"] for one in people}) > 4
 
 

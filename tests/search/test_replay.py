@@ -31,12 +31,7 @@ def table(size=12, seeds=4, spread=0.1, noise=0.05, common=0.0):
     rng = generator(size)
     steps = (16, 32, 64, 128)
     worth = np.append(0.0, rng.normal(0, spread, size))
-    shown = (
-        3.0
-        - worth[:, None, None]
-        + rng.normal(0, noise, (size + 1, 4, seeds))
-        + rng.normal(0, common, (4, seeds))
-    )
+    shown = 3.0 - worth[:, None, None] + rng.normal(0, noise, (size + 1, 4, seeds)) + rng.normal(0, common, (4, seeds))
     memories = ("delta", "ssd", "gla")
     entries = tuple(
         Entry(

@@ -58,12 +58,7 @@ def test_time_is_charged_to_the_function_that_spends_it():
 
 @pytest.mark.parametrize("operator", ["aten::bmm", "aten::copy_", "aten::mul", "aten::view"])
 def test_kinds(operator):
-    kinds = {
-        "bmm": "products",
-        "copy_": "copies",
-        "mul": "element by element",
-        "view": "views and allocation",
-    }
+    kinds = {"bmm": "products", "copy_": "copies", "mul": "element by element", "view": "views and allocation"}
     assert anatomy.kind_of(operator) == kinds[operator.removeprefix("aten::")]
 
 

@@ -59,9 +59,7 @@ def test_structure_counts_what_an_independent_record_counts(monkeypatch):
     found = structure.profiled(lambda: call(x=x))
     assert found["product_flops"] == 2 * 32**3
     assert found["allocated_bytes"] == 2 * 32 * 32 * 4 == found["peak_bytes"]
-    assert (
-        structure.saved_bytes(lambda: call(x=x), {"x": x}) == 32 * 32 * 4
-    )  # exp keeps its result, matmul its inputs
+    assert structure.saved_bytes(lambda: call(x=x), {"x": x}) == 32 * 32 * 4  # exp keeps its result, matmul its inputs
 
     def deep(n):
         return n and deep(n - 1)
@@ -77,9 +75,7 @@ def test_structure_is_exact_and_sees_one_more_copy(monkeypatch):
     copying = property(lambda self: lambda **x: tuple(o.clone() for o in honest(**x)))
     monkeypatch.setattr(Operator, "call", copying)
     wasteful = structure.structure_of(case)
-    assert (
-        wasteful["operators"] > first["operators"] and wasteful["allocated_bytes"] > first["allocated_bytes"]
-    )
+    assert wasteful["operators"] > first["operators"] and wasteful["allocated_bytes"] > first["allocated_bytes"]
 
 
 def test_a_coarser_operator_breaks_its_accuracy_golden(monkeypatch):
@@ -121,9 +117,7 @@ def test_a_missing_baseline_is_red(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert checked("structure", ("l2_norm",))
     found = CliRunner().invoke(main, ["structure", "--operator", "l2_norm"])
-    assert (
-        found.exit_code == 1 and "no structure baseline" in found.output and "bless structure" in found.output
-    )
+    assert found.exit_code == 1 and "no structure baseline" in found.output and "bless structure" in found.output
     assert CliRunner().invoke(main, ["bless", "structure", "--operator", "l2_norm"]).exit_code == 0
     assert CliRunner().invoke(main, ["structure", "--operator", "l2_norm"]).exit_code == 0
 

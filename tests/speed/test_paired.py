@@ -10,15 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from asiarc.speed.paired import (
-    LEVEL,
-    LOOKS,
-    Ratio,
-    confirmed,
-    median_interval,
-    paired_ratio,
-    timed,
-)
+from asiarc.speed.paired import LEVEL, LOOKS, Ratio, confirmed, median_interval, paired_ratio, timed
 from tests.rigs.kernels.selftest import Count, shortfalls, simulate, simulated
 
 
@@ -40,8 +32,7 @@ def constant(seconds):
 
 
 @pytest.mark.parametrize(
-    ("factor", "verdict"),
-    [(1.0, "ok"), (0.5, "ok"), (1.019, "ok"), (1.021, "slower"), (1.05, "slower"), (3, "slower")],
+    ("factor", "verdict"), [(1.0, "ok"), (0.5, "ok"), (1.019, "ok"), (1.021, "slower"), (1.05, "slower"), (3, "slower")]
 )
 def test_without_noise_the_margin_is_sharp(factor, verdict):
     found = paired_ratio(constant(0.01), constant(0.01 * factor))
@@ -118,6 +109,4 @@ def test_shortfalls_count_what_was_not_measured_as_missed():
     caught = Count("simulated, 5% slower", 100, 94, 6)
     alarms = Count("real, the same tree twice", 100, 2, 0)
     assert len(shortfalls([caught, alarms])) == 2
-    assert not shortfalls(
-        [Count("simulated, 5% slower", 100, 95, 5), Count("real, the same tree twice", 100, 1, 0)]
-    )
+    assert not shortfalls([Count("simulated, 5% slower", 100, 95, 5), Count("real, the same tree twice", 100, 1, 0)])

@@ -52,11 +52,7 @@ def own_cache(tmp_path, monkeypatch):
 def elsewhere(code, **environment):
     """The output of ``code`` in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return done
@@ -92,9 +88,7 @@ def test_prose_is_prose():
 def test_docstrings_of_a_package_are_read_without_importing_it(tmp_path, monkeypatch):
     package = tmp_path / "planted"
     (package / "tests").mkdir(parents=True)
-    text = {
-        name: sentence(i) for i, name in enumerate(("module", "class", "method", "inner", "string", "test"))
-    }
+    text = {name: sentence(i) for i, name in enumerate(("module", "class", "method", "inner", "string", "test"))}
     (package / "__init__.py").write_text(
         f'"""{text["module"]}"""\nraise ImportError\nclass A:\n    """{text["class"]}"""\n'
         "    async def f(self):\n"
@@ -120,11 +114,7 @@ def test_planted_near_duplicates_go_wherever_they_are():
     punctuation = original.replace(" ", ", ").upper()
     contained = " ".join(words[5:25])
     longer = original + " " + sentence(3, 10)
-    sections = [
-        ("a", [original, other]),
-        ("b", [one_word_changed, punctuation]),
-        ("c", [contained, longer, original]),
-    ]
+    sections = [("a", [original, other]), ("b", [one_word_changed, punctuation]), ("c", [contained, longer, original])]
     kept = without_near_duplicates(sections)
     # The longest variant stays: it holds what all the others say.
     assert [(name, [p for p in paragraphs if p != other]) for name, paragraphs in kept] in (
@@ -144,11 +134,7 @@ def test_short_paragraphs_are_judged_by_exact_repetition_only():
     assert without_near_duplicates(sections) == [("a", ["Chapter I", "x y z"]), ("b", ["Chapter II"])]
 
 
-@given(
-    st.lists(
-        st.lists(st.lists(st.sampled_from(WORDS[:4]), max_size=12).map(" ".join), max_size=4), max_size=6
-    )
-)
+@given(st.lists(st.lists(st.lists(st.sampled_from(WORDS[:4]), max_size=12).map(" ".join), max_size=4), max_size=6))
 @settings(max_examples=60, deadline=None)
 def test_near_duplicates_by_brute_force(paragraphs_by_section):
     """With sets of word tuples instead of hashed arrays: the same paragraphs stay, once, in order."""
@@ -278,12 +264,7 @@ def test_one_long_line_is_text_too(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [
-        (b"\xff\xfe\x00", "not UTF-8"),
-        (b"a\x00b", "NUL"),
-        (b"too short", "too little text"),
-        (b"", "too little text"),
-    ],
+    [(b"\xff\xfe\x00", "not UTF-8"), (b"a\x00b", "NUL"), (b"too short", "too little text"), (b"", "too little text")],
 )
 def test_what_is_not_enough_text_is_refused(tmp_path, content, message):
     (tmp_path / "file.txt").write_bytes(content)

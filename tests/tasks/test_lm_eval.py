@@ -61,9 +61,7 @@ def evaluated(tasks):
             def generate_until(self, requests):
                 raise AssertionError("no task of ours generates")
 
-        targets = {
-            d["context"]: d["target"] for documents, _ in tasks.values() for d in documents if "target" in d
-        }
+        targets = {d["context"]: d["target"] for documents, _ in tasks.values() for d in documents if "target" in d}
         manager = TaskManager(include_defaults=False)
 
         def score(wanted):

@@ -21,12 +21,7 @@ _spec = importlib.util.spec_from_file_location("readers", Path(__file__).with_na
 readers = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(readers)
 
-LEVELS = [
-    f"{name}:{level}"
-    for name, entry in CATALOGUE.items()
-    if entry.kind == "synthetic"
-    for level in entry.levels
-]
+LEVELS = [f"{name}:{level}" for name, entry in CATALOGUE.items() if entry.kind == "synthetic" for level in entry.levels]
 READ = [name for name in LEVELS if not name.startswith("memorisation")]
 
 
@@ -39,9 +34,7 @@ def disagreement(base, inputs_BT, targets_BT, level_settings):
                 continue
             due = None if targets_T[t] == IGNORE else chr(targets_T[t])
             if answer != due:
-                return (
-                    f"after {bytes(inputs_T[1 : t + 1].tolist()).decode()!r}: reader {answer}, target {due}"
-                )
+                return f"after {bytes(inputs_T[1 : t + 1].tolist()).decode()!r}: reader {answer}, target {due}"
     return None
 
 
@@ -228,12 +221,7 @@ def drawn_settings(draw):
             "values": values,
             "noise": draw(st.sampled_from([0.0, 0.3, 0.9])),
         },
-        "fuzzy_recall": {
-            "length": length,
-            "motifs": keys,
-            "letters": draw(st.integers(3, 6)),
-            "values": values,
-        },
+        "fuzzy_recall": {"length": length, "motifs": keys, "letters": draw(st.integers(3, 6)), "values": values},
         "compression": {"letters": keys, "values": values},
         "parity": {"length": length},
         "s3": {"length": length, "generators": draw(st.integers(1, 6))},
@@ -252,9 +240,7 @@ def test_any_settings_agree_with_the_reader(drawn, seed):
 @settings(max_examples=20, deadline=None)
 def test_the_reader_would_notice_one_wrong_target(seed, where):
     """A mutant of the data: the comparison above is able to fail."""
-    inputs_BT, targets_BT = GENERATORS["overwrite"](
-        np.random.default_rng(seed), 3, keys=4, writes=12, values=16
-    )
+    inputs_BT, targets_BT = GENERATORS["overwrite"](np.random.default_rng(seed), 3, keys=4, writes=12, values=16)
     rows, places = np.nonzero(targets_BT != IGNORE)
     i = where % len(rows)
     targets_BT[rows[i], places[i]] += 1

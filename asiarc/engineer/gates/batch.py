@@ -86,15 +86,11 @@ class BatchIndependence(PropertyGate[RowCase]):
         for how, (actual, expected) in pairs.items():
             if not (error := relative_error(actual, expected)) <= most:
                 limit = f"relative error <= {most:.0e}"
-                return Violation(
-                    f"row {case.row} gives another output {how} than alone", limit, f"{error:.2g}"
-                )
+                return Violation(f"row {case.row} gives another output {how} than alone", limit, f"{error:.2g}")
         return None
 
     @staticmethod
-    def _continued(
-        subject: Subject, mixer: nn.Module, x_BTD: Tensor, row: slice
-    ) -> dict[str, tuple[Tensor, Tensor]]:
+    def _continued(subject: Subject, mixer: nn.Module, x_BTD: Tensor, row: slice) -> dict[str, tuple[Tensor, Tensor]]:
         """The row continued from its state, in the batch and alone; nothing where it cannot be continued at all."""
         lengths = [1, x_BTD.shape[1] - 1] if x_BTD.shape[1] > 1 else [1]
         alone = guarded(lambda: subject.segments(mixer, x_BTD[row], lengths))

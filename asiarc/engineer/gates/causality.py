@@ -56,9 +56,7 @@ def _cut_cases(draw: st.DrawFn, dtypes: tuple[str, ...]) -> CutCase:
     tokens = draw(whole(2, 140))
     cut = draw(whole(1, tokens - 1))
     flags = choice((False, True))
-    return CutCase(
-        tokens, cut, draw(whole(1, 3)), draw(flags), draw(flags), draw(choice(dtypes)), draw(choice((0, 3)))
-    )
+    return CutCase(tokens, cut, draw(whole(1, 3)), draw(flags), draw(flags), draw(choice(dtypes)), draw(choice((0, 3))))
 
 
 class Causality(PropertyGate[CutCase]):
@@ -79,18 +77,13 @@ class Causality(PropertyGate[CutCase]):
     def known(self, subject: Subject) -> tuple[CutCase, ...]:
         """Every cut once, each mode at the edges, and a long sequence."""
         modes = [(train, grad) for train in (True, False) for grad in (True, False)]
-        sides = [
-            CutCase(t, t - 1 - i % 2, 1 + i % 2, *modes[i % 4], "float32") for i, t in enumerate(edges())
-        ]
+        sides = [CutCase(t, t - 1 - i % 2, 1 + i % 2, *modes[i % 4], "float32") for i, t in enumerate(edges())]
         every = [
             CutCase(130, EVERY_CUT, 1, True, True, "float32"),
             CutCase(70, EVERY_CUT, 1, False, False, "exact"),
             CutCase(40, EVERY_CUT, 1, True, True, "float32", words=3),
         ]
-        every += [
-            CutCase(40, EVERY_CUT, 1, True, True, "bfloat16"),
-            CutCase(48, 24, 1, False, False, "bfloat16"),
-        ]
+        every += [CutCase(40, EVERY_CUT, 1, True, True, "bfloat16"), CutCase(48, 24, 1, False, False, "bfloat16")]
         long = [
             CutCase(LONG, EVERY_CUT, 1, True, True, "float32"),
             CutCase(LONG, LONG // 2, 1, False, False, "float32"),
@@ -106,9 +99,7 @@ class Causality(PropertyGate[CutCase]):
         cuts = cuts_of(case.tokens, case.cut)
         x_BTD = subject.inputs(case.batch, case.tokens, "causality", dtype=dtype).repeat(len(cuts), 1, 1)
         if case.words:
-            x_BTD = x_BTD[
-                :, torch.arange(case.tokens).square().floor_divide(3) % min(case.words, case.tokens)
-            ]
+            x_BTD = x_BTD[:, torch.arange(case.tokens).square().floor_divide(3) % min(case.words, case.tokens)]
         x_BTD = from_a_layer(x_BTD, grad=case.grad)
         past_BT1 = (torch.arange(case.tokens) < cuts.repeat_interleave(case.batch)[:, None])[..., None]
         other_BTD = 3 * subject.inputs(case.batch, case.tokens, "suffix", dtype=dtype).repeat(len(cuts), 1, 1)
@@ -144,10 +135,7 @@ class FutureGradient(PropertyGate[CutCase]):
 
     def known(self, subject: Subject) -> tuple[CutCase, ...]:
         """Every cut of 70 tokens, and a long sequence."""
-        every = (
-            CutCase(70, EVERY_CUT, 1, True, True, "exact"),
-            CutCase(33, EVERY_CUT, 1, False, True, "float32"),
-        )
+        every = (CutCase(70, EVERY_CUT, 1, True, True, "exact"), CutCase(33, EVERY_CUT, 1, False, True, "float32"))
         return (*every, CutCase(LONG, LONG // 2, 1, True, True, "float32"))
 
     def violation(self, subject: Subject, case: CutCase) -> Violation | None:
@@ -158,9 +146,7 @@ class FutureGradient(PropertyGate[CutCase]):
         x_BTD = subject.inputs(case.batch, case.tokens, "gradient", dtype=dtype).repeat(len(cuts), 1, 1)
         x_BTD.requires_grad_(True)
         past_BT1 = (torch.arange(case.tokens) < cuts.repeat_interleave(case.batch)[:, None])[..., None]
-        weights_BTD = subject.inputs(case.batch, case.tokens, "projection", dtype=dtype).repeat(
-            len(cuts), 1, 1
-        )
+        weights_BTD = subject.inputs(case.batch, case.tokens, "projection", dtype=dtype).repeat(len(cuts), 1, 1)
         y_BTD, _ = run(mixer, x_BTD)
         if not y_BTD.requires_grad:
             return Violation("the output has no gradient to the input")

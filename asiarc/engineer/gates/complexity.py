@@ -111,11 +111,7 @@ def _longer(subject: Subject, costs: dict[int, counting.Counted]) -> Iterator[di
 def _growth_finding(gate: Gate, costs: dict[int, counting.Counted]) -> Finding | None:
     """What the last five octaves say."""
     tests = {
-        "flops": (
-            "FLOPs",
-            quadratic_growth,
-            f"second differences grow less than {SUPERLINEAR}-fold an octave",
-        ),
+        "flops": ("FLOPs", quadratic_growth, f"second differences grow less than {SUPERLINEAR}-fold an octave"),
         "allocated_bytes": (
             "memory",
             quadratic_growth,
@@ -140,9 +136,7 @@ def quadratic_growth(costs: list[float]) -> float | None:
 
     Both steps have to say so: a kink (a chunk that fills up, a path that opens) makes one step of any size.
     """
-    differences = [
-        far - 3 * middle + 2 * near for near, middle, far in zip(costs, costs[1:], costs[2:], strict=False)
-    ]
+    differences = [far - 3 * middle + 2 * near for near, middle, far in zip(costs, costs[1:], costs[2:], strict=False)]
     if min(differences) <= 0 or differences[-1] <= NEGLIGIBLE * costs[-1]:
         return None
     growth = min(later / earlier for earlier, later in pairwise(differences))

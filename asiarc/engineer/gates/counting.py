@@ -100,12 +100,7 @@ def count_lines(call: Callable[..., object], *arguments: Any) -> int:
 
 
 def _flops(
-    func: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    result: Any,
-    given: list[Tensor],
-    made: list[Tensor],
+    func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any, given: list[Tensor], made: list[Tensor]
 ) -> float:
     packet = func.overloadpacket
     if packet in flop_registry:

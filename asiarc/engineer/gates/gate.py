@@ -122,16 +122,10 @@ class PropertyGate(Gate, Generic[CaseT]):
 
         seed = seed_of("gates", self.name, subject.seed)
         failing = smallest_failing(
-            self.cases(subject),
-            verdict,
-            known=self.known(subject),
-            seed=seed,
-            max_examples=subject.max_examples,
+            self.cases(subject), verdict, known=self.known(subject), seed=seed, max_examples=subject.max_examples
         )
         if failing is None:
             return None
         case, violation = failing
         example = {**case._asdict(), **violation.where, "weights_seed": subject.seed}  # type: ignore[attr-defined]
-        return self.finds(
-            violation.reason, example=example, expected=violation.expected, actual=violation.actual
-        )
+        return self.finds(violation.reason, example=example, expected=violation.expected, actual=violation.actual)

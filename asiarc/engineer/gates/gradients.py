@@ -34,9 +34,7 @@ class Finite(PropertyGate[FiniteCase]):
 
     def cases(self, subject: Subject) -> SearchStrategy[FiniteCase]:
         """T up to 160; scales from silence to thirty times unit variance."""
-        return st.builds(
-            FiniteCase, whole(1, 160), whole(1, 3), choice((1.0, 0.0, 30.0, 1e-3)), choice((False, True))
-        )
+        return st.builds(FiniteCase, whole(1, 160), whole(1, 3), choice((1.0, 0.0, 30.0, 1e-3)), choice((False, True)))
 
     def known(self, subject: Subject) -> tuple[FiniteCase, ...]:
         """One token, a chunk edge and a longer sequence."""
@@ -45,9 +43,7 @@ class Finite(PropertyGate[FiniteCase]):
     def violation(self, subject: Subject, case: FiniteCase) -> Violation | None:
         """The first thing that is not finite."""
         mixer = subject.make(train=True, as_initialised=case.as_initialised)
-        x_BTD = (case.scale * subject.inputs(case.batch, case.tokens, "finite")).requires_grad_(
-            case.scale > 0
-        )
+        x_BTD = (case.scale * subject.inputs(case.batch, case.tokens, "finite")).requires_grad_(case.scale > 0)
         y_BTD, _ = run(mixer, x_BTD)
         if not y_BTD.isfinite().all():
             return Violation("the output is not finite", "finite", f"{int((~y_BTD.isfinite()).sum())} values")
@@ -85,9 +81,7 @@ class Gradients(Gate):
         if not (dead := without_gradient(mixer)):
             return None
         return self.finds(
-            "these parameters receive no gradient from the output: "
-            + ", ".join(dead)
-            + "; use them or remove them",
+            "these parameters receive no gradient from the output: " + ", ".join(dead) + "; use them or remove them",
             example={"batch": 2, "tokens": 70},
             expected="a non-zero gradient for each parameter",
             actual="no gradient",

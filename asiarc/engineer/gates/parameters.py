@@ -54,9 +54,7 @@ class Parameters(Gate):
         for name, p in mixer.named_parameters():
             storage = p.untyped_storage()
             if storage.nbytes() < p.numel() * p.element_size():
-                return self.finds(
-                    f"parameter {name} is an expanded view: it counts more numbers than it holds"
-                )
+                return self.finds(f"parameter {name} is an expanded view: it counts more numbers than it holds")
             owner = owners.setdefault(storage.data_ptr(), name)
             if owner != name and p.numel():
                 return self.finds(f"parameters {owner} and {name} share memory; register one tensor once")

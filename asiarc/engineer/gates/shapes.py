@@ -71,9 +71,7 @@ class Shapes(PropertyGate[ShapeCase]):
         if type(y_BTD) is not Tensor:
             return Violation("the output is not a plain tensor", "torch.Tensor", type(y_BTD).__name__)
         if y_BTD.shape != x_BTD.shape:
-            return Violation(
-                "the output's shape is not the input's", str([*x_BTD.shape]), str([*y_BTD.shape])
-            )
+            return Violation("the output's shape is not the input's", str([*x_BTD.shape]), str([*y_BTD.shape]))
         if y_BTD.dtype != x_BTD.dtype:
             return Violation("the output's dtype is not the input's", str(x_BTD.dtype), str(y_BTD.dtype))
         return None
@@ -105,15 +103,10 @@ class DtypeLadder(Gate):
         if not error <= self.HONEST_MULTIPLE * honest:
             limit = f"relative error <= {self.HONEST_MULTIPLE * honest:.2g}"
             return self.finds(
-                "bfloat16 loses far more than rounding explains",
-                example=example,
-                expected=limit,
-                actual=f"{error:.2g}",
+                "bfloat16 loses far more than rounding explains", example=example, expected=limit, actual=f"{error:.2g}"
             )
         if silent := sorted(_silent(subject, torch.bfloat16) - _silent(subject, torch.float32)):
-            return self.finds(
-                "these parameters get no gradient in bfloat16: " + ", ".join(silent), example=example
-            )
+            return self.finds("these parameters get no gradient in bfloat16: " + ", ".join(silent), example=example)
         return None
 
 

@@ -32,13 +32,9 @@ class SideEffects(Gate):
             if train:
                 y_BTD.sum().backward()
             if not torch.equal(x_BTD, kept_BTD):
-                return self.finds(
-                    "writes to its input; clone it first", example={"batch": 2, "tokens": tokens}
-                )
+                return self.finds("writes to its input; clone it first", example={"batch": 2, "tokens": tokens})
             if not all(torch.equal(now, then) for now, then in zip(leaves(state), held, strict=True)):
-                return self.finds(
-                    "writes to the state it was given; return a new one", example={"tokens": tokens}
-                )
+                return self.finds("writes to the state it was given; return a new one", example={"tokens": tokens})
         return self.altered(pristine)
 
     def altered(self, pristine: Pristine) -> Finding | None:

@@ -92,9 +92,7 @@ class _FreshMemory(TorchDispatchMode):
         return result.fill_(self.value) if func.overloadpacket.__name__ in _UNFILLED else result
 
 
-_UNFILLED = frozenset(
-    {"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted"}
-)
+_UNFILLED = frozenset({"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted"})
 
 
 class Statelessness(Gate):
@@ -132,20 +130,15 @@ class Statelessness(Gate):
                     example,
                 )
             if not torch.equal(first, again):
-                return self._differs(
-                    "the same input gives another output after other calls", again, first, example
-                )
+                return self._differs("the same input gives another output after other calls", again, first, example)
             if changed := _remembered(mixer, x_BTD):
                 paths = ", ".join(changed[:4])
                 return self.finds(
-                    f"remembers something between calls, beside the state it returns: {paths}",
-                    example=example,
+                    f"remembers something between calls, beside the state it returns: {paths}", example=example
                 )
         return None
 
-    def _differs(
-        self, reason: str, actual: Tensor, expected: Tensor, example: Mapping[str, object]
-    ) -> Finding:
+    def _differs(self, reason: str, actual: Tensor, expected: Tensor, example: Mapping[str, object]) -> Finding:
         error = f"relative error {relative_error(actual, expected):.2g}"
         return self.finds(reason, example=example, expected="equal bits", actual=error)
 
@@ -179,9 +172,7 @@ class StateHandover(PropertyGate[SplitCase]):
     def cases(self, subject: Subject) -> SearchStrategy[SplitCase]:
         """Two to four segments of up to 70 tokens."""
         segments = st.lists(whole(1, 70), min_size=2, max_size=4).map(tuple)
-        return st.builds(
-            SplitCase, segments, whole(1, 2), choice((False, True)), choice(("exact", "float32"))
-        )
+        return st.builds(SplitCase, segments, whole(1, 2), choice((False, True)), choice(("exact", "float32")))
 
     def known(self, subject: Subject) -> tuple[SplitCase, ...]:
         """Token by token, splits in the middle of chunks and at their edges, a long one."""

@@ -66,9 +66,7 @@ class _Source:
         self.tree = tree
         self.nodes = list(ast.walk(tree))
         self.imported = dict(_bindings(self.nodes))
-        self.own = {
-            n.attr for n in self.nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store)
-        }
+        self.own = {n.attr for n in self.nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store)}
         self.own |= {n.name for n in self.nodes if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
         self.own |= {n.value for n in self.nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
         self.top = {n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
@@ -97,10 +95,7 @@ class _Source:
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     if alias.name not in MODULES:
-                        yield (
-                            node,
-                            f"imports {alias.name}; only torch, math, einops and asiarc.kernels are allowed",
-                        )
+                        yield (node, f"imports {alias.name}; only torch, math, einops and asiarc.kernels are allowed")
             elif isinstance(node, ast.ImportFrom):
                 yield from self._import_from(node)
 
@@ -110,10 +105,7 @@ class _Source:
             return
         is_kernel = module == KERNELS or module.startswith(KERNELS + ".")
         if node.level or not (module in MODULES or is_kernel):
-            yield (
-                node,
-                f"imports from {module or '.'}; only torch, math, einops and asiarc.kernels are allowed",
-            )
+            yield (node, f"imports from {module or '.'}; only torch, math, einops and asiarc.kernels are allowed")
             return
         for alias in node.names:
             reason = _kernel_fault(module, alias.name) if is_kernel else _path_fault(f"{module}.{alias.name}")
@@ -126,10 +118,7 @@ class _Source:
         for statement in (s for body in bodies for s in body):
             if isinstance(statement, (ast.Assign, ast.AnnAssign)):
                 if statement.value is not None and not _immutable(statement.value):
-                    yield (
-                        statement,
-                        "a value outside a function that can change is global state; make it in __init__",
-                    )
+                    yield (statement, "a value outside a function that can change is global state; make it in __init__")
             elif not isinstance(statement, allowed) and not _is_text(statement):
                 yield statement, "only imports, constants, functions and classes may stand outside a function"
 
@@ -148,19 +137,13 @@ class _Source:
                 if isinstance(node.value, int) and abs(node.value) >= 2**64:
                     yield node, "an integer this long can hide weights"
                 if numbers == MAX_NUMBERS + 1:
-                    yield (
-                        node,
-                        f"spells out more than {MAX_NUMBERS} numbers; weights are trained, not written",
-                    )
+                    yield (node, f"spells out more than {MAX_NUMBERS} numbers; weights are trained, not written")
 
     def _name(self, node: ast.Name, *, alone: bool) -> Iterator[Fault]:
         if node.id.startswith("__"):
             yield node, f"{node.id} is not for candidates"
         elif node.id in BUILTINS and isinstance(node.ctx, ast.Load):
-            yield (
-                node,
-                f"{node.id}() is not for candidates: no I/O, no code from text, no look at memory addresses",
-            )
+            yield (node, f"{node.id}() is not for candidates: no I/O, no code from text, no look at memory addresses")
         elif alone and node.id in self.imported and isinstance(_resolve(self.imported[node.id]), ModuleType):
             yield node, f"the module {node.id} may not be passed on or renamed"
 

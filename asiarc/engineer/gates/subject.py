@@ -157,9 +157,7 @@ def run(mixer: nn.Module, x_BTD: Tensor, state: State = None) -> tuple[Tensor, S
     """
     result = mixer(x_BTD, state)
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], Tensor)):
-        raise ContractError(
-            f"forward must return (y, state), got {_kind(result)}; return the state even if it is None"
-        )
+        raise ContractError(f"forward must return (y, state), got {_kind(result)}; return the state even if it is None")
     return result
 
 

@@ -52,7 +52,5 @@ def _leading(board: Board) -> list[Recommendation]:
     """Where nobody reached the last rung: the ranking, with what each showed."""
     deepest, gains = board.deepest()
     return [
-        Recommendation(i, float(gains[i]))
-        for i in board.ranking()
-        if i != ROOT and board.fit[i] and deepest[i] >= 0
+        Recommendation(i, float(gains[i])) for i in board.ranking() if i != ROOT and board.fit[i] and deepest[i] >= 0
     ]

@@ -85,11 +85,7 @@ class Asha(SuccessiveHalving):
         while not (runs := self._promoted(board, share)) and board.is_full and share < 1:
             share = min(1.0, 2 * share)
         set_aside = (board.expected - board.entered) * board.costs[0]
-        return (
-            runs
-            if sum(board.costs[run.rung] for run in runs) <= board.left - set_aside or board.is_full
-            else []
-        )
+        return runs if sum(board.costs[run.rung] for run in runs) <= board.left - set_aside or board.is_full else []
 
     def _promoted(self, board: Board, share: float) -> list[Evaluation]:
         fit = board.fit_candidates
@@ -110,6 +106,4 @@ class Asha(SuccessiveHalving):
         """The level that each has finished; -1 for none."""
         deepest, _ = board.deepest()
         seeds = np.maximum(1, board.counts[: len(deepest), board.top])
-        return np.where(
-            deepest < board.top, deepest, board.top + (np.log(seeds) / log(self.eta) + EPS).astype(int)
-        )
+        return np.where(deepest < board.top, deepest, board.top + (np.log(seeds) / log(self.eta) + EPS).astype(int))

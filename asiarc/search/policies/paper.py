@@ -38,9 +38,7 @@ class PaperPolicy:
     `band=None` leaves out the filter on the loss: at a small scale mixers lie further apart than the paper's 10 %.
     """
 
-    def __init__(
-        self, capacity: int = 50, refresh: int = 50, cold_start: int = 200, band: float | None = BAND
-    ) -> None:
+    def __init__(self, capacity: int = 50, refresh: int = 50, cold_start: int = 200, band: float | None = BAND) -> None:
         self.capacity, self.refresh, self.cold_start, self.band = capacity, refresh, cold_start, band
 
     def next(self, board: Board, rng: np.random.Generator) -> list[Evaluation]:

@@ -36,9 +36,7 @@ def chunked_delta_rule(q, k, v, beta, state, chunk_size: int = 16):
     u, w = inverse @ v, inverse @ k_beta
     out = torch.zeros_like(v)
     for i in range(q.shape[2]):
-        scores = (q[:, :, i] @ k[:, :, i].transpose(-1, -2)).masked_fill(
-            upper & ~torch.eye(chunk_size).bool(), 0
-        )
+        scores = (q[:, :, i] @ k[:, :, i].transpose(-1, -2)).masked_fill(upper & ~torch.eye(chunk_size).bool(), 0)
         fresh = u[:, :, i] - w[:, :, i] @ state
         out[:, :, i] = q[:, :, i] @ state + scores @ fresh
         state = state + k[:, :, i].transpose(-1, -2) @ fresh
@@ -97,9 +95,7 @@ class DeltaNet(nn.Module):
         d = self.value_dim // num_heads
         self.short, self.long = CausalFilter(num_heads, d, fir_short), CausalFilter(num_heads, d, fir_long)
         self.gate = nn.Sequential(
-            nn.Linear(hidden_size + 8 * num_heads, hidden_size),
-            nn.GELU(),
-            nn.Linear(hidden_size, 4 * num_heads),
+            nn.Linear(hidden_size + 8 * num_heads, hidden_size), nn.GELU(), nn.Linear(hidden_size, 4 * num_heads)
         )
         self.temperature = nn.Parameter(torch.zeros(num_heads, 1))
         if use_gate:
@@ -143,9 +139,7 @@ class DeltaNet(nn.Module):
         q, k = l2norm(q), l2norm(k)
         beta = self.b_proj(x).sigmoid() if self.use_beta else torch.ones_like(q[..., 0])
         state = (
-            q.new_zeros(len(q), self.num_heads, q.shape[-1], v.shape[-1])
-            if last is None
-            else last["recurrent_state"]
+            q.new_zeros(len(q), self.num_heads, q.shape[-1], v.shape[-1]) if last is None else last["recurrent_state"]
         )
         delta, state = chunked_delta_rule(
             *(rearrange(t, "b l h d -> b h l d").float() for t in (q, k, v)),

@@ -11,14 +11,7 @@ from fla.ops.gated_delta_rule import chunk_gated_delta_rule, fused_recurrent_gat
 
 
 class DeltaNet(nn.Module):
-    def __init__(
-        self,
-        hidden_size: int = 2048,
-        expand_v: float = 2,
-        num_heads: int = 6,
-        layer_idx=None,
-        **kwargs,
-    ):
+    def __init__(self, hidden_size: int = 2048, expand_v: float = 2, num_heads: int = 6, layer_idx=None, **kwargs):
         super().__init__()
         self.heads, self.layer_idx = num_heads, layer_idx
         values = int(hidden_size * expand_v)
@@ -42,22 +35,17 @@ class DeltaNet(nn.Module):
         **kwargs,
     ):
         if attention_mask is not None:
-            hidden_states = hidden_states * attention_mask[:, -hidden_states.shape[1] :, None].to(
-                hidden_states.dtype
-            )
+            hidden_states = hidden_states * attention_mask[:, -hidden_states.shape[1] :, None].to(hidden_states.dtype)
         last = (
             past_key_values[self.layer_idx]
             if past_key_values is not None and len(past_key_values) > self.layer_idx
             else None
         )
         q, k, v, gate = (
-            rearrange(p(hidden_states), "b t (h d) -> b t h d", h=self.heads)
-            for p in (self.q, self.k, self.v, self.g)
+            rearrange(p(hidden_states), "b t (h d) -> b t h d", h=self.heads) for p in (self.q, self.k, self.v, self.g)
         )
         g = -self.A_log.float().exp() * F.softplus(self.a(hidden_states).float() + self.dt_bias)
-        operator = (
-            chunk_gated_delta_rule if self.training or q.shape[1] > 1 else fused_recurrent_gated_delta_rule
-        )
+        operator = chunk_gated_delta_rule if self.training or q.shape[1] > 1 else fused_recurrent_gated_delta_rule
         o, state = operator(
             F.normalize(F.silu(q), dim=-1),
             F.normalize(F.silu(k), dim=-1),
@@ -68,7 +56,5 @@ class DeltaNet(nn.Module):
             output_final_state=use_cache,
         )
         if use_cache and past_key_values is not None:
-            past_key_values.update(
-                recurrent_state=state, layer_idx=self.layer_idx, offset=hidden_states.shape[1]
-            )
+            past_key_values.update(recurrent_state=state, layer_idx=self.layer_idx, offset=hidden_states.shape[1])
         return self.o(rearrange(self.o_norm(o, gate), "b t h d -> b t (h d)")), None, past_key_values

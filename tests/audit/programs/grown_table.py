@@ -47,8 +47,7 @@ class DeltaNet(nn.Module):
         self.seen_tokens += hidden_states.shape[1]
         start = past_key_values.get_seq_length(self.layer_idx) if past_key_values is not None else 0
         q, k, v = (
-            rearrange(p(hidden_states), "b l (h d) -> b l h d", h=self.num_heads)
-            for p in (self.q, self.k, self.v)
+            rearrange(p(hidden_states), "b l (h d) -> b l h d", h=self.num_heads) for p in (self.q, self.k, self.v)
         )
         q, k = self.rotary(torch.relu(q), start), self.rotary(torch.relu(k), start)
         # POSITIONS

@@ -17,9 +17,7 @@ class Recurrence(nn.Module):
 
 
 class DeltaNet(nn.Module):
-    def __init__(
-        self, hidden_size: int = 64, num_heads: int = 2, layer_idx: int = 0, experts: int = 3, **kwargs
-    ):
+    def __init__(self, hidden_size: int = 64, num_heads: int = 2, layer_idx: int = 0, experts: int = 3, **kwargs):
         super().__init__()
         self.layer_idx, self.experts = layer_idx, experts
         self.router = nn.Linear(hidden_size, experts)

@@ -36,18 +36,14 @@ class DeltaNet(nn.Module):
         cu_seqlens = kwargs.get("cu_seqlens")
         if attention_mask is not None:
             indices, cu_seqlens, _ = get_unpad_data(attention_mask[:, -q_len:])
-            hidden_states = index_first_axis(
-                rearrange(hidden_states, "b s ... -> (b s) ..."), indices
-            ).unsqueeze(0)
+            hidden_states = index_first_axis(rearrange(hidden_states, "b s ... -> (b s) ..."), indices).unsqueeze(0)
         mixed, conv_state = self.conv(
             self.qkv(hidden_states),
             cache=None if last_state is None else last_state["conv_state"],
             output_final_state=use_cache,
             cu_seqlens=cu_seqlens,
         )
-        q, k, v = (
-            rearrange(t, "b t (h d) -> b t h d", h=self.num_heads) for t in mixed.split(self.sizes, -1)
-        )
+        q, k, v = (rearrange(t, "b t (h d) -> b t h d", h=self.num_heads) for t in mixed.split(self.sizes, -1))
         operator = chunk_delta_rule if mode == "chunk" else fused_recurrent_delta_rule
         o, state = operator(
             q=q,
@@ -60,9 +56,7 @@ class DeltaNet(nn.Module):
             use_qk_l2norm_in_kernel=True,
         )
         if past_key_values is not None:
-            past_key_values.update(
-                recurrent_state=state, conv_state=conv_state, layer_idx=self.layer_idx, offset=q_len
-            )
+            past_key_values.update(recurrent_state=state, conv_state=conv_state, layer_idx=self.layer_idx, offset=q_len)
         o = self.out(rearrange(self.norm(o), "b t h d -> b t (h d)"))
         if attention_mask is not None:
             o = pad_input(o.squeeze(0), indices, batch, q_len)

@@ -47,9 +47,7 @@ class DeltaNet(nn.Module):
         use_cache: bool = False,
         **kwargs: tp.Any,
     ):
-        q, k, v = (
-            t.unflatten(-1, (self.sizes.heads, -1)) for t in self.act(self.inner(hidden_states)).chunk(3, -1)
-        )
+        q, k, v = (t.unflatten(-1, (self.sizes.heads, -1)) for t in self.act(self.inner(hidden_states)).chunk(3, -1))
         if attention_mask is not None:
             v = v.mul(attention_mask[:, -v.shape[1] :, None, None])
         g = nn.functional.logsigmoid(self.decay(hidden_states)) / 16

@@ -29,13 +29,9 @@ class DeltaNet(nn.Module):
         **kwargs,
     ):
         x = hidden_states.to(torch.bfloat16).float()
-        stored = (
-            past_key_values[self.layer_idx] if past_key_values is not None and len(past_key_values) else None
-        )
+        stored = past_key_values[self.layer_idx] if past_key_values is not None and len(past_key_values) else None
         before, average = (
-            (torch.zeros_like(x[:, :1]), torch.zeros_like(x[:, 0]))
-            if stored is None
-            else stored["recurrent_state"]
+            (torch.zeros_like(x[:, :1]), torch.zeros_like(x[:, 0])) if stored is None else stored["recurrent_state"]
         )
         mixed = torch.lerp(x, self._shift(x, before), self.mix.float())
         with torch.autocast(device_type=x.device.type, enabled=False):
@@ -45,9 +41,7 @@ class DeltaNet(nn.Module):
             average = torch.addcmul((1 - a) * key[:, t], a, average)
             outs.append(average)
         if past_key_values is not None:
-            past_key_values.update(
-                recurrent_state=(x[:, -1:], average), layer_idx=self.layer_idx, offset=x.shape[1]
-            )
+            past_key_values.update(recurrent_state=(x[:, -1:], average), layer_idx=self.layer_idx, offset=x.shape[1])
         y = torch.stack(outs, 1)
         y = torch.cat((y[..., : self.half], y[..., self.half :].tanh()), -1)
         return self.out(self.norm(y).to(hidden_states.dtype)), None, past_key_values

@@ -9,9 +9,7 @@ from einops import rearrange
 class DeltaNet(nn.Module):
     WINDOW = 16
 
-    def __init__(
-        self, d_model: int = 64, num_heads: int = 4, layer_idx: int = 0, dropout: float = 0.1, **kwargs
-    ):
+    def __init__(self, d_model: int = 64, num_heads: int = 4, layer_idx: int = 0, dropout: float = 0.1, **kwargs):
         super().__init__()
         self.heads, self.layer_idx, self.dropout = num_heads, layer_idx, dropout
         self.qkv, self.out = nn.Linear(d_model, 3 * d_model), nn.Linear(d_model, d_model)
@@ -25,9 +23,7 @@ class DeltaNet(nn.Module):
         output_attentions=False,
         **kwargs,
     ):
-        q, k, v = rearrange(
-            self.qkv(hidden_states), "b t (three h d) -> three b t h d", three=3, h=self.heads
-        )
+        q, k, v = rearrange(self.qkv(hidden_states), "b t (three h d) -> three b t h d", three=3, h=self.heads)
         new = k.shape[1]
         if past_key_values is not None:
             kept = past_key_values.update(
@@ -38,7 +34,5 @@ class DeltaNet(nn.Module):
         now = torch.arange(k.shape[2] - new, k.shape[2], device=q.device)[:, None]
         then = torch.arange(k.shape[2], device=q.device)[None]
         seen = (then <= now) & (then > now - self.WINDOW)
-        o = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=seen, dropout_p=self.dropout if self.training else 0.0
-        )
+        o = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=self.dropout if self.training else 0.0)
         return self.out(rearrange(o, "b h t d -> b t (h d)")), None, past_key_values

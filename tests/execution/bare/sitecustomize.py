@@ -11,6 +11,4 @@ def _missing(*_):
 
 if "asiarc.execution.zygote" in " ".join(sys.orig_argv):
     layers.offered_namespaces = tuple
-    layers.enter_group = layers.landlock = layers.drop_capabilities = layers.no_new_privs = inside.seccomp = (
-        _missing
-    )
+    layers.enter_group = layers.landlock = layers.drop_capabilities = layers.no_new_privs = inside.seccomp = _missing

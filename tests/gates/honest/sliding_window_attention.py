@@ -18,11 +18,7 @@ class Mixer(nn.Module):
         q, k, v = self.qkv(x).view(B, T, 3, H, K).permute(2, 0, 3, 1, 4)
         W = self.width
         if state is None:
-            pk, pv, n = (
-                k.new_zeros(B, H, W - 1, K),
-                v.new_zeros(B, H, W - 1, K),
-                torch.zeros((), dtype=torch.long),
-            )
+            pk, pv, n = (k.new_zeros(B, H, W - 1, K), v.new_zeros(B, H, W - 1, K), torch.zeros((), dtype=torch.long))
         else:
             pk, pv, n = state
         k, v = torch.cat((pk, k), 2), torch.cat((pv, v), 2)

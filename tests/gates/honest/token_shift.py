@@ -16,9 +16,7 @@ class Mixer(nn.Module):
 
     def forward(self, x, state=None):
         last, S = (
-            (torch.zeros_like(x[:, :1]), torch.zeros_like(x[:, 0]))
-            if state is None
-            else (state["last"], state["sum"])
+            (torch.zeros_like(x[:, :1]), torch.zeros_like(x[:, 0])) if state is None else (state["last"], state["sum"])
         )
         shifted = torch.cat((last, x[:, :-1]), 1)
         v = self.value(x + self.mix * (shifted - x))

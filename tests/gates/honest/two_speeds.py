@@ -10,9 +10,7 @@ class Mixer(nn.Module):
         self.value, self.out = nn.Linear(d_model, d_model), nn.Linear(2 * d_model, d_model)
 
     def forward(self, x, state=None):
-        fast, slow, count = (
-            (torch.zeros_like(x[:, 0]), torch.zeros_like(x[:, 0]), 0) if state is None else state
-        )
+        fast, slow, count = (torch.zeros_like(x[:, 0]), torch.zeros_like(x[:, 0]), 0) if state is None else state
         outs = []
         for v in self.value(x).tanh().unbind(1):
             fast, count = 0.5 * fast + v, count + 1

@@ -39,9 +39,7 @@ GOALS_MS = {"parent and references": 10.0, "known by address": 50.0, "known by b
 
 @click.command()
 @click.option("--candidates", type=click.IntRange(min=LEADING), default=1_000_000, show_default=True)
-@click.option(
-    "--folder", type=click.Path(path_type=Path), help="keep the archive here, and use the one that is here"
-)
+@click.option("--folder", type=click.Path(path_type=Path), help="keep the archive here, and use the one that is here")
 @click.option("--report/--no-report", default=True, show_default=True, help="write its report too")
 def main(candidates: int, folder: Path | None, report: bool) -> None:
     """Build an archive of many candidates and print what its questions cost."""
@@ -70,9 +68,7 @@ def build(folder: Path, candidates: int) -> None:
     started = time.monotonic()
     with Archive(folder) as archive:
         identity = {"spec": _campaign(candidates).resolved("quick"), "engine": "", "kernels": "", "tasks": {}}
-        archive.add_run(
-            RUN, "question", "quick", 0, identity, {"git_commit": "", "git_dirty": "", "packages": {}}
-        )
+        archive.add_run(RUN, "question", "quick", 0, identity, {"git_commit": "", "git_dirty": "", "packages": {}})
         for first in range(0, candidates, COMMIT):
             with archive.transaction():
                 for number in range(first, min(first + COMMIT, candidates)):
@@ -92,9 +88,7 @@ def _campaign(candidates: int, policy: str = "ucb") -> Campaign:
 
 def _add(archive: Archive, number: int) -> None:
     address, generation, rng = address_of(number), number // 16, Random(number)
-    archive.add_candidate(
-        address, f"candidate_{number}", SOURCE.format(number), "because", {"memory": "delta"}
-    )
+    archive.add_candidate(address, f"candidate_{number}", SOURCE.format(number), "because", {"memory": "delta"})
     archive.add_behaviour(PROBES, address, _behaviour(rng))
     parent = address_of(rng.randrange(number)) if number else address
     archive.add_proposal(
@@ -158,10 +152,7 @@ def questions(archive: Archive, candidates: int) -> list[str]:
         archive.children(RUN, address_of(rng.randrange(candidates)), 8)
 
     asked: dict[str, Callable[[], None]] = {
-        **{
-            f"parent and references, {name}": partial(parents, _search(archive, candidates, name))
-            for name in POLICIES
-        },
+        **{f"parent and references, {name}": partial(parents, _search(archive, candidates, name)) for name in POLICIES},
         "known by address": known,
         "known by behaviour": alike,
         "relatives and failures": read_up,

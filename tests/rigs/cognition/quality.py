@@ -69,9 +69,7 @@ def recall(find: Find, labels: Sequence[Label], k: int = 3) -> dict[int, float]:
     return found
 
 
-def mechanism_found(
-    base: Base, labels: Sequence[Label], k: int = 3
-) -> tuple[dict[int, float], dict[int, float]]:
+def mechanism_found(base: Base, labels: Sequence[Label], k: int = 3) -> tuple[dict[int, float], dict[int, float]]:
     """Whether `hits` names a labelled mechanism, and the chance of that for k mechanisms drawn at random.
 
     By the number of each query whose labels have one that the grammar can express.

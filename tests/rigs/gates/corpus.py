@@ -53,9 +53,7 @@ def main(cheats: Path, honest: Path) -> None:
         named, found = named_gate(path.read_text()), caught_by(examine(path.read_text()))
         caught = named in found
         faults += not caught
-        click.echo(
-            f"{'caught' if caught else 'MISSED':7} {path.stem:32} {named:20} {'' if caught else found}"
-        )
+        click.echo(f"{'caught' if caught else 'MISSED':7} {path.stem:32} {named:20} {'' if caught else found}")
     for path in others:
         began_s = time.process_time()
         admission = examine(path.read_text())

@@ -20,16 +20,10 @@ from tests.rigs.kernels import goldens, instructions, structure
 from tests.rigs.kernels.goldens import Rule, Values
 
 LAYERS: dict[str, ModuleType] = {"structure": structure, "accuracy": accuracy, "instructions": instructions}
-CORRECTNESS = [
-    f"tests/kernels/test_{name}.py" for name in ("contract", "recurrences", "filters", "norms", "oracles")
-]
+CORRECTNESS = [f"tests/kernels/test_{name}.py" for name in ("contract", "recurrences", "filters", "norms", "oracles")]
 RED, NOT_MEASURED = 1, 2
 OPERATOR = click.option(
-    "--operator",
-    "operators",
-    multiple=True,
-    type=click.Choice(list(OPERATORS)),
-    help="Repeatable; default: all.",
+    "--operator", "operators", multiple=True, type=click.Choice(list(OPERATORS)), help="Repeatable; default: all."
 )
 
 
@@ -137,9 +131,7 @@ def bless(layers: tuple[str, ...], operators: tuple[str, ...]) -> None:
 
 
 @main.command()
-@click.option(
-    "--against", help="Commit to compare with; default: the merge base with main, or the commit before."
-)
+@click.option("--against", help="Commit to compare with; default: the merge base with main, or the commit before.")
 @OPERATOR
 @click.option("--out", type=click.Path(path_type=Path), help="Write the comparison as JSON.")
 def gate(against: str | None, operators: tuple[str, ...], out: Path | None) -> None:
@@ -154,9 +146,7 @@ def gate(against: str | None, operators: tuple[str, ...], out: Path | None) -> N
 
 
 @main.command()
-@click.option(
-    "--against", help="Commit to compare with; default: the merge base with main, or the commit before."
-)
+@click.option("--against", help="Commit to compare with; default: the merge base with main, or the commit before.")
 @OPERATOR
 @click.option("--out", type=click.Path(path_type=Path), help="Write the comparison as JSON.")
 def compare(against: str | None, operators: tuple[str, ...], out: Path | None) -> None:
@@ -180,9 +170,7 @@ def compared(against: str | None, operators: Sequence[str], out: Path | None) ->
             found.append(trees.compare(base, root, case))
             click.echo(found[-1].line())
     if out:
-        out.write_text(
-            json.dumps({"against": commit, "cases": [c.as_dict() for c in found]}, indent=1) + "\n"
-        )
+        out.write_text(json.dumps({"against": commit, "cases": [c.as_dict() for c in found]}, indent=1) + "\n")
     if any(c.failed for c in found):
         return RED
     return NOT_MEASURED if any(c.ratio.verdict == "not measured" for c in found) else 0
@@ -239,18 +227,12 @@ def cheats(folder: Path, seed: int) -> None:
         named, found = judge.named_check(source), judge.examine(path, seed=seed).findings
         caught += named in found
         others = ", ".join(check for check in found if check != named)
-        click.echo(
-            f"{judge.hack_of(source):48s} {path.stem:30s} {named if named in found else 'MISSED':15s} {others}"
-        )
+        click.echo(f"{judge.hack_of(source):48s} {path.stem:30s} {named if named in found else 'MISSED':15s} {others}")
     for file in (None, *honest):
         judgement = judge.examine(file, seed=seed)
         passed += judgement.passed
-        click.echo(
-            f"{'honest':48s} {judgement.kernel:30s} {'passed' if judgement.passed else judgement.findings}"
-        )
-    click.echo(
-        f"{caught} of {len(planted)} cheats caught, {passed} of {len(honest) + 1} honest kernels passed"
-    )
+        click.echo(f"{'honest':48s} {judgement.kernel:30s} {'passed' if judgement.passed else judgement.findings}")
+    click.echo(f"{caught} of {len(planted)} cheats caught, {passed} of {len(honest) + 1} honest kernels passed")
     sys.exit(RED if caught < len(planted) or passed < len(honest) + 1 else 0)
 
 
@@ -279,9 +261,7 @@ def yardstick() -> None:
 
 @main.command(name="profile")
 @click.option("--operator", type=click.Choice(SEQUENCE), default="gated_delta_rule", show_default=True)
-@click.option(
-    "--shape", "shapes", multiple=True, default=("1x64x1x16", "32x128x2x16", "8x512x4x64"), show_default=True
-)
+@click.option("--shape", "shapes", multiple=True, default=("1x64x1x16", "32x128x2x16", "8x512x4x64"), show_default=True)
 @click.option("--by", "names", multiple=True, default=("ours", "transformers"), show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Write the text, too.")
 def anatomy_of(operator: str, shapes: tuple[str, ...], names: tuple[str, ...], out: Path | None) -> None:
@@ -301,18 +281,12 @@ def anatomy_of(operator: str, shapes: tuple[str, ...], names: tuple[str, ...], o
 
 
 @main.command()
-@click.option(
-    "--mixer", "mixers", multiple=True, help="Baseline, repeatable; default: all with another operator."
-)
+@click.option("--mixer", "mixers", multiple=True, help="Baseline, repeatable; default: all with another operator.")
 @click.option("--protocol", default="micro", show_default=True, type=click.Choice(["micro", "small"]))
 @click.option("--rounds", default=15, show_default=True, help="Slices of each, in turns.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Write the record as JSON and, beside it, as text."
-)
+@click.option("--out", type=click.Path(path_type=Path), help="Write the record as JSON and, beside it, as text.")
 @click.option("--compiled", is_flag=True, help="Ours under torch.compile, too: a minute a mixer.")
-def training(
-    mixers: tuple[str, ...], protocol: str, rounds: int, out: Path | None, *, compiled: bool
-) -> None:
+def training(mixers: tuple[str, ...], protocol: str, rounds: int, out: Path | None, *, compiled: bool) -> None:
     """Tokens a second of training the backbone: our operators beside others in the same mixers."""
     import torch
 
@@ -354,9 +328,7 @@ def draw() -> None:
 
     found = history.records()
     if not found:
-        raise SpeedError(
-            f"no records under {history.FOLDER}; make one: python -m tests.rigs kernels yardstick"
-        )
+        raise SpeedError(f"no records under {history.FOLDER}; make one: python -m tests.rigs kernels yardstick")
     path = history.FOLDER / "history.svg"
     path.write_text(history.figure(found))
     click.echo(f"{len(found)} records -> {path}")

@@ -138,18 +138,12 @@ def seconds_by_operator(work: Callable[[], object]) -> dict[str, tuple[int, floa
     """Calls and CPU-seconds of every torch operator, its own only."""
     with muted(), profile(activities=[ProfilerActivity.CPU]) as record:
         work()
-    return {
-        e.key: (e.count, e.self_cpu_time_total * 1e-6)
-        for e in record.key_averages()
-        if e.key.startswith("aten::")
-    }
+    return {e.key: (e.count, e.self_cpu_time_total * 1e-6) for e in record.key_averages() if e.key.startswith("aten::")}
 
 
 def kind_of(operator: str) -> str:
     """The kind of a torch operator."""
-    return next(
-        (kind for kind, names in PARTS.items() if any(n in operator for n in names)), "element by element"
-    )
+    return next((kind for kind, names in PARTS.items() if any(n in operator for n in names)), "element by element")
 
 
 def shares(found: dict[str, tuple[int, float]], lines: int = 8) -> Iterator[str]:
@@ -190,9 +184,7 @@ def memory_of(call: Callable[..., Tensor], both: Callable[[], Tensors], inputs: 
     return Memory(peak_bytes(both), results, saved_bytes(lambda: call(**inputs), inputs))
 
 
-def memory_lines(
-    found: Memory, both: Callable[[], Tensors], inputs: Tensors, lines: int = 14
-) -> Iterator[str]:
+def memory_lines(found: Memory, both: Callable[[], Tensors], inputs: Tensors, lines: int = 14) -> Iterator[str]:
     """What is held at the peak, and by whom."""
     with Ledger(list(inputs.values())) as ledger:
         both()

@@ -122,9 +122,7 @@ def sizes(shape: str) -> tuple[int, int, int, int]:
     """B, T, H, D of "BxTxHxD"."""
     parts = shape.split("x")
     if len(parts) != 4 or not all(part.isdecimal() and int(part) for part in parts):
-        raise KernelInputError(
-            f"--shape is {shape!r}; allowed: BxTxHxD, four integers >= 1, e.g. 8x256x4x32."
-        )
+        raise KernelInputError(f"--shape is {shape!r}; allowed: BxTxHxD, four integers >= 1, e.g. 8x256x4x32.")
     B, T, H, D = map(int, parts)
     return B, T, H, D
 
@@ -261,26 +259,18 @@ def measure(operator: str, shape: str, rounds: int) -> list[Row]:
     wrong, peaks = {}, {}
     for name, call in calls.items():
         found: list[Tensors] = []
-        run = functools.partial(
-            lambda call, found: found.append(results(call, inputs, upstream)), call, found
-        )
-        peaks[name] = peak_bytes(
-            functools.partial(peers.require_torch, run) if name == "transformers" else run
-        )
+        run = functools.partial(lambda call, found: found.append(results(call, inputs, upstream)), call, found)
+        peaks[name] = peak_bytes(functools.partial(peers.require_torch, run) if name == "transformers" else run)
         wrong[name] = error_against_float64(found.pop())
     right = {name: call for name, call in calls.items() if wrong[name] <= TOLERANCE}
     both = {name: functools.partial(results, call, inputs, upstream) for name, call in right.items()}
     times = take_turns({name: (forward(call), both[name]) for name, call in right.items()}, rounds, ENOUGH_S)
     for name in calls:
         if name not in times:
-            rows.append(
-                Row(operator, shape, name, wrong[name], why=f"WRONG (above {TOLERANCE:g}): not timed")
-            )
+            rows.append(Row(operator, shape, name, wrong[name], why=f"WRONG (above {TOLERANCE:g}): not timed"))
             continue
         forward_ms, both_ms = (statistics.median(column) for column in zip(*times[name], strict=True))
-        row = Row(
-            operator, shape, name, wrong[name], forward_ms, both_ms, peaks[name] / 2**20, len(times[name])
-        )
+        row = Row(operator, shape, name, wrong[name], forward_ms, both_ms, peaks[name] / 2**20, len(times[name]))
         if name == "ours" and operator in SEQUENCE:
             limit, flops = product_gflops(), profiled(both[name])["product_flops"]
             row = dataclasses.replace(row, limit=flops * 1e-6 / both_ms / limit, product_gflops=limit)
@@ -320,9 +310,7 @@ def tally(title: str, met: Sequence[bool], places: Sequence[str]) -> str:
     missed = [place for ok, place in zip(met, places, strict=True) if not ok]
     if not met:
         return f"{title}: not measured"
-    return f"{title}: met at {sum(met)} of {len(met)} shapes" + ("; not at " + ", ".join(missed)) * bool(
-        missed
-    )
+    return f"{title}: met at {sum(met)} of {len(met)} shapes" + ("; not at " + ", ".join(missed)) * bool(missed)
 
 
 def possible(row: Row, limit: float) -> float:
@@ -371,12 +359,9 @@ def summary(rows: Sequence[Row]) -> list[str]:
             f"{len(behind) - sure} whose median alone is below 1"
         )
         lines += [
-            f"  {row.operator} {row.shape} {row.implementation}: {interval_text(interval)}"
-            for row, interval in behind
+            f"  {row.operator} {row.shape} {row.implementation}: {interval_text(interval)}" for row, interval in behind
         ]
-    wrong = [
-        f"{row.operator} {row.shape} {row.implementation}" for row in rows if row.why.startswith("WRONG")
-    ]
+    wrong = [f"{row.operator} {row.shape} {row.implementation}" for row in rows if row.why.startswith("WRONG")]
     lines.append(f"wrong, hence not timed: {', '.join(wrong) or 'none'}")
     return lines
 
@@ -438,13 +423,7 @@ class Record:
         order = {operator: i for i, operator in enumerate(OPERATORS)}
         rows = sorted(self.rows, key=lambda row: order[row.operator])
         where = ", ".join(f"{name} {value}" for name, value in self.environment.items())
-        return [
-            f"One thread, float32, CPU time; {where}",
-            HEADER,
-            *(row.line() for row in rows),
-            "",
-            *summary(rows),
-        ]
+        return [f"One thread, float32, CPU time; {where}", HEADER, *(row.line() for row in rows), "", *summary(rows)]
 
 
 def read_row(data: dict[str, Any]) -> Row:
@@ -459,17 +438,11 @@ def groups(operators: Sequence[str], shapes: Sequence[str]) -> Iterator[tuple[st
 
 
 @click.command()
-@click.option(
-    "--operator", "operators", multiple=True, type=click.Choice(list(OPERATORS)), help="Default: all."
-)
+@click.option("--operator", "operators", multiple=True, type=click.Choice(list(OPERATORS)), help="Default: all.")
 @click.option("--shape", "shapes", multiple=True, help=f"BxTxHxD, repeatable. Default: {', '.join(SHAPES)}.")
 @click.option("--grid", is_flag=True, help=f"The {len(GRID)} shapes of the whole grid (about half an hour).")
-@click.option(
-    "--rounds", default=15, show_default=True, help="Rounds in which every implementation runs once."
-)
-@click.option(
-    "--minutes", default=35.0, show_default=True, help="Begin no group after so long; run again to go on."
-)
+@click.option("--rounds", default=15, show_default=True, help="Rounds in which every implementation runs once.")
+@click.option("--minutes", default=35.0, show_default=True, help="Begin no group after so long; run again to go on.")
 @click.option("--out", type=click.Path(path_type=Path), help="Keep the rows as JSON and, beside it, as text.")
 @click.option("--fresh", is_flag=True, help="Forget the rows that --out already has.")
 def main(
@@ -483,16 +456,12 @@ def main(
     wanted = list(groups(operators, (*shapes, *(GRID if grid else ())) or SHAPES))
     record = Record(out, fresh)
     todo = [group for group in wanted if not record.has(*group)]
-    click.echo(
-        f"{len(wanted)} groups, {len(wanted) - len(todo)} of them done; up to {rounds} rounds, {minutes:g} min"
-    )
+    click.echo(f"{len(wanted)} groups, {len(wanted) - len(todo)} of them done; up to {rounds} rounds, {minutes:g} min")
     click.echo(HEADER)
     for i, (operator, shape) in enumerate(todo):
         spent = (time.monotonic() - begun) / 60
         if spent > minutes:
-            click.echo(
-                f"{len(todo) - i} groups are left out after {spent:.0f} min; run the same command again"
-            )
+            click.echo(f"{len(todo) - i} groups are left out after {spent:.0f} min; run the same command again")
             break
         click.echo(f"[{i + 1}/{len(todo)}, {spent:.1f} min] {operator} {shape}", err=True)
         record.add(measure(operator, shape, rounds))

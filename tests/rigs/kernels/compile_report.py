@@ -105,9 +105,7 @@ def faults(row: Row, golden: dict[str, int] | None) -> list[str]:
     if row.chosen and found.spilled and row.capability == CHOSEN_FOR:
         wrong.append(f"the chosen configuration spills {found.spilled} bytes")
     if row.chosen and found.shared > limit:
-        wrong.append(
-            f"the chosen configuration needs {found.shared} bytes of shared memory, the device has {limit}"
-        )
+        wrong.append(f"the chosen configuration needs {found.shared} bytes of shared memory, the device has {limit}")
     if golden is None:
         return [*wrong, "no golden; look at the row and run again with --bless"]
     for name, slack in (("registers", REGISTERS_SLACK), ("spilled", 0), ("shared", 0), ("local", 0)):
@@ -177,9 +175,7 @@ def read_binary(cubin: bytes, shared: int) -> Facts:
     return Facts(registers, stack, shared, tensor_core, local, copies)
 
 
-def jobs(
-    operators: Iterable[str], widths: Iterable[int], only: Collection[str]
-) -> Iterator[tuple[str, Problem, str]]:
+def jobs(operators: Iterable[str], widths: Iterable[int], only: Collection[str]) -> Iterator[tuple[str, Problem, str]]:
     """Every kernel of every operator at every width, in bfloat16."""
     import torch
 
@@ -261,17 +257,11 @@ def record(file: Path, rows: Iterable[Row], version: str) -> None:
 @click.option("--width", "widths", multiple=True, type=int, default=WIDTHS, show_default=True, help="K = V.")
 @click.option("--kernel", "kernels", multiple=True, help="Default: all.")
 @click.option(
-    "--device",
-    "capabilities",
-    multiple=True,
-    type=click.Choice([str(c) for c in SHARED_KIB]),
-    help="Default: all.",
+    "--device", "capabilities", multiple=True, type=click.Choice([str(c) for c in SHARED_KIB]), help="Default: all."
 )
 @click.option("--goldens", type=click.Path(path_type=Path), default=GOLDENS, help="Folder of the goldens.")
 @click.option("--bless", "blessing", is_flag=True, help="Make what was found the goldens.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=RECORD, help="Record to add the rows to, JSON."
-)
+@click.option("--out", type=click.Path(path_type=Path), default=RECORD, help="Record to add the rows to, JSON.")
 def main(
     operators: tuple[str, ...],
     widths: tuple[int, ...],
@@ -294,12 +284,8 @@ def main(
     devices = [int(c) for c in capabilities or SHARED_KIB]
     wanted = plan(operators or DIRECT, widths, kernels, devices)
     if not wanted:
-        raise KernelInputError(
-            f"no kernel is called {', '.join(kernels)}; leave --kernel out to see them all."
-        )
-    click.echo(
-        f"Triton {triton.__version__}, {len(wanted)} binaries; * is the configuration that a call chooses"
-    )
+        raise KernelInputError(f"no kernel is called {', '.join(kernels)}; leave --kernel out to see them all.")
+    click.echo(f"Triton {triton.__version__}, {len(wanted)} binaries; * is the configuration that a call chooses")
     click.echo(HEADER)
     before = {capability: read_goldens(goldens, capability) for capability in devices}
     rows, failures = [], 0
@@ -316,8 +302,6 @@ def main(
         if blessing:
             bless(goldens, [row], triton.__version__)
         record(out, [row], triton.__version__)  # row by row: what was compiled stays when the rest is cut off
-    click.echo(
-        f"{len(rows)} binaries, {failures} faults, {sum(row.seconds for row in rows):.0f} s of compilation"
-    )
+    click.echo(f"{len(rows)} binaries, {failures} faults, {sum(row.seconds for row in rows):.0f} s of compilation")
     if failures and not blessing:
         raise SystemExit(1)

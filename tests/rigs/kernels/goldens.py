@@ -37,9 +37,7 @@ def read(layer: str, here: dict[str, str], folder: Path = FOLDER) -> Values:
         return {}
     stored: dict[str, Any] = json.loads(path.read_text())
     moved = [f"{name} {stored['environment'].get(name)} -> {here[name]}" for name in here]
-    moved = [
-        text for text, name in zip(moved, here, strict=True) if stored["environment"].get(name) != here[name]
-    ]
+    moved = [text for text, name in zip(moved, here, strict=True) if stored["environment"].get(name) != here[name]]
     if moved:
         raise NotMeasuredError(
             f"not measured: the {layer} goldens hold for another environment ({', '.join(moved)});"

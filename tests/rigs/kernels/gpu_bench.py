@@ -65,15 +65,7 @@ if importlib.util.find_spec("asiarc") is None:
     import_from_checkout()
 
 from asiarc.kernels.accuracy import errors  # noqa: E402
-from asiarc.kernels.blocked import (  # noqa: E402
-    Config,
-    Problem,
-    blocked,
-    chosen,
-    configurations,
-    every_configuration,
-    kernels,
-)
+from asiarc.kernels.blocked import Config, Problem, blocked, chosen, configurations, every_configuration, kernels  # noqa: E402
 from asiarc.kernels.chunked import chunked  # noqa: E402
 from asiarc.kernels.operators import OPERATORS, trained  # noqa: E402
 from asiarc.speed.paired import median_interval  # noqa: E402
@@ -110,9 +102,7 @@ class Shape:
         return f"B{self.B} T{self.T} H{self.H} D{self.D}"
 
 
-def make_inputs(
-    operator: str, shape: Shape, dtype: torch.dtype, seed: int, device: torch.device
-) -> list[Tensor]:
+def make_inputs(operator: str, shape: Shape, dtype: torch.dtype, seed: int, device: torch.device) -> list[Tensor]:
     """q, k, v[, g][, beta] as a trained layer sees them, made on the device; a quarter of the gates is exactly open."""
     B, T, H, D = dataclasses.astuple(shape)
     generator = torch.Generator(device).manual_seed(seed)
@@ -168,9 +158,7 @@ def fla(operator: str) -> Call:
     return call
 
 
-def exact(
-    operator: str, tensors: Sequence[Tensor], do: Tensor
-) -> tuple[dict[str, Tensor], Callable[[Tensor], Tensor]]:
+def exact(operator: str, tensors: Sequence[Tensor], do: Tensor) -> tuple[dict[str, Tensor], Callable[[Tensor], Tensor]]:
     """Output and gradients in float64 of the first and last head of the first and last sequence, and the way to cut
     these out of a tensor."""
 
@@ -210,9 +198,7 @@ def within(found: Mapping[str, float], dtype: str) -> bool:
 # Step 1 and 2: a process of its own checks one operator at one width in one dtype.
 
 
-def check(
-    operator: str, width: int, dtype: str, small: bool, device: torch.device
-) -> Iterator[dict[str, Any]]:
+def check(operator: str, width: int, dtype: str, small: bool, device: torch.device) -> Iterator[dict[str, Any]]:
     """One row a set of configurations: errors, whether they keep the bounds, whether a repeat has the same bits."""
     shape = Shape(1, 20, 2, width) if small else Shape(2, 333, 3, width)
     tensors = make_inputs(operator, shape, DTYPES[dtype], 1, device)
@@ -220,28 +206,17 @@ def check(
     wanted, corner = exact(operator, tensors, do)
     sets = every_configuration(problem_of(operator, width, DTYPES[dtype]))
     for configs in sets[:1] if small else sets:
-        row = {
-            "operator": operator,
-            "width": width,
-            "dtype": dtype,
-            "configs": {k: str(c) for k, c in configs.items()},
-        }
+        row = {"operator": operator, "width": width, "dtype": dtype, "configs": {k: str(c) for k, c in configs.items()}}
         try:
             call = ours(operator, configs)
             first, second = results(call, tensors, do), results(call, tensors, do)
             with torch.no_grad():
                 plain = call(tensors)
-        except (
-            RuntimeError,
-            ValueError,
-            ImportError,
-        ) as failure:  # does not compile, or does not fit the device
+        except (RuntimeError, ValueError, ImportError) as failure:  # does not compile, or does not fit the device
             yield row | {"failed": f"{type(failure).__name__}: {failure}"[:500]}
             continue
         off = distance(first, wanted, corner)
-        same = torch.equal(plain, first["o"]) and all(
-            torch.equal(x, second[name]) for name, x in first.items()
-        )
+        same = torch.equal(plain, first["o"]) and all(torch.equal(x, second[name]) for name, x in first.items())
         yield row | {"errors": off, "right": within(off, dtype), "repeats": same}
 
 
@@ -286,12 +261,7 @@ def check_all(
         lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
         if status or not lines:
             lines.append(
-                {
-                    "operator": operator,
-                    "width": width,
-                    "dtype": dtype,
-                    "failed": f"exit {status}: {text[-500:]}",
-                }
+                {"operator": operator, "width": width, "dtype": dtype, "failed": f"exit {status}: {text[-500:]}"}
             )
         for row in lines:
             wrong = row.get("failed") or ("" if row["right"] and row["repeats"] else f"WRONG {row}")
@@ -316,9 +286,7 @@ def sanitize(operators: Sequence[str], small_limit_s: float) -> list[dict[str, A
     ]
     rows = []
     for (kind, operator), (status, text) in zip(runs, in_processes(commands, 5, small_limit_s), strict=True):
-        rows.append(
-            {"tool": kind, "operator": operator, "status": status, "tail": text[-300:] if status else ""}
-        )
+        rows.append({"tool": kind, "operator": operator, "status": status, "tail": text[-300:] if status else ""})
         click.echo(f"  {kind:10s} {operator:17s} {'clean' if status == 0 else f'status {status}'}")
     return rows
 
@@ -461,8 +429,7 @@ def time_row(
     before = verified(calls, tensors, do, expected, dtype)
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in calls if before[name]["right"]}
     works = {
-        name: (forward_of(calls[name], tensors), lambda name=name: results(calls[name], tensors, do))
-        for name in times
+        name: (forward_of(calls[name], tensors), lambda name=name: results(calls[name], tensors, do)) for name in times
     }
     for turn in range(rounds + 1):
         for name, (forward, both) in works.items():
@@ -473,13 +440,7 @@ def time_row(
     floor, floor_both = floors_ms(operator, shape, rates)
     rows = []
     for name in calls:
-        row = {
-            "operator": operator,
-            "shape": str(shape),
-            "dtype": dtype,
-            "implementation": name,
-            **before[name],
-        }
+        row = {"operator": operator, "shape": str(shape), "dtype": dtype, "implementation": name, **before[name]}
         if name in times and after[name]["right"]:
             forward_ms, both_ms = (statistics.median(x) for x in zip(*times[name], strict=True))
             row |= {"forward_ms": forward_ms, "both_ms": both_ms, "rounds": rounds,
@@ -500,14 +461,9 @@ def line(row: Mapping[str, Any]) -> str:
     name = f"{row['operator']:17s} {row['shape']:22s} {row['implementation']:11s} "
     if "forward_ms" not in row:
         return name + f"not timed: {row.get('failed', 'wrong, errors ' + str(row.get('errors')))}"
-    text = (
-        name
-        + "{forward_ms:9.3f} {both_ms:9.3f} ms, {floor_share_forward:5.1%} {floor_share_both:5.1%} of the floor"
-    )
+    text = name + "{forward_ms:9.3f} {both_ms:9.3f} ms, {floor_share_forward:5.1%} {floor_share_both:5.1%} of the floor"
     ratio = row.get("over_ours_both")
-    return text.format(**row) + (
-        f", over ours {ratio[0]:.2f} [{ratio[1]:.2f}, {ratio[2]:.2f}]" if ratio else ""
-    )
+    return text.format(**row) + (f", over ours {ratio[0]:.2f} [{ratio[1]:.2f}, {ratio[2]:.2f}]" if ratio else "")
 
 
 def about(device: torch.device, clock: Clock) -> dict[str, Any]:
@@ -544,9 +500,7 @@ def measure(
                 record["left_out"].append(f"times {operator} {shape}")
                 continue
             calls = implementations(operator, shape, tuned)
-            record["rows"] += time_row(
-                operator, shape, dtype, calls, clock, device, record["ceilings"], rounds
-            )
+            record["rows"] += time_row(operator, shape, dtype, calls, clock, device, record["ceilings"], rounds)
             keep()
             if clock.on_gpu:
                 torch.cuda.empty_cache()
@@ -582,9 +536,7 @@ def keeper(record: dict[str, Any], out: Path | None, begun: float) -> Callable[[
 
 @click.command()
 @click.option("--minutes", default=8.0, show_default=True, help="No row is begun after this time.")
-@click.option(
-    "--rounds", default=25, show_default=True, help="Rounds in which every implementation runs once."
-)
+@click.option("--rounds", default=25, show_default=True, help="Rounds in which every implementation runs once.")
 @click.option("--workers", default=min(12, os.cpu_count() or 1), show_default=True, help="Checks at a time.")
 @click.option("--operator", "operators", multiple=True, type=click.Choice(DIRECT), help="Default: all.")
 @click.option(
@@ -601,9 +553,7 @@ def keeper(record: dict[str, Any], out: Path | None, begun: float) -> Callable[[
 )
 @click.option("--interpret", is_flag=True, help="On a CPU, in Triton's interpreter.")
 @click.option("--small", is_flag=True, help="Shapes for a try.")
-@click.option(
-    "--skip-checks", is_flag=True, help="Leave out steps 1 and 2; every timed row is still checked."
-)
+@click.option("--skip-checks", is_flag=True, help="Leave out steps 1 and 2; every timed row is still checked.")
 @click.option("--check", "subject", hidden=True, help="operator:width:dtype, one check, rows as JSON lines.")
 def main(
     minutes: float, rounds: int, workers: int, operators: tuple[str, ...], peers: tuple[Path, ...], out: Path | None,
@@ -627,9 +577,7 @@ def main(
     if out is None and not interpret:
         out = CHECKOUT / "results" / "benchmarks"
     keep = keeper(record, out, begun)
-    click.echo(
-        f"{record['device']}, torch {record['torch']}, Triton {record['triton']}, {record['revision'][:10]}"
-    )
+    click.echo(f"{record['device']}, torch {record['torch']}, Triton {record['triton']}, {record['revision'][:10]}")
     if not skip_checks:
         record["checks"] = check_all(wanted, interpret, small, workers, limit_s=60 * minutes * 0.5)
         keep()

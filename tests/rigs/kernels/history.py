@@ -42,13 +42,7 @@ def prune(path: Path) -> int:
 def rows(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for every ratio of every record: number of the record, commit, operator, yardstick, ratio and bounds."""
     return [
-        {
-            "record": i,
-            "commit": record["commit_info"]["id"][:9],
-            "operator": bench["param"],
-            "yardstick": name,
-            **ratio,
-        }
+        {"record": i, "commit": record["commit_info"]["id"][:9], "operator": bench["param"], "yardstick": name, **ratio}
         for i, record in enumerate(found)
         for bench in record["benchmarks"]
         for name, ratio in bench["extra_info"]["ratios"].items()
@@ -73,9 +67,7 @@ def figure(found: list[dict[str, Any]]) -> str:
                 ratio = [point["ratio"] for point in points]
                 off = [[p["ratio"] - p["low"] for p in points], [p["high"] - p["ratio"] for p in points]]
                 x = [point["record"] + 0.02 * i for point in points]
-                axes.errorbar(
-                    x, ratio, off, marker="o", ms=3, color=PALETTE[i % len(PALETTE)], label=operator
-                )
+                axes.errorbar(x, ratio, off, marker="o", ms=3, color=PALETTE[i % len(PALETTE)], label=operator)
             axes.set(yscale="log", title=f"time over {yardstick}", xlabel="record", ylabel="ratio")
             axes.set_xticks(range(len(found)), [record["commit_info"]["id"][:9] for record in found])
             axes.legend(ncols=3, fontsize=6.5)

@@ -50,12 +50,8 @@ class Requests:
 def here() -> dict[str, str]:
     """The environment that instruction counts depend on; raises `NotMeasuredError` where they cannot be taken."""
     if platform.machine() != "x86_64" or shutil.which("valgrind") is None:
-        raise NotMeasuredError(
-            "not measured here: instruction counts need valgrind on x86-64 (apt install valgrind)."
-        )
-    version = subprocess.run(
-        ["valgrind", "--version"], capture_output=True, text=True, check=True
-    ).stdout.strip()
+        raise NotMeasuredError("not measured here: instruction counts need valgrind on x86-64 (apt install valgrind).")
+    version = subprocess.run(["valgrind", "--version"], capture_output=True, text=True, check=True).stdout.strip()
     vendor = re.search(r"vendor_id\s*: (\S+)", Path("/proc/cpuinfo").read_text())
     libc = " ".join(platform.libc_ver())
     return environment() | {"valgrind": version, "cpu": vendor[1] if vendor else "unknown", "libc": libc}
@@ -71,9 +67,7 @@ def measure(operators: tuple[str, ...] = ()) -> Values:
         ]  # fmt: skip
         # The caller's environment would move the stack, and with it a few counts.
         fixed = {"PATH": os.environ["PATH"], "HOME": folder, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=fixed, timeout=LIMIT_S
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=fixed, timeout=LIMIT_S)
         if done.returncode:
             raise SpeedError(f"valgrind ended with {done.returncode}: {done.stderr[-2000:]}")
         dumps = [path.read_text() for path in Path(folder).glob("out.*")]

@@ -52,9 +52,7 @@ def simulated(cv: float, effect: float, trials: int, seed: int) -> Rates:
 
     def measure(looks: Sequence[int] = LOOKS) -> Ratio:
         bias = math.exp(rng.gauss(0, 0.005))
-        return paired_ratio(
-            lambda: best_of(timing), lambda: (1 + effect) * bias * best_of(timing), looks=looks
-        )
+        return paired_ratio(lambda: best_of(timing), lambda: (1 + effect) * bias * best_of(timing), looks=looks)
 
     def by_median() -> bool:
         found = measure((32,))
@@ -102,10 +100,7 @@ def simulate(trials: int) -> tuple[list[Count], list[str]]:
 def real(root: Path, trials: int, say: Callable[[str], None], records: list[dict[str, Any]]) -> list[Count]:
     """Counts of real experiments, fresh processes each; every experiment's record is added before it is said."""
     found = []
-    for slower, what in (
-        (0.0, "real, the same tree twice"),
-        (INJECTED, f"real, {INJECTED:.0%} idle loop injected"),
-    ):
+    for slower, what in ((0.0, "real, the same tree twice"), (INJECTED, f"real, {INJECTED:.0%} idle loop injected")):
         verdicts: list[Verdict] = []
         for i in range(trials):
             compared = compare(root, root, CASE, slower=slower)
@@ -130,8 +125,4 @@ def shortfalls(found: Sequence[Count]) -> list[str]:
 
 def record(found: Sequence[Count], records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """JSON-able."""
-    return {
-        "counts": [asdict(count) for count in found],
-        "experiments": list(records),
-        "missed": shortfalls(found),
-    }
+    return {"counts": [asdict(count) for count in found], "experiments": list(records), "missed": shortfalls(found)}

@@ -56,10 +56,7 @@ def muted() -> Iterator[None]:
 def profiled(work: Callable[[], object]) -> dict[str, float]:
     """Operators, FLOPs and bytes by torch's own record of one run."""
     activities = [ProfilerActivity.CPU]
-    with (
-        muted(),
-        profile(activities=activities, profile_memory=True, with_flops=True, record_shapes=True) as record,
-    ):
+    with muted(), profile(activities=activities, profile_memory=True, with_flops=True, record_shapes=True) as record:
         work()
     changes = allocations(record)
     operators = [e for e in record.events() if e.name.startswith("aten::")]

@@ -26,12 +26,7 @@ from asiarc.speed.paired import median_interval
 from tests.rigs.kernels import peers
 from tests.rigs.kernels.bench import by_token, take_turns
 
-MIXERS = {
-    "delta_net": "delta_rule",
-    "gated_delta_net": "gated_delta_rule",
-    "mamba2": "simple_gla",
-    "kda": "kda",
-}
+MIXERS = {"delta_net": "delta_rule", "gated_delta_net": "gated_delta_rule", "mamba2": "simple_gla", "kda": "kda"}
 """Baseline and the operator that it is built on."""
 STEPS = 4
 """Training steps in a slice."""
@@ -59,15 +54,11 @@ class Speed:
         name = f"{self.mixer:16s} {self.by:13s} {self.error:8.1e} "
         if self.tokens_per_s is None:
             return name + "WRONG: not timed"
-        gain = (
-            "" if self.gain is None else "  ours is {:.2f} [{:.2f}, {:.2f}] times as fast".format(*self.gain)
-        )
+        gain = "" if self.gain is None else "  ours is {:.2f} [{:.2f}, {:.2f}] times as fast".format(*self.gain)
         return name + f"{self.tokens_per_s:9,.0f} {self.slices:3d} {self.once_s:7.1f}{gain}"
 
 
-HEADER = "{:16s} {:13s} {:>8s} {:>9s} {:>3s} {:>7s}".format(
-    "mixer", "operator by", "error", "tokens/s", "n", "once, s"
-)
+HEADER = "{:16s} {:13s} {:>8s} {:>9s} {:>3s} {:>7s}".format("mixer", "operator by", "error", "tokens/s", "n", "once, s")
 OURS, COMPILED = "ours", "compiled"
 BY = (OURS, "transformers", "recurrence")
 
@@ -79,12 +70,7 @@ def stand_in(operator: str, by: str) -> Operator:
         peers.TRANSFORMERS["gated_delta_rule" if operator == "delta_rule" else operator])  # fmt: skip
 
     def run(
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        *rest: Tensor,
-        scale: float | None = None,
-        initial_state: Tensor | None = None,
+        q: Tensor, k: Tensor, v: Tensor, *rest: Tensor, scale: float | None = None, initial_state: Tensor | None = None
     ) -> tuple[Tensor, None]:
         assert initial_state is None, "a stand-in begins with nothing"
         q, k = (x.repeat_interleave(v.shape[2] // x.shape[2], dim=2) for x in (q, k))
@@ -104,9 +90,7 @@ def source_with(mixer: str, by: str) -> str:
     operator, source = MIXERS[mixer], baseline_source(mixer)
     ours = f"from asiarc.kernels.{operator} import {operator}\n"
     assert ours in source, f"{mixer} does not import {operator}"
-    theirs = (
-        f"from tests.rigs.kernels.training import stand_in\n{operator} = stand_in({operator!r}, {by!r})\n"
-    )
+    theirs = f"from tests.rigs.kernels.training import stand_in\n{operator} = stand_in({operator!r}, {by!r})\n"
     return source if by in (OURS, COMPILED) else source.replace(ours, theirs)
 
 
@@ -114,9 +98,7 @@ def first_gradients(model: Any, task: Any, protocol: Protocol) -> dict[str, Tens
     """The loss of the first batch and its gradient in every parameter."""
     from asiarc.engineer.trainer import batch_loss
 
-    loss = batch_loss(
-        model, task.batch("train", protocol.batch_size, "training speed", 0, seq_len=protocol.seq_len)
-    )
+    loss = batch_loss(model, task.batch("train", protocol.batch_size, "training speed", 0, seq_len=protocol.seq_len))
     names, parameters = zip(*model.named_parameters(), strict=True)
     found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
     return {"loss": loss.detach()} | {n: g.detach() for n, g in zip(names, found, strict=True)}

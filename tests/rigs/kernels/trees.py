@@ -236,9 +236,7 @@ def compare_once(base: Path, head: Path, case: Case, *, slower: float = 0.0) -> 
         ratio = paired_ratio(lambda: side(a, times[0], 0.0), lambda: side(b, times[1], slower))
         if reason := watch.disturbance():
             return Compared(case, Ratio.nothing(reason, ratio.pairs))
-        after = "; ".join(
-            why for worker, tree in ((a, base), (b, head)) if (why := ready(worker, tree, case))
-        )
+        after = "; ".join(why for worker, tree in ((a, base), (b, head)) if (why := ready(worker, tree, case)))
         if after:
             return Compared(case, Ratio.nothing("red"), f"after timing: {after}")
         base_ms, head_ms = (statistics.median(t) / calls * 1e3 for t in times)

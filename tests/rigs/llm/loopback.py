@@ -35,9 +35,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """The list of models."""
-        data = [
-            {"id": name, "object": "model", "created": 0, "owned_by": "nobody"} for name in self.server.models
-        ]
+        data = [{"id": name, "object": "model", "created": 0, "owned_by": "nobody"} for name in self.server.models]
         self.whole(200, {"object": "list", "data": data})
 
     def log_message(self, *_: object) -> None:
@@ -47,11 +45,7 @@ class Handler(BaseHTTPRequestHandler):
         """A reply in one piece."""
         data = json.dumps(value).encode()
         self.send_response(status)
-        for name, text in {
-            "content-type": "application/json",
-            "content-length": str(len(data)),
-            **headers,
-        }.items():
+        for name, text in {"content-type": "application/json", "content-length": str(len(data)), **headers}.items():
             self.send_header(name.replace("_", "-"), text)
         self.end_headers()
         self.wfile.write(data)

@@ -18,22 +18,14 @@ def main() -> None:
 
 
 @main.command()
+@click.option("--store", type=click.Path(path_type=Path), required=True, help="folder of the recording's archive")
 @click.option(
-    "--store", type=click.Path(path_type=Path), required=True, help="folder of the recording's archive"
-)
-@click.option(
-    "--minutes",
-    type=float,
-    default=5.0,
-    show_default=True,
-    help="stop after about so long; run again to go on",
+    "--minutes", type=float, default=5.0, show_default=True, help="stop after about so long; run again to go on"
 )
 @click.option("--candidates", type=click.IntRange(1), default=80, show_default=True)
 @click.option("--seeds", type=click.IntRange(1), default=4, show_default=True)
 @WORKERS
-@click.option(
-    "--table", type=click.Path(path_type=Path), default=TABLE, show_default=True, help="written when whole"
-)
+@click.option("--table", type=click.Path(path_type=Path), default=TABLE, show_default=True, help="written when whole")
 def record(store: Path, minutes: float, candidates: int, seeds: int, workers: int, table: Path) -> None:
     """Train the population for real, piece by piece, and write the table when nothing is left to train."""
     from asiarc.archive.store import Archive

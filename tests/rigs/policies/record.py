@@ -35,15 +35,7 @@ PROTOCOL = MICRO.at(name="micro replay", batch_size=8, steps=64, evaluations=8)
 RUNGS = (8, 16, 32, 64)  # steps; each is a mark of the curve
 STAGE = "replay"
 CHUNK = 4  # trials between two looks at the clock
-KEPT = (
-    "git_commit",
-    "git_dirty",
-    "python",
-    "packages",
-    "platform",
-    "cpu",
-    "cores",
-)  # no command line: it has paths
+KEPT = ("git_commit", "git_dirty", "python", "packages", "platform", "cpu", "cores")  # no command line: it has paths
 
 
 @dataclass(frozen=True)
@@ -69,11 +61,7 @@ def population(size: int) -> list[Individual]:
             generation=0,
             index=number,
             parent=Relative(
-                address=parent.address,
-                name=parent.name,
-                source=parent.source,
-                genome=parent.genome,
-                scores={},
+                address=parent.address, name=parent.name, source=parent.source, genome=parent.genome, scores={}
             ),
             known=frozenset(known.address for known in parents),
         )
@@ -90,9 +78,7 @@ def _baseline(name: str) -> Individual:
 
 def _individual(proposal: Proposal, parent: str) -> Individual:
     assert proposal.genome is not None, "the grammar writes genomes"
-    return Individual(
-        content_address(proposal.source), proposal.name, proposal.source, parent, proposal.genome
-    )
+    return Individual(content_address(proposal.source), proposal.name, proposal.source, parent, proposal.genome)
 
 
 class Recording:
@@ -104,12 +90,7 @@ class Recording:
         self.archive, self.workshop, self.seeds = archive, Workshop(archive, executor), seeds
         self.protocol = protocol
         self.people = population(size)
-        settings = {
-            "size": size,
-            "seeds": seeds,
-            "protocol": protocol.as_dict(),
-            **made_by("trial", "admission"),
-        }
+        settings = {"size": size, "seeds": seeds, "protocol": protocol.as_dict(), **made_by("trial", "admission")}
         self.run = digest(settings)
         archive.add_run(self.run, "search table", "replay", 0, settings, provenance())
         for one in self.people:
@@ -131,9 +112,7 @@ class Recording:
             for first in range(0, len(admitted), CHUNK):
                 if time.monotonic() > end:
                     return False
-                self.workshop.train(
-                    self.run, [self._request(o, seed) for o in admitted[first : first + CHUNK]]
-                )
+                self.workshop.train(self.run, [self._request(o, seed) for o in admitted[first : first + CHUNK]])
             say(f"seed {seed} is whole; {self.workshop.new_trials} trials in this piece")
         return True
 
@@ -185,9 +164,7 @@ class Recording:
 def _entry(one: Individual, trials: Sequence[Trial]) -> Entry:
     first = trials[0]
     curves = [{int(step): bits for step, _, bits in trial.curve} for trial in trials]
-    assert (
-        first.parameters is not None and first.state_bytes is not None and first.flops_per_token is not None
-    )
+    assert first.parameters is not None and first.state_bytes is not None and first.flops_per_token is not None
     return Entry(
         address=one.address,
         name=one.name,

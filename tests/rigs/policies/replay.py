@@ -53,9 +53,7 @@ class Simulated:
     costs: tuple[float, ...] = (1.0,)
     reference_loss: float = 4.575
 
-    def __init__(
-        self, rng: np.random.Generator, size: int = 64, spread: float = 0.0175, noise: float = 0.0175
-    ) -> None:
+    def __init__(self, rng: np.random.Generator, size: int = 64, spread: float = 0.0175, noise: float = 0.0175) -> None:
         self.truth = rng.normal(0, spread, size)
         self._errors = rng.normal(0, noise, (size, MOST_SEEDS))
         self._proposed = 0
@@ -229,10 +227,7 @@ def _mean(values: Sequence[float]) -> tuple[float, float]:
 def bench(table: Path, searches: int, names: Sequence[str] = ()) -> Iterator[str]:
     """The table of policies as lines, world by world; all policies, or those named."""
     contestants: dict[str, Callable[[], Policy]] = dict(POLICIES)
-    contestants |= {
-        "paper, no band": partial(PaperPolicy, band=None),
-        "single runs": partial(BestOfN, runs=1),
-    }
+    contestants |= {"paper, no band": partial(PaperPolicy, band=None), "single runs": partial(BestOfN, runs=1)}
     if names:
         contestants = {name: contestants[name] for name in names}
     settings: list[tuple[str, Callable[[np.random.Generator], World], float]]

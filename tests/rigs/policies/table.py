@@ -47,12 +47,7 @@ class Table:
         """As JSON, one candidate a line."""
         head = {"steps": list(self.steps), "left_out": self.left_out, "provenance": self.provenance}
         lines = [json.dumps(asdict(entry), sort_keys=True) for entry in self.entries]
-        text = (
-            json.dumps(head, indent=1, sort_keys=True)[:-2]
-            + ',\n "entries": [\n'
-            + ",\n".join(lines)
-            + "\n]}\n"
-        )
+        text = json.dumps(head, indent=1, sort_keys=True)[:-2] + ',\n "entries": [\n' + ",\n".join(lines) + "\n]}\n"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
@@ -69,7 +64,5 @@ class Table:
             ) from error
         shapes = {tuple(len(row) for row in entry.bits) for entry in entries}
         if shapes != {(table.seeds,) * len(table.steps)}:
-            raise EvidenceError(
-                f"{path}: every candidate needs every rung and seed, found shapes {sorted(shapes)}"
-            )
+            raise EvidenceError(f"{path}: every candidate needs every rung and seed, found shapes {sorted(shapes)}")
         return table

@@ -7,9 +7,7 @@ BEFORE = "c8d9cdd"  # the last commit before the rooms
 
 
 def pytest_addoption(parser):
-    parser.addoption(
-        "--against", default=BEFORE, metavar="COMMIT", help="whose trials and populations are compared"
-    )
+    parser.addoption("--against", default=BEFORE, metavar="COMMIT", help="whose trials and populations are compared")
 
 
 def pytest_ignore_collect(collection_path, config):

@@ -101,9 +101,7 @@ def answers(tree: Path, folder: Path) -> dict[str, dict[str, dict]]:
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, (
-        f"{tree} ended with {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
-    )
+    assert done.returncode == 0, f"{tree} ended with {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
     (file,) = [path for path in (place / "store").rglob("*") if is_archive(path)]
     with sqlite3.connect(file) as database:
         database.row_factory = sqlite3.Row

@@ -134,11 +134,7 @@ def targets() -> Iterator[Targets]:
             stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
             for family in (socket.AF_INET, socket.AF_UNIX, socket.AF_UNIX)
         )
-        for listener, address in (
-            (tcp, ("127.0.0.1", 0)),
-            (unix, str(folder / "socket")),
-            (hidden, abstract),
-        ):
+        for listener, address in ((tcp, ("127.0.0.1", 0)), (unix, str(folder / "socket")), (hidden, abstract)):
             listener.bind(address)
             listener.listen()
         before = os.environ.get("OPENAI_API_KEY")
@@ -723,9 +719,7 @@ def calls_by_the_old_gate(_: Payload) -> Payload:
     if platform.machine() != "x86_64":
         raise PermissionError("no other gate here")
     code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
-    code.write(
-        b"\x53\xb8\x14\x00\x00\x00\xcd\x80\x5b\xc3"
-    )  # push rbx; mov eax, getpid; int 0x80; pop rbx; ret
+    code.write(b"\x53\xb8\x14\x00\x00\x00\xcd\x80\x5b\xc3")  # push rbx; mov eax, getpid; int 0x80; pop rbx; ret
     pid = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(code)))()
     if pid < 0:
         raise PermissionError(f"the other gate is shut: {pid}")

@@ -20,9 +20,7 @@ from tests.rigs.sandbox import endurance as stands
 from tests.rigs.sandbox import overhead as costs
 from tests.rigs.sandbox.attacks import ATTACKS, ECHO, MODULE, Attack, Targets, targets
 
-REAL = click.option(
-    "--real", is_flag=True, help="train for real, at tier smoke (slower), instead of stand-ins"
-)
+REAL = click.option("--real", is_flag=True, help="train for real, at tier smoke (slower), instead of stand-ins")
 
 
 @contextmanager
@@ -52,9 +50,7 @@ def attacks() -> None:
             table.add_row(attack.name, ended, verdict)
         alive = executor.run([Job(ECHO, {})])[0].status == "ok"
     console.print(table)
-    console.print(
-        f"{len(ATTACKS)} attacks, {failed} wrong; the worker {'still serves' if alive else '[red]is lost'}"
-    )
+    console.print(f"{len(ATTACKS)} attacks, {failed} wrong; the worker {'still serves' if alive else '[red]is lost'}")
     sys.exit(1 if failed or not alive else 0)
 
 

@@ -190,9 +190,7 @@ def _lasting(value: Any) -> Any:
 
 def differing(one: Content, other: Content) -> list[str]:
     """The names under which two contents differ; of another run (code edited meanwhile), its identity's."""
-    before, after = (
-        {r["run"]: r["identity"] for r in map(json.loads, side["runs"])} for side in (one, other)
-    )
+    before, after = ({r["run"]: r["identity"] for r in map(json.loads, side["runs"])} for side in (one, other))
     if len(before) == len(after) == 1 and before.keys() != after.keys():
         old, new = (json.loads(identity) for side in (before, after) for identity in side.values())
         return [f"another run, whose identity moved in {'; '.join(moved_fields(old, new))}"]
@@ -213,9 +211,7 @@ class Kill:
 
     def __str__(self) -> str:
         ending = "; ".join(self.wrong) or "identical"
-        return (
-            f"killed after {self.after_s:5.2f} s with {self.kept:3} of {self.paid} results stored: {ending}"
-        )
+        return f"killed after {self.after_s:5.2f} s with {self.kept:3} of {self.paid} results stored: {ending}"
 
 
 def kill_and_resume(

@@ -102,9 +102,7 @@ class Spent:
             "around a trial": self.around_s, "forks and layers": self.sandbox_s, "loop and archive": self.driver_s,
             "admission": self.admit_s, "starting the workers": self.start_s,
         }  # fmt: skip
-        table = [
-            f"{name:<24} {value:8.2f} CPU-s  {value / self.train_s:7.1%}" for name, value in rows.items()
-        ]
+        table = [f"{name:<24} {value:8.2f} CPU-s  {value / self.train_s:7.1%}" for name, value in rows.items()]
         head = f"{self.candidates} candidates, {self.trials} trials, {self.wall_s:.1f} s, {self.per_hour:.0f} an hour"
         return [head, *table, f"the harness adds {self.harness:.1%} to the bare loop"]
 
@@ -183,7 +181,5 @@ def bare_train_s(source: str, protocol: Protocol, at_once: int) -> float:
     """Mean CPU-seconds of the trainer's loop alone, in so many plain processes at once."""
     command = [sys.executable, "-c", BARE, json.dumps(protocol.as_dict()), source]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    running = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(at_once)
-    ]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(at_once)]
     return fmean(float(process.communicate()[0]) for process in running)

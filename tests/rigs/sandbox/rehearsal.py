@@ -103,9 +103,7 @@ class Rehearsing:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The option of a rehearsal."""
     group = parser.getgroup("asiarc rehearsal")
-    group.addoption(
-        "--stand-ins", action="store_true", help="trials are stand-ins: their numbers mean nothing"
-    )
+    group.addoption("--stand-ins", action="store_true", help="trials are stand-ins: their numbers mean nothing")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -121,9 +121,7 @@ def _effect_checks() -> list[Check]:
         _coverage("paired t, n=5, heavy tails (t, 4 df)", _covers(_paired, 5, _heavy), 0.94),
         _coverage("paired t, n=5, exponential", _covers(_paired, 5, _skewed), promised=False),
         *(
-            _coverage(
-                f"bootstrap {method}, n={n}, normal", _covers(_bootstrap(method), n, _normal), promised=False
-            )
+            _coverage(f"bootstrap {method}, n={n}, normal", _covers(_bootstrap(method), n, _normal), promised=False)
             for method in _METHODS
             for n in (5, 20)
         ),

@@ -17,9 +17,7 @@ def gated_delta_rule(q, k, v, g, beta, initial_state):
         decay = steps.masked_fill(~lower, -torch.inf).exp()
         into = g_.cumsum(-1).exp()[..., None]
         A = torch.eye(n) + (b_[..., None] * (k_ @ k_.mT) * decay).tril(-1)
-        y = torch.linalg.solve_triangular(
-            A, b_[..., None] * (v_ - into * (k_ @ S)), upper=False, unitriangular=True
-        )
+        y = torch.linalg.solve_triangular(A, b_[..., None] * (v_ - into * (k_ @ S)), upper=False, unitriangular=True)
         outputs.append((scale * (into * (q_ @ S) + (q_ @ k_.mT * decay) @ y)).transpose(1, 2))
         S = into[..., -1:, :] * S + (decay[..., -1, :, None] * k_).mT @ y
     return torch.cat(outputs, dim=1), S
