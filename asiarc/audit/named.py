@@ -28,7 +28,7 @@ COPIED = 20_000_000  # parameters up to which a model is made anew for each call
 
 
 def examine(payload: Payload) -> Payload:
-    """A class (behind the wall only): takes `target`, `adapter` (or None) and `path` to import from.
+    """A class (in the sandbox only): takes `target`, `adapter` (or None) and `path` to import from.
 
     Gives the row, or `unusable` with what is wrong with the names.
     """
@@ -66,7 +66,7 @@ def resolved(target: str) -> Any:
 
 
 def examine_exported(payload: Payload) -> Payload:
-    """A model's folder (behind the wall only): takes `folder` with config.json and safetensors."""
+    """A model's folder (in the sandbox only): takes `folder` with config.json and safetensors."""
     folder = Path(payload["folder"])
     load = partial(_load, folder)
     vocabulary = json.loads((folder / "config.json").read_text()).get("vocab_size", 256)
@@ -84,7 +84,7 @@ def _load(folder: Path) -> nn.Module:
 
     kind = json.loads((folder / "config.json").read_text()).get("model_type")
     model_class: Any = AsiarcForCausalLM if kind == "asiarc" else AutoModelForCausalLM
-    options: dict[str, Any] = {} if kind == "asiarc" else {"trust_remote_code": True}  # the wall is around it
+    options: dict[str, Any] = {} if kind == "asiarc" else {"trust_remote_code": True}  # the sandbox is around it
     loaded: nn.Module = model_class.from_pretrained(folder, local_files_only=True, use_safetensors=True, **options)
     return loaded.eval()
 

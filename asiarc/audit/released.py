@@ -36,7 +36,7 @@ Maker = Callable[[torch.dtype | None, int, int], nn.Module]
 
 
 def examine(payload: Payload) -> Payload:
-    """All properties of one program (behind the wall only): takes `program`, gives properties and measures."""
+    """All properties of one program (in the sandbox only): takes `program`, gives properties and measures."""
     code = cache(partial(compiled, payload["program"]))
     with helpers.installed():
         row = row_of_maker(

@@ -41,7 +41,7 @@ Row = dict[str, Any]
 
 
 def examine_candidate(payload: dict[str, Any]) -> dict[str, Any]:
-    """A candidate's gates as properties (behind the wall only)."""
+    """A candidate's gates as properties (in the sandbox only)."""
     from asiarc.engineer.gates import admit
 
     findings = admit(payload["program"], d_model=64, num_heads=2, seed=0, stop_at_first=False).findings
@@ -183,7 +183,7 @@ def _found(row: Row) -> str:
 @click.option("--figure", "drawing", type=click.Path(path_type=Path), help="draw the totals (.svg, .png, .pdf)")
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="programs at once")
 def audit(target: str, adapter: str | None, as_json: bool, drawing: Path | None, workers: int) -> None:
-    """Examine programs, all of them behind the wall.
+    """Examine programs, all of them in the sandbox.
 
     PATH is a candidate file, a folder of them, the release of ASI-Arch (data/106.json), a model's folder (config.json
     and .safetensors), or a class named as module:Class.

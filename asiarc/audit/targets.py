@@ -27,7 +27,7 @@ class Program:
     payload: dict[str, Any]
     public_name: str | None = None
     recorded_parameters: float | None = None  # in millions
-    readable: Path | None = None  # what has to be read from behind the wall
+    readable: Path | None = None  # what has to be read from in the sandbox
 
 
 def read(target: str, adapter: str | None = None) -> list[Program]:

@@ -39,7 +39,7 @@ ROOTS: dict[Entry, tuple[str, ...]] = {
     "fingerprint": ("asiarc.engineer.fingerprint:fingerprint", "asiarc.engineer.workshop:ADMIT_LIMITS"),
     "run": tuple(f"asiarc.loop.run:Run.{stage}" for stage in ("explore", "verify", "confirm")),
 }
-"""What answers: the jobs behind the wall, each with its limits and what reads its answer, and the loop."""
+"""What answers: the jobs in the sandbox, each with its limits and what reads its answer, and the loop."""
 
 STOPS: dict[str, str] = {
     "asiarc.core.errors": "says what a person did wrong",

@@ -1,7 +1,7 @@
 """A candidate: one Python source file that defines `Mixer`, named by what it computes.
 
 The contract of the file is in the README ("A candidate"). Loading executes the source, so `load_mixer` is called
-behind the wall only; everything else here reads the source as text and imports no torch.
+in the sandbox only; everything else here reads the source as text and imports no torch.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def motivation(source: str) -> str:
 
 
 def load_mixer(source: str) -> type[nn.Module]:
-    """Execute a candidate's source and return its `Mixer` class (behind the wall only).
+    """Execute a candidate's source and return its `Mixer` class (in the sandbox only).
 
     Raises `CandidateError` when the source is not Python or defines no `Mixer` class; whatever the source itself
     raises while it runs passes through.

@@ -1,1 +1,1 @@
-"""The engineer: admits a candidate (gates), isolates it (the wall), trains it and scores it."""
+"""The engineer: admits a candidate (gates), isolates it (the sandbox), trains it and scores it."""

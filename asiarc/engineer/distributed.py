@@ -6,7 +6,7 @@ Every process trains on its share of the rows of each batch and gradients are av
 single process takes with the whole batch, up to the order in which float32 numbers are added. Neither the trainer nor
 the model knows of it. On GPUs each process takes one (nccl), elsewhere they compute on the CPU (gloo).
 
-Unusual: the source runs in these very processes, which need each other's sockets, and so behind no wall: give it
+Unusual: the source runs in these very processes, which need each other's sockets, and so in no sandbox: give it
 baselines and candidates that were admitted, on a machine that may be lost.
 """
 

@@ -1,4 +1,4 @@
-"""What a candidate computes, as a few numbers: outputs on fixed probes with fixed weights (behind the wall only).
+"""What a candidate computes, as a few numbers: outputs on fixed probes with fixed weights (in the sandbox only).
 
 Weights are given by shape: the n-th parameter of a shape gets the same values in every candidate, whatever it is
 called and wherever it is made, so the same idea under other names has the same fingerprint. Two parameters of one shape

@@ -1,6 +1,6 @@
 """The speed gate: a candidate's training step, timed in turn with that of the mixer it is held against.
 
-It runs only where a campaign caps the time (``at_most={"time": 1.5}``), after all other gates, behind the wall, and its
+It runs only where a campaign caps the time (``at_most={"time": 1.5}``), after all other gates, in the sandbox, and its
 answer is kept: times belong to a machine, and so do the results of a campaign that caps them.
 """
 

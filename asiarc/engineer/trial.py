@@ -1,4 +1,4 @@
-"""What runs behind the wall: the admission of a candidate, and one trial. Plain data in, plain data out."""
+"""What runs in the sandbox: the admission of a candidate, and one trial. Plain data in, plain data out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The workshop: the engineer's side of the loop. Admits candidates and runs trials behind the wall, and stores each
+"""The workshop: the engineer's side of the loop. Admits candidates and runs trials in the sandbox, and stores each
 result the moment it is there.
 
 This is where a candidate is rejected: `Workshop.admit` stores the gates' findings, `Workshop.train` the outcome of
@@ -49,7 +49,7 @@ class Request:
 
     @property
     def payload(self) -> dict[str, Any]:
-        """What goes through the wall."""
+        """What goes into the sandbox."""
         return {"source": self.source, "match_source": self.match[1] if self.match else None, **self._settings}
 
     @property
@@ -78,13 +78,13 @@ class Request:
 
     @property
     def limits(self) -> Limits:
-        """Generous: a budget is in steps, the wall only ends what has gone wrong."""
+        """Generous: a budget is in steps, the sandbox only ends what has gone wrong."""
         cpu_s = 120 + self.protocol.tokens / 1000
         return Limits(wall_s=4 * cpu_s, cpu_s=cpu_s, memory_bytes=8 * 2**30)
 
 
 def _outcome(result: Result) -> Outcome:
-    """The wall's status in the words of the archive."""
+    """The sandbox's status in the words of the archive."""
     kinds = {
         "timed_out": "timed_out",
         "out_of_memory": "out_of_memory",

@@ -3,7 +3,7 @@
     for each generation
         sample      a parent and references, by the search policy
         propose     a candidate each                                    the researcher
-        admit       through the gates, behind the wall                  the engineer
+        admit       through the gates, in the sandbox                  the engineer
         train       what the policy asks for, until it asks no more     the engineer
         revise      what a gate turned away or training broke           the researcher
         analyse     against parent, siblings and baselines              the analyst
@@ -144,7 +144,7 @@ class Run:
         return drafts
 
     def admit(self, drafts: Sequence[Draft]) -> dict[int, Draft]:
-        """The gates, behind the wall; what they turn away is mended and comes again, or is given up with the reason."""
+        """The gates, in the sandbox; what they turn away is mended and comes again, or is given up with the reason."""
         admitted, waiting = {}, list(drafts)
         while waiting:
             outcomes = self.bench.admit([draft.address for draft in waiting if draft.ending is None])

@@ -1,6 +1,6 @@
 """Is an idea new? Three checks, from the cheapest: the program, what it computes, and what it is meant to do.
 
-*syntax*: the content address was proposed before (the loop compares). *behaviour*: the fingerprint behind the wall is
+*syntax*: the content address was proposed before (the loop compares). *behaviour*: the fingerprint in the sandbox is
 that of an earlier candidate. *motivation*: the nearest five, by an embedding endpoint or else by BM25, are put to a
 model, which says whether one of them is the same idea; in doubt it is new. What a check stops is not trained, and
 `saved` counts that.

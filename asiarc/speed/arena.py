@@ -2,7 +2,7 @@
 
 What can be judged from outside is judged outside (results, times, files); this side holds its own references to
 whatever a kernel might patch, taken before the kernel is loaded. Its reports bind a careless cheat, not one that
-rewrites this process's memory: that is what the wall of `asiarc.execution` is for.
+rewrites this process's memory: that is what the sandbox of `asiarc.execution` is for.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 `Study` names mixers, tasks and seeds; `Search` names arms that search at equal compute, and trains their winners
 again. Both are declared in ``reproductions/claim_*.py`` beside the deciders that read them, collected as items
 there, run through the same workshop, executor and archive as a campaign's trials, and resumed like them. What the
-trained models look like inside (gates, moved parameters) is measured behind the wall too (`probe`).
+trained models look like inside (gates, moved parameters) is measured in the sandbox too (`probe`).
 """
 
 from asiarc.studies.arms import Search, SearchResult

@@ -1,4 +1,4 @@
-"""Looks into a trained mixer, behind the wall: how its gates weigh the paths, what training moved, how far it reaches.
+"""Looks into a trained mixer, in the sandbox: how its gates weigh the paths, what training moved, how far it reaches.
 
 Unusual: nothing of a trial is stored but its numbers, so the model is trained once more (the same seed gives the same
 model) by a source that also keeps the gates it computes, `weights_BTHP` by the convention of the candidate files.

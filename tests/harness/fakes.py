@@ -149,7 +149,7 @@ def job_key(job: Job) -> str:
 
 
 def answer(job: Job) -> Result:
-    """What the wall would hand back."""
+    """What the sandbox would hand back."""
     kind = job.function.rpartition(":")[2]
     if not is_python(job.payload["source"]):
         finding = {"gate": "static", "verdict": "rejected", "reason": "not Python: line 1"}

@@ -267,7 +267,7 @@ def test_stops_and_roots_exist(place):
 
 
 def test_every_job_by_name_is_an_entry_point_of_its_own():
-    """What runs behind the wall for a campaign is named in the workshop: each job has a key that holds its code."""
+    """What runs in the sandbox for a campaign is named in the workshop: each job has a key that holds its code."""
     jobs = set(re.findall(r'"(asiarc\.[\w.]+:\w+)"', file_of("asiarc.engineer.workshop").read_text()))
     assert jobs - {"asiarc.engineer.workshop:node_versions"} == {roots[0] for e, roots in ROOTS.items() if e != "run"}
 

@@ -1,4 +1,4 @@
-"""The whole loop with nothing faked: real candidates, the real wall, real training, lm-eval; as small as it gets."""
+"""The whole loop with nothing faked: real candidates, the real sandbox, real training, lm-eval; as small as it gets."""
 
 from __future__ import annotations
 

@@ -769,7 +769,7 @@ def test_the_plan_has_a_line_for_each_study_of_the_tier(folder):
 
 
 def test_with_nothing_faked(folder):
-    """Gates, training, scoring and probes behind the wall, then the verdict; the second time nothing is trained."""
+    """Gates, training, scoring and probes in the sandbox, then the verdict; the second time nothing is trained."""
     first = folder.runpytest_subprocess("--tier", "quick", "-p", "no:cacheprovider", "--workers", "1")
     first.assert_outcomes(passed=2)
     first.stdout.fnmatch_lines(["*study tiny at tier quick*at most 6 trials*", "C09h*gain*entropy*0.*"])

@@ -1,7 +1,7 @@
 """Gates: executed checks that admit or reject a candidate before it gets a training step.
 
 `admit` runs `GATES` in order of cost (`admission.py`); each gate is a small class in the module named after
-what it guards. Everything here runs candidate code and therefore behind the wall. Unusual: Hypothesis runs
+what it guards. Everything here runs candidate code and therefore in the sandbox. Unusual: Hypothesis runs
 inside the product, to draw shapes, cuts and splits and to shrink the failing ones.
 """
 

@@ -82,7 +82,7 @@ def admit(
     exempt: frozenset[str] = frozenset(),
     stop_at_first: bool = True,
 ) -> Admission:
-    """Run every gate on a candidate (behind the wall only).
+    """Run every gate on a candidate (in the sandbox only).
 
     The same arguments give the same findings in every process, but for `cpu_s`. With `stop_at_first` the
     gates after the first rejection are "not run"; without it, all run that can: nothing runs on a source that

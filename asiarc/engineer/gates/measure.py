@@ -26,7 +26,7 @@ class Measures:
 
 
 def measure(source: str, d_model: int, num_heads: int) -> Measures:
-    """Measures of a candidate at one size (behind the wall only)."""
+    """Measures of a candidate at one size (in the sandbox only)."""
     subject = Subject(source, d_model, num_heads, seed=0)
     mixer = subject.make()
     with torch.no_grad():

@@ -13,7 +13,7 @@ class SideEffects(Gate):
     """No torch function is replaced, no global setting changes, neither input nor state is written to.
 
     Looked at around loading, construction, forward and backward, and once more by `admit` when all gates have
-    run. Cannot see effects outside the interpreter: those the wall prevents.
+    run. Cannot see effects outside the interpreter: those the sandbox prevents.
     """
 
     name = "side_effects"

@@ -45,7 +45,7 @@ Fault = tuple[ast.AST, str]
 class Static(Gate):
     """Only torch, math, einops and asiarc.kernels; no way out of them, no global state, no weights spelled out.
 
-    Cannot see what a program does: the wall contains it and the other gates run it.
+    Cannot see what a program does: the sandbox contains it and the other gates run it.
     """
 
     name = "static"
