@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS admissions (     -- what the gates said, and why
 ) STRICT;
 CREATE TABLE IF NOT EXISTS trials (         -- one training of one candidate with one seed on one task
     key TEXT PRIMARY KEY, address TEXT NOT NULL REFERENCES candidates, task TEXT NOT NULL, stage TEXT NOT NULL,
-    seed TEXT NOT NULL, protocol TEXT NOT NULL, steps INTEGER NOT NULL, learning_rate REAL NOT NULL,
+    seed TEXT NOT NULL, recipe TEXT NOT NULL, steps INTEGER NOT NULL, learning_rate REAL NOT NULL,
     outcome TEXT NOT NULL, gate TEXT NOT NULL, reason TEXT NOT NULL,
     metric TEXT, value REAL, parameters INTEGER, state_bytes INTEGER, flops_per_token REAL,
     tokens INTEGER, curve TEXT, details TEXT, layers TEXT NOT NULL,

@@ -29,13 +29,14 @@ from typing import Any
 from asiarc.core.errors import ArchiveError
 from asiarc.core.outcome import Outcome
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 # What brings a file of that version to the next; new tables and indices come with the schema by themselves.
 # Format 4 keeps what a candidate computes once; what 3 held of it cannot be told by probes, and is asked for again.
 _MIGRATIONS = {
     1: "ALTER TABLE results ADD COLUMN holds INTEGER NOT NULL DEFAULT 1;",
     2: "",
     3: "DROP TABLE IF EXISTS behaviours; DROP TABLE IF EXISTS fingerprints;",
+    4: "ALTER TABLE trials RENAME COLUMN protocol TO recipe;",
 }
 CELL = 0.01  # width of the grid that behaviours are looked up on
 Row = dict[str, Any]
@@ -477,7 +478,7 @@ class Archive:
     # --- trials ---------------------------------------------------------------------------------------------------
 
     def add_trial(
-        self, trial: Trial, protocol: Row, *, tokens: int, layers: Iterable[str], peak_memory_bytes: int
+        self, trial: Trial, recipe: Row, *, tokens: int, layers: Iterable[str], peak_memory_bytes: int
     ) -> None:
         """Keep a finished trial; an infrastructure failure is replaced on the next try."""
         outcome = trial.outcome
@@ -491,7 +492,7 @@ class Archive:
                 task=trial.task,
                 stage=trial.stage,
                 seed=trial.seed,
-                protocol=protocol,
+                recipe=recipe,
                 steps=trial.steps,
                 learning_rate=trial.learning_rate,
                 outcome=outcome.kind,

@@ -134,7 +134,7 @@ class Stage(Declaration):
     top: int | None = Field(default=None, ge=1, description="verify only: how many finalists of explore enter")
     learning_rates: tuple[float, ...] = Field(
         default=(),
-        description="verify only: grid searched for every candidate and baseline alike; empty: the protocol's own rate",
+        description="verify only: grid searched for every candidate and baseline alike; empty: the recipe's own rate",
     )
 
     @field_validator("tasks")
@@ -333,7 +333,7 @@ class Campaign(Declaration):
             if stage is not None and (stage.top is not None or stage.learning_rates):
                 raise ValueError(
                     f"{name} was given top or learning_rates, which belong to verify: explore takes every candidate "
-                    "at the protocol's rate, confirm the winner at the rate that verify found"
+                    "at the recipe's rate, confirm the winner at the rate that verify found"
                 )
         return self
 

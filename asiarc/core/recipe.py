@@ -1,4 +1,4 @@
-"""Protocols: the size of the model and the budget of one trial, by stage and tier. No torch in here.
+"""Recipes: the size of the model and the budget of one trial, by stage and tier. No torch in here.
 
 Budgets are in steps and tokens, never in wall time. The micro sizes are the ones at which mixers separate on a CPU
 within seconds; the paper's own sizes are named so that they can be built, counted and run where there is hardware.
@@ -16,7 +16,7 @@ STAGES: tuple[StageName, ...] = get_args(StageName)
 
 
 @dataclass(frozen=True)
-class Protocol:
+class Recipe:
     """Everything that fixes a trial but the candidate, the task and the seed.
 
     Sizes: `d_model` channels, `num_layers` blocks of `num_heads` heads, SwiGLU of `mlp_ratio` x d_model hidden
@@ -45,8 +45,8 @@ class Protocol:
         """Training tokens of one trial."""
         return self.steps * self.batch_size * self.seq_len
 
-    def at(self, **changes: Any) -> Protocol:
-        """The same protocol with some fields changed."""
+    def at(self, **changes: Any) -> Recipe:
+        """The same recipe with some fields changed."""
         return replace(self, **changes)
 
     def as_dict(self) -> dict[str, Any]:
@@ -54,7 +54,7 @@ class Protocol:
         return asdict(self)
 
 
-MICRO = Protocol(
+MICRO = Recipe(
     "micro",
     d_model=64,
     num_layers=2,
@@ -65,8 +65,8 @@ MICRO = Protocol(
     steps=250,
     learning_rate=8e-3,
 )
-SMALL = Protocol("small", d_model=128, num_layers=4, num_heads=4, mlp_ratio=2.0, seq_len=256, batch_size=16, steps=1000)
-MEDIUM = Protocol(
+SMALL = Recipe("small", d_model=128, num_layers=4, num_heads=4, mlp_ratio=2.0, seq_len=256, batch_size=16, steps=1000)
+MEDIUM = Recipe(
     "medium",
     d_model=256,
     num_layers=6,
@@ -78,7 +78,7 @@ MEDIUM = Protocol(
     learning_rate=1.5e-3,
 )
 # The paper's exploration and verification sizes (arXiv 2507.18074, section 4.1 and appendix A.2): GPT-2 tokens.
-PAPER_20M = Protocol(
+PAPER_20M = Recipe(
     "paper-20m",
     d_model=256,
     num_layers=8,
@@ -90,7 +90,7 @@ PAPER_20M = Protocol(
     learning_rate=3e-4,
     vocab_size=50_257,
 )
-PAPER_340M = Protocol(
+PAPER_340M = Recipe(
     "paper-340m",
     d_model=1024,
     num_layers=24,
@@ -102,14 +102,14 @@ PAPER_340M = Protocol(
     learning_rate=3e-4,
     vocab_size=50_257,
 )
-PROTOCOLS = {p.name: p for p in (MICRO, SMALL, MEDIUM, PAPER_20M, PAPER_340M)}
+RECIPES = {p.name: p for p in (MICRO, SMALL, MEDIUM, PAPER_20M, PAPER_340M)}
 
 
 @dataclass(frozen=True)
 class StagePlan:
     """What one stage trains at one tier: text rungs in steps, and how far capability checks are trained."""
 
-    text: Protocol
+    text: Recipe
     rungs: tuple[int, ...]  # steps of text training
     keep: float  # explore's budget is what it costs to take so much of each rung to the next; see `runs`
     capability: float  # share of a synthetic task's own suggested steps

@@ -1,6 +1,6 @@
 """One large trial on several processes: the trainer's own loop over a model that DDP or FSDP2 spreads.
 
-    torchrun --standalone --nproc-per-node 2 -m asiarc.engineer.distributed --protocol small --steps 20 --by ddp
+    torchrun --standalone --nproc-per-node 2 -m asiarc.engineer.distributed --recipe small --steps 20 --by ddp
 
 Every process trains on its share of the rows of each batch and gradients are averaged, so a step is the one that a
 single process takes with the whole batch, up to the order in which float32 numbers are added. Neither the trainer nor
@@ -25,7 +25,7 @@ import torch.distributed as dist
 from torch import nn
 
 from asiarc.core.errors import TaskError
-from asiarc.core.recipe import PROTOCOLS, Protocol
+from asiarc.core.recipe import RECIPES, Recipe
 from asiarc.engineer.trainer import Curve, train
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def spread(model: AsiarcForCausalLM, by: By) -> nn.Module:
     return model
 
 
-def train_spread(source: str, task: Task, protocol: Protocol, seed: str, by: By, device: torch.device) -> Curve:
+def train_spread(source: str, task: Task, recipe: Recipe, seed: str, by: By, device: torch.device) -> Curve:
     """Train one source with all processes of the group; the curve of a single process, on every process.
 
     Raises `DivergedError` on the process whose share diverged, which ends the group.
@@ -79,9 +79,9 @@ def train_spread(source: str, task: Task, protocol: Protocol, seed: str, by: By,
     from asiarc.models.backbone import build
 
     rank, processes = dist.get_rank(), dist.get_world_size()
-    hidden = round(protocol.mlp_ratio * protocol.d_model)
-    model = spread(build(source, protocol, seed, hidden=hidden).to(device), by)
-    mine = train(cast("AsiarcForCausalLM", model), cast("Task", Share(task, rank, processes)), protocol, seed)
+    hidden = round(recipe.mlp_ratio * recipe.d_model)
+    model = spread(build(source, recipe, seed, hidden=hidden).to(device), by)
+    mine = train(cast("AsiarcForCausalLM", model), cast("Task", Share(task, rank, processes)), recipe, seed)
     losses = torch.tensor([row[1:] for row in mine.rows], dtype=torch.float64, device=device)
     dist.all_reduce(losses)
     means = (losses / processes).tolist()
@@ -103,21 +103,21 @@ def group() -> Iterator[torch.device]:
 
 
 @click.command()
-@click.option("--protocol", type=click.Choice(list(PROTOCOLS)), default="small", show_default=True)
+@click.option("--recipe", type=click.Choice(list(RECIPES)), default="small", show_default=True)
 @click.option("--mixer", default="gated_delta_net", show_default=True, help="a baseline's name or a candidate's file")
 @click.option("--task", "task_name", default="text", show_default=True)
 @click.option("--seed", default="0/verify/0", show_default=True)
 @click.option("--by", type=click.Choice(WAYS), multiple=True, default=("ddp",), show_default=True)
-@click.option("--steps", type=int, help="instead of the protocol's own")
-@click.option("--batch-size", type=int, help="rows a step over all processes, instead of the protocol's own")
-@click.option("--seq-len", type=int, help="instead of the protocol's own")
-def main(protocol: str, mixer: str, task_name: str, seed: str, by: tuple[By, ...], **changes: int | None) -> None:
+@click.option("--steps", type=int, help="instead of the recipe's own")
+@click.option("--batch-size", type=int, help="rows a step over all processes, instead of the recipe's own")
+@click.option("--seq-len", type=int, help="instead of the recipe's own")
+def main(recipe: str, mixer: str, task_name: str, seed: str, by: tuple[By, ...], **changes: int | None) -> None:
     """Train one mixer with all processes that torchrun started; the first prints a JSON line for each way."""
     from asiarc.models.baselines import BASELINE_NAMES, baseline_source
     from asiarc.tasks import get_task
 
     source = baseline_source(mixer) if mixer in BASELINE_NAMES else Path(mixer).read_text()
-    chosen = PROTOCOLS[protocol].at(**{name: value for name, value in changes.items() if value is not None})
+    chosen = RECIPES[recipe].at(**{name: value for name, value in changes.items() if value is not None})
     with group() as device:
         for way in by:
             curve = train_spread(source, get_task(task_name), chosen, seed, way, device)

@@ -17,7 +17,7 @@ from asiarc.core.device import PRECISION
 
 if TYPE_CHECKING:
     from asiarc.core.device import Device
-    from asiarc.core.recipe import Protocol
+    from asiarc.core.recipe import Recipe
     from asiarc.models.backbone import AsiarcForCausalLM
     from asiarc.tasks import Batch, Task
 
@@ -35,18 +35,18 @@ class Curve:
     rows: tuple[tuple[int, float, float], ...]
 
 
-def learning_rate_at(step: int, protocol: Protocol) -> float:
+def learning_rate_at(step: int, recipe: Recipe) -> float:
     """Linear warm-up, then cosine from the peak to `final_lr` x the peak; steps count from 0."""
-    warmup = max(1, round(protocol.warmup * protocol.steps))
+    warmup = max(1, round(recipe.warmup * recipe.steps))
     if step < warmup:
-        return protocol.learning_rate * (step + 1) / warmup
-    progress = (step - warmup) / max(1, protocol.steps - warmup)
+        return recipe.learning_rate * (step + 1) / warmup
+    progress = (step - warmup) / max(1, recipe.steps - warmup)
     cosine = 0.5 * (1 + math.cos(math.pi * progress))
-    return protocol.learning_rate * (protocol.final_lr + (1 - protocol.final_lr) * cosine)
+    return recipe.learning_rate * (recipe.final_lr + (1 - recipe.final_lr) * cosine)
 
 
-def train(model: AsiarcForCausalLM, task: Task, protocol: Protocol, seed: str) -> Curve:
-    """Train in place for `protocol.steps` steps and return the curve.
+def train(model: AsiarcForCausalLM, task: Task, recipe: Recipe, seed: str) -> Curve:
+    """Train in place for `recipe.steps` steps and return the curve.
 
     AdamW (beta 0.9, 0.95; weight decay on matrices only), gradient norm clipped, in the `PRECISION` of the
     model's device. Raises `DivergedError` when a loss is not a number or, after warm-up, three times its first value.
@@ -56,29 +56,29 @@ def train(model: AsiarcForCausalLM, task: Task, protocol: Protocol, seed: str) -
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     optimiser = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": protocol.weight_decay}, {"params": others, "weight_decay": 0.0}],
-        lr=protocol.learning_rate,
+        [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=recipe.learning_rate,
         betas=(0.9, 0.95),
         fused=True,
     )
-    held_out = task.batch("validation", 2 * protocol.batch_size, "curve", seq_len=protocol.seq_len)
-    marks = {round(protocol.steps * (i + 1) / protocol.evaluations) for i in range(protocol.evaluations)}
+    held_out = task.batch("validation", 2 * recipe.batch_size, "curve", seq_len=recipe.seq_len)
+    marks = {round(recipe.steps * (i + 1) / recipe.evaluations) for i in range(recipe.evaluations)}
     rows: list[tuple[int, float, float]] = []
     first_loss = math.inf
     model.train()
-    for step in range(protocol.steps):
+    for step in range(recipe.steps):
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate_at(step, protocol)
-        batch = task.batch("train", protocol.batch_size, seed, step, seq_len=protocol.seq_len)
+            group["lr"] = learning_rate_at(step, recipe)
+        batch = task.batch("train", recipe.batch_size, seed, step, seq_len=recipe.seq_len)
         with torch.autocast(device.type, step_dtype, enabled=step_dtype != torch.float32):
             loss = batch_loss(model, batch)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), protocol.clip)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimiser.step()
         value = float(loss.detach())
         first_loss = value if step == 0 else first_loss
-        if not math.isfinite(value) or (step > protocol.warmup * protocol.steps and value > 3 * first_loss):
+        if not math.isfinite(value) or (step > recipe.warmup * recipe.steps and value > 3 * first_loss):
             raise DivergedError(f"diverged at step {step}: training loss {value:.4g}, {first_loss:.4g} at the start")
         if step + 1 in marks:
             bits = evaluate(model, held_out)

@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from asiarc.core.recipe import Protocol
+from asiarc.core.recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,30 +17,30 @@ Payload = dict[str, Any]
 def admission(payload: Payload) -> Payload:
     """Run the gates on a candidate and measure it.
 
-    Takes source, seed, protocol, exempt, max_examples, limits (measured quantity -> largest value allowed);
+    Takes source, seed, recipe, exempt, max_examples, limits (measured quantity -> largest value allowed);
     gives findings, and measures when admitted.
     """
     from asiarc.engineer.gates import admit
     from asiarc.engineer.gates.measure import measure
 
-    protocol = Protocol(**payload["protocol"])
+    recipe = Recipe(**payload["recipe"])
     start = time.process_time()
     verdict = admit(
         payload["source"],
-        d_model=protocol.d_model,
-        num_heads=protocol.num_heads,
+        d_model=recipe.d_model,
+        num_heads=recipe.num_heads,
         seed=payload["seed"],
         max_examples=payload["max_examples"],
         exempt=frozenset(payload["exempt"]),
     )
-    measures = asdict(measure(payload["source"], protocol.d_model, protocol.num_heads)) if verdict.admitted else None
+    measures = asdict(measure(payload["source"], recipe.d_model, recipe.num_heads)) if verdict.admitted else None
     return {**verdict.as_dict(), "measures": measures, "cpu_s": time.process_time() - start}
 
 
 def run(payload: Payload) -> Payload:
     """Train one candidate with one seed on one task and score it with lm-eval.
 
-    Takes source, task, protocol, seed, match_source (the candidate whose size the model is brought to, or None),
+    Takes source, task, recipe, seed, match_source (the candidate whose size the model is brought to, or None),
     split, documents, items (the address of the scored items), device; gives metric, value, curve, items, tokens and the
     whole model's parameters, state_bytes (a sequence) and flops_per_token (forward), or `diverged` / `size` with a
     reason, or `absent` where this machine lacks the device.
@@ -70,26 +70,26 @@ def _trial(payload: Payload) -> Payload:
     )
     from asiarc.tasks import get_task
 
-    protocol = Protocol(**payload["protocol"])
+    recipe = Recipe(**payload["recipe"])
     task = get_task(payload["task"])
-    hidden = round(protocol.mlp_ratio * protocol.d_model)
+    hidden = round(recipe.mlp_ratio * recipe.d_model)
     if payload["match_source"] is not None and hidden:
-        target = total_parameters(mixer_parameters(payload["match_source"], protocol), protocol, hidden)
+        target = total_parameters(mixer_parameters(payload["match_source"], recipe), recipe, hidden)
         try:
-            hidden = matched_hidden(mixer_parameters(payload["source"], protocol), protocol, target)
+            hidden = matched_hidden(mixer_parameters(payload["source"], recipe), recipe, target)
         except SizeMismatchError as error:
             return {"size": str(error)}
-    model = build(payload["source"], protocol, payload["seed"], hidden=hidden).to(payload["device"])
+    model = build(payload["source"], recipe, payload["seed"], hidden=hidden).to(payload["device"])
     start = time.process_time()
     try:
-        curve = train(model, task, protocol, payload["seed"])
+        curve = train(model, task, recipe, payload["seed"])
         trained = time.process_time()
-        documents = _windows(task.documents(payload["split"], payload["documents"], payload["items"]), protocol.seq_len)
-        scored = score(model, [(task, documents)], max_length=protocol.seq_len)[0]
+        documents = _windows(task.documents(payload["split"], payload["documents"], payload["items"]), recipe.seq_len)
+        scored = score(model, [(task, documents)], max_length=recipe.seq_len)[0]
     except DivergedError as error:
         return {"diverged": str(error)}
-    mixer = measure(payload["source"], protocol.d_model, protocol.num_heads)
-    dense = 3 * protocol.d_model * hidden * protocol.num_layers + protocol.vocab_size * protocol.d_model
+    mixer = measure(payload["source"], recipe.d_model, recipe.num_heads)
+    dense = 3 * recipe.d_model * hidden * recipe.num_layers + recipe.vocab_size * recipe.d_model
     return {
         "metric": scored.metric,
         "value": scored.value,
@@ -97,9 +97,9 @@ def _trial(payload: Payload) -> Payload:
         "curve": [list(row) for row in curve.rows],
         "parameters": count_parameters(model),
         "hidden": hidden,
-        "state_bytes": protocol.num_layers * mixer.state_bytes,
-        "flops_per_token": protocol.num_layers * mixer.flops_per_token + 2 * dense,
-        "tokens": protocol.tokens,
+        "state_bytes": recipe.num_layers * mixer.state_bytes,
+        "flops_per_token": recipe.num_layers * mixer.flops_per_token + 2 * dense,
+        "tokens": recipe.tokens,
         "train_cpu_s": trained - start,
         "score_cpu_s": time.process_time() - trained,
     }

@@ -21,7 +21,7 @@ from asiarc.core.device import Device, device_type
 from asiarc.core.digest import digest
 from asiarc.core.errors import BudgetExhaustedError, ExecutionError
 from asiarc.core.outcome import SCORED, Outcome
-from asiarc.core.recipe import Protocol
+from asiarc.core.recipe import Recipe
 from asiarc.execution import Executor, Job, Limits, LocalExecutor, Result, executor_on
 from asiarc.execution.round import Warm
 from asiarc.tasks import get_task
@@ -41,7 +41,7 @@ class Request:
     task: str
     stage: str
     seed: str
-    protocol: Protocol
+    recipe: Recipe
     match: tuple[str, str] | None  # (address, source) of the candidate whose size the model is brought to
     split: str
     documents: int
@@ -57,7 +57,7 @@ class Request:
         return {
             "task": self.task,
             "seed": self.seed,
-            "protocol": self.protocol.as_dict(),
+            "recipe": self.recipe.as_dict(),
             "split": self.split,
             "documents": self.documents,
             "items": f"{self.stage} items",
@@ -79,7 +79,7 @@ class Request:
     @property
     def limits(self) -> Limits:
         """Generous: a budget is in steps, the sandbox only ends what has gone wrong."""
-        cpu_s = 120 + self.protocol.tokens / 1000
+        cpu_s = 120 + self.recipe.tokens / 1000
         return Limits(wall_s=4 * cpu_s, cpu_s=cpu_s, memory_bytes=8 * 2**30)
 
 
@@ -135,7 +135,7 @@ class Workshop:
         self.executor.run(jobs, on_result)
 
     def admit(
-        self, candidates: dict[str, str], protocol: Protocol, *, exempt: dict[str, frozenset[str]] | None = None
+        self, candidates: dict[str, str], recipe: Recipe, *, exempt: dict[str, frozenset[str]] | None = None
     ) -> dict[str, dict[str, Any]]:
         """Run the gates on each ``address -> source``; the stored admissions by address."""
         exemptions = {address: sorted((exempt or {}).get(address, ())) for address in candidates}
@@ -143,8 +143,8 @@ class Workshop:
             address: digest(
                 {
                     "address": address,
-                    "d_model": protocol.d_model,
-                    "num_heads": protocol.num_heads,
+                    "d_model": recipe.d_model,
+                    "num_heads": recipe.num_heads,
                     "examples": GATE_EXAMPLES,
                     "exempt": exemptions[address],
                     **made_by("admission", sources=[source], device=WALL),
@@ -159,7 +159,7 @@ class Workshop:
                 {
                     "source": candidates[address],
                     "seed": 0,
-                    "protocol": protocol.as_dict(),
+                    "recipe": recipe.as_dict(),
                     "max_examples": GATE_EXAMPLES,
                     "exempt": exemptions[address],
                 },
@@ -179,13 +179,13 @@ class Workshop:
         return {address: admission for address, admission in admissions.items() if admission is not None}
 
     def within_time(
-        self, candidates: dict[str, str], against: tuple[str, str], allowed: float, protocol: Protocol
+        self, candidates: dict[str, str], against: tuple[str, str], allowed: float, recipe: Recipe
     ) -> dict[str, Outcome]:
         """Rejected is each ``address -> source`` whose step surely takes over `allowed` times that of `against`.
 
         The time is taken once and kept; "surely" is the lower bound of the ratio, so that noise rejects nobody.
         """
-        size = {"d_model": protocol.d_model, "num_heads": protocol.num_heads, "tokens": protocol.seq_len}
+        size = {"d_model": recipe.d_model, "num_heads": recipe.num_heads, "tokens": recipe.seq_len}
         keys = {
             a: digest(
                 {
@@ -211,9 +211,9 @@ class Workshop:
         kept = {address: self.archive.admission(key) for address, key in keys.items()}
         return {address: admission["outcome"] for address, admission in kept.items() if admission is not None}
 
-    def fingerprints(self, candidates: dict[str, str], protocol: Protocol) -> dict[str, list[float] | None]:
+    def fingerprints(self, candidates: dict[str, str], recipe: Recipe) -> dict[str, list[float] | None]:
         """What each ``address -> source`` computes on fixed probes; None where that cannot be said."""
-        size, probes = {"d_model": protocol.d_model, "num_heads": protocol.num_heads}, _probes(protocol)
+        size, probes = {"d_model": recipe.d_model, "num_heads": recipe.num_heads}, _probes(recipe)
         missing = [a for a in candidates if self.archive.behaviour(probes, a) is None]
         function = "asiarc.engineer.fingerprint:fingerprint"
         payloads = [{"source": candidates[address], **size} for address in missing]
@@ -227,9 +227,9 @@ class Workshop:
         self._run(jobs, store)
         return {address: self.archive.behaviour(probes, address) or None for address in candidates}
 
-    def behaving_as(self, fingerprint: Sequence[float], within: float, protocol: Protocol) -> list[str]:
+    def behaving_as(self, fingerprint: Sequence[float], within: float, recipe: Recipe) -> list[str]:
         """The addresses whose every number is within a distance of these, in order."""
-        return self.archive.behaving_as(_probes(protocol), fingerprint, within)
+        return self.archive.behaving_as(_probes(recipe), fingerprint, within)
 
     def _admitted(self, key: str) -> bool:
         stored = self.archive.admission(key)
@@ -244,7 +244,7 @@ class Workshop:
         """
         unique = {request.key: request for request in requests}
         missing = [r for key, r in unique.items() if (t := self.archive.trial(key)) is None or not t.outcome.is_final]
-        missing.sort(key=lambda r: -r.protocol.tokens)  # long ones first, so that no worker idles at the end
+        missing.sort(key=lambda r: -r.recipe.tokens)  # long ones first, so that no worker idles at the end
         jobs = [Job("asiarc.engineer.trial:run", r.payload, r.limits, label=f"{r.task} {r.address}") for r in missing]
 
         def store(index: int, result: Result) -> None:
@@ -276,8 +276,8 @@ class Workshop:
             task=request.task,
             stage=request.stage,
             seed=request.seed,
-            steps=request.protocol.steps,
-            learning_rate=request.protocol.learning_rate,
+            steps=request.recipe.steps,
+            learning_rate=request.recipe.learning_rate,
             outcome=outcome,
             metric=value.get("metric") if scored else None,
             value=value.get("value") if scored else None,
@@ -292,7 +292,7 @@ class Workshop:
         with self.archive.transaction():
             self.archive.add_trial(
                 trial,
-                request.protocol.as_dict(),
+                request.recipe.as_dict(),
                 tokens=value.get("tokens", 0),
                 layers=result.layers,
                 peak_memory_bytes=result.peak_memory_bytes,
@@ -310,9 +310,9 @@ def node_versions() -> dict[str, str]:
     return {"python": platform.python_version(), **code, **kernels, **versions()}
 
 
-def _probes(protocol: Protocol) -> str:
+def _probes(recipe: Recipe) -> str:
     """The name of the probes that fingerprints of a size are taken with: those of two names are not compared."""
-    size = {"d_model": protocol.d_model, "num_heads": protocol.num_heads}
+    size = {"d_model": recipe.d_model, "num_heads": recipe.num_heads}
     made = made_by("fingerprint", device=WALL) | {"kernels": all_kernels(WALL)}
     return digest(made | size)
 

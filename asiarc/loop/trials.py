@@ -16,7 +16,7 @@ from asiarc.campaign.declaration import Campaign
 from asiarc.core.candidate import content_address, motivation
 from asiarc.core.errors import ExecutionError
 from asiarc.core.outcome import SCORED, Outcome
-from asiarc.core.recipe import MICRO, Protocol, StageName, StagePlan, Tier, stage_plan
+from asiarc.core.recipe import MICRO, Recipe, StageName, StagePlan, Tier, stage_plan
 from asiarc.engineer.workshop import Request, Workshop
 from asiarc.models.baselines import QUADRATIC, baseline_source
 from asiarc.researcher.designs import BASELINES
@@ -247,7 +247,7 @@ class Bench:
         is_matched = "parameters" in self.campaign.match
         return trial_request(
             (address, self.source(address)), task, stage + purpose, f"{self.campaign.seed}/{stage}{purpose}/{seed}",
-            trial_protocol(task, plan.text, plan.rungs[rung], plan.capability),
+            trial_recipe(task, plan.text, plan.rungs[rung], plan.capability),
             match=(self.start, self.source(self.start)) if is_matched else None, documents=plan.documents, rate=rate,
         )  # fmt: skip
 
@@ -298,7 +298,7 @@ def trial_request(
     task: str,
     stage: str,
     seed: str,
-    protocol: Protocol,
+    recipe: Recipe,
     *,
     match: tuple[str, str] | None,
     documents: int,
@@ -306,7 +306,7 @@ def trial_request(
 ) -> Request:
     """One trial of a mixer (address, source); what confirm measures is scored on text that nothing else has seen.
 
-    `rate` replaces the protocol's learning rate; `match` is the mixer (address, source) whose size the model gets.
+    `rate` replaces the recipe's learning rate; `match` is the mixer (address, source) whose size the model gets.
     """
     address, source = mixer
     return Request(
@@ -315,7 +315,7 @@ def trial_request(
         task=task,
         stage=stage,
         seed=seed,
-        protocol=protocol.at(learning_rate=rate) if rate else protocol,
+        recipe=recipe.at(learning_rate=rate) if rate else recipe,
         match=match,
         split="confirmation" if stage == "confirm" else "validation",
         documents=documents,
@@ -345,13 +345,13 @@ def best_rates(
     }  # the best of each comes last
 
 
-def trial_protocol(task: str, text: Protocol, steps: int, capability: float) -> Protocol:
-    """The protocol of one trial: the stage's on text, a synthetic task's own with its steps times `capability`."""
+def trial_recipe(task: str, text: Recipe, steps: int, capability: float) -> Recipe:
+    """The recipe of one trial: the stage's on text, a synthetic task's own with its steps times `capability`."""
     chosen = get_task(task)
     if chosen.kind == "text":
         return text.at(steps=steps)
     t = chosen.training
-    return Protocol(
+    return Recipe(
         name=f"{task} micro",
         d_model=t.d_model,
         num_layers=t.num_layers,

@@ -28,7 +28,7 @@ from asiarc.core.seeds import seed_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from asiarc.core.recipe import Protocol
+    from asiarc.core.recipe import Recipe
 
 
 class SizeMismatchError(Exception):
@@ -223,7 +223,7 @@ def _seeded(*address: str | int) -> Iterator[None]:
         yield
 
 
-def build(source: str, protocol: Protocol, seed: str, *, hidden: int) -> AsiarcForCausalLM:
+def build(source: str, recipe: Recipe, seed: str, *, hidden: int) -> AsiarcForCausalLM:
     """The model of one trial, with weights that depend on `seed` only.
 
     Shared parts (embeddings, norms, MLP) get the same weights for every candidate, also where matching gave them
@@ -232,10 +232,10 @@ def build(source: str, protocol: Protocol, seed: str, *, hidden: int) -> AsiarcF
     """
     config = AsiarcConfig(
         mixer_source=source,
-        vocab_size=protocol.vocab_size,
-        hidden_size=protocol.d_model,
-        num_hidden_layers=protocol.num_layers,
-        num_attention_heads=protocol.num_heads,
+        vocab_size=recipe.vocab_size,
+        hidden_size=recipe.d_model,
+        num_hidden_layers=recipe.num_layers,
+        num_attention_heads=recipe.num_heads,
         intermediate_size=hidden,
     )
     with _seeded("init", seed, "mixers"):
@@ -244,15 +244,15 @@ def build(source: str, protocol: Protocol, seed: str, *, hidden: int) -> AsiarcF
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if ".mixer." not in name and parameter.ndim == 2:
-                parameter.copy_(_shared_weight(name, parameter.shape, seed, protocol))
+                parameter.copy_(_shared_weight(name, parameter.shape, seed, recipe))
     return model
 
 
-def _shared_weight(name: str, shape: torch.Size, seed: str, protocol: Protocol) -> torch.Tensor:
+def _shared_weight(name: str, shape: torch.Size, seed: str, recipe: Recipe) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed_of("init", seed, name))
     if name.startswith("embed"):
-        return torch.randn(shape, generator=generator) * protocol.d_model**-0.5
-    d = protocol.d_model
+        return torch.randn(shape, generator=generator) * recipe.d_model**-0.5
+    d = recipe.d_model
     units_HD = torch.randn(8 * d, d, generator=generator)
     if name.endswith("down.weight"):
         return units_HD[: shape[1]].T * shape[1] ** -0.5
@@ -264,26 +264,26 @@ def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def mixer_parameters(source: str, protocol: Protocol) -> int:
-    """Parameters of one mixer at a protocol's sizes."""
+def mixer_parameters(source: str, recipe: Recipe) -> int:
+    """Parameters of one mixer at a recipe's sizes."""
     with _seeded("count"):
-        return count_parameters(load_mixer(source)(protocol.d_model, protocol.num_heads))
+        return count_parameters(load_mixer(source)(recipe.d_model, recipe.num_heads))
 
 
-def total_parameters(per_mixer: int, protocol: Protocol, hidden: int) -> int:
+def total_parameters(per_mixer: int, recipe: Recipe, hidden: int) -> int:
     """Parameters of the whole model, from those of one mixer and the width of its MLP."""
-    d = protocol.d_model
-    return protocol.vocab_size * d + d + protocol.num_layers * (per_mixer + 2 * d + 3 * d * hidden)
+    d = recipe.d_model
+    return recipe.vocab_size * d + d + recipe.num_layers * (per_mixer + 2 * d + 3 * d * hidden)
 
 
-def matched_hidden(per_mixer: int, protocol: Protocol, target: int, *, tolerance: float = 0.02) -> int:
+def matched_hidden(per_mixer: int, recipe: Recipe, target: int, *, tolerance: float = 0.02) -> int:
     """The MLP width that brings the whole model to `target` parameters within `tolerance`.
 
     Raises `SizeMismatchError` when no width does: the mixer alone is too large.
     """
-    slope = 3 * protocol.d_model * protocol.num_layers
-    hidden = max(1, round((target - total_parameters(per_mixer, protocol, 0)) / slope))
-    actual = total_parameters(per_mixer, protocol, hidden)
+    slope = 3 * recipe.d_model * recipe.num_layers
+    hidden = max(1, round((target - total_parameters(per_mixer, recipe, 0)) / slope))
+    actual = total_parameters(per_mixer, recipe, hidden)
     if abs(actual - target) > tolerance * target:
         raise SizeMismatchError(
             f"the model has {actual:,} parameters with the narrowest MLP where {target:,} are allowed within "

@@ -25,7 +25,7 @@ from asiarc.campaign.identity import made_by, provenance, run_identity
 from asiarc.core.candidate import content_address
 from asiarc.core.digest import digest
 from asiarc.core.errors import CampaignError, EvidenceError, unknown_name
-from asiarc.core.recipe import MICRO, Protocol, Tier, stage_plan
+from asiarc.core.recipe import MICRO, Recipe, Tier, stage_plan
 from asiarc.core.seeds import seed_of
 from asiarc.evidence.effects import Effect, paired_effect
 from asiarc.models.baselines import baseline_source
@@ -90,7 +90,7 @@ class Search(Declaration):
 
     # --- cost -----------------------------------------------------------------------------------------------------
 
-    def trials(self, tier: Tier) -> list[tuple[int, Protocol]]:
+    def trials(self, tier: Tier) -> list[tuple[int, Recipe]]:
         """How many trials of which kind it takes at most."""
         from asiarc.studies.plan import stage_trials
 
@@ -99,8 +99,8 @@ class Search(Declaration):
         runs = len(self.arms) * self.repeats
         measured = self._study({self.start_from: baseline_source(self.start_from)}).trials(tier)
         return [
-            *((runs * count, protocol) for count, protocol in rows),
-            *(((runs + 1) * count, protocol) for count, protocol in measured),
+            *((runs * count, recipe) for count, recipe in rows),
+            *(((runs + 1) * count, recipe) for count, recipe in measured),
         ]
 
     # --- running and reading --------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ class ArmsOf(Search):
 
     def minutes(self, workers: int) -> float:
         """About how long it takes."""
-        tokens = sum(count * protocol.tokens for count, protocol in self.trials(self.tier))
+        tokens = sum(count * recipe.tokens for count, recipe in self.trials(self.tier))
         return tokens / TOKENS_PER_CPU_S / workers / 60
 
 

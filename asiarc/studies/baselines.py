@@ -13,9 +13,9 @@ from pydantic import Field
 
 from asiarc.core.candidate import content_address
 from asiarc.core.outcome import SCORED, Outcome
-from asiarc.core.recipe import Protocol, Tier, stage_plan
+from asiarc.core.recipe import Recipe, Tier, stage_plan
 from asiarc.engineer.workshop import Workshop
-from asiarc.loop.trials import trial_protocol
+from asiarc.loop.trials import trial_recipe
 from asiarc.models.baselines import baseline_source
 from asiarc.studies.study import Study
 from asiarc.tasks import get_task
@@ -62,12 +62,12 @@ class Baselines(Study):
         """More seeds where an order is read off."""
         return self.signature_seeds if task in {read for _, _, read in SIGNATURES} else self.seeds
 
-    def protocol(self, task: str, tier: Tier) -> Protocol:
+    def recipe(self, task: str, tier: Tier) -> Recipe:
         """Verify's, shorter below the full tier for tasks that only report."""
         plan = stage_plan(tier, "verify")
         is_short = tier in ("smoke", "quick") and get_task(task).role == "reported"
         share = plan.capability * (REPORTED_SHARE if is_short else 1.0)
-        return trial_protocol(task, plan.text, plan.rungs[-1], share)
+        return trial_recipe(task, plan.text, plan.rungs[-1], share)
 
     def documents(self, tier: Tier) -> int:
         """As many as verify scores on."""

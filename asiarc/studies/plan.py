@@ -1,7 +1,7 @@
 """The plan: what each stage would do and cost, before anything runs; estimated from stored trials where there are.
 
 A token's time on one thread grows with the 0.75th power of its forward FLOPs (larger products are more efficient):
-measured from 0.08 MFLOP (capability checks) to 1.6 MFLOP (the small protocol), within a quarter.
+measured from 0.08 MFLOP (capability checks) to 1.6 MFLOP (the small recipe), within a quarter.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path
 
 from asiarc.archive.store import Archive
 from asiarc.campaign.declaration import Campaign
-from asiarc.core.recipe import MICRO, Protocol, StageName, Tier, stage_plan
+from asiarc.core.recipe import MICRO, Recipe, StageName, Tier, stage_plan
 from asiarc.evidence.power import detectable_difference
-from asiarc.loop.trials import trial_protocol
+from asiarc.loop.trials import trial_recipe
 from asiarc.studies.verdicts import USEFUL
 from asiarc.tasks import get_task
 
@@ -25,31 +25,30 @@ TRIAL_OVERHEAD_S = 1.0  # building, evaluating and scoring a model
 ADMISSION_S = 4.0
 
 
-Trials = list[tuple[int, Protocol]]  # how many of which kind
+Trials = list[tuple[int, Recipe]]  # how many of which kind
 
 
-def flops_per_token(protocol: Protocol) -> float:
+def flops_per_token(recipe: Recipe) -> float:
     """Forward FLOPs of a DeltaNet model, about: embedding, MLP, and six d x d products a mixer."""
-    d = protocol.d_model
-    return 2 * (protocol.vocab_size * d + protocol.num_layers * (6 + 3 * protocol.mlp_ratio) * d * d)
+    d = recipe.d_model
+    return 2 * (recipe.vocab_size * d + recipe.num_layers * (6 + 3 * recipe.mlp_ratio) * d * d)
 
 
 def tokens_of(trials: Trials) -> int:
     """Training tokens of all."""
-    return sum(count * protocol.tokens for count, protocol in trials)
+    return sum(count * recipe.tokens for count, recipe in trials)
 
 
 def cpu_s_of(trials: Trials, rate: float = TOKENS_PER_CPU_S) -> float:
-    """CPU-seconds of all, about; `rate` is in tokens a CPU-second of the micro protocol on text."""
+    """CPU-seconds of all, about; `rate` is in tokens a CPU-second of the micro recipe on text."""
     return sum(
-        count * (protocol.tokens * _slower(flops_per_token(protocol)) / rate + TRIAL_OVERHEAD_S)
-        for count, protocol in trials
+        count * (recipe.tokens * _slower(flops_per_token(recipe)) / rate + TRIAL_OVERHEAD_S) for count, recipe in trials
     )
 
 
 def gpu_h_of(trials: Trials) -> float:
     """Hours of one large GPU for the training of all, at best: a step costs three forward passes."""
-    flops = sum(count * protocol.tokens * 3 * flops_per_token(protocol) for count, protocol in trials)
+    flops = sum(count * recipe.tokens * 3 * flops_per_token(recipe) for count, recipe in trials)
     return flops / GPU_FLOPS / 3600
 
 
@@ -59,7 +58,7 @@ def hours_of(trials: Trials, tier: Tier, rate: float = TOKENS_PER_CPU_S) -> tupl
 
 
 def _slower(flops: float) -> float:
-    """How much longer a token takes than on the micro protocol."""
+    """How much longer a token takes than on the micro recipe."""
     return float((flops / flops_per_token(MICRO)) ** GROWTH)
 
 
@@ -69,8 +68,8 @@ def stage_trials(campaign: Campaign, stage: StageName, tier: Tier) -> Trials:
     deciding = [task for task in declared.tasks if get_task(task).decides] or list(declared.tasks)
     baselines, seeds = len(campaign.baselines), min(declared.seeds, plan.most_seeds)
 
-    def row(models: int, task: str, steps: int) -> tuple[int, Protocol]:
-        return models, trial_protocol(task, plan.text, steps, plan.capability)
+    def row(models: int, task: str, steps: int) -> tuple[int, Recipe]:
+        return models, trial_recipe(task, plan.text, steps, plan.capability)
 
     if stage == "explore":
         rows, entrants = [], campaign.budget.at(tier).candidates
@@ -88,7 +87,7 @@ def stage_trials(campaign: Campaign, stage: StageName, tier: Tier) -> Trials:
 
 
 def measured_rate(archive: Archive | None) -> float:
-    """Tokens a CPU-second on the micro protocol, as the stored trials say, or the default."""
+    """Tokens a CPU-second on the micro recipe, as the stored trials say, or the default."""
     if archive is None:
         return TOKENS_PER_CPU_S
     rows = archive.rows(

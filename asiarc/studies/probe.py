@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from asiarc.core.recipe import Protocol
+from asiarc.core.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,25 +44,25 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
     from asiarc.tasks import get_task
 
     torch.set_flush_denormal(True)  # as in a trial
-    protocol, task = Protocol(**payload["protocol"]), get_task(payload["task"])
-    model = build(watched(payload["source"]), protocol, payload["seed"], hidden=payload["hidden"])
+    recipe, task = Recipe(**payload["recipe"]), get_task(payload["task"])
+    model = build(watched(payload["source"]), recipe, payload["seed"], hidden=payload["hidden"])
     model = model.to(payload["device"])
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    train(model, task, protocol, payload["seed"])
+    train(model, task, recipe, payload["seed"])
     moved = {
         name: float((parameter.detach() - before[name]).square().mean().sqrt())
         for name, parameter in model.named_parameters()
         if ".mixer." in name
     }
-    return {"moved": moved, **_gates(model, task, protocol), **_farther(model, task, protocol)}
+    return {"moved": moved, **_gates(model, task, recipe), **_farther(model, task, recipe)}
 
 
-def _gates(model: AsiarcForCausalLM, task: Task, protocol: Protocol) -> dict[str, float]:
+def _gates(model: AsiarcForCausalLM, task: Task, recipe: Recipe) -> dict[str, float]:
     import torch
 
     from asiarc.engineer.trainer import evaluate
 
-    evaluate(model, task.batch("validation", 2 * protocol.batch_size, "probe", seq_len=protocol.seq_len))
+    evaluate(model, task.batch("validation", 2 * recipe.batch_size, "probe", seq_len=recipe.seq_len))
     kept = (getattr(layer.mixer, "seen_BTHP", None) for layer in model.layers)
     seen = [weights_BTHP.float() for weights_BTHP in kept if weights_BTHP is not None]
     return summary(torch.stack(seen)) if seen else {}
@@ -82,14 +82,14 @@ def summary(weights_LBTHP: Tensor) -> dict[str, float]:
     }
 
 
-def _farther(model: AsiarcForCausalLM, task: Task, protocol: Protocol) -> dict[str, float]:
+def _farther(model: AsiarcForCausalLM, task: Task, recipe: Recipe) -> dict[str, float]:
     import torch
 
     from asiarc.tasks import IGNORE
 
     if task.kind == "text" or "length" not in task.settings:
         return {}
-    batch = task.batch("confirmation", protocol.batch_size, "probe", seq_len=FARTHER * protocol.seq_len)
+    batch = task.batch("confirmation", recipe.batch_size, "probe", seq_len=FARTHER * recipe.seq_len)
     device = next(model.parameters()).device
     model.eval()
     with torch.no_grad():

@@ -21,7 +21,7 @@ from asiarc.core.candidate import content_address, motivation
 from asiarc.core.digest import digest
 from asiarc.core.errors import EvidenceError, ExecutionError, TaskError, unknown_name
 from asiarc.core.outcome import SCORED, Outcome
-from asiarc.core.recipe import MICRO, TIERS, Protocol, Tier, stage_plan
+from asiarc.core.recipe import MICRO, TIERS, Recipe, Tier, stage_plan
 from asiarc.tasks import check_name, get_task
 
 if TYPE_CHECKING:
@@ -78,13 +78,13 @@ class Study(Declaration):
         """Content address by name."""
         return {name: content_address(source) for name, source in self.mixers.items()}
 
-    def protocol(self, task: str, tier: Tier) -> Protocol:
+    def recipe(self, task: str, tier: Tier) -> Recipe:
         """The model and budget of a trial: micro on text, the paper's exploration at the paper tier."""
-        from asiarc.loop.trials import trial_protocol
+        from asiarc.loop.trials import trial_recipe
 
         plan = stage_plan("paper", "explore")
         text, steps = (plan.text, plan.rungs[-1]) if tier == "paper" else (MICRO, self.steps)
-        return trial_protocol(task, text, steps, self.share)
+        return trial_recipe(task, text, steps, self.share)
 
     def identity(self, tier: Tier) -> dict[str, Any]:
         """The fields that the study's run is the hash of."""
@@ -116,18 +116,18 @@ class Study(Declaration):
 
         return trial_request(
             (self.addresses[mixer], self.mixers[mixer]), task, self.STAGE_OF_TRIALS + purpose,
-            f"{self.SEEDS_FROM}/{seed}", self.protocol(task, tier), match=self.match,
+            f"{self.SEEDS_FROM}/{seed}", self.recipe(task, tier), match=self.match,
             documents=self.documents(tier), rate=rate,
         )  # fmt: skip
 
     # --- cost -----------------------------------------------------------------------------------------------------
 
-    def trials(self, tier: Tier) -> list[tuple[int, Protocol]]:
+    def trials(self, tier: Tier) -> list[tuple[int, Recipe]]:
         """How many trials of which kind it takes, if the gates admit all; a watched mixer is trained twice."""
         tuned = len(self.learning_rates) if len(self.learning_rates) > 1 else 0
-        rows = [(len(self.mixers) * self.seeds_on(task), self.protocol(task, tier)) for task in self.tasks]
-        rows += [(len(self.watched) * self.seeds, protocol) for _, protocol in rows[:1] if self.watched]
-        return rows + ([(len(self.mixers) * tuned, self.protocol("text", tier))] if tuned else [])
+        rows = [(len(self.mixers) * self.seeds_on(task), self.recipe(task, tier)) for task in self.tasks]
+        rows += [(len(self.watched) * self.seeds, recipe) for _, recipe in rows[:1] if self.watched]
+        return rows + ([(len(self.mixers) * tuned, self.recipe("text", tier))] if tuned else [])
 
     # --- running --------------------------------------------------------------------------------------------------
 

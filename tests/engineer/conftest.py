@@ -1,4 +1,4 @@
-"""Small protocols, a small corpus of its own and one thread for everything that trains."""
+"""Small recipes, a small corpus of its own and one thread for everything that trains."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from asiarc.core.errors import TaskError
-from asiarc.core.recipe import MICRO, PAPER_20M, PAPER_340M, PROTOCOLS
+from asiarc.core.recipe import MICRO, PAPER_20M, PAPER_340M, RECIPES
 from asiarc.core.seeds import rng_of
 from asiarc.engineer.distributed import Share, main
 from asiarc.engineer.trainer import train
@@ -34,9 +34,9 @@ def text(tmp_path_factory):
 @pytest.fixture(scope="module")
 def alone(text):
     """The curve of one process."""
-    protocol = MICRO.at(steps=STEPS, batch_size=ROWS)
-    model = build(baseline_source("gated_delta_net"), protocol, SEED, hidden=128)
-    return [list(row) for row in train(model, get_task(text), protocol, SEED).rows]
+    recipe = MICRO.at(steps=STEPS, batch_size=ROWS)
+    model = build(baseline_source("gated_delta_net"), recipe, SEED, hidden=128)
+    return [list(row) for row in train(model, get_task(text), recipe, SEED).rows]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def together(text, alone, tmp_path_factory):
     """What two processes print, by the way in which the model was spread."""
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "-m", "asiarc.engineer.distributed", "--protocol", "micro", "--mixer", "gated_delta_net", "--task", text,
+        "-m", "asiarc.engineer.distributed", "--recipe", "micro", "--mixer", "gated_delta_net", "--task", text,
         "--seed", SEED, "--by", "ddp", "--by", "fsdp2", "--steps", str(STEPS), "--batch-size", str(ROWS),
     ]  # fmt: skip
     quiet = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
@@ -78,9 +78,9 @@ def test_what_cannot_be_dealt_evenly_is_refused(text):
         Share(get_task(text), 0, 2).batch("train", 5, SEED, 0, seq_len=32)
 
 
-def test_the_command_names_every_protocol():
-    (choice,) = [parameter.type for parameter in main.params if parameter.name == "protocol"]
-    assert set(choice.choices) == set(PROTOCOLS)
+def test_the_command_names_every_recipe():
+    (choice,) = [parameter.type for parameter in main.params if parameter.name == "recipe"]
+    assert set(choice.choices) == set(RECIPES)
 
 
 # --- the ladder -------------------------------------------------------------------------------------------------------

@@ -56,28 +56,28 @@ class Alphabet:
 
 
 def trained(tiny, source=PLAIN, task=None, seed="0", **changes):
-    protocol = tiny.at(**changes)
-    model = build(source, protocol, seed, hidden=8)
-    return model, train(model, task or Alphabet(), protocol, seed)
+    recipe = tiny.at(**changes)
+    model = build(source, recipe, seed, hidden=8)
+    return model, train(model, task or Alphabet(), recipe, seed)
 
 
 # --- schedule ---------------------------------------------------------------------------------------------------------
 
 
 def test_schedule_at_its_corners():
-    protocol = MICRO.at(steps=100, warmup=0.1, learning_rate=1.0, final_lr=0.05)
-    rates = [learning_rate_at(step, protocol) for step in range(100)]
+    recipe = MICRO.at(steps=100, warmup=0.1, learning_rate=1.0, final_lr=0.05)
+    rates = [learning_rate_at(step, recipe) for step in range(100)]
     assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
     assert rates[10] == 1.0
     assert rates[55] == pytest.approx((1.0 + 0.05) / 2)
-    assert learning_rate_at(100, protocol) == pytest.approx(0.05)
+    assert learning_rate_at(100, recipe) == pytest.approx(0.05)
     assert 0.05 < rates[99] < 0.052
 
 
 @given(steps=st.integers(1, 400), warmup=st.floats(0, 1), final_lr=st.floats(0, 1), peak=st.floats(1e-5, 1.0))
 def test_schedule_rises_to_the_peak_then_falls_to_the_floor(steps, warmup, final_lr, peak):
-    protocol = MICRO.at(steps=steps, warmup=warmup, final_lr=final_lr, learning_rate=peak)
-    rates = np.array([learning_rate_at(step, protocol) for step in range(steps)])
+    recipe = MICRO.at(steps=steps, warmup=warmup, final_lr=final_lr, learning_rate=peak)
+    rates = np.array([learning_rate_at(step, recipe) for step in range(steps)])
     top = max(1, round(warmup * steps))
     slack = 1e-12 * peak
     assert np.all(rates > 0) or final_lr == 0
@@ -252,8 +252,8 @@ from asiarc.models.baselines import baseline_source
 from asiarc.core.recipe import MICRO
 from asiarc.tasks import get_task
 task = get_task("overwrite")
-protocol = MICRO.at(d_model=16, num_layers=1, seq_len=task.seq_len, batch_size=4, steps=4, evaluations=2)
-curve = train(build(baseline_source("gated_delta_net"), protocol, "0", hidden=8), task, protocol, "0")
+recipe = MICRO.at(d_model=16, num_layers=1, seq_len=task.seq_len, batch_size=4, steps=4, evaluations=2)
+curve = train(build(baseline_source("gated_delta_net"), recipe, "0", hidden=8), task, recipe, "0")
 assert not {blocked} & set(sys.modules)
 print(json.dumps([[step, a.hex(), b.hex()] for step, a, b in curve.rows]))
 """
@@ -269,8 +269,8 @@ def in_a_clean_process(*blocked):
 def test_another_process_trains_bit_for_bit_alike_without_lm_eval():
     """The trainer needs torch and transformers, so it runs on a machine without the scorer."""
     task = get_task("overwrite")
-    protocol = MICRO.at(d_model=16, num_layers=1, seq_len=task.seq_len, batch_size=4, steps=4, evaluations=2)
-    curve = train(build(baseline_source("gated_delta_net"), protocol, "0", hidden=8), task, protocol, "0")
+    recipe = MICRO.at(d_model=16, num_layers=1, seq_len=task.seq_len, batch_size=4, steps=4, evaluations=2)
+    curve = train(build(baseline_source("gated_delta_net"), recipe, "0", hidden=8), task, recipe, "0")
     rows = in_a_clean_process("lm_eval", "datasets")
     assert rows == [[step, a.hex(), b.hex()] for step, a, b in curve.rows]
     assert [row[0] for row in rows] == [2, 4]

@@ -16,7 +16,7 @@ from asiarc.archive.store import Archive
 from asiarc.core.candidate import content_address
 from asiarc.core.device import DEVICES
 from asiarc.core.errors import ExecutionError
-from asiarc.core.recipe import MICRO, Protocol
+from asiarc.core.recipe import MICRO, Recipe
 from asiarc.engineer.scoring import score
 from asiarc.engineer.trainer import train
 from asiarc.engineer.workshop import Request, Workshop
@@ -52,11 +52,11 @@ def broken(init="pass", act="pass"):
 
 
 @pytest.fixture(scope="module")
-def protocol():
+def recipe():
     return MICRO.at(d_model=16, num_layers=2, seq_len=get_task(OVERWRITE).seq_len, batch_size=4, steps=4, evaluations=2)
 
 
-def request(protocol, source=None, **changes):
+def request(recipe, source=None, **changes):
     source = source or baseline_source("gated_delta_net")
     delta_net = baseline_source("delta_net")
     plain = Request(
@@ -65,7 +65,7 @@ def request(protocol, source=None, **changes):
         task=OVERWRITE,
         stage="explore",
         seed="0",
-        protocol=protocol,
+        recipe=recipe,
         match=(content_address(delta_net), delta_net),
         split="validation",
         documents=6,
@@ -84,79 +84,79 @@ def value_of(result):
 
 
 @pytest.fixture(scope="module")
-def result(protocol):
-    return ran(request(protocol))
+def result(recipe):
+    return ran(request(recipe))
 
 
 # --- what a trial returns ---------------------------------------------------------------------------------------------
 
 
-def test_a_trial_returns_plain_data(result, protocol):
+def test_a_trial_returns_plain_data(result, recipe):
     value = result.value
     assert json.loads(json.dumps(value, allow_nan=False)) == value
     assert value["metric"] == "accuracy"
     assert [item["document"] for item in value["items"]] == list(range(6))
     assert value["value"] == pytest.approx(sum(item["value"] for item in value["items"]) / 6)
     assert [row[0] for row in value["curve"]] == [2, 4]
-    assert value["tokens"] == 4 * 4 * protocol.seq_len
+    assert value["tokens"] == 4 * 4 * recipe.seq_len
     assert all(value[name] > 0 for name in ("parameters", "state_bytes", "flops_per_token", *TIMES))
 
 
-def test_sizes_of_the_whole_model(result, protocol):
+def test_sizes_of_the_whole_model(result, recipe):
     """Two layers of gated delta memory: H x K x V floats each, and three inputs of the short convolution."""
-    d, value = protocol.d_model, result.value
-    model = build(baseline_source("gated_delta_net"), protocol, "0", hidden=value["hidden"])
+    d, value = recipe.d_model, result.value
+    model = build(baseline_source("gated_delta_net"), recipe, "0", hidden=value["hidden"])
     assert value["parameters"] == count_parameters(model)
-    reference = build(baseline_source("delta_net"), protocol, "0", hidden=round(protocol.mlp_ratio * d))
+    reference = build(baseline_source("delta_net"), recipe, "0", hidden=round(recipe.mlp_ratio * d))
     assert value["parameters"] / count_parameters(reference) == pytest.approx(1.0, abs=0.02)
-    assert value["state_bytes"] == 2 * 4 * (protocol.num_heads * (d // protocol.num_heads) ** 2 + 3 * 3 * d)
+    assert value["state_bytes"] == 2 * 4 * (recipe.num_heads * (d // recipe.num_heads) ** 2 + 3 * 3 * d)
     weights = sum(p.numel() for p in model.parameters() if p.ndim == 2)
     assert 2 * 0.8 * weights < value["flops_per_token"] < 20 * weights
 
 
-def test_a_trial_repeats(result, protocol):
-    assert value_of(ran(request(protocol))) == value_of(result)
+def test_a_trial_repeats(result, recipe):
+    assert value_of(ran(request(recipe))) == value_of(result)
 
 
-def test_a_trial_is_building_training_and_scoring_under_its_seed(result, protocol):
+def test_a_trial_is_building_training_and_scoring_under_its_seed(result, recipe):
     """The same three steps by hand."""
-    value = value_of(ran(request(protocol, seed="1", documents=24)))
+    value = value_of(ran(request(recipe, seed="1", documents=24)))
     task = get_task(OVERWRITE)
-    model = build(baseline_source("gated_delta_net"), protocol, "1", hidden=value["hidden"])
-    curve = train(model, task, protocol, "1")
+    model = build(baseline_source("gated_delta_net"), recipe, "1", hidden=value["hidden"])
+    curve = train(model, task, recipe, "1")
     assert value["curve"] == [list(row) for row in curve.rows] != result.value["curve"]
     documents = task.documents("validation", 24, "explore items")
-    scored = score(model, [(task, documents)], max_length=protocol.seq_len)[0]
+    scored = score(model, [(task, documents)], max_length=recipe.seq_len)[0]
     assert value["items"] == list(scored.items)
     assert 0 < scored.value < 1
 
 
-def test_the_items_depend_on_the_stage_only(protocol):
+def test_the_items_depend_on_the_stage_only(recipe):
     """Every candidate and seed of a stage answers the same questions; the next stage asks others."""
     task = get_task(OVERWRITE)
     asked = [
         task.documents(r.split, r.documents, r.payload["items"])
         for r in (
-            request(protocol),
-            request(protocol, seed="1"),
-            request(protocol, baseline_source("gla")),
-            request(protocol, stage="verify"),
+            request(recipe),
+            request(recipe, seed="1"),
+            request(recipe, baseline_source("gla")),
+            request(recipe, stage="verify"),
         )
     ]
     assert asked[0] == asked[1] == asked[2] != asked[3]
 
 
-def test_without_an_mlp_nothing_is_matched(protocol):
-    value = value_of(ran(request(protocol.at(mlp_ratio=0.0))))
+def test_without_an_mlp_nothing_is_matched(recipe):
+    value = value_of(ran(request(recipe.at(mlp_ratio=0.0))))
     assert value["hidden"] == 0
 
 
-def test_without_a_reference_the_width_is_the_protocol_s_own(protocol):
-    assert value_of(ran(request(protocol, match=None)))["hidden"] == round(protocol.mlp_ratio * protocol.d_model)
+def test_without_a_reference_the_width_is_the_recipe_s_own(recipe):
+    assert value_of(ran(request(recipe, match=None)))["hidden"] == round(recipe.mlp_ratio * recipe.d_model)
 
 
-def test_a_text_trial_scores_windows_of_the_trained_length(protocol, text_name):
-    text = request(protocol.at(seq_len=48), task=text_name, documents=3)
+def test_a_text_trial_scores_windows_of_the_trained_length(recipe, text_name):
+    text = request(recipe.at(seq_len=48), task=text_name, documents=3)
     value = value_of(ran(text))
     documents = get_task(text_name).documents("validation", 3, "explore items")
     assert value["metric"] == "bits_per_byte"
@@ -165,12 +165,12 @@ def test_a_text_trial_scores_windows_of_the_trained_length(protocol, text_name):
     assert 4 < value["value"] < 9
 
 
-def test_behind_the_wall_the_same_numbers(result, protocol, text_name):
+def test_behind_the_wall_the_same_numbers(result, recipe, text_name):
     """The slow one: a fresh worker, which imports torch and lm-eval, once for both kinds of task."""
-    text = request(protocol.at(seq_len=48), task=text_name, documents=3)
+    text = request(recipe.at(seq_len=48), task=text_name, documents=3)
     folder = Path(text_name.removeprefix("text:")).parent
     with LocalExecutor(1, preload=("torch", "asiarc.engineer.warm"), readable=(folder,)) as executor:
-        assert value_of(ran(request(protocol), executor)) == value_of(result)
+        assert value_of(ran(request(recipe), executor)) == value_of(result)
         assert value_of(ran(text, executor)) == value_of(ran(text))
 
 
@@ -206,8 +206,8 @@ def stored(archive, request, executor=None):
     return trials[0]
 
 
-def test_a_scored_trial_is_stored_with_its_items(archive, result, protocol):
-    asked = request(protocol)
+def test_a_scored_trial_is_stored_with_its_items(archive, result, recipe):
+    asked = request(recipe)
     trial = stored(archive, asked)
     expected = value_of(result)
     assert str(trial.outcome) == "scored"
@@ -231,8 +231,8 @@ def test_a_scored_trial_is_stored_with_its_items(archive, result, protocol):
     ],
     ids=["nan", "nan held out", "huge", "raises", "shape", "constructor", "drops a token", "memory", "no mixer"],
 )
-def test_failures_are_outcomes_without_numbers(archive, protocol, source, kind, gate, reason):
-    trial = stored(archive, request(protocol, source))
+def test_failures_are_outcomes_without_numbers(archive, recipe, source, kind, gate, reason):
+    trial = stored(archive, request(recipe, source))
     assert (trial.outcome.kind, trial.outcome.gate) == (kind, gate)
     assert reason in trial.outcome.reason
     assert trial.outcome.reason
@@ -241,33 +241,33 @@ def test_failures_are_outcomes_without_numbers(archive, protocol, source, kind, 
 
 
 @pytest.mark.parametrize("kind", ["timed_out", "out_of_memory", "crashed"])
-def test_what_the_wall_says_is_stored_and_not_asked_again(archive, protocol, kind):
+def test_what_the_wall_says_is_stored_and_not_asked_again(archive, recipe, kind):
     executor = Answering(Result(kind, None, "so it was"))
-    trial = stored(archive, request(protocol), executor)
+    trial = stored(archive, request(recipe), executor)
     assert (trial.outcome.kind, trial.outcome.reason, trial.value) == (kind, "so it was", None)
-    assert stored(archive, request(protocol), executor) == trial
+    assert stored(archive, request(recipe), executor) == trial
     assert len(executor.jobs) == 1
 
 
-def test_a_fault_of_the_machine_is_no_outcome_of_the_candidate(archive, protocol, result):
+def test_a_fault_of_the_machine_is_no_outcome_of_the_candidate(archive, recipe, result):
     executor = Answering(Result("infrastructure", None, "the worker died"), result)
     with pytest.raises(ExecutionError, match="the worker died"):
-        stored(archive, request(protocol), executor)
-    assert archive.trial(request(protocol).key).outcome.kind == "unscored"
-    assert stored(archive, request(protocol), executor).value == result.value["value"]
+        stored(archive, request(recipe), executor)
+    assert archive.trial(request(recipe).key).outcome.kind == "unscored"
+    assert stored(archive, request(recipe), executor).value == result.value["value"]
 
 
-def test_a_device_that_is_not_there_fails_the_machine_and_not_the_candidate(archive, protocol, monkeypatch):
+def test_a_device_that_is_not_there_fails_the_machine_and_not_the_candidate(archive, recipe, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    asked = request(protocol, device="cuda")
+    asked = request(recipe, device="cuda")
     with pytest.raises(ExecutionError, match="ASIARC_DEVICE=cpu"):
         stored(archive, asked, InlineExecutor())
     assert archive.trial(asked.key).outcome.kind == "unscored"
 
 
-def test_equal_requests_are_run_once(archive, protocol, result):
+def test_equal_requests_are_run_once(archive, recipe, result):
     executor = Answering(result, result)
-    requests = [request(protocol), request(protocol, seed="1"), request(protocol)]
+    requests = [request(recipe), request(recipe, seed="1"), request(recipe)]
     archive.add_candidate(requests[0].address, "name", requests[0].source, "")
     trials = Workshop(archive, executor).train("run", requests)
     assert len(executor.jobs) == 2
@@ -301,31 +301,31 @@ def drawn(data, names_and_choices):
 
 def test_every_field_is_moved():
     assert OF_PROTOCOL.keys() == MICRO.as_dict().keys()
-    assert MOVES.keys() | {"source", "protocol"} == {field.name for field in fields(Request)}
+    assert MOVES.keys() | {"source", "recipe"} == {field.name for field in fields(Request)}
 
 
 @pytest.mark.parametrize("name", [*MOVES, *OF_PROTOCOL])
 @settings(deadline=None, max_examples=12)
 @given(data=st.data())
 def test_a_key_moves_with_any_field_and_with_nothing_else(name, data):
-    first = Request(source="", protocol=Protocol(**drawn(data, OF_PROTOCOL)), **drawn(data, MOVES))
+    first = Request(source="", recipe=Recipe(**drawn(data, OF_PROTOCOL)), **drawn(data, MOVES))
     to = data.draw({**MOVES, **OF_PROTOCOL}[name], label="to")
     if name in MOVES:
         second = replace(first, **{name: to}, source="# a comment")
     else:
-        second = replace(first, protocol=first.protocol.at(**{name: to}), source="# a comment")
-    moved = to != getattr(first if name in MOVES else first.protocol, name)
+        second = replace(first, recipe=first.recipe.at(**{name: to}), source="# a comment")
+    moved = to != getattr(first if name in MOVES else first.recipe, name)
     assert (second.key != first.key) == moved
 
 
-def test_a_key_does_not_depend_on_the_process(protocol):
+def test_a_key_does_not_depend_on_the_process(recipe):
     """Nothing of this process (hash seed, order of imports) is in it."""
-    asked = request(protocol)
+    asked = request(recipe)
     code = (
-        "import json, sys; from asiarc.engineer.workshop import Request; from asiarc.core.recipe import Protocol\n"
-        "fields = json.load(sys.stdin); fields['protocol'] = Protocol(**fields['protocol'])\n"
+        "import json, sys; from asiarc.engineer.workshop import Request; from asiarc.core.recipe import Recipe\n"
+        "fields = json.load(sys.stdin); fields['recipe'] = Recipe(**fields['recipe'])\n"
         "fields['match'] = tuple(fields['match']); print(Request(**fields).key, 'torch' in sys.modules)"
     )
-    given_ = json.dumps({f.name: getattr(asked, f.name) for f in fields(Request)} | {"protocol": protocol.as_dict()})
+    given_ = json.dumps({f.name: getattr(asked, f.name) for f in fields(Request)} | {"recipe": recipe.as_dict()})
     done = subprocess.run([sys.executable, "-c", code], input=given_, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [asked.key, "False"]

@@ -187,7 +187,7 @@ def _trial(payload: dict[str, Any], stated: dict[str, Any]) -> dict[str, Any]:
     value = stated.get("VALUES", {}).get(where)
     if value is None:
         value = _value(payload, stated, where, task)
-    steps = payload["protocol"]["steps"]
+    steps = payload["recipe"]["steps"]
     return {
         "metric": "accuracy" if task in CHANCE else "bits_per_byte",
         "value": value,
@@ -202,14 +202,14 @@ def _trial(payload: dict[str, Any], stated: dict[str, Any]) -> dict[str, Any]:
 
 
 def _value(payload: dict[str, Any], stated: dict[str, Any], where: str, task: str) -> float:
-    protocol = payload["protocol"]
+    recipe = payload["recipe"]
     own = rng_of("trial", address_of(payload["source"]), where, payload["split"]).gauss(0, 0.004)
     if task in CHANCE:
         return CHANCE[task] + stated.get(task.upper(), 0.5) + own
     shared = rng_of("data", where).gauss(0, 0.05)
-    rate = 3 * abs(protocol["learning_rate"] - stated.get("BEST_RATE", protocol["learning_rate"]))
+    rate = 3 * abs(recipe["learning_rate"] - stated.get("BEST_RATE", recipe["learning_rate"]))
     gain = stated["GAIN"] + stated.get("LATE_GAIN", 0.0) * (payload["seed"].split("/")[1] != "explore")
-    return 2.8 - 0.001 * protocol["steps"] - gain + rate + shared + own
+    return 2.8 - 0.001 * recipe["steps"] - gain + rate + shared + own
 
 
 class Writer:

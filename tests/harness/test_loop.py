@@ -76,7 +76,7 @@ def test_what_is_trained_is_what_the_policy_asks_for(tmp_path):
     on the first rung and for two on the last, which go to the two best, with their capability check."""
     executor = FakeExecutor()
     search(tmp_path, *graded([0.1, 0.5, 0.9, 0.3]), executor=executor)
-    seen = sorted((p["source"].split(":")[0].strip('"'), place_of(p), p["protocol"]["steps"]) for p in executor.trials)
+    seen = sorted((p["source"].split(":")[0].strip('"'), place_of(p), p["recipe"]["steps"]) for p in executor.trials)
     deep = [("text/explore/0", 125), ("overwrite/explore/0", CHECK_STEPS)]
     baseline = [*deep, ("text/explore/1", 125)]
     expected = [
@@ -179,7 +179,7 @@ def test_gains_are_paired_against_start_from_at_equal_training(tmp_path):
         for job, result in zip(jobs, results, strict=True):
             if job.function.endswith(":run"):
                 p = job.payload
-                values[address_of(p["source"]), place_of(p), p["protocol"]["steps"]] = result.value["value"]
+                values[address_of(p["source"]), place_of(p), p["recipe"]["steps"]] = result.value["value"]
         return results
 
     executor.run = keep
@@ -509,7 +509,7 @@ def test_learning_rates_are_tuned_for_all_alike_on_trials_that_count_for_nothing
     for p in executor.trials:
         table = tried if "tuning" in p["seed"] else used
         if "/explore/" not in p["seed"]:
-            table.setdefault(address_of(p["source"]), set()).add(p["protocol"]["learning_rate"])
+            table.setdefault(address_of(p["source"]), set()).add(p["recipe"]["learning_rate"])
     assert set(map(frozenset, tried.values())) == {frozenset(grid)} and len(tried) == 4
     assert used == {address: {rates[address]} for address in tried}
     seeds = {t.seed for t in found(bench, lambda r: r.trials("verify"))}

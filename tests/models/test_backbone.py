@@ -357,26 +357,26 @@ def test_embeddings_are_tied_and_stay_tied():
 
 @pytest.mark.parametrize("name", BASELINE_NAMES)
 @pytest.mark.parametrize("hidden", [0, 1, HIDDEN])
-@pytest.mark.parametrize("protocol", [TINY, SMALL.at(d_model=48, vocab_size=300)], ids=lambda p: p.name)
-def test_the_formula_counts_the_model(name, hidden, protocol):
+@pytest.mark.parametrize("recipe", [TINY, SMALL.at(d_model=48, vocab_size=300)], ids=lambda p: p.name)
+def test_the_formula_counts_the_model(name, hidden, recipe):
     source = baseline_source(name)
-    counted = count_parameters(build(source, protocol, "0", hidden=hidden))
-    assert total_parameters(mixer_parameters(source, protocol), protocol, hidden) == counted
+    counted = count_parameters(build(source, recipe, "0", hidden=hidden))
+    assert total_parameters(mixer_parameters(source, recipe), recipe, hidden) == counted
 
 
 @pytest.mark.parametrize("name", BASELINE_NAMES)
 @pytest.mark.parametrize("reference", ["delta_net", "softmax_attention", "kda"])
-@pytest.mark.parametrize("protocol", [MICRO, SMALL, PAPER_20M], ids=lambda p: p.name)
-def test_every_baseline_is_brought_within_two_percent(name, reference, protocol):
-    wide = round(protocol.mlp_ratio * protocol.d_model)
-    target = total_parameters(mixer_parameters(baseline_source(reference), protocol), protocol, wide)
-    per_mixer = mixer_parameters(baseline_source(name), protocol)
-    hidden = matched_hidden(per_mixer, protocol, target)
-    assert abs(total_parameters(per_mixer, protocol, hidden) / target - 1) <= 0.02
+@pytest.mark.parametrize("recipe", [MICRO, SMALL, PAPER_20M], ids=lambda p: p.name)
+def test_every_baseline_is_brought_within_two_percent(name, reference, recipe):
+    wide = round(recipe.mlp_ratio * recipe.d_model)
+    target = total_parameters(mixer_parameters(baseline_source(reference), recipe), recipe, wide)
+    per_mixer = mixer_parameters(baseline_source(name), recipe)
+    hidden = matched_hidden(per_mixer, recipe, target)
+    assert abs(total_parameters(per_mixer, recipe, hidden) / target - 1) <= 0.02
     if name == reference:
         assert hidden == wide
-    if protocol is MICRO:
-        counted = count_parameters(build(baseline_source(name), protocol, "0", hidden=hidden))
+    if recipe is MICRO:
+        counted = count_parameters(build(baseline_source(name), recipe, "0", hidden=hidden))
         assert abs(counted / target - 1) <= 0.02
 
 

@@ -15,9 +15,9 @@ from asiarc.studies.plan import cpu_s_of, flops_per_token, gpu_h_of, hours_of, r
 COUNTED = {MICRO: 0.25, SMALL: 1.66, PAPER_20M: 40.02, PAPER_340M: 773.92}
 
 
-@pytest.mark.parametrize("protocol", COUNTED, ids=lambda protocol: protocol.name)
-def test_flops_are_those_that_are_counted(protocol):
-    assert flops_per_token(protocol) == pytest.approx(1e6 * COUNTED[protocol], rel=0.15)
+@pytest.mark.parametrize("recipe", COUNTED, ids=lambda recipe: recipe.name)
+def test_flops_are_those_that_are_counted(recipe):
+    assert flops_per_token(recipe) == pytest.approx(1e6 * COUNTED[recipe], rel=0.15)
 
 
 def test_a_trials_time_is_that_of_a_quick_run():

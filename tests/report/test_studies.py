@@ -83,7 +83,7 @@ def test_every_trial_is_in_the_spend_and_every_rate_is_told(folder):
     summed = sum(study["spent"]["trials"] for study in report["studies"])
     assert 0 < summed - report["spend"]["trials"] < 10, "DeltaNet's, which studies share, are counted once"
     assert {mixer["rate"] for mixer in parts["mixers"]} <= set(PUBLISHED.RATES)
-    assert all(m["rate"] for m in study_of(folder, "mechanisms")["mixers"] if m["parameters"]), "the protocol's"
+    assert all(m["rate"] for m in study_of(folder, "mechanisms")["mixers"] if m["parameters"]), "the recipe's"
 
 
 def test_effects_against_scipy(folder):
@@ -174,7 +174,7 @@ class Anyone(Laboratory):
 
 def test_arms_are_one_section_and_no_campaigns(tmp_path, monkeypatch):
     fake = {"fingerprint": [1.0]}
-    monkeypatch.setattr(Workshop, "fingerprints", lambda self, sources, protocol: dict.fromkeys(sources, fake))
+    monkeypatch.setattr(Workshop, "fingerprints", lambda self, sources, recipe: dict.fromkeys(sources, fake))
     search = Search(arms=("full", "random"), repeats=2, candidates=4)
     with Archive(tmp_path / "store") as archive:
         search._announce("arms", "full", archive)

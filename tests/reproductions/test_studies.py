@@ -100,7 +100,7 @@ class TestStudy:
         assert kinds == {"trial:admission": 2, "trial:run": 2 * (3 + 2), "probe:run": 3}
         assert kinds["trial:run"] + kinds["probe:run"] == sum(n for n, _ in self.study.trials("full"))
         payloads = [job.payload for job in laboratory.jobs if not job.function.endswith("admission")]
-        assert sum(p["protocol"]["steps"] * 4096 for p in payloads) == tokens_of(self.study.trials("full"))
+        assert sum(p["recipe"]["steps"] * 4096 for p in payloads) == tokens_of(self.study.trials("full"))
         assert found.rates == {"delta_net": 8e-3, "mamba2": 8e-3}, "the world likes 8e-3"
 
     def test_what_decides_is_not_what_was_tuned_on(self, archive):

@@ -31,7 +31,7 @@ RIGS = {
     "statistics": Rig("statistics.simulate", "coverage, power and false discoveries, by simulation"),
     "archive": Rig("archive.million", "what the archive's questions cost with a million candidates in it"),
     "gates": Rig("gates.corpus", "the cheats that must be caught, the honest that must not, and the cost"),
-    "ladder": Rig("ladder", "what a mixer costs at every named protocol; --train builds it"),
+    "ladder": Rig("ladder", "what a mixer costs at every named recipe; --train builds it"),
     "cognition": Rig("cognition.quality", "does retrieval find what answers a weakness?"),
     "kernels": Rig("kernels.__main__", "speed gate, benches, compiled binaries, GPU checks of the kernels"),
     "readme": Rig("readme", "the README's result block, from the committed reports"),

@@ -15,7 +15,7 @@ from asiarc.core.errors import EvidenceError
 from asiarc.core.seeds import rng_of
 from asiarc.execution import Result
 from tests.rigs.policies.commands import TABLE, main
-from tests.rigs.policies.record import PROTOCOL, RUNGS, Recording, population
+from tests.rigs.policies.record import RECIPE, RUNGS, Recording, population
 from tests.rigs.policies.table import Table
 
 
@@ -45,7 +45,7 @@ class Laboratory:
         if address in self.crashes and payload["seed"].endswith("/1"):
             return Result("crashed", None, "it crashed")
         worth = rng_of("worth", address).random()
-        steps, marks = payload["protocol"]["steps"], payload["protocol"]["evaluations"]
+        steps, marks = payload["recipe"]["steps"], payload["recipe"]["evaluations"]
         at = [round(steps * (i + 1) / marks) for i in range(marks)]
         noise = rng_of(address, payload["seed"]).random() / 100
         curve = [[step, 5.0, 6 - 0.2 * log2(step) - worth + noise] for step in at]
@@ -76,8 +76,8 @@ def test_the_population_is_one_family_and_always_the_same():
 
 
 def test_every_rung_is_a_mark_of_the_curve():
-    marks = {round(PROTOCOL.steps * (i + 1) / PROTOCOL.evaluations) for i in range(PROTOCOL.evaluations)}
-    assert set(RUNGS) <= marks and RUNGS[-1] == PROTOCOL.steps
+    marks = {round(RECIPE.steps * (i + 1) / RECIPE.evaluations) for i in range(RECIPE.evaluations)}
+    assert set(RUNGS) <= marks and RUNGS[-1] == RECIPE.steps
 
 
 def test_what_is_recorded_is_what_was_measured(lab):

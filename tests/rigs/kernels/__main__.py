@@ -282,16 +282,16 @@ def anatomy_of(operator: str, shapes: tuple[str, ...], names: tuple[str, ...], o
 
 @main.command()
 @click.option("--mixer", "mixers", multiple=True, help="Baseline, repeatable; default: all with another operator.")
-@click.option("--protocol", default="micro", show_default=True, type=click.Choice(["micro", "small"]))
+@click.option("--recipe", default="micro", show_default=True, type=click.Choice(["micro", "small"]))
 @click.option("--rounds", default=15, show_default=True, help="Slices of each, in turns.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the record as JSON and, beside it, as text.")
 @click.option("--compiled", is_flag=True, help="Ours under torch.compile, too: a minute a mixer.")
-def training(mixers: tuple[str, ...], protocol: str, rounds: int, out: Path | None, *, compiled: bool) -> None:
+def training(mixers: tuple[str, ...], recipe: str, rounds: int, out: Path | None, *, compiled: bool) -> None:
     """Tokens a second of training the backbone: our operators beside others in the same mixers."""
     import torch
 
     from asiarc.core.errors import unknown_name
-    from asiarc.core.recipe import PROTOCOLS
+    from asiarc.core.recipe import RECIPES
     from tests.rigs.kernels import training
 
     for mixer in mixers:
@@ -299,7 +299,7 @@ def training(mixers: tuple[str, ...], protocol: str, rounds: int, out: Path | No
             raise SpeedError(unknown_name("mixer", mixer, training.MIXERS))
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # as a trial does
-    size = PROTOCOLS[protocol]
+    size = RECIPES[recipe]
     lines = [
         f"{size.name}: d {size.d_model}, {size.num_layers} layers, {size.num_heads} heads, {size.batch_size} x "
         f"{size.seq_len} tokens a step, one thread, CPU time",

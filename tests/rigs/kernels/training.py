@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from asiarc.core.recipe import Protocol
+from asiarc.core.recipe import Recipe
 from asiarc.models.baselines import baseline_source
 from asiarc.speed.paired import median_interval
 from tests.rigs.kernels import peers
@@ -94,11 +94,11 @@ def source_with(mixer: str, by: str) -> str:
     return source if by in (OURS, COMPILED) else source.replace(ours, theirs)
 
 
-def first_gradients(model: Any, task: Any, protocol: Protocol) -> dict[str, Tensor]:
+def first_gradients(model: Any, task: Any, recipe: Recipe) -> dict[str, Tensor]:
     """The loss of the first batch and its gradient in every parameter."""
     from asiarc.engineer.trainer import batch_loss
 
-    loss = batch_loss(model, task.batch("train", protocol.batch_size, "training speed", 0, seq_len=protocol.seq_len))
+    loss = batch_loss(model, task.batch("train", recipe.batch_size, "training speed", 0, seq_len=recipe.seq_len))
     names, parameters = zip(*model.named_parameters(), strict=True)
     found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
     return {"loss": loss.detach()} | {n: g.detach() for n, g in zip(names, found, strict=True)}
@@ -131,27 +131,27 @@ def compiled(model: Any) -> Any:
     return model
 
 
-def measure(mixer: str, protocol: Protocol, rounds: int, names: Sequence[str] = BY) -> list[Speed]:
+def measure(mixer: str, recipe: Recipe, rounds: int, names: Sequence[str] = BY) -> list[Speed]:
     """Ours, which comes first, and other implementations in one mixer at one size."""
     from asiarc.engineer.trainer import train
     from asiarc.models.backbone import build
     from asiarc.tasks import get_task
 
-    task, few = get_task("text"), protocol.at(steps=STEPS, evaluations=0)
-    hidden = round(protocol.mlp_ratio * protocol.d_model)
+    task, few = get_task("text"), recipe.at(steps=STEPS, evaluations=0)
+    hidden = round(recipe.mlp_ratio * recipe.d_model)
 
     def model(by: str) -> Any:
-        built = build(source_with(mixer, by), protocol, "training speed", hidden=hidden)
+        built = build(source_with(mixer, by), recipe, "training speed", hidden=hidden)
         return compiled(built) if by == COMPILED else built
 
-    gradients = {by: first_gradients(model(by), task, protocol) for by in names}
+    gradients = {by: first_gradients(model(by), task, recipe) for by in names}
     errors = {by: distance(found, gradients[OURS]) for by, found in gradients.items()}
     torch.compiler.reset()  # the compiler's time is to be seen below
     models = {by: model(by) for by in names if errors[by] <= TOLERANCE}
     slices = {by: [lambda m=m: train(m, task, few, "training speed")] for by, m in models.items()}
     first_s = {by: _cpu_s_of(work) for by, (work,) in slices.items()}
     times = {by: [ms for (ms,) in column] for by, column in take_turns(slices, rounds, ENOUGH_S).items()}
-    tokens = STEPS * protocol.batch_size * protocol.seq_len
+    tokens = STEPS * recipe.batch_size * recipe.seq_len
     rows = []
     for by in names:
         if by not in times:
@@ -164,8 +164,8 @@ def measure(mixer: str, protocol: Protocol, rounds: int, names: Sequence[str] = 
     return rows
 
 
-def record(rows: list[Speed], protocol: Protocol) -> dict[str, Any]:
+def record(rows: list[Speed], recipe: Recipe) -> dict[str, Any]:
     """The rows with what they were taken on."""
     from asiarc.campaign.identity import provenance
 
-    return {"protocol": protocol.as_dict(), "provenance": provenance(), "rows": [asdict(row) for row in rows]}
+    return {"recipe": recipe.as_dict(), "provenance": provenance(), "rows": [asdict(row) for row in rows]}

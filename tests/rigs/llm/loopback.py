@@ -18,7 +18,7 @@ Answer = Callable[["Handler"], None]
 class Handler(BaseHTTPRequestHandler):
     """One connection; `body` is the request as JSON."""
 
-    protocol_version = "HTTP/1.1"
+    recipe_version = "HTTP/1.1"
     server: Server
     body: dict[str, Any]
 

@@ -21,7 +21,7 @@ from asiarc.core.digest import digest
 from asiarc.core.genome import Genome
 from asiarc.core.outcome import SCORED, Outcome
 from asiarc.core.proposal import Context, Proposal, Relative
-from asiarc.core.recipe import MICRO, Protocol
+from asiarc.core.recipe import MICRO, Recipe
 from asiarc.core.seeds import rng_of, seed_of
 from asiarc.engineer.workshop import Request, Workshop
 from asiarc.execution import Executor
@@ -31,7 +31,7 @@ from asiarc.researcher.grammar import GrammarResearcher
 from tests.rigs.policies.table import Entry, Table
 
 START = "delta_net"
-PROTOCOL = MICRO.at(name="micro replay", batch_size=8, steps=64, evaluations=8)
+RECIPE = MICRO.at(name="micro replay", batch_size=8, steps=64, evaluations=8)
 RUNGS = (8, 16, 32, 64)  # steps; each is a mark of the curve
 STAGE = "replay"
 CHUNK = 4  # trials between two looks at the clock
@@ -84,13 +84,11 @@ def _individual(proposal: Proposal, parent: str) -> Individual:
 class Recording:
     """A recording of `size` candidates on `seeds` seeds in one archive; `record` goes on where it was left."""
 
-    def __init__(
-        self, archive: Archive, executor: Executor, size: int, seeds: int, protocol: Protocol = PROTOCOL
-    ) -> None:
+    def __init__(self, archive: Archive, executor: Executor, size: int, seeds: int, recipe: Recipe = RECIPE) -> None:
         self.archive, self.workshop, self.seeds = archive, Workshop(archive, executor), seeds
-        self.protocol = protocol
+        self.recipe = recipe
         self.people = population(size)
-        settings = {"size": size, "seeds": seeds, "protocol": protocol.as_dict(), **made_by("trial", "admission")}
+        settings = {"size": size, "seeds": seeds, "recipe": recipe.as_dict(), **made_by("trial", "admission")}
         self.run = digest(settings)
         archive.add_run(self.run, "search table", "replay", 0, settings, provenance())
         for one in self.people:
@@ -131,7 +129,7 @@ class Recording:
         assert entries[0].name == START, "gains are measured against start_from"
         where = {key: value for key, value in provenance().items() if key in KEPT}
         settings = {
-            "protocol": self.protocol.as_dict(),
+            "recipe": self.recipe.as_dict(),
             "task": "text",
             "size": len(self.people) - 1,
             **made_by("trial", "admission"),
@@ -154,7 +152,7 @@ class Recording:
             task="text",
             stage=STAGE,
             seed=f"{STAGE}/{seed}",
-            protocol=self.protocol,
+            recipe=self.recipe,
             match=(start.address, start.source),
             split="validation",
             documents=4,  # the rungs are read from the curve; the score by lm-eval stays in the archive

@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import fmean, median
 
 from asiarc.archive.store import Archive
-from asiarc.core.recipe import Protocol, Tier, stage_plan
+from asiarc.core.recipe import Recipe, Tier, stage_plan
 from asiarc.execution import Job, LocalExecutor
 from tests.rigs.sandbox.attacks import ECHO
 from tests.rigs.sandbox.endurance import Stand
@@ -135,8 +135,8 @@ def explore(folder: Path, candidates: int, workers: int, tier: Tier = "quick") -
     train_s = sum(trial.details.get("train_cpu_s", 0.0) for trial in trials)
     score_s = sum(trial.details.get("score_cpu_s", 0.0) for trial in trials)
     chosen = max((t for t in trials if "train_cpu_s" in t.details), key=lambda t: t.steps)
-    protocol = stage_plan(tier, "explore").text.at(steps=chosen.steps)
-    slower = bare_train_s(sources[chosen.address], protocol, workers) / chosen.details["train_cpu_s"]
+    recipe = stage_plan(tier, "explore").text.at(steps=chosen.steps)
+    slower = bare_train_s(sources[chosen.address], recipe, workers) / chosen.details["train_cpu_s"]
     return Spent(
         candidates, len(trials), wall_s, train_s, score_s, jobs_s - train_s - score_s, admit_s,
         start_s, children_s - jobs_s - admit_s - start_s, driver_s, train_s * slower,
@@ -166,20 +166,20 @@ torch.set_num_threads(1)
 torch.set_flush_denormal(True)
 from asiarc.engineer.trainer import train
 from asiarc.models.backbone import build
-from asiarc.core.recipe import Protocol
+from asiarc.core.recipe import Recipe
 from asiarc.tasks import get_task
-protocol, task = Protocol(**json.loads(sys.argv[1])), get_task("text")
-model = build(sys.argv[2], protocol, "0/explore/0", hidden=round(protocol.mlp_ratio * protocol.d_model))
-train(model, task, protocol.at(steps=2), "warm")
+recipe, task = Recipe(**json.loads(sys.argv[1])), get_task("text")
+model = build(sys.argv[2], recipe, "0/explore/0", hidden=round(recipe.mlp_ratio * recipe.d_model))
+train(model, task, recipe.at(steps=2), "warm")
 started = time.process_time()
-train(model, task, protocol, "0/explore/0")
+train(model, task, recipe, "0/explore/0")
 print(time.process_time() - started)
 """
 
 
-def bare_train_s(source: str, protocol: Protocol, at_once: int) -> float:
+def bare_train_s(source: str, recipe: Recipe, at_once: int) -> float:
     """Mean CPU-seconds of the trainer's loop alone, in so many plain processes at once."""
-    command = [sys.executable, "-c", BARE, json.dumps(protocol.as_dict()), source]
+    command = [sys.executable, "-c", BARE, json.dumps(recipe.as_dict()), source]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(at_once)]
     return fmean(float(process.communicate()[0]) for process in running)

@@ -48,23 +48,23 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
         raise RuntimeError(f"{name} crashes in this rehearsal")
     if name and luck < 0.3:
         return {"diverged": f"{name} diverges in this rehearsal"}
-    protocol, task = payload["protocol"], payload["task"].partition(":")[0]
+    recipe, task = payload["recipe"], payload["task"].partition(":")[0]
     place = (payload["task"], payload["seed"])
     noise = rng_of("noise", _hash(payload["source"]), *place, payload["split"]).gauss(0, 0.004)
     gain = rng_of("gain", _hash(payload["source"])).gauss(0, 0.1) + noise
     shared = rng_of("shared", *place).gauss(0, 0.05)
-    in_bits = 2.8 - 0.001 * protocol["steps"] - gain + shared + abs(protocol["learning_rate"] - 0.008)
+    in_bits = 2.8 - 0.001 * recipe["steps"] - gain + shared + abs(recipe["learning_rate"] - 0.008)
     value = CHANCE[task] + 0.5 + noise if task in CHANCE else in_bits
     return {
         "metric": "accuracy" if task in CHANCE else "bits_per_byte",
         "value": value,
         "items": [{"document": number, "value": value + number} for number in range(20)],
-        "curve": [[protocol["steps"], value, value]],
+        "curve": [[recipe["steps"], value, value]],
         "parameters": 100_000,
         "hidden": 128,
         "state_bytes": 8192,
         "flops_per_token": 4000.0,
-        "tokens": protocol["steps"] * protocol["batch_size"] * protocol["seq_len"],
+        "tokens": recipe["steps"] * recipe["batch_size"] * recipe["seq_len"],
     }
 
 
