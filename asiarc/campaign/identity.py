@@ -100,12 +100,17 @@ def run_identity(campaign: Campaign, name: str, tier: Tier) -> dict[str, Any]:
         "seed": campaign.seed,
         "spec": campaign.resolved(tier),
         "plans": {stage: asdict(stage_plan(tier, stage)) for stage in campaign.stages},
-        "baselines": {one: content_address(baseline_source(one)) for one in campaign.baselines},
+        "baselines": {one: _address(one) for one in campaign.baselines},
         "tasks": {task: _task(task) for task in tasks},
         "definitions": _definitions(),
         **made_by(*ENTRIES),
         "kernels": all_kernels(device_type()),
     }
+
+
+@cache
+def _address(baseline: str) -> str:
+    return content_address(baseline_source(baseline))
 
 
 def _task(name: str) -> str:
