@@ -93,6 +93,12 @@ def reproduce(session: nox.Session) -> None:
 
 
 @nox.session
+def speed(session: nox.Session) -> None:
+    """The kernels' speed gate: correctness, structure, accuracy, then the clock. -- --against COMMIT"""
+    run(session, "tests.rigs", "kernels", "gate", *session.posargs)
+
+
+@nox.session
 def rigs(session: nox.Session) -> None:
     """What measures the product, by name: -- sandbox, -- kernels gate, -- policies replay; without a name, the list."""
     run(session, "tests.rigs", *(session.posargs or ["--help"]))
