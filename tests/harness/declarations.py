@@ -66,7 +66,7 @@ def campaigns(draw) -> Campaign:
         models=asked,
         novelty=tuple(draw(st.lists(st.sampled_from(checks), unique=True))),
         arms=tuple(draw(st.lists(st.sampled_from(ARMS), unique=True))),
-        policy=draw(st.sampled_from(POLICIES)),
+        policy=draw(st.sampled_from(sorted(POLICIES))),
         match=draw(st.sampled_from([(), ("parameters",)])),
         at_most=draw(st.dictionaries(st.sampled_from(RESOURCES), st.floats(1, 1e9))),
         budget=ByTier(**tiers),

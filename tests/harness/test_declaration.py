@@ -107,7 +107,7 @@ MISTAKES = {
         'researcher="grammar"', "researcher=object()", "has a method propose(context), object has none",
     ),
     "class_for_object": ('researcher="grammar"', "researcher=dict", "dict is a class; pass an object of it: dict()"),
-    "unknown_policy": ('policy="halving"', 'policy="halve"', "'random' or 'best_of_n' (given: 'halve')"),
+    "unknown_policy": ('policy="halving"', 'policy="halve"', "Did you mean 'halving'?"),
     "unknown_match": ('match=("parameters",)', 'match=("parameter",)', "Did you mean 'parameters'?"),
     "unknown_resource": ('at_most={"flops": 1.5}', 'at_most={"flop": 1.5}', "Did you mean 'flops'?"),
     "cap_under_one": ('at_most={"flops": 1.5}', 'at_most={"flops": 0.5}', "would refuse start_from itself"),

@@ -76,8 +76,8 @@ def file_of(module):
 
 MOVES = {
     "asiarc.analyst.compare:mechanism_effects": "run",
-    "asiarc.analyst.judge:RUBRIC": "run",
-    "asiarc.analyst.llm:PROMPT": "run",
+    "asiarc.analyst.marking:RUBRIC": "run",
+    "asiarc.analyst.explaining:PROMPT": "run",
     "asiarc.archive.annex:Annex.novel": "run",
     "asiarc.archive.results:mean_gain": "run",
     "asiarc.archive.store:Archive.proposals": "run",
@@ -93,7 +93,7 @@ MOVES = {
     "asiarc.core.recipe:_PLANS": "run",
     "asiarc.core.seeds:seed_of": "trial, admission, pace, fingerprint, run, task text, task overwrite, task parity",
     "asiarc.engineer.fingerprint:_fix_weights": "fingerprint",
-    "asiarc.engineer.gates.causality:LEAK": "admission",
+    "asiarc.engineer.gates.causality:LONG": "admission",
     "asiarc.engineer.gates.complexity:STEEP": "admission",
     "asiarc.engineer.gates.counting:count": "trial, admission",
     "asiarc.engineer.gates.measure:TOKENS": "trial, admission",
@@ -280,7 +280,7 @@ def test_the_backend_in_a_key_is_the_one_that_the_kernels_choose(device, operato
     from asiarc.kernels.contract import choose
 
     x = SimpleNamespace(is_cuda=device == "cuda", dtype=torch.float32, shape=(1, 8, 2, 32))
-    assert choose(operator, None, ["chunk", "reference"], x) == backend_on(device)
+    assert choose(operator, None, ["chunk", "reference", "triton"], x) == backend_on(device)
 
 
 def test_a_key_takes_the_kernels_that_its_candidate_imports():
