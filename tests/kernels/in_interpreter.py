@@ -264,7 +264,7 @@ def test_long_keys_lose_no_more_digits_than_the_recurrence_must(norm):
 MUTANTS = {
     "2: the diagonal of the scores is dropped": ("tl.where(i >= j, Xq, 0.0)", "tl.where(i > j, Xq, 0.0)"),
     "33: the solve forgets the gate": ("            X *= decay(G_[:, None] - G_[None, :])\n", "            X *= 1.0\n"),
-    "10,36: a chunk decays as its first token": ("last = first + tl.minimum(C, end - first) - 1", "last = first"),
+    "10,36: a chunk decays as its first token": ("last = first + tl.minimum(p.C, end - first) - 1", "last = first"),
     "21: the state of the chunk is not decayed": ("            S_ *= decay(G_last)\n", "            S_ *= 1.0\n"),
     "1,16: blocks are merged with the wrong sign": ("whole -= tl.dot(", "whole += tl.dot("),
     "2: the strength is left out of the write": (
