@@ -51,7 +51,9 @@ class Mixer(nn.Module):
         q_BTHK, k_BTHK, v_BTHV = qkv_3BTHK.unbind()
         q_BTHK, k_BTHK = l2_norm(q_BTHK), l2_norm(k_BTHK)
         beta_BTH = torch.sigmoid(self.beta(x_BTD))
-        o_BTHV, memory_BHKV = delta_rule(q_BTHK, k_BTHK, v_BTHV, beta_BTH, scale=1.0, initial_state=state.get("memory"))
+        o_BTHV, memory_BHKV = delta_rule(
+            q_BTHK, k_BTHK, v_BTHV, beta_BTH, scale=1.0, initial_state=state.get("memory")
+        )
         o_BTHV = self.norm(o_BTHV)
         y_BTD = self.out(rearrange(o_BTHV, "b t h v -> b t (h v)"))
         return y_BTD, {"conv": conv_state, "memory": memory_BHKV}

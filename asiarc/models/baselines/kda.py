@@ -42,11 +42,15 @@ class Mixer(nn.Module):
         self.qkv = nn.Linear(d_model, channels, bias=False)
         self.conv_CW = nn.Parameter(torch.empty(channels, TAPS).uniform_(-(TAPS**-0.5), TAPS**-0.5))
         self.beta = nn.Linear(d_model, num_heads, bias=False)
-        self.step = nn.Sequential(nn.Linear(d_model, head_dim, bias=False), nn.Linear(head_dim, d_model, bias=False))
+        self.step = nn.Sequential(
+            nn.Linear(d_model, head_dim, bias=False), nn.Linear(head_dim, d_model, bias=False)
+        )
         first_step_D = torch.exp(torch.empty(d_model).uniform_(math.log(1e-3), math.log(0.05)))
         self.step_bias_D = nn.Parameter(first_step_D.expm1().log())
         self.log_rate_H1 = nn.Parameter(torch.empty(num_heads, 1).uniform_(1, 4).log())
-        self.gate = nn.Sequential(nn.Linear(d_model, head_dim, bias=False), nn.Linear(head_dim, d_model, bias=False))
+        self.gate = nn.Sequential(
+            nn.Linear(d_model, head_dim, bias=False), nn.Linear(head_dim, d_model, bias=False)
+        )
         self.norm = nn.RMSNorm(head_dim, eps=1e-6)
         self.out = nn.Linear(d_model, d_model, bias=False)
 
