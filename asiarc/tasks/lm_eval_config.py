@@ -13,8 +13,6 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-import yaml
-
 from asiarc.tasks.catalogue import Style
 
 
@@ -31,6 +29,8 @@ def lm_eval_config(name: str, style: Style, identity: str, data_file: str) -> di
     The result goes to `lm_eval.simple_evaluate` as one of ``tasks``, or into a YAML file for its command
     line.
     """
+    import yaml
+
     config: dict[str, Any] = yaml.safe_load(template(style))
     config["task"] = "asiarc_" + re.sub(r"\W+", "_", name).strip("_")
     config["dataset_kwargs"] = {"data_files": {"test": data_file}}

@@ -16,6 +16,7 @@ from asiarc.core.errors import EvidenceError
 from asiarc.harness.cli import main
 from asiarc.researcher.designs import BASELINES
 from asiarc.studies.promotion import winners_entry
+from tests.rigs.cognition.quality import main as quality
 from tests.rigs.llm.loopback import Server, embeds
 
 from ..harness.conftest import a_still_laboratory  # noqa: F401
@@ -117,9 +118,9 @@ def test_the_command_line_searches_by_meaning_and_keeps_the_vectors(tmp_path, mo
     assert len(kept) == asked and all(json.loads(line)["place"] == "embeddings" for line in kept)
 
 
-def test_check_measures_the_search_by_meaning_against_bm25(tmp_path, monkeypatch):
+def test_the_rig_measures_the_search_by_meaning_against_bm25(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with Server((embeds(lambda text: [float(len(text) % 7), 1.0]),)) as server:
-        done = CliRunner().invoke(main, ["cognition", "check", "--dense", "m", "--base-url", server.url])
+        done = CliRunner().invoke(quality, ["--dense", "m", "--base-url", server.url])
     assert done.exit_code == 0, done.output
     assert done.output.count("recall at 3, by meaning") == 2 and "gain of that over field-weighted" in done.output

@@ -740,6 +740,7 @@ def folder(pytester):
     here.joinpath("claims.toml").write_text(register.replace('needs = "study headlines"', 'needs = "study tiny"'))
     here.joinpath("verdicts.toml").write_text("")
     here.joinpath("claim_tiny.py").write_text(CLAIM)
+    here.joinpath("headline").symlink_to(FOLDER / "headline")
     pytester.makeini("[pytest]\nfilterwarnings = error\n")
     return pytester
 
