@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,6 +14,8 @@ from asiarc.core.recipe import TIERS, Tier
 
 if TYPE_CHECKING:
     from asiarc.archive.store import Archive
+
+Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 STORE = click.option(
     "--store", type=click.Path(path_type=Path), default=Path(".asiarc"), show_default=True, help="the archive's folder"
@@ -24,7 +26,7 @@ WORKERS = click.option(
 )
 
 
-def tier_option(default: Tier) -> Any:
+def tier_option(default: Tier) -> Callable[[Verb], Verb]:
     """``--tier``, with its default for a group of verbs."""
     return click.option(
         "--tier", type=click.Choice(TIERS), default=default, show_default=True, help="how much compute is spent"
