@@ -40,7 +40,7 @@ WRONG, COARSE, UNEVEN = 1e-2, 1e-5, 3e-5
 """Global error that is plainly wrong; the most that float32 may have; the most of any 16 tokens of a head."""
 FLOPS_PER_S = 2.5e11
 """More float32 arithmetic than any single core does; twelve D^2 a token and head is the least that is needed."""
-TIMED, LARGE = Case("gated_delta_rule", 4, 256, 2, 32), Case("gated_delta_rule", 2, 512, 4, 64)
+TIMED, LARGE = Case("gated_delta_rule", 4, 256, 2, 32), Case("gated_delta_rule", 1, 1024, 1, 512)
 CALLS = 24
 RERUNS = 5
 IDLE_S = 0.1

@@ -19,8 +19,6 @@ HONEST = sorted((HERE / "honest").glob("*.py"))
 def test_a_cheat_is_caught_by_the_check_it_names(path):
     named = judge.named_check(path.read_text())
     found = judge.examine(path, only=named).findings  # the command runs every check
-    if named == "floor" and not found:
-        pytest.skip("not measured: on this machine now an empty answer takes longer than the arithmetic it leaves out")
     assert named in found, found
 
 
