@@ -50,7 +50,7 @@ class Config:
 
 
 @dataclasses.dataclass(frozen=True)
-class Problem:
+class Variant:
     """What a kernel is compiled for, besides its configuration."""
 
     gate: int  # 0 none, 1 a head, 2 a channel
@@ -77,9 +77,9 @@ CONFIGS: Mapping[str, tuple[Config, ...]] = {
 """What each kernel may be launched with; the last takes the least memory."""
 
 
-def kernels(problem: Problem) -> tuple[str, ...]:
-    """The kernels that a problem takes, in the order of their launch."""
-    return tuple(CONFIGS) if problem.gate else tuple(CONFIGS)[1:]
+def kernels(variant: Variant) -> tuple[str, ...]:
+    """The kernels that a variant takes, in the order of their launch."""
+    return tuple(CONFIGS) if variant.gate else tuple(CONFIGS)[1:]
 
 
 def width(D: int) -> int:
@@ -87,18 +87,18 @@ def width(D: int) -> int:
     return max(16, triton.next_power_of_2(D))
 
 
-def configurations(kernel: str, problem: Problem) -> list[Config]:
+def configurations(kernel: str, variant: Variant) -> list[Config]:
     """What a kernel may be launched with; blocks are no wider than the channels, and none is listed twice."""
-    K, V = width(problem.K), width(problem.V)
+    K, V = width(variant.K), width(variant.V)
     cut = (dataclasses.replace(c, BK=min(c.BK, K), BV=min(c.BV, V)) for c in CONFIGS[kernel])
     return list(dict.fromkeys(cut))
 
 
-def chosen(kernel: str, problem: Problem) -> Config:
+def chosen(kernel: str, variant: Variant) -> Config:
     """The configuration that a call uses."""
-    found = configurations(kernel, problem)
-    channel_scores = problem.gate == 2 and kernel in ("scores", "backward_rows")
-    smallest = problem.dtype == torch.float32 or problem.K > 128 or channel_scores
+    found = configurations(kernel, variant)
+    channel_scores = variant.gate == 2 and kernel in ("scores", "backward_rows")
+    smallest = variant.dtype == torch.float32 or variant.K > 128 or channel_scores
     return found[-1] if smallest else found[0]
 
 
@@ -119,22 +119,22 @@ class Constants:
     PRECISION: str
 
     @staticmethod
-    def of(problem: Problem, config: Config, saves: bool = True) -> Constants:
+    def of(variant: Variant, config: Config, saves: bool = True) -> Constants:
         """Those of a launch; `saves`: a backward pass will follow."""
-        K, V, C = problem.K, problem.V, problem.C
-        return Constants(K, V, C, width(K), config.BK, config.BV, C.bit_length() - 1, problem.gate, problem.erases,
-                         saves, problem.precision)  # fmt: skip
+        K, V, C = variant.K, variant.V, variant.C
+        return Constants(K, V, C, width(K), config.BK, config.BV, C.bit_length() - 1, variant.gate, variant.erases,
+                         saves, variant.precision)  # fmt: skip
 
 
-def programs(kernel: str, problem: Problem, config: Config, sequences: int, chunks: int, heads: int) -> int:
+def programs(kernel: str, variant: Variant, config: Config, sequences: int, chunks: int, heads: int) -> int:
     """How many programs a launch has; they lie along the one axis of the grid that has no small limit."""
     if kernel == "accumulate_gate":
-        return chunks * -(-heads * (problem.K if problem.gate == 2 else 1) // config.BK)
+        return chunks * -(-heads * (variant.K if variant.gate == 2 else 1) // config.BK)
     if kernel in ("scores", "backward_scores"):
         return chunks * heads
     if kernel == "backward_rows":
-        return chunks * heads * -(-problem.K // config.BK)
-    return sequences * heads * -(-problem.V // config.BV)
+        return chunks * heads * -(-variant.K // config.BK)
+    return sequences * heads * -(-variant.V // config.BV)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,7 +167,7 @@ class Plan:
 class Launch:
     """How the kernels of one call are launched."""
 
-    problem: Problem
+    variant: Variant
     plan: Plan
     H: int
     HV: int
@@ -176,11 +176,11 @@ class Launch:
 
     def config(self, kernel: str) -> Config:
         """The configuration of a kernel in this call."""
-        return self.configs.get(kernel) or chosen(kernel, self.problem)
+        return self.configs.get(kernel) or chosen(kernel, self.variant)
 
     def walked(self, x: Mapping[str, Tensor]) -> dict[str, Any]:
         """The queries and keys as `forward` and `backward_states` take them: decayed where the gate is a channel's."""
-        if self.problem.gate < 2:
+        if self.variant.gate < 2:
             return {"keys": x["k"]}
         return {"q": x["q_in"], "k": x["k_in"], "keys": x["k_out"], "H": self.HV}
 
@@ -193,12 +193,12 @@ class Launch:
             "H": self.H,
             "HV": self.HV,
             "scale": self.scale,
-            "p": Constants.of(self.problem, config, saves),
+            "p": Constants.of(self.variant, config, saves),
         }
         tensors = blocks.TENSORS[kernel]
         every = {**shared, **given, "x": tensors(*(given[name] for name in tensors._fields))}
         taken = {name: x for name, x in every.items() if name in function.arg_names}
-        size = programs(kernel, self.problem, config, len(plan.bounds), len(plan.chunks), self.HV)
+        size = programs(kernel, self.variant, config, len(plan.bounds), len(plan.chunks), self.HV)
         with torch.cuda.device_of(plan.chunks):
             function[(size,)](**taken, num_warps=config.warps, num_stages=config.stages)
 
@@ -214,7 +214,7 @@ class Blocked(torch.autograd.Function):
         ctx: Any, launch: Launch, q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, beta: Tensor | None, state: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Returns o [T, HV, V] and the final state [N, HV, K, V]."""
-        (T, HV, V), K, C = v.shape, q.shape[-1], launch.problem.C
+        (T, HV, V), K, C = v.shape, q.shape[-1], launch.variant.C
         saves, erases = any(ctx.needs_input_grad), beta is not None
         G = q
         if g is not None:
@@ -227,7 +227,7 @@ class Blocked(torch.autograd.Function):
             "y": torch.empty_like(v) if erases and saves else v,
             "S": q.new_empty(len(launch.plan.chunks) if saves else 0, HV, K, V),
         }  # fmt: skip
-        x |= {name: q.new_empty(T, HV, K) if launch.problem.gate == 2 else k for name in ("q_in", "k_in", "k_out")}
+        x |= {name: q.new_empty(T, HV, K) if launch.variant.gate == 2 else k for name in ("q_in", "k_in", "k_out")}
         launch("scores", x)
         launch("forward", {**x, **launch.walked(x)}, saves=saves)
         ctx.launch, ctx.gate_dtype = launch, None if g is None else g.dtype
@@ -239,8 +239,8 @@ class Blocked(torch.autograd.Function):
     def backward(ctx: Any, do: Tensor, dfinal: Tensor) -> tuple[Tensor | None, ...]:
         """Returns the gradients of the arguments of `forward`."""
         x, launch = dict(zip(SAVED, ctx.saved_tensors, strict=True)), ctx.launch
-        q, (T, HV, _), H, K = x["q"], x["y"].shape, launch.H, launch.problem.K
-        gate, erases = launch.problem.gate, launch.problem.erases
+        q, (T, HV, _), H, K = x["q"], x["y"].shape, launch.H, launch.variant.K
+        gate, erases = launch.variant.gate, launch.variant.erases
         splits = -(-K // launch.config("backward_rows").BK)
         dtype = q.dtype if H == HV else torch.float32
         x |= {
@@ -307,7 +307,7 @@ def blocked(
         return o.to(v.dtype), final
     gate = 0 if g is None else g.dim() - 2
     plan = Plan.regular(B, T, C, q.device) if bounds is None else Plan.of(bounds, C, q.device)
-    launch = Launch(Problem(gate, beta is not None, K, V, q.dtype, C), plan, H, HV, scale, configs or {})
+    launch = Launch(Variant(gate, beta is not None, K, V, q.dtype, C), plan, H, HV, scale, configs or {})
     flat = [
         None if x is None else x.flatten(0, 1).contiguous()
         for x in (q, k, v, g, None if beta is None else beta.float())
@@ -316,8 +316,8 @@ def blocked(
     return o.view(B, T, HV, V), final
 
 
-def every_configuration(problem: Problem) -> list[dict[str, Config]]:
+def every_configuration(variant: Variant) -> list[dict[str, Config]]:
     """Sets of configurations, one for each kernel, in which every configuration of every kernel takes part."""
-    lists = {kernel: configurations(kernel, problem) for kernel in kernels(problem)}
+    lists = {kernel: configurations(kernel, variant) for kernel in kernels(variant)}
     longest = max(map(len, lists.values()))
     return [{kernel: found[i % len(found)] for kernel, found in lists.items()} for i in range(longest)]

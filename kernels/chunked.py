@@ -73,7 +73,7 @@ def inverse(A_MCC: Tensor) -> Tensor:
     return torch.linalg.solve_triangular(A_MCC.mT, identity, upper=True, left=False, unitriangular=True).mT
 
 
-class Gate:
+class Decay:
     """How the state decays: the factors of a chunk, the scores under them, and the way back to g. This one: not at all.
 
     `into` is the decay from the chunk's start to each token [M, C, 1 or K], `out` that from each token to the
@@ -112,7 +112,7 @@ class Gate:
         raise AssertionError("there is no gate to differentiate")
 
 
-class HeadGate(Gate):
+class HeadDecay(Decay):
     """One log-decay a head and token: `into` and the decay L_ij from j to i, zero above the diagonal."""
 
     into: Tensor
@@ -123,7 +123,7 @@ class HeadGate(Gate):
         self.out, self.over = L_MCC[:, -1, :, None], into_MC1[:, -1:]
 
     @classmethod
-    def of(cls, g_MC: Tensor) -> HeadGate:
+    def of(cls, g_MC: Tensor) -> HeadDecay:
         """The running sum is held in float64 with steps cut off where e^g is zero in any case.
 
         So its differences are as exact as g even behind a hard reset.
@@ -134,17 +134,17 @@ class HeadGate(Gate):
         return cls(total[..., None].to(g_MC.dtype).exp_(), between.exp_().tril_())
 
     def saved(self) -> Tensors:
-        """See `Gate`."""
+        """See `Decay`."""
         return [self.into, self.L]
 
     def scores(self, rows: Tensors, keys: Tensor) -> Tensors:
-        """See `Gate`."""
+        """See `Decay`."""
         return [torch.bmm(a, keys.mT).mul_(self.L) for a in rows]
 
     def scores_backward(
         self, rows: Tensors, keys: Tensor, X: Tensors, dX: Tensors, drows: Tensors, dkeys: Tensor
     ) -> Tensor:
-        """See `Gate`."""
+        """See `Decay`."""
         within = X[0] * dX[0]
         for x, d in zip(X[1:], dX[1:], strict=True):
             within.addcmul_(x, d)
@@ -161,7 +161,7 @@ class HeadGate(Gate):
         return ends.tril_().sum(-2).add_(torch.matmul(out.sum(-1), before)).add_(over)[..., None]
 
 
-class ChannelGate(Gate):
+class ChannelDecay(Decay):
     """One log-decay a key channel and token.
 
     At width s, a block of 2s tokens has its anchor between its halves: rows of the right half carry the decay since
@@ -189,7 +189,7 @@ class ChannelGate(Gate):
         self.over = self.into[:, -1:].mT
 
     def saved(self) -> Tensors:
-        """See `Gate`."""
+        """See `Decay`."""
         return [self.g]
 
     @staticmethod
@@ -198,7 +198,7 @@ class ChannelGate(Gate):
         return (x_MCK.unflatten(1, (-1, 2, s))[:, :, side] * decay).flatten(0, 1)
 
     def scores(self, rows: Tensors, keys: Tensor) -> Tensors:
-        """See `Gate`."""
+        """See `Decay`."""
         M, C, _ = keys.shape
         X = [keys.new_zeros(M, C, C) for _ in rows]
         for a, x in zip(rows, X, strict=True):
@@ -213,7 +213,7 @@ class ChannelGate(Gate):
     def scores_backward(
         self, rows: Tensors, keys: Tensor, X: Tensors, dX: Tensors, drows: Tensors, dkeys: Tensor
     ) -> list[tuple[Tensor, Tensor]]:
-        """See `Gate`."""
+        """See `Decay`."""
         M, _, K = keys.shape
         for a, d, da in zip(rows, dX, drows, strict=True):
             diagonal = d.diagonal(dim1=-2, dim2=-1)[..., None]
@@ -252,14 +252,14 @@ def times(x: Tensor, factor: Tensor | None) -> Tensor:
     return x if factor is None else x * factor
 
 
-def gate_of(g: Tensor | None, C: int) -> Gate:
+def gate_of(g: Tensor | None, C: int) -> Decay:
     """The gate of g: None, [B, T, H] or [B, T, H, K]."""
     if g is None:
-        return Gate()
-    return HeadGate.of(to_chunks(g[..., None], C)[..., 0]) if g.dim() == 3 else ChannelGate(to_chunks(g, C))
+        return Decay()
+    return HeadDecay.of(to_chunks(g[..., None], C)[..., 0]) if g.dim() == 3 else ChannelDecay(to_chunks(g, C))
 
 
-GATES: dict[int, type[Gate]] = {0: Gate, 3: HeadGate, 4: ChannelGate}
+GATES: dict[int, type[Decay]] = {0: Decay, 3: HeadDecay, 4: ChannelDecay}
 """The kind of gate by the number of axes of g, 0 where there is none."""
 
 
@@ -411,7 +411,7 @@ def forward(
 def backward(
     C: int,
     scale: float,
-    kind: type[Gate],
+    kind: type[Decay],
     of_gate: bool,
     erases: bool,
     saved: Sequence[Tensor],

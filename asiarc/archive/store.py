@@ -225,10 +225,9 @@ class Archive:
         try:
             yield
             self._execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:  # a full disk may have ended it already
+        finally:
+            if self._db.in_transaction:  # it was not committed, and a full disk has not ended it already
                 self._db.execute("ROLLBACK")
-            raise
 
     def rows(self, sql: str, *parameters: Any) -> list[Row]:
         """A query of the archive as dictionaries (reading only)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Literal, get_args
 
 from asiarc.core.candidate import parse
@@ -87,7 +87,7 @@ def reached(entry: Entry, code: Code | None = None) -> Reached:
     return Reached(digest([found.whole, files]), named, found.places)
 
 
-@cache
+@lru_cache(maxsize=1024)  # sources come without end, and each is asked for by a few trials in a row
 def kernels_of(source: str, backend: str, code: Code | None = None) -> dict[str, str]:
     """Digest by name of the operators that a candidate's source imports, in what a backend computes them with."""
     try:

@@ -27,7 +27,7 @@ from asiarc.execution.round import Warm
 from asiarc.tasks import get_task
 
 ADMIT_LIMITS = Limits(wall_s=240, cpu_s=90, memory_bytes=6 * 2**30)
-WALL: Device = "cpu"  # where candidates are admitted, timed and probed
+SANDBOX_DEVICE: Device = "cpu"  # where candidates are admitted, timed and probed
 GATE_EXAMPLES = 8
 VERSIONS = "asiarc.engineer.workshop:node_versions"
 
@@ -147,7 +147,7 @@ class Workshop:
                     "num_heads": recipe.num_heads,
                     "examples": GATE_EXAMPLES,
                     "exempt": exemptions[address],
-                    **made_by("admission", sources=[source], device=WALL),
+                    **made_by("admission", sources=[source], device=SANDBOX_DEVICE),
                 }
             )
             for address, source in candidates.items()
@@ -193,7 +193,7 @@ class Workshop:
                     "pace": against[0],
                     "allowed": allowed,
                     **size,
-                    **made_by("pace", sources=[source, against[1]], device=WALL),
+                    **made_by("pace", sources=[source, against[1]], device=SANDBOX_DEVICE),
                 }
             )
             for a, source in candidates.items()
@@ -313,7 +313,7 @@ def node_versions() -> dict[str, str]:
 def _probes(recipe: Recipe) -> str:
     """The name of the probes that fingerprints of a size are taken with: those of two names are not compared."""
     size = {"d_model": recipe.d_model, "num_heads": recipe.num_heads}
-    made = made_by("fingerprint", device=WALL) | {"kernels": all_kernels(WALL)}
+    made = made_by("fingerprint", device=SANDBOX_DEVICE) | {"kernels": all_kernels(SANDBOX_DEVICE)}
     return digest(made | size)
 
 

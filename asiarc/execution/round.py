@@ -107,10 +107,9 @@ class Warm(ABC):
                     self._serve(round_)
                 if asked.is_set():
                     raise KeyboardInterrupt
-        except BaseException:
+        finally:
             if round_.running:  # a job may not outlive the call that asked for it
                 self.close()
-            raise
         return [result for result in round_.results if result is not None]
 
     def _staff(self, round_: Round) -> None:

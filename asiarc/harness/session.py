@@ -45,7 +45,7 @@ class Lab:
 
     @property
     def has_run(self) -> bool:
-        """Whether this session has opened the archive to run something."""
+        """Whether the archive was opened to run something."""
         return self._archive is not None
 
     @property
@@ -60,7 +60,7 @@ class Lab:
         return self._executor
 
     def run(self, campaign: Campaign, name: str, file: Path, arm: str = "") -> Run:
-        """One campaign's run (or one of its arms) at this session's tier; its minutes count from the first call."""
+        """One campaign's run (or one of its arms) at the tier that was asked for; its minutes count from the first call."""
         from asiarc.engineer.workshop import Workshop
         from asiarc.loop.run import Run
 
@@ -77,7 +77,7 @@ class Lab:
 
     @property
     def runs(self) -> list[Run]:
-        """What ran in this session."""
+        """What ran so far."""
         return list(self._runs.values())
 
     def _connect(self, file: Path) -> Connect:

@@ -62,8 +62,8 @@ class Client:
         assert mode in MODES and (endpoint is not None or mode == "replay"), mode
         self.tape, self.ledger, self.mode, self.endpoint = tape, ledger, mode, endpoint
         self.repairs, self.frequency_penalty, self.workers = repairs, frequency_penalty, workers
-        self._asked: set[str] = set()  # what this session asked: live reuses that, and nothing older
-        self._booked: set[str] = set()  # what this session booked: an exchange costs once, however often it is used
+        self._asked: set[str] = set()  # what this client asked: live reuses that, and nothing older
+        self._booked: set[str] = set()  # what this client booked: an exchange costs once, however often it is used
 
     def ask(self, ask: Ask[T]) -> T:
         """The reply as `ask.read` makes it; what it refuses goes back to the model `repairs` times.

@@ -29,7 +29,7 @@ class Price:
 
 @dataclass
 class Account:
-    """What one role has spent. `reused` exchanges came from the tape; `paid_now` is what this session was charged."""
+    """What one role has spent. `reused` exchanges came from the tape; `paid_now` is what it was charged itself."""
 
     calls: int = 0
     reused: int = 0

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from asiarc.core.errors import KernelInputError
 from asiarc.kernels import blocked as host
-from asiarc.kernels.blocked import Problem, blocked, every_configuration
+from asiarc.kernels.blocked import Variant, blocked, every_configuration
 
 from .cases import OPERATORS, Case, assert_close, cases, examples, gradients, named
 from .cases import run as call
@@ -156,7 +156,7 @@ def test_boundaries_changed_in_place_are_read_again():
 @every_algebra
 def test_every_configuration_computes_the_same(op):
     case = Case(op, seed=8, B=1, T=20, H=1, K=40, V=70)
-    for configs in every_configuration(Problem(op.gate_axes, op.erases, case.K, case.V, torch.float32, 16)):
+    for configs in every_configuration(Variant(op.gate_axes, op.erases, case.K, case.V, torch.float32, 16)):
         check(case, compute=kernels, C=16, configs=configs)
 
 

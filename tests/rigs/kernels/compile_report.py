@@ -32,7 +32,7 @@ from asiarc.core.errors import KernelInputError
 from asiarc.kernels.operators import OPERATORS
 
 if TYPE_CHECKING:
-    from asiarc.kernels.blocked import Config, Problem
+    from asiarc.kernels.blocked import Config, Variant
 
 CHECKOUT = Path(__file__).parents[3]
 GOLDENS = CHECKOUT / "tests" / "kernels" / "goldens"
@@ -117,11 +117,11 @@ def faults(row: Row, golden: dict[str, int] | None) -> list[str]:
     return wrong
 
 
-def argument_types(problem: Problem) -> dict[str, str]:
+def argument_types(variant: Variant) -> dict[str, str]:
     """The type of every tensor and number that a kernel is given."""
     from asiarc.kernels.blocked import TYPES
 
-    own = TYPES[problem.dtype]
+    own = TYPES[variant.dtype]
     types = dict.fromkeys(
         [*"qkvoyPAS", "do", "dv", "dS", "dq", "dk", "Dq", "Dk", "q_in", "k_in", "k_out", "keys"], f"*{own}"
     )
@@ -130,7 +130,7 @@ def argument_types(problem: Problem) -> dict[str, str]:
     return types | {"G": "*fp64" if own == "fp32" else "*fp32", "scale": "fp32"}
 
 
-def compile_one(kernel: str, problem: Problem, config: Config, capability: int) -> tuple[Facts, float]:
+def compile_one(kernel: str, variant: Variant, config: Config, capability: int) -> tuple[Facts, float]:
     """Compile one kernel for a device that need not be there; returns its facts and the seconds it took."""
     import triton
     from triton.backends.compiler import GPUTarget
@@ -139,7 +139,7 @@ def compile_one(kernel: str, problem: Problem, config: Config, capability: int) 
     from asiarc.kernels.blocked import Constants
 
     function, tensors = getattr(blocks, kernel), blocks.TENSORS[kernel]
-    types = argument_types(problem)
+    types = argument_types(variant)
     own = {"x": tensors(*(types[name] for name in tensors._fields)), "p": "constexpr"}
     signature = {name: own.get(name) or types[name] for name in function.arg_names}
     pointers = [(0, i) for i in range(len(tensors._fields))]
@@ -147,7 +147,7 @@ def compile_one(kernel: str, problem: Problem, config: Config, capability: int) 
     source = triton.compiler.ASTSource(
         fn=function,
         signature=signature,
-        constexprs={"p": Constants.of(problem, config)},
+        constexprs={"p": Constants.of(variant, config)},
         attrs={place: [["tt.divisibility", 16]] for place in pointers},
     )
     start = time.perf_counter()
@@ -175,37 +175,37 @@ def read_binary(cubin: bytes, shared: int) -> Facts:
     return Facts(registers, stack, shared, tensor_core, local, copies)
 
 
-def jobs(operators: Iterable[str], widths: Iterable[int], only: Collection[str]) -> Iterator[tuple[str, Problem, str]]:
+def jobs(operators: Iterable[str], widths: Iterable[int], only: Collection[str]) -> Iterator[tuple[str, Variant, str]]:
     """Every kernel of every operator at every width, in bfloat16."""
     import torch
 
-    from asiarc.kernels.blocked import Problem
+    from asiarc.kernels.blocked import Variant
     from asiarc.kernels.blocked import kernels as all_kernels
 
     for operator in operators:
         op = OPERATORS[operator]
         for width in widths:
-            problem = Problem(op.gate_axes, op.erases, width, width, torch.bfloat16)
-            for kernel in all_kernels(problem):
+            variant = Variant(op.gate_axes, op.erases, width, width, torch.bfloat16)
+            for kernel in all_kernels(variant):
                 if not only or kernel in only:
-                    yield operator, problem, kernel
+                    yield operator, variant, kernel
 
 
-Job = tuple[int, str, "Problem", str, "Config"]
+Job = tuple[int, str, "Variant", str, "Config"]
 
 
 def plan(
     operators: Iterable[str], widths: Iterable[int], kernels: Collection[str], capabilities: Iterable[int]
 ) -> list[Job]:
-    """Every binary asked for: device, operator, problem, kernel, configuration."""
+    """Every binary asked for: device, operator, variant, kernel, configuration."""
     from asiarc.kernels.blocked import configurations
 
     wanted = list(jobs(operators, widths, kernels))
     return [
-        (capability, operator, problem, kernel, config)
+        (capability, operator, variant, kernel, config)
         for capability in capabilities
-        for operator, problem, kernel in wanted
-        for config in configurations(kernel, problem)
+        for operator, variant, kernel in wanted
+        for config in configurations(kernel, variant)
     ]
 
 
@@ -213,10 +213,10 @@ def compiled(job: Job) -> Row:
     """The row of one binary."""
     from asiarc.kernels.blocked import TYPES, chosen
 
-    capability, operator, problem, kernel, config = job
-    facts, seconds = compile_one(kernel, problem, config, capability)
-    taken, dtype = config == chosen(kernel, problem), TYPES[problem.dtype]
-    return Row(capability, operator, dtype, problem.K, kernel, str(config), taken, facts, seconds)
+    capability, operator, variant, kernel, config = job
+    facts, seconds = compile_one(kernel, variant, config, capability)
+    taken, dtype = config == chosen(kernel, variant), TYPES[variant.dtype]
+    return Row(capability, operator, dtype, variant.K, kernel, str(config), taken, facts, seconds)
 
 
 def read_goldens(folder: Path, capability: int) -> dict[str, Any]:

@@ -65,7 +65,7 @@ if importlib.util.find_spec("asiarc") is None:
     import_from_checkout()
 
 from asiarc.kernels.accuracy import errors  # noqa: E402
-from asiarc.kernels.blocked import Config, Problem, blocked, chosen, configurations, every_configuration, kernels  # noqa: E402
+from asiarc.kernels.blocked import Config, Variant, blocked, chosen, configurations, every_configuration, kernels  # noqa: E402
 from asiarc.kernels.chunked import chunked  # noqa: E402
 from asiarc.kernels.operators import OPERATORS, trained  # noqa: E402
 from asiarc.speed.paired import median_interval  # noqa: E402
@@ -117,10 +117,10 @@ def make_inputs(operator: str, shape: Shape, dtype: torch.dtype, seed: int, devi
     return [x.to(dtype if name in "qkv" else x.dtype).requires_grad_() for name, x in made.items()]
 
 
-def problem_of(operator: str, width: int, dtype: torch.dtype) -> Problem:
+def variant_of(operator: str, width: int, dtype: torch.dtype) -> Variant:
     """What the kernels are compiled for at K = V = `width`."""
     op = OPERATORS[operator]
-    return Problem(op.gate_axes, op.erases, width, width, dtype)
+    return Variant(op.gate_axes, op.erases, width, width, dtype)
 
 
 def arguments(operator: str, tensors: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
@@ -204,7 +204,7 @@ def check(operator: str, width: int, dtype: str, small: bool, device: torch.devi
     tensors = make_inputs(operator, shape, DTYPES[dtype], 1, device)
     do = make_inputs("delta_rule", shape, DTYPES[dtype], 2, device)[2].detach()
     wanted, corner = exact(operator, tensors, do)
-    sets = every_configuration(problem_of(operator, width, DTYPES[dtype]))
+    sets = every_configuration(variant_of(operator, width, DTYPES[dtype]))
     for configs in sets[:1] if small else sets:
         row = {"operator": operator, "width": width, "dtype": dtype, "configs": {k: str(c) for k, c in configs.items()}}
         try:
@@ -372,12 +372,12 @@ def tune(
     """Step 3: the time of forward and backward with each configuration of each kernel, the others as chosen."""
     tensors = make_inputs(operator, shape, dtype, 3, device)
     do = torch.randn_like(tensors[2])
-    problem = problem_of(operator, shape.D, dtype)
+    variant = variant_of(operator, shape.D, dtype)
     times: dict[str, dict[str, float]] = {}
     best: dict[str, Config] = {}
-    for kernel in kernels(problem):
+    for kernel in kernels(variant):
         found: dict[Config, float] = {}
-        for config in configurations(kernel, problem):
+        for config in configurations(kernel, variant):
             call = ours(operator, {kernel: config})
             try:
                 found[config] = clock.median_ms(lambda call=call: results(call, tensors, do), runs)  # type: ignore[misc]
@@ -386,7 +386,7 @@ def tune(
         best[kernel] = min(found, key=found.__getitem__)
         times[kernel] = {str(c): round(t, 4) for c, t in found.items() if t < math.inf}
     named = {kernel: str(config) for kernel, config in best.items()}
-    before = {kernel: str(chosen(kernel, problem)) for kernel in best}
+    before = {kernel: str(chosen(kernel, variant)) for kernel in best}
     click.echo(f"  {operator:17s} {shape!s:22s} best {named} chosen {before}")
     return {"operator": operator, "shape": str(shape), "times_ms": times, "best": named, "configs": best}
 

@@ -114,9 +114,7 @@ def is_archive(path: Path) -> bool:
 
 def rows(database: sqlite3.Connection, query: str, key: tuple[str, ...]) -> dict[str, dict]:
     """The rows of a query by their key."""
-    found = [
-        {name: lasting(name, value) for name, value in dict(row).items()} for row in database.execute(query)
-    ]
+    found = [{name: lasting(name, value) for name, value in dict(row).items()} for row in database.execute(query)]
     by_key = {json.dumps([row[name] for name in key]): row for row in found}
     assert len(by_key) == len(found) > 0, f"{key} tells the rows apart"
     return by_key
@@ -126,9 +124,7 @@ def lasting(name: str, value: object) -> object:
     """A column's value without the times that the gates took."""
     if name != "findings":
         return value
-    return [
-        {key: told for key, told in finding.items() if key != "cpu_s"} for finding in json.loads(str(value))
-    ]
+    return [{key: told for key, told in finding.items() if key != "cpu_s"} for finding in json.loads(str(value))]
 
 
 @pytest.fixture(scope="module")
