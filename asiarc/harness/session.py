@@ -60,7 +60,7 @@ class Lab:
         return self._executor
 
     def run(self, campaign: Campaign, name: str, file: Path, arm: str = "") -> Run:
-        """One campaign's run (or one of its arms) at the tier that was asked for; its minutes count from the first call."""
+        """One campaign's run (or one of its arms) at the tier asked for; its minutes count from the first call."""
         from asiarc.engineer.workshop import Workshop
         from asiarc.loop.run import Run
 
