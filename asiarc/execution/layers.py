@@ -161,8 +161,8 @@ def seal_mounts(scratch: Path, file_bytes: int) -> None:
 
 
 def private_proc() -> None:
-    """A /proc that shows only this PID namespace's processes; to be called by its first process."""
-    mount("proc", "/proc", "proc", 2 | 4 | 8)
+    """A /proc that shows a process what is of its own power only; to be called by its PID namespace's first process."""
+    mount("proc", "/proc", "proc", 2 | 4 | 8, "hidepid=ptraceable")
 
 
 # ---------------------------------------------------------------- limits and powers
@@ -190,6 +190,9 @@ def limit_resources(cpu_s: int, memory_bytes: int, file_bytes: int, *, reserves:
         (resource.RLIMIT_FSIZE, file_bytes, file_bytes),
         (resource.RLIMIT_NOFILE, 256, 256),
         (resource.RLIMIT_CORE, 0, 0),
+        (resource.RLIMIT_MSGQUEUE, 0, 0),
+        (resource.RLIMIT_SIGPENDING, 256, 256),  # timers, too
+        *(() if reserves else ((resource.RLIMIT_MEMLOCK, 0, 0),)),
     ):
         ceiling = resource.getrlimit(which)[1]
         bounded = hard if ceiling == resource.RLIM_INFINITY else min(hard, ceiling)
