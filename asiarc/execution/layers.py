@@ -245,22 +245,12 @@ _EXECUTE, _WRITE, _READ_FILE, _READ_DIR, _TRUNCATE, _IOCTL = 1, 1 << 1, 1 << 2, 
 _FILE_RIGHTS = _EXECUTE | _WRITE | _READ_FILE | _TRUNCATE | _IOCTL
 _READ = _READ_FILE | _READ_DIR
 _RIGHTS_BY_ABI = (0, 13, 14, 15, 15, 16)  # how many file-system rights each version of the interface knows
+_SELF = "/proc/self"
 READABLE = [
-    "/usr",
-    "/lib",
-    "/lib64",
-    "/proc",
-    "/sys/devices/system",
-    "/sys/fs/cgroup",
-    "/etc/ld.so.cache",
-    "/etc/localtime",
-    "/etc/passwd",
-    "/etc/group",
-    "/etc/nsswitch.conf",
-    "/dev/zero",
-    "/dev/random",
-    "/dev/urandom",
-]
+    "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf",
+    "/dev/zero", "/dev/random", "/dev/urandom", "/sys/devices/system/cpu", "/sys/devices/system/node", "/proc/cpuinfo",
+    "/proc/meminfo", "/proc/stat", "/proc/version", "/proc/filesystems", "/proc/devices", "/proc/driver", "/proc/sys/vm",
+]  # fmt: skip
 
 
 def landlock(readable: Iterable[str], writable: Iterable[str]) -> None:
@@ -271,8 +261,11 @@ def landlock(readable: Iterable[str], writable: Iterable[str]) -> None:
     net, scope = (3 if abi >= 4 else 0), (3 if abi >= 6 else 0)
     attributes = struct.pack("QQQ", rights, net, scope)[: 24 if abi >= 6 else 16 if abi >= 4 else 8]
     ruleset = _syscall(444, "landlock", attributes, len(attributes), 0)
+    os.open(
+        _SELF, os.O_PATH
+    )  # stays open: a rule holds as long as what it names, and the kernel forgets unused folders
     try:
-        for path in (*READABLE, *readable):
+        for path in (_SELF, *READABLE, *readable):
             _allow(ruleset, path, _READ & rights)
         for path in writable:
             _allow(ruleset, path, rights & ~_EXECUTE)
