@@ -249,7 +249,8 @@ _SELF = "/proc/self"
 READABLE = [
     "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf",
     "/dev/zero", "/dev/random", "/dev/urandom", "/sys/devices/system/cpu", "/sys/devices/system/node", "/proc/cpuinfo",
-    "/proc/meminfo", "/proc/stat", "/proc/version", "/proc/filesystems", "/proc/devices", "/proc/driver", "/proc/sys/vm",
+    "/proc/meminfo", "/proc/stat", "/proc/version", "/proc/filesystems", "/proc/devices", "/proc/driver",
+    "/proc/sys/vm",
 ]  # fmt: skip
 
 
