@@ -101,10 +101,10 @@ def in_words(error: ValidationError) -> str:
     """The first thing that is wrong with data of a fixed shape: what was given, and what is asked for."""
     found = error.errors(include_url=False)[0]
     where = ".".join(map(str, found["loc"])) or "it"
-    if found["type"] == "missing":
-        return f"{where} is missing"
-    given = f"{type(found['input']).__name__} {found['input']!r}"
-    return plain(f"{where} is a {given[:80]}, {found['msg'].removeprefix('Input should be ')} is asked for")
+    if found["type"] in ("missing", "extra_forbidden"):
+        return plain(f"{where} is {'missing' if found['type'] == 'missing' else 'not asked for'}", 200)
+    asked = found["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    return plain(f"{where} is a {type(found['input']).__name__}, {asked} is asked for", 400)
 
 
 def _verdict(account: _Account, text: bytes, limits: Limits) -> tuple[Status, str, dict[str, Any] | None]:
