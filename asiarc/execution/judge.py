@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import signal
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from asiarc.execution.attempt import Caught
@@ -16,6 +17,24 @@ from asiarc.execution.job import Limits, Result, Status
 
 
 def judge(message: bytes, limits: Limits) -> Result:
+    """Turn a worker's reply, the referee's verdict and the supervisor's account, into a result.
+
+    A judged job's value is its referee's and nobody else's; without one it has none.
+    """
+    line, _, account = message.partition(b"\n")
+    result, verdict = account_result(account, limits), json.loads(line)
+    if verdict is None or result.status == "infrastructure":
+        return result
+    spent = (*result.parts_cpu_s, verdict["cpu_s"])
+    result = replace(result, cpu_s=result.cpu_s + verdict["cpu_s"], parts_cpu_s=spent)
+    if verdict["failure"]:
+        return replace(result, status="infrastructure", value=None, reason=f"the referee failed: {verdict['failure']}")
+    if result.status != "ok" or verdict["value"] is not None:
+        return replace(result, value=verdict["value"] if result.status == "ok" else None)
+    return replace(result, status="crashed", value=None, reason="the job ended before its referee was done")
+
+
+def account_result(message: bytes, limits: Limits) -> Result:
     """Turn a supervisor's account into a result: the only reader of what a job sent."""
     line, _, text = message.partition(b"\n")
     account = json.loads(line)
@@ -26,7 +45,14 @@ def judge(message: bytes, limits: Limits) -> Result:
     if tail and status != "ok" and account["kind"] != "F":  # an exception says enough
         reason = f"{reason}; last output: {tail}"
     return Result(
-        status, value, reason, account["wall_s"], account["cpu_s"], account["peak_memory_bytes"], tuple(account["held"])
+        status,
+        value,
+        reason,
+        account["wall_s"],
+        account["cpu_s"],
+        account["peak_memory_bytes"],
+        tuple(account["held"]),
+        tuple(account.get("parts_cpu_s", ())),
     )
 
 

@@ -140,7 +140,7 @@ class RayExecutor(Warm):
             else:
                 self._idle.append(actor)
                 fields = json.loads(answer)
-                round_.deliver(index, Result(**fields | {"layers": tuple(fields["layers"])}))
+                round_.deliver(index, Result(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}))
 
     def _arrived(self, actor: Any, trouble: str, round_: Round) -> None:
         if not trouble:
