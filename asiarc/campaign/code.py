@@ -22,7 +22,9 @@ KERNELS = "asiarc.kernels"
 
 ROOTS: dict[Entry, tuple[str, ...]] = {
     "trial": (
-        "asiarc.engineer.trial:run",
+        "asiarc.engineer.trial:train",
+        "asiarc.engineer.trial:answer",
+        "asiarc.engineer.referee:score",
         "asiarc.engineer.workshop:Request.limits",
         "asiarc.engineer.workshop:_trial_outcome",
     ),

@@ -13,6 +13,7 @@ Tier = Literal["smoke", "quick", "full", "paper"]
 StageName = Literal["explore", "verify", "confirm"]
 TIERS: tuple[Tier, ...] = get_args(Tier)
 STAGES: tuple[StageName, ...] = get_args(StageName)
+SIZE_TOLERANCE = 0.02  # by how much a model may miss the number of parameters that it is brought to
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Scoring: lm-eval's own `simple_evaluate` on a trained model, through its Hugging Face model class.
+"""Scoring: lm-eval's own `simple_evaluate` on whatever answers as one of its language models.
 
 Our tasks come as configurations over documents that our generators and the corpus's held-out part make; lm-eval's own
 tasks go the same way by name, ``lm_eval:arc_easy``, where their data can be loaded.
@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from asiarc.core.errors import TaskError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from lm_eval.api.model import LM
+    from transformers import PreTrainedTokenizerFast
 
     from asiarc.tasks import Task
 
@@ -46,45 +47,11 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="\x00", eos_token="\x00", pad_token="\x00")
 
 
-def language_model(model: PreTrainedModel, max_length: int, batch_size: int = 32) -> Any:
-    """lm-eval's view of a model of ours: every context opens with BOS, as every trained sequence did.
-
-    Raises `DivergedError` when the model answers with what is not a number.
-    """
-    import torch
-    from lm_eval.models.huggingface import HFLM
-
-    from asiarc.engineer.trainer import DivergedError
-
-    class FromBos(HFLM):
-        def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-            context_T, continuation_T = super()._encode_pair(context, continuation)
-            return [self.prefix_token_id, *context_T], continuation_T
-
-        def _model_call(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-            logits_BTV = super()._model_call(*args, **kwargs)
-            if not torch.isfinite(logits_BTV).all():
-                raise DivergedError("diverged: a logit is not a number when the trained model is scored")
-            return logits_BTV
-
-    return FromBos(
-        pretrained=model,
-        tokenizer=byte_tokenizer(),
-        backend="causal",
-        device=str(model.device),
-        max_length=max_length,
-        batch_size=batch_size,
-    )
-
-
-def score(
-    model: PreTrainedModel, tasks: Sequence[tuple[Task, list[dict[str, Any]]]], *, max_length: int
-) -> list[Score]:
-    """Score a trained model on each task's documents."""
+def score_documents(lm: LM, tasks: Sequence[tuple[Task, list[dict[str, Any]]]]) -> list[Score]:
+    """Score a language model, as lm-eval sees it, on each task's documents."""
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
 
-    model.eval()
     scores = []
     with tempfile.TemporaryDirectory() as folder:
         configs = []
@@ -95,7 +62,7 @@ def score(
             config["dataset_kwargs"]["cache_dir"] = folder  # the default folder was fixed when datasets was imported
             configs.append(config)
         results = simple_evaluate(
-            model=language_model(model, max_length),
+            model=lm,
             tasks=configs,
             bootstrap_iters=0,
             log_samples=True,
@@ -107,9 +74,7 @@ def score(
     return scores
 
 
-def score_named(
-    model: PreTrainedModel, names: Sequence[str], *, max_length: int, limit: int | None = None
-) -> dict[str, Any]:
+def score_named(lm: LM, names: Sequence[str], *, limit: int | None = None) -> dict[str, Any]:
     """Score on lm-eval's own tasks by name; needs their data, hence a network or a filled cache.
 
     Raises `TaskError` where a task is not known or its data cannot be loaded.
@@ -119,12 +84,7 @@ def score_named(
 
     try:
         results = simple_evaluate(
-            model=language_model(model, max_length),
-            tasks=list(names),
-            bootstrap_iters=0,
-            limit=limit,
-            log_samples=True,
-            task_manager=TaskManager(),
+            model=lm, tasks=list(names), bootstrap_iters=0, limit=limit, log_samples=True, task_manager=TaskManager()
         )
     except (KeyError, ValueError, OSError, ConnectionError) as error:
         raise TaskError(
@@ -147,3 +107,27 @@ def _read(results: dict[str, Any], name: str, task: Task) -> Score:
 def _plain(value: Any) -> Any:
     """A per-item result as plain numbers; rolling likelihoods are pairs (log-likelihood, bytes)."""
     return [float(v) for v in value] if isinstance(value, (tuple, list)) else float(value)
+
+
+def windows(documents: list[dict[str, Any]], seq_len: int) -> list[dict[str, Any]]:
+    """Texts cut to the length in bytes that was trained, so that every scored window opens as the trained ones did.
+
+    Left whole, lm-eval would roll over a text in windows that open in mid-sentence, which the model never saw: the
+    score would measure that, and the more so the better a model fits its training.
+    """
+    cut = []
+    for document in documents:
+        if "text" in document:
+            cut += [{**document, "text": piece} for piece in _pieces(document["text"].encode(), seq_len)]
+        else:
+            cut.append(document)
+    return cut
+
+
+def _pieces(text: bytes, size: int) -> Iterator[str]:
+    """All of a text, at most `size` bytes at a time, cut between characters."""
+    assert size >= 4, "the longest character has four bytes"
+    while text:
+        piece = text[:size].decode(errors="ignore")
+        yield piece
+        text = text[len(piece.encode()) :]

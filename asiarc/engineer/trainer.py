@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from asiarc.core.device import PRECISION
+from asiarc.engineer.dialogue import DivergedError
 
 if TYPE_CHECKING:
     from asiarc.core.device import Device
@@ -24,13 +25,12 @@ if TYPE_CHECKING:
 LOG_2 = math.log(2.0)
 
 
-class DivergedError(Exception):
-    """The loss left the numbers, or rose far above where it started; the trial ends with that as its outcome."""
-
-
 @dataclass(frozen=True)
 class Curve:
-    """Held-out loss along training: rows of (step, training loss, held-out loss), in bits a scored token."""
+    """The loss along training: rows of (step, loss of its batch, loss of a fixed probe), in bits a scored token.
+
+    The probe is drawn from the training split: what is held out never enters the process that trains.
+    """
 
     rows: tuple[tuple[int, float, float], ...]
 
@@ -61,7 +61,7 @@ def train(model: AsiarcForCausalLM, task: Task, recipe: Recipe, seed: str) -> Cu
         betas=(0.9, 0.95),
         fused=True,
     )
-    held_out = task.batch("validation", 2 * recipe.batch_size, "curve", seq_len=recipe.seq_len)
+    probe = task.batch("train", 2 * recipe.batch_size, "curve", seq_len=recipe.seq_len)
     marks = {round(recipe.steps * (i + 1) / recipe.evaluations) for i in range(recipe.evaluations)}
     rows: list[tuple[int, float, float]] = []
     first_loss = math.inf
@@ -81,9 +81,9 @@ def train(model: AsiarcForCausalLM, task: Task, recipe: Recipe, seed: str) -> Cu
         if not math.isfinite(value) or (step > recipe.warmup * recipe.steps and value > 3 * first_loss):
             raise DivergedError(f"diverged at step {step}: training loss {value:.4g}, {first_loss:.4g} at the start")
         if step + 1 in marks:
-            bits = evaluate(model, held_out)
+            bits = evaluate(model, probe)
             if not math.isfinite(bits):
-                raise DivergedError(f"diverged at step {step}: held-out loss {bits}")
+                raise DivergedError(f"diverged at step {step}: probe's loss {bits}")
             rows.append((step + 1, value / LOG_2, bits))
     return Curve(tuple(rows))
 
@@ -97,7 +97,7 @@ def batch_loss(model: AsiarcForCausalLM, batch: Batch) -> torch.Tensor:
 
 
 def evaluate(model: AsiarcForCausalLM, batch: Batch) -> float:
-    """Held-out loss of a batch, in bits a scored token."""
+    """The loss of a batch, in bits a scored token."""
     model.eval()
     with torch.no_grad():
         bits = float(batch_loss(model, batch)) / LOG_2

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import save_file
+
 from asiarc.core.recipe import Recipe
+from asiarc.engineer.dialogue import DivergedError, Reading, Tokens, answer_all
+from asiarc.engineer.gates import admit
+from asiarc.engineer.gates.measure import measure
+from asiarc.engineer.trainer import train as training
+from asiarc.execution.job import KEPT
+from asiarc.models.backbone import (
+    AsiarcForCausalLM,
+    MixerCache,
+    SizeMismatchError,
+    build,
+    matched_hidden,
+    mixer_parameters,
+    total_parameters,
+)
+from asiarc.tasks import get_task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from asiarc.execution.line import Line
 
 Payload = dict[str, Any]
 
@@ -20,9 +44,6 @@ def admission(payload: Payload) -> Payload:
     Takes source, seed, recipe, exempt, max_examples, limits (measured quantity -> largest value allowed);
     gives findings, and measures when admitted.
     """
-    from asiarc.engineer.gates import admit
-    from asiarc.engineer.gates.measure import measure
-
     recipe = Recipe(**payload["recipe"])
     start = time.process_time()
     verdict = admit(
@@ -37,93 +58,116 @@ def admission(payload: Payload) -> Payload:
     return {**verdict.as_dict(), "measures": measures, "cpu_s": time.process_time() - start}
 
 
-def run(payload: Payload) -> Payload:
-    """Train one candidate with one seed on one task and score it with lm-eval.
+def device(_: Payload) -> Payload:
+    """Whether a job finds a GPU."""
+    return {"cuda": torch.cuda.is_available()}
 
-    Takes source, task, recipe, seed, match_source (the candidate whose size the model is brought to, or None),
-    split, documents, items (the address of the scored items), device; gives metric, value, curve, items, tokens and the
-    whole model's parameters, state_bytes (a sequence) and flops_per_token (forward), or `diverged` / `size` with a
-    reason, or `absent` where this machine lacks the device.
+
+def train(payload: Payload) -> Payload:
+    """Train one candidate with one seed on one task, and keep what was trained (`KEPT`); the trial's first process.
+
+    Takes source, task, recipe, seed, match_source (the candidate whose size the model is brought to, or None), device.
+    What is kept are the parameters alone, and beside them what no decision rests on: the curve, and the seconds; or how
+    the training ended instead, as `diverged` or `size` with a reason.
     """
-    import torch
-
-    if payload["device"] == "cuda" and not torch.cuda.is_available():
-        return {"absent": "the trial is for a GPU and torch finds none here; set ASIARC_DEVICE=cpu to train on the CPU"}
-    torch.set_flush_denormal(True)  # decayed states go denormal, and denormals are slow
-    try:
-        return _trial(payload)
-    finally:
-        torch.set_flush_denormal(False)  # the mode is the thread's, and a caller in this process has its own
+    with _denormals_flushed():
+        tensors, told = _train(payload)
+    save_file(tensors, KEPT, {"told": json.dumps(told)})
+    return {}
 
 
-def _trial(payload: Payload) -> Payload:
-    from asiarc.engineer.gates.measure import measure
-    from asiarc.engineer.scoring import score
-    from asiarc.engineer.trainer import DivergedError, train
-    from asiarc.models.backbone import (
-        SizeMismatchError,
-        build,
-        count_parameters,
-        matched_hidden,
-        mixer_parameters,
-        total_parameters,
-    )
-    from asiarc.tasks import get_task
+def answer(payload: Payload, line: Line) -> Payload:
+    """Tell the referee what was kept, then examine the trained model and read what it is given; the second process.
 
+    What is told is told before the candidate's code is loaded: nothing of it can be the candidate's word. The model is
+    built anew and given the kept parameters, so what training left anywhere else is not there.
+    """
     recipe = Recipe(**payload["recipe"])
-    task = get_task(payload["task"])
+    with safe_open(KEPT, "pt") as kept:
+        tensors = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118 - it is no dict
+        told = json.loads(kept.metadata()["told"])
+    told |= {"parameters": sum(t.numel() for t in tensors.values()), "target": _target(payload, recipe)}
+    line.send(json.dumps(told).encode())
+    if "ended" not in told:
+        with _denormals_flushed():
+            model = _rebuilt(payload, recipe, tensors)
+            line.send(json.dumps(_examined(payload, recipe, model)).encode())
+            answer_all(line, reader(model.eval()))
+    return {}
+
+
+def _train(payload: Payload) -> tuple[dict[str, torch.Tensor], Payload]:
+    recipe, task = Recipe(**payload["recipe"]), get_task(payload["task"])
     hidden = round(recipe.mlp_ratio * recipe.d_model)
-    if payload["match_source"] is not None and hidden:
-        target = total_parameters(mixer_parameters(payload["match_source"], recipe), recipe, hidden)
-        try:
-            hidden = matched_hidden(mixer_parameters(payload["source"], recipe), recipe, target)
-        except SizeMismatchError as error:
-            return {"size": str(error)}
-    model = build(payload["source"], recipe, payload["seed"], hidden=hidden).to(payload["device"])
-    start = time.process_time()
     try:
-        curve = train(model, task, recipe, payload["seed"])
-        trained = time.process_time()
-        documents = _windows(task.documents(payload["split"], payload["documents"], payload["items"]), recipe.seq_len)
-        scored = score(model, [(task, documents)], max_length=recipe.seq_len)[0]
+        if (target := _target(payload, recipe)) is not None:
+            hidden = matched_hidden(mixer_parameters(payload["source"], recipe), recipe, target)
+        model = build(payload["source"], recipe, payload["seed"], hidden=hidden).to(payload["device"])
+        curve = training(model, task, recipe, payload["seed"])
+    except SizeMismatchError as error:
+        return {}, {"ended": "size", "reason": str(error)}
     except DivergedError as error:
-        return {"diverged": str(error)}
+        return {}, {"ended": "diverged", "reason": str(error)}
+    trained = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
+    return trained, {"curve": [list(row) for row in curve.rows]}
+
+
+def _target(payload: Payload, recipe: Recipe) -> int | None:
+    """The number of parameters that the model is brought to; None where none is asked for."""
+    hidden = round(recipe.mlp_ratio * recipe.d_model)
+    if payload["match_source"] is None or not hidden:
+        return None
+    return total_parameters(mixer_parameters(payload["match_source"], recipe), recipe, hidden)
+
+
+def _rebuilt(payload: Payload, recipe: Recipe, tensors: dict[str, torch.Tensor]) -> AsiarcForCausalLM:
+    """The trial's model as it was before training, with the parameters that were kept."""
+    gate = tensors.get("layers.0.mlp.gate.weight")
+    model = build(payload["source"], recipe, payload["seed"], hidden=0 if gate is None else len(gate))
+    fresh = dict(model.named_parameters())
+    if {name: p.shape for name, p in fresh.items()} != {name: t.shape for name, t in tensors.items()}:
+        raise ValueError("the model has other parameters when it is built again than it had when it was trained")
+    with torch.no_grad():
+        for name, parameter in fresh.items():
+            parameter.copy_(tensors[name])
+    return model.to(payload["device"])
+
+
+def _examined(payload: Payload, recipe: Recipe, model: AsiarcForCausalLM) -> Payload:
+    """What the gates find in the trained model, and its sizes: state_bytes a sequence, flops_per_token forward."""
     mixer = measure(payload["source"], recipe.d_model, recipe.num_heads)
+    hidden = model.config.intermediate_size
     dense = 3 * recipe.d_model * hidden * recipe.num_layers + recipe.vocab_size * recipe.d_model
     return {
-        "metric": scored.metric,
-        "value": scored.value,
-        "items": list(scored.items),
-        "curve": [list(row) for row in curve.rows],
-        "parameters": count_parameters(model),
+        "rejected": None,
         "hidden": hidden,
         "state_bytes": recipe.num_layers * mixer.state_bytes,
         "flops_per_token": recipe.num_layers * mixer.flops_per_token + 2 * dense,
-        "tokens": recipe.tokens,
-        "train_cpu_s": trained - start,
-        "score_cpu_s": time.process_time() - trained,
     }
 
 
-def _windows(documents: list[dict[str, Any]], seq_len: int) -> list[dict[str, Any]]:
-    """Texts cut to the length in bytes that was trained, so that every scored window opens as the trained ones did.
+def reader(model: AsiarcForCausalLM) -> Callable[[Reading, Tokens], NDArray[np.float32]]:
+    """What reads tokens with a model, and remembers what it read."""
+    device, cache = next(model.parameters()).device, MixerCache(0)
 
-    Left whole, lm-eval would roll over a text in windows that open in mid-sentence, which the model never saw: the
-    score would measure that, and the more so the better a model fits its training.
-    """
-    cut = []
-    for document in documents:
-        if "text" in document:
-            cut += [{**document, "text": piece} for piece in _pieces(document["text"].encode(), seq_len)]
-        else:
-            cut.append(document)
-    return cut
+    def read(reading: Reading, ids_RT: Tokens) -> NDArray[np.float32]:
+        nonlocal cache
+        whole = reading == "whole"
+        if reading == "open":
+            cache = MixerCache(model.config.num_hidden_layers)
+        ids_RT = torch.from_numpy(ids_RT).to(device)
+        with torch.no_grad():
+            logits = model(ids_RT, past_key_values=None if whole else cache, logits_to_keep=0 if whole else 1).logits
+        return (logits if whole else logits[:, -1]).float().cpu().numpy()
+
+    return read
 
 
-def _pieces(text: bytes, size: int) -> Iterator[str]:
-    """All of a text, at most `size` bytes at a time, cut between characters."""
-    assert size >= 4, "the longest character has four bytes"
-    while text:
-        piece = text[:size].decode(errors="ignore")
-        yield piece
-        text = text[len(piece.encode()) :]
+@contextmanager
+def _denormals_flushed() -> Iterator[None]:
+    """Decayed states go denormal, and denormals are slow; the mode is the thread's, and a caller here has its own."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)

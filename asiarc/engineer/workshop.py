@@ -50,8 +50,23 @@ class Request:
 
     @property
     def payload(self) -> dict[str, Any]:
-        """What goes into the sandbox."""
-        return {"source": self.source, "match_source": self.match[1] if self.match else None, **self._settings}
+        """What goes into the sandbox: nothing of what the trial is scored on."""
+        shown = {k: v for k, v in self._settings.items() if k in ("task", "seed", "recipe", "device")}
+        return {"source": self.source, "match_source": self.match[1] if self.match else None, **shown}
+
+    @property
+    def job(self) -> Job:
+        """The trial as it is run: trained, then scored by a referee outside the sandbox."""
+        secret = {k: self._settings[k] for k in ("task", "recipe", "split", "documents", "items")}
+        return Job(
+            "asiarc.engineer.trial:train",
+            self.payload,
+            self.limits,
+            label=f"{self.task} {self.address}",
+            then="asiarc.engineer.trial:answer",
+            referee="asiarc.engineer.referee:score",
+            secret=secret,
+        )
 
     @property
     def _settings(self) -> dict[str, Any]:
@@ -106,13 +121,11 @@ def _pace_outcome(result: Result, allowed: float) -> Outcome:
 
 
 def trial_executor(workers: int, where: str = "local", gpus_per_job: float = 0) -> Warm:
-    """Warm workers for admissions and trials: they hold what a trial imports and may read the corpora.
+    """Warm workers for admissions and trials: they hold what a trial imports.
 
     `where` is "local", "ray" or "ray:ADDRESS"; raises `ExecutionError` where no such cluster answers.
     """
-    from asiarc.tasks.corpus import cache_folder
-
-    local = LocalExecutor(workers, preload=("torch", "asiarc.engineer.warm"), readable=(cache_folder(),))
+    local = LocalExecutor(workers, preload=("torch", "asiarc.engineer.warm"))
     return executor_on(where, local, versions=VERSIONS, gpus_per_job=gpus_per_job)
 
 
@@ -246,7 +259,9 @@ class Workshop:
         unique = {request.key: request for request in requests}
         missing = [r for key, r in unique.items() if (t := self.archive.trial(key)) is None or not t.outcome.is_final]
         missing.sort(key=lambda r: -r.recipe.tokens)  # long ones first, so that no worker idles at the end
-        jobs = [Job("asiarc.engineer.trial:run", r.payload, r.limits, label=f"{r.task} {r.address}") for r in missing]
+        if any(request.device == "cuda" for request in missing):
+            self._needs_gpu()
+        jobs = [request.job for request in missing]
 
         def store(index: int, result: Result) -> None:
             trial = self._store_trial(missing[index], result)
@@ -267,6 +282,15 @@ class Workshop:
                 )
         return trials
 
+    def _needs_gpu(self) -> None:
+        """Raise `ExecutionError` where no job finds a GPU: asked of a job of its own, which runs no candidate."""
+        found = self.executor.run([Job("asiarc.engineer.trial:device", {}, label="device")])[0]
+        if not (found.value or {}).get("cuda"):
+            raise ExecutionError(
+                f"the trials are for a GPU and torch finds none {found.reason or 'here'}; set ASIARC_DEVICE=cpu to "
+                "train on the CPU"
+            )
+
     def _store_trial(self, request: Request, result: Result) -> Trial:
         value = result.value or {}
         outcome = _trial_outcome(result)
@@ -286,7 +310,7 @@ class Workshop:
             state_bytes=value.get("state_bytes"),
             flops_per_token=value.get("flops_per_token"),
             curve=value.get("curve", []),
-            details={k: value[k] for k in ("hidden", "train_cpu_s", "score_cpu_s") if k in value},
+            details={"hidden": value.get("hidden"), **_seconds(result)},
             wall_s=result.wall_s,
             cpu_s=result.cpu_s,
         )
@@ -294,7 +318,7 @@ class Workshop:
             self.archive.add_trial(
                 trial,
                 request.recipe.as_dict(),
-                tokens=value.get("tokens", 0),
+                tokens=request.recipe.tokens if scored else 0,
                 layers=result.layers,
                 peak_memory_bytes=result.peak_memory_bytes,
             )
@@ -331,8 +355,21 @@ def _read_admission(result: Result) -> tuple[Outcome, list[dict[str, Any]], dict
 def _trial_outcome(result: Result) -> Outcome:
     if result.status != "ok" or result.value is None:
         return _outcome(result)
-    if "size" in result.value:
-        return Outcome("rejected", result.value["size"], "size match")
-    if "diverged" in result.value:
-        return Outcome("crashed", result.value["diverged"])
-    return SCORED
+    reason = result.value.get("reason", "")
+    match result.value.get("ended"):
+        case None:
+            return SCORED
+        case "size":
+            return Outcome("rejected", reason, "size match")
+        case "rejected":
+            return Outcome("rejected", reason, result.value["gate"])
+        case _:
+            return Outcome("crashed", reason)
+
+
+def _seconds(result: Result) -> dict[str, float]:
+    """CPU-seconds of a trial's parts, where it had both: the kernel's count."""
+    if len(result.parts_cpu_s) < 3:
+        return {}
+    trained, answered, refereed = result.parts_cpu_s
+    return {"train_cpu_s": trained, "score_cpu_s": answered + refereed}

@@ -1,16 +1,17 @@
 """The job's own process: it enters the sandbox, calls the job's function and sends back what came of it.
 
-What this process cannot do for itself: the job's function and the candidate's code share it, so code that
-goes through frames, `gc` or `ctypes` can find the result channel and its token and send a result of its own
-making. That is not contained in one process. What does hold: a result without the token (blind writes to
-every descriptor) is recorded as a forgery, a result is bounded and checked JSON, names that the candidate
-rebound in the modules that matter are found when the job's function returns, and nothing that this process
-does reaches the harness in any other way.
+The job's function and the candidate's code share this process, so code that goes through frames, `gc` or `ctypes` can
+find the result channel and its token and send a result of its own making. What decides is therefore never asked of
+this process: a judged job's value is its referee's (`job`). Besides, a result without the token (blind writes to every
+descriptor) is recorded as a forgery, a result is bounded and checked JSON, names that the candidate rebound in the
+modules that matter are found when the job's function returns, and nothing that this process does reaches the harness
+in any other way.
 """
 
 from __future__ import annotations
 
 import faulthandler
+import glob
 import json
 import math
 import os
@@ -26,6 +27,7 @@ from typing import Any, NoReturn
 from asiarc.execution import frames, layers
 from asiarc.execution.attempt import attempt
 from asiarc.execution.job import Limits, resolve
+from asiarc.execution.line import Line
 from asiarc.execution.seccomp import seccomp
 
 TOKEN_BYTES = 16
@@ -42,18 +44,25 @@ class Quarters:
     variables."""
 
     scratch: Path
-    readable: tuple[str, ...]
+    readable: tuple[str, ...]  # patterns, as `glob` reads them
     held: tuple[str, ...]
     environment: Mapping[str, str]
     watched: Watched
 
 
 def main(
-    function: str, payload: dict[str, Any], limits: Limits, cell: Quarters, token: bytes, result_fd: int, output_fd: int
+    function: str,
+    payload: dict[str, Any],
+    limits: Limits,
+    cell: Quarters,
+    token: bytes,
+    result_fd: int,
+    output_fd: int,
+    line: Line | None,
 ) -> NoReturn:
     """Run the job and end the process, whatever happens, without running any exit handler."""
     exit_now, write, encode = os._exit, os.write, json.JSONEncoder(allow_nan=False).encode
-    hidden_fd = _only_these_open(result_fd, output_fd)
+    hidden_fd = _only_these_open(result_fd, output_fd, line)
 
     def reply(kind: bytes, text: str) -> None:
         frames.send(hidden_fd, token + kind + text.encode(), write=write)
@@ -62,7 +71,7 @@ def main(
         held = enter(limits, cell)
         call = resolve(function)
         reply(READY, encode(held))
-        value = call(payload)
+        value = call(payload, line) if line else call(payload)
         if not isinstance(value, dict):
             raise TypeError(f"the job's function returned {type(value).__name__}, not a JSON object")
         text = encode(value)
@@ -89,13 +98,14 @@ def enter(limits: Limits, cell: Quarters) -> list[str]:
     faulthandler.enable(file=2, all_threads=False)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     held = ["session", "environment", *cell.held]
+    readable = [path for pattern in cell.readable for path in glob.glob(pattern)]  # noqa: PTH207 - absolute
     cpu_s, own_user, gpus = math.ceil(limits.cpu_s), "user_namespace" in cell.held, layers.gpu_devices()
     for name, layer in (
         ("rlimits", lambda: layers.limit_resources(cpu_s, limits.memory_bytes, limits.file_bytes, reserves=bool(gpus))),
         ("rlimit_nproc", lambda: layers.limit_processes(THREADS + limits.processes, own_user)),
         ("capabilities", layers.drop_capabilities),
         ("no_new_privs", layers.no_new_privs),
-        ("landlock", lambda: layers.landlock(cell.readable, [str(cell.scratch), *gpus])),
+        ("landlock", lambda: layers.landlock(readable, [str(cell.scratch), *gpus])),
         ("seccomp", lambda: seccomp(limits.processes, gpu=bool(gpus))),
     ):
         if layers.holds(layer):
@@ -103,8 +113,8 @@ def enter(limits: Limits, cell: Quarters) -> list[str]:
     return held
 
 
-def _only_these_open(result_fd: int, output_fd: int) -> int:
-    """Standard streams, and the result channel at a number that nobody can guess; everything else is
+def _only_these_open(result_fd: int, output_fd: int, line: Line | None) -> int:
+    """Standard streams, the line, and the result channel at a number that nobody can guess; everything else is
     closed."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -113,11 +123,11 @@ def _only_these_open(result_fd: int, output_fd: int) -> int:
     os.dup2(output_fd, 1)
     os.dup2(output_fd, 2)
     target = random.SystemRandom().randrange(100, 250)
-    while target in (result_fd, output_fd):
+    kept = (line.reads, line.writes) if line else ()
+    while target in (result_fd, output_fd, *kept):
         target += 1
     os.dup2(result_fd, target, inheritable=False)
-    os.closerange(3, target)
-    os.closerange(target + 1, 4096)
+    layers.close_all_but(target, *kept)
     return target
 
 

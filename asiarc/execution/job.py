@@ -3,18 +3,23 @@ obeys."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from asiarc.execution.attempt import attempt
+from asiarc.execution.line import Line, LineError
 
 Status = Literal["ok", "crashed", "timed_out", "out_of_memory", "infrastructure"]
 OnResult = Callable[[int, "Result"], None]
 MIB = 1 << 20
+KEPT = "kept"  # the file by which a job's first process hands on what its second may have
 
 
 @dataclass(frozen=True)
@@ -45,20 +50,35 @@ class Job:
 
     `function` is ``"package.module:callable"``, trusted code that takes a JSON object and returns one;
     `label` names the job in reasons and logs.
+
+    A job that is judged names two more: `then`, called as ``then(payload, line)`` in a second fresh process once
+    `function` has left a file `KEPT`, which is all that reaches it; and `referee`, called as ``referee(secret, line)``
+    outside the sandbox, at the other end of that line. `secret` never reaches the sandbox, and the result's value is
+    the referee's.
     """
 
     function: str
     payload: dict[str, Any]
     limits: Limits = field(default_factory=Limits)
     label: str = ""
+    then: str = ""
+    referee: str = ""
+    secret: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        module, colon, name = self.function.partition(":")
-        assert module and colon and name, f"a job's function is 'package.module:callable', not {self.function!r}"
+        for function in (self.function, *filter(None, (self.then, self.referee))):
+            module, colon, name = function.partition(":")
+            assert module and colon and name, f"a job's function is 'package.module:callable', not {function!r}"
+        assert bool(self.then) == bool(self.referee), "a line has two ends"
 
     def as_text(self) -> str:
         """The job as JSON, for the way to its worker; ValueError where the payload has what JSON has not."""
         return json.dumps(vars(self) | {"limits": vars(self.limits)}, allow_nan=False)
+
+    def parts(self) -> tuple[bytes, bytes]:
+        """What goes to the worker, as JSON: all but the secret, and the secret alone."""
+        open_ = vars(self) | {"limits": vars(self.limits), "secret": {}}
+        return json.dumps(open_, allow_nan=False).encode(), json.dumps(self.secret, allow_nan=False).encode()
 
     @classmethod
     def from_text(cls, text: str | bytes) -> Job:
@@ -79,7 +99,8 @@ class Result:
     `value` is the returned JSON object when `status` is ``"ok"`` and None otherwise; `reason` then says what
     happened. ``"infrastructure"`` is the machine's or the harness's fault, never the candidate's. Seconds and
     bytes are the kernel's count for the job's process; `peak_memory_bytes` includes what the warm worker
-    shares with it. `layers` names the layers that held.
+    shares with it. `layers` names the layers that held. Of a judged job, `parts_cpu_s` are the seconds of its two
+    processes and of its referee.
     """
 
     status: Status
@@ -89,6 +110,7 @@ class Result:
     cpu_s: float = 0.0
     peak_memory_bytes: int = 0
     layers: tuple[str, ...] = ()
+    parts_cpu_s: tuple[float, ...] = ()
 
 
 class Executor(Protocol):
@@ -128,12 +150,35 @@ class InlineExecutor:
 
 def _run_here(job: Job) -> Result:
     started, cpu_started = time.perf_counter(), time.process_time()
-    value, failure = attempt(lambda: _as_json(resolve(job.function)(job.payload)))
+    value, failure = attempt(lambda: _as_json(resolve(job.function)(job.payload) if not job.then else _judged(job)))
     wall_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
     if failure is None:
         return Result("ok", value, "", wall_s, cpu_s)
     status: Status = "out_of_memory" if failure.out_of_memory else "crashed"
     return Result(status, None, str(failure), wall_s, cpu_s)
+
+
+def _judged(job: Job) -> Any:
+    """Both processes' parts and the referee's, here: the part that answers runs in a thread."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        resolve(job.function)(job.payload)
+        mine, theirs = Line.pair()
+        with ThreadPoolExecutor(1) as pool:
+            answering = pool.submit(_answer, job, theirs)
+            try:
+                return resolve(job.referee)(job.secret, mine)
+            except LineError:
+                answering.result()  # what it died of says more
+                raise
+            finally:
+                mine.close()
+
+
+def _answer(job: Job, line: Line) -> None:
+    try:
+        resolve(job.then)(job.payload, line)
+    finally:
+        line.close()
 
 
 def _as_json(value: Any) -> Any:

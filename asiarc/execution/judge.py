@@ -10,6 +10,7 @@ import json
 import math
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any, NoReturn
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
@@ -41,6 +42,15 @@ class _Account(BaseModel, strict=True):
     held: tuple[str, ...]
     forged: bool
     too_large: bool
+    parts_cpu_s: tuple[Seconds, ...] = ()
+
+
+class _Verdict(BaseModel, strict=True):
+    """What a referee says."""
+
+    value: dict[str, Any] | None
+    failure: str
+    cpu_s: Seconds
 
 
 class _Sound(BaseModel, strict=True, from_attributes=True):
@@ -53,13 +63,38 @@ class _Sound(BaseModel, strict=True, from_attributes=True):
     cpu_s: Seconds
     peak_memory_bytes: Whole
     layers: tuple[str, ...]
+    parts_cpu_s: tuple[Seconds, ...]
 
 
 _LINE: TypeAdapter[_Account | _Broken] = TypeAdapter(_Account | _Broken)
+_VERDICT: TypeAdapter[_Verdict | None] = TypeAdapter(_Verdict | None)
 _CAUGHT: TypeAdapter[Caught] = TypeAdapter(Caught)
 
 
 def judge(message: bytes, limits: Limits) -> Result:
+    """Turn a worker's reply, the referee's verdict and the supervisor's account, into a result.
+
+    A judged job's value is its referee's and nobody else's; without one it has none.
+    """
+    line, _, account = message.partition(b"\n")
+    result = account_result(account, limits)
+    try:
+        verdict = _VERDICT.validate_json(line)
+    except ValidationError as error:
+        return _unreadable("verdict", error)
+    if verdict is None or result.status == "infrastructure":
+        return result
+    spent = (*result.parts_cpu_s, verdict.cpu_s)
+    result = replace(result, cpu_s=result.cpu_s + verdict.cpu_s, parts_cpu_s=spent)
+    if verdict.failure:
+        reason = plain(f"the referee failed: {verdict.failure}")
+        return replace(result, status="infrastructure", value=None, reason=reason)
+    if result.status != "ok" or verdict.value is not None:
+        return replace(result, value=verdict.value if result.status == "ok" else None)
+    return replace(result, status="crashed", value=None, reason="the job ended before its referee was done")
+
+
+def account_result(message: bytes, limits: Limits) -> Result:
     """Turn a supervisor's account into a result: the only reader of what a job sent."""
     line, _, text = message.partition(b"\n")
     try:
@@ -72,7 +107,16 @@ def judge(message: bytes, limits: Limits) -> Result:
     tail = plain(account.tail.strip()[-_TAIL:])
     if tail and status != "ok" and account.kind != "F":  # an exception says enough
         reason = f"{reason}; last output: {tail}"
-    return Result(status, value, plain(reason), account.wall_s, account.cpu_s, account.peak_memory_bytes, account.held)
+    return Result(
+        status,
+        value,
+        plain(reason),
+        account.wall_s,
+        account.cpu_s,
+        account.peak_memory_bytes,
+        account.held,
+        account.parts_cpu_s,
+    )
 
 
 def sound(result: object) -> Result:

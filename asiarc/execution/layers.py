@@ -47,6 +47,15 @@ _CLONE = {
 }
 
 
+def close_all_but(*kept: int) -> None:
+    """Close every descriptor from 3 on but these."""
+    start = 3
+    for fd in sorted(kept):
+        os.closerange(start, fd)
+        start = fd + 1
+    os.closerange(start, 4096)
+
+
 def holds(layer: Callable[[], None]) -> bool:
     """Put a layer in place; False where the machine does not offer it."""
     try:

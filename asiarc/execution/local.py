@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import importlib.util
 import os
 import selectors
@@ -53,7 +54,7 @@ class LocalExecutor(Warm):
     `preload` names the modules that each worker imports once (what jobs import themselves they pay for each
     time). `scratch` is where the jobs' scratch folders are made (default: a temporary folder). `readable`
     names the files and folders that jobs may read besides the interpreter, the installed packages, asiarc and
-    its cache of texts (which jobs cannot write: a corpus is built before the trials that read it).
+    the training texts of its cache (a corpus is built before the trials that read it).
 
     Raises `ExecutionError` on another system than Linux; any Linux will do, `doctor` says what it holds.
     """
@@ -145,7 +146,13 @@ class _Worker:
         self._buffer = bytearray()
         self._log = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115
         command = [sys.executable, "-P", "-m", "asiarc.execution.zygote", "--scratch", str(scratch)]
-        command += ["--preload", *preload, "--readable", *_installation(), _texts(), *readable]
+        command += [
+            "--preload",
+            *preload,
+            "--readable",
+            *map(glob.escape, (*_installation(), *readable)),
+            *_training_texts(),
+        ]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -169,11 +176,12 @@ class _Worker:
         return (self._busy or not self.ready) and time.monotonic() > self._due
 
     def start(self, job: Job) -> None:
-        request = job.as_text().encode()
+        parts = job.parts()
         self._busy = True
         self._due = time.monotonic() + job.limits.wall_s + _GRACE_S
         with contextlib.suppress(BrokenPipeError):  # its end is noticed when it is read
-            frames.send(self._input, request)
+            for part in parts if job.referee else parts[:1]:
+                frames.send(self._input, part)
 
     def read(self) -> bool:
         """Take in what has come; False when the worker has closed its end."""
@@ -243,6 +251,11 @@ def _environment(scratch: Path) -> dict[str, str]:
     if site.ENABLE_USER_SITE:
         named["PYTHONUSERBASE"] = site.getuserbase()  # else looked for in HOME
     return named | _FIXED
+
+
+def _training_texts() -> list[str]:
+    """The files of the cache that jobs may read, as patterns: what is held out is none of them."""
+    return [f"{glob.escape(_texts())}/corpora/*/{name}" for name in ("train.txt", "index.json")]
 
 
 def _texts() -> str:

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from asiarc.core.errors import ExecutionError
-from asiarc.execution.job import Job, Result
+from asiarc.execution.job import Job
+from asiarc.execution.judge import received
 from asiarc.execution.local import LocalExecutor
 from asiarc.execution.round import Round, Warm
 
@@ -139,8 +140,7 @@ class RayExecutor(Warm):
                     ray.kill(self._idle.pop())
             else:
                 self._idle.append(actor)
-                fields = json.loads(answer)
-                round_.deliver(index, Result(**fields | {"layers": tuple(fields["layers"])}))
+                round_.deliver(index, received(answer))
 
     def _arrived(self, actor: Any, trouble: str, round_: Round) -> None:
         if not trouble:

@@ -21,6 +21,7 @@ from typing import Any
 from asiarc.execution import frames, inside
 from asiarc.execution.inside import TOKEN_BYTES, Quarters
 from asiarc.execution.job import Limits
+from asiarc.execution.line import Line
 
 _TAIL_BYTES = 4000
 _ROOM_FOR_ERRORS = 64 << 10
@@ -46,12 +47,13 @@ class _Channels:
         return len(self.messages) > self.limit + _ROOM_FOR_ERRORS
 
 
-def supervise(function: str, payload: dict[str, Any], limits: Limits, cell: Quarters, alone: bool) -> bytes:
-    """Run one job to its end and return the account: a line of JSON, then the result's text as the job sent
-    it.
+def supervise(
+    function: str, payload: dict[str, Any], limits: Limits, cell: Quarters, *, alone: bool, line: Line | None = None
+) -> tuple[dict[str, Any], bytes]:
+    """Run one job to its end; the account, and the result's text as the job sent it.
 
     `alone` says that this process is the first of its PID namespace, and that everything else there is the
-    job's.
+    job's. `line` is the job's side of the line to its referee, which this process lets go of.
     """
     token = secrets.token_bytes(TOKEN_BYTES)
     result_r, result_w = os.pipe()
@@ -59,9 +61,11 @@ def supervise(function: str, payload: dict[str, Any], limits: Limits, cell: Quar
     started = time.monotonic()
     pid = os.fork()
     if pid == 0:
-        inside.main(function, payload, limits, cell, token, result_w, output_w)
+        inside.main(function, payload, limits, cell, token, result_w, output_w, line)
     os.close(result_w)
     os.close(output_w)
+    if line:
+        line.close()
     channels = _Channels(limits.result_bytes)
     readers = {result_r: channels.result, output_r: channels.output}
     timed_out = _watch(pid, readers, channels, started + limits.wall_s)
@@ -79,7 +83,7 @@ def supervise(function: str, payload: dict[str, Any], limits: Limits, cell: Quar
         "tail": channels.tail.decode("utf-8", "replace"),
     }
     message, text = _open(channels, token)
-    return json.dumps(account | message).encode() + b"\n" + text
+    return account | message, text
 
 
 def _watch(pid: int, readers: dict[int, Any], channels: _Channels, deadline: float) -> bool:

@@ -17,17 +17,21 @@ import os
 import select
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from asiarc.execution import frames, inside, layers
 from asiarc.execution.attempt import attempt
-from asiarc.execution.inside import Quarters
-from asiarc.execution.job import Limits
+from asiarc.execution.inside import VALUE, Quarters
+from asiarc.execution.job import KEPT, Limits, resolve
+from asiarc.execution.line import Line, LineError
 from asiarc.execution.removal import remove_tree
 from asiarc.execution.supervisor import end_descendants, supervise
+
+_LARGEST_REQUEST = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -61,14 +65,15 @@ def main() -> None:
 def _serve(requests: int, replies: int, bench: _Bench) -> None:
     """Jobs one by one, until the driver hangs up."""
     frames.send(replies, b"ready")
-    buffer = bytearray()
-    while (request := _next_request(requests, buffer)) is not None:
-        reply = _run(json.loads(request), bench, requests)
-        end_descendants()
-        layers.holds(lambda: layers.remove_group(bench.group))
-        if reply is None:
-            break
-        frames.send(replies, reply)
+    with contextlib.suppress(EOFError):
+        while True:
+            request = json.loads(frames.receive(requests, _LARGEST_REQUEST))
+            reply = _run(request, bench, requests)
+            end_descendants()
+            layers.holds(lambda: layers.remove_group(bench.group))
+            if reply is None:
+                return
+            frames.send(replies, reply)
 
 
 def _options() -> argparse.Namespace:
@@ -88,39 +93,58 @@ def _preload(names: Sequence[str]) -> None:
     gc.freeze()  # what is loaded now stays out of the jobs' collections, and so shared with them
 
 
-def _next_request(fd: int, buffer: bytearray) -> bytes | None:
-    while (message := frames.take(buffer)) is None:
-        chunk = os.read(fd, 1 << 16)
-        if not chunk:
-            return None
-        buffer += chunk
-    return message
-
-
 def _run(request: dict[str, Any], bench: _Bench, driver: int) -> bytes | None:
-    """One job in a process of its own; None when the driver went away meanwhile."""
+    """One job in a process of its own: a line with its referee's verdict (`null` without one), then its account; None
+    when the driver went away meanwhile."""
     scratch = Path(tempfile.mkdtemp(prefix="job-", dir=bench.scratch))
+    ours, theirs = Line.pair() if request["then"] else (None, None)
     account_r, account_w = os.pipe()
+    verdict_r, verdict_w = os.pipe()
+    if ours:
+        _beside(request["referee"], driver, ours, verdict_w)
     pid = layers.fork_into(bench.namespaces)
     if pid == 0:
-        _, failure = attempt(lambda: _supervise(request, bench, scratch, account_w))
+        _, failure = attempt(lambda: _supervise(request, bench, scratch, account_w, theirs))
         if failure is not None:
             os.write(2, f"{failure}\n".encode())
         os._exit(1 if failure else 0)
-    os.close(account_w)
-    account = _collect(account_r, driver)
+    for fd in (account_w, verdict_w):
+        os.close(fd)
+    for line in filter(None, (ours, theirs)):
+        line.close()
+    account, verdict = _collect(account_r, driver), _collect(verdict_r, driver)
     os.close(account_r)
-    if account is None:
+    os.close(verdict_r)
+    if account is None or verdict is None:
         return None
     _, status = os.waitpid(pid, 0)
     remove_tree(scratch)
-    if status == 0 and account:
-        return account
-    return json.dumps({"broken": f"the supervisor ended with wait status {status}"}).encode() + b"\n"
+    if status != 0 or not account:
+        account = json.dumps({"broken": f"the supervisor ended with wait status {status}"}).encode() + b"\n"
+    return (verdict or b"null") + b"\n" + account
+
+
+def _beside(function: str, driver: int, line: Line, verdict_fd: int) -> None:
+    """Start the referee's process, which alone reads the secret: it comes next from the driver."""
+    if os.fork():
+        return
+    layers.die_with_parent()
+    layers.close_all_but(driver, line.reads, line.writes, verdict_fd)
+    value, failure = attempt(lambda: _referee(function, json.loads(frames.receive(driver, _LARGEST_REQUEST)), line))
+    verdict = {"value": value, "failure": str(failure or ""), "cpu_s": time.process_time()}
+    frames.write_all(verdict_fd, json.dumps(verdict).encode())
+    os._exit(0)
+
+
+def _referee(function: str, secret: dict[str, Any], line: Line) -> Any:
+    """What the referee says; None where the job hung up, whose account then says why."""
+    with contextlib.suppress(LineError):
+        return resolve(function)(secret, line)
+    return None
 
 
 def _collect(fd: int, driver: int) -> bytes | None:
-    """Everything that the supervisor writes; None as soon as the driver hangs up."""
+    """Everything that is written to a pipe; None as soon as the driver hangs up."""
     poller = select.poll()
     poller.register(fd, select.POLLIN)
     poller.register(driver, 0)  # POLLHUP alone
@@ -135,10 +159,9 @@ def _collect(fd: int, driver: int) -> bytes | None:
         account += chunk
 
 
-def _supervise(request: dict[str, Any], bench: _Bench, scratch: Path, account_fd: int) -> None:
+def _supervise(request: dict[str, Any], bench: _Bench, scratch: Path, account_fd: int, line: Line | None) -> None:
     """In the supervisor's process: prepare the job's place, see it through, write the account."""
-    os.closerange(3, account_fd)
-    os.closerange(account_fd + 1, 4096)
+    layers.close_all_but(account_fd, *((line.reads, line.writes) if line else ()))
     layers.die_with_parent()
     layers.adopt_orphans()
     limits, held = Limits(**request["limits"]), list(bench.namespaces)
@@ -150,9 +173,33 @@ def _supervise(request: dict[str, Any], bench: _Bench, scratch: Path, account_fd
     if alone and "mount_namespace" in held and layers.holds(layers.private_proc):
         held.append("private_proc")
     cell = Quarters(scratch, bench.readable, tuple(held), bench.environment, bench.watched)
-    account = memoryview(supervise(request["function"], request["payload"], limits, cell, alone))
-    while account:
-        account = account[os.write(account_fd, account) :]
+    account, text = _see_through(request, limits, cell, alone, line)
+    frames.write_all(account_fd, json.dumps(account).encode() + b"\n" + text)
+
+
+def _see_through(
+    request: dict[str, Any], limits: Limits, cell: Quarters, alone: bool, line: Line | None
+) -> tuple[dict[str, Any], bytes]:
+    """The job's process, and for a judged job the second one, to which the file that the first kept is handed on."""
+    if line is None:
+        return supervise(request["function"], request["payload"], limits, cell, alone=alone)
+    first, second = (replace(cell, scratch=cell.scratch / name) for name in ("first", "second"))
+    for each in (first, second):
+        each.scratch.mkdir(mode=0o700)
+    account, text = supervise(request["function"], request["payload"], limits, first, alone=alone)
+    if account["kind"] != VALUE.decode() or account["forged"] or not (first.scratch / KEPT).is_file():
+        line.close()
+        return account, text
+    (first.scratch / KEPT).rename(second.scratch / KEPT)
+    left = replace(
+        limits, wall_s=max(0.1, limits.wall_s - account["wall_s"]), cpu_s=max(1.0, limits.cpu_s - account["cpu_s"])
+    )
+    final, text = supervise(request["then"], request["payload"], left, second, alone=alone, line=line)
+    final["parts_cpu_s"] = [account["cpu_s"], final["cpu_s"]]
+    for spent in ("wall_s", "cpu_s"):
+        final[spent] += account[spent]
+    final["peak_memory_bytes"] = max(final["peak_memory_bytes"], account["peak_memory_bytes"])
+    return final, text
 
 
 if __name__ == "__main__":

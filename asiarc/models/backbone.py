@@ -23,6 +23,7 @@ from transformers import GenerationMixin, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from asiarc.core.candidate import load_mixer
+from asiarc.core.recipe import SIZE_TOLERANCE
 from asiarc.core.seeds import seed_of
 
 if TYPE_CHECKING:
@@ -276,7 +277,7 @@ def total_parameters(per_mixer: int, recipe: Recipe, hidden: int) -> int:
     return recipe.vocab_size * d + d + recipe.num_layers * (per_mixer + 2 * d + 3 * d * hidden)
 
 
-def matched_hidden(per_mixer: int, recipe: Recipe, target: int, *, tolerance: float = 0.02) -> int:
+def matched_hidden(per_mixer: int, recipe: Recipe, target: int, *, tolerance: float = SIZE_TOLERANCE) -> int:
     """The MLP width that brings the whole model to `target` parameters within `tolerance`.
 
     Raises `SizeMismatchError` when no width does: the mixer alone is too large.

@@ -62,7 +62,7 @@ def _gates(model: AsiarcForCausalLM, task: Task, recipe: Recipe) -> dict[str, fl
 
     from asiarc.engineer.trainer import evaluate
 
-    evaluate(model, task.batch("validation", 2 * recipe.batch_size, "probe", seq_len=recipe.seq_len))
+    evaluate(model, task.batch("train", 2 * recipe.batch_size, "probe", seq_len=recipe.seq_len))
     kept = (getattr(layer.mixer, "seen_BTHP", None) for layer in model.layers)
     seen = [weights_BTHP.float() for weights_BTHP in kept if weights_BTHP is not None]
     return summary(torch.stack(seen)) if seen else {}

@@ -15,13 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asiarc.core.errors import TaskError
-from asiarc.engineer.scoring import byte_tokenizer, language_model, score, score_named
-from asiarc.engineer.trainer import DivergedError, batch_loss, evaluate
-from asiarc.engineer.trial import _windows
+from asiarc.engineer.dialogue import DivergedError
+from asiarc.engineer.scoring import byte_tokenizer, score_named, windows
+from asiarc.engineer.trainer import batch_loss, evaluate
 from asiarc.models.backbone import build
 from asiarc.models.baselines import baseline_source
 from asiarc.tasks import get_task
 from asiarc.tasks.task import Batch
+
+from .here import score, streamed
 
 SOURCES = ("gated_delta_net", "softmax_attention")
 
@@ -61,7 +63,7 @@ def all_bytes_of(text):
 @pytest.mark.parametrize("name", SOURCES)
 def test_text_bits_per_byte_is_that_of_the_same_windows_by_hand(models, tiny, text_name, name):
     model, task = models[name], get_task(text_name)
-    documents = _windows(task.documents("validation", 6, "by hand"), tiny.seq_len)
+    documents = windows(task.documents("validation", 6, "by hand"), tiny.seq_len)
     assert any(len(d["text"].encode()) != len(d["text"]) for d in documents)
     scored = score(model, [(task, documents)], max_length=tiny.seq_len)[0]
     nats = [-float(log_probabilities(model, "", d["text"])[0].sum()) for d in documents]
@@ -132,7 +134,7 @@ def test_several_tasks_at_once_score_as_each_alone(models, tiny, text_name):
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_the_batch_size_changes_nothing(models, name):
+def test_how_many_are_read_side_by_side_changes_nothing(models, name, monkeypatch):
     from lm_eval.api.instance import Instance
 
     task = get_task("fuzzy_recall")
@@ -141,12 +143,13 @@ def test_the_batch_size_changes_nothing(models, name):
     rolling = [Instance("loglikelihood_rolling", d, (d["context"],), i) for i, d in enumerate(documents)]
     expected = [log_probabilities(models[name], d["context"], d["target"]) for d in documents]
     texts = [float(log_probabilities(models[name], "", d["context"])[0].sum()) for d in documents]
-    for batch_size in (1, 3, 32):
-        lm = language_model(models[name], 128, batch_size)
-        answers = lm.loglikelihood(requests, disable_tqdm=True)
-        assert [a[0] for a in answers] == pytest.approx([float(e[0].sum()) for e in expected], rel=1e-4)
-        assert [a[1] for a in answers] == [bool(e[1].all()) for e in expected]
-        assert lm.loglikelihood_rolling(rolling, disable_tqdm=True) == pytest.approx(texts, rel=1e-4)
+    for rows in (1, 3, 32):
+        monkeypatch.setattr("asiarc.engineer.referee.ROWS", rows)
+        with streamed(models[name], 128) as lm:
+            answers = lm.loglikelihood(requests)
+            assert [a[0] for a in answers] == pytest.approx([float(e[0].sum()) for e in expected], rel=1e-4)
+            assert [a[1] for a in answers] == [bool(e[1].all()) for e in expected]
+            assert lm.loglikelihood_rolling(rolling) == pytest.approx(texts, rel=1e-4)
 
 
 def test_a_model_that_answers_with_no_number_is_no_score(models, tiny):
@@ -187,18 +190,18 @@ def test_special_tokens():
 @given(st.lists(st.text(max_size=40), max_size=4), st.integers(4, 24))
 def test_windows_lose_no_byte(texts, size):
     documents = [{"text": text, "section": str(i)} for i, text in enumerate(texts)]
-    windows = _windows(documents, size)
+    cut = windows(documents, size)
     for document in documents:
-        pieces = [w["text"] for w in windows if w["section"] == document["section"]]
+        pieces = [w["text"] for w in cut if w["section"] == document["section"]]
         assert "".join(pieces) == document["text"]
         assert all(0 < len(p.encode()) <= size for p in pieces)
         assert all(len(p.encode()) > size - 4 for p in pieces[:-1])
-    assert [w["section"] for w in windows] == sorted((w["section"] for w in windows), key=int)
+    assert [w["section"] for w in cut] == sorted((w["section"] for w in cut), key=int)
 
 
 def test_documents_without_text_pass_uncut():
     documents = get_task("overwrite").documents("validation", 3, "uncut")
-    assert _windows(documents, 4) == documents
+    assert windows(documents, 4) == documents
 
 
 @pytest.mark.parametrize(("name", "why"), [("arc_easy", "Couldn't reach"), ("no_such_task", "not a registered task")])
@@ -213,5 +216,5 @@ def test_named_tasks_without_a_network_are_a_task_error(models, monkeypatch, nam
     arc = Path(lm_eval.tasks.__file__).parent / "arc"
     manager = lm_eval.tasks.TaskManager(include_path=str(arc), include_defaults=False)
     monkeypatch.setattr(lm_eval.tasks, "TaskManager", lambda: manager)
-    with pytest.raises(TaskError, match=f"{name} here: .*{why}"):
-        score_named(models["gated_delta_net"], [name], max_length=128, limit=2)
+    with streamed(models["gated_delta_net"], 128) as lm, pytest.raises(TaskError, match=f"{name} here: .*{why}"):
+        score_named(lm, [name], limit=2)

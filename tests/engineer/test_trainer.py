@@ -198,7 +198,7 @@ def test_curve_rows_at_the_marks(tiny, steps, evaluations, marks):
     model, curve = trained(tiny, task=task, steps=steps, evaluations=evaluations)
     assert [row[0] for row in curve.rows] == marks
     if marks:
-        held_out = task.batch("validation", 2 * tiny.batch_size, "curve", seq_len=tiny.seq_len)
+        held_out = task.batch("train", 2 * tiny.batch_size, "curve", seq_len=tiny.seq_len)
         assert curve.rows[-1][2] == pytest.approx(evaluate(model, held_out))
 
 
@@ -214,7 +214,7 @@ def test_every_mixer_is_fed_the_same(tiny):
         asked.append(task.asked)
     assert asked[0] == asked[1] == asked[2]
     steps = [("train", tiny.batch_size, "7", step, tiny.seq_len) for step in range(tiny.steps)]
-    assert sorted(asked[0]) == sorted([*steps, ("validation", 2 * tiny.batch_size, "curve", tiny.seq_len)])
+    assert sorted(asked[0]) == sorted([*steps, ("train", 2 * tiny.batch_size, "curve", tiny.seq_len)])
 
 
 def test_every_mixer_reads_the_same_bytes(tiny, text_name):
@@ -299,7 +299,7 @@ def test_infinite_in_training(tiny):
 
 def test_not_a_number_held_out_only(tiny):
     source = MIXER.format(result=NOT_A_NUMBER.format(when="not self.training"))
-    with pytest.raises(DivergedError, match="held-out"):
+    with pytest.raises(DivergedError, match="probe"):
         trained(tiny, source=source)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from asiarc.execution import Limits, frames, seccomp
 from asiarc.execution.attempt import Caught, attempt
-from asiarc.execution.judge import judge
+from asiarc.execution.judge import account_result
 
 LIMITS = Limits(wall_s=2, cpu_s=3, result_bytes=1000)
 CALM = {
@@ -29,7 +29,7 @@ JSON = st.recursive(
 
 
 def judged(text, **account):
-    return judge(json.dumps(CALM | account).encode() + b"\n" + text, LIMITS)
+    return account_result(json.dumps(CALM | account).encode() + b"\n" + text, LIMITS)
 
 
 @given(st.dictionaries(st.text("abc"), JSON, max_size=3))
@@ -59,7 +59,7 @@ def test_no_bytes_upset_the_judge(text, kind):
     ],
 )  # fmt: skip
 def test_what_is_not_plain_json_is_a_crash(text):
-    result = judge(json.dumps(CALM).encode() + b"\n" + text, Limits(result_bytes=10**5))
+    result = account_result(json.dumps(CALM).encode() + b"\n" + text, Limits(result_bytes=10**5))
     assert (result.status, result.value) == ("crashed", None)
 
 
@@ -86,7 +86,7 @@ def test_each_account_has_its_verdict(account, status, says):
 
 
 def test_a_broken_supervisor_is_our_fault():
-    assert judge(b'{"broken": "status 9"}\n', LIMITS).status == "infrastructure"
+    assert account_result(b'{"broken": "status 9"}\n', LIMITS).status == "infrastructure"
 
 
 @given(st.lists(st.binary(max_size=40), max_size=5), st.lists(st.integers(1, 30), min_size=1))

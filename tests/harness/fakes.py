@@ -135,7 +135,7 @@ class FakeExecutor:
     @property
     def trials(self) -> list[dict[str, Any]]:
         """The payloads of the trials that were run."""
-        return [job.payload for job in self.jobs if job.function.endswith(":run")]
+        return [job.payload | job.secret for job in self.jobs if job.referee]
 
     @property
     def repeated(self) -> list[str]:
@@ -158,7 +158,9 @@ def answer(job: Job) -> Result:
     ending = stated.get("ENDS", {}).get(kind if kind == "admission" else place_of(job.payload))
     if ending is not None:
         return Result(ending, None, f"it {ending}", wall_s=1.0, cpu_s=1.0)
-    return Result("ok", (_admission if kind == "admission" else _trial)(job.payload, stated), wall_s=1.0, cpu_s=1.0)
+    return Result(
+        "ok", (_admission if kind == "admission" else _trial)(job.payload | job.secret, stated), wall_s=1.0, cpu_s=1.0
+    )
 
 
 def place_of(payload: dict[str, Any]) -> str:
@@ -183,7 +185,7 @@ def _trial(payload: dict[str, Any], stated: dict[str, Any]) -> dict[str, Any]:
     where, task = place_of(payload), payload["task"].partition(":")[0]
     for ending in ("diverged", "size"):
         if where in stated.get(ending.upper(), ()):
-            return {ending: f"it {ending}"}
+            return {"ended": ending, "reason": f"it {ending}"}
     value = stated.get("VALUES", {}).get(where)
     if value is None:
         value = _value(payload, stated, where, task)
@@ -191,13 +193,12 @@ def _trial(payload: dict[str, Any], stated: dict[str, Any]) -> dict[str, Any]:
     return {
         "metric": "accuracy" if task in CHANCE else "bits_per_byte",
         "value": value,
-        "items": [{"doc_id": 0, "score": value}],
+        "items": [{"document": 0, "value": value}],
         "curve": [[steps, value, value]],
         "parameters": 100_000,
         "hidden": 128,
         "state_bytes": 8192,
         "flops_per_token": 4000.0,
-        "tokens": steps,
     }
 
 

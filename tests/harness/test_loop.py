@@ -177,7 +177,7 @@ def test_gains_are_paired_against_start_from_at_equal_training(tmp_path):
     def keep(jobs, on_result=None):
         results = inner(jobs, on_result)
         for job, result in zip(jobs, results, strict=True):
-            if job.function.endswith(":run"):
+            if job.function.endswith(":train"):
                 p = job.payload
                 values[address_of(p["source"]), place_of(p), p["recipe"]["steps"]] = result.value["value"]
         return results
@@ -330,7 +330,7 @@ def test_without_its_baselines_a_stage_has_no_answer(tmp_path, baseline, end):
     def fail(job):
         is_it = job.payload["source"] == source and end in (
             job.function.rpartition(":")[2],
-            place_of(job.payload) if job.function.endswith(":run") else "",
+            place_of(job.payload) if job.function.endswith(":train") else "",
         )
         return Result("crashed", None, "a missing library") if is_it else None
 
@@ -615,4 +615,4 @@ def _jobs():
         source = candidate(f"c{number}", GAIN=0.1 * number)
         seed = f"0/explore/{number}"
         request = Request(address_of(source), source, "text", "explore", seed, MICRO, None, "validation", 4)
-        yield Job("asiarc.engineer.trial:run", request.payload, request.limits)
+        yield request.job

@@ -64,7 +64,7 @@ def failing_in(stage):
     """An executor whose machine loses one trial of a stage."""
 
     def lose(job):
-        is_it = job.function.endswith(":run") and f"/{stage}/" in place_of(job.payload)
+        is_it = job.function.endswith(":train") and f"/{stage}/" in place_of(job.payload)
         return Result("infrastructure", None, "a worker went away") if is_it else None
 
     return FakeExecutor(ends=lose)
@@ -199,7 +199,7 @@ def test_plan_says_what_would_be_done_and_does_none_of_it(harness, quiet):
     assert [row[2] for row in rows] == ["5", "6", "4"]
     assert not (harness.pytester.path / ".asiarc").exists()
     harness.run("-k", "verify")
-    assert len([job for job in harness.executor.jobs if job.function.endswith(":run")]) == 5 + 6
+    assert len([job for job in harness.executor.jobs if job.function.endswith(":train")]) == 5 + 6
     rows = [
         line.split()
         for line in harness.run("--plan", *quiet, executor=Refusing()).outlines

@@ -97,8 +97,8 @@ class TestStudy:
         laboratory = self.laboratory()
         found = self.run(archive, laboratory)
         kinds = Counter(job.function.rpartition(".")[2] for job in laboratory.jobs)
-        assert kinds == {"trial:admission": 2, "trial:run": 2 * (3 + 2), "probe:run": 3}
-        assert kinds["trial:run"] + kinds["probe:run"] == sum(n for n, _ in self.study.trials("full"))
+        assert kinds == {"trial:admission": 2, "trial:train": 2 * (3 + 2), "probe:run": 3}
+        assert kinds["trial:train"] + kinds["probe:run"] == sum(n for n, _ in self.study.trials("full"))
         payloads = [job.payload for job in laboratory.jobs if not job.function.endswith("admission")]
         assert sum(p["recipe"]["steps"] * 4096 for p in payloads) == tokens_of(self.study.trials("full"))
         assert found.rates == {"delta_net": 8e-3, "mamba2": 8e-3}, "the world likes 8e-3"
@@ -106,13 +106,13 @@ class TestStudy:
     def test_what_decides_is_not_what_was_tuned_on(self, archive):
         laboratory = self.laboratory()
         found = self.run(archive, laboratory)
-        tuned = [j.payload for j in laboratory.jobs if "tuning" in str(j.payload["seed"])]
-        assert {p["split"] for p in tuned} == {"validation"}
+        tuned = [j for j in laboratory.jobs if "tuning" in str(j.payload["seed"])]
+        assert {j.secret["split"] for j in tuned} == {"validation"}
         assert set(found.values("mamba2")) == {"study/0", "study/1", "study/2"}
         others = [
-            j.payload for j in laboratory.jobs if str(j.payload["seed"]).startswith("study/") and j.payload not in tuned
+            j for j in laboratory.jobs if str(j.payload["seed"]).startswith("study/") and j.referee and j not in tuned
         ]
-        assert {p["split"] for p in others} == {"confirmation"}
+        assert {j.secret["split"] for j in others} == {"confirmation"}
 
     def test_a_finished_study_is_not_run_again_and_an_interrupted_one_goes_on(self, tmp_path):
         with Archive(tmp_path / "whole") as archive:

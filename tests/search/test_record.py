@@ -49,9 +49,9 @@ class Laboratory:
         at = [round(steps * (i + 1) / marks) for i in range(marks)]
         noise = rng_of(address, payload["seed"]).random() / 100
         curve = [[step, 5.0, 6 - 0.2 * log2(step) - worth + noise] for step in at]
-        value = {"metric": "bits_per_byte", "value": 3.0, "items": [], "curve": curve, "tokens": 1}
-        value |= {"parameters": 1000, "state_bytes": 64, "flops_per_token": 9.0, "train_cpu_s": 1.5}
-        return Result("ok", value)
+        value = {"metric": "bits_per_byte", "value": 3.0, "items": [], "curve": curve} | SIZES
+        value |= {"parameters": 1000, "state_bytes": 64, "flops_per_token": 9.0}
+        return Result("ok", value, parts_cpu_s=(1.5, 0.5, 0.5))
 
 
 @pytest.fixture

@@ -8,20 +8,22 @@ numbers mean nothing, and their archive must be one of its own.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asiarc.core.seeds import rng_of
 from asiarc.engineer.workshop import VERSIONS
 from asiarc.execution import LocalExecutor, executor_on
-from asiarc.execution.job import Job, OnResult, Result
+from asiarc.execution.job import KEPT, Job, OnResult, Result
+from asiarc.execution.line import Line
 from asiarc.execution.round import Warm
 
 if TYPE_CHECKING:
     import pytest
 
-REAL = "asiarc.engineer.trial:"
 CHANCE = {"overwrite": 1 / 16}
 PRELOAD = ("tests.rigs.sandbox.rehearsal", "asiarc.models.baselines")
 
@@ -41,16 +43,32 @@ def admission(payload: dict[str, Any]) -> dict[str, Any]:
     return {"admitted": True, "findings": [finding], "measures": measures}
 
 
-def run(payload: dict[str, Any]) -> dict[str, Any]:
-    """What a trial might find; one source in ten crashes and one diverges, a baseline never."""
+def train(payload: dict[str, Any]) -> dict[str, Any]:
+    """Keep what a trial might find; one source in ten crashes and one diverges, a baseline never."""
+    Path(KEPT).write_text(json.dumps(_found(payload)))
+    return {}
+
+
+def answer(_: dict[str, Any], line: Line) -> dict[str, Any]:
+    """Tell the referee what was kept."""
+    line.send(Path(KEPT).read_bytes())
+    return {}
+
+
+def score(_: dict[str, Any], line: Line) -> dict[str, Any]:
+    """Believe it."""
+    return json.loads(line.receive(1 << 20))
+
+
+def _found(payload: dict[str, Any]) -> dict[str, Any]:
     name, luck = _named(payload["source"])
     if name and luck < 0.2:
         raise RuntimeError(f"{name} crashes in this rehearsal")
     if name and luck < 0.3:
-        return {"diverged": f"{name} diverges in this rehearsal"}
+        return {"ended": "diverged", "reason": f"{name} diverges in this rehearsal"}
     recipe, task = payload["recipe"], payload["task"].partition(":")[0]
     place = (payload["task"], payload["seed"])
-    noise = rng_of("noise", _hash(payload["source"]), *place, payload["split"]).gauss(0, 0.004)
+    noise = rng_of("noise", _hash(payload["source"]), *place).gauss(0, 0.004)
     gain = rng_of("gain", _hash(payload["source"])).gauss(0, 0.1) + noise
     shared = rng_of("shared", *place).gauss(0, 0.05)
     in_bits = 2.8 - 0.001 * recipe["steps"] - gain + shared + abs(recipe["learning_rate"] - 0.008)
@@ -64,7 +82,6 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
         "hidden": 128,
         "state_bytes": 8192,
         "flops_per_token": 4000.0,
-        "tokens": recipe["steps"] * recipe["batch_size"] * recipe["seq_len"],
     }
 
 
@@ -92,8 +109,13 @@ class Rehearsing:
 
     def run(self, jobs: Sequence[Job], on_result: OnResult | None = None) -> list[Result]:
         """As `Executor.run`."""
-        stand_ins = [replace(job, function=job.function.replace(REAL, f"{__name__}:")) for job in jobs]
-        return self.inner.run(stand_ins, on_result)
+        return self.inner.run([self._stand_in(job) for job in jobs], on_result)
+
+    @staticmethod
+    def _stand_in(job: Job) -> Job:
+        named = (job.function, job.then, job.referee)
+        function, then, referee = (name and f"{__name__}:{name.partition(':')[2]}" for name in named)
+        return replace(job, function=function, then=then, referee=referee)
 
     def close(self) -> None:
         """End the inner executor's workers."""

@@ -1,0 +1,216 @@
+"""The referee of a trial: scores a trained model that it does not hold, one token at a time.
+
+It runs outside the sandbox (`execution.job`). The model reads the next token of many documents at once, answers with
+its logits, and only then is given the next: what is scored is what a decoder would have had, so to look ahead gains
+nothing, whatever it looks like. What nobody scores is read at once. Beside it, one plain pass over a few documents that
+have been read already, which is no evidence: where it differs from what was streamed, the model is another one in
+training than in use, and the trial is rejected.
+
+Axes: R rows (documents), T tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from lm_eval.api.model import TemplateLM
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+from asiarc.core.recipe import SIZE_TOLERANCE, Recipe
+from asiarc.engineer.dialogue import DivergedError, Logs, Model, Tokens
+from asiarc.engineer.scoring import byte_tokenizer, score_documents, windows
+from asiarc.execution.line import Line, LineError
+from asiarc.tasks import get_task
+
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
+
+ROWS = 256  # documents that are read side by side
+SAMPLE = 8  # documents of a trial that are read a second time, whole
+FAR = 5e-3  # total variation between two readings of the same token beyond which it is not rounding
+TOLD_BYTES = 1 << 20
+ENDINGS = ("size", "diverged")
+
+
+class RejectedError(Exception):
+    """The model gave itself away; the trial ends as rejected by `gate`."""
+
+    def __init__(self, gate: str, reason: str) -> None:
+        super().__init__(reason)
+        self.gate = gate
+
+
+@dataclass
+class Row:
+    """One text to read and what is asked of it: (place of the question, position, token that is due)."""
+
+    inputs_T: Tokens  # noqa: N815
+    asked: dict[int, list[tuple[int, int]]]  # by position, whose logits answer
+
+    @cached_property
+    def first(self) -> int:
+        """The first position at which something is asked."""
+        return min(self.asked)
+
+
+class StreamedLM(TemplateLM):
+    """lm-eval's view of a `Model`: every context opens with BOS, as every trained sequence did."""
+
+    def __init__(self, model: Model, max_length: int) -> None:
+        super().__init__()
+        self.model, self.max_length = model, max_length
+        self.sample: list[tuple[Tokens, dict[int, Logs]]] = []
+
+    @property
+    def eot_token_id(self) -> int:
+        """NUL, which is begin, end and padding."""
+        return int(byte_tokenizer().eos_token_id)
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
+        """The bytes of a text."""
+        return byte_tokenizer().encode(string)
+
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        return [self.eot_token_id, *self.tok_encode(context)], self.tok_encode(continuation)
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Nothing here generates."""
+        raise NotImplementedError("a trial scores likelihoods only")
+
+    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
+        """The log-likelihood of each whole text, in windows of `max_length` tokens."""
+        pairs, owner = [], []
+        for place, request in enumerate(requests):
+            tokens = self.tok_encode(request.args[0])
+            for window in get_rolling_token_windows(tokens, self.eot_token_id, self.max_length, context_len=1):
+                pairs.append((None, *make_disjoint_window(window)))
+                owner.append(place)
+        sums = [0.0] * len(requests)
+        for place, (value, _) in zip(owner, self._loglikelihood_tokens(pairs), strict=True):
+            sums[place] += value
+        return sums
+
+    def _loglikelihood_tokens(
+        self, requests: Sequence[tuple[Any, list[int], list[int]]], disable_tqdm: bool = False, **_: Any
+    ) -> list[tuple[float, bool]]:
+        """(log p of the continuation, whether it is the model's own first choice) of each request."""
+        log_p, is_first_choice = np.zeros(len(requests)), np.ones(len(requests), dtype=bool)
+        rows = sorted(self._rows(requests), key=lambda row: (row.first, len(row.inputs_T)))
+        for start in range(0, len(rows), ROWS):
+            for asked, logs_V in self._stream(rows[start : start + ROWS]):
+                for place, token in asked:
+                    log_p[place] += logs_V[token]
+                    is_first_choice[place] &= logs_V.argmax() == token
+        return list(zip(log_p.tolist(), is_first_choice.tolist(), strict=True))
+
+    def _rows(self, requests: Sequence[tuple[Any, list[int], list[int]]]) -> list[Row]:
+        """One row for every text: questions that read the same share it."""
+        rows: dict[tuple[int, ...], Row] = {}
+        for place, (_, context, continuation) in enumerate(requests):
+            tokens = [*context, *continuation][-self.max_length - 1 :]
+            inputs = tuple(tokens[:-1])
+            row = rows.setdefault(inputs, Row(np.array(inputs), defaultdict(list)))
+            due = continuation[-len(inputs) :]
+            for position, token in enumerate(due, start=len(inputs) - len(due)):
+                row.asked[position].append((place, token))
+        return list(rows.values())
+
+    def _stream(self, rows: Sequence[Row]) -> Iterator[tuple[list[tuple[int, int]], Logs]]:
+        """Read rows side by side, and give every question's place and token with the logs [V] that answer it."""
+        first, longest = min(row.first for row in rows), max(len(row.inputs_T) for row in rows)
+        tokens_RT = np.stack([np.pad(row.inputs_T, (0, longest - len(row.inputs_T))) for row in rows])
+        seen: dict[int, dict[int, Logs]] = {row: {} for row in range(len(rows))[-SAMPLE:]} if not self.sample else {}
+        for position in range(first, longest):
+            begins = position == first
+            read = tokens_RT[:, : first + 1] if begins else tokens_RT[:, position : position + 1]
+            logs_RV = self.model.read("open" if begins else "next", read)
+            for row, logs_V in zip(rows, logs_RV, strict=True):
+                if position in row.asked:
+                    yield row.asked[position], logs_V
+            for row, found in seen.items():
+                if position < len(rows[row].inputs_T):
+                    found[position] = logs_RV[row]
+        self.sample += [(rows[row].inputs_T, found) for row, found in seen.items()]
+
+    def compare(self) -> None:
+        """Read the sample again, whole; `RejectedError` where a token's distribution is another than when streamed."""
+        for inputs_T, seen in self.sample:
+            logs_TV = self.model.read("whole", inputs_T[None])[0]
+            for position, logs_V in seen.items():
+                apart = 0.5 * float(np.abs(np.exp(logs_TV[position]) - np.exp(logs_V)).sum())
+                if apart > FAR:
+                    raise RejectedError(
+                        "streaming",
+                        f"read whole, the next token after position {position} of {len(inputs_T)} has another "
+                        f"distribution than read token by token (total variation {apart:.3f}, allowed are {FAR:g}): "
+                        "the output at a position may depend on what came before it and on nothing else",
+                    )
+
+
+def score(secret: dict[str, Any], line: Line) -> dict[str, Any]:
+    """One trial's verdict: metric, value and items, and the sizes of what was trained; or how it ended instead.
+
+    Takes task, split, documents, items, recipe. `LineError` passes through: the job hung up, or talks nonsense.
+    """
+    recipe, task = Recipe(**secret["recipe"]), get_task(secret["task"])
+    kept = _told(line)
+    trained = {"curve": _curve(kept.get("curve")), "parameters": _whole(kept["parameters"])}
+    if "ended" in kept:
+        kind = kept["ended"] if kept["ended"] in ENDINGS else "crashed"
+        return {"ended": kind, "reason": str(kept.get("reason"))} | trained
+    documents = windows(task.documents(secret["split"], secret["documents"], secret["items"]), recipe.seq_len)
+    lm = StreamedLM(Model(line, recipe.vocab_size), recipe.seq_len)
+    try:
+        _sizes_match(trained["parameters"], kept["target"])
+        found = _told(line)
+        if found["rejected"]:
+            raise RejectedError(*map(str, found["rejected"]))
+        sizes = {name: _whole(found[name]) for name in ("hidden", "state_bytes", "flops_per_token")}
+        scored = score_documents(lm, [(task, documents)])[0]
+        lm.compare()
+    except DivergedError as error:
+        return {"ended": "diverged", "reason": str(error)} | trained
+    except RejectedError as error:
+        return {"ended": "rejected", "gate": error.gate, "reason": str(error)} | trained
+    finally:
+        lm.model.end()
+    return trained | sizes | {"metric": scored.metric, "value": scored.value, "items": list(scored.items)}
+
+
+def _told(line: Line) -> dict[str, Any]:
+    """What the job says of itself: a JSON object."""
+    try:
+        told = json.loads(line.receive(TOLD_BYTES))
+    except (ValueError, RecursionError) as error:
+        raise LineError(f"what was told is no JSON: {error}") from error
+    if not isinstance(told, dict):
+        raise LineError(f"what was told is a {type(told).__name__}, not an object")
+    return told
+
+
+def _whole(number: Any) -> int:
+    if type(number) not in (int, float) or not 0 <= number < 2**62:
+        raise LineError(f"a size is a number from 0 to 2**62, not {str(number)[:40]!r}")
+    return round(number)
+
+
+def _curve(rows: Any) -> list[list[float]]:
+    """The curve, where it is one: it decides nothing."""
+    try:
+        table = np.array(rows, dtype=float)
+    except (TypeError, ValueError):
+        return []
+    return table.tolist() if table.ndim == 2 and table.shape[1] == 3 and np.isfinite(table).all() else []
+
+
+def _sizes_match(saved: int, target: Any) -> None:
+    """Raise `RejectedError` where what was kept is not of the size that was asked for."""
+    if target is not None and abs(saved - target) > SIZE_TOLERANCE * target:
+        allowed = f"{target:,} are allowed within {SIZE_TOLERANCE:.0%}"
+        raise RejectedError("size match", f"{saved:,} numbers were trained where {allowed}")
