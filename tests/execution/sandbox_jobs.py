@@ -1,5 +1,6 @@
 """Jobs that the tests run in the sandbox; imported there through PYTHONPATH."""
 
+import json
 import os
 import random
 import select
@@ -86,3 +87,89 @@ def opens(payload):
 
 def modules(payload):
     return {"torch": "torch" in sys.modules}
+
+
+# --- judged jobs: what a first process does, what a second one does, and their referees -------------------------------
+
+
+def keeps(payload):
+    """Keep a file, and leave whatever else a process can."""
+    Path("kept").write_text(payload.get("keep", "what was kept"))
+    Path("aside").write_text("left in the first")
+    Path("../aside").write_text("left above") if payload.get("above") else None
+    CALLS.append(1)
+    return payload.get("value", {})
+
+
+def keeps_nothing(payload):
+    return {"metric": "bits_per_byte", "value": 0.5}
+
+
+def keeps_a_link(payload):
+    Path("kept").symlink_to(payload["to"])
+    return {}
+
+
+def tells(payload, line):
+    """Tell the referee what there is, then answer its questions by what was asked, doubled."""
+    found = {"files": sorted(p.name for p in Path().iterdir()), "calls": len(CALLS), "payload": sorted(payload)}
+    found["kept"] = Path("kept").read_text()
+    line.send(json.dumps(found).encode())
+    while (asked := line.receive(100)) != b"end":
+        line.send(asked * 2)
+    return {"value": "mine"}
+
+
+def reads_the_kept(payload, line):
+    line.send(Path("kept").read_bytes())
+    return {}
+
+
+def says_too_much(payload, line):
+    line.send(b"x" * 10_000_000)
+    line.receive(100)
+    return {}
+
+
+def floods_the_line(payload, line):
+    while True:
+        line.send(b"x" * 50)
+
+
+def hangs_up(payload, line):
+    line.close()
+    return {"value": "mine"}
+
+
+def says_half(payload, line):
+    os.write(line.writes, b"\0" * 7)
+    os._exit(0)
+
+
+def falls_silent(payload, line):
+    line.receive(100)
+    return {}
+
+
+def dies_after_the_end(payload, line):
+    tells(payload, line)
+    os.kill(os.getpid(), 9)
+
+
+def referee(secret, line):
+    found = json.loads(line.receive(10_000))
+    answers = []
+    for number in range(3):
+        line.send(b"%d" % number)
+        answers.append(line.receive(10).decode())
+    line.send(b"end")
+    return {"told": found, "answers": answers, "secret": secret}
+
+
+def referee_hears(secret, line):
+    return {"heard": line.receive(1000).decode("utf-8", "replace")}
+
+
+def referee_fails(secret, line):
+    line.receive(10_000)
+    raise ZeroDivisionError("a fault of ours")
