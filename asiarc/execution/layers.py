@@ -21,20 +21,49 @@ from pathlib import Path
 LAYERS = {
     "session": "own session and process group: the terminal's signals do not reach the job",
     "environment": "only named variables reach the job: no keys",
-    "rlimits": "CPU seconds, address space, file size, open files; no core dumps",
+    "rlimits": "CPU seconds, address space, file size, open files, queued signals, locked memory; no core dumps",
     "rlimit_nproc": "a bound on processes and threads, for ordinary users (binds no root)",
     "cgroup": "a bound on processes and threads, where control groups can be written (mostly by root)",
     "capabilities": "root's powers are given up",
     "no_new_privs": "no program can give powers back",
-    "seccomp": "no sockets, ptrace, mounts or signals to others; no processes unless a job may start some",
+    "seccomp": "the system calls of a training and no others: no sockets, locks, watches, queues, signals to others",
     "landlock": "reads only the interpreter, the packages and what is named; writes only the scratch folder",
     "user_namespace": "powers over nothing outside",
     "net_namespace": "no network, not even loopback",
     "pid_namespace": "other processes cannot be seen; all that the job starts dies with it",
     "ipc_namespace": "no shared memory with others",
-    "private_proc": "/proc shows the job's own processes only",
+    "private_proc": "/proc shows the job's own process only",
     "mount_namespace": "every mount read-only; the scratch folder is a memory file system of bounded size",
 }
+
+_KINDS = {
+    "connections to other machines": ("seccomp", "net_namespace"),
+    "connections to other processes here, by sockets in the file system": ("seccomp",),
+    "reading files that are not named to the job": ("landlock",),
+    "writing, removing and linking files outside the scratch folder": ("landlock", "mount_namespace"),
+    "modes, times and attributes of this user's files outside": ("seccomp", "mount_namespace"),
+    "locks and leases on files that others use": ("seccomp",),
+    "this user's shares of the kernel: watches, asynchronous reads, timers, queues, keys": ("seccomp",),
+    "writing back the machine's disks again and again": ("seccomp",),
+    "memory that no address space counts: sockets, segments, files in memory": ("seccomp",),
+    "more processes than the job may start": ("seccomp", "cgroup", "rlimit_nproc"),
+    "processes that outlive the job unseen": ("pid_namespace", "seccomp"),
+    "signals, priorities and memory of other processes": ("seccomp",),
+    "what /proc tells of other processes": ("private_proc", "landlock"),
+    "the disk under the scratch folder: its space and its number of files": ("mount_namespace",),
+    "the bounds on time, memory and file size": ("rlimits",),
+}
+_ALWAYS = (
+    "that a file outside exists, its size and times, where its path is known",
+    "the load that its own bounded work puts on caches, memory and processor",
+)
+
+
+def not_held(layers: Iterable[str]) -> list[str]:
+    """What a job could do where no other layers than these hold; the last lines are true of every machine."""
+    here = set(layers)
+    return [*(kind for kind, holders in _KINDS.items() if not here & set(holders)), *_ALWAYS]
+
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc_locked = ctypes.PyDLL(None, use_errno=True)  # keeps the interpreter's lock, as a fork must
