@@ -22,6 +22,7 @@ import numpy as np
 from lm_eval.api.model import TemplateLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
+from asiarc.core.digest import digest
 from asiarc.core.recipe import SIZE_TOLERANCE, Recipe
 from asiarc.engineer.dialogue import DivergedError, Logs, Model, Tokens
 from asiarc.engineer.scoring import byte_tokenizer, score_documents, windows
@@ -160,18 +161,19 @@ def score(secret: dict[str, Any], line: Line) -> dict[str, Any]:
     """
     recipe, task = Recipe(**secret["recipe"]), get_task(secret["task"])
     kept = _told(line)
-    trained = {"curve": _curve(kept.get("curve")), "parameters": _whole(kept["parameters"])}
+    trained = {"curve": _curve(kept.get("curve")), "parameters": _whole(kept.get("parameters"))}
     if "ended" in kept:
         kind = kept["ended"] if kept["ended"] in ENDINGS else "crashed"
         return {"ended": kind, "reason": str(kept.get("reason"))} | trained
     documents = windows(task.documents(secret["split"], secret["documents"], secret["items"]), recipe.seq_len)
     lm = StreamedLM(Model(line, recipe.vocab_size), recipe.seq_len)
     try:
-        _sizes_match(trained["parameters"], kept["target"])
+        _sizes_match(trained["parameters"], kept.get("target"))
+        line.send(digest(secret).encode())  # of the examination: told when nothing can be made of it any more
         found = _told(line)
-        if found["rejected"]:
-            raise RejectedError(*map(str, found["rejected"]))
-        sizes = {name: _whole(found[name]) for name in ("hidden", "state_bytes", "flops_per_token")}
+        if found.get("rejected"):
+            raise _rejection(found["rejected"])
+        sizes = {name: _whole(found.get(name)) for name in ("hidden", "state_bytes", "flops_per_token")}
         scored = score_documents(lm, [(task, documents)])[0]
         lm.compare()
     except DivergedError as error:
@@ -192,6 +194,12 @@ def _told(line: Line) -> dict[str, Any]:
     if not isinstance(told, dict):
         raise LineError(f"what was told is a {type(told).__name__}, not an object")
     return told
+
+
+def _rejection(found: Any) -> RejectedError:
+    if not isinstance(found, list) or len(found) != 2:
+        raise LineError(f"a rejection is a gate and a reason, not {str(found)[:40]!r}")
+    return RejectedError(*map(str, found))
 
 
 def _whole(number: Any) -> int:

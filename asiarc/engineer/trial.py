@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from asiarc.core.recipe import Recipe
 from asiarc.engineer.dialogue import DivergedError, Reading, Tokens, answer_all
 from asiarc.engineer.gates import admit
+from asiarc.engineer.gates.again import examine, inputs_of
 from asiarc.engineer.gates.measure import measure
 from asiarc.engineer.trainer import train as training
 from asiarc.execution.job import KEPT
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from asiarc.execution.line import Line
 
 Payload = dict[str, Any]
+SEED_BYTES = 200
 
 
 def admission(payload: Payload) -> Payload:
@@ -89,9 +91,10 @@ def answer(payload: Payload, line: Line) -> Payload:
     told |= {"parameters": sum(t.numel() for t in tensors.values()), "target": _target(payload, recipe)}
     line.send(json.dumps(told).encode())
     if "ended" not in told:
+        seed = line.receive(SEED_BYTES).decode()
         with _denormals_flushed():
             model = _rebuilt(payload, recipe, tensors)
-            line.send(json.dumps(_examined(payload, recipe, model)).encode())
+            line.send(json.dumps(_examined(payload, recipe, model, seed)).encode())
             answer_all(line, reader(model.eval()))
     return {}
 
@@ -133,13 +136,19 @@ def _rebuilt(payload: Payload, recipe: Recipe, tensors: dict[str, torch.Tensor])
     return model.to(payload["device"])
 
 
-def _examined(payload: Payload, recipe: Recipe, model: AsiarcForCausalLM) -> Payload:
-    """What the gates find in the trained model, and its sizes: state_bytes a sequence, flops_per_token forward."""
+def _examined(payload: Payload, recipe: Recipe, model: AsiarcForCausalLM, seed: str) -> Payload:
+    """What the gates find in the trained mixers, and sizes: state_bytes a sequence, flops_per_token forward.
+
+    The mixers are given what they were trained on: a batch of the recipe's size, on the trial's device.
+    """
+    batch = get_task(payload["task"]).batch("train", recipe.batch_size, "examined", seed, seq_len=recipe.seq_len)
+    inputs = inputs_of(model.eval(), torch.from_numpy(batch.inputs_BT).to(payload["device"]))
+    found = examine([layer.mixer for layer in model.layers], inputs, seed=seed)
     mixer = measure(payload["source"], recipe.d_model, recipe.num_heads)
     hidden = model.config.intermediate_size
     dense = 3 * recipe.d_model * hidden * recipe.num_layers + recipe.vocab_size * recipe.d_model
     return {
-        "rejected": None,
+        "rejected": found and (found.gate, found.reason),
         "hidden": hidden,
         "state_bytes": recipe.num_layers * mixer.state_bytes,
         "flops_per_token": recipe.num_layers * mixer.flops_per_token + 2 * dense,

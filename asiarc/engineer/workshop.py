@@ -95,8 +95,11 @@ class Request:
     @property
     def limits(self) -> Limits:
         """Generous: a budget is in steps, the sandbox only ends what has gone wrong."""
-        cpu_s = 120 + self.recipe.tokens / 1000
-        return Limits(wall_s=4 * cpu_s, cpu_s=cpu_s, memory_bytes=8 * 2**30)
+        r = self.recipe
+        cpu_s = 120 + r.tokens / 1000
+        numbers = r.vocab_size * r.d_model + r.num_layers * (16 + 3 * r.mlp_ratio) * r.d_model**2
+        kept_bytes = (64 << 20) + 8 * round(numbers)  # twice what the trained parameters take
+        return Limits(wall_s=4 * cpu_s, cpu_s=cpu_s, memory_bytes=8 * 2**30, file_bytes=kept_bytes)
 
 
 def _outcome(result: Result) -> Outcome:

@@ -5,6 +5,8 @@ Nothing here is admitted by the gates first: what is shown is the structure.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 import threading
 
@@ -17,14 +19,15 @@ from torch import nn
 
 from asiarc.engineer import referee
 from asiarc.engineer.dialogue import Model, answer_all
-from asiarc.engineer.referee import RejectedError, StreamedLM
+from asiarc.engineer.referee import RejectedError, StreamedLM, score
 from asiarc.engineer.scoring import score_documents
-from asiarc.execution.line import Line
+from asiarc.execution import InlineExecutor
+from asiarc.execution.line import Line, LineError
 from asiarc.models.backbone import build
 from asiarc.tasks import get_task
 
 from .here import streamed
-from .test_trial import OVERWRITE
+from .test_trial import OVERWRITE, request
 
 HEAD = """
 import torch
@@ -148,3 +151,149 @@ def test_a_look_ahead_gains_nothing(leak, tiny, text_name):
     if leak == "always":
         assert told < scored["honest"] - 1, "the look ahead would have paid in one pass"
     assert scored["leaky"] > scored["honest"] - 0.05
+
+
+# --- what the job tells of itself -------------------------------------------------------------------------------------
+
+TOLD = {"curve": [[1, 2.0, 3.0]], "hidden": 32, "parameters": 100, "target": None}
+FOUND = {"rejected": None, "hidden": 32, "state_bytes": 64, "flops_per_token": 9.5}
+
+
+def verdict(recipe, told=TOLD, found=FOUND, read=None):
+    """The referee's verdict on a job that says just this, each as JSON or as the bytes themselves."""
+    mine, theirs = Line.pair()
+
+    def job():
+        with contextlib.suppress(LineError):
+            for message in (told, found):
+                theirs.send(message if isinstance(message, bytes) else json.dumps(message).encode())
+                if message is told:
+                    theirs.receive(1 << 20)
+            answer_all(theirs, read or Spy().read)
+
+    thread = threading.Thread(target=job)
+    thread.start()
+    try:
+        return score(request(recipe).job.secret, mine)
+    finally:
+        mine.close()
+        thread.join()
+        theirs.close()
+
+
+def test_a_plain_account_is_scored(recipe):
+    found = verdict(recipe)
+    assert found["metric"] == "accuracy" and found["parameters"] == 100 and found["state_bytes"] == 64
+    assert found["curve"] == [[1, 2.0, 3.0]]
+    assert {type(v) for k, v in found.items() if k != "items"} <= {int, float, str, list}
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        (b"", FOUND),
+        (b"{", FOUND),
+        (b"[]", FOUND),
+        (b"\xff\xfe", FOUND),
+        (b"[" * 100_000, FOUND),
+        (b"x" * (2 << 20), FOUND),
+        (TOLD | {"parameters": "100"}, FOUND),
+        (TOLD | {"parameters": -1}, FOUND),
+        (TOLD | {"parameters": True}, FOUND),
+        (TOLD | {"parameters": math.nan}, FOUND),
+        (TOLD | {"parameters": 10**30}, FOUND),
+        (TOLD, FOUND | {"state_bytes": None}),
+        (TOLD, FOUND | {"state_bytes": math.inf}),
+        (TOLD, FOUND | {"flops_per_token": [1]}),
+        (TOLD, FOUND | {"hidden": {}}),
+        (TOLD, FOUND | {"rejected": "causality"}),
+        (TOLD, FOUND | {"rejected": [1, 2, 3]}),
+        (TOLD, {}),
+        ({}, FOUND),
+    ],
+)
+def test_nonsense_is_the_jobs_fault_and_no_number(recipe, told, found):
+    with pytest.raises(LineError):
+        verdict(recipe, told, found)
+
+
+@pytest.mark.parametrize(
+    "curve", ["none", [[1, 2]], [[1, 2, math.inf]], [["a", 1, 2]], {"a": 1}, [[1, 2, 3], [1]], None]
+)
+def test_a_curve_that_is_none_is_left_out(recipe, curve):
+    assert verdict(recipe, TOLD | {"curve": curve})["curve"] == []
+
+
+@pytest.mark.parametrize(
+    ("parameters", "ended"), [(100, None), (102, None), (103, "rejected"), (97, "rejected"), (1, "rejected")]
+)
+def test_what_was_kept_must_be_of_the_size_that_was_asked_for(recipe, parameters, ended):
+    found = verdict(recipe, TOLD | {"target": 100, "parameters": parameters})
+    assert found.get("ended") == ended
+    assert ended is None or (found["gate"], "value" in found) == ("size match", False)
+
+
+@pytest.mark.parametrize(
+    ("ended", "kind"), [("size", "size"), ("diverged", "diverged"), ("scored", "crashed"), ([1], "crashed")]
+)
+def test_an_ending_is_one_of_two(recipe, ended, kind):
+    assert verdict(recipe, TOLD | {"ended": ended, "reason": "so it was"})["ended"] == kind
+
+
+def test_a_finding_in_the_trained_model_is_a_rejection(recipe):
+    found = verdict(recipe, found=FOUND | {"rejected": ["trained", "it looks ahead"]})
+    assert (found["ended"], found["gate"], found["reason"]) == ("rejected", "trained", "it looks ahead")
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_answers_that_are_no_numbers_are_a_divergence(recipe, number):
+    found = verdict(recipe, read=lambda reading, ids_RT: np.full((len(ids_RT), 256), number, np.float32))
+    assert found["ended"] == "diverged" and "value" not in found
+
+
+@pytest.mark.parametrize("shape", [(1, 256), (1, 1), (7, 255), (7, 257)])
+def test_answers_of_another_size_are_the_jobs_fault(recipe, shape):
+    with pytest.raises(LineError):
+        verdict(recipe, read=lambda reading, ids_RT: np.zeros(shape, np.float32))
+
+
+# --- what is scored is what was kept ----------------------------------------------------------------------------------
+
+ELSEWHERE = mixer(
+    "self.secret = torch.zeros(d_model)",
+    "self.secret = self.secret + x.detach().mean((0, 1))\n        core = core + self.secret",
+)
+COUNTS = mixer("pass", f"self.backward_passes += self.training\n        if self.backward_passes > 4: {AHEAD}")
+
+
+@pytest.mark.parametrize("source", [ELSEWHERE, COUNTS], ids=["in an attribute", "in a counter"])
+def test_what_training_left_elsewhere_is_not_there_when_it_is_scored(recipe, source):
+    """The same weights give the same score, whatever the process that trained them had in mind."""
+    found = InlineExecutor().run([request(recipe, source, match=None).job])[0].value
+    assert found.get("ended") in (None, "rejected")
+    plain = InlineExecutor().run([request(recipe, mixer(), match=None).job])[0].value
+    assert "value" not in found or found["parameters"] == plain["parameters"]
+
+
+HIDDEN_SIZE = mixer(
+    """
+class Small(nn.Parameter):
+    def numel(self):
+        return 1
+""".replace("\n", "\n        ").strip()
+    + "\n        self.large = Small(torch.randn(200, d_model))",
+    "core = core + self.large.sum(0)",
+)
+
+
+def test_sizes_are_counted_from_what_was_kept(recipe):
+    asked = request(recipe, HIDDEN_SIZE)
+    found = InlineExecutor().run([asked.job])[0].value
+    assert (found["ended"], found.get("gate")) == ("rejected", "size match")
+    assert found["parameters"] > 200 * recipe.d_model * recipe.num_layers
+
+
+def test_nothing_of_what_is_scored_is_in_the_payload(recipe):
+    asked = request(recipe)
+    assert {"split", "documents", "items"}.isdisjoint(asked.payload)
+    assert {"split", "documents", "items"} <= asked.job.secret.keys()

@@ -182,7 +182,7 @@ class TestBaselines:
         study = table(TWO, ("text", "recall"))
         laboratory = Laboratory(TWO, lower({"mamba2": 0.3}))
         found = study.run(NAME, "quick", archive, Workshop(archive, laboratory), lambda _: None)
-        assert {job.function.rpartition(":")[2] for job in laboratory.jobs} == {"run"}, "no gate is asked"
+        assert {job.function.rpartition(":")[2] for job in laboratory.jobs} == {"train"}, "no gate is asked"
         assert set(found.values("mamba2")) == {f"0/verify/{seed}" for seed in range(5)}, "an order is read there"
         assert len(found.values("delta_net", "recall")) == 3
         assert {t.stage for t in found.trials} == {"verify"}

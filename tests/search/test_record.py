@@ -102,7 +102,7 @@ def test_a_recording_goes_on_where_it_was_left(lab):
     first = list(laboratory.jobs)
     assert lab(laboratory, seeds=2)[0]
     later = laboratory.jobs[len(first) :]
-    assert {kind for kind, *_ in later} == {"run"}, "admissions are kept"
+    assert {kind for kind, *_ in later} == {"train"}, "admissions are kept"
     assert {seed for _, _, seed in later} == {"replay/1"}, "and so are seeds"
     count = len(laboratory.jobs)
     assert lab(laboratory, seeds=2)[0] and len(laboratory.jobs) == count
