@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from asiarc.core.plain import plain
+
 TEXT_LIMIT = 4000
 _OUT_OF_MEMORY = ("can't allocate memory", "cannot allocate memory", "out of memory", "not enough memory")
 
@@ -60,7 +62,7 @@ def _describe(error: BaseException) -> Caught:
         text in message.lower() for text in _OUT_OF_MEMORY
     )
     out_of_memory = issubclass(type(error), MemoryError) or name == "OutOfMemoryError" or says_so
-    return Caught(name[:200], message[:TEXT_LIMIT], _place(error.__traceback__)[:200], out_of_memory)
+    return Caught(name[:200], plain(message, TEXT_LIMIT), plain(_place(error.__traceback__), 200), out_of_memory)
 
 
 def _place(trace: TracebackType | None) -> str:
