@@ -103,7 +103,7 @@ MOVES = {
     "asiarc.engineer.scoring:byte_tokenizer": "trial",
     "asiarc.engineer.trainer:LOG_2": "trial",
     "asiarc.engineer.trainer:learning_rate_at": "trial",
-    "asiarc.engineer.trial:_windows": "trial",
+    "asiarc.engineer.scoring:windows": "trial",
     "asiarc.engineer.trial:admission": "admission",
     "asiarc.engineer.workshop:ADMIT_LIMITS": "admission, pace, fingerprint",
     "asiarc.engineer.workshop:GATE_EXAMPLES": "run",
