@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+from asiarc.core.plain import plain
+
 Kind = Literal["scored", "rejected", "crashed", "timed_out", "out_of_memory", "unscored"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -24,6 +26,8 @@ class Outcome:
     gate: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("reason", "gate"):  # either may quote a candidate
+            object.__setattr__(self, name, plain(getattr(self, name)))
         assert self.kind in KINDS, self.kind
         assert (self.kind == "rejected") == bool(self.gate), "a gate is named exactly when it rejects"
         assert (self.kind == "scored") != bool(self.reason), "every ending but scored says why"

@@ -22,6 +22,7 @@ from asiarc.core.digest import digest
 from asiarc.core.errors import BudgetExhaustedError, ExecutionError
 from asiarc.core.outcome import SCORED, Outcome
 from asiarc.core.recipe import Recipe
+from asiarc.engineer import returned
 from asiarc.execution import Executor, Job, Limits, LocalExecutor, Result, executor_on
 from asiarc.execution.round import Warm
 from asiarc.tasks import get_task
@@ -140,7 +141,7 @@ class Workshop:
         self.deadline = deadline
         self.new_trials = 0
 
-    def _run(self, jobs: Sequence[Job], on_result: Callable[[int, Result], None]) -> None:
+    def _run(self, jobs: Sequence[Job], shape: type[returned.Shape], on_result: Callable[[int, Result], None]) -> None:
         if not jobs:
             return
         if self.deadline is not None and time.monotonic() > self.deadline:
@@ -148,7 +149,7 @@ class Workshop:
                 f"the campaign's minutes are used up with {len(jobs)} pieces of work of this step left; everything "
                 "finished is kept: run the same command again to go on, or raise minutes in the campaign's budget"
             )
-        self.executor.run(jobs, on_result)
+        self.executor.run(jobs, lambda index, result: on_result(index, returned.checked(result, shape)))
 
     def admit(
         self, candidates: dict[str, str], recipe: Recipe, *, exempt: dict[str, frozenset[str]] | None = None
@@ -190,7 +191,7 @@ class Workshop:
             outcome, findings, measures = _read_admission(result)
             self.archive.add_admission(keys[address], address, outcome, findings, measures, result.cpu_s)
 
-        self._run(jobs, store)
+        self._run(jobs, returned.Admission, store)
         admissions = {address: self.archive.admission(key) for address, key in keys.items()}
         return {address: admission for address, admission in admissions.items() if admission is not None}
 
@@ -223,7 +224,7 @@ class Workshop:
             outcome = _pace_outcome(result, allowed)
             self.archive.add_admission(keys[address], address, outcome, [], result.value, result.cpu_s)
 
-        self._run(jobs, store)
+        self._run(jobs, returned.Pace, store)
         kept = {address: self.archive.admission(key) for address, key in keys.items()}
         return {address: admission["outcome"] for address, admission in kept.items() if admission is not None}
 
@@ -240,7 +241,7 @@ class Workshop:
                 numbers = (result.value or {}).get("fingerprint") or []
                 self.archive.add_behaviour(probes, missing[index], numbers)
 
-        self._run(jobs, store)
+        self._run(jobs, returned.Fingerprint, store)
         return {address: self.archive.behaviour(probes, address) or None for address in candidates}
 
     def behaving_as(self, fingerprint: Sequence[float], within: float, recipe: Recipe) -> list[str]:
@@ -270,7 +271,7 @@ class Workshop:
             self.new_trials += 1
             said(trial)
 
-        self._run(jobs, store)
+        self._run(jobs, returned.Trial, store)
         for request in requests:
             self.archive.add_use(run, request.stage, request.key)
         found = [self.archive.trial(request.key) for request in requests]

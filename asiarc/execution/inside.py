@@ -106,7 +106,7 @@ def enter(limits: Limits, cell: Quarters) -> list[str]:
         ("capabilities", layers.drop_capabilities),
         ("no_new_privs", layers.no_new_privs),
         ("landlock", lambda: layers.landlock(readable, [str(cell.scratch), *gpus])),
-        ("seccomp", lambda: seccomp(limits.processes)),
+        ("seccomp", lambda: seccomp(limits.processes, gpu=bool(gpus))),
     ):
         if layers.holds(layer):
             held.append(name)

@@ -21,20 +21,49 @@ from pathlib import Path
 LAYERS = {
     "session": "own session and process group: the terminal's signals do not reach the job",
     "environment": "only named variables reach the job: no keys",
-    "rlimits": "CPU seconds, address space, file size, open files; no core dumps",
+    "rlimits": "CPU seconds, address space, file size, open files, queued signals, locked memory; no core dumps",
     "rlimit_nproc": "a bound on processes and threads, for ordinary users (binds no root)",
     "cgroup": "a bound on processes and threads, where control groups can be written (mostly by root)",
     "capabilities": "root's powers are given up",
     "no_new_privs": "no program can give powers back",
-    "seccomp": "no sockets, ptrace, mounts or signals to others; no processes unless a job may start some",
+    "seccomp": "the system calls of a training and no others: no sockets, locks, watches, queues, signals to others",
     "landlock": "reads only the interpreter, the packages and what is named; writes only the scratch folder",
     "user_namespace": "powers over nothing outside",
     "net_namespace": "no network, not even loopback",
     "pid_namespace": "other processes cannot be seen; all that the job starts dies with it",
     "ipc_namespace": "no shared memory with others",
-    "private_proc": "/proc shows the job's own processes only",
+    "private_proc": "/proc shows the job's own process only",
     "mount_namespace": "every mount read-only; the scratch folder is a memory file system of bounded size",
 }
+
+_KINDS = {
+    "connections to other machines": ("seccomp", "net_namespace"),
+    "connections to other processes here, by sockets in the file system": ("seccomp",),
+    "reading files that are not named to the job": ("landlock",),
+    "writing, removing and linking files outside the scratch folder": ("landlock", "mount_namespace"),
+    "modes, times and attributes of this user's files outside": ("seccomp", "mount_namespace"),
+    "locks and leases on files that others use": ("seccomp",),
+    "this user's shares of the kernel: watches, asynchronous reads, timers, queues, keys": ("seccomp",),
+    "writing back the machine's disks again and again": ("seccomp",),
+    "memory that no address space counts: sockets, segments, files in memory": ("seccomp",),
+    "more processes than the job may start": ("seccomp", "cgroup", "rlimit_nproc"),
+    "processes that outlive the job unseen": ("pid_namespace", "seccomp"),
+    "signals, priorities and memory of other processes": ("seccomp",),
+    "what /proc tells of other processes": ("private_proc", "landlock"),
+    "the disk under the scratch folder: its space and its number of files": ("mount_namespace",),
+    "the bounds on time, memory and file size": ("rlimits",),
+}
+_ALWAYS = (
+    "that a file outside exists, its size and times, where its path is known",
+    "the load that its own bounded work puts on caches, memory and processor",
+)
+
+
+def not_held(layers: Iterable[str]) -> list[str]:
+    """What a job could do where no other layers than these hold; the last lines are true of every machine."""
+    here = set(layers)
+    return [*(kind for kind, holders in _KINDS.items() if not here & set(holders)), *_ALWAYS]
+
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc_locked = ctypes.PyDLL(None, use_errno=True)  # keeps the interpreter's lock, as a fork must
@@ -170,8 +199,8 @@ def seal_mounts(scratch: Path, file_bytes: int) -> None:
 
 
 def private_proc() -> None:
-    """A /proc that shows only this PID namespace's processes; to be called by its first process."""
-    mount("proc", "/proc", "proc", 2 | 4 | 8)
+    """A /proc that shows a process what is of its own power only; to be called by its PID namespace's first process."""
+    mount("proc", "/proc", "proc", 2 | 4 | 8, "hidepid=ptraceable")
 
 
 # ---------------------------------------------------------------- limits and powers
@@ -199,6 +228,9 @@ def limit_resources(cpu_s: int, memory_bytes: int, file_bytes: int, *, reserves:
         (resource.RLIMIT_FSIZE, file_bytes, file_bytes),
         (resource.RLIMIT_NOFILE, 256, 256),
         (resource.RLIMIT_CORE, 0, 0),
+        (resource.RLIMIT_MSGQUEUE, 0, 0),
+        (resource.RLIMIT_SIGPENDING, 256, 256),  # timers, too
+        *(() if reserves else ((resource.RLIMIT_MEMLOCK, 0, 0),)),
     ):
         ceiling = resource.getrlimit(which)[1]
         bounded = hard if ceiling == resource.RLIM_INFINITY else min(hard, ceiling)
@@ -251,22 +283,13 @@ _EXECUTE, _WRITE, _READ_FILE, _READ_DIR, _TRUNCATE, _IOCTL = 1, 1 << 1, 1 << 2, 
 _FILE_RIGHTS = _EXECUTE | _WRITE | _READ_FILE | _TRUNCATE | _IOCTL
 _READ = _READ_FILE | _READ_DIR
 _RIGHTS_BY_ABI = (0, 13, 14, 15, 15, 16)  # how many file-system rights each version of the interface knows
+_SELF = "/proc/self"
 READABLE = [
-    "/usr",
-    "/lib",
-    "/lib64",
-    "/proc",
-    "/sys/devices/system",
-    "/sys/fs/cgroup",
-    "/etc/ld.so.cache",
-    "/etc/localtime",
-    "/etc/passwd",
-    "/etc/group",
-    "/etc/nsswitch.conf",
-    "/dev/zero",
-    "/dev/random",
-    "/dev/urandom",
-]
+    "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf",
+    "/dev/zero", "/dev/random", "/dev/urandom", "/sys/devices/system/cpu", "/sys/devices/system/node", "/proc/cpuinfo",
+    "/proc/meminfo", "/proc/stat", "/proc/version", "/proc/filesystems", "/proc/devices", "/proc/driver",
+    "/proc/sys/vm",
+]  # fmt: skip
 
 
 def landlock(readable: Iterable[str], writable: Iterable[str]) -> None:
@@ -277,8 +300,11 @@ def landlock(readable: Iterable[str], writable: Iterable[str]) -> None:
     net, scope = (3 if abi >= 4 else 0), (3 if abi >= 6 else 0)
     attributes = struct.pack("QQQ", rights, net, scope)[: 24 if abi >= 6 else 16 if abi >= 4 else 8]
     ruleset = _syscall(444, "landlock", attributes, len(attributes), 0)
+    os.open(
+        _SELF, os.O_PATH
+    )  # stays open: a rule holds as long as what it names, and the kernel forgets unused folders
     try:
-        for path in (*READABLE, *readable):
+        for path in (_SELF, *READABLE, *readable):
             _allow(ruleset, path, _READ & rights)
         for path in writable:
             _allow(ruleset, path, rights & ~_EXECUTE)

@@ -12,7 +12,6 @@ import glob
 import importlib.util
 import os
 import selectors
-import shutil
 import site
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from asiarc.core.errors import ExecutionError
 from asiarc.execution import frames
 from asiarc.execution.job import Job
 from asiarc.execution.judge import judge
+from asiarc.execution.removal import remove_tree
 from asiarc.execution.round import Round, Warm
 
 _START_S = 300.0  # importing torch on a crowded machine
@@ -223,7 +223,7 @@ class _Worker:
         assert self._process.stdout
         self._process.stdout.close()
         self._log.close()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        remove_tree(self._scratch)
         os.close(self._lock)
 
 
@@ -237,7 +237,7 @@ def _sweep(parent: Path | None) -> None:
             held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_tree(folder)
             finally:
                 os.close(held)
 

@@ -13,13 +13,16 @@ from __future__ import annotations
 import importlib
 import json
 import platform
+import socket
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from asiarc.core.errors import ExecutionError
-from asiarc.execution.job import Job, Result
+from asiarc.execution.job import Job
+from asiarc.execution.judge import received
 from asiarc.execution.local import LocalExecutor
 from asiarc.execution.round import Round, Warm
 
@@ -27,6 +30,8 @@ try:
     import ray
 except ModuleNotFoundError as error:
     raise ExecutionError("Ray is not installed: pip install 'asiarc[ray]', or run on this machine") from error
+
+_HEAD_S = 10.0  # how long a head may be silent; Ray itself gives up after a minute
 
 
 def _answer(function: str) -> dict[str, str]:
@@ -89,10 +94,12 @@ class RayExecutor(Warm):
         self._starting: dict[Any, Any] = {}  # the future of its first answer -> actor
         self._busy: dict[Any, Any] = {}  # the future of its result -> actor
         self._idle: list[Any] = []
+        self._head, self._lost = ray.get_runtime_context().gcs_address, ""
 
     @property
     def most_workers(self) -> int:
         """As asked, or as many as the cluster has room for now."""
+        self._require_head()
         kind, each = ("GPU", self._gpus) if self._gpus else ("CPU", 1)
         room = int(ray.cluster_resources().get(kind, 0) / each)
         if room == 0:
@@ -100,10 +107,25 @@ class RayExecutor(Warm):
         return self._workers or room
 
     def close(self) -> None:
-        """End this executor's actors and what they run; the cluster stays."""
-        for actor in (*self._starting.values(), *self._busy.values(), *self._idle):
+        """End this executor's actors and what they run; the cluster stays, and a lost one has ended them itself."""
+        for actor in () if self._lost else (*self._starting.values(), *self._busy.values(), *self._idle):
             ray.kill(actor)
         self._starting, self._busy, self._idle = {}, {}, []
+
+    def _require_head(self) -> None:
+        """Raise `ExecutionError` where the head does not answer; asked before every call of Ray that needs it.
+
+        Ray itself would wait for the head in that call, and then end this process without a word.
+        """
+        until = time.monotonic() + _HEAD_S
+        while self._lost or (trouble := _trouble(self._head)):
+            if self._lost or time.monotonic() > until:
+                self._lost = self._lost or trouble
+                raise ExecutionError(
+                    f"the Ray cluster's head at {self._head} was lost ({self._lost}); everything finished is kept: "
+                    "start it again with ray start --head, and run the same command to go on"
+                )
+            time.sleep(0.5)
 
     def _staffing(self) -> tuple[int, int]:
         return len(self._idle) + len(self._busy), len(self._starting)
@@ -139,8 +161,7 @@ class RayExecutor(Warm):
                     ray.kill(self._idle.pop())
             else:
                 self._idle.append(actor)
-                fields = json.loads(answer)
-                round_.deliver(index, Result(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}))
+                round_.deliver(index, received(answer))
 
     def _arrived(self, actor: Any, trouble: str, round_: Round) -> None:
         if not trouble:
@@ -149,6 +170,16 @@ class RayExecutor(Warm):
         ray.kill(actor)
         round_.failed_starts += 1
         round_.last_failure = trouble
+
+
+def _trouble(address: str) -> str:
+    """Why nothing listens at an address; empty where something does."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=2).close()
+    except OSError as error:
+        return str(error)
+    return ""
 
 
 def _remote(gpus: float) -> Any:

@@ -15,7 +15,6 @@ import importlib
 import json
 import os
 import select
-import shutil
 import sys
 import tempfile
 import time
@@ -29,6 +28,7 @@ from asiarc.execution.attempt import attempt
 from asiarc.execution.inside import VALUE, Quarters
 from asiarc.execution.job import KEPT, Limits, resolve
 from asiarc.execution.line import Line, LineError
+from asiarc.execution.removal import remove_tree
 from asiarc.execution.supervisor import end_descendants, supervise
 
 _LARGEST_REQUEST = 1 << 30
@@ -59,7 +59,7 @@ def main() -> None:
     bench = _Bench(options.scratch, readable, namespaces, environment, inside.watch(), group)
     with contextlib.suppress(BrokenPipeError):  # the driver is gone, and nobody waits for this
         _serve(requests, replies, bench)
-    shutil.rmtree(options.scratch, ignore_errors=True)  # a driver that was killed cannot
+    remove_tree(options.scratch)  # a driver that was killed cannot
 
 
 def _serve(requests: int, replies: int, bench: _Bench) -> None:
@@ -118,7 +118,7 @@ def _run(request: dict[str, Any], bench: _Bench, driver: int) -> bytes | None:
     if account is None or verdict is None:
         return None
     _, status = os.waitpid(pid, 0)
-    shutil.rmtree(scratch, ignore_errors=True)
+    remove_tree(scratch)
     if status != 0 or not account:
         account = json.dumps({"broken": f"the supervisor ended with wait status {status}"}).encode() + b"\n"
     return (verdict or b"null") + b"\n" + account

@@ -42,11 +42,13 @@ def doctor(as_json: bool) -> None:
     """What this machine offers: versions, processor, and the layers of the sandbox that hold candidate code."""
     from asiarc.campaign.identity import provenance
     from asiarc.execution import doctor as layers_here
+    from asiarc.execution.layers import not_held
 
     facts, layers = provenance(), layers_here()
+    loose = not_held(layer for layer, offered, _ in layers if offered)
     if as_json:
         rows = [dict(zip(("layer", "offered", "detail"), row, strict=True)) for row in layers]
-        click.echo(json.dumps({"machine": facts, "sandbox": rows}, indent=1))
+        click.echo(json.dumps({"machine": facts, "sandbox": rows, "not_held": loose}, indent=1))
         return
     for name in ("python", "platform", "cpu", "cores", "git_commit"):
         click.echo(f"{name:<12} {facts[name]}")
@@ -56,6 +58,8 @@ def doctor(as_json: bool) -> None:
     for layer, offered, detail in layers:
         table.add_row(layer, "yes" if offered else "no", detail)
     console.print(table)
+    for kind in loose:
+        click.echo(f"not held     {kind}")
 
 
 @main.command()

@@ -173,3 +173,16 @@ def referee_hears(secret, line):
 def referee_fails(secret, line):
     line.receive(10_000)
     raise ZeroDivisionError("a fault of ours")
+
+
+def ends_by_signal(payload):
+    os.kill(os.getpid(), payload["signal"])
+
+
+def prints_and_ends(payload):
+    os.write(1, payload["text"].encode("utf-8", "surrogatepass"))
+    os._exit(payload["code"])
+
+
+def raises_text(payload):
+    raise ValueError(payload["text"])

@@ -145,15 +145,17 @@ def test_long_messages_are_cut():
 # ---------------------------------------------------------------- the filter, run by an interpreter of its own
 
 
-def answer(program, number, first=0, machine=0xC000003E):
+def answer(program, number, *arguments, machine=0xC000003E):
     """What a BPF program says to a system call: a second, independent reading of its instructions."""
-    data = struct.pack("IIQQ", number, machine, 0, first)
+    data = struct.pack("IIQ6Q", number, machine, 0, *arguments, *[0] * (6 - len(arguments)))
     at = accumulator = 0
     while True:
         code, if_true, if_false, k = struct.unpack_from("HBBI", program, 8 * at)
         at += 1
         if code == 0x20:
             accumulator = struct.unpack_from("I", data, k)[0]
+        elif code == 0x54:
+            accumulator &= k
         elif code == 0x06:
             return {0x7FFF0000: "allow", 0x50001: "EPERM", 0x50002: "ENOENT", 0x50026: "ENOSYS"}[k]
         else:
@@ -169,20 +171,57 @@ def on_x86(monkeypatch):
 @pytest.mark.parametrize("processes", [0, 4])
 def test_the_filter_decides_as_it_says(on_x86, processes):
     program = seccomp._filter(processes, pid=77)
-    read, mmap, socket, ptrace, fork, clone, clone3, kill, prlimit = 0, 9, 41, 101, 57, 56, 435, 62, 302
+    read, socket, ptrace, fork, clone, clone3, kill, prlimit = 0, 41, 101, 57, 56, 435, 62, 302
     free = processes > 0
-    assert {answer(program, n) for n in (read, mmap, 1, 3, 202, 231, 257)} == {"allow"}
+    assert {answer(program, n) for n in (read, 9, 1, 3, 202, 231, 257)} == {"allow"}
     assert {answer(program, n) for n in (socket, ptrace, 165, 272, 321, 425, 319)} == {"EPERM"}
     assert answer(program, fork) == ("allow" if free else "ENOENT")
     assert answer(program, clone, 0x10000 | 0x100) == "allow", "threads"
     assert answer(program, clone, 17) == ("allow" if free else "ENOENT"), "processes"
-    assert answer(program, clone3) == ("allow" if free else "ENOSYS")
+    assert answer(program, clone, 0x10000000 | 17) == ("EPERM" if free else "ENOENT"), "processes in a new namespace"
+    assert answer(program, clone3) == "ENOSYS", "its flags are out of sight"
     assert answer(program, kill, 77) == "allow"
     assert answer(program, kill, 1) == ("allow" if free else "EPERM")
     assert answer(program, kill, 2**32 - 1) == ("allow" if free else "EPERM"), "everybody"
     assert [answer(program, prlimit, pid) for pid in (0, 77, 1)] == ["allow", "allow", "EPERM"]
     assert answer(program, read, machine=0x40000003) == "EPERM", "32-bit calls"
     assert answer(program, 0x40000000 | read) == "EPERM", "x32 calls"
+
+
+@pytest.mark.parametrize(
+    ("call", "refused", "allowed"),
+    [
+        (72, [(3, 6), (3, 8), (3, 37), (3, 1024), (3, 1026), (3, 1031)], [(3, 1), (3, 4), (3, 1030)]),  # fcntl
+        (16, [(1, 0x5412), (1, 0x8901), (1, 0x40086602), (1, 0x4611)], [(1, 0x5401), (1, 0x541B)]),  # ioctl
+        (9, [(0, 0, 3, 0x40022)], [(0, 0, 3, 0x22)]),  # mmap of huge pages
+        (257, [(0, 0, 0x101041), (0, 0, 0x1001)], [(0, 0, 0x80041)]),  # openat for synchronous writing
+        (157, [(1,), (22,), (4,)], [(15,), (16,)]),  # prctl
+        (121, [(1,)], [(0,), (77,)]),  # getpgid
+    ],
+)
+def test_what_of_a_call_is_allowed(on_x86, call, refused, allowed):
+    program = seccomp._filter(0, pid=77)
+    assert {answer(program, call, *arguments) for arguments in refused} == {"EPERM"}
+    assert {answer(program, call, *arguments) for arguments in allowed} == {"allow"}
+
+
+def test_a_gpus_requests_pass_where_there_is_one_and_a_terminals_never(on_x86):
+    program = seccomp._filter(0, pid=77, gpu=True)
+    nvidia, uvm, kfd, terminal, file = 0xC020462A, 0x30000001, 0x80084B01, 0x5412, 0x40086602
+    assert [answer(program, 16, 5, request) for request in (nvidia, uvm, kfd)] == ["allow"] * 3
+    assert [answer(program, 16, 5, request) for request in (terminal, file)] == ["EPERM"] * 2
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_what_is_not_named_is_refused(monkeypatch, machine):
+    """Nothing is allowed by being unheard of; calls younger than the table are said not to be there."""
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    program, architecture = seccomp._filter(0, 77), seccomp._AUDIT_ARCH[machine]
+    named = set(seccomp._numbers(list(seccomp._AUDIT_ARCH).index(machine)).values())
+    others = set(range(seccomp._UNKNOWN)) - named
+    assert len(others) > 250 and len(named) > 100
+    assert {answer(program, number, machine=architecture) for number in others} == {"EPERM"}
+    assert {answer(program, number, machine=architecture) for number in (450, 600, 2**30 - 1)} == {"ENOSYS"}
 
 
 def test_the_filter_knows_its_machines(monkeypatch):

@@ -17,6 +17,7 @@ import pytest
 
 from asiarc.core.errors import ExecutionError
 from asiarc.execution import InlineExecutor, Job, Limits, LocalExecutor, doctor
+from asiarc.execution.layers import _KINDS, LAYERS, not_held
 
 HERE = Path(__file__).parent
 
@@ -330,6 +331,15 @@ def test_doctor_reports_what_held(executor, job):
     held = executor.run([job("echo")])[0].layers
     assert {name for name, offered, _ in rows if offered} == set(held)
     assert all(detail for _, _, detail in rows)
+
+
+def test_what_no_layer_holds_is_said():
+    everything, few = not_held(LAYERS), not_held(("session", "environment", "rlimits"))
+    assert len(everything) == 2, "what is true of every machine"
+    assert set(everything) < set(few)
+    for kind in ("connections to other machines", "locks and leases on files that others use"):
+        assert kind in few and kind not in not_held(("seccomp",))
+    assert {layer for holders in _KINDS.values() for layer in holders} <= set(LAYERS)
 
 
 def test_inline_runs_here_without_a_wall(job, monkeypatch):

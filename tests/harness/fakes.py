@@ -193,13 +193,12 @@ def _trial(payload: dict[str, Any], stated: dict[str, Any]) -> dict[str, Any]:
     return {
         "metric": "accuracy" if task in CHANCE else "bits_per_byte",
         "value": value,
-        "items": [{"doc_id": 0, "score": value}],
+        "items": [{"document": 0, "value": value}],
         "curve": [[steps, value, value]],
         "parameters": 100_000,
         "hidden": 128,
         "state_bytes": 8192,
         "flops_per_token": 4000.0,
-        "tokens": steps,
     }
 
 

@@ -19,6 +19,9 @@ from tests.rigs.policies.record import RECIPE, RUNGS, Recording, population
 from tests.rigs.policies.table import Table
 
 
+MEASURES = {"parameters": 1, "state_bytes": 64, "flops_per_token": 9.0}
+
+
 class Laboratory:
     """Answers jobs from their payload alone; `rejects` and `crashes` hold addresses."""
 
@@ -39,7 +42,7 @@ class Laboratory:
         if address in self.rejects:
             finding = {"gate": "causality", "verdict": "rejected", "reason": "it looks ahead"}
             return Result("ok", {"admitted": False, "findings": [finding], "measures": None})
-        return Result("ok", {"admitted": True, "findings": [], "measures": {"parameters": 1}})
+        return Result("ok", {"admitted": True, "findings": [], "measures": MEASURES})
 
     def trial(self, address, payload):
         if address in self.crashes and payload["seed"].endswith("/1"):
@@ -49,7 +52,7 @@ class Laboratory:
         at = [round(steps * (i + 1) / marks) for i in range(marks)]
         noise = rng_of(address, payload["seed"]).random() / 100
         curve = [[step, 5.0, 6 - 0.2 * log2(step) - worth + noise] for step in at]
-        value = {"metric": "bits_per_byte", "value": 3.0, "items": [], "curve": curve, "tokens": 1}
+        value = {"metric": "bits_per_byte", "value": 3.0, "items": [], "curve": curve, "hidden": 8}
         value |= {"parameters": 1000, "state_bytes": 64, "flops_per_token": 9.0}
         return Result("ok", value, parts_cpu_s=(1.5, 0.5, 0.5))
 

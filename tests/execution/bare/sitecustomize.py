@@ -5,7 +5,7 @@ import sys
 from asiarc.execution import inside, layers
 
 
-def _missing(*_):
+def _missing(*_, **__):
     raise OSError("not offered")
 
 

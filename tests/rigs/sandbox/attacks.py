@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import itertools
 import json
@@ -21,6 +22,7 @@ import resource
 import signal
 import socket
 import sqlite3
+import struct
 import subprocess
 import sys
 import tempfile
@@ -596,7 +598,7 @@ def writes_to_proc(_: Payload) -> Payload:
     return {"breached": "written"}
 
 
-@_attack("crashed", "IndexError", "private_proc")
+@_attack("crashed", "PermissionError|IndexError", "private_proc", "landlock")
 def looks_at_other_processes(payload: Payload) -> Payload:
     """Lists the machine's processes."""
     strangers = [path for path in Path("/proc").iterdir() if path.name == str(payload["driver"])]
@@ -724,6 +726,125 @@ def calls_by_the_old_gate(_: Payload) -> Payload:
     if pid < 0:
         raise PermissionError(f"the other gate is shut: {pid}")
     return {"breached": pid}
+
+
+# By kinds: writing back, the user's shares of the kernel, memory elsewhere, keys, other processes, files of others
+_CALLS = """
+    sync 162 syncfs 306 fsync 74 fdatasync 75 sync_file_range 277 msync 26 io_setup 206 io_uring_enter 426
+    inotify_init 253 inotify_init1 294 fanotify_init 300 epoll_create 213 epoll_create1 291 timerfd_create 283
+    signalfd 282 signalfd4 289 timer_create 222 rt_sigqueueinfo 129 socketpair 53 memfd_create 319 memfd_secret 447
+    shmget 29 msgget 68 semget 64 mq_open 240 mlock 149 mlock2 325 mlockall 151 vmsplice 278 splice 275 tee 276
+    add_key 248 request_key 249 keyctl 250 perf_event_open 298 userfaultfd 323 bpf 321 ptrace 101 kcmp 312
+    process_vm_readv 310 process_vm_writev 311 process_madvise 440 pidfd_open 434 pidfd_getfd 438 migrate_pages 256
+    move_pages 279 get_robust_list 274 setpriority 141 ioprio_set 251 sched_setscheduler 144 sched_setattr 314
+    setns 308 unshare 272 mount 165 umount2 166 open_tree 428 fsopen 430 pivot_root 155 chroot 161 chmod 90
+    fchmod 91 fchmodat 268 chown 92 fchownat 260 utime 132 utimes 235 utimensat 280 setxattr 188 getxattr 191
+    listxattr 194 removexattr 197 link 86 linkat 265 mknod 133 mknodat 259 name_to_handle_at 303
+    open_by_handle_at 304 quotactl 179 swapon 167 acct 163 syslog 103 init_module 175 personality 135 seccomp 317
+    mincore 27 cachestat 451 setxattrat 463 listmount 458
+"""
+
+
+@_attack("crashed", "all refused", "seccomp")
+def calls_what_no_training_needs(_: Payload) -> Payload:
+    """A hundred system calls, each as empty as it may be: what is let through fails by its arguments, or does not."""
+    if platform.machine() != "x86_64":
+        raise PermissionError("all refused: the numbers are another machine's")
+    through = []
+    for name, number in re.findall(r"(\w+) (\d+)", _CALLS):
+        try:
+            through.append(f"{name}: {_libc('syscall', int(number), 0, 0, 0, 0, 0, 0)}")
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOSYS):
+                through.append(f"{name}: {error}")
+    if through:
+        return {"breached": through}
+    raise PermissionError("all refused")
+
+
+@_attack("crashed", "all refused", "seccomp")
+def locks_what_others_use(_: Payload) -> Payload:
+    """Locks and leases on files of the installation, by a descriptor that may only read, and marks on folders."""
+    file, folder = os.open(os.__file__, os.O_RDONLY), os.open("/usr", os.O_RDONLY)
+    record = struct.pack("hhqqi4x", fcntl.F_RDLCK, 0, 0, 0, 0)
+    tries: list[Callable[[], Any]] = [
+        lambda: fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB),
+        lambda: fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB),
+        lambda: fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB),
+        lambda: fcntl.fcntl(file, 37, record),  # F_OFD_SETLK
+        lambda: fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK),
+        lambda: fcntl.fcntl(folder, fcntl.F_NOTIFY, fcntl.DN_ACCESS),
+    ]
+    for number, attempted in enumerate(tries):
+        with contextlib.suppress(OSError):
+            return {"breached": f"{number}: {attempted()}"}
+    raise PermissionError("all refused")
+
+
+@_attack("crashed", "PermissionError", "seccomp")
+def writes_to_the_disk_itself(_: Payload) -> Payload:
+    """A file whose every write waits for the disk."""
+    return {"breached": os.open("file", os.O_WRONLY | os.O_CREAT | os.O_DSYNC)}
+
+
+@_attack("crashed", "PermissionError", "seccomp")
+def takes_huge_pages(_: Payload) -> Payload:
+    """Memory from the machine's own store of huge pages."""
+    return {"breached": len(mmap.mmap(-1, 2 * MIB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40000))}
+
+
+@_attack("crashed", "FileNotFoundError|PermissionError", "private_proc", "landlock")
+def lists_its_supervisors_files(_: Payload) -> Payload:
+    """The descriptors of the process that watches it, of the same user."""
+    return {"breached": str(list(Path(f"/proc/{os.getppid()}/fd").iterdir()))}
+
+
+@_attack("crashed", "PermissionError", "landlock")
+def reads_what_the_kernel_tells(_: Payload) -> Payload:
+    """Control groups, the kernel's symbols, locks and names, in the trees that describe the machine."""
+    seen = []
+    for path in (
+        "/sys/fs/cgroup",
+        "/sys/kernel",
+        "/sys/class/net",
+        "/proc/locks",
+        "/proc/kallsyms",
+        "/proc/sys/kernel",
+    ):
+        with contextlib.suppress(OSError):
+            seen.append(str(list(Path(path).iterdir())) if Path(path).is_dir() else Path(path).read_text()[:20])
+    if seen:
+        return {"breached": seen}
+    raise PermissionError("nothing")
+
+
+@_attack("crashed", "signal 40|SIGRTMIN")
+def ends_by_a_signal_without_a_name(_: Payload) -> Payload:
+    """A real-time signal, which has a number and no name."""
+    os.kill(os.getpid(), 40)
+    return {"breached": "survived"}
+
+
+@_attack("crashed", r"exit code 3 and no result; last output: [^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")
+def commands_the_terminal(_: Payload) -> Payload:
+    """Terminal commands in what it prints, which a report quotes."""
+    os.write(1, b"\x1b]0;owned\x07\x1b]52;c;b3duZWQ=\x07\x1b[2J\x1b[31mEVERYTHING IS FINE\x1b[0m\r\n\xc2\x9b2J")
+    os._exit(3)
+
+
+@_attack("ok")
+def leaves_what_is_hard_to_remove(_: Payload) -> Payload:
+    """Folders as deep as they go, names that are no text, links that lead out."""
+    Path("link").symlink_to("/usr")
+    Path("\udcff\n\x1b[2J").mkdir()
+    here = os.open(".", os.O_RDONLY)
+    with contextlib.suppress(OSError):
+        for _level in range(1500):
+            os.mkdir("d", dir_fd=here)
+            below = os.open("d", os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = below
+    return {}
 
 
 @_attack("crashed", "PermissionError", "seccomp", "capabilities")

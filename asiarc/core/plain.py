@@ -1,0 +1,13 @@
+"""Text from outside as text that may be shown: to a terminal, in a report, in a file."""
+
+from __future__ import annotations
+
+LONGEST = 6000
+
+
+def plain(text: str, longest: int = LONGEST) -> str:
+    """The text with every character that commands instead of being read (newline and tab excepted) replaced, and cut
+    in its middle where it is longer than `longest` characters."""
+    if len(text) > longest:
+        text = f"{text[: longest // 2]} ... {text[-longest // 2 :]}"
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
