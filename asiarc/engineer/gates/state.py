@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from asiarc.engineer.gates.drawing import choice, whole
 from asiarc.engineer.gates.gate import Cost, Finding, Gate, PropertyGate, Violation
 from asiarc.engineer.gates.snapshot import changes, snapshot
-from asiarc.engineer.gates.subject import Subject, from_a_layer, relative_error, run
+from asiarc.engineer.gates.subject import Subject, from_a_layer, local_error, relative_error, run
 
 MODES = tuple((train, grad) for train in (True, False) for grad in (True, False))
 
@@ -180,6 +180,11 @@ class StateHandover(PropertyGate[SplitCase]):
         steps = (SplitCase((1,) * 40, 2, False, "exact"), SplitCase((33,) + (1,) * 8, 1, True, "float32"))
         return (*steps, *(SplitCase(split, 1 + i % 2, i % 2 == 0, "exact") for i, split in enumerate(splits)))
 
+    def elsewhere(self, subject: Subject) -> tuple[SplitCase, ...]:
+        """Two segments and a token."""
+        drawn = subject.drawn(1, 64, "elsewhere"), subject.drawn(1, 64, "elsewhere", 2), 1
+        return (SplitCase(drawn, 2, False, "exact"),)
+
     def violation(self, subject: Subject, case: SplitCase) -> Violation | None:
         """Segments against the whole."""
         dtype = subject.dtype(case.dtype)
@@ -189,7 +194,7 @@ class StateHandover(PropertyGate[SplitCase]):
         with torch.set_grad_enabled(case.train):
             expected, _ = run(mixer, x_BTD)
             actual = subject.segments(mixer, x_BTD, list(case.segments))
-        error, most = relative_error(actual, expected), subject.rounding(dtype).sums
+        error, most = local_error(actual, expected), subject.rounding(dtype).sums
         if error <= most:
             return None
         return Violation(
