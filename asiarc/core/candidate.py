@@ -90,3 +90,8 @@ def load_mixer(source: str) -> type[nn.Module]:
     if not (isinstance(mixer, type) and issubclass(mixer, nn.Module)):
         raise CandidateError("the candidate defines no class Mixer(nn.Module); add one, see the candidate contract")
     return mixer
+
+
+def make_mixer(mixer_class: type[nn.Module], d_model: int, num_heads: int) -> nn.Module:
+    """A mixer of a class: the one call in which it is made, for whoever examines, measures or trains it."""
+    return mixer_class(d_model, num_heads)
