@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import linecache
+import sys
 import tokenize
 from pathlib import Path
 from types import ModuleType
@@ -52,7 +53,9 @@ def as_run(source: str) -> tuple[ast.Module, tuple[ast.AST, ...]]:
     tree.body = [node for node in tree.body if not _never_runs(node)]
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            compilers = [d for d in node.decorator_list if dotted(d.func if isinstance(d, ast.Call) else d) in COMPILERS]
+            compilers = [
+                d for d in node.decorator_list if dotted(d.func if isinstance(d, ast.Call) else d) in COMPILERS
+            ]
             node.decorator_list = [d for d in node.decorator_list if d not in compilers]
             dropped += compilers
     return tree, tuple(dropped)
@@ -129,6 +132,7 @@ def load_mixer(source: str) -> type[nn.Module]:
     filename = f"<{name}>"
     module = ModuleType(name)
     module.__file__ = filename
+    sys.modules[name] = module  # dataclasses look their module up
     # Tracebacks and inspect show the candidate's own lines.
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     exec(compile(as_run(source)[0], filename, "exec"), module.__dict__)

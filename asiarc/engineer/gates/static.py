@@ -174,7 +174,8 @@ class _Source:
         while isinstance(above, (ast.Tuple, ast.BinOp)):
             below, above = above, self.parent[id(above)]
         asked = isinstance(above, ast.Call) and dotted(above.func) == "isinstance" and below is not above.args[0]
-        return asked or isinstance(above, (ast.Subscript, ast.MatchClass, ast.arg, ast.AnnAssign, ast.FunctionDef))
+        subscript = isinstance(above, ast.Subscript) and below is above.slice
+        return asked or subscript or isinstance(above, (ast.MatchClass, ast.arg, ast.AnnAssign, ast.FunctionDef))
 
     def _in_class(self, node: ast.AST) -> bool:
         above = self.parent[id(node)]
@@ -327,7 +328,11 @@ class _Source:
         return {name: texts for name, texts in taken.items() if times[name] == self.bound[name]}
 
     def _remainder(self, node: ast.BinOp) -> Iterator[Fault]:
-        text = isinstance(node.left, ast.JoinedStr) or isinstance(node.left, ast.Constant) and isinstance(node.left.value, str)
+        text = (
+            isinstance(node.left, ast.JoinedStr)
+            or isinstance(node.left, ast.Constant)
+            and isinstance(node.left.value, str)
+        )
         if isinstance(node.op, ast.Mod) and text and id(node) not in self.said:
             yield Fault(node, ADDRESS, "text belongs in error messages")
 
@@ -341,7 +346,9 @@ class _Source:
         for node in constants:
             value = node.value
             if isinstance(value, bytes) or isinstance(value, str) and (len(value) > MAX_STRING or "__" in value):
-                yield Fault(node, "bytes, long texts and dunders can hide weights or code", f"up to {MAX_STRING} letters")
+                yield Fault(
+                    node, "bytes, long texts and dunders can hide weights or code", f"up to {MAX_STRING} letters"
+                )
             elif isinstance(value, str) and "%" in value and id(node) not in self.said:
                 yield Fault(node, f"a text with % is to be filled in, and {ADDRESS}", "text without %")
             elif isinstance(value, int) and abs(value) >= 2**64:
@@ -397,6 +404,8 @@ class _Source:
         """Numbers, text, names, functions, tuples of them, arithmetic on them, types, and calls that freeze."""
         if isinstance(value, (ast.Constant, ast.Name, ast.Lambda, ast.Set)):
             return True
+        if isinstance(value, ast.Subscript):
+            return self._immutable(value.value) and not any(isinstance(n, ast.Call) for n in ast.walk(value.slice))
         if isinstance(value, ast.Call):
             maker = self._path(value.func)
             given = [*value.args, *(k.value for k in value.keywords)]
@@ -415,7 +424,9 @@ class _Source:
     def _class(self, node: ast.ClassDef) -> Iterator[Fault]:
         yield from self._body(node)
         if node.keywords:
-            yield Fault(node, "a class with a metaclass can change how others are made", f"class {node.name}(nn.Module)")
+            yield Fault(
+                node, "a class with a metaclass can change how others are made", f"class {node.name}(nn.Module)"
+            )
         bases = [self._path(base.value if isinstance(base, ast.Subscript) else base) for base in node.bases]
         kinds = [_object(path) for path in bases]
         for path, kind in zip(bases, kinds, strict=True):
@@ -425,8 +436,33 @@ class _Source:
         for statement in node.body:
             if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
                 yield from self._made(statement, statement.name)
-                if statement.name in BACKWARD and Function in kinds:
-                    yield from _changed_in(statement)
+                if isinstance(statement, ast.FunctionDef) and statement.name in BACKWARD and Function in kinds:
+                    yield from self._backward(statement)
+
+    def _backward(self, method: ast.FunctionDef) -> Iterator[Fault]:
+        """Gradients are computed from what was given, and nothing of that is changed."""
+        given = {arg.arg for arg in ast.walk(method.args) if isinstance(arg, ast.arg)}
+        nodes = [node for statement in method.body for node in ast.walk(statement)]
+        for node in nodes:
+            if isinstance(node, ast.Assign) and _is_part_of(node.value, given):
+                given |= {*_made_by(node)}
+        for node in nodes:
+            if any(_is_part_of(value, given) for value in self._changed(node)):
+                yield Fault(node, f"{method.name} changes what it was given", "compute and return gradients")
+
+    def _changed(self, node: ast.AST) -> list[ast.expr]:
+        """What a statement or an expression changes in place."""
+        match node:
+            case ast.Attribute(value, _, ast.Store() | ast.Del()) | ast.Subscript(value, _, ast.Store() | ast.Del()):
+                return [value]
+            case ast.AugAssign(target):
+                return [target]
+            case ast.Call(ast.Attribute(value, name), args, keywords):
+                root, _ = _trail(value)
+                by_path = isinstance(root, ast.Name) and root.id in self.imported
+                in_place = name.endswith("_") or name in vocabulary.CHANGES_A_CONTAINER
+                return [k.value for k in keywords if k.arg == "out"] + (args[:1] if by_path else [value]) * in_place
+        return []
 
     def _path(self, node: ast.expr) -> str:
         root, dot, rest = dotted(node).partition(".")
@@ -501,7 +537,8 @@ def _split(path: str) -> tuple[str, str, list[str]]:
 def _path_faults(node: ast.AST, path: str, *, imported: bool = False) -> Iterator[Fault]:
     module, name, _ = _split(path)
     if name and name not in offers(module):
-        yield _not_among(node, f"{module}.{name}", [f"{module}.{offered}" for offered in offers(module)])
+        choices = [f"{module}.{offered}" for offered in offers(module)]
+        yield _not_among(node, f"{module}.{name}", [*choices, *(m for m in MODULES if m.startswith(f"{module}."))])
     elif not name and not imported:
         last = path.rpartition(".")[2]
         own = f"from {path} import {last}" if path.startswith(f"{KERNELS}.") else f"{path}.NAME with what is used of it"
@@ -536,7 +573,9 @@ def _root(node: ast.expr) -> ast.expr:
 
 
 def _is_compared_with_none(node: ast.AST) -> bool:
-    return isinstance(node, ast.Compare) and all(isinstance(c, ast.Constant) and c.value is None for c in node.comparators)
+    return isinstance(node, ast.Compare) and all(
+        isinstance(c, ast.Constant) and c.value is None for c in node.comparators
+    )
 
 
 def _is_constant(node: ast.expr) -> bool:
@@ -574,29 +613,6 @@ def _looped(target: ast.expr, over: ast.expr) -> Iterator[tuple[str, set[str]]]:
         case ast.Tuple([ast.Name(name), rest]), ast.Call(ast.Name("enumerate"), [inner, *_]):
             yield name, {"0"}
             yield from _looped(rest, inner)
-
-
-def _changed_in(method: ast.FunctionDef) -> Iterator[Fault]:
-    """What a method that takes gradients changes of what it was given: it gives gradients and nothing else."""
-    given = {arg.arg for arg in ast.walk(method.args) if isinstance(arg, ast.arg)}
-    nodes = [node for statement in method.body for node in ast.walk(statement)]
-    for node in nodes:
-        if isinstance(node, ast.Assign) and _is_part_of(node.value, given):
-            given |= {name for target in node.targets for part in ast.walk(target) for name, _ in _bindings(part)}
-    for node in nodes:
-        stored = isinstance(node, (ast.Attribute, ast.Subscript)) and not isinstance(node.ctx, ast.Load)
-        if stored and _is_part_of(node, given) or isinstance(node, ast.AugAssign) and _is_part_of(node.target, given):
-            yield Fault(node, f"{method.name} changes what it was given", "compute and return gradients")
-        elif isinstance(node, ast.Call) and _changes(node, given):
-            yield Fault(node, f"{method.name} changes what it was given", "compute and return gradients")
-
-
-def _changes(call: ast.Call, given: set[str]) -> bool:
-    name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
-    of = [call.func.value] if isinstance(call.func, ast.Attribute) else []
-    outputs = [keyword.value for keyword in call.keywords if keyword.arg == "out"]
-    in_place = name.endswith("_") or name in vocabulary.CHANGES_A_CONTAINER
-    return any(_is_part_of(value, given) for value in outputs + (of + call.args if in_place else []))
 
 
 def _is_part_of(node: ast.expr, given: set[str]) -> bool:

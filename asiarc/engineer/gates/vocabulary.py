@@ -38,7 +38,9 @@ LISTED: Mapping[str, frozenset[str]] = {
     "einops": _words("einsum pack parse_shape rearrange reduce repeat unpack"),
     "einops.layers.torch": _words("EinMix Rearrange Reduce"),
     "functools": _words("partial reduce wraps"),
-    "itertools": _words("accumulate chain combinations islice pairwise permutations product repeat starmap zip_longest"),
+    "itertools": _words(
+        "accumulate chain combinations islice pairwise permutations product repeat starmap zip_longest"
+    ),
     "torch.amp": _words("autocast custom_bwd custom_fwd"),
     "torch.autograd": _words("Function enable_grad grad no_grad"),
     "torch.autograd.function": _words("Function FunctionCtx once_differentiable"),
@@ -52,7 +54,9 @@ LISTED: Mapping[str, frozenset[str]] = {
     "typing": _words("NamedTuple TypedDict cast final overload"),
 }
 # Modules whose public functions, types and constants are mathematics throughout.
-_OPEN = _words("collections.abc math torch torch.fft torch.linalg torch.nn torch.nn.functional torch.nn.init torch.special")
+_OPEN = _words(
+    "collections.abc math torch torch.fft torch.linalg torch.nn torch.nn.functional torch.nn.init torch.special"
+)
 MODULES = frozenset(LISTED) | _OPEN | _KERNELS
 _LEADS = frozenset(module.rsplit(".", i)[0] for module in MODULES for i in range(4))
 _TORCH = _words(
