@@ -26,7 +26,7 @@ COMPILERS = frozenset({"torch.compile", "torch.compiler.disable", "torch.jit.scr
 
 
 def read_source(path: Path) -> str:
-    """A file's text as Python reads it: byte order mark and coding line obeyed; `CandidateError` where it is no text."""
+    """A file as Python reads it, byte order mark and coding line obeyed; `CandidateError` where it is no text."""
     try:
         with tokenize.open(path) as file:
             return file.read()
@@ -62,7 +62,7 @@ def as_run(source: str) -> tuple[ast.Module, tuple[ast.AST, ...]]:
 
 
 def _never_runs(node: ast.stmt) -> bool:
-    """``if __name__ == "__main__"`` and ``if TYPE_CHECKING``: a candidate is neither run as a script nor type-checked."""
+    """``if __name__ == "__main__"`` and ``if TYPE_CHECKING``: no candidate is a script, or only read for its types."""
     match node:
         case ast.If(ast.Compare(ast.Name("__name__"), [ast.Eq()], [ast.Constant("__main__")]), orelse=[]):
             return True

@@ -99,7 +99,10 @@ CHEATS = {
     "format string without dunders": {"init": 'self.n = len("{0.forward}".format(self))'},
     "unbound method of tensors": {"forward": "h = h + torch.Tensor.numpy(x).sum()"},
     "unbound hook": {"init": "nn.Module.register_forward_hook(self, lambda *a: None)"},
-    "hook under a method's name": {"body": "def register_hook(self): pass", "init": "self.value.weight.register_hook()"},
+    "hook under a method's name": {
+        "body": "def register_hook(self): pass",
+        "init": "self.value.weight.register_hook()",
+    },
     "full-width letters": {"forward": "h = h + x.ｎｕｍｐｙ().sum()"},
     "dunder of super": {"init": 'super().__setattr__("n", 1)'},
     "dunder of object": {"init": 'self.v = object.__getattribute__(self, "value")'},
@@ -219,7 +222,9 @@ CHEATS = {
     "function type": {"top": "from types import FunctionType"},
     "a call at import": {"top": "math.sqrt(2)"},
     "a branch at import": {"top": 'if __name__ != "__main__":\n    X = 1'},
-    "the other branch at import": {"top": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    X = 1\nelse:\n    X = 2"},
+    "the other branch at import": {
+        "top": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    X = 1\nelse:\n    X = 2"
+    },
     "import in a class": {"body": "from math import sqrt as numel"},
     # classes that answer for torch
     "parameter of its own": {"top": "class Small(nn.Parameter):\n    def numel(self): return 1"},
@@ -313,7 +318,7 @@ HONEST = {
     "texts of errors": {
         "init": 'if d_model % num_heads:\n    raise ValueError(f"{d_model=} is no multiple of {num_heads!r}")\n'
         'assert num_heads > 0, f"got {num_heads}"\nif num_heads > 99:\n    raise ValueError("%d heads" % num_heads)\n'
-        'if d_model > 9999:\n    raise ValueError("{} is wide".format(d_model) + str(num_heads))',
+        'if d_model > 9999:\n    raise ValueError("{} is wide".format(d_model) + str(num_heads))'
     },
     "buffers by number": {
         "init": 'for i in range(2):\n    self.register_buffer(f"mask{i}", torch.ones(1))\n'
@@ -361,13 +366,16 @@ HONEST = {
     "types and devices of others": {
         "forward": "t = torch.arange(x.shape[1], device=x.device, dtype=torch.float32)\nd = next(self.parameters()).dtype\n"
         "with torch.autocast(device_type=x.device.type, enabled=False):\n    h = h.float() + 0 * t.to(d)[None, :, None]\n"
-        "h = h.to(x.dtype).masked_fill(h.isnan(), torch.finfo(h.dtype).min)",
+        "h = h.to(x.dtype).masked_fill(h.isnan(), torch.finfo(h.dtype).min)"
     },
     "match, walrus and try": {
         "forward": "match state:\n    case None:\n        n = 1\n    case Tensor():\n        n = 2\n"
-        "if (length := x.shape[1]) > 1:\n    n = n + length\ntry:\n    n = n // 1\nexcept ZeroDivisionError:\n    n = 0",
+        "if (length := x.shape[1]) > 1:\n    n = n + length\ntry:\n    n = n // 1\nexcept ZeroDivisionError:\n    n = 0"
     },
-    "an argument called input": {"body": "def helper(self, input, max=3):\n    return input * max", "forward": "h = self.helper(h)"},
+    "an argument called input": {
+        "body": "def helper(self, input, max=3):\n    return input * max",
+        "forward": "h = self.helper(h)",
+    },
     "membership of a set": {"init": 'self.mode = kwargs.get("mode", "a")\nassert self.mode in {"a", "b"}'},
     "types under other names": {
         "top": "from typing import TypeVar\nfrom collections.abc import Callable\nT = TypeVar('T')\nTensorLike = torch.Tensor\n"
@@ -393,14 +401,17 @@ HONEST = {
     },
     "linear algebra": {
         "forward": "a = torch.eye(4)\nh = h + torch.linalg.solve_triangular(a, a, upper=False).sum()\n"
-        "u, s, v = torch.linalg.svd(a)\nq = torch.linalg.qr(a)\nh = h + (q.Q * s).sum() + h.max(1, keepdim=True).values * 0",
+        "u, s, v = torch.linalg.svd(a)\nq = torch.linalg.qr(a)\nh = h + (q.Q * s).sum() + h.max(1, keepdim=True).values * 0"
     },
     "recurrent layers": {
         "init": "self.cell = nn.LSTM(d_model, d_model, batch_first=True)\nself.cell.bias_hh_l0.data.fill_(1.0)\n"
         "self.cell.flatten_parameters()",
         "forward": "h = self.cell(h)[0]",
     },
-    "itertools": {"top": "from itertools import accumulate, pairwise", "init": "self.e = [*pairwise(accumulate([1, 2, 3]))]"},
+    "itertools": {
+        "top": "from itertools import accumulate, pairwise",
+        "init": "self.e = [*pairwise(accumulate([1, 2, 3]))]",
+    },
     "an abstract helper": {
         "top": "class Gate(nn.Module):\n    def act(self, t):\n        raise NotImplementedError\n\n    def forward(self, t):\n"
         "        return self.act(t)\n\n\nclass Soft(Gate):\n    def act(self, t):\n        return torch.sigmoid(t)\n",
@@ -442,7 +453,7 @@ def test_what_is_dropped_does_not_name_a_candidate():
     [
         ("from asiarc.kernels import simple_glaa", "asiarc.kernels.simple_gla"),
         ("h = F.softmx(h, -1)", "torch.nn.functional.softmax"),
-        ("h = h.cumsun(1)", ".cumsum"),
+        ("h = h.cumsun(1)", "cumsum"),
         ("from asiarc.kernels import gla\nh = gla(h, h, h, h)", "from asiarc.kernels.gla import gla"),
     ],
 )

@@ -12,7 +12,6 @@ import importlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from functools import cached_property
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -139,14 +138,14 @@ class _Source:
         times = Counter(name for node in self.nodes for name, path in _imports(node) if (name, path) in modules)
         several = {name for name, n in Counter(name for name, _ in modules).items() if n > 1}
         for name, node in self.bindings:
-            if name in several or name in times and self.bound[name] > times[name]:
+            if name in several or (name in times and self.bound[name] > times[name]):
                 yield Fault(node, f"{name} is a module here and something else elsewhere", "a name for each")
             elif name in vars(builtins) and (name not in BUILTINS or name in NOT_REBOUND) and name != "input":
                 yield Fault(node, f"{name} is the interpreter's", "another name")
 
     def _name(self, node: ast.Name) -> Iterator[Fault]:
         if not isinstance(node.ctx, ast.Load):
-            if self._in_class(node) or node.id.startswith("__") and node.id != "__all__":
+            if self._in_class(node) or (node.id.startswith("__") and node.id != "__all__"):
                 yield from self._made(node, node.id)
         elif node.id in self.imported:
             if not isinstance(self.parent[id(node)], ast.Attribute):
@@ -160,7 +159,7 @@ class _Source:
         above = self.parent[id(node)]
         called = isinstance(above, ast.Call) and above.func is node
         if node.id not in BUILTINS:
-            yield _not_among(node, node.id, BUILTINS | set(self.bound))
+            yield _not_among(node, "names", node.id, BUILTINS | set(self.bound))
         elif node.id in BY_TEXT | {"super"} and not called:
             yield Fault(node, f"{node.id} is no value to pass on", f"call {node.id}() where it stands")
         elif node.id == "type" and not (called or isinstance(above, (ast.Subscript, ast.Compare))):
@@ -188,12 +187,12 @@ class _Source:
     def _import(self, node: ast.Import) -> Iterator[Fault]:
         for alias in node.names:
             if alias.name not in MODULES:
-                yield _not_among(node, alias.name, MODULES)
+                yield _not_among(node, "modules", alias.name, MODULES)
 
     def _import_from(self, node: ast.ImportFrom) -> Iterator[Fault]:
         module = "." * node.level + (node.module or "")
         if module not in MODULES and not leads(module):
-            yield _not_among(node, module, MODULES)
+            yield _not_among(node, "modules", module, MODULES)
             return
         for alias in node.names:
             yield from _path_faults(node, f"{module}.{alias.name}", imported=True)
@@ -218,7 +217,7 @@ class _Source:
         """An attribute of a value, however it is reached."""
         asked_for_none = name == "grad_fn" and _is_compared_with_none(self.parent[id(node)])
         if name not in self.known and not asked_for_none and not (name == "format" and id(node) in self.said):
-            yield _not_among(node, name, self.known, "." if isinstance(node, ast.Attribute) else "")
+            yield _not_among(node, "attributes", name, self.known)
 
     def _written(self, node: ast.Attribute | ast.Subscript, name: str) -> Iterator[Fault]:
         root = _root(node.value)
@@ -328,10 +327,8 @@ class _Source:
         return {name: texts for name, texts in taken.items() if times[name] == self.bound[name]}
 
     def _remainder(self, node: ast.BinOp) -> Iterator[Fault]:
-        text = (
-            isinstance(node.left, ast.JoinedStr)
-            or isinstance(node.left, ast.Constant)
-            and isinstance(node.left.value, str)
+        text = isinstance(node.left, ast.JoinedStr) or (
+            isinstance(node.left, ast.Constant) and isinstance(node.left.value, str)
         )
         if isinstance(node.op, ast.Mod) and text and id(node) not in self.said:
             yield Fault(node, ADDRESS, "text belongs in error messages")
@@ -345,7 +342,7 @@ class _Source:
         constants = [n for n in self.nodes if isinstance(n, ast.Constant) and id(n) not in documentation]
         for node in constants:
             value = node.value
-            if isinstance(value, bytes) or isinstance(value, str) and (len(value) > MAX_STRING or "__" in value):
+            if isinstance(value, bytes) or (isinstance(value, str) and (len(value) > MAX_STRING or "__" in value)):
                 yield Fault(
                     node, "bytes, long texts and dunders can hide weights or code", f"up to {MAX_STRING} letters"
                 )
@@ -366,7 +363,7 @@ class _Source:
             if isinstance(statement, (ast.Assign, ast.AnnAssign)):
                 value, names = statement.value, [*_made_by(statement)]
                 listed = names in (["__all__"], ["__constants__"]) and value and _is_constant(value)
-                if value and not (listed or self._immutable(value) or at_top and self._is_table(value)):
+                if value and not (listed or self._immutable(value) or (at_top and self._is_table(value))):
                     yield Fault(
                         statement,
                         "a value outside a function that can change is global state",
@@ -383,7 +380,7 @@ class _Source:
 
     def _is_table(self, value: ast.expr) -> bool:
         parts = [part for part in ast.iter_child_nodes(value) if isinstance(part, ast.expr)]
-        whole = isinstance(value, (ast.List, ast.DictComp)) or isinstance(value, ast.Dict) and None not in value.keys
+        whole = isinstance(value, (ast.List, ast.DictComp)) or (isinstance(value, ast.Dict) and None not in value.keys)
         return whole and all(map(self._immutable, parts))
 
     def _only_reads(self, node: ast.Name) -> bool:
@@ -411,7 +408,7 @@ class _Source:
             given = [*value.args, *(k.value for k in value.keywords)]
             counts = maker in COUNTS - set(self.bound) or maker.startswith("math.")
             frozen = maker in FREEZES - set(self.bound)
-            return (counts or frozen) and all(self._immutable(a) or frozen and self._is_table(a) for a in given)
+            return (counts or frozen) and all(self._immutable(a) or (frozen and self._is_table(a)) for a in given)
         kinds = (
             ast.Attribute, ast.Tuple, ast.Subscript, ast.Slice, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp,
             ast.GeneratorExp, ast.Starred,
@@ -488,10 +485,10 @@ _RULES: dict[type, Callable[[_Source, Any], Iterator[Fault]]] = {
 }
 
 
-def _not_among(node: ast.AST, name: str, allowed: Collection[str], mark: str = "") -> Fault:
+def _not_among(node: ast.AST, kind: str, name: str, allowed: Collection[str]) -> Fault:
     close = nearest(name, sorted(allowed), cutoff=0.7) if not name.startswith("__") else None
-    instead = f"{mark}{close}" if close else "mathematics on tensors by torch, math, einops and asiarc.kernels"
-    return Fault(node, f"{mark}{name} is not among what candidates may use", instead)
+    instead = close or "mathematics on tensors by torch, math, einops and asiarc.kernels"
+    return Fault(node, f"{name} is not among the {kind} of candidates", instead)
 
 
 def _imports(node: ast.AST) -> Iterator[tuple[str, str]]:
@@ -538,7 +535,9 @@ def _path_faults(node: ast.AST, path: str, *, imported: bool = False) -> Iterato
     module, name, _ = _split(path)
     if name and name not in offers(module):
         choices = [f"{module}.{offered}" for offered in offers(module)]
-        yield _not_among(node, f"{module}.{name}", [*choices, *(m for m in MODULES if m.startswith(f"{module}."))])
+        yield _not_among(
+            node, "paths", f"{module}.{name}", [*choices, *(m for m in MODULES if m.startswith(f"{module}."))]
+        )
     elif not name and not imported:
         last = path.rpartition(".")[2]
         own = f"from {path} import {last}" if path.startswith(f"{KERNELS}.") else f"{path}.NAME with what is used of it"

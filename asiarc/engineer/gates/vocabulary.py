@@ -135,10 +135,12 @@ def _offered(module: str, name: str, value: Any) -> bool:
     if module == "torch":
         return name in _TORCH or _is_operator(name) or isinstance(value, _CONSTANTS)
     if module == "torch.nn":
-        return isinstance(value, type) and home.startswith("torch.nn.modules") or name in ("Parameter", "Buffer")
+        return (isinstance(value, type) and home.startswith("torch.nn.modules")) or name in ("Parameter", "Buffer")
     if module in ("torch.nn.functional", "torch.nn.init"):
         return not isinstance(value, type) and home in (module, "torch", "torch._C._nn") and not _is_layout(name)
-    return module in ("math", "collections.abc") or name in torch.__dict__ or callable(value) and not isfunction(value)
+    return (
+        module in ("math", "collections.abc") or name in torch.__dict__ or (callable(value) and not isfunction(value))
+    )
 
 
 _CONSTANTS = (int, float, torch.dtype, torch.memory_format)
