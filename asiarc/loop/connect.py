@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asiarc.llm.client import Client, Mode
-from asiarc.llm.endpoint import OPENAI, Endpoint, key_from
+from asiarc.llm.address import key_from
+from asiarc.llm.endpoint import OPENAI, Endpoint
 from asiarc.llm.ledger import Ledger
 from asiarc.llm.tape import ArchiveTape, load_cassette
 
