@@ -33,9 +33,11 @@ CONTROL = re.compile(r"<\|(?:end|return|im_end|eot_id|endoftext)\|>\s*\Z")
 OPENS = re.compile(r"[ \t>]*+(`{3,}+|~{3,}+)[ \t]*+([\w+#.-]*+)[^`\n]*+\Z")
 QUOTES = re.compile(r"\"\"\"|'''")
 BEGINS = re.compile(r"^(?:from |import |class |def |@|#|[rR]?\"\"\"|[rR]?''')", re.MULTILINE)
-REFUSES = re.compile(
-    r"\W*(?:(?:I'?m|I am|we'?re|we are)\b[^.\n]{0,20}\b(?:sorry|unable|not able|not allowed)\b|sorry\b|as an AI\b"
-    r"|(?:unfortunately,? )?(?:I|we) (?:can'?t|can ?not|won'?t|will not|must decline|have to decline|decline)\b)",
+_NOT = r"(?:unable|not able|not allowed|not permitted|not going) to"
+REFUSES = re.compile(  # an apology alone refuses nothing
+    r"\W*(?:(?:(?:I'?m|I am|we'?re|we are|my)\s)?(?:so |very |really |deeply )?(?:sorry|apologies|I apologi[sz]e)\b"
+    r"[^.!\n]{0,80}?[,.;!]?\s*(?:but\s)?)?(?:unfortunately,?\s|as an? [^,.\n]{0,40},\s)?(?:(?:I|we)\s(?:can'?t(?! wait)|can ?not|"
+    rf"won'?t|will not|must decline|have to decline|decline|refuse|am {_NOT}|are {_NOT})|(?:I'?m|we'?re)\s{_NOT})\b",
     re.IGNORECASE,
 )
 TRIES = 8  # lines with a brace, or with the beginning of code, that are tried

@@ -63,7 +63,9 @@ class LlmResearcher:
         question = Question(
             role="researcher",
             model=self._author(number),
-            messages=briefing.revise(proposal, failure, seed, tasks, structured=self.models.structured),
+            messages=briefing.revise(
+                proposal, failure, seed, tasks, tokens=self.models.context_tokens, structured=self.models.structured
+            ),
             max_tokens=self.models.reply_tokens,
             temperature=self._temperature(seed),
             seed=seed,
