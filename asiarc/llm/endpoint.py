@@ -98,15 +98,15 @@ class Endpoint:
         deadline = self.clock() + getattr(self._mine, "longest_s", self.longest_s)
 
         def bounded(source: Callable[..., Iterator[bytes]]) -> Callable[..., Iterator[bytes]]:
-            return lambda chunk_size=None: self._bounded(source(chunk_size), response.request, deadline)
+            return lambda chunk_size=None: self._bounded(source(chunk_size), response, deadline)
 
         response.iter_raw, response.iter_bytes = bounded(response.iter_raw), bounded(response.iter_bytes)
 
-    def _bounded(self, parts: Iterator[bytes], request: Any, deadline: float) -> Iterator[bytes]:
+    def _bounded(self, parts: Iterator[bytes], response: Any, deadline: float) -> Iterator[bytes]:
         import httpx2
         import openai
 
-        size = 0
+        size, request = 0, response.request
         try:
             for part in parts:
                 size += len(part)
@@ -119,6 +119,8 @@ class Endpoint:
             raise openai.APITimeoutError(request=request) from error
         except (httpx2.RequestError, OSError) as error:
             raise openai.APIConnectionError(request=request) from error
+        finally:
+            response.close()
 
     def send(self, question: Question) -> Reply:
         """One reply, complete or not; `ModelError` when none could be had in `tries` tries."""
@@ -207,7 +209,7 @@ class Endpoint:
         try:
             return self._once(question, asked)
         except openai.APIError as error:
-            said = list(dialect.texts_of(error.body, error.message))
+            said = list(dialect.texts_of(error.body, _said(error)))
             if not _refuses(_status(error), said[-1]):
                 raise
             names = dialect.named_in(said, asked)
@@ -306,7 +308,7 @@ class Endpoint:
 
     def _give_up_on(self, error: openai.APIError, status: int, question: Question) -> None:
         """Raise for what no repetition mends; return for what may pass."""
-        said, url = self._clean(error.message), self.base_url
+        said, url = self._clean(_said(error)), self.base_url
         if status in (401, 403) or (status == 400 and re.search(r"api[ _-]?key", said, re.IGNORECASE)):
             raise ModelError("key rejected", f"{url} says: {said}. Set another key in {KEYS[0]}") from None
         if status in (404, 405) and _is_of_model(error):
@@ -381,6 +383,12 @@ def _status(error: openai.APIError) -> int:
     return stated if isinstance(stated, int) and 300 <= stated < 600 else 500
 
 
+def _said(error: openai.APIError) -> str:
+    """What an error says: the message, or all of the response where that is none."""
+    response = getattr(error, "response", None)
+    return error.message if isinstance(error.body, dict) or response is None else f"{error.message}: {response.text}"
+
+
 def _is_of_model(error: openai.APIError) -> bool:
     """Whether a server that was found says that it lacks the model."""
     return isinstance(error.body, dict | str) and "model" in str(error.body)[:2000].lower() and not _is_page(error.body)
@@ -403,13 +411,13 @@ def _refuses(status: int, said: str) -> bool:
 
 def _reported(usage: Any, *, embeds: bool, least: int) -> tuple[int, int] | None:
     """(prompt, reply) tokens as a server counts them; None where that is no count, so that the worst case is booked."""
-    told = usage if isinstance(usage, dict) else {}
+    told: dict[str, Any] = usage if isinstance(usage, dict) else {}
     prompt = told.get("prompt_tokens", told.get("input_tokens"))
     completion = 0 if embeds else told.get("completion_tokens", told.get("output_tokens"))
-    for count, fewest in ((prompt, 1), (completion, 0 if embeds else least)):
-        if type(count) is not int or not fewest <= count <= MOST_TOKENS:
-            return None
-    return prompt, completion
+    counts = [n for n in (prompt, completion) if type(n) is int and 0 <= n <= MOST_TOKENS]
+    if len(counts) < 2 or counts[0] < 1 or counts[1] < (0 if embeds else least):
+        return None
+    return counts[0], counts[1]
 
 
 def _embedded(body: Event) -> tuple[str, ReplyFault | None, str]:

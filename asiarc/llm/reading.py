@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from asiarc.core.candidate import address_of
 
@@ -31,18 +31,22 @@ TAG = re.compile(  # of DeepSeek, Qwen, Magistral, Kimi, gpt-oss and their like
 )
 CONTROL = re.compile(r"<\|(?:end|return|im_end|eot_id|endoftext)\|>\s*\Z")
 OPENS = re.compile(r"[ \t>]*+(`{3,}+|~{3,}+)[ \t]*+([\w+#.-]*+)[^`\n]*+\Z")
+SPACE = re.compile(r"\s*")
 QUOTES = re.compile(r"\"\"\"|'''")
 BEGINS = re.compile(r"^(?:from |import |class |def |@|#|[rR]?\"\"\"|[rR]?''')", re.MULTILINE)
 _NOT = r"(?:unable|not able|not allowed|not permitted|not going) to"
+IS_CODE = re.compile(r"^(?:[ \t]+\S|from |import |class |def |@)", re.MULTILINE)
 REFUSES = re.compile(  # an apology alone refuses nothing
     r"\W*(?:(?:(?:I'?m|I am|we'?re|we are|my)\s)?(?:so |very |really |deeply )?(?:sorry|apologies|I apologi[sz]e)\b"
-    r"[^.!\n]{0,80}?[,.;!]?\s*(?:but\s)?)?(?:unfortunately,?\s|as an? [^,.\n]{0,40},\s)?(?:(?:I|we)\s(?:can'?t(?! wait)|can ?not|"
+    r"[^.!\n]{0,80}?[,.;!]?\s*(?:but\s)?)?(?:unfortunately,?\s|as an? [^,.\n]{0,40},\s)?"
+    r"(?:(?:I|we)\s(?:can'?t(?! wait)|can ?not|"
     rf"won'?t|will not|must decline|have to decline|decline|refuse|am {_NOT}|are {_NOT})|(?:I'?m|we'?re)\s{_NOT})\b",
     re.IGNORECASE,
 )
 TRIES = 8  # lines with a brace, or with the beginning of code, that are tried
 SHORT = 600  # characters: a longer text is no plain refusal
-LONGEST_CODE = 500_000  # characters; what is longer is not parsed
+LONGEST_CODE = 200_000  # characters; what is longer is not parsed, and is no candidate
+MOST_BLOCKS = 500
 
 
 class ReadingError(Exception):
@@ -58,7 +62,8 @@ def shown(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-Words = Annotated[str, AfterValidator(shown)]  # a field that people read
+# A field that people read.
+Words = Annotated[str, BeforeValidator(lambda given: shown(given) if isinstance(given, str) else given)]
 
 
 def plain(text: str) -> str:
@@ -111,7 +116,7 @@ class _Spans:
 
 def _is_solid(body: str) -> bool:
     part = _decode(body, 0, [])
-    return not body[part[0] :].strip() if part else _python_fault(body) is None
+    return bool(part and not body[part[0] :].strip()) or _python_fault(body) is None
 
 
 # --- fences and code --------------------------------------------------------------------------------------------------
@@ -129,8 +134,8 @@ class Block(NamedTuple):
 def fenced(text: str) -> list[Block]:
     """Every fenced block; a fence inside of a block's docstring is part of it, and one that is never closed goes to
     the end."""
-    lines, blocks, number = _lines(text), [], 0
-    while number < len(lines):
+    lines, blocks, number = _lines(text), list[Block](), 0
+    while number < len(lines) and len(blocks) < MOST_BLOCKS:
         opening = OPENS.match(lines[number][1])
         number += 1
         if opening:
@@ -162,7 +167,7 @@ def _closing(lines: list[tuple[int, str]], number: int, fence: str, language: st
             first = min(first, i)
         for quotes in QUOTES.findall(line) if language != "json" else ():
             quoted = quotes if not quoted else quoted * (quoted != quotes)
-    return first
+    return first if quoted else len(lines)
 
 
 def _python_fault(text: str) -> int | None:
@@ -185,13 +190,15 @@ def code_of(text: str, *, defines: str) -> str:
     """
     text = plain(text)
     found = _defining(text, defines)
-    if len({address_of(code) for code in found}) > 1:
+    if len(found) > 1 and len({address_of(code) for code in found}) > 1:
         raise ReadingError("ambiguous code", f"{len(found)} code blocks define 'class {defines}'; give one, complete")
     if not found:
         raise ReadingError(
             "no code", f"there is no code with 'class {defines}' in it; give one complete file that holds it"
         )
     code = found[-1].strip("\n") + "\n"
+    if len(code) > LONGEST_CODE:
+        raise ReadingError("code too long", f"the code has {len(code):,} characters; at most {LONGEST_CODE:,} are read")
     if "\0" in code:
         line = code[: code.index("\0")].count("\n") + 1
         raise ReadingError("NUL in code", f"line {line} of the code holds a NUL character; write it without")
@@ -206,18 +213,21 @@ def _defining(text: str, name: str) -> list[str]:
     if _python_fault(text) is None:
         return [text]
     blocks = [b.body for b in fenced(text) if defines.search(b.body) and not b.body.lstrip().startswith("{")]
-    return [body for body in blocks if _python_fault(body) is None] or blocks or [_between_words(text, defines)]
+    sound = [body for body in blocks if _python_fault(body) is None] or _between_words(text, defines)
+    return sound or blocks or [text]
 
 
-def _between_words(text: str, defines: re.Pattern[str]) -> str:
+def _between_words(text: str, defines: re.Pattern[str]) -> list[str]:
     """Code that stands between words without a fence: from a line that may begin it to where it ends being Python."""
     for begin in list(BEGINS.finditer(text))[:TRIES]:
         code = text[begin.start() :]
         fault = _python_fault(code)
-        whole = code if fault is None else "".join(code.splitlines(keepends=True)[: max(0, fault - 1)])
-        if defines.search(whole) and _python_fault(whole) is None:
-            return whole
-    return text
+        lines = code.split("\n")
+        cut = len(lines) if fault is None else max(0, fault - 1)
+        whole = "\n".join(lines[:cut])
+        if not IS_CODE.search("\n".join(lines[cut:])) and defines.search(whole) and _python_fault(whole) is None:
+            return [whole]
+    return []
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------------
@@ -232,15 +242,16 @@ class Found:
 
 
 def objects_in(text: str) -> Found:
-    """The JSON objects in a text: all of it, or those in fences, or those that stand between words."""
+    """The JSON objects in a text: all of it, or those in fences and those that stand between words."""
     text, faults = plain(text), list[tuple[int, str]]()
-    blocks = [block for block in fenced(text) if block.body.lstrip()[:1] in ("{", "[")]
-    whole = [(0, len(text))] if text.lstrip()[:1] in ("{", "[") else []
-    for spans in (whole, [(block.start, block.end) for block in blocks]):
-        parts = [_decode(text, start, faults) for start, _ in spans]
-        if found := [data for part in parts if part for data in [_one(part[1])] if data is not None]:
-            return Found(found)
-    found = [data for _, _, data in _decoded(_without(text, fenced(text)), faults)]
+    whole = _decode(text, 0, faults) if text.lstrip()[:1] in ("{", "[") else None
+    if whole and not text[whole[0] :].strip():
+        return Found([data for data in [_one(whole[1])] if data is not None])
+    blocks = fenced(text)
+    starts = [block.start for block in blocks if block.body.lstrip()[:1] in ("{", "[")]
+    parts = [part[1] for start in starts if (part := _decode(text, start, faults))]
+    parts += [part for _, _, part in _decoded(_without(text, blocks), faults)]
+    found = [data for data in map(_one, parts) if data is not None]
     return Found(found, _told(text, *max(faults)) if faults else "")
 
 
@@ -274,8 +285,7 @@ def _decoded(text: str, faults: list[tuple[int, str]]) -> Iterator[tuple[int, in
 
 def _decode(text: str, start: int, faults: list[tuple[int, str]]) -> tuple[int, Any] | None:
     """(end, value) of the JSON at an offset; None, and its fault noted, where it breaks."""
-    while text[start : start + 1].isspace():
-        start += 1
+    start = SPACE.match(text, start).end()  # type: ignore[union-attr]
     try:
         value, end = json.JSONDecoder(strict=False).raw_decode(text, start)
     except json.JSONDecodeError as error:
@@ -310,8 +320,8 @@ def read_model(text: str, model: type[Model], keep: Collection[str] = ()) -> Mod
         except ReadingError as error:
             misfits.append((len(data.keys() & model.model_fields.keys()), error))
     if not fits:
-        shared, error = max(misfits, key=lambda misfit: misfit[0])
-        raise error if shared or not found.fault else ReadingError("invalid JSON", found.fault)
+        shared, misfit = max(misfits, key=lambda one: one[0])
+        raise misfit if shared or not found.fault else ReadingError("invalid JSON", found.fault)
     if any(other != fits[0] for other in fits):
         raise ReadingError("ambiguous JSON", f"{len(fits)} JSON objects could be the answer; give one")
     return fits[0]
@@ -347,7 +357,9 @@ def _mended(data: dict[str, Any], faults: list[Any], model: type[BaseModel], kee
         if fault["type"] == "string_too_long":
             inner = _at(data, place[:-1])
             inner[place[-1]] = inner[place[-1]][: fault["ctx"]["max_length"]]
-        elif not place or place[0] in keep or model.model_fields[place[0]].is_required():
+        elif (
+            not place or (place[0] in keep and data[place[0]] is not None) or model.model_fields[place[0]].is_required()
+        ):
             return False
         else:
             drop.add(place[:-1] if fault["type"] == "missing" else place)

@@ -182,10 +182,15 @@ def _drifted(source: str, search: str, new: str) -> str | None:
         return None
     first = there.count("\n", 0, at)
     old = lines[first : first + len(wanted)]
-    shifts = {_indent(mine) - _indent(theirs) for mine, theirs in zip(old, wanted, strict=True) if mine.strip()}
-    if len(shifts) > 1:
+    pairs = {(_indent(mine), _indent(theirs)) for mine, theirs in zip(old, wanted, strict=True) if mine.strip()}
+    shift, scale = min(mine - theirs for mine, theirs in pairs), max(mine / max(1, theirs) for mine, theirs in pairs)
+    if all(mine == theirs + shift for mine, theirs in pairs):
+        scale = 1
+    elif any(mine != theirs * scale for mine, theirs in pairs):
         return None
-    made = [_shifted(line, *shifts) for line in new.strip("\n").split("\n")] if new.strip() else []
+    else:
+        shift = 0
+    made = [_moved(line, shift, scale) for line in new.strip("\n").split("\n")] if new.strip() else []
     return "\n".join([*lines[:first], *made, *lines[first + len(wanted) :]])
 
 
@@ -194,8 +199,8 @@ def _indent(line: str) -> int:
     return len(line[: len(line) - len(line.lstrip())].expandtabs(4))
 
 
-def _shifted(line: str, by: int) -> str:
-    return " " * max(0, _indent(line) + by) + line.lstrip() if line.strip() else ""
+def _moved(line: str, shift: int, scale: float) -> str:
+    return " " * max(0, round(scale * _indent(line)) + shift) + line.lstrip() if line.strip() else ""
 
 
 def _misfit(source: str, search: str, count: int) -> str:
