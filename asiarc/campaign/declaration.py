@@ -176,6 +176,12 @@ class Models(Declaration):
     )
     most_usd: dict[str, float] = Field(default_factory=dict, description="a role's own cap on money")
     most_tokens: dict[str, int] = Field(default_factory=dict, description="a role's cap on tokens")
+    silence_s: dict[str, float] = Field(
+        default_factory=dict, description="a role's longest pause inside a reply, in seconds; else 120"
+    )
+    longest_s: dict[str, float] = Field(
+        default_factory=dict, description="a role's longest whole reply, in seconds; else 1,200"
+    )
     temperatures: tuple[float, ...] = Field(default=(0.7, 1.0), description="drawn from by seed; empty: not sent")
     frequency_penalty: float | None = Field(
         default=None, ge=-2, le=2, description="keeps small models from repeating themselves; None: not sent"
@@ -194,12 +200,14 @@ class Models(Declaration):
         others = (self.analyst, self.checker, self.judge, self.embedding)
         return tuple(dict.fromkeys([*self.researcher, *(name for name in others if name)]))
 
-    @field_validator("most_usd", "most_tokens")
+    @field_validator("most_usd", "most_tokens", "silence_s", "longest_s")
     @classmethod
-    def _known_roles(cls, caps: dict[str, float]) -> dict[str, float]:
+    def _known_roles(cls, caps: dict[str, float], info: ValidationInfo) -> dict[str, float]:
         for role, cap in caps.items():
             if role not in ROLES:
                 raise ValueError(unknown_name("role", role, ROLES))
+            if cap <= 0 and str(info.field_name).endswith("_s"):
+                raise ValueError(f"the {role} would be given {cap:g} seconds; give more than 0")
             if cap < 0:
                 raise ValueError(f"the cap of the {role} is {cap}; give at least 0")
         return caps
@@ -389,7 +397,8 @@ class Campaign(Declaration):
 
     def resolved(self, tier: Tier) -> dict[str, Any]:
         """Every field with its value at one tier, as plain data: what the archive keeps and the identity hashes."""
-        data = self.model_dump(mode="json", exclude={"budget", "researcher"})
+        patience = {"silence_s", "longest_s"}  # changes no reply, so that a stopped run goes on with more of it
+        data = self.model_dump(mode="json", exclude={"budget": True, "researcher": True, "models": patience})
         budget = self.budget.at(tier)
         named = isinstance(self.researcher, str)
         data["researcher"] = (

@@ -19,8 +19,9 @@ def by_meaning(base: Base, model: str, base_url: str | None = None, kept: Path =
     """A search by an embedding endpoint; vectors are kept in a file by their text, and asked for once."""
     from asiarc.cognition.dense import Dense
     from asiarc.llm import Client, Ledger, Price
+    from asiarc.llm.address import key_from
     from asiarc.llm.embedding import Embedder
-    from asiarc.llm.endpoint import OPENAI, Endpoint, key_from
+    from asiarc.llm.endpoint import OPENAI, Endpoint
     from asiarc.llm.tape import FileTape
 
     endpoint = Endpoint(base_url or OPENAI, key_from())

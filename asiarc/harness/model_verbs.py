@@ -49,7 +49,7 @@ def record(file: Path, tier: Tier, workers: int, base_url: str | None, store: Pa
 def replay(file: Path, tier: Tier, workers: int) -> None:
     """Run a recorded campaign anew, without key or network; exit status 1 unless all is equal to the last bit."""
     from asiarc.harness.recording import replay as replayed
-    from asiarc.llm.endpoint import KEYS
+    from asiarc.llm.address import KEYS
     from asiarc.report.exchanges import lines
 
     for name in KEYS:

@@ -85,7 +85,7 @@ class Lab:
         from asiarc.loop.connect import connect
 
         option = self.config.option
-        return partial(connect, option.llm, option.llm_base_url, file.with_suffix(".jsonl"))
+        return partial(connect, option.llm, option.llm_base_url, file.with_suffix(".jsonl"), self.say)
 
     def say(self, line: str, *, always: bool = False) -> None:
         """A line of progress, past pytest's capture; -q wants none."""

@@ -125,7 +125,7 @@ def propose(context: Context, *, tokens: int, structured: bool = True) -> tuple[
     rng.shuffle(relatives)
     shown = rng.choice(relatives) if relatives else None
     sections += [_summary(relative, in_full=relative is shown) for relative in relatives]
-    sections.insert(min(3, len(sections)), Section("operators of asiarc.kernels", operators()))
+    sections.insert(min(3, len(sections)), _operators())
     room = BYTES_PER_TOKEN * (tokens - tokens_of(system.text) - tokens_of(style) - 50)
     return system, Message("user", f"{fill(sections, mark, room)}\n\n{style} {_closing(structured)}")
 
@@ -214,6 +214,10 @@ def operators() -> str:
     return "\n".join(_signatures())
 
 
+def _operators() -> Section:
+    return Section("operators of asiarc.kernels", operators())
+
+
 def _signatures() -> Iterator[str]:
     for name in sorted(OPERATORS):
         for node in ast.parse((kernels_folder() / f"{name}.py").read_text()).body:
@@ -234,18 +238,20 @@ def _arguments(arguments: ast.arguments) -> str:
 
 
 def revise(
-    proposal: Proposal, failure: Failure, seed: int, tasks: Sequence[str], *, structured: bool = True
+    proposal: Proposal, failure: Failure, seed: int, tasks: Sequence[str], *, tokens: int, structured: bool = True
 ) -> tuple[Message, ...]:
-    """The messages that ask for a mended version of what was turned away."""
+    """The messages that ask for a mended version of what was turned away: all of it, and the operators where `tokens`
+    leave room for them."""
     mark = mark_of(seed)
     system = _task(mark, tasks, structured=structured)
-    parts = [
+    told = [
         data(mark, f"the candidate {proposal.name}: source", proposal.source),
         data(mark, "its idea", proposal.motivation),
         data(mark, f"turned away by: {failure.gate}", failure.reason),
-        f"{ANOTHER if failure.gate == 'behaviour' else MEND} Edits apply to the source above. Answer in the asked "
-        "form.",
     ]
+    room = BYTES_PER_TOKEN * (tokens - tokens_of(system.text) - sum(map(tokens_of, told)) - 100)
+    then = f"{ANOTHER if failure.gate == 'behaviour' else MEND} Edits apply to the source above."
+    parts = [fill([_operators()], mark, room), *told, f"{then} Answer in the asked form."]
     return system, Message("user", "\n\n".join(parts))
 
 
