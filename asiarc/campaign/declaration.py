@@ -115,10 +115,12 @@ class ByTier(Declaration):
         """The budget of a tier; `CampaignError` names the tiers that have one."""
         budget: Budget | None = getattr(self, tier)
         if budget is None:
-            declared = ", ".join(self.tiers)
-            error = CampaignError(f"no budget for tier {tier!r}; this campaign declares: {declared}")
-            raise _at("budget", error)
+            raise _at("budget", CampaignError(self.without(tier)))
         return budget
+
+    def without(self, tier: Tier) -> str:
+        """What to say of a tier that has no budget."""
+        return f"no budget for tier {tier!r}; this campaign declares: {', '.join(self.tiers)}"
 
 
 def by_tier(**budgets: Budget) -> ByTier:

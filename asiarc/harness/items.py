@@ -88,7 +88,6 @@ class CampaignNode(pytest.Collector):
         return node
 
     def collect(self) -> list[pytest.Item]:
-        self.campaign.budget.at(self.config.option.tier)
         stages = [StageItem.from_parent(self, name=stage) for stage in self.campaign.stages]
         return [*stages, *(ArmItem.from_parent(self, name=arm) for arm in self.campaign.arms)]
 
@@ -198,20 +197,20 @@ class ClaimItem(PlainItem):
             raise EvidenceError(
                 f"claim {self.mark.claim} is not in {self.path.parent / 'claims.toml'}; add it there first"
             )
-        evidence = LabEvidence(lab.archive, lab.tier, self.path.parent, self.config.option.release)
+        evidence = LabEvidence(lab.archive, lab.tier, self.path.parent, self.config.option.asiarc_release)
         verdict = reach_verdict(self.decider, evidence, self.register[self.mark.claim])
         lab.verdicts.append(verdict)
         lab.archive.add_verdict(self.mark.claim, lab.tier, self.nodeid, verdict.as_dict())
         self.user_properties += [("claim", verdict.claim), ("verdict", verdict.verdict)]
         lab.say(f"  {verdict.claim:<5} {verdict.verdict:<28} {verdict.statement}")
         self._hold_against_snapshot(verdict)
-        if self.config.option.strict_claims and verdict.verdict == "contradicted":
+        if self.config.option.asiarc_strict_claims and verdict.verdict == "contradicted":
             raise EvidenceError(f"{verdict.claim} is contradicted: {verdict.statement}")
 
     def _hold_against_snapshot(self, verdict: Verdict) -> None:
         path = self.path.parent / "verdicts.toml"
-        if self.config.option.accept_verdicts is not None:
-            record_snapshot([verdict], path, note=self.config.option.accept_verdicts)
+        if self.config.option.asiarc_accept_verdicts is not None:
+            record_snapshot([verdict], path, note=self.config.option.asiarc_accept_verdicts)
         for drift in check_snapshot([verdict], path):
             if drift.recorded is not None:  # a tier that was never recorded has nothing to drift from
                 raise EvidenceError(drift.explain() + " Accept it with --accept-verdicts 'why'")
