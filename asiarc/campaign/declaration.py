@@ -411,7 +411,7 @@ def _check_baseline(name: str) -> None:
 def load_toml(path: Path) -> Campaign:
     """A campaign from a TOML file; the same model, the same errors, each with the table that it is in."""
     try:
-        data = tomllib.loads(path.read_bytes().decode())
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CampaignError(f"not TOML: {error}") from error
     for stage in STAGES:

@@ -116,7 +116,7 @@ def main(recipe: str, mixer: str, task_name: str, seed: str, by: tuple[By, ...],
     from asiarc.models.baselines import BASELINE_NAMES, baseline_source
     from asiarc.tasks import get_task
 
-    source = baseline_source(mixer) if mixer in BASELINE_NAMES else Path(mixer).read_text()
+    source = baseline_source(mixer) if mixer in BASELINE_NAMES else Path(mixer).read_text(encoding="utf-8")
     chosen = RECIPES[recipe].at(**{name: value for name, value in changes.items() if value is not None})
     with group() as device:
         for way in by:

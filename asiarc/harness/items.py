@@ -59,7 +59,7 @@ class TomlCampaign(pytest.File):
         field, table = getattr(error, "field", ""), getattr(error, "table", "")
         lines: dict[str, int] = {}
         current = ""
-        for number, text in enumerate(self.path.read_text(errors="replace").splitlines(), 1):
+        for number, text in enumerate(self.path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
             if header := re.match(r"\s*\[([^\[\]]+)\]", text):
                 current = header[1].replace(" ", "")
                 for name in (current, current.partition(".")[0]):

@@ -24,7 +24,7 @@ from asiarc.core.recipe import TIERS
 FOLDERS = ("campaigns", "reproductions")
 CAMPAIGN_FILES, CLAIM_FILES, TOML_FILES = "campaign_*.py", "claim_*.py", "campaign_*.toml"
 _SPEAKS = {
-    ".py": re.compile(rb"^\s*(from|import)\s+asiarc\b", re.MULTILINE),
+    ".py": re.compile(rb"^(?:\xef\xbb\xbf)?\s*(from|import)\s+asiarc\b", re.MULTILINE),
     ".toml": re.compile(rb"^\W*(start_from|baselines|explore|budget)\b", re.MULTILINE),
 }
 OPTIONS: dict[str, dict[str, Any]] = {

@@ -216,7 +216,7 @@ def operators() -> str:
 
 def _signatures() -> Iterator[str]:
     for name in sorted(OPERATORS):
-        for node in ast.parse((kernels_folder() / f"{name}.py").read_text()).body:
+        for node in ast.parse((kernels_folder() / f"{name}.py").read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name == name:
                 says = (ast.get_docstring(node) or "").split("\n")[0].split(";")[0].rstrip(".")
                 yield f"from asiarc.kernels.{node.name} import {node.name}  # {says}"
