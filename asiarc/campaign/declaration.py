@@ -25,7 +25,7 @@ from pydantic import (
 from asiarc.core.errors import CampaignError, TaskError, nearest, unknown_name
 from asiarc.core.recipe import STAGES, TIERS, StageName, Tier
 from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC
-from asiarc.tasks import check_name
+from asiarc.tasks import check_name, with_own_text
 
 IDENTITY_VERSION = 2
 RESEARCHERS = ("grammar", "random", "llm")
@@ -364,6 +364,22 @@ class Campaign(Declaration):
         found = self.model_copy(update=changes)
         found._arm = arm
         return found
+
+    def with_texts(self, folder: Path, *, build: bool = True) -> Campaign:
+        """With texts of one's own by their keys, each built once; relative paths start at `folder`, the campaign's.
+
+        Without `build` they are only looked for. Raises `CampaignError` with the stage that names a text which is not to be had.
+        """
+        stages = {}
+        for name in STAGES:
+            stage: Stage | None = getattr(self, name)
+            try:
+                tasks = () if stage is None else tuple(with_own_text(task, folder, build=build) for task in stage.tasks)
+            except TaskError as error:
+                raise _at(name, CampaignError(f"{name}: {error}")) from error
+            if stage is not None and tasks != stage.tasks:
+                stages[name] = stage.model_copy(update={"tasks": tasks})
+        return self.model_copy(update=stages) if stages else self
 
     @property
     def arm(self) -> str:
