@@ -158,8 +158,8 @@ def _result(row: Row) -> Row:
 
 @contextmanager
 def _database(folder: Path) -> Iterator[str]:
-    """Where SQLite opens an archive. Beside a file in WAL mode it writes even to read; where nothing can be written, what
-    is settled is read as it is, and what is not from a copy."""
+    """Where SQLite opens an archive. Beside a file in WAL mode it writes even to read: where it cannot, what is
+    settled is read as it lies, and the rest from a copy."""
     file, log = folder / "archive.db", folder / "archive.db-wal"
     settled = not (log.exists() and log.stat().st_size)
     if os.access(folder, os.W_OK):

@@ -368,7 +368,7 @@ class Campaign(Declaration):
     def with_texts(self, folder: Path, *, build: bool = True) -> Campaign:
         """With texts of one's own by their keys, each built once; relative paths start at `folder`, the campaign's.
 
-        Without `build` they are only looked for. Raises `CampaignError` with the stage that names a text which is not to be had.
+        Without `build` they are only looked for. Raises `CampaignError` with the stage whose text is not to be had.
         """
         stages = {}
         for name in STAGES:

@@ -19,14 +19,13 @@ from asiarc.campaign.loading import declared
 from asiarc.core.errors import CampaignError, EvidenceError
 from asiarc.core.recipe import Tier
 from asiarc.harness.model_verbs import main as llm
-from asiarc.harness.options import AS_JSON, STORE, WORKERS, Commands, latest_run, tier_option
+from asiarc.harness.options import AS_JSON, STORE, TIER, WORKERS, Commands, latest_run, project_store
 
 if TYPE_CHECKING:
     from asiarc.archive.results import CampaignResult
     from asiarc.archive.store import Archive
     from asiarc.cognition.base import Find
 
-TIER = tier_option("quick")
 console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
 
 
@@ -353,7 +352,7 @@ def _find(folder: Path | None, model: str | None, base_url: str | None) -> Find 
     from asiarc.cognition.base import Base
     from asiarc.harness.cognition_verbs import by_meaning
 
-    return by_meaning(Base.load(folder), model, base_url) if model else None
+    return by_meaning(Base.load(folder), model, base_url, project_store() / "embeddings.jsonl") if model else None
 
 
 @cognition.command("add")

@@ -12,10 +12,8 @@ from asiarc.cognition.entry import CognitionError, Entry, as_toml, load_file
 if TYPE_CHECKING:
     from asiarc.archive.results import CampaignResult
 
-VECTORS = Path(".asiarc") / "embeddings.jsonl"
 
-
-def by_meaning(base: Base, model: str, base_url: str | None = None, kept: Path = VECTORS) -> Find:
+def by_meaning(base: Base, model: str, base_url: str | None, kept: Path) -> Find:
     """A search by an embedding endpoint; vectors are kept in a file by their text, and asked for once."""
     from asiarc.cognition.dense import Dense
     from asiarc.llm import Client, Ledger, Price

@@ -112,7 +112,8 @@ def _without_tier(config: pytest.Config, items: Iterable[pytest.Item]) -> list[p
     lab = config.stash[LAB]
     asked = [(item, name, campaign) for item in items for name, campaign in campaigns_asked(item)]
     missing = [one for one in asked if lab.tier not in one[2].budget.tiers]
-    for line in dict.fromkeys(f"deselected {i.path.name}::{name}: {c.budget.without(lab.tier)}" for i, name, c in missing):
+    told = (f"deselected {item.path.name}::{name}: {c.budget.without(lab.tier)}" for item, name, c in missing)
+    for line in dict.fromkeys(told):
         lab.say(line, always=True)
     return [item for item, _, _ in missing]
 

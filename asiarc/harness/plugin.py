@@ -1,9 +1,9 @@
-"""The door to pytest: asiarc's options, and where its files may lie. What is collected is in `asiarc.harness.collection`.
+"""The door to pytest: asiarc's options, and where its files may lie; all else is in `asiarc.harness.collection`.
 
-An installed asiarc does nothing in a project that has nothing for it: files are asiarc's where they lie in a declared
-folder (``asiarc_paths`` in the pytest ini; by default ``campaigns`` and ``reproductions``, where a file in them speaks of
-asiarc) or are named on the command line and speak of asiarc. Only then is the rest of the plugin loaded. Every option is
-``--asiarc-NAME``; where there is something for asiarc, ``--NAME`` is one more way to write it unless it is another's.
+An installed asiarc does nothing in a project that has nothing for it. Files are asiarc's where they lie in a declared
+folder (``asiarc_paths`` in the pytest ini; by default ``campaigns`` and ``reproductions``, if a file in them speaks of
+asiarc) or are named on the command line and speak of asiarc. Only then is the rest of the plugin loaded. An option is
+``--asiarc-NAME``, and where there is something for asiarc also ``--NAME``, unless that is another's.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "tier": dict(choices=TIERS, default="smoke", help="how much compute is spent (default: smoke)"),
     "plan": dict(action="store_true", help="print what each campaign would do and cost, and run nothing"),
     "fresh": dict(action="store_true", help="set the archive aside and start from an empty one"),
-    "retry": dict(action="store_true", help="ask and train again what failed for want of a machine, a network or money"),
+    "retry": dict(action="store_true", help="ask and train again what failed for want of machine, network or money"),
     "workers": dict(type=int, default=2, metavar="N", help="processes that train at once (default: 2)"),
     "store": dict(type=Path, default=None, metavar="DIR", help="the archive's folder (default: the rootdir's .asiarc)"),
     "executor": dict(choices=("local", "ray"), default="local", help="where trials run (docs/cluster.md)"),
