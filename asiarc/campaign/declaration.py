@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from asiarc.campaign.content import content_of
 from asiarc.core.errors import CampaignError, TaskError, nearest, unknown_name
 from asiarc.core.recipe import STAGES, TIERS, StageName, Tier
 from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC
@@ -244,6 +245,7 @@ class Campaign(Declaration):
     budget: ByTier = Field(description="by_tier(smoke=Budget(...), quick=Budget(...))")
     seed: int = Field(default=0, ge=0, description="everything random in the campaign follows from it")
     _arm: str = PrivateAttr(default="")  # which of `arms` this is; see `as_arm`
+    _researcher: dict[str, Any] = PrivateAttr(default_factory=dict)  # what an object was made of before it was asked
 
     @field_validator("start_from")
     @classmethod
@@ -339,6 +341,11 @@ class Campaign(Declaration):
                 )
         return self
 
+    def model_post_init(self, _: Any) -> None:
+        """Look at a researcher that is an object before it is asked anything."""
+        if not isinstance(self.researcher, str):
+            self._researcher = content_of(self.researcher)
+
     def with_models(self, chosen: Sequence[str]) -> Campaign:
         """With other models in some roles, each as ``role=name`` (several researchers: ``researcher=a,b``)."""
         named: dict[str, Any] = {}
@@ -409,10 +416,7 @@ class Campaign(Declaration):
         """Every field with its value at one tier, as plain data: what the archive keeps and the identity hashes."""
         data = self.model_dump(mode="json", exclude={"budget", "researcher"})
         budget = self.budget.at(tier)
-        named = isinstance(self.researcher, str)
-        data["researcher"] = (
-            self.researcher if named else f"{type(self.researcher).__module__}.{type(self.researcher).__qualname__}"
-        )
+        data["researcher"] = self.researcher if isinstance(self.researcher, str) else self._researcher
         data["candidates"] = budget.candidates
         return data | ({"arm": self.arm} if self.arm else {})
 
