@@ -257,6 +257,10 @@ class Archive:
             for row in self._db.execute(sql, parameters):
                 yield dict(row)
 
+    def drop(self, table: str, where: str, *values: Any) -> None:
+        """Delete the rows of a table that a condition names."""
+        self._execute(f"DELETE FROM {table} WHERE {where}", values)
+
     def _insert(self, table: str, row: Mapping[str, Any], *, replace: bool = False) -> None:
         values = [json.dumps(v) if isinstance(v, (dict, list, tuple)) else v for v in row.values()]
         self._execute(_insertion(table, tuple(row), replace=replace), values)

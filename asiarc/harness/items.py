@@ -130,7 +130,8 @@ class StageItem(PlainItem):
         self.user_properties += [("asiarc_run", run.run), ("tier", lab.tier), ("entrants", len(result["entrants"]))]
         if self.name == "explore" and not result["finalists"]:
             raise EvidenceError(
-                f"none of {result['candidates']} candidates was scored; asiarc why-rejected lists the reasons"
+                f"none of {result['candidates']} candidates was scored; asiarc why-rejected lists the reasons, --retry tries again "
+                "those that crashed, timed out or were not answered"
             )
 
     def reportinfo(self) -> tuple[Path, int | None, str]:

@@ -74,7 +74,15 @@ class Lab:
             self._runs[key] = Run(
                 asked, name, self.tier, self.archive, workshop, self.say, self.detail, self._connect(file)
             )
+            if self.config.option.asiarc_retry:
+                self._retry(self._runs[key])
         return self._runs[key]
+
+    def _retry(self, run: Run) -> None:
+        from asiarc.archive.retry import forget_failures
+
+        dropped = forget_failures(self.archive, run.run)
+        self.say(f"{run.label}: {dropped or 'retry: nothing failed'}", always=True)
 
     @property
     def runs(self) -> list[Run]:
