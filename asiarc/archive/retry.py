@@ -1,4 +1,4 @@
-"""What failed for want of a machine, a network or a model that answers is no result: it can be dropped, and done again."""
+"""What failed for want of a machine, a network or a model that answers is no result: it is dropped, and done again."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _USED = "key IN (SELECT trial FROM uses WHERE run = ?)"
 
 
 def forget_failures(archive: Archive, run: str) -> str:
-    """Drop a run's trials and admissions that did not come to their end, its replies that could not be read, and all that
-    was proposed from the first generation on in which there were any; trials that ended well are kept. What was dropped,
-    in words; empty where nothing failed."""
+    """Drop a run's trials and admissions that did not come to their end, its unreadable replies, and what was
+    proposed from the first generation on in which there were any; trials that ended well are kept. What was dropped, in
+    words; empty where nothing failed."""
     count = lambda sql, *values: int(archive.rows(f"SELECT COUNT(*) AS n {sql}", *values)[0]["n"])  # noqa: E731
     first = archive.rows(
-        "SELECT MIN(number) AS n FROM proposals WHERE run = ?1 AND generation = (SELECT MIN(p.generation) FROM results r "
-        f"JOIN proposals p USING (run, number) WHERE r.run = ?1 AND {_FAILED})",
+        "SELECT MIN(number) AS n FROM proposals WHERE run = ?1 AND generation = (SELECT MIN(p.generation) "
+        f"FROM results r JOIN proposals p USING (run, number) WHERE r.run = ?1 AND {_FAILED})",
         run,
     )[0]["n"]
     trials = count(f"FROM trials WHERE {_BROKEN} AND {_USED}", run)
@@ -28,7 +28,8 @@ def forget_failures(archive: Archive, run: str) -> str:
         "SELECT a.key FROM asked a JOIN results r ON r.run = a.run AND a.place LIKE r.number || ' %' "
         "WHERE a.run = ? AND r.gate = 'reply'"
     )
-    told = f"{count(f'FROM ({replies})', run)} replies, {trials} trials, {count(failed, run, first)} candidates that failed"
+    candidates = count(failed, run, first)
+    told = f"{count(f'FROM ({replies})', run)} replies, {trials} trials, {candidates} candidates that failed"
     proposals = count("FROM proposals WHERE run = ? AND number >= ?", run, first)
     with archive.transaction():
         keys = [row["key"] for row in archive.rows(replies, run)]

@@ -1,8 +1,8 @@
 """What an object of a user's is made of, as plain data: the code that it rests on, its fields, the files that it reads.
 
 The code is what `asiarc.core.reach` finds from its class in the user's own sources. A field that is a path, or the text
-of one, counts by what lies there; files that it reads by other ways it names in ``inputs``. Objects of installed packages
-count by the name of their class.
+of one, counts by what lies there; other files that it reads it names in ``inputs``. Objects of installed packages count
+by the name of their class.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any
 from asiarc.core.errors import CampaignError
 from asiarc.core.reach import Reached, UserCode
 
-
 _known: dict[int, tuple[object, dict[str, Any]]] = {}
 
 
@@ -25,7 +24,7 @@ def content_of(thing: object) -> dict[str, Any]:
     """Class, code (digits by definition), fields and inputs, as they are when an object is first asked about: what it
     notes of its work is not what it was declared as. `CampaignError` where one of its ``inputs`` is not there."""
     if id(thing) not in _known:
-        inputs = {str(path): _file_hash(path) for path in _inputs(thing)}
+        inputs = {str(path): file_hash(path) for path in _inputs(thing)}
         _known[id(thing)] = thing, _object(thing, ()) | {"inputs": inputs}
     return _known[id(thing)][1]
 
@@ -49,7 +48,7 @@ def _plain(value: object, around: tuple[int, ...]) -> Any:
         case None | bool() | int() | float():
             return repr(value)
         case str() | Path():
-            return [str(value), _file_hash(Path(value))] if _is_there(value) else str(value)
+            return [str(value), file_hash(Path(value))] if _is_there(value) else str(value)
         case bytes():
             return value.hex()
         case Mapping():
@@ -59,7 +58,7 @@ def _plain(value: object, around: tuple[int, ...]) -> Any:
         case Set():
             return sorted((_plain(one, inside) for one in value), key=json.dumps)
     if isinstance(value, type) or hasattr(value, "__qualname__"):
-        return [value.__qualname__, _code(value).whole]  # type: ignore[union-attr]
+        return [value.__qualname__, _code(value).whole]
     return _object(value, around)
 
 
@@ -96,7 +95,7 @@ def _is_there(value: str | Path) -> bool:
         return False
 
 
-def _file_hash(path: Path) -> str:
+def file_hash(path: Path) -> str:
     """Of a file's bytes, or of all files below a folder, with their names."""
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     hashed = hashlib.blake2b(digest_size=8)

@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from asiarc.campaign.content import content_of
+from asiarc.campaign.content import content_of, file_hash
 from asiarc.core.errors import CampaignError, TaskError, nearest, unknown_name
 from asiarc.core.recipe import STAGES, TIERS, StageName, Tier
 from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC
@@ -236,6 +236,9 @@ class Campaign(Declaration):
     arms: tuple[str, ...] = Field(
         default=(), description="ways of searching that run beside the full loop, at equal compute"
     )
+    cognition: tuple[str, ...] = Field(
+        default=(), description="files or folders of entries of your own, read beside the shipped ones"
+    )
     policy: str = Field(
         default="ucb",
         description="who is trained next, who becomes a parent and who is a finalist; asiarc.search compares them",
@@ -372,12 +375,17 @@ class Campaign(Declaration):
         found._arm = arm
         return found
 
-    def with_texts(self, folder: Path, *, build: bool = True) -> Campaign:
-        """With texts of one's own by their keys, each built once; relative paths start at `folder`, the campaign's.
+    def at(self, folder: Path, *, build: bool = True) -> Campaign:
+        """The campaign of a file in `folder`, where its relative paths start: texts of one's own by their keys, each
+        built once (without `build` only looked for), entries by their places.
 
-        Without `build` they are only looked for. Raises `CampaignError` with the stage whose text is not to be had.
+        Raises `CampaignError` with the field whose text or entries are not to be had.
         """
-        stages = {}
+        entries = [folder / Path(path).expanduser() for path in self.cognition]
+        for path in entries:
+            if not path.exists():
+                raise _at("cognition", CampaignError(f"cognition: no entries at {path}; name a TOML file or a folder"))
+        stages: dict[str, Any] = {"cognition": tuple(map(str, entries))}
         for name in STAGES:
             stage: Stage | None = getattr(self, name)
             try:
@@ -386,7 +394,7 @@ class Campaign(Declaration):
                 raise _at(name, CampaignError(f"{name}: {error}")) from error
             if stage is not None and tasks != stage.tasks:
                 stages[name] = stage.model_copy(update={"tasks": tasks})
-        return self.model_copy(update=stages) if stages else self
+        return self.model_copy(update=stages)
 
     @property
     def arm(self) -> str:
@@ -418,6 +426,7 @@ class Campaign(Declaration):
         budget = self.budget.at(tier)
         data["researcher"] = self.researcher if isinstance(self.researcher, str) else self._researcher
         data["candidates"] = budget.candidates
+        data["cognition"] = {Path(path).name: file_hash(Path(path)) for path in self.cognition}
         return data | ({"arm": self.arm} if self.arm else {})
 
 

@@ -350,7 +350,7 @@ class Code:
 
 
 class UserCode(Code):
-    """The sources of whoever uses the package, as they are imported in this process: no installed package's but `own`."""
+    """The sources of whoever uses the package, as imported in this process: of the installed packages `own` alone."""
 
     def __init__(self, own: str) -> None:
         super().__init__(Path())

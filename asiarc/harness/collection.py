@@ -93,8 +93,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     them, then the claims that the campaigns decide; the order of files stays. --claims-only deselects other claims, the
     tier the campaigns that do not declare it."""
     wanted = [claim for claim in config.option.asiarc_claims_only.split(",") if claim]
-    dropped = [item for item in items if wanted and isinstance(item, ClaimItem) and item.mark.claim not in wanted]
-    dropped += _without_tier(config, items)
+    dropped = _without_tier(config, items)
+    dropped += [item for item in items if wanted and isinstance(item, ClaimItem) and item.mark.claim not in wanted]
     if dropped:
         config.hook.pytest_deselected(items=dropped)
         items[:] = [item for item in items if item not in dropped]
@@ -164,7 +164,7 @@ def _say_plan(session: pytest.Session) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """What asiarc collects is one piece of work; the rest is dealt out as was asked."""
-    from xdist.scheduler import LoadFileScheduling, LoadGroupScheduling, LoadScopeScheduling
+    from xdist.scheduler import LoadFileScheduling, LoadGroupScheduling, LoadScopeScheduling  # type: ignore[import-untyped]
 
     grouped = {"loadfile": LoadFileScheduling, "loadgroup": LoadGroupScheduling, "loadscope": LoadScopeScheduling}
     places, dist = config.stash[PLACES], config.option.dist

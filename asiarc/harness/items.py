@@ -88,7 +88,7 @@ class CampaignNode(pytest.Collector):
         return node
 
     def collect(self) -> list[pytest.Item]:
-        self.campaign.with_texts(self.path.parent, build=False)
+        self.campaign.at(self.path.parent, build=False)
         stages = [StageItem.from_parent(self, name=stage) for stage in self.campaign.stages]
         return [*stages, *(ArmItem.from_parent(self, name=arm) for arm in self.campaign.arms)]
 
@@ -120,7 +120,7 @@ class StageItem(PlainItem):
 
     def planned(self) -> list[tuple[str, Campaign, str, StageName]]:
         """What --plan lists."""
-        return [(self.nodeid, self.parent.campaign.with_texts(self.path.parent), self.parent.name, self.stage)]
+        return [(self.nodeid, self.parent.campaign.at(self.path.parent), self.parent.name, self.stage)]
 
     def runtest(self) -> None:
         lab = self.config.stash[LAB]
@@ -130,8 +130,8 @@ class StageItem(PlainItem):
         self.user_properties += [("asiarc_run", run.run), ("tier", lab.tier), ("entrants", len(result["entrants"]))]
         if self.name == "explore" and not result["finalists"]:
             raise EvidenceError(
-                f"none of {result['candidates']} candidates was scored; asiarc why-rejected lists the reasons, --retry tries again "
-                "those that crashed, timed out or were not answered"
+                f"none of {result['candidates']} candidates was scored; asiarc why-rejected lists the reasons, --retry "
+                "tries again those that crashed, timed out or were not answered"
             )
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
@@ -145,7 +145,7 @@ class ArmItem(PlainItem):
 
     def planned(self) -> list[tuple[str, Campaign, str, StageName]]:
         """What --plan lists: every stage of the arm."""
-        arm = self.parent.campaign.with_texts(self.path.parent).as_arm(self.name)
+        arm = self.parent.campaign.at(self.path.parent).as_arm(self.name)
         return [(f"{self.nodeid} {stage}", arm, self.parent.name, stage) for stage in arm.stages]
 
     def runtest(self) -> None:

@@ -15,6 +15,7 @@ from asiarc.core.recipe import TIERS, Tier
 if TYPE_CHECKING:
     from asiarc.archive.store import Archive
 
+
 def project_store() -> Path:
     """The archive's folder where none is named: ``.asiarc`` in the root that pytest, started here, would take."""
     from _pytest.config.findpaths import determine_setup
@@ -25,7 +26,7 @@ def project_store() -> Path:
 
 
 STORE = click.option(
-    "--store", type=click.Path(path_type=Path), default=project_store, help="the archive (default: the project's .asiarc)"
+    "--store", type=click.Path(path_type=Path), default=project_store, help="default: .asiarc in the project's root"
 )
 TIER = click.option(
     "--tier", type=click.Choice(TIERS), default="smoke", show_default=True, help="how much compute is spent"

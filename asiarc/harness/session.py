@@ -67,7 +67,7 @@ class Lab:
 
         key = id(campaign), arm  # two files may use one name
         if key not in self._runs:
-            asked = campaign.with_models(self.config.option.asiarc_llm_model).with_texts(file.parent)
+            asked = campaign.with_models(self.config.option.asiarc_llm_model).at(file.parent)
             asked = asked.as_arm(arm) if arm else asked
             deadline = time.monotonic() + 60 * asked.budget.at(self.tier).minutes
             workshop = Workshop(self.archive, self.executor, deadline=deadline)

@@ -132,7 +132,7 @@ class Run:
         unread = self.archive.rows("SELECT reason FROM results WHERE run = ? AND gate = 'reply'", self.run)
         if unread and len(unread) == asked:
             raise ExecutionError(
-                f"no reply could be read for any of {asked} proposals, for the last one because {unread[-1]['reason']}; "
+                f"no reply could be read for any of {asked} proposals, at last because {unread[-1]['reason']}; "
                 "mend the endpoint or the model, then run again with --retry, which asks anew"
             )
 

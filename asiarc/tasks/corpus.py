@@ -73,8 +73,8 @@ def path_corpus(path: str) -> Corpus:
 
 
 def keep_text(root: Path) -> str:
-    """Build the corpus of a text of one's own, unless the cache has it; its key, ``book-0123456789abcdef``: the name, for
-    people, and the hash of what it is made of, wherever it lies. Raises `TaskError`."""
+    """Build the corpus of a text of one's own, unless the cache has it; its key, ``book-0123456789abcdef``: the name,
+    for people, and the hash of what it is made of, wherever it lies. Raises `TaskError`."""
     files = [root] if root.is_file() else sorted(f for f in root.rglob("*") if _is_visible_file(f, root))
     contents = {f.name if f == root else f.relative_to(root).as_posix(): f.read_bytes() for f in files}
     digest = hashlib.blake2b(json.dumps(BUILDER_VERSION).encode())

@@ -180,7 +180,8 @@ def test_a_campaign_without_the_tier_is_left_out_and_says_which_it_has(pytester,
     pytester.path.joinpath("test_other.py").write_text("def test_other(): pass")
     result = pytester.runpytest_inprocess("--tier", "full")
     result.assert_outcomes(passed=1, deselected=3)
-    line = f"deselected campaign_question.{name}::question: no budget for tier 'full'; this campaign declares: smoke, quick"
+    line = f"deselected campaign_question.{name}::question: no budget for tier 'full'; this campaign declares: "
+    line += "smoke, quick"
     assert result.outlines.count(line) == 1
 
 

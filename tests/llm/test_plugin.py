@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
-from asiarc.harness.session import Lab
 from asiarc.harness.model_verbs import main
+from asiarc.harness.session import Lab
 from tests.rigs.llm.loopback import Server, fails
 
 from ..harness.fakes import FakeExecutor, Refusing, assert_same, content
