@@ -103,6 +103,7 @@ def conduct(
     name, campaign = declared(file)
     if campaign.models is None:
         raise CampaignError(f"{file} names no language model, so there is nothing to record")
+    campaign = campaign.at(file.parent)
     deadline = time.monotonic() + 60 * campaign.budget.at(tier).minutes
     with trial_executor(workers) as executor:
         workshop = Workshop(archive, executor, deadline=deadline)

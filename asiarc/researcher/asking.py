@@ -31,10 +31,11 @@ if TYPE_CHECKING:
 
 
 class LlmResearcher:
-    """Proposes by asking `models.researcher`; `checks` names the novelty checks that it makes itself."""
+    """Proposes by asking `models.researcher`; `checks` names the novelty checks that it makes itself, `own` entries of
+    the user's."""
 
-    def __init__(self, client: Client, models: Models, checks: Sequence[str] = ()) -> None:
-        self.client, self.models, self.checks = client, models, checks
+    def __init__(self, client: Client, models: Models, checks: Sequence[str] = (), own: tuple[str, ...] = ()) -> None:
+        self.client, self.models, self.checks, self.own = client, models, checks, own
 
     def propose(self, context: Context) -> Proposal:
         """A proposal; one that is not new goes back with what it duplicates, `models.redraws` times."""
@@ -82,7 +83,7 @@ class LlmResearcher:
         endpoint, or where nothing is read (an arm without cognition or analyst), as it is."""
         if self._embedder is None or not context.cognition or not context.insights:
             return context
-        find = Dense(shipped(), self._embedder).search
+        find = Dense(shipped(self.own), self._embedder).search
         return replace(context, cognition=read_up(context.insights[0], without=(), in_grammar=False, find=find))
 
     def _author(self, number: int) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from asiarc.campaign.identity import kernels_folder
-from asiarc.cognition.base import shipped
+from asiarc.cognition.base import entry_of
 from asiarc.core.proposal import CognitionHit, Context, Earlier, Failure, Proposal, Relative
 from asiarc.core.seeds import rng_of, seed_of
 from asiarc.kernels.operators import OPERATORS
@@ -178,7 +178,7 @@ def _cognition(hits: Sequence[CognitionHit]) -> list[Section]:
     """Entries of the base, as they stand in it."""
     sections = []
     for hit in hits:
-        entry = shipped()[hit.entry]
+        entry = entry_of(hit)
         words = (entry.problem, entry.mechanism, entry.equation, f"Limits: {entry.limits}")
         sections.append(Section(f"paper {hit.entry}: {hit.title}", "\n".join(words)))
     return sections
@@ -220,7 +220,7 @@ def _operators() -> Section:
 
 def _signatures() -> Iterator[str]:
     for name in sorted(OPERATORS):
-        for node in ast.parse((kernels_folder() / f"{name}.py").read_text()).body:
+        for node in ast.parse((kernels_folder() / f"{name}.py").read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name == name:
                 says = (ast.get_docstring(node) or "").split("\n")[0].split(";")[0].rstrip(".")
                 yield f"from asiarc.kernels.{node.name} import {node.name}  # {says}"
