@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -106,6 +107,9 @@ def _signed(folder: Path, signers: Path | None, found: Examination) -> None:
 
 def _data(folder: Path, _: Path | None, found: Examination) -> None:
     report = read_report(folder)
+    if found.problems:
+        found.unproved.append("all that its files say: they have to be those that the manifest lists first")
+        return
     if (folder / "report.json").read_text(encoding="utf-8") != text_of(json.loads((folder / "report.json").read_text())):
         found.problems.append("report.json: not the text that its data are written as (a key twice, other spaces)")
     _rendering(report, folder, found)
@@ -164,16 +168,15 @@ def _derived(report: Row, folder: Path, extract: Extract, found: Examination) ->
             found.problems += _some(differences(_cells(folder / file), _cells(again / file)), file)
     found.compared.append(f"report.json and {len(figures_of(due))} tables, gathered again from the rows of {EXTRACT}")
     found.unproved.append("what provenance says of machine, commit and command")
-    _verdicts(extract.archive, report, folder, found, {row["verdict"]["claim"] for row in report["claims"]["decided"]})
+    _verdicts(extract.archive, report, folder, found)
 
 
 def _without_extract(report: Row, folder: Path, found: Examination) -> None:
     found.problems += within.problems(report, folder)
     found.compared.append("means, intervals, comparisons, effects, orders and sums from the values of trials")
     found.unproved.append("the values of trials: no extract, they are as committed, not derived")
-    told = {row["verdict"]["claim"] for row in report["claims"]["decided"] if not (row["register"] or {}).get("needs")}
     with tempfile.TemporaryDirectory() as name, Archive(Path(name)) as archive:
-        _verdicts(archive, report, folder, found, told)
+        _verdicts(archive, report, folder, found, without_rows=True)
 
 
 def _some(told: Iterator[str], file: str) -> Iterator[str]:
@@ -257,17 +260,34 @@ def _register(report: Row, folder: Path, found: Examination) -> None:
     found.compared.append(f"{len(register)} claims of the register in its words, and the verdicts last accepted")
 
 
-def _verdicts(archive: Archive, report: Row, folder: Path, found: Examination, claims: set[str]) -> None:
-    """The verdicts of some claims, decided again from an archive."""
+def _verdicts(
+    archive: Archive, report: Row, folder: Path, found: Examination, *, without_rows: bool = False
+) -> None:
+    """Verdicts against those that their deciders reach again from an archive.
+
+    What cannot be: of the paper's released data, which are the user's own; of a study whose code has moved on since;
+    and, of an archive without rows, of whatever ran.
+    """
     reproductions = facts.project_folder(folder) / "reproductions"
     if not (reproductions / "claims.toml").exists():
         return
     told = {row["verdict"]["claim"]: row["verdict"] for row in report["claims"]["decided"]}
-    asked = [claim for claim in sorted(claims) if told[claim]["verdict"] != "not testable here"]
-    again = decided_again(archive, cast("Tier", report["tier"]), reproductions, asked)
-    here = {claim: verdict for claim, verdict in again.items() if verdict.verdict != "not testable here"}
-    for claim, verdict in here.items():
-        found.problems += [f"{claim}: {line}" for line in differences(told[claim], verdict.as_dict())]
-    found.compared.append(f"{len(here)} of {len(told)} verdicts, reached again by their deciders")
-    if away := [claim for claim in told if claim not in here and told[claim]["verdict"] != "not testable here"]:
-        found.unproved.append(f"verdicts that cannot be reached again from what is here: {', '.join(away)}")
+    needs = {claim.id: claim.needs for claim in load_register(reproductions / "claims.toml").values()}
+    ran = {row["name"] for row in (*report["studies"], *report["searches"], *(report["campaigns"] if without_rows else ()))}
+    away = {c for c in told if "release" in needs.get(c, "") or ran & set(re.findall(r"(?:campaign|study) (\w+)", needs.get(c, "")))}
+    asked = [claim for claim in told if not (without_rows and needs.get(claim))]
+    again = decided_again(archive, cast("Tier", report["tier"]), reproductions, asked) if asked else {}
+    reached, lost = 0, []
+    for claim, verdict in told.items():
+        due = again[claim].as_dict() if claim in again else {"verdict": "not testable here"}
+        if due["verdict"] != "not testable here":
+            reached += 1
+            found.problems += [f"{claim}: {line}" for line in differences(verdict, due)]
+        elif verdict["verdict"] != "not testable here":
+            if claim in away:
+                lost.append(claim)
+            else:
+                found.problems.append(f"{claim}: {verdict['verdict']!r} by nothing that the report holds")
+    found.compared.append(f"{reached} of {len(told)} verdicts, reached again by their deciders")
+    if lost:
+        found.unproved.append(f"verdicts that cannot be reached again from what is here: {', '.join(lost)}")

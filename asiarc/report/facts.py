@@ -244,7 +244,7 @@ def stage_facts(reading: CampaignResult, stage: StageName) -> Row:
         "fresh": stage == FRESH,
         "entrants": len(entrants.get("entrants", [])),
         "tasks": [_task_facts(task, trials) for task in tasks],
-        "rows": _in_order(rows, tasks),
+        "rows": in_order(rows, tasks),
         "told_apart": told_apart(rows, reading.spec["start_from"], tasks[0]) if stage == "verify" else None,
     }
 
@@ -307,7 +307,7 @@ def summary(values: dict[str, float]) -> Row:
     return {**found, "mean": interval.mean, "low": interval.low, "high": interval.high}
 
 
-def _in_order(rows: list[Row], tasks: Sequence[str]) -> list[Row]:
+def in_order(rows: list[Row], tasks: Sequence[str]) -> list[Row]:
     """By the mean on the first deciding task, the leading one first; what was not scored there last."""
     task = tasks[0]
     sign = -1 if get_task(task).higher_is_better else 1

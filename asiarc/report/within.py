@@ -16,27 +16,62 @@ from pathlib import Path
 from typing import Any
 
 from asiarc.archive.results import Row
-from asiarc.campaign.declaration import IDENTITY_VERSION
 from asiarc.core.candidate import content_address
 from asiarc.core.digest import digest
 from asiarc.core.errors import EvidenceError
 from asiarc.evidence.claims import Claim, Verdict, cap_verdict
 from asiarc.evidence.effects import Effect, paired_effect
 from asiarc.evidence.transfer import rank_correlation
-from asiarc.report import studies
-from asiarc.report.facts import decision_of, summary, told_apart
+from asiarc.report import studies, tables
+from asiarc.report.facts import decision_of, in_order, summary, told_apart
 from asiarc.report.tables import load, number
 from asiarc.tasks import get_task
+
+FIRST_WITH_EXTRACT = 2  # identity version
 
 
 def problems(report: Row, folder: Path) -> Iterator[str]:
     """Whatever a report says that its own data do not give."""
-    yield from [*_spend(report), *_baselines(report["baselines"])]
+    yield from [*_frame(report), *_spend(report), *_baselines(report["baselines"]), *_tables(report, folder)]
     for row in report["claims"]["decided"]:
         yield from _claim(row)
     yield from [*_studies(report["studies"]), *_searches(report["searches"]), *_signatures(report)]
     for campaign in report["campaigns"]:
         yield from (f"{campaign['name']}: {problem}" for problem in _campaign(campaign, folder))
+
+
+def _frame(report: Row) -> Iterator[str]:
+    """Every run under the hash of what it declares, at the report's tier, and of a kind that had no extract."""
+    for row in (*report["campaigns"], *report["studies"], *report["searches"]):
+        if row["tier"] != report["tier"]:
+            yield f"{row['name']}: of tier {row['tier']!r}, the report of {report['tier']!r}"
+    claims = [row["verdict"]["claim"] for row in report["claims"]["decided"]]
+    yield from (f"{claim}: decided more than once" for claim, times in Counter(claims).items() if times > 1)
+    counts = dict(Counter(row["verdict"]["verdict"] for row in report["claims"]["decided"]))
+    if counts != report["claims"]["counts"]:
+        yield f"verdicts: counted {report['claims']['counts']}, there are {counts}"
+    for campaign in report["campaigns"]:
+        identity = campaign["identity"]
+        said = {key: campaign[key] for key in ("tier", "seed", "spec")}
+        if digest(identity) != campaign["run"] or said != {key: identity[key] for key in said}:
+            yield f"{campaign['name']}: run {campaign['run']} is not the hash of what it declares"
+        if identity.get("identity_version", 1) >= FIRST_WITH_EXTRACT:
+            yield f"{campaign['name']}: a report of such a run has an extract; this one has lost it"
+
+
+def _tables(report: Row, folder: Path) -> Iterator[str]:
+    """Tables of figures that say again what report.json says."""
+    due = [(report["figures"], "tasks", tables.baselines_by_task(report["baselines"]["cells"]))]
+    due += [(one["figures"], "effects", tables.effects_of(one["gains"])) for one in report["campaigns"]]
+    due += [(one["figures"], "forest", studies.forest(one["effects"])) for one in report["studies"]]
+    due += [(one["figures"], "forest", studies.forest(one["effects"])) for one in report["searches"]]
+    due += [(one["figures"], "discoveries", studies.discoveries(one)) for one in report["searches"]]
+    due += [(one["figures"], "tasks", studies.heat(one)) for one in report["studies"] if len(one["tasks"]) > 1]
+    for figures, kind, rows in due:
+        files = [figure["csv"] for figure in figures if figure["kind"] == kind]
+        again = [{key: "" if cell is None else str(cell) for key, cell in row.items()} for row in rows]
+        if [load(folder / file) for file in files] != ([again] if rows else []):
+            yield f"{', '.join(files) or kind}: not what report.json says"
 
 
 def _claim(row: Row) -> Iterator[str]:
@@ -129,7 +164,7 @@ def _campaign(campaign: Row, folder: Path) -> Iterator[str]:
         for row in stage["rows"]:
             for task, stored in row["tasks"].items():
                 yield from _differences(f"{stage['stage']}, {row['name']} on {task}", stored, summary(stored["values"]))
-        yield from _entrants(campaign, stage)
+        yield from [*_entrants(campaign, stage), *_rows(campaign, stage)]
         if stored := stage.get("told_apart"):  # older reports lack it
             found = told_apart(stage["rows"], stored["baseline"], stored["task"])
             yield from _differences(f"{stage['stage']}, ahead of {stored['baseline']}", stored, found or {})
@@ -151,6 +186,21 @@ def _entrants(campaign: Row, stage: Row) -> Iterator[str]:
     most = campaign["ran"]["proposed"] if stage["stage"] == "explore" else listed
     if stage["finished"] and not listed <= stage["entrants"] <= most and campaign["gains"]:
         yield f"{stage['stage']}: {stage['entrants']} entrants, its table has {listed}"
+
+
+def _rows(campaign: Row, stage: Row) -> Iterator[str]:
+    """Rows in their order, and each scored one on the seeds that a finished stage declares."""
+    tasks = [task["name"] for task in stage["tasks"]]
+    if stage["rows"] and tasks and in_order(stage["rows"], tasks) != stage["rows"]:
+        yield f"{stage['stage']}: its rows are in another order than their means"
+    if not stage["finished"] or stage["stage"] == "explore":
+        return
+    spec, plan = campaign["spec"], campaign["identity"]["plans"][stage["stage"]]
+    due = min((spec[stage["stage"]] or spec["verify"])["seeds"], plan["most_seeds"])
+    for row in stage["rows"]:
+        for task, stored in row["tasks"].items():
+            if len(stored["values"]) != due and not row["outcomes"]:
+                yield f"{stage['stage']}, {row['name']} on {task}: {len(stored['values'])} seeds, declared are {due}"
 
 
 def comparisons(campaign: Row, stage: Row) -> int:

@@ -37,16 +37,22 @@ class Bench:
     archive: Archive
     name: str = "delta_text"
     tier: str = "quick"
-    run: str = ""
+    run: str = ""  # named by its declaration when it starts
+    variant: str = ""  # tells runs of one campaign apart
     rungs: tuple[int, ...] = (60, 125)
     seeds: int = 3
     confirmed: tuple[str, ...] = ("text",)  # tasks of confirm; with none that decides, all of them do
     count: int = 0
 
-    def spec(self, *, stages: Sequence[str] = ("explore", "verify", "confirm")) -> dict[str, Any]:
+    def spec(
+        self,
+        *,
+        stages: Sequence[str] = ("explore", "verify", "confirm"),
+        tasks: tuple[str, ...] = ("text", "reset"),
+    ) -> dict[str, Any]:
         campaign = Campaign(
-            start_from="delta_net", baselines=BASELINES, explore=Stage(tasks=("text", "reset"), seeds=2),
-            verify=Stage(tasks=("text", "reset"), seeds=3, top=3) if "verify" in stages else None,
+            start_from="delta_net", baselines=BASELINES, explore=Stage(tasks=tasks, seeds=2),
+            verify=Stage(tasks=tasks, seeds=3, top=3) if "verify" in stages else None,
             confirm=Stage(tasks=self.confirmed, seeds=5) if "confirm" in stages else None,
             at_most={"state_bytes": 2.0}, budget=by_tier(quick=Budget(candidates=12, minutes=5)), seed=0,
         )  # fmt: skip
@@ -62,6 +68,7 @@ class Bench:
             "baselines": {name: content_address(baseline_source(name)) for name in BASELINES},
             "tasks": {"text": "a1b2c3", "reset": "d4e5f6"},
             "engine": "e" * 16,
+            "variant": self.variant,
             "kernels": "k" * 16,
         }
         self.run = digest(identity)
@@ -199,10 +206,17 @@ class Bench:
         )
         return addresses
 
-    def later_stages(self, ranked: list[str], worth: dict[str, float], stages: Sequence[str], top: int) -> None:
+    def later_stages(
+        self,
+        ranked: list[str],
+        worth: dict[str, float],
+        stages: Sequence[str],
+        top: int,
+        tasks: Sequence[str] = ("text", "reset"),
+    ) -> None:
         winner = None
         if "verify" in stages:
-            winner = self.stage("verify", ranked[:top], worth, 3, ("text", "reset"))
+            winner = self.stage("verify", ranked[:top], worth, 3, tasks)
         if "confirm" in stages:
             self.stage("confirm", [winner] if winner else [], worth, 5, self.confirmed, winner)
 

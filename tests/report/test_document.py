@@ -152,7 +152,7 @@ def nothing_started(built):
 
 
 def all_rejected(built):
-    built.start()
+    built.start(3)
     built.baselines("explore", 2, 125, ("text", "reset"))
     for number in range(3):
         address = built.propose(number, f"leaky {number}")
@@ -160,7 +160,7 @@ def all_rejected(built):
             built.run, number, address, Outcome("rejected", "not causal", "causality"), rung=-1, gain=None, scores={}
         )
     built.archive.finish_stage(built.run, "explore", {"entrants": [], "finalists": [], "candidates": 3})
-    built.archive.finish_stage(built.run, "verify", {"entrants": [], "winner": None, "gains": {}})
+    built.stage("verify", [], {}, 3, ("text", "reset"))
     built.archive.finish_stage(built.run, "confirm", {"entrants": [], "winner": None})
 
 
@@ -260,7 +260,7 @@ def hostile(tmp_path_factory, bench_class):
 
 
 def fill_with_hostile_text(built):
-    built.start()
+    built.start(2, tasks=("text",))
     for steps in built.rungs:
         built.baselines("explore", 2, steps, ("text",))
     source = f'"""``` {HOSTILE.encode("ascii", "ignore").decode().translate({34: 39, 92: 47, 7: 32})}\n````"""\nA = 1\n'
@@ -270,13 +270,14 @@ def fill_with_hostile_text(built):
         "address": address, "name": HOSTILE, "motivation": HOSTILE, "parents": [HOSTILE], "predicted": HOSTILE,
         "origins": [{"element": HOSTILE, "kind": "original", "reference": HOSTILE}],
     })  # fmt: skip
-    built.archive.add_result(built.run, 0, address, Outcome("scored"), rung=1, gain=0.1, scores={})
     built.archive.add_insight(built.run, 0, 0, address, {"text": HOSTILE, "weakness": HOSTILE, "mechanisms": []})
-    for stage, seeds, steps in (("explore", 2, 125), ("verify", 3, 250), ("confirm", 5, 250)):
-        built.baselines(stage, seeds, steps, ("text",))
-        for seed in range(seeds):
-            built.trial(address, "text", stage, seed, steps, 0.1)
-        built.archive.finish_stage(built.run, stage, {"entrants": [address], "finalists": [address], "winner": address})
+    for seed in range(2):
+        built.trial(address, "text", "explore", seed, 125, 0.1)
+    gain = built.gain(address, "explore", 125)
+    built.archive.add_result(built.run, 0, address, Outcome("scored"), rung=1, gain=gain, scores={})
+    explored = {"entrants": [address], "finalists": [address], "candidates": 2}
+    built.archive.finish_stage(built.run, "explore", explored)
+    built.later_stages([address], {address: 0.1}, ("verify", "confirm"), 3, ("text",))
     other = built.propose(1, "=cmd|x!A1", motivation="")
     built.archive.add_result(
         built.run, 1, other, Outcome("rejected", HOSTILE, "causality"), rung=-1, gain=None, scores={}
@@ -385,16 +386,16 @@ def _no_campaigns(report):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (_flip_decision, "the interval allows 'cannot tell'"),
+        (_flip_decision, "decision is 'better', its data give 'cannot tell'"),
         (_move_mean, "mean is"),
         (_move_value, "its data give"),
         (_narrow_interval, "low is"),
         (_fewer_comparisons, "num_comparisons is 1, its data give 3"),
         (_move_rho, "rho is 0.999"),
-        (_hide_rejections, "proposals by outcome"),
-        (_other_source, "the winner's source has address"),
-        (_stronger_verdict, "more than the quick tier can carry"),
-        (_effect_outside, "outside"),
+        (_hide_rejections, "outcomes.rejected is 1, its data give 2"),
+        (_other_source, "winner.source is"),
+        (_stronger_verdict, "verdict is 'reproduced', its data give 'inconclusive'"),
+        (_effect_outside, "effect is 5.0"),
         (_baseline_mean, "baseline"),
         (_no_campaigns, "do not have the form"),
     ],
@@ -426,7 +427,7 @@ def test_a_changed_transfer_table_is_found_though_signed_again(written, tmp_path
     lines = path.read_text().splitlines()
     path.write_text("\n".join(lines[:1] + lines[2:]) + "\n")
     resign(copy, "figures/delta_text-transfer.csv")
-    assert any("transfer from" in problem for problem in verify(copy))
+    assert any("delta_text-transfer.csv" in problem for problem in verify(copy))
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"format": 99}', '{"files": 3}'])
