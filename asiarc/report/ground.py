@@ -32,7 +32,7 @@ COMPARED = (
 def problems(extract: Extract) -> Iterator[str]:
     """Whatever a row of an extract says that its other rows do not give."""
     archive = extract.archive
-    yield from _values(extract)
+    yield from [*_values(extract), *_sizes(archive)]
     for row in archive.rows("SELECT address, name, source FROM candidates"):
         if address_of(row["source"]) != row["address"]:
             yield f"candidate {row['name']}: its source has address {address_of(row['source'])}, not {row['address']}"
@@ -68,6 +68,16 @@ def _values(extract: Extract) -> Iterator[str]:
                 yield f"{where}: its value is {row['value']!r}, its items give {value!r}"
     if lost := extract.values.keys() - {row["key"] for row in trials}:
         yield f"items of trials that are not there: {', '.join(sorted(lost))}"
+
+
+def _sizes(archive: Archive) -> Iterator[str]:
+    """One size of a candidate on one recipe in one run."""
+    for key in ("parameters", "state_bytes", "flops_per_token"):
+        for row in archive.rows(
+            f"SELECT u.run, t.address, COUNT(DISTINCT t.{key}) AS sizes FROM uses u JOIN trials t ON t.key = u.trial "
+            "GROUP BY u.run, t.address, t.task, t.recipe HAVING sizes > 1"
+        ):
+            yield f"run {row['run']}: {row['address']} has {row['sizes']} different {key} on one recipe"
 
 
 # --- campaigns --------------------------------------------------------------------------------------------------------

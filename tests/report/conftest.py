@@ -13,19 +13,21 @@ import pytest
 from asiarc import Budget, Campaign, Stage, by_tier
 from asiarc.archive.results import mean_gain, values_of
 from asiarc.archive.store import Archive, Trial
+from asiarc.campaign.declaration import IDENTITY_VERSION
 from asiarc.core.candidate import content_address
 from asiarc.core.digest import digest
 from asiarc.core.outcome import SCORED, Outcome
 from asiarc.core.recipe import STAGES, stage_plan
 from asiarc.core.seeds import rng_of
 from asiarc.engineer.workshop import Workshop
-from asiarc.evidence.claims import Verdict
 from asiarc.models.baselines import baseline_source
 from asiarc.report import write
+from asiarc.report.evidence import decided_again
 from asiarc.studies import Study
 
 from ..reproductions.laboratory import Laboratory, conduct, load, noise
 
+REPRODUCTIONS = Path(__file__).parents[2] / "reproductions"
 BASELINES = ("delta_net", "gated_delta_net", "mamba2")
 OFFSETS = {"delta_net": 0.0, "gated_delta_net": 0.15, "mamba2": 0.12}  # bits a byte gained over delta_net
 
@@ -60,6 +62,7 @@ class Bench:
 
     def start(self, candidates: int = 12, **kwargs: Any) -> None:
         identity = {
+            "identity_version": IDENTITY_VERSION,
             "campaign": self.name,
             "tier": self.tier,
             "seed": 0,
@@ -265,24 +268,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     with Archive(folder / "store") as opened:
         Bench(opened).fill([0.02 * number for number in range(14)])
-        opened.add_verdict(
-            "C24",
-            "quick",
-            "item",
-            Verdict(
-                "C24",
-                "inconclusive",
-                "The interval is wide.",
-                effect=0.1,
-                low=-0.1,
-                high=0.3,
-                n=5,
-                test="paired t",
-                tier="quick",
-                command="pytest reproductions -k C24",
-                our_value="+0.1",
-            ).as_dict(),
-        )
+        for verdict in decided_again(opened, "quick", REPRODUCTIONS, ["C29"]).values():
+            opened.add_verdict(verdict.claim, "quick", "item", verdict.as_dict())
         write(opened, "quick", folder / "quick")
     return folder / "quick"
 
