@@ -21,8 +21,6 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, cast
 
-import jinja2
-
 from asiarc.archive.extract import Extract, opened
 from asiarc.archive.results import Row
 from asiarc.archive.store import Archive
@@ -30,15 +28,20 @@ from asiarc.core.errors import AsiarcError, EvidenceError
 from asiarc.core.recipe import Tier
 from asiarc.evidence.claims import Verdict, check_snapshot, load_register
 from asiarc.report import facts, ground, signature, within
-from asiarc.report.document import EXTRACT, figures_of, gather, read_report, render, sha256, signed_files, text_of
+from asiarc.report.document import (
+    EXTRACT,
+    figures_of,
+    gather,
+    in_words,
+    read_report,
+    render,
+    sha256,
+    signed_files,
+    text_of,
+)
 from asiarc.report.evidence import decided_again
 
 SHOWN = 20  # differences that are told of one file
-# What data of another form raise, wherever it is met.
-DAMAGED = (
-    LookupError, TypeError, ValueError, AttributeError, ArithmeticError, AssertionError, RuntimeError, OSError,
-    jinja2.TemplateError,
-)  # fmt: skip
 
 
 @dataclass
@@ -60,12 +63,10 @@ def examine(folder: Path, signers: Path | None = None) -> Examination:
     found = Examination()
     for question in (_files, _signed, _data):
         try:
-            question(folder, signers, found)
+            with in_words(folder):
+                question(folder, signers, found)
         except AsiarcError as error:
             found.problems.append(str(error))
-        except DAMAGED as error:
-            form = "report.json, its tables or its extract do not have the form that they are written in"
-            found.problems.append(f"{form}: {error!r}")
     found.unproved.append(
         "that the trials were run as recorded, when and on the machine that is named: only running them again shows it"
     )
@@ -110,7 +111,9 @@ def _data(folder: Path, _: Path | None, found: Examination) -> None:
     if found.problems:
         found.unproved.append("all that its files say: they have to be those that the manifest lists first")
         return
-    if (folder / "report.json").read_text(encoding="utf-8") != text_of(json.loads((folder / "report.json").read_text())):
+    if (folder / "report.json").read_text(encoding="utf-8") != text_of(
+        json.loads((folder / "report.json").read_text())
+    ):
         found.problems.append("report.json: not the text that its data are written as (a key twice, other spaces)")
     _rendering(report, folder, found)
     if report["format"] == facts.FORMAT:
@@ -137,7 +140,9 @@ def _rendering(report: Row, folder: Path, found: Examination) -> None:
                 found.problems.append(f"{file}: {_first_line((folder / file), path)}")
         beyond = {path.relative_to(folder).as_posix() for path in signed_files(folder)} - made.keys()
         found.problems += [f"{file}: no part of the report" for file in sorted(beyond)]
-    found.compared.append(f"report.html, report.md and {len(tables)} figures, rendered again from report.json and its tables")
+    found.compared.append(
+        f"report.html, report.md and {len(tables)} figures, rendered again from report.json and its tables"
+    )
 
 
 def _first_line(stored: Path, rendered: Path) -> str:
@@ -260,9 +265,7 @@ def _register(report: Row, folder: Path, found: Examination) -> None:
     found.compared.append(f"{len(register)} claims of the register in its words, and the verdicts last accepted")
 
 
-def _verdicts(
-    archive: Archive, report: Row, folder: Path, found: Examination, *, without_rows: bool = False
-) -> None:
+def _verdicts(archive: Archive, report: Row, folder: Path, found: Examination, *, without_rows: bool = False) -> None:
     """Verdicts against those that their deciders reach again from an archive.
 
     What cannot be: of the paper's released data, which are the user's own; of a study whose code has moved on since;
@@ -273,8 +276,14 @@ def _verdicts(
         return
     told = {row["verdict"]["claim"]: row["verdict"] for row in report["claims"]["decided"]}
     needs = {claim.id: claim.needs for claim in load_register(reproductions / "claims.toml").values()}
-    ran = {row["name"] for row in (*report["studies"], *report["searches"], *(report["campaigns"] if without_rows else ()))}
-    away = {c for c in told if "release" in needs.get(c, "") or ran & set(re.findall(r"(?:campaign|study) (\w+)", needs.get(c, "")))}
+    ran = {
+        row["name"] for row in (*report["studies"], *report["searches"], *(report["campaigns"] if without_rows else ()))
+    }
+    away = {
+        c
+        for c in told
+        if "release" in needs.get(c, "") or ran & set(re.findall(r"(?:campaign|study) (\w+)", needs.get(c, "")))
+    }
     asked = [claim for claim in told if not (without_rows and needs.get(claim))]
     again = decided_again(archive, cast("Tier", report["tier"]), reproductions, asked) if asked else {}
     reached, lost = 0, []

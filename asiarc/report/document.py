@@ -6,10 +6,13 @@ its archive. The manifest is written last: a report without one was interrupted.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -69,11 +72,26 @@ def write_again(folder: Path) -> Path:
     """Write a report again from its extract, or from its data where it is of the format without one; its HTML file."""
     report = read_report(folder)
     if report["format"] == facts.FORMAT:
-        with extract.opened(folder / EXTRACT) as rows:
+        with in_words(folder), extract.opened(folder / EXTRACT) as rows:
             _clear(folder)
             asked, written = rows.head["campaigns"], report["provenance"]
             gather(rows.archive, report["tier"], folder, campaigns=asked, written=written)
     return render(folder)
+
+
+@contextmanager
+def in_words(folder: Path) -> Iterator[None]:
+    """What data of another form raise, wherever they are met, as an `EvidenceError`."""
+    try:
+        yield
+    except (
+        LookupError, TypeError, ValueError, AttributeError, ArithmeticError, AssertionError, RuntimeError, OSError,
+        sqlite3.Error, csv.Error, jinja2.TemplateError,
+    ) as error:  # fmt: skip
+        raise EvidenceError(
+            f"{folder}: report.json, its tables or its extract do not have the form that they are written in: "
+            f"{error!r}; write the report again, or take it from where it was published"
+        ) from error
 
 
 def _clear(folder: Path) -> None:
@@ -178,6 +196,11 @@ def render(folder: Path) -> Path:
     Raises `EvidenceError` where they cannot be read.
     """
     report = read_report(folder)
+    with in_words(folder):
+        return _render(folder, report)
+
+
+def _render(folder: Path, report: Row) -> Path:
     svgs = {}
     for figure in figures_of(report):
         svgs[figure["svg"]] = draw(figure["kind"], tables.load(folder / figure["csv"]))
@@ -196,7 +219,9 @@ def figures_of(report: Row) -> list[Row]:
     found = [figure for part in parts for figure in part["figures"]]
     for figure in found:
         if not (FIGURE.fullmatch(figure["csv"]) and FIGURE.fullmatch(figure["svg"])):
-            raise EvidenceError(f"report.json names {figure['csv']!r} and {figure['svg']!r}: figures/NAME.csv and .svg are")
+            raise EvidenceError(
+                f"report.json names {figure['csv']!r} and {figure['svg']!r}: figures/NAME.csv and .svg are"
+            )
     return found
 
 

@@ -152,7 +152,9 @@ def _gain(
 def _explored(reading: CampaignResult, explore: Row, identity: Row) -> Iterator[str]:
     """Who may go on are those that were scored, and no more were proposed than said."""
     archive, run = reading.archive, reading.run
-    scored = {row["address"] for row in archive.rows("SELECT address FROM results WHERE run = ? AND outcome = 'scored'", run)}
+    scored = {
+        row["address"] for row in archive.rows("SELECT address FROM results WHERE run = ? AND outcome = 'scored'", run)
+    }
     if set(explore["entrants"]) != scored or not set(explore["finalists"]) <= scored:
         yield f"explore: {len(explore['entrants'])} entrants and {len(explore['finalists'])} finalists of {len(scored)} scored"
     declared = identity["spec"]["candidates"]

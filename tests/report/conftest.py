@@ -47,10 +47,7 @@ class Bench:
     count: int = 0
 
     def spec(
-        self,
-        *,
-        stages: Sequence[str] = ("explore", "verify", "confirm"),
-        tasks: tuple[str, ...] = ("text", "reset"),
+        self, *, stages: Sequence[str] = ("explore", "verify", "confirm"), tasks: tuple[str, ...] = ("text", "reset")
     ) -> dict[str, Any]:
         campaign = Campaign(
             start_from="delta_net", baselines=BASELINES, explore=Stage(tasks=tasks, seeds=2),

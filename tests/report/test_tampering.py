@@ -433,7 +433,9 @@ def one_item_dropped(lines):
 
 def items_dropped(lines):
     key = trial_of(lines)["key"]
-    lines[:] = [line for line in lines if not (isinstance(line, list) and line[1].get("trial") == key and line[0] == "items")]
+    lines[:] = [
+        line for line in lines if not (isinstance(line, list) and line[1].get("trial") == key and line[0] == "items")
+    ]
 
 
 def trial_dropped(lines):
