@@ -265,6 +265,13 @@ class Archive:
         values = [json.dumps(v) if isinstance(v, (dict, list, tuple)) else v for v in row.values()]
         self._execute(_insertion(table, tuple(row), replace=replace), values)
 
+    def restore(self, table: str, row: Mapping[str, Any]) -> None:
+        """Put a row back as a query gave it; `ValueError` for a column that the table has not."""
+        columns = {column["name"] for column in self._db.execute(f"PRAGMA table_info({table})")}
+        if unknown := row.keys() - columns:
+            raise ValueError(f"{table} has no {', '.join(sorted(unknown))}")
+        self._insert(table, row)
+
     def _execute(self, sql: str, values: Sequence[Any] = ()) -> None:
         with _in_words(self.folder):
             self._db.execute(sql, values)

@@ -137,26 +137,37 @@ def reproduce(
 @TIER
 @STORE
 @OUTPUT
-def report(tier: Tier, store: Path, output: Path | None) -> None:
-    """Write the report of what the archive holds at a tier: HTML, Markdown, JSON and figures."""
+@click.option("--again", is_flag=True, help="from what lies in the report's folder, without the archive")
+def report(tier: Tier, store: Path, output: Path | None, again: bool) -> None:
+    """Write the report of what the archive holds at a tier: HTML, Markdown, JSON, figures and the rows behind them."""
     from asiarc.archive.store import Archive
-    from asiarc.report import write
+    from asiarc.report import write, write_again
 
+    output = output or store / "reproduction" / tier
+    if again:
+        click.echo(f"report: {write_again(output)}")
+        return
     with Archive(store, write=False) as archive:
-        click.echo(f"report: {write(archive, tier, output or store / 'reproduction' / tier)}")
+        click.echo(f"report: {write(archive, tier, output)}")
 
 
 @main.command()
-@click.argument("folder", type=click.Path(exists=True, path_type=Path))
-def verify(folder: Path) -> None:
-    """Recompute a report's checksums and the numbers that can be re-derived; exit status 1 when one does not hold."""
-    from asiarc.report import verify as problems_of
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--signers",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="who may sign it: an allowed-signers file of ssh-keygen",
+)
+def verify(folder: Path, signers: Path | None) -> None:
+    """Make a report again from the rows that it rests on, and compare; exit status 1 where anything differs."""
+    from asiarc.report import examine
 
-    problems = problems_of(folder)
-    for problem in problems:
-        click.echo(problem)
-    click.echo(f"{folder}: {'verified' if not problems else f'{len(problems)} problems'}")
-    sys.exit(bool(problems))
+    found = examine(folder, signers)
+    for heading, lines in (("compared", found.compared), ("not proved", found.unproved), ("wrong", found.problems)):
+        for line in lines:
+            click.echo(f"{heading}: {line}")
+    click.echo(f"{folder}: {'verified' if not found.problems else f'{len(found.problems)} problems'}")
+    sys.exit(bool(found.problems))
 
 
 @main.command()
