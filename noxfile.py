@@ -88,8 +88,23 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def reproduce(session: nox.Session) -> None:
-    """The paper's claims: campaigns and deciders, then a table and a report. -- --tier smoke|quick|full"""
-    run(session, "asiarc", "reproduce", *session.posargs)
+    """The paper's claims: campaigns and deciders, a table and a report, and whether it agrees with the published run.
+    -- --tier smoke|quick|full"""
+    run(session, "asiarc", "reproduce", *tiered(session))
+
+
+@nox.session
+def publish(session: nox.Session) -> None:
+    """Put what was reproduced in the place of the published run, and its numbers into the README. -- --tier quick|full"""
+    arguments = tiered(session)
+    tier = arguments[arguments.index("--tier") + 1]
+    run(session, "asiarc", "report", *arguments, "--output", f"results/reproduction/{tier}")
+    run(session, "tests.rigs", "readme", "--write")
+
+
+def tiered(session: nox.Session) -> list[str]:
+    """The arguments after --, with the tier that is published where they name none."""
+    return list(session.posargs) if "--tier" in session.posargs else ["--tier", "quick", *session.posargs]
 
 
 @nox.session

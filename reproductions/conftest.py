@@ -33,7 +33,7 @@ class StudyItem(PlainItem):
 
     @property
     def is_due(self) -> bool:
-        return TIERS.index(self.config.option.tier) >= TIERS.index(self.study.tier)
+        return TIERS.index(self.config.option.asiarc_tier) >= TIERS.index(self.study.tier)
 
     def runtest(self) -> None:
         from asiarc.engineer.workshop import Workshop
@@ -68,7 +68,7 @@ def needed(item: ClaimItem) -> set[str]:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items) -> None:
     """Claims that need a study come after all studies; --claims-only keeps the studies that its claims need."""
-    if config.option.claims_only:
+    if config.option.asiarc_claims_only:
         wanted = {name for item in items if isinstance(item, ClaimItem) for name in needed(item)}
         dropped = [item for item in items if isinstance(item, StudyItem) and item.name not in wanted]
         if dropped:
@@ -77,11 +77,10 @@ def pytest_collection_modifyitems(config, items) -> None:
     items.sort(key=lambda item: isinstance(item, ClaimItem) and bool(needed(item)))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop(session) -> None:
+def pytest_collection_finish(session) -> None:
     """With --plan, a line for each study that the tier runs."""
     option = session.config.option
-    if not option.plan:
+    if not option.asiarc_plan:
         return
     from asiarc.archive.store import Archive
     from asiarc.studies.plan import hours_of, measured_rate, tokens_of
@@ -91,13 +90,13 @@ def pytest_runtestloop(session) -> None:
     rate, total_h, unit = measured_rate(archive), 0.0, ""
     for item in session.items:
         if isinstance(item, StudyItem) and item.is_due:
-            trials = item.study.trials(option.tier)
+            trials = item.study.trials(option.asiarc_tier)
             count, mtokens = sum(number for number, _ in trials), tokens_of(trials) / 1e6
-            hours, unit = hours_of(trials, option.tier, rate)
+            hours, unit = hours_of(trials, option.asiarc_tier, rate)
             total_h += hours
             lab.say(f"  {item.nodeid:<60} {count:>5} trials {mtokens:>8.1f} Mtokens {hours:>6.2f} {unit}",
                     always=True)  # fmt: skip
     if total_h:
-        lab.say(f"  studies at tier {option.tier}: about {total_h:.1f} {unit}", always=True)
+        lab.say(f"  studies at tier {option.asiarc_tier}: about {total_h:.1f} {unit}", always=True)
     if archive:
         archive.close()

@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import sqlite3
+import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -155,6 +156,23 @@ def _result(row: Row) -> Row:
     return row | {"outcome": _outcome(row), "scores": _load(row["scores"])}
 
 
+@contextmanager
+def _database(folder: Path) -> Iterator[str]:
+    """Where SQLite opens an archive. Beside a file in WAL mode it writes even to read: where it cannot, what is
+    settled is read as it lies, and the rest from a copy."""
+    file, log = folder / "archive.db", folder / "archive.db-wal"
+    settled = not (log.exists() and log.stat().st_size)
+    if os.access(folder, os.W_OK):
+        yield file.absolute().as_uri()
+    elif settled:
+        yield f"{file.absolute().as_uri()}?immutable=1"
+    else:
+        with tempfile.TemporaryDirectory(prefix="asiarc-reading-") as copy:
+            for part in (file, log):
+                shutil.copy(part, copy)
+            yield Path(copy, file.name).as_uri()
+
+
 @cache
 def _insertion(table: str, names: tuple[str, ...], *, replace: bool) -> str:
     verb, unless = ("REPLACE", "") if replace else ("INSERT", "ON CONFLICT DO NOTHING")
@@ -178,7 +196,7 @@ class Archive:
                     shutil.rmtree(folder / "partial", ignore_errors=True)  # what a killed writer was writing
                 elif not (folder / "archive.db").exists():
                     raise _nothing_in(folder)
-                self._db = sqlite3.connect(folder / "archive.db", isolation_level=None)
+                self._db = sqlite3.connect(opened.enter_context(_database(folder)), uri=True, isolation_level=None)
                 opened.callback(self._db.close)
                 self._db.row_factory = sqlite3.Row
                 self._prepare(write=write)
@@ -201,7 +219,7 @@ class Archive:
             self._db.execute("PRAGMA cache_size = -65536")  # 64 MiB: keys are hashes and fall anywhere
             if version < SCHEMA_VERSION:
                 older = [_MIGRATIONS[step] for step in range(version or SCHEMA_VERSION, SCHEMA_VERSION)]
-                script = [*older, Path(__file__).with_name("schema.sql").read_text()]
+                script = [*older, Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")]
                 self._db.executescript(
                     f"BEGIN IMMEDIATE; {' '.join(script)} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
                 )
@@ -239,9 +257,20 @@ class Archive:
             for row in self._db.execute(sql, parameters):
                 yield dict(row)
 
+    def drop(self, table: str, where: str, *values: Any) -> None:
+        """Delete the rows of a table that a condition names."""
+        self._execute(f"DELETE FROM {table} WHERE {where}", values)
+
     def _insert(self, table: str, row: Mapping[str, Any], *, replace: bool = False) -> None:
         values = [json.dumps(v) if isinstance(v, (dict, list, tuple)) else v for v in row.values()]
         self._execute(_insertion(table, tuple(row), replace=replace), values)
+
+    def restore(self, table: str, row: Mapping[str, Any]) -> None:
+        """Put a row back as a query gave it; `ValueError` for a column that the table has not."""
+        columns = {column["name"] for column in self._db.execute(f"PRAGMA table_info({table})")}
+        if unknown := row.keys() - columns:
+            raise ValueError(f"{table} has no {', '.join(sorted(unknown))}")
+        self._insert(table, row)
 
     def _execute(self, sql: str, values: Sequence[Any] = ()) -> None:
         with _in_words(self.folder):

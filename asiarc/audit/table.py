@@ -1,17 +1,19 @@
-"""What an audit found: one row a program, totals, a figure, and the command that prints them."""
+"""What an audit found: one row a program with its verdict, totals, a figure, and the command that prints them."""
 
 from __future__ import annotations
 
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from asiarc.audit import PROPERTIES
 from asiarc.audit.targets import Program, read
@@ -34,44 +36,67 @@ EXAMINERS = {
     "named": "asiarc.audit.named:examine",
     "exported": "asiarc.audit.named:examine_exported",
 }
-LIMITS = Limits(wall_s=300, cpu_s=180, memory_bytes=4 << 30)
+LIMITS = Limits(wall_s=240, cpu_s=60, memory_bytes=4 << 30)
 PRELOAD = ("torch", "asiarc.audit.released")
 
 Row = dict[str, Any]
 
 
 def examine_candidate(payload: dict[str, Any]) -> dict[str, Any]:
-    """A candidate's gates as properties (in the sandbox only)."""
+    """A candidate before the gates, up to the first that rejects it (in the sandbox only)."""
     from asiarc.engineer.gates import admit
 
-    findings = admit(payload["program"], d_model=64, num_heads=2, seed=0, stop_at_first=False).findings
-    verdicts = {finding.gate: finding.verdict for finding in findings}
-    answers = {"passed": True, "rejected": False}
+    admission = admit(payload["program"], d_model=64, num_heads=2, seed=0)
+    findings, rejection = admission.findings, admission.first_rejection
+    answers = {finding.gate: {"passed": True, "rejected": False}.get(finding.verdict) for finding in findings}
     properties: dict[str, bool | None] = {}
     for name, gates in GATES_OF.items():
-        found = [answers.get(verdicts[gate]) for gate in gates]
+        found = [answers[gate] for gate in gates]
         properties[name] = False if False in found else None if None in found else True
-    reasons = [f"{finding.gate}: {finding.reason}" for finding in findings if finding.verdict == "rejected"]
-    dead = [finding.reason for finding in findings if finding.gate == "gradients" and finding.reason]
-    told = {
-        name: next((reason for reason in reasons if reason.split(":")[0] in gates), "; ".join(reasons))
-        for name, gates in GATES_OF.items()
-        if properties[name] is not True
+    told = {finding.gate: finding.reason for finding in findings if finding.reason}
+    return {
+        "gate": rejection.gate if rejection else "",
+        "reason": rejection.reason if rejection else "",
+        "warnings": [f"{finding.gate}: {finding.reason}" for finding in findings if finding.verdict == "warned"],
+        "properties": properties,
+        "reasons": {n: told[gate] for n, gates in GATES_OF.items() for gate in gates if gate in told},
+        "dead_parameters": [told["gradients"]] if "gradients" in told else [],
+        "failure": f"{rejection.gate}: {rejection.reason}" if rejection else "",
     }
-    return {"properties": properties, "reasons": told, "dead_parameters": dead, "failure": "; ".join(reasons)}
+
+
+def _judged(found: Row) -> Row:
+    """A row of properties as the gates would put it: the first broken one rejects, what could not be asked warns."""
+    properties, reasons = found["properties"], found["reasons"]
+    unasked = [name for name in PROPERTIES if properties[name] is None]
+    broken = [name for name in PROPERTIES if properties[name] is False]
+    dead = found.get("dead_parameters")
+    said = {name: f"{GATES_OF[name][0]}: {reasons.get(name, 'not held')}" for name in [*broken, *unasked]}
+    if len(unasked) >= len(PROPERTIES) - 1:
+        return {"gate": "construction", "reason": found["failure"], "warnings": []}
+    return {
+        "gate": GATES_OF[broken[0]][0] if broken else "",
+        "reason": reasons.get(broken[0], "") if broken else "",
+        "also": [said[name] for name in broken[1:]],
+        "warnings": [said[name] for name in unasked]
+        + ([f"gradients: no gradient reaches {', '.join(dead)}"] if dead else []),
+    }
 
 
 def audit_rows(
     programs: Sequence[Program], executor: Executor, progress: Callable[[int, Row], None] | None = None
 ) -> list[Row]:
     """One row a program, in order: what it answers, or why there is no answer."""
-    jobs = [Job(EXAMINERS[p.form], p.payload, _limits(p), label=p.name) for p in programs]
+    asked = [(i, p) for i, p in enumerate(programs) if not p.failure]
+    jobs = [Job(EXAMINERS[p.form], p.payload, _limits(p), label=p.name) for _, p in asked]
+    rows = {i: _row(p, None) for i, p in enumerate(programs) if p.failure}
 
     def on_result(index: int, result: Result) -> None:
         if progress:
-            progress(index, _row(programs[index], result))
+            progress(index, _row(asked[index][1], result))
 
-    return [_row(p, result) for p, result in zip(programs, executor.run(jobs, on_result), strict=True)]
+    rows |= {i: _row(p, result) for (i, p), result in zip(asked, executor.run(jobs, on_result), strict=True)}
+    return [rows[i] for i in range(len(programs))]
 
 
 def _limits(program: Program) -> Limits:
@@ -84,23 +109,26 @@ def _limits(program: Program) -> Limits:
     return Limits(wall_s=4 * seconds, cpu_s=seconds, memory_bytes=(4 << 30) + 8 * weights)
 
 
-def _row(program: Program, result: Result) -> Row:
+def _row(program: Program, result: Result | None) -> Row:
     """Raises `CandidateError` where what was named is not there: no program is to blame."""
-    why = f"{result.status}: {result.reason}"
-    value = result.value or {
+    why, gate = (f"{result.status}: {result.reason}", result.status) if result else (program.failure, "static")
+    value = (result and result.value) or {
         "properties": dict.fromkeys(PROPERTIES),
         "reasons": dict.fromkeys(PROPERTIES, why),
         "failure": why,
+        **{"gate": gate, "reason": why, "warnings": []},
     }
     if "unusable" in value:
         raise CandidateError(value["unusable"])
+    value = value if "gate" in value else {**value, **_judged(value)}
     recorded = program.recorded_parameters
     return {
         "index": program.index,
         "name": program.name,
         **({"name_new": program.public_name} if program.public_name else {}),
+        "verdict": "rejected" if value["gate"] else "admitted",
         "parameters_recorded": None if recorded is None or not math.isfinite(recorded) else round(recorded * 1e6),
-        "cpu_s": round(result.cpu_s, 2),
+        "cpu_s": round(result.cpu_s, 2) if result else 0.0,
         **value,
     }
 
@@ -137,20 +165,29 @@ def figure(rows: Sequence[Row], path: Path) -> None:
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """The rows as a table for the terminal."""
-    drawn = Table(
-        "index", "name", *(name.replace("_", " ") for name in PROPERTIES), "dead", "parameters (recorded)", "cost"
-    )
-    marks = {True: "yes", False: "[red]NO[/red]", None: "-"}
+    """The rows for a terminal: a verdict, a name, and what was found, wrapped to the width that there is."""
+    drawn = Table("verdict", "program", Column("what was found", ratio=1), box=None, expand=True)
     for row in rows:
-        answers = [marks[row["properties"][name]] for name in PROPERTIES]
-        dead = str(len(row.get("dead_parameters", [])))
-        cost = f"{row['cost']:.2f}" if row.get("cost") else "-"
-        drawn.add_row(str(row["index"]), row.get("name_new", row["name"]), *answers, dead, _sizes(row), cost)
-    counts = totals(rows)
-    drawn.add_section()
-    drawn.add_row("", "broken", *(str(counts[name]["false"]) for name in PROPERTIES))
+        colour = "red" if row["gate"] else "yellow" if row["warnings"] else "green"
+        found = [f"{row['gate']}: {row['reason']}"] if row["gate"] else []
+        found += [*row.get("also", ()), *(f"warning: {warning}" for warning in row["warnings"])]
+        found += [f"{_sizes(row)} parameters (recorded), {row['cost']:.2f} x DeltaNet's FLOPs"] if row.get("cost") else []
+        name = Text(_plain(row.get("name_new", row["name"])), overflow="fold")
+        drawn.add_row(Text(row["verdict"], style=colour), name, Text("\n".join(map(_plain, found)), overflow="fold"))
     return drawn
+
+
+def _plain(text: str) -> str:
+    """Without what would steer a terminal."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """How many were admitted, and how many each gate rejected."""
+    gates = Counter(row["gate"] for row in rows)
+    admitted = gates.pop("", 0)
+    by_gate = ", ".join(f"{gate} {n}" for gate, n in gates.most_common())
+    return f"{len(rows)} programs: {admitted} admitted, {len(rows) - admitted} rejected" + (f" ({by_gate})" if gates else "")
 
 
 def _sizes(row: Row) -> str:
@@ -165,17 +202,6 @@ def _preloaded(programs: Sequence[Program]) -> tuple[str, ...]:
     return (*PRELOAD, "transformers.cache_utils") if wanted else PRELOAD
 
 
-def _found(row: Row) -> str:
-    """What is told of a row while the audit runs."""
-    by_answer = {
-        answer: [name for name, holds in row["properties"].items() if holds is answer] for answer in (False, None)
-    }
-    if len(by_answer[None]) >= len(PROPERTIES) - 1:
-        return str(row["failure"])
-    unasked = f"; not asked: {', '.join(by_answer[None])}" if by_answer[None] else ""
-    return (", ".join(by_answer[False]) or "nothing broken") + unasked
-
-
 @click.command()
 @click.argument("target", metavar="PATH")
 @click.option("--adapter", metavar="MODULE:FUNCTION", help="builds a module:Class: (class, width, heads) -> nn.Module")
@@ -183,14 +209,13 @@ def _found(row: Row) -> str:
 @click.option("--figure", "drawing", type=click.Path(path_type=Path), help="draw the totals (.svg, .png, .pdf)")
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="programs at once")
 def audit(target: str, adapter: str | None, as_json: bool, drawing: Path | None, workers: int) -> None:
-    """Examine programs, all of them in the sandbox.
+    """Examine programs, all of them in the sandbox: admitted, or rejected by which gate and why.
 
     PATH is a candidate file, a folder of them, the release of ASI-Arch (data/106.json), a model's folder (config.json
-    and .safetensors), or a class named as module:Class.
+    and .safetensors), or a class named as module:Class. Exits with 1 unless all are admitted.
 
-    One row a program and one column a property: yes, NO, or - where it could not be asked; --json says why.
-    `parameters` is counted in the configuration that the records call 340M, `cost` is FLOPs a token relative to
-    DeltaNet.
+    A candidate meets the gates of a campaign; others are asked for the same properties, one by one (--json has them
+    all). Parameters are counted in the configuration that the records call 340M, FLOPs a token against DeltaNet's.
     """
     programs = read(target, adapter)
     done = 0
@@ -198,8 +223,8 @@ def audit(target: str, adapter: str | None, as_json: bool, drawing: Path | None,
     def progress(index: int, row: Row) -> None:
         nonlocal done
         done += 1
-        name = row.get("name_new", row["name"])
-        click.echo(f"[{done}/{len(programs)}] {name}: {_found(row)}"[:160], err=True)
+        said = f"{_plain(row.get('name_new', row['name']))}: {row['verdict']} {row['gate']}"
+        click.echo(f"[{done}/{len(programs)}] {said}"[:80], err=True)
 
     readable = [program.readable for program in programs if program.readable]
     with LocalExecutor(workers, _preloaded(programs), readable=readable) as executor:
@@ -209,4 +234,6 @@ def audit(target: str, adapter: str | None, as_json: bool, drawing: Path | None,
     if as_json:
         click.echo(json.dumps({"rows": rows, "totals": totals(rows)}, indent=1, allow_nan=False))
     else:
-        Console(width=None if sys.stdout.isatty() else 200).print(table(rows))
+        Console(width=None if sys.stdout.isatty() else 80).print(table(rows))
+        click.echo(summary(rows))
+    sys.exit(0 if all(row["verdict"] == "admitted" for row in rows) else 1)

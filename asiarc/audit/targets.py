@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from asiarc.core.candidate import parse, read_source
 from asiarc.core.errors import CandidateError, nearest
 
 Form = Literal["candidate", "release", "named", "exported"]
@@ -28,6 +29,7 @@ class Program:
     public_name: str | None = None
     recorded_parameters: float | None = None  # in millions
     readable: Path | None = None  # what has to be read from in the sandbox
+    failure: str = ""  # why there is nothing to examine
 
 
 def read(target: str, adapter: str | None = None) -> list[Program]:
@@ -95,23 +97,28 @@ def _from_name(target: str, adapter: str | None) -> Program:
 
 
 def _from_file(index: int, path: Path) -> Program:
-    source = path.read_text()
-    form: Form = "candidate" if "Mixer" in _classes(source) else "release"
+    """What has no class at all is a candidate, too: a gate says what is wrong with it."""
+    try:
+        source = read_source(path)
+    except CandidateError as error:
+        return Program(index, path.stem, "candidate", {}, failure=str(error))
+    classes = _classes(source)
+    form: Form = "candidate" if "Mixer" in classes or not classes else "release"
     return Program(index, path.stem, form, {"program": source})
 
 
 def _classes(source: str) -> set[str]:
     try:
-        return {node.name for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef)}
-    except (SyntaxError, ValueError):
+        return {node.name for node in ast.walk(parse(source)) if isinstance(node, ast.ClassDef)}
+    except CandidateError:
         return set()
 
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise CandidateError(f"{path} is not JSON (line {error.lineno}); give it as it was published") from error
+        return json.loads(path.read_bytes())
+    except ValueError as error:  # not UTF-8, or not JSON
+        raise CandidateError(f"{path} is not JSON ({error}); give it as it was published") from error
 
 
 def _from_records(path: Path) -> list[Program]:

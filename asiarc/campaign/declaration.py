@@ -22,10 +22,11 @@ from pydantic import (
     model_validator,
 )
 
+from asiarc.campaign.content import content_of, file_hash
 from asiarc.core.errors import CampaignError, TaskError, nearest, unknown_name
 from asiarc.core.recipe import STAGES, TIERS, StageName, Tier
 from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC
-from asiarc.tasks import check_name
+from asiarc.tasks import check_name, with_own_text
 
 IDENTITY_VERSION = 2
 RESEARCHERS = ("grammar", "random", "llm")
@@ -115,10 +116,12 @@ class ByTier(Declaration):
         """The budget of a tier; `CampaignError` names the tiers that have one."""
         budget: Budget | None = getattr(self, tier)
         if budget is None:
-            declared = ", ".join(self.tiers)
-            error = CampaignError(f"no budget for tier {tier!r}; this campaign declares: {declared}")
-            raise _at("budget", error)
+            raise _at("budget", CampaignError(self.without(tier)))
         return budget
+
+    def without(self, tier: Tier) -> str:
+        """What to say of a tier that has no budget."""
+        return f"no budget for tier {tier!r}; this campaign declares: {', '.join(self.tiers)}"
 
 
 def by_tier(**budgets: Budget) -> ByTier:
@@ -176,6 +179,12 @@ class Models(Declaration):
     )
     most_usd: dict[str, float] = Field(default_factory=dict, description="a role's own cap on money")
     most_tokens: dict[str, int] = Field(default_factory=dict, description="a role's cap on tokens")
+    silence_s: dict[str, float] = Field(
+        default_factory=dict, description="a role's longest pause inside a reply, in seconds; else 120"
+    )
+    longest_s: dict[str, float] = Field(
+        default_factory=dict, description="a role's longest whole reply, in seconds; else 1,200"
+    )
     temperatures: tuple[float, ...] = Field(default=(0.7, 1.0), description="drawn from by seed; empty: not sent")
     frequency_penalty: float | None = Field(
         default=None, ge=-2, le=2, description="keeps small models from repeating themselves; None: not sent"
@@ -194,12 +203,14 @@ class Models(Declaration):
         others = (self.analyst, self.checker, self.judge, self.embedding)
         return tuple(dict.fromkeys([*self.researcher, *(name for name in others if name)]))
 
-    @field_validator("most_usd", "most_tokens")
+    @field_validator("most_usd", "most_tokens", "silence_s", "longest_s")
     @classmethod
-    def _known_roles(cls, caps: dict[str, float]) -> dict[str, float]:
+    def _known_roles(cls, caps: dict[str, float], info: ValidationInfo) -> dict[str, float]:
         for role, cap in caps.items():
             if role not in ROLES:
                 raise ValueError(unknown_name("role", role, ROLES))
+            if cap <= 0 and str(info.field_name).endswith("_s"):
+                raise ValueError(f"the {role} would be given {cap:g} seconds; give more than 0")
             if cap < 0:
                 raise ValueError(f"the cap of the {role} is {cap}; give at least 0")
         return caps
@@ -233,6 +244,9 @@ class Campaign(Declaration):
     arms: tuple[str, ...] = Field(
         default=(), description="ways of searching that run beside the full loop, at equal compute"
     )
+    cognition: tuple[str, ...] = Field(
+        default=(), description="files or folders of entries of your own, read beside the shipped ones"
+    )
     policy: str = Field(
         default="ucb",
         description="who is trained next, who becomes a parent and who is a finalist; asiarc.search compares them",
@@ -242,6 +256,7 @@ class Campaign(Declaration):
     budget: ByTier = Field(description="by_tier(smoke=Budget(...), quick=Budget(...))")
     seed: int = Field(default=0, ge=0, description="everything random in the campaign follows from it")
     _arm: str = PrivateAttr(default="")  # which of `arms` this is; see `as_arm`
+    _researcher: dict[str, Any] = PrivateAttr(default_factory=dict)  # what an object was made of before it was asked
 
     @field_validator("start_from")
     @classmethod
@@ -337,6 +352,11 @@ class Campaign(Declaration):
                 )
         return self
 
+    def model_post_init(self, _: Any) -> None:
+        """Look at a researcher that is an object before it is asked anything."""
+        if not isinstance(self.researcher, str):
+            self._researcher = content_of(self.researcher)
+
     def with_models(self, chosen: Sequence[str]) -> Campaign:
         """With other models in some roles, each as ``role=name`` (several researchers: ``researcher=a,b``)."""
         named: dict[str, Any] = {}
@@ -362,6 +382,27 @@ class Campaign(Declaration):
         found = self.model_copy(update=changes)
         found._arm = arm
         return found
+
+    def at(self, folder: Path, *, build: bool = True) -> Campaign:
+        """The campaign of a file in `folder`, where its relative paths start: texts of one's own by their keys, each
+        built once (without `build` only looked for), entries by their places.
+
+        Raises `CampaignError` with the field whose text or entries are not to be had.
+        """
+        entries = [folder / Path(path).expanduser() for path in self.cognition]
+        for path in entries:
+            if not path.exists():
+                raise _at("cognition", CampaignError(f"cognition: no entries at {path}; name a TOML file or a folder"))
+        stages: dict[str, Any] = {"cognition": tuple(map(str, entries))}
+        for name in STAGES:
+            stage: Stage | None = getattr(self, name)
+            try:
+                tasks = () if stage is None else tuple(with_own_text(task, folder, build=build) for task in stage.tasks)
+            except TaskError as error:
+                raise _at(name, CampaignError(f"{name}: {error}")) from error
+            if stage is not None and tasks != stage.tasks:
+                stages[name] = stage.model_copy(update={"tasks": tasks})
+        return self.model_copy(update=stages)
 
     @property
     def arm(self) -> str:
@@ -389,13 +430,12 @@ class Campaign(Declaration):
 
     def resolved(self, tier: Tier) -> dict[str, Any]:
         """Every field with its value at one tier, as plain data: what the archive keeps and the identity hashes."""
-        data = self.model_dump(mode="json", exclude={"budget", "researcher"})
+        patience = {"silence_s", "longest_s"}  # changes no reply, so that a stopped run goes on with more of it
+        data = self.model_dump(mode="json", exclude={"budget": True, "researcher": True, "models": patience})
         budget = self.budget.at(tier)
-        named = isinstance(self.researcher, str)
-        data["researcher"] = (
-            self.researcher if named else f"{type(self.researcher).__module__}.{type(self.researcher).__qualname__}"
-        )
+        data["researcher"] = self.researcher if isinstance(self.researcher, str) else self._researcher
         data["candidates"] = budget.candidates
+        data["cognition"] = {Path(path).name: file_hash(Path(path)) for path in self.cognition}
         return data | ({"arm": self.arm} if self.arm else {})
 
 
@@ -409,7 +449,7 @@ def _check_baseline(name: str) -> None:
 def load_toml(path: Path) -> Campaign:
     """A campaign from a TOML file; the same model, the same errors, each with the table that it is in."""
     try:
-        data = tomllib.loads(path.read_bytes().decode())
+        data = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CampaignError(f"not TOML: {error}") from error
     for stage in STAGES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 from asiarc.campaign.declaration import Campaign, load_toml
@@ -18,6 +19,9 @@ def declared(file: Path) -> tuple[str, Campaign]:
     module_spec = importlib.util.spec_from_file_location(file.stem, file)
     assert module_spec is not None and module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
+    sys.modules[file.stem] = module  # where dataclasses and pickles look for it
+    if str(file.resolve().parent) not in sys.path:  # as pytest has it: a campaign may import its neighbours
+        sys.path.insert(0, str(file.resolve().parent))
     module_spec.loader.exec_module(module)
     found = [(name, value) for name, value in vars(module).items() if isinstance(value, Campaign)]
     if len(found) != 1:

@@ -135,9 +135,21 @@ def _document(entry: Entry, weights: Mapping[str, int]) -> list[str]:
 
 
 @cache
-def shipped() -> Base:
-    """The base that comes with the package, loaded once a process."""
-    return Base.load()
+def shipped(own: tuple[str, ...] = ()) -> Base:
+    """The base that comes with the package, with files and folders of entries of one's own; loaded once a process."""
+    base = Base.load()
+    for path in own:
+        base = Base(tuple(sorted({*base.entries, *Base.load(Path(path)).entries}, key=lambda entry: entry.id)))
+    _entries.update((entry.id, entry) for entry in base.entries)
+    return base
+
+
+_entries: dict[str, Entry] = {}  # of every base that was loaded
+
+
+def entry_of(hit: CognitionHit) -> Entry:
+    """The entry that was hit, of whichever base."""
+    return _entries.get(hit.entry) or shipped()[hit.entry]
 
 
 def query_of(weakness: str) -> str:

@@ -95,7 +95,7 @@ def mechanisms() -> frozenset[str]:
 def load_file(path: Path) -> tuple[Entry, ...]:
     """The entries of one file, in its order. Raises `CognitionError`."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise CognitionError(f"{path}: cannot be read as TOML: {error}") from error
     if stray := sorted(set(content) - {"paper"}):

@@ -9,6 +9,9 @@ from __future__ import annotations
 import ast
 import hashlib
 import linecache
+import sys
+import tokenize
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -18,17 +21,63 @@ from asiarc.core.errors import CandidateError
 if TYPE_CHECKING:
     from torch import nn
 
+# Decorators that choose how a function is run and not what it computes: dropped before anything runs.
+COMPILERS = frozenset({"torch.compile", "torch.compiler.disable", "torch.jit.script"})
+
+
+def read_source(path: Path) -> str:
+    """A file as Python reads it, byte order mark and coding line obeyed; `CandidateError` where it is no text."""
+    try:
+        with tokenize.open(path) as file:
+            return file.read()
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise CandidateError(f"{path} cannot be read as Python text ({error}); save it as UTF-8") from error
+
 
 def parse(source: str) -> ast.Module:
     """The syntax tree of a candidate; `CandidateError` names the line where it is none."""
     try:
-        return ast.parse(source)
+        return ast.parse(source.removeprefix("\ufeff"))
     except (SyntaxError, ValueError) as error:  # ValueError: NUL bytes
         line = getattr(error, "lineno", None)
         where = f"line {line}: " if line else ""
         raise CandidateError(f"not Python: {where}{getattr(error, 'msg', error)}") from error
     except (RecursionError, MemoryError) as error:  # how the parser says that its stack is full
         raise _too_deep() from error
+
+
+def as_run(source: str) -> tuple[ast.Module, tuple[ast.AST, ...]]:
+    """(the tree that is examined, named and run, what was dropped of it): no `COMPILERS`, no block that never runs."""
+    tree = parse(source)
+    dropped: list[ast.AST] = [node for node in tree.body if _never_runs(node)]
+    tree.body = [node for node in tree.body if not _never_runs(node)]
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            compilers = [
+                d for d in node.decorator_list if dotted(d.func if isinstance(d, ast.Call) else d) in COMPILERS
+            ]
+            node.decorator_list = [d for d in node.decorator_list if d not in compilers]
+            dropped += compilers
+    return tree, tuple(dropped)
+
+
+def _never_runs(node: ast.stmt) -> bool:
+    """``if __name__ == "__main__"`` and ``if TYPE_CHECKING``: no candidate is a script, or only read for its types."""
+    match node:
+        case ast.If(ast.Compare(ast.Name("__name__"), [ast.Eq()], [ast.Constant("__main__")]), orelse=[]):
+            return True
+        case ast.If(test, orelse=[]):
+            return dotted(test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+    return False
+
+
+def dotted(node: ast.AST) -> str:
+    """``a.b.c`` for attributes of a name, else empty."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else ""
 
 
 def _too_deep() -> CandidateError:
@@ -48,9 +97,9 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
 def content_address(source: str) -> str:
     """Sixteen hex digits of the hash of the normalised syntax tree.
 
-    Comments, docstrings, blank lines and formatting do not count, names and numbers do.
+    Comments, docstrings, blank lines, formatting and what is dropped before it runs do not count, names and numbers do.
     """
-    tree = _without_docstrings(parse(source))
+    tree = _without_docstrings(as_run(source)[0])
     try:
         normalised = ast.dump(tree, annotate_fields=False, include_attributes=False)
     except RecursionError as error:
@@ -83,10 +132,16 @@ def load_mixer(source: str) -> type[nn.Module]:
     filename = f"<{name}>"
     module = ModuleType(name)
     module.__file__ = filename
+    sys.modules[name] = module  # dataclasses look their module up
     # Tracebacks and inspect show the candidate's own lines.
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    exec(compile(source, filename, "exec"), module.__dict__)
+    exec(compile(as_run(source)[0], filename, "exec"), module.__dict__)
     mixer = getattr(module, "Mixer", None)
     if not (isinstance(mixer, type) and issubclass(mixer, nn.Module)):
         raise CandidateError("the candidate defines no class Mixer(nn.Module); add one, see the candidate contract")
     return mixer
+
+
+def make_mixer(mixer_class: type[nn.Module], d_model: int, num_heads: int) -> nn.Module:
+    """A mixer of a class: the one call in which it is made, for whoever examines, measures or trains it."""
+    return mixer_class(d_model, num_heads)

@@ -50,9 +50,9 @@ class BudgetExhaustedError(AsiarcError):
     """A hard cap was reached before the work was done; what is finished is kept, run again to go on."""
 
 
-def nearest(given: str, allowed: Iterable[str]) -> str | None:
+def nearest(given: str, allowed: Iterable[str], cutoff: float = 0.5) -> str | None:
     """The allowed name closest to what was given, or None when none is close."""
-    matches = difflib.get_close_matches(given, list(allowed), n=1, cutoff=0.5)
+    matches = difflib.get_close_matches(given, list(allowed), n=1, cutoff=cutoff)
     return matches[0] if matches else None
 
 

@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import ast
 import builtins
+import sys
+import sysconfig
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -253,6 +255,10 @@ class Code:
         other._files, other._modules = dict(self._files), known
         return other
 
+    def owns(self, dotted: str) -> bool:
+        """Whether a name stands for something of this code."""
+        return dotted.partition(".")[0] == PACKAGE
+
     def file(self, module: str) -> Path | None:
         """The file of a module, or None where there is none of that name."""
         if module not in self._files:
@@ -315,7 +321,7 @@ class Code:
         """The definitions that a dotted name in a definition stands for; none for what is not the package's."""
         origin = self.origin(one, dotted[0])
         if origin is not None:
-            return list(self.find(origin, dotted[1:])) if origin.partition(".")[0] == PACKAGE else []
+            return list(self.find(origin, dotted[1:])) if self.owns(origin) else []
         module = self.module(one.module)
         assert module is not None
         return [(one.module, dotted[0])] if dotted[0] in module.definitions else []
@@ -333,7 +339,7 @@ class Code:
         if origin is None:
             found = getattr(builtins, base[0], None)
             return isinstance(found, type) and (found is object or issubclass(found, BaseException))
-        places = list(self.find(origin, base[1:])) if origin.startswith(f"{PACKAGE}.") else []
+        places = list(self.find(origin, base[1:])) if self.owns(origin) else []
         dotted = ".".join([origin, *base[1:]])
         return dotted in _PLAIN_BASES if not places else all(self._is_plain_base(m, (n,)) for m, n in places)
 
@@ -341,6 +347,32 @@ class Code:
         """What ``"package.module:name"`` reach, but for what `stops` names (modules, with all below them, or
         definitions); a root that is a method brings its class."""
         return _Closure(self, frozenset(stops)).from_(roots)
+
+
+class UserCode(Code):
+    """The sources of whoever uses the package, as imported in this process: of the installed packages `own` alone."""
+
+    def __init__(self, own: str) -> None:
+        super().__init__(Path())
+        self.own = own.partition(".")[0]
+
+    def owns(self, dotted: str) -> bool:  # noqa: D102
+        parts = dotted.split(".")
+        return any(self.file(".".join(parts[:n])) for n in range(1, len(parts) + 1))
+
+    def file(self, module: str) -> Path | None:  # noqa: D102
+        found = getattr(sys.modules.get(module), "__file__", None)
+        if found is None or not found.endswith(".py"):
+            return None
+        file = Path(found)
+        is_foreign = any(file.is_relative_to(folder) for folder in _foreign())
+        return file if module.partition(".")[0] == self.own or not is_foreign else None
+
+
+@cache
+def _foreign() -> tuple[Path, ...]:
+    """Where the interpreter, the installed packages and this one lie."""
+    return (*(Path(path) for path in sysconfig.get_paths().values()), installed().folder, installed().kernels)
 
 
 class _Closure:
@@ -428,7 +460,7 @@ class _Closure:
     def outside(self, one: Definition) -> list[list[str]]:
         """The names in a definition that stand for what is not the package's, each with what it stands for."""
         origins = {name: self.code.origin(one, name) for name in {use[0] for use in one.uses}}
-        return sorted([name, at] for name, at in origins.items() if at and at.partition(".")[0] != PACKAGE)
+        return sorted([name, at] for name, at in origins.items() if at and not self.code.owns(at))
 
 
 @cache

@@ -24,6 +24,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from asiarc.core.candidate import read_source
 from asiarc.core.errors import TaskError
 from asiarc.core.recipe import RECIPES, Recipe
 from asiarc.engineer.trainer import Curve, train
@@ -116,7 +117,7 @@ def main(recipe: str, mixer: str, task_name: str, seed: str, by: tuple[By, ...],
     from asiarc.models.baselines import BASELINE_NAMES, baseline_source
     from asiarc.tasks import get_task
 
-    source = baseline_source(mixer) if mixer in BASELINE_NAMES else Path(mixer).read_text()
+    source = baseline_source(mixer) if mixer in BASELINE_NAMES else read_source(Path(mixer))
     chosen = RECIPES[recipe].at(**{name: value for name, value in changes.items() if value is not None})
     with group() as device:
         for way in by:

@@ -33,7 +33,7 @@ def fingerprint(payload: dict[str, Any]) -> dict[str, Any]:
 def _numbers(subject: Subject) -> list[float] | None:
     """Random projections of the outputs, in units of their root mean square."""
     dtype = subject.exact
-    mixer = subject.make(dtype=dtype, as_initialised=True)
+    mixer = subject.make(dtype=dtype, moved=0)
     _fix_weights(mixer)
     with torch.no_grad():
         y_BTD, _ = run(mixer, subject.inputs(2, TOKENS, "fingerprint", dtype=dtype))

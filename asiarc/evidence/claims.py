@@ -304,7 +304,7 @@ def _snapshot_text(snapshot: dict[str, dict[str, dict[str, str]]]) -> str:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise EvidenceError(f"{path} does not exist; it belongs to the reproductions folder") from error
     except tomllib.TOMLDecodeError as error:

@@ -209,12 +209,15 @@ def analyse_release(path: Path, paper: Paper | None = None) -> ReleaseFindings:
     members = {member.index for member in release.gallery}
     if paper is not None and sum(row.experiment_index in members for row in paper.table2) < 10:
         paper = None
-    return ReleaseFindings(
-        tree_findings(release),
-        search_findings(release),
-        gallery_findings(release, promising=1_350),
-        paper_findings(release, paper) if paper is not None else None,
-    )
+    try:
+        return ReleaseFindings(
+            tree_findings(release),
+            search_findings(release),
+            gallery_findings(release, promising=1_350),
+            paper_findings(release, paper) if paper is not None else None,
+        )
+    except (ArithmeticError, ValueError, LookupError) as error:
+        raise EvidenceError(f"{path} is not what the authors released: its numbers give no statistics ({error})") from error
 
 
 def read_release(path: Path) -> Release:
@@ -237,21 +240,24 @@ def read_release(path: Path) -> Release:
     strangers = [member.index for member in gallery if member.index not in nodes]
     if orphans or strangers:
         raise EvidenceError(f"{path}: nodes {orphans} lack their parent, discoveries {strangers} their node")
+    if circling := nodes.keys() - _depths(nodes).keys():
+        raise EvidenceError(f"{path / 'tree.json'}: nodes {sorted(circling)[:5]} descend from themselves")
     return Release(nodes, gallery)
 
 
 def tree_findings(release: Release) -> TreeFindings:
     """Counts over the tree; `reused_names` is the number of internal names that stand for more than one node."""
     nodes, root = release.nodes, release.root
-    ancestors = {index: list(_ancestors(nodes, index)) for index in nodes}
-    descendants = Counter(a for chain in ancestors.values() for a in chain if a != root.index)
-    found_below = Counter(a for member in release.gallery for a in (member.index, *ancestors[member.index]))
-    busiest = dict(descendants.most_common(5))
+    depths = _depths(nodes)
+    descendants = _summed(nodes, depths, dict.fromkeys(nodes, 1))
+    found_below = _summed(nodes, depths, Counter(member.index for member in release.gallery))
+    below = {index: descendants[index] - 1 for index in nodes if index != root.index and descendants[index] > 1}
+    busiest = dict(Counter(below).most_common(5))
     return TreeFindings(
         nodes=len(nodes),
         last_index=max(nodes),
         root_score=root.fitness,
-        deepest=max(map(len, ancestors.values())),
+        deepest=max(depths.values()),
         parents=len({node.parent for node in nodes.values()} - {None}),
         reused_names=sum(count > 1 for count in Counter(node.name for node in nodes.values()).values()),
         above_root=sum(node.fitness > root.fitness for node in nodes.values()),
@@ -279,7 +285,7 @@ def search_findings(release: Release) -> SearchFindings:
         parents_in_elite=elite,
         parents_in_pool=pool,
         parents_ever_in_elite=ever,
-        top_pool={n: _top_mean(nodes[:n]) for n in sorted({*range(200, len(nodes), 200), len(nodes)})},
+        top_pool=_top_means(nodes),
         proposals=_block_means(nodes, 100),
         late_slope=1_000 * float(line.slope),
         late_slope_low=1_000 * (float(line.slope) - radius),
@@ -436,13 +442,21 @@ def _paper_lines(paper: PaperFindings) -> list[str]:
 def _read(path: Path, parse: Callable[[Any], Any]) -> list[Any]:
     try:
         return list(parse(json.loads(path.read_text(encoding="utf-8"))))
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError, IndexError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, csv.Error) as error:
         raise EvidenceError(f"{path} is not the released file: {error!r}") from error
 
 
 def _nodes(data: Any) -> Iterator[Node]:
     for record in data["results"]:
-        yield Node(int(record["index"]), record["parent"], str(record["name"]), float(record["score"]))
+        parent = None if record["parent"] is None else int(record["parent"])
+        yield Node(int(record["index"]), parent, str(record["name"]), _finite(record["score"]))
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} where a number is due")
+    return number
 
 
 def _member(record: Mapping[str, Any]) -> Member:
@@ -453,8 +467,8 @@ def _member(record: Mapping[str, Any]) -> Member:
         name=str(record["name_new"]),
         losses=tuple(losses.values()),
         accuracy={task: accuracy[task] for task in SCORED_TASKS},
-        parameters_m=float(record["parameters"].removesuffix("M")),
-        program=record.get("program"),
+        parameters_m=_finite(record["parameters"].removesuffix("M")),
+        program=None if record.get("program") is None else str(record["program"]),
     )
 
 
@@ -469,11 +483,28 @@ def _parent(node: Node) -> int:
     return node.parent
 
 
-def _ancestors(nodes: Mapping[int, Node], index: int) -> Iterator[int]:
-    parent = nodes[index].parent
-    while parent is not None:
-        yield parent
-        parent = nodes[parent].parent
+def _depths(nodes: Mapping[int, Node]) -> dict[int, int]:
+    """How many ancestors each node has; one that descends from itself is left out."""
+    depths: dict[int, int] = {}
+    for index in nodes:
+        chain: dict[int, None] = {}
+        here: int | None = index
+        while here is not None and here not in depths and here not in chain:
+            chain[here] = None
+            here = nodes[here].parent
+        if here not in chain:
+            above = -1 if here is None else depths.get(here, -1)
+            depths |= {one: above + place for place, one in enumerate(reversed(chain), 1)}
+    return depths
+
+
+def _summed(nodes: Mapping[int, Node], depths: Mapping[int, int], own: Mapping[int, int]) -> Counter[int]:
+    """The sum of a number over each node and all that descend from it."""
+    total = Counter(own)
+    for index in sorted(nodes, key=lambda index: -depths[index]):
+        if (parent := nodes[index].parent) is not None:
+            total[parent] += total[index]
+    return total
 
 
 def _parents_in_pool(nodes: Sequence[Node], root: int) -> tuple[float, float, float]:
@@ -483,7 +514,7 @@ def _parents_in_pool(nodes: Sequence[Node], root: int) -> tuple[float, float, fl
     elite_hits, pool_hits, ever_hits = [], [], []
     for place, node in enumerate(nodes):
         if place % REFRESH == 0:
-            pool = sorted(nodes[:place], key=lambda known: -known.fitness)[:POOL]
+            pool = _leading(pool, nodes[max(0, place - REFRESH) : place])
             ever |= {known.index for known in pool[:ELITE]}
         if node.parent not in (None, root):
             elite_hits.append(node.parent in {known.index for known in pool[:ELITE]})
@@ -492,8 +523,19 @@ def _parents_in_pool(nodes: Sequence[Node], root: int) -> tuple[float, float, fl
     return fmean(elite_hits), fmean(pool_hits), fmean(ever_hits)
 
 
-def _top_mean(nodes: Sequence[Node]) -> float:
-    return fmean(sorted((node.fitness for node in nodes), reverse=True)[:POOL]) / 3
+def _leading(pool: Sequence[Node], later: Sequence[Node]) -> list[Node]:
+    """The best of a pool and of what came later, the earlier of equal ones first."""
+    return sorted((*pool, *later), key=lambda known: -known.fitness)[:POOL]
+
+
+def _top_means(nodes: Sequence[Node]) -> dict[int, float]:
+    """After every 200 experiments and after all, the mean fitness of the pool, divided by 3."""
+    pool: list[Node] = []
+    means, done = {}, 0
+    for count in sorted({*range(200, len(nodes), 200), len(nodes)}):
+        pool, done = _leading(pool, nodes[done:count]), count
+        means[count] = fmean(sorted((node.fitness for node in pool), reverse=True)) / 3
+    return means
 
 
 def _block_means(nodes: Sequence[Node], width: int) -> dict[int, float]:

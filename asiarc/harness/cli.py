@@ -19,14 +19,14 @@ from asiarc.campaign.loading import declared
 from asiarc.core.errors import CampaignError, EvidenceError
 from asiarc.core.recipe import Tier
 from asiarc.harness.model_verbs import main as llm
-from asiarc.harness.options import AS_JSON, STORE, WORKERS, Commands, latest_run, tier_option
+from asiarc.harness.options import AS_JSON, STORE, TIER, WORKERS, Commands, latest_run, project_store
 
 if TYPE_CHECKING:
     from asiarc.archive.results import CampaignResult
     from asiarc.archive.store import Archive
     from asiarc.cognition.base import Find
 
-TIER = tier_option("quick")
+OUTPUT = click.option("--output", type=click.Path(path_type=Path), help="default: reproduction/TIER in the store")
 console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
 
 
@@ -78,9 +78,11 @@ def baselines(tier: Tier, store: Path, workers: int, as_json: bool, tasks: str, 
     from asiarc.report.baselines import render
     from asiarc.report.facts import baseline_facts, baseline_trials
     from asiarc.studies.baselines import NAME, table
+    from asiarc.tasks import with_own_text
     from asiarc.tasks.catalogue import CATALOGUE
 
     chosen_tasks = [task for task in CATALOGUE if task != "fineweb-edu"] if tasks == "all" else tasks.split(",")
+    chosen_tasks = [with_own_text(task, Path(), build=True) for task in chosen_tasks]
     study = table(BASELINE_NAMES if names == "all" else names.split(","), chosen_tasks, seeds)
     with Archive(store) as archive, trial_executor(workers) as executor:
         say = lambda line: click.echo(line, err=True)  # noqa: E731
@@ -105,12 +107,7 @@ def baselines(tier: Tier, store: Path, workers: int, as_json: bool, tasks: str, 
     default=None,
     help="the paper's released data, if you have it",
 )
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    default=None,
-    help="the report's folder (default: results/reproduction/<tier>)",
-)
+@OUTPUT
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 def reproduce(
     tier: Tier,
@@ -130,7 +127,7 @@ def reproduce(
         workers=workers,
         claims=[c for c in claims.split(",") if c],
         release=release,
-        output=output or Path("results") / "reproduction" / tier,
+        output=output or store / "reproduction" / tier,
         pytest_arguments=list(pytest_arguments),
     )
     sys.exit(status)
@@ -139,32 +136,38 @@ def reproduce(
 @main.command()
 @TIER
 @STORE
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    default=None,
-    help="the report's folder (default: results/reproduction/<tier>)",
-)
-def report(tier: Tier, store: Path, output: Path | None) -> None:
-    """Write the report of what the archive holds at a tier: HTML, Markdown, JSON and figures."""
+@OUTPUT
+@click.option("--again", is_flag=True, help="from what lies in the report's folder, without the archive")
+def report(tier: Tier, store: Path, output: Path | None, again: bool) -> None:
+    """Write the report of what the archive holds at a tier: HTML, Markdown, JSON, figures and the rows behind them."""
     from asiarc.archive.store import Archive
-    from asiarc.report import write
+    from asiarc.report import write, write_again
 
+    output = output or store / "reproduction" / tier
+    if again:
+        click.echo(f"report: {write_again(output)}")
+        return
     with Archive(store, write=False) as archive:
-        click.echo(f"report: {write(archive, tier, output or Path('results') / 'reproduction' / tier)}")
+        click.echo(f"report: {write(archive, tier, output)}")
 
 
 @main.command()
-@click.argument("folder", type=click.Path(exists=True, path_type=Path))
-def verify(folder: Path) -> None:
-    """Recompute a report's checksums and the numbers that can be re-derived; exit status 1 when one does not hold."""
-    from asiarc.report import verify as problems_of
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--signers",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="who may sign it: an allowed-signers file of ssh-keygen",
+)
+def verify(folder: Path, signers: Path | None) -> None:
+    """Make a report again from the rows that it rests on, and compare; exit status 1 where anything differs."""
+    from asiarc.report import examine
 
-    problems = problems_of(folder)
-    for problem in problems:
-        click.echo(problem)
-    click.echo(f"{folder}: {'verified' if not problems else f'{len(problems)} problems'}")
-    sys.exit(bool(problems))
+    found = examine(folder, signers)
+    for heading, lines in (("compared", found.compared), ("not proved", found.unproved), ("wrong", found.problems)):
+        for line in lines:
+            click.echo(f"{heading}: {line}")
+    click.echo(f"{folder}: {'verified' if not found.problems else f'{len(found.problems)} problems'}")
+    sys.exit(bool(found.problems))
 
 
 @main.command()
@@ -275,6 +278,7 @@ def arms(
     from asiarc.studies import arms as side_by_side
 
     name, campaign = declared(file)
+    campaign = campaign.at(file.parent)
     search = side_by_side.arms_of(campaign, names, tier, repeats=repeats, candidates=candidates, seeds=seeds)
     trials = sum(count for count, _ in search.trials(tier))
     click.echo(f"at most {trials} trials, about {search.minutes(workers):.0f} minutes", err=True)
@@ -321,7 +325,7 @@ OWN = click.option(
     "--folder", type=click.Path(exists=True, path_type=Path), help="entries of your own, beside the shipped ones"
 )
 INTO = click.option(
-    "--folder", type=click.Path(path_type=Path), help="a folder of your own (default: the base, which searches use)"
+    "--folder", type=click.Path(path_type=Path), help="a folder of your own (default: the project's cognition/)"
 )
 
 
@@ -354,18 +358,18 @@ def _find(folder: Path | None, model: str | None, base_url: str | None) -> Find 
     from asiarc.cognition.base import Base
     from asiarc.harness.cognition_verbs import by_meaning
 
-    return by_meaning(Base.load(folder), model, base_url) if model else None
+    return by_meaning(Base.load(folder), model, base_url, project_store() / "embeddings.jsonl") if model else None
 
 
 @cognition.command("add")
 @click.argument("file", type=click.Path(exists=True, path_type=Path))
 @INTO
 def cognition_add(file: Path, folder: Path | None) -> None:
-    """Add the entries of a TOML file, after checking them; a search with other entries is another run."""
-    from asiarc.cognition.base import ENTRIES
+    """Add the entries of a TOML file to your own, after checking them; campaigns read them that name their folder."""
     from asiarc.harness.cognition_verbs import add
 
-    click.echo("added " + ", ".join(entry.id for entry in add(file, folder or ENTRIES)))
+    into = folder or own_entries()
+    click.echo("added " + ", ".join(entry.id for entry in add(file, into)) + f"; {read_by(into)}")
 
 
 @cognition.command("promote")
@@ -375,12 +379,22 @@ def cognition_add(file: Path, folder: Path | None) -> None:
 @INTO
 def cognition_promote(campaign: str, tier: Tier, store: Path, folder: Path | None) -> None:
     """Add what a campaign's winner has shown on fresh seeds and items, with its evidence."""
-    from asiarc.cognition.base import ENTRIES
     from asiarc.harness.cognition_verbs import promote
 
+    into = folder or own_entries()
     with _result(campaign, tier, store) as (result, _):
-        entry = promote(result, folder or ENTRIES)
-    click.echo(f"added {entry.id}: {entry.grammar or entry.paper.title}. {entry.evidence}")
+        entry = promote(result, into)
+    click.echo(f"added {entry.id}: {entry.grammar or entry.paper.title}. {entry.evidence}; {read_by(into)}")
+
+
+def own_entries() -> Path:
+    """The folder of the project's own entries."""
+    return project_store().with_name("cognition")
+
+
+def read_by(folder: Path) -> str:
+    """How campaigns come to read entries."""
+    return f"read by campaigns that name their folder: cognition=({str(folder.resolve())!r},)"
 
 
 @contextmanager

@@ -12,15 +12,14 @@ from asiarc.cognition.entry import CognitionError, Entry, as_toml, load_file
 if TYPE_CHECKING:
     from asiarc.archive.results import CampaignResult
 
-VECTORS = Path(".asiarc") / "embeddings.jsonl"
 
-
-def by_meaning(base: Base, model: str, base_url: str | None = None, kept: Path = VECTORS) -> Find:
+def by_meaning(base: Base, model: str, base_url: str | None, kept: Path) -> Find:
     """A search by an embedding endpoint; vectors are kept in a file by their text, and asked for once."""
     from asiarc.cognition.dense import Dense
     from asiarc.llm import Client, Ledger, Price
+    from asiarc.llm.address import key_from
     from asiarc.llm.embedding import Embedder
-    from asiarc.llm.endpoint import OPENAI, Endpoint, key_from
+    from asiarc.llm.endpoint import OPENAI, Endpoint
     from asiarc.llm.tape import FileTape
 
     endpoint = Endpoint(base_url or OPENAI, key_from())
@@ -53,7 +52,7 @@ def _rendered(entry: Entry, score: float) -> str:
 
 
 def add(file: Path, folder: Path) -> tuple[Entry, ...]:
-    """Take the entries of a TOML file into a folder: the base itself, or one of your own (``Base.load(extra=folder)``).
+    """Take the entries of a TOML file into a folder of your own, which campaigns name as ``cognition=``.
 
     Nothing is written unless they are valid and sound beside the shipped entries and those already there.
 
@@ -70,6 +69,11 @@ def promote(result: CampaignResult, folder: Path) -> Entry:
     """Take what a confirmed campaign's winner has shown into a folder. Raises `CognitionError` or `EvidenceError`."""
     from asiarc.studies.promotion import winners_entry
 
+    if result.tier == "smoke":
+        raise CognitionError(
+            f"{result.name} ran at smoke, which shows that a campaign runs and not that a mechanism works; promote "
+            "what a larger tier has shown: --tier quick"
+        )
     entry = winners_entry(result)
     return _take((entry,), folder / f"{entry.id}.toml", f"the insight on {entry.paper.title}")[0]
 

@@ -59,7 +59,7 @@ class TomlCampaign(pytest.File):
         field, table = getattr(error, "field", ""), getattr(error, "table", "")
         lines: dict[str, int] = {}
         current = ""
-        for number, text in enumerate(self.path.read_text(errors="replace").splitlines(), 1):
+        for number, text in enumerate(self.path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
             if header := re.match(r"\s*\[([^\[\]]+)\]", text):
                 current = header[1].replace(" ", "")
                 for name in (current, current.partition(".")[0]):
@@ -88,7 +88,7 @@ class CampaignNode(pytest.Collector):
         return node
 
     def collect(self) -> list[pytest.Item]:
-        self.campaign.budget.at(self.config.option.tier)
+        self.campaign.at(self.path.parent, build=False)
         stages = [StageItem.from_parent(self, name=stage) for stage in self.campaign.stages]
         return [*stages, *(ArmItem.from_parent(self, name=arm) for arm in self.campaign.arms)]
 
@@ -120,7 +120,7 @@ class StageItem(PlainItem):
 
     def planned(self) -> list[tuple[str, Campaign, str, StageName]]:
         """What --plan lists."""
-        return [(self.nodeid, self.parent.campaign, self.parent.name, self.stage)]
+        return [(self.nodeid, self.parent.campaign.at(self.path.parent), self.parent.name, self.stage)]
 
     def runtest(self) -> None:
         lab = self.config.stash[LAB]
@@ -130,7 +130,8 @@ class StageItem(PlainItem):
         self.user_properties += [("asiarc_run", run.run), ("tier", lab.tier), ("entrants", len(result["entrants"]))]
         if self.name == "explore" and not result["finalists"]:
             raise EvidenceError(
-                f"none of {result['candidates']} candidates was scored; asiarc why-rejected lists the reasons"
+                f"none of {result['candidates']} candidates was scored; asiarc why-rejected lists the reasons, --retry "
+                "tries again those that crashed, timed out or were not answered"
             )
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
@@ -144,7 +145,7 @@ class ArmItem(PlainItem):
 
     def planned(self) -> list[tuple[str, Campaign, str, StageName]]:
         """What --plan lists: every stage of the arm."""
-        arm = self.parent.campaign.as_arm(self.name)
+        arm = self.parent.campaign.at(self.path.parent).as_arm(self.name)
         return [(f"{self.nodeid} {stage}", arm, self.parent.name, stage) for stage in arm.stages]
 
     def runtest(self) -> None:
@@ -198,20 +199,20 @@ class ClaimItem(PlainItem):
             raise EvidenceError(
                 f"claim {self.mark.claim} is not in {self.path.parent / 'claims.toml'}; add it there first"
             )
-        evidence = LabEvidence(lab.archive, lab.tier, self.path.parent, self.config.option.release)
+        evidence = LabEvidence(lab.archive, lab.tier, self.path.parent, self.config.option.asiarc_release)
         verdict = reach_verdict(self.decider, evidence, self.register[self.mark.claim])
         lab.verdicts.append(verdict)
         lab.archive.add_verdict(self.mark.claim, lab.tier, self.nodeid, verdict.as_dict())
         self.user_properties += [("claim", verdict.claim), ("verdict", verdict.verdict)]
         lab.say(f"  {verdict.claim:<5} {verdict.verdict:<28} {verdict.statement}")
         self._hold_against_snapshot(verdict)
-        if self.config.option.strict_claims and verdict.verdict == "contradicted":
+        if self.config.option.asiarc_strict_claims and verdict.verdict == "contradicted":
             raise EvidenceError(f"{verdict.claim} is contradicted: {verdict.statement}")
 
     def _hold_against_snapshot(self, verdict: Verdict) -> None:
         path = self.path.parent / "verdicts.toml"
-        if self.config.option.accept_verdicts is not None:
-            record_snapshot([verdict], path, note=self.config.option.accept_verdicts)
+        if self.config.option.asiarc_accept_verdicts is not None:
+            record_snapshot([verdict], path, note=self.config.option.asiarc_accept_verdicts)
         for drift in check_snapshot([verdict], path):
             if drift.recorded is not None:  # a tier that was never recorded has nothing to drift from
                 raise EvidenceError(drift.explain() + " Accept it with --accept-verdicts 'why'")

@@ -11,9 +11,8 @@ from pathlib import Path
 import click
 
 from asiarc.core.recipe import Tier
-from asiarc.harness.options import AS_JSON, STORE, WORKERS, Commands, latest_run, tier_option
+from asiarc.harness.options import AS_JSON, STORE, TIER, WORKERS, Commands, latest_run, project_store
 
-TIER = tier_option("smoke")
 FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
 
@@ -34,7 +33,7 @@ def record(file: Path, tier: Tier, workers: int, base_url: str | None, store: Pa
     from asiarc.harness.recording import record as asked
     from asiarc.report.exchanges import lines
 
-    folder = store or Path(".asiarc") / f"recording-{file.stem}"
+    folder = store or project_store() / f"recording-{file.stem}"
     try:
         found = asked(file, folder, tier, base_url=base_url, workers=workers, say=click.echo)
     except KeyboardInterrupt:
@@ -49,7 +48,7 @@ def record(file: Path, tier: Tier, workers: int, base_url: str | None, store: Pa
 def replay(file: Path, tier: Tier, workers: int) -> None:
     """Run a recorded campaign anew, without key or network; exit status 1 unless all is equal to the last bit."""
     from asiarc.harness.recording import replay as replayed
-    from asiarc.llm.endpoint import KEYS
+    from asiarc.llm.address import KEYS
     from asiarc.report.exchanges import lines
 
     for name in KEYS:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,22 +15,26 @@ from asiarc.core.recipe import TIERS, Tier
 if TYPE_CHECKING:
     from asiarc.archive.store import Archive
 
-Verb = TypeVar("Verb", bound=Callable[..., Any])
+
+def project_store() -> Path:
+    """The archive's folder where none is named: ``.asiarc`` in the root that pytest, started here, would take."""
+    from _pytest.config.findpaths import determine_setup
+
+    here = Path.cwd()
+    root = determine_setup(inifile=None, override_ini=None, args=[], rootdir_cmd_arg=None, invocation_dir=here)[0]
+    return root / ".asiarc"
+
 
 STORE = click.option(
-    "--store", type=click.Path(path_type=Path), default=Path(".asiarc"), show_default=True, help="the archive's folder"
+    "--store", type=click.Path(path_type=Path), default=project_store, help="default: .asiarc in the project's root"
+)
+TIER = click.option(
+    "--tier", type=click.Choice(TIERS), default="smoke", show_default=True, help="how much compute is spent"
 )
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="machine-readable, on stdout")
 WORKERS = click.option(
     "--workers", type=click.IntRange(min=1), default=2, show_default=True, help="processes that train at once"
 )
-
-
-def tier_option(default: Tier) -> Callable[[Verb], Verb]:
-    """``--tier``, with its default for a group of verbs."""
-    return click.option(
-        "--tier", type=click.Choice(TIERS), default=default, show_default=True, help="how much compute is spent"
-    )
 
 
 class Commands(click.Group):

@@ -103,10 +103,11 @@ def conduct(
     name, campaign = declared(file)
     if campaign.models is None:
         raise CampaignError(f"{file} names no language model, so there is nothing to record")
+    campaign = campaign.at(file.parent)
     deadline = time.monotonic() + 60 * campaign.budget.at(tier).minutes
     with trial_executor(workers) as executor:
         workshop = Workshop(archive, executor, deadline=deadline)
-        reached = partial(connect, mode, base_url, cassette_of(file))
+        reached = partial(connect, mode, base_url, cassette_of(file), say)
         run = Run(campaign, name, tier, archive, workshop, say, connect=reached)
         for stage in campaign.stages:
             run.ensure(stage)

@@ -1,14 +1,16 @@
 """``asiarc reproduce``: the claims that arithmetic decides, the campaigns, the other claims, the report.
 
-Says first what it will do and how long. Campaigns and claims run as pytest items, so progress, Ctrl-C and resuming are
-the harness's own.
+Says first what it will do and how long, and last whether it agrees with the published run. Only the campaigns run that
+the register says a claim needs. Campaigns and claims run as pytest items, so progress, Ctrl-C and resuming are the
+harness's own.
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import click
@@ -16,10 +18,11 @@ import click
 from asiarc.archive.store import Archive
 from asiarc.core.errors import EvidenceError, unknown_name
 from asiarc.core.recipe import Tier
-from asiarc.evidence.claims import load_register
+from asiarc.evidence.claims import Claim, load_register
+from asiarc.report.agreement import agreement
 from asiarc.report.document import write
 
-CAMPAIGNS, REPRODUCTIONS = Path("campaigns"), Path("reproductions")
+CAMPAIGNS, REPRODUCTIONS, PUBLISHED = Path("campaigns"), Path("reproductions"), Path("results") / "reproduction"
 NO_TESTS = 5  # pytest's status when nothing was collected or run
 
 
@@ -44,17 +47,26 @@ def reproduce(
     common = ["--tier", tier, "--store", str(store), "--workers", str(workers), "--no-header", *pytest_arguments]
     if release:
         common += ["--release", str(release)]
-    click.echo(f"reproduce at tier {tier}: campaigns, then {len(claims) or 'all'} claims, then the report in {output}")
+    names = needed(register.values())
+    files = [str(file) for name in names for file in sorted(CAMPAIGNS.glob(f"campaign_{name}.*"))]
+    click.echo(f"reproduce at tier {tier}: the campaigns {', '.join(names)}, then {len(claims) or 'all'} claims, then the report in {output}")
     only = ["--claims-only", ",".join(claims)] if claims else []
-    everything = [str(CAMPAIGNS), str(REPRODUCTIONS), *only, *common]
+    everything = [*files, str(REPRODUCTIONS), *only, *common]
     status = _pytest([*everything, "--plan", "-q"])
     if "--plan" in pytest_arguments:
         return status
     if status in (0, NO_TESTS):
         status = _pytest(everything)
     with Archive(store, write=False) as archive:
-        click.echo(f"report: {write(archive, tier, output)}")
+        click.echo(f"report: {write(archive, tier, output, campaigns=names)}")
+    if (PUBLISHED / tier / "report.json").exists():
+        click.echo(agreement(PUBLISHED / tier, output))
     return status
+
+
+def needed(claims: Iterable[Claim]) -> list[str]:
+    """The campaigns that claims need, as the register names them."""
+    return sorted({name for claim in claims for name in re.findall(r"campaign (\w+)", claim.needs)})
 
 
 def _pytest(arguments: Sequence[str]) -> int:

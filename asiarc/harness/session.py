@@ -25,9 +25,10 @@ class Lab:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.tier: Tier = config.option.tier
-        self.folder = Path(config.option.store or config.rootpath / ".asiarc")
+        self.tier: Tier = config.option.asiarc_tier
+        self.folder = Path(config.option.asiarc_store or config.rootpath / ".asiarc")
         self.verdicts: list[Verdict] = []
+        self.told: list[tuple[str, list[str]]] = []  # what workers of pytest-xdist said at their end
         self._archive: Archive | None = None
         self._executor: Any = None
         self._runs: dict[tuple[int, str], Run] = {}
@@ -38,7 +39,7 @@ class Lab:
         from asiarc.archive.store import Archive, set_aside
 
         if self._archive is None:
-            if self.config.option.fresh and (self.folder / "archive.db").exists():
+            if self.config.option.asiarc_fresh and (self.folder / "archive.db").exists():
                 self.say(f"the earlier archive is kept in {set_aside(self.folder)}")
             self._archive = Archive(self.folder)
         return self._archive
@@ -55,8 +56,8 @@ class Lab:
 
         if self._executor is None:
             option = self.config.option
-            where = f"ray:{option.ray_address}" if option.ray_address else option.executor
-            self._executor = trial_executor(option.workers, where, option.gpus_per_job)
+            where = f"ray:{option.asiarc_ray_address}" if option.asiarc_ray_address else option.asiarc_executor
+            self._executor = trial_executor(option.asiarc_workers, where, option.asiarc_gpus_per_job)
         return self._executor
 
     def run(self, campaign: Campaign, name: str, file: Path, arm: str = "") -> Run:
@@ -66,14 +67,22 @@ class Lab:
 
         key = id(campaign), arm  # two files may use one name
         if key not in self._runs:
-            asked = campaign.with_models(self.config.option.llm_model)
+            asked = campaign.with_models(self.config.option.asiarc_llm_model).at(file.parent)
             asked = asked.as_arm(arm) if arm else asked
             deadline = time.monotonic() + 60 * asked.budget.at(self.tier).minutes
             workshop = Workshop(self.archive, self.executor, deadline=deadline)
             self._runs[key] = Run(
                 asked, name, self.tier, self.archive, workshop, self.say, self.detail, self._connect(file)
             )
+            if self.config.option.asiarc_retry:
+                self._retry(self._runs[key])
         return self._runs[key]
+
+    def _retry(self, run: Run) -> None:
+        from asiarc.archive.retry import forget_failures
+
+        dropped = forget_failures(self.archive, run.run)
+        self.say(f"{run.label}: {dropped or 'retry: nothing failed'}", always=True)
 
     @property
     def runs(self) -> list[Run]:
@@ -85,7 +94,7 @@ class Lab:
         from asiarc.loop.connect import connect
 
         option = self.config.option
-        return partial(connect, option.llm, option.llm_base_url, file.with_suffix(".jsonl"))
+        return partial(connect, option.asiarc_llm, option.asiarc_llm_base_url, file.with_suffix(".jsonl"), self.say)
 
     def say(self, line: str, *, always: bool = False) -> None:
         """A line of progress, past pytest's capture; -q wants none."""

@@ -11,6 +11,7 @@ under way when something ends the round are waited for and kept: they are paid f
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ CLIPPED = 6000  # characters of a bad reply that go back with its correction
 ADVICE = {
     "truncated": "Your reply was cut off at the limit of {limit} tokens. Answer again, complete and shorter.",
     "too long": "Your reply was far too long to be read. Answer again, in the asked form and much shorter.",
+    "tool call": "You called a tool, and there are none. Write the answer itself, in the asked form.",
 }
 
 
@@ -45,6 +47,10 @@ class Ask(Generic[T]):
 Turns = Generator[Question, tuple[Reply, bool], Any]  # yields what to ask, is sent the reply and whether it is new
 
 
+def _to_stderr(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
 class Client:
     """Asks language models over a tape and a ledger; without an endpoint it can only replay."""
 
@@ -58,10 +64,12 @@ class Client:
         repairs: int = 1,
         frequency_penalty: float | None = None,
         workers: int = 4,
+        say: Callable[[str], None] = _to_stderr,
     ) -> None:
         assert mode in MODES and (endpoint is not None or mode == "replay"), mode
         self.tape, self.ledger, self.mode, self.endpoint = tape, ledger, mode, endpoint
         self.repairs, self.frequency_penalty, self.workers = repairs, frequency_penalty, workers
+        self.say = say
         self._asked: set[str] = set()  # what this client asked: live reuses that, and nothing older
         self._booked: set[str] = set()  # what this client booked: an exchange costs once, however often it is used
 
@@ -121,12 +129,12 @@ class Client:
         question = replace(ask.question, frequency_penalty=self.frequency_penalty)
         for repair in range(self.repairs + 1):
             reply = yield from _unbroken(question)
-            fault, reason = str(reply.fault), f"the reply ended as {reply.fault!r}"
+            fault, reason = str(reply.fault), _with_note(f"the reply ended as {reply.fault!r}", reply)
             if reply.fault is None:
                 try:
                     return ask.read(reply.text)
                 except ReadingError as error:
-                    fault, reason = error.fault, str(error)
+                    fault, reason = error.fault, _with_note(str(error), reply)
             if fault == "refusal" or repair == self.repairs:
                 break
             advice = ADVICE.get(fault, f"Your reply cannot be used: {reason}. Answer again in the asked form.")
@@ -160,12 +168,18 @@ class Client:
 
     def _keep(self, question: Question, future: Future[Reply], place: str) -> Reply:
         """The reply of a call that has ended, on the tape and booked; its error where it brought none."""
+        self._pass_on()
         if future.exception() is not None:
             self.ledger.release(question)
         reply = future.result()
         self._book(question, reply, reused=False)
         self.tape.put(Exchange(question, reply), place)
         return reply
+
+    def _pass_on(self) -> None:
+        """Say what the endpoint has learned; the caller's thread does it."""
+        while self.endpoint is not None and self.endpoint.learned:
+            self.say(self.endpoint.learned.popleft())
 
     def _keep_what_comes(
         self, pool: ThreadPoolExecutor, flying: dict[Future[Reply], tuple[int, Question]], asks: Sequence[Ask[T]]
@@ -188,6 +202,10 @@ class Client:
         )
 
 
+def _with_note(text: str, reply: Reply) -> str:
+    return f"{text} ({reply.note})" if reply.note else text
+
+
 def _unbroken(question: Question) -> Generator[Question, tuple[Reply, bool], Reply]:
     """The first reply to a question that did not break off; `ModelError` after three new ones that did."""
     broken = 0
@@ -199,7 +217,8 @@ def _unbroken(question: Question) -> Generator[Question, tuple[Reply, bool], Rep
         if broken == BROKEN_TRIES:
             raise ModelError(
                 "broken replies",
-                f"{question.model} broke off {broken} replies in a row, the last one as {reply.fault!r}; what came is "
-                "kept: run the same command again",
+                f"{question.model} broke off {broken} replies in a row, "
+                f"{_with_note(f'the last one as {reply.fault!r}', reply)}; what came is kept: run the same command "
+                "again",
             )
         question = question.again()

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from asiarc.core.errors import AsiarcError
 
-ReplyFault = Literal["cut", "slow", "empty", "truncated", "too long", "refusal"]
+ReplyFault = Literal["cut", "slow", "empty", "truncated", "too long", "refusal", "tool call"]
 TransportFault = Literal[
     "rate limited",
     "server error",
@@ -25,6 +25,7 @@ TransportFault = Literal[
     "key missing",
     "key rejected",
     "bad request",
+    "wrong address",
 ]
 EMBEDDING = "embedding"  # the role whose reply is a vector, as JSON
 BROKEN: tuple[ReplyFault, ...] = ("cut", "slow", "empty")  # the same question may well be answered next time
@@ -101,13 +102,15 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """What came back, however it ended. `counted` says that the server reported the tokens; else they are bounds."""
+    """What came back, however it ended. `counted` says that the server reported the tokens; else they are bounds.
+    `note` says what is odd about it, and which setting mends that."""
 
     text: str
     fault: ReplyFault | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
     counted: bool = True
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ class Exchange:
     def as_dict(self) -> dict[str, Any]:
         """Plain data, with the key and a hash of the reply that are checked when it is read again."""
         question, reply = asdict(self.question), asdict(self.reply)
+        reply |= {"note": self.reply.note} if reply.pop("note") else {}
         return {"key": self.question.key, "question": question, "reply": reply, "reply_hash": _hash(reply)}
 
     @classmethod
@@ -132,6 +136,8 @@ class Exchange:
             raise ValueError(f"the question of exchange {data['key']} was altered")
         if _hash(data["reply"]) != data["reply_hash"]:
             raise ValueError(f"the reply of exchange {data['key']} was altered")
+        if min(exchange.reply.prompt_tokens, exchange.reply.completion_tokens) < 0:
+            raise ValueError(f"the reply of exchange {data['key']} gives money back")
         return exchange
 
 

@@ -59,7 +59,7 @@ class Team:
 
         named = self.campaign.researcher
         if named == "llm":
-            return LlmResearcher(self.client, self.models, self.campaign.novelty)
+            return LlmResearcher(self.client, self.models, self.campaign.novelty, self.campaign.cognition)
         if named == "grammar":
             return GrammarResearcher()
         return RandomResearcher() if named == "random" else cast("Researcher", named)

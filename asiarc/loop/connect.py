@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asiarc.llm.address import key_from
 from asiarc.llm.client import Client, Mode
-from asiarc.llm.endpoint import OPENAI, Endpoint, key_from
+from asiarc.llm.endpoint import OPENAI, Endpoint
 from asiarc.llm.ledger import Ledger
 from asiarc.llm.tape import ArchiveTape, load_cassette
+from asiarc.loop.progress import Say
 
 if TYPE_CHECKING:
     from asiarc.archive.annex import Annex
@@ -16,9 +18,13 @@ if TYPE_CHECKING:
 
 
 def connect(
-    mode: Mode, base_url: str | None, cassette: Path, annex: Annex, run: str, ledger: Ledger, models: Models
+    mode: Mode, base_url: str | None, cassette: Path, say: Say, annex: Annex, run: str, ledger: Ledger, models: Models
 ) -> Client:
-    """The client of one run; in replay it has no endpoint, so that nothing can be asked or spent."""
+    """The client of one run; in replay it has no endpoint, so that nothing can be asked or spent. `say` is told what is
+    learned of the server."""
     tape = ArchiveTape(annex, run, load_cassette(cassette))
-    endpoint = None if mode == "replay" else Endpoint(base_url or OPENAI, key_from())
-    return Client(tape, ledger, mode, endpoint, repairs=models.repairs, frequency_penalty=models.frequency_penalty)
+    endpoint = Endpoint(base_url or OPENAI, key_from(), silence_of=models.silence_s, longest_of=models.longest_s)
+    return Client(
+        tape, ledger, mode, None if mode == "replay" else endpoint,
+        repairs=models.repairs, frequency_penalty=models.frequency_penalty, say=say,
+    )  # fmt: skip

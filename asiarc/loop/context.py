@@ -103,7 +103,7 @@ class Surroundings:
         if not self._has_analyst:  # the weakest task is a number, not an opinion
             insight = replace(insight, query="")
         in_grammar = self.campaign.researcher != "llm"
-        return read_up(insight, without=tags_of(parent.genome), in_grammar=in_grammar)
+        return read_up(insight, without=tags_of(parent.genome), in_grammar=in_grammar, own=self.campaign.cognition)
 
     def _failed(self, number: int) -> tuple[Failure, ...]:
         """The last candidates that were turned away or broke, with the reasons."""

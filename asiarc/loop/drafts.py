@@ -7,6 +7,8 @@ as it was. What is asked for is asked by number, so that a run may hold a millio
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -71,6 +73,16 @@ def stored_proposal(row: dict[str, Any], result: dict[str, Any] | None) -> Propo
         predicted=row["predicted"],
         failure=failure,
     )
+
+
+def shown_case(finding: Mapping[str, Any], source: str) -> list[str]:
+    """A gate's smallest failing case in lines: what it was, what was expected, and the line of the source."""
+    case = dict(finding.get("example") or {})
+    number, lines = case.pop("line", None), source.split("\n")
+    told = [f"smallest case: {', '.join(f'{name}={value}' for name, value in case.items())}"] if case else []
+    told += [f"{name}: {finding[name]}" for name in ("expected", "actual") if finding.get(name)]
+    is_there = isinstance(number, int) and 0 < number <= len(lines)
+    return [*told, *([f"line {number}: {lines[number - 1].strip()}"] if is_there else [])]
 
 
 class Drafts:
@@ -152,7 +164,8 @@ class Drafts:
         """The next version of a draft, kept in its place with the one before it; None when it is given up."""
         if not isinstance(researcher, Reviser) or outcome.gate in NOT_MENDED or not outcome.is_final:
             return None
-        failure = Failure(address=draft.address, gate=outcome.gate or outcome.kind, reason=outcome.reason)
+        told = self._told(draft, outcome)
+        failure = Failure(address=draft.address, gate=outcome.gate or outcome.kind, reason=told)
         known = self._versions(draft.number)
         later = next((b for a, b in pairwise(known) if a.address == draft.address), None)
         if later is not None:  # it was mended before this run was interrupted
@@ -171,6 +184,14 @@ class Drafts:
                 return mended
             self._keep_version(mended, version, Outcome("rejected", why.reason, why.gate))
         return None
+
+    def _told(self, draft: Draft, outcome: Outcome) -> str:
+        """The reason that turned a draft away, with what its gate found: the smallest case, and the line."""
+        for row in self.archive.rows("SELECT findings FROM admissions WHERE address = ?", draft.address):
+            for finding in json.loads(row["findings"]):
+                if (finding["gate"], finding["reason"]) == (outcome.gate, outcome.reason):
+                    return "\n".join([outcome.reason, *shown_case(finding, draft.proposal.source)])
+        return outcome.reason
 
     def _keep_version(self, draft: Draft, version: int, outcome: Outcome, mended: Draft | None = None) -> None:
         """Keep a version that did not last, and what stands in its place now."""

@@ -27,6 +27,7 @@ from asiarc.archive.store import Archive, Trial
 from asiarc.campaign.declaration import Campaign
 from asiarc.campaign.identity import provenance, run_identity
 from asiarc.core.digest import digest
+from asiarc.core.errors import ExecutionError
 from asiarc.core.outcome import SCORED, Outcome
 from asiarc.core.recipe import StageName, Tier
 from asiarc.engineer.workshop import Workshop
@@ -91,6 +92,7 @@ class Run:
             self.train(search, generation)
             self.analyse(search, numbers)
             self.progress.generation(self.run, generation, numbers, self._best(search), self.campaign.start_from)
+        self._heard_something(search.board.expected)
         entrants = {i: self._draft(i).address for i in search.order()}
         return self._finish(
             "explore",
@@ -124,6 +126,15 @@ class Run:
         if entrants:
             self.bench.train_stage("confirm", entrants, verified["learning_rates"])
         return self._finish("confirm", {"entrants": entrants, "winner": verified["winner"]})
+
+    def _heard_something(self, asked: int) -> None:
+        """Raise `ExecutionError` where no reply of a model could be read: that is no search, and no result."""
+        unread = self.archive.rows("SELECT reason FROM results WHERE run = ? AND gate = 'reply'", self.run)
+        if unread and len(unread) == asked:
+            raise ExecutionError(
+                f"no reply could be read for any of {asked} proposals, at last because {unread[-1]['reason']}; "
+                "mend the endpoint or the model, then run again with --retry, which asks anew"
+            )
 
     def _finish(self, stage: StageName, result: dict[str, Any]) -> dict[str, Any]:
         self.archive.finish_stage(self.run, stage, result)

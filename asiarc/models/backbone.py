@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_map_only
 from transformers import GenerationMixin, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from asiarc.core.candidate import load_mixer
+from asiarc.core.candidate import load_mixer, make_mixer
 from asiarc.core.recipe import SIZE_TOLERANCE
 from asiarc.core.seeds import seed_of
 
@@ -136,9 +136,8 @@ class AsiarcForCausalLM(PreTrainedModel, GenerationMixin):
         mixer_class = load_mixer(config.mixer_source)
         self.embed = nn.Embedding(config.vocab_size, config.hidden_size)
         with _never_on_meta():
-            mixers = [
-                mixer_class(config.hidden_size, config.num_attention_heads) for _ in range(config.num_hidden_layers)
-            ]
+            size = config.hidden_size, config.num_attention_heads
+            mixers = [make_mixer(mixer_class, *size) for _ in range(config.num_hidden_layers)]
         for module in nn.ModuleList(mixers).modules():
             module._non_persistent_buffers_set.clear()  # loading leaves what was not saved uninitialised
         self.layers = nn.ModuleList(Block(config, mixer) for mixer in mixers)
@@ -268,7 +267,7 @@ def count_parameters(model: nn.Module) -> int:
 def mixer_parameters(source: str, recipe: Recipe) -> int:
     """Parameters of one mixer at a recipe's sizes."""
     with _seeded("count"):
-        return count_parameters(load_mixer(source)(recipe.d_model, recipe.num_heads))
+        return count_parameters(make_mixer(load_mixer(source), recipe.d_model, recipe.num_heads))
 
 
 def total_parameters(per_mixer: int, recipe: Recipe, hidden: int) -> int:

@@ -1,265 +1,302 @@
-"""Verification of a written report: checksums, and every number that its own data give again.
+"""Verification of a written report: everything in it is made again from what it rests on, and compared.
 
-No archive is needed. What is derived again: means and intervals of the stage tables, the winner's gains, what they are
-widened for and what `decide` makes of them, effects and rank correlations of studies and arms, those of the transfer
-table, counts from the population table, sums of the spend, the winner's content address, and whether each verdict is
-one that its tier may carry and the one last accepted (`reproductions/verdicts.toml`).
+Ground are the rows of the archive that lie beside it (`extract.jsonl.gz`), and those are held against each other first
+(`ground`): a trial's value against its items, a stage's result against its trials, a run's name against its
+declaration. From them report.json and its tables are gathered again, the claims decided again, and from report.json the
+documents and figures rendered again. A report of the format that had no extract gives what it can (`within`).
+
+That the trials were run at all is nothing that a file can show; whose word it is, its signature says.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import math
-from collections import Counter
+import re
+import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from asiarc.archive.extract import Extract, opened
 from asiarc.archive.results import Row
-from asiarc.core.candidate import content_address
+from asiarc.archive.store import Archive
 from asiarc.core.errors import AsiarcError, EvidenceError
-from asiarc.evidence.claims import Claim, Verdict, cap_verdict, check_snapshot
-from asiarc.evidence.effects import Effect, paired_effect
-from asiarc.evidence.transfer import rank_correlation
-from asiarc.report import studies
-from asiarc.report.document import origins_of, read_report, sha256, signed_files
-from asiarc.report.facts import decision_of, project_folder, summary, told_apart
-from asiarc.report.tables import load, number
-from asiarc.tasks import get_task
+from asiarc.core.recipe import Tier
+from asiarc.evidence.claims import Verdict, check_snapshot, load_register
+from asiarc.report import facts, ground, signature, within
+from asiarc.report.document import (
+    EXTRACT,
+    figures_of,
+    gather,
+    in_words,
+    read_report,
+    render,
+    sha256,
+    signed_files,
+    text_of,
+)
+from asiarc.report.evidence import decided_again
+
+SHOWN = 20  # differences that are told of one file
+
+
+@dataclass
+class Examination:
+    """What a verification came to: what does not hold, what was derived and compared, and what no file proves."""
+
+    problems: list[str] = field(default_factory=list)
+    compared: list[str] = field(default_factory=list)
+    unproved: list[str] = field(default_factory=list)
 
 
 def verify(folder: Path) -> list[str]:
-    """The problems of a written report as readable lines; none when all is as it was signed and adds up."""
-    problems = list(_files(folder))
-    try:
-        report = read_report(folder)
-        problems += [*_origins(report, folder), *_spend(report), *_baselines(report["baselines"])]
-        for row in report["claims"]["decided"]:
-            problems += _claim(row)
-        problems += _snapshot(report["claims"]["decided"], folder)
-        problems += [*_studies(report["studies"]), *_searches(report["searches"]), *_signatures(report)]
-        for campaign in report["campaigns"]:
-            problems += [f"{campaign['name']}: {problem}" for problem in _campaign(campaign, folder)]
-    except AsiarcError as error:
-        problems.append(str(error))
-    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
-        problems.append(f"report.json and its tables do not have the form that they are written in: {error!r}")
-    return problems
+    """The problems of a written report as readable lines; none when all is what it rests on gives."""
+    return examine(folder).problems
 
 
-def _files(folder: Path) -> Iterator[str]:
+def examine(folder: Path, signers: Path | None = None) -> Examination:
+    """Everything that can be asked of a report; `signers` is a file of keys that may sign it (`signature`)."""
+    found = Examination()
+    for question in (_files, _signed, _data):
+        try:
+            with in_words(folder):
+                question(folder, signers, found)
+        except AsiarcError as error:
+            found.problems.append(str(error))
+    found.unproved.append(
+        "that the trials were run as recorded, when and on the machine that is named: only running them again shows it"
+    )
+    return found
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def _files(folder: Path, _: Path | None, found: Examination) -> None:
     path = folder / "manifest.json"
     try:
         signed = dict(json.loads(path.read_text(encoding="utf-8"))["files"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        yield f"{path} cannot be read ({error!r}): the report was interrupted or is not one; write it again"
-        return
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise EvidenceError(
+            f"{path} cannot be read ({error!r}): the report was interrupted or is not one; write it again"
+        ) from error
     present = {file.relative_to(folder).as_posix(): file for file in signed_files(folder)}
     for name in sorted(signed.keys() | present.keys()):
         if name not in present:
-            yield f"{name}: in the manifest, but missing"
+            found.problems.append(f"{name}: in the manifest, but missing")
         elif name not in signed:
-            yield f"{name}: not in the manifest"
-        elif (found := sha256(present[name])) != signed[name]:
-            yield f"{name}: SHA-256 is {found[:12]}…, the manifest has {str(signed[name])[:12]}…"
+            found.problems.append(f"{name}: not in the manifest")
+        elif (sha := sha256(present[name])) != signed[name]:
+            found.problems.append(f"{name}: SHA-256 is {sha[:12]}…, the manifest has {str(signed[name])[:12]}…")
+    found.compared.append(f"{len(present)} files with their checksums in manifest.json")
 
 
-def _origins(report: Row, folder: Path) -> Iterator[str]:
-    """Whether the manifest names the runs and machines that the report does; one that cannot be read was told."""
-    try:
-        signed = dict(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+def _signed(folder: Path, signers: Path | None, found: Examination) -> None:
+    who = signature.signer(folder, signers)
+    if who:
+        found.compared.append(f"the signature of manifest.json: {who}")
+    else:
+        found.unproved.append(f"who answers for it: manifest.json is not signed ({signature.HOW})")
+
+
+# --- data -------------------------------------------------------------------------------------------------------------
+
+
+def _data(folder: Path, _: Path | None, found: Examination) -> None:
+    report = read_report(folder)
+    if found.problems:
+        found.unproved.append("all that its files say: they have to be those that the manifest lists first")
         return
-    due = origins_of(report)
-    for part in sorted((signed.keys() | due.keys()) - {"files"}):
-        if signed.get(part) != due.get(part):
-            yield f"manifest.json: {part!r} is not what report.json says"
+    if (folder / "report.json").read_text(encoding="utf-8") != text_of(
+        json.loads((folder / "report.json").read_text())
+    ):
+        found.problems.append("report.json: not the text that its data are written as (a key twice, other spaces)")
+    _rendering(report, folder, found)
+    if report["format"] == facts.FORMAT:
+        with opened(folder / EXTRACT) as extract:
+            _derived(report, folder, extract, found)
+    else:
+        _without_extract(report, folder, found)
+    _register(report, folder, found)
 
 
-def _claim(row: Row) -> Iterator[str]:
+def _rendering(report: Row, folder: Path, found: Examination) -> None:
+    """Documents, figures and manifest against those that the same data give now; and no file beyond."""
+    tables = [figure["csv"] for figure in figures_of(report)]
+    with tempfile.TemporaryDirectory() as name:
+        again = Path(name)
+        (again / "figures").mkdir()
+        for file in ("report.json", *([EXTRACT] if report["format"] == facts.FORMAT else []), *tables):
+            (again / file).write_bytes((folder / file).read_bytes())
+        render(again)
+        made = {path.relative_to(again).as_posix(): path for path in [*signed_files(again), again / "manifest.json"]}
+        for file, path in made.items():
+            told = file == "manifest.json" and found.problems  # of what it lists
+            if (folder / file).is_file() and (folder / file).read_bytes() != path.read_bytes() and not told:
+                found.problems.append(f"{file}: {_first_line((folder / file), path)}")
+        beyond = {path.relative_to(folder).as_posix() for path in signed_files(folder)} - made.keys()
+        found.problems += [f"{file}: no part of the report" for file in sorted(beyond)]
+    found.compared.append(
+        f"report.html, report.md and {len(tables)} figures, rendered again from report.json and its tables"
+    )
+
+
+def _first_line(stored: Path, rendered: Path) -> str:
+    """Where a file parts from what it should be."""
+    sides = (path.read_text(encoding="utf-8", errors="replace").splitlines() for path in (stored, rendered))
+    for number, (mine, due) in enumerate(zip_longest(*sides, fillvalue=""), 1):
+        if mine != due:
+            at = next((i for i, (a, b) in enumerate(zip(mine, due, strict=False)) if a != b), min(len(mine), len(due)))
+            cut = slice(max(0, at - 20), at + 40)
+            return f"line {number} has {mine[cut]!r}, its data give {due[cut]!r} (drawn by another version? write it again: asiarc report --again)"
+    return "not what its data give"
+
+
+def _derived(report: Row, folder: Path, extract: Extract, found: Examination) -> None:
+    """The extract's rows against each other; report.json, its tables and its verdicts against the rows."""
+    found.problems += islice(ground.problems(extract), SHOWN)
+    scored = len(extract.values)
+    found.compared.append(f"the values of {scored:,} trials from {extract.items:,} results of single items")
+    found.compared += ground.COMPARED
+    if extract.head["tier"] != report["tier"]:
+        found.problems.append(f"{EXTRACT}: of tier {extract.head['tier']!r}, the report of {report['tier']!r}")
+    with tempfile.TemporaryDirectory() as name:
+        again, said = Path(name), report["provenance"]
+        gather(extract.archive, report["tier"], again, campaigns=extract.head["campaigns"], written=said, place=folder)
+        due = json.loads((again / "report.json").read_text(encoding="utf-8"))
+        found.problems += _some(differences(report, due), "report.json")
+        for file in sorted({figure["csv"] for figure in [*figures_of(report), *figures_of(due)]}):
+            found.problems += _some(differences(_cells(folder / file), _cells(again / file)), file)
+    found.compared.append(f"report.json and {len(figures_of(due))} tables, gathered again from the rows of {EXTRACT}")
+    found.unproved.append("what provenance says of machine, commit and command")
+    _verdicts(extract.archive, report, folder, found)
+
+
+def _without_extract(report: Row, folder: Path, found: Examination) -> None:
+    found.problems += within.problems(report, folder)
+    found.compared.append("means, intervals, comparisons, effects, orders and sums from the values of trials")
+    found.unproved.append("the values of trials: no extract, they are as committed, not derived")
+    with tempfile.TemporaryDirectory() as name, Archive(Path(name)) as archive:
+        _verdicts(archive, report, folder, found, without_rows=True)
+
+
+def _some(told: Iterator[str], file: str) -> Iterator[str]:
+    yield from (f"{file}: {line}" for line in islice(told, SHOWN))
+    if more := sum(1 for _ in told):
+        yield f"{file}: {more} more"
+
+
+def differences(stored: Any, due: Any, where: str = "") -> Iterator[str]:
+    """The leaves in which two trees of data part; floats to nine digits, which another machine may round otherwise."""
+    if isinstance(stored, dict) and isinstance(due, dict):
+        for key in dict.fromkeys([*stored, *due]):
+            inner = f"{where}.{key}".lstrip(".")
+            if key not in stored or key not in due:
+                yield f"{inner}: {'missing' if key in due else 'nothing that its data give'}"
+            else:
+                yield from differences(stored[key], due[key], inner)
+        if list(stored) != list(due) and stored.keys() == due.keys():
+            yield f"{where}: in another order than its data give"
+    elif isinstance(stored, list) and isinstance(due, list):
+        if len(stored) != len(due):
+            yield f"{where}: {len(stored)} entries, its data give {len(due)}"
+        for place, (mine, other) in enumerate(zip(stored, due, strict=False)):
+            yield from differences(mine, other, f"{where}[{_named(mine, place)}]")
+    elif not _same(stored, due):
+        yield f"{where} is {stored!r}, its data give {due!r}"
+
+
+def _named(row: Any, place: int) -> Any:
+    """What a row of a list is called, where it has a name."""
+    names = ("name", "claim", "id", "stage", "baseline", "arm")
+    return next((row[n] for n in names if isinstance(row.get(n), str)), place) if isinstance(row, dict) else place
+
+
+def _same(stored: Any, due: Any) -> bool:
+    if isinstance(due, float) and isinstance(stored, (int, float)) and not isinstance(stored, bool):
+        return math.isclose(stored, due, rel_tol=1e-9, abs_tol=1e-12)
+    return type(stored) is type(due) and bool(stored == due)
+
+
+def _cells(path: Path) -> list[list[float | str]]:
+    """A CSV file's rows, numbers as numbers; of a file that is not there, none."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return [[_cell(text) for text in row] for row in csv.reader(file)]
+
+
+def _cell(text: str) -> float | str:
     try:
-        verdict = Verdict(**row["verdict"])
-        claim = Claim(**row["register"]) if row["register"] else None
-        if claim is not None and cap_verdict(verdict, claim).verdict != verdict.verdict:
-            yield f"{claim.id}: {verdict.verdict!r} is more than the {verdict.tier} tier can carry"
-    except (EvidenceError, ValueError) as error:
-        yield f"{row['verdict'].get('claim')}: {error}"
+        return float(text) if not text.lstrip("-").isdigit() else text
+    except ValueError:
+        return text
 
 
-def _snapshot(decided: list[Row], folder: Path) -> Iterator[str]:
-    """Verdicts that are not those last accepted, where the checkout has accepted one at this tier."""
-    path = project_folder(folder) / "reproductions" / "verdicts.toml"
-    if path.exists():
-        for drift in check_snapshot((Verdict(**row["verdict"]) for row in decided), path):
-            if drift.recorded is not None:
-                yield drift.explain()
+# --- claims -----------------------------------------------------------------------------------------------------------
 
 
-def _spend(report: Row) -> Iterator[str]:
-    for campaign in report["campaigns"]:
-        for stage in campaign["ran"]["spend"]:
-            if stage["scored"] > stage["trials"] or stage["cpu_s"] < 0:
-                counted = f"{stage['scored']} scored of {stage['trials']} trials"
-                yield f"{campaign['name']}: {stage['stage']} counts {counted}"
-    summed = sum(stage["trials"] for campaign in report["campaigns"] for stage in campaign["ran"]["spend"])
-    summed += sum(part["spent"]["trials"] for part in (*report["studies"], *report["searches"]))
-    if report["spend"]["trials"] > summed:
-        yield f"{report['spend']['trials']} trials in all, {summed} over the stages"
-
-
-def _baselines(baselines: Row) -> Iterator[str]:
-    cells = {(cell["task"], cell["baseline"]): cell for cell in baselines["cells"]}
-    for (task, name), cell in cells.items():
-        yield from _differences(f"baseline {name} on {task}", cell, summary(cell["values"]))
-    for order in baselines["signatures"]:
-        if order["effect"] is not None:
-            ahead, behind = (cells[order["task"], order[side]] for side in ("ahead", "behind"))
-            found = paired_effect(
-                ahead["values"], behind["values"], higher_is_better=ahead["higher_is_better"], num_comparisons=1
-            )
-            yield from _differences(
-                f"{order['ahead']} against {order['behind']} on {order['task']}", order["effect"], found.as_dict()
-            )
-
-
-def _studies(found: list[Row]) -> Iterator[str]:
-    for study in found:
-        where = f"study {study['name']}"
-        for mixer in study["mixers"]:
-            for what, stored in (mixer["tasks"] | mixer["probes"]).items():
-                yield from _differences(f"{where}, {mixer['name']}: {what}", stored, summary(stored["values"]))
-        yield from _effects(where, study["effects"], studies.effects(study["mixers"], study["tasks"], study["size_of"]))
-        again = studies.correlations(study["mixers"], study["tasks"])
-        if _plain(again) != _plain(study["correlations"]):
-            yield f"{where}: its scores give other rank correlations"
-
-
-def _searches(found: list[Row]) -> Iterator[str]:
-    for search in found:
-        where = f"search {search['name']}"
-        for arm in search["arms"] if search["finished"] else ():
-            counts = {r: float(studies.discovered(gains)[-1]) for r, gains in arm["first_rung"].items()}
-            yield from _differences(f"{where}, {arm['arm']}", arm["gain"], summary(arm["gain"]["values"]))
-            yield from _differences(f"{where}, {arm['arm']}: discoveries", arm["discoveries"], summary(counts))
-        yield from _effects(where, search["effects"], studies.advantages(search["arms"]) if search["finished"] else [])
-
-
-def _effects(where: str, stored: list[Row], again: list[Row]) -> Iterator[str]:
-    if len(stored) != len(again):
-        yield f"{where}: {len(stored)} effects, its scores give {len(again)}"
-    for row, other in zip(stored, again, strict=False):
-        pair = f"{where}: {row['ahead']} over {row['behind']} on {row['task']}"
-        if (row["effect"] is None) != (other["effect"] is None):
-            yield f"{pair}: its scores give {other['effect'] or other['problem']}"
-        elif other["effect"] is not None:
-            yield from _differences(pair, row["effect"], other["effect"])
-
-
-def _signatures(report: Row) -> Iterator[str]:
-    by_name = {study["name"]: study for study in report["studies"]}
-    for row in report["signatures"]:
-        again = studies.signature(row, by_name.get(row["study"]))
-        if _plain(again) != _plain({key: row[key] for key in again}):
-            yield f"signature {row['what']}: its study gives {again['ours'] or again['problem']}"
-
-
-def _plain(value: Any) -> str:
-    """Data with floats to nine digits, to be compared."""
-    rounded = json.loads(json.dumps(value), parse_float=lambda text: f"{float(text):.9g}")
-    return json.dumps(rounded, sort_keys=True)
-
-
-def _campaign(campaign: Row, folder: Path) -> Iterator[str]:
-    csv_files = {figure["kind"]: folder / figure["csv"] for figure in campaign["figures"]}
-    for stage in campaign["stages"]:
-        for row in stage["rows"]:
-            for task, stored in row["tasks"].items():
-                yield from _differences(f"{stage['stage']}, {row['name']} on {task}", stored, summary(stored["values"]))
-        yield from _entrants(campaign, stage)
-        if stored := stage.get("told_apart"):  # older reports lack it
-            found = told_apart(stage["rows"], stored["baseline"], stored["task"])
-            yield from _differences(f"{stage['stage']}, ahead of {stored['baseline']}", stored, found or {})
-    for gain in campaign["gains"]:
-        if gain["effect"] is not None:
-            yield from _gain(campaign, gain)
-    if "transfer" in csv_files:
-        yield from _transfer(campaign, load(csv_files["transfer"]))
-    if "population" in csv_files:
-        yield from _population(campaign, load(csv_files["population"]))
-    winner = campaign["winner"]
-    if winner and content_address(winner["source"]) != winner["address"]:
-        yield f"the winner's source has address {content_address(winner['source'])}, not {winner['address']}"
-
-
-def _entrants(campaign: Row, stage: Row) -> Iterator[str]:
-    """Whether as many entered a finished stage as its table shows; explore's shows the leading ones alone."""
-    listed = sum(row["role"] != "baseline" for row in stage["rows"])
-    most = campaign["ran"]["proposed"] if stage["stage"] == "explore" else listed
-    if stage["finished"] and not listed <= stage["entrants"] <= most and campaign["gains"]:
-        yield f"{stage['stage']}: {stage['entrants']} entrants, its table has {listed}"
-
-
-def comparisons(campaign: Row, stage: Row) -> int:
-    """Entrants times baselines times deciding tasks of a stage, counted again from what the report declares."""
-    spec = campaign["spec"]
-    tasks = (spec[stage["stage"]] or spec["verify"])["tasks"]
-    deciding = [task for task in tasks if get_task(task).decides] or tasks
-    return max(1, int(stage["entrants"])) * len(spec["baselines"]) * len(deciding)
-
-
-def _gain(campaign: Row, gain: Row) -> Iterator[str]:
-    """The effect from the values of the stage table, and the decision from the effect."""
-    where = f"{gain['stage']}, gain over {gain['baseline']} on {gain['task']}"
-    stage = next(s for s in campaign["stages"] if s["stage"] == gain["stage"])
-    rows = {row["address"]: row for row in stage["rows"]}
-    mine = rows.get(campaign["winner"]["address"])
-    other = next((r for r in stage["rows"] if r["role"] == "baseline" and r["name"] == gain["baseline"]), None)
-    if mine is None or other is None:
-        yield f"{where}: no values to derive it from"
+def _register(report: Row, folder: Path, found: Examination) -> None:
+    """Every claim of the register, as it stands there; verdicts as last accepted, where the checkout has accepted any."""
+    reproductions = facts.project_folder(folder) / "reproductions"
+    if not (reproductions / "claims.toml").exists():
+        found.unproved.append("the claims' own words: no register (reproductions/claims.toml) here")
         return
-    task = next(t for t in stage["tasks"] if t["name"] == gain["task"])
-    stored = gain["effect"]
-    found = paired_effect(
-        mine["tasks"][gain["task"]]["values"], other["tasks"][gain["task"]]["values"],
-        higher_is_better=task["higher_is_better"], num_comparisons=comparisons(campaign, stage),
-    )  # fmt: skip
-    yield from _differences(where, stored, found.as_dict())
-    decision = decision_of(Effect(**stored), gain["stage"])
-    if decision != gain["decision"]:
-        yield f"{where}: the interval allows {decision!r}, the report says {gain['decision']!r}"
+    claims, register = report["claims"], load_register(reproductions / "claims.toml")
+    told = [row["register"] or {"id": row["verdict"]["claim"]} for row in claims["decided"]] + claims["open"]
+    ids = [claim["id"] for claim in told]
+    found.problems += [f"{c}: in the register, missing in the report" for c in register if c not in ids]
+    for claim in told:
+        if claim["id"] not in register:
+            found.problems.append(f"{claim['id']}: no claim of the register")
+        else:
+            due = register[claim["id"]].model_dump()
+            found.problems += [f"{claim['id']}: {line} (the register)" for line in differences(claim, due)]
+    found.problems += [f"{row['verdict']['claim']}: of tier {row['verdict']['tier']!r}" for row in claims["decided"]
+                       if row["verdict"]["tier"] != report["tier"]]  # fmt: skip
+    if (reproductions / "verdicts.toml").exists():
+        verdicts = [Verdict(**row["verdict"]) for row in claims["decided"]]
+        drifts = check_snapshot(verdicts, reproductions / "verdicts.toml")
+        found.problems += [drift.explain() for drift in drifts if drift.recorded is not None]
+    found.compared.append(f"{len(register)} claims of the register in its words, and the verdicts last accepted")
 
 
-def _transfer(campaign: Row, rows: list[dict[str, str]]) -> Iterator[str]:
-    for pair in campaign["transfer"]:
-        mine = [row for row in rows if (row["from"], row["to"]) == (pair["from"], pair["to"])]
-        where = f"transfer from {pair['from']} to {pair['to']}"
-        if len(mine) != pair["n"]:
-            yield f"{where}: n = {pair['n']}, the table has {len(mine)}"
-        elif pair["correlation"] is not None:
-            x, y = ([float(row[column]) for row in mine] for column in ("gain_from", "gain_to"))
-            yield from _differences(where, pair["correlation"], rank_correlation(x, y).as_dict())
+def _verdicts(archive: Archive, report: Row, folder: Path, found: Examination, *, without_rows: bool = False) -> None:
+    """Verdicts against those that their deciders reach again from an archive.
 
-
-def _population(campaign: Row, rows: list[dict[str, str]]) -> Iterator[str]:
-    ran, counted = campaign["ran"], Counter(row["outcome"] for row in rows)
-    stored = Counter(ran["outcomes"]) + Counter(pending=ran["pending"])
-    if ran.get("shown", ran["proposed"]) < ran["proposed"]:  # a large run's table holds a share of it
-        counted, stored = Counter(all=len(rows)), Counter(all=ran["shown"])
-    if counted != stored:
-        yield f"proposals by outcome: {dict(stored)} of {ran['proposed']}, the table has {dict(counted)} of {len(rows)}"
-    for row in rows:
-        if (row["outcome"] == "scored") != (number(row["gain"]) is not None):
-            yield f"proposal {row['number']}: {row['outcome']} with gain {row['gain']!r}"
-
-
-def _differences(where: str, stored: Any, found: Any) -> Iterator[str]:
-    """Fields of two rows that are not the same; floats to nine digits."""
-    for key, value in found.items():
-        if not _same(value, stored.get(key)):
-            yield f"{where}: {key} is {stored.get(key)!r}, its data give {value!r}"
-
-
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, float) and isinstance(b, (int, float)):
-        return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12)
-    return bool(a == b)
+    What cannot be: of the paper's released data, which are the user's own; of a study whose code has moved on since;
+    and, of an archive without rows, of whatever ran.
+    """
+    reproductions = facts.project_folder(folder) / "reproductions"
+    if not (reproductions / "claims.toml").exists():
+        return
+    told = {row["verdict"]["claim"]: row["verdict"] for row in report["claims"]["decided"]}
+    needs = {claim.id: claim.needs for claim in load_register(reproductions / "claims.toml").values()}
+    ran = {
+        row["name"] for row in (*report["studies"], *report["searches"], *(report["campaigns"] if without_rows else ()))
+    }
+    away = {
+        c
+        for c in told
+        if "release" in needs.get(c, "") or ran & set(re.findall(r"(?:campaign|study) (\w+)", needs.get(c, "")))
+    }
+    asked = [claim for claim in told if not (without_rows and needs.get(claim))]
+    again = decided_again(archive, cast("Tier", report["tier"]), reproductions, asked) if asked else {}
+    reached, lost = 0, []
+    for claim, verdict in told.items():
+        due = again[claim].as_dict() if claim in again else {"verdict": "not testable here"}
+        if due["verdict"] != "not testable here":
+            reached += 1
+            found.problems += [f"{claim}: {line}" for line in differences(verdict, due)]
+        elif verdict["verdict"] != "not testable here":
+            if claim in away:
+                lost.append(claim)
+            else:
+                found.problems.append(f"{claim}: {verdict['verdict']!r} by nothing that the report holds")
+    found.compared.append(f"{reached} of {len(told)} verdicts, reached again by their deciders")
+    if lost:
+        found.unproved.append(f"verdicts that cannot be reached again from what is here: {', '.join(lost)}")

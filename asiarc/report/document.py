@@ -1,4 +1,4 @@
-"""The report as files: report.json and CSV from the archive; figures, HTML, Markdown and the manifest from those.
+"""The report as files: report.json, CSV and extract from the archive; figures, HTML, Markdown and manifest from those.
 
 Everything after report.json and the CSV files is a function of them, so a committed report can be drawn again without
 its archive. The manifest is written last: a report without one was interrupted.
@@ -6,15 +6,21 @@ its archive. The manifest is written last: a report without one was interrupted.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
+from asiarc.archive import extract
 from asiarc.archive.results import CampaignResult, Row
 from asiarc.archive.store import Archive
 from asiarc.campaign.identity import provenance
@@ -24,6 +30,8 @@ from asiarc.report.figures import draw, inline
 from asiarc.studies.arms import arm_lines
 
 TEMPLATES = Path(__file__).with_name("templates")
+EXTRACT, SIGNATURE = "extract.jsonl.gz", "manifest.json.sig"
+FIGURE = re.compile(r"figures/[A-Za-z0-9_-]+\.(csv|svg)")
 LOCKS = ("uv.lock", "pylock.toml", "requirements.lock", "requirements.txt")
 
 CAPTIONS = {
@@ -54,41 +62,98 @@ def write(archive: Archive, tier: str, folder: Path, *, campaigns: Sequence[str]
     report there are replaced. Raises `EvidenceError` where the claim register cannot be read.
     """
     made_by = provenance()  # before a file changes: a report must not make its own checkout look changed
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
-    (folder / "manifest.json").unlink(missing_ok=True)
-    for old in (folder / "figures").iterdir():
-        if old.suffix in (".svg", ".csv"):
-            old.unlink()
-    runs = facts.latest_runs(archive, tier, campaigns)
-    readings = [CampaignResult.load(archive, row["run"]) for row in runs]
-    found = [_campaign(reading, row, folder) for reading, row in zip(readings, runs, strict=True)]
-    baselines = facts.baseline_facts(facts.baseline_trials(archive, tier, readings))
-    trained = studies.study_facts(archive, tier)
-    report = {
-        "format": facts.FORMAT,
-        "tier": tier,
-        "claims": facts.claim_facts(archive, tier, folder),
-        "signatures": studies.signature_facts(trained, folder),
-        "studies": [{**study, "figures": _study_figures(archive, study, folder)} for study in trained],
-        "searches": [
-            {**search, "figures": _search_figures(search, folder)} for search in studies.search_facts(archive, tier)
-        ],
-        "arms": arm_lines(archive, facts.arm_runs(archive, runs)),
-        "campaigns": found,
-        "absent": sorted(set(campaigns or ()) - {row["campaign"] for row in runs}),
-        "spend": facts.total_spend(archive, [*(r.run for r in readings), *studies.trained_runs(archive, tier)]),
-        "baselines": baselines,
-        "figures": _save_table(tables.baselines_by_task(baselines["cells"]), folder, "baselines", "tasks"),
-        "provenance": {**made_by, "lock": _lock(folder)},
-    }
-    text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
-    (folder / "report.json").write_text(text + "\n", encoding="utf-8")
+    _clear(folder)
+    runs = gather(archive, tier, folder, campaigns=campaigns, written={**made_by, "lock": _lock(folder)})
+    extract.save(archive, runs, folder / EXTRACT, tier=tier, campaigns=campaigns)
     return render(folder)
 
 
-def _campaign(reading: CampaignResult, row: Row, folder: Path) -> Row:
+def write_again(folder: Path) -> Path:
+    """Write a report again from its extract, or from its data where it is of the format without one; its HTML file."""
+    report = read_report(folder)
+    if report["format"] == facts.FORMAT:
+        with in_words(folder), extract.opened(folder / EXTRACT) as rows:
+            _clear(folder)
+            asked, written = rows.head["campaigns"], report["provenance"]
+            gather(rows.archive, report["tier"], folder, campaigns=asked, written=written)
+    return render(folder)
+
+
+@contextmanager
+def in_words(folder: Path) -> Iterator[None]:
+    """What data of another form raise, wherever they are met, as an `EvidenceError`."""
+    try:
+        yield
+    except (
+        LookupError, TypeError, ValueError, AttributeError, ArithmeticError, AssertionError, RuntimeError, OSError,
+        sqlite3.Error, csv.Error, jinja2.TemplateError,
+    ) as error:  # fmt: skip
+        raise EvidenceError(
+            f"{folder}: report.json, its tables or its extract do not have the form that they are written in: "
+            f"{error!r}; write the report again, or take it from where it was published"
+        ) from error
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier report left, its word that all is whole first."""
+    for name in ("manifest.json", SIGNATURE):
+        (folder / name).unlink(missing_ok=True)
+    for old in (folder / "figures").glob("*"):
+        if old.suffix in (".svg", ".csv"):
+            old.unlink()
+
+
+def gather(
+    archive: Archive,
+    tier: str,
+    folder: Path,
+    *,
+    campaigns: Sequence[str] | None,
+    written: Row,
+    place: Path | None = None,
+) -> list[str]:
+    """Save `report.json` and the CSV files in `folder`, and return the runs that they rest on.
+
+    They are a function of the archive's rows, of `written` (who wrote the report, on what) and of the checkout around
+    `place`, where the report lies or will lie: its register, its campaigns, its table of published signatures.
+    """
+    place = place or folder
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    runs = facts.latest_runs(archive, tier, campaigns)
+    readings = [CampaignResult.load(archive, row["run"]) for row in runs]
+    arms = facts.arm_runs(archive, runs)
+    baselines = facts.baseline_facts(facts.baseline_trials(archive, tier, readings))
+    trained = studies.study_facts(archive, tier)
+    searches = studies.search_facts(archive, tier)
+    searched = studies.trained_runs(archive, tier)
+    report = {
+        "format": facts.FORMAT,
+        "tier": tier,
+        "claims": facts.claim_facts(archive, tier, place),
+        "signatures": studies.signature_facts(trained, place),
+        "studies": [{**study, "figures": _study_figures(archive, study, folder)} for study in trained],
+        "searches": [{**search, "figures": _search_figures(search, folder)} for search in searches],
+        "arms": arm_lines(archive, arms),
+        "campaigns": [_campaign(reading, row, folder, place) for reading, row in zip(readings, runs, strict=True)],
+        "absent": sorted(set(campaigns or ()) - {row["campaign"] for row in runs}),
+        "spend": facts.total_spend(archive, [*(r.run for r in readings), *searched]),
+        "baselines": baselines,
+        "figures": _save_table(tables.baselines_by_task(baselines["cells"]), folder, "baselines", "tasks"),
+        "provenance": written,
+    }
+    (folder / "report.json").write_text(text_of(report), encoding="utf-8")
+    table = [row["run"] for row in facts.baseline_runs(archive, tier)]
+    return [*(r.run for r in readings), *(run for _, _, run in arms), *searched, *(s["run"] for s in searches), *table]
+
+
+def text_of(report: Row) -> str:
+    """A report as `report.json` holds it."""
+    return json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _campaign(reading: CampaignResult, row: Row, folder: Path, place: Path) -> Row:
     """A run's facts, with the tables of its figures saved beside."""
-    found = facts.campaign_facts(reading, row, folder)
+    found = facts.campaign_facts(reading, row, place)
     figures: list[Row] = []
     for kind, table in tables.FIGURE_TABLES.items():
         figures += _save_table(table(reading, found), folder, row["campaign"], kind)
@@ -131,17 +196,33 @@ def render(folder: Path) -> Path:
     Raises `EvidenceError` where they cannot be read.
     """
     report = read_report(folder)
+    with in_words(folder):
+        return _render(folder, report)
+
+
+def _render(folder: Path, report: Row) -> Path:
     svgs = {}
-    parts = [report, *report["studies"], *report["searches"], *report["campaigns"]]
-    for figure in (figure for part in parts for figure in part["figures"]):
+    for figure in figures_of(report):
         svgs[figure["svg"]] = draw(figure["kind"], tables.load(folder / figure["csv"]))
         (folder / figure["svg"]).write_text(svgs[figure["svg"]] + "\n", encoding="utf-8")
     environment = _environment()
     shown = {"report": report, "svg": {name: Markup(inline(svg)) for name, svg in svgs.items()}}
     for name in ("report.html", "report.md"):
         (folder / name).write_text(environment.get_template(f"{name}.j2").render(shown), encoding="utf-8")
-    _sign(folder, report)
+    _manifest(folder, report)
     return folder / "report.html"
+
+
+def figures_of(report: Row) -> list[Row]:
+    """Every figure of a report; `EvidenceError` for a file elsewhere than among the figures."""
+    parts = [report, *report["studies"], *report["searches"], *report["campaigns"]]
+    found = [figure for part in parts for figure in part["figures"]]
+    for figure in found:
+        if not (FIGURE.fullmatch(figure["csv"]) and FIGURE.fullmatch(figure["svg"])):
+            raise EvidenceError(
+                f"report.json names {figure['csv']!r} and {figure['svg']!r}: figures/NAME.csv and .svg are"
+            )
+    return found
 
 
 def read_report(folder: Path) -> dict[str, Any]:
@@ -155,11 +236,14 @@ def read_report(folder: Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise EvidenceError(f"{path} is not JSON: {error}") from error
-    if not isinstance(report, dict) or report.get("format") != facts.FORMAT:
+    except RecursionError as error:
+        raise EvidenceError(f"{path} is nested too deeply to be a report; write it again: nox -s reproduce") from error
+    if not isinstance(report, dict) or report.get("format") not in (facts.FORMAT, facts.WITHOUT_EXTRACT):
         raise EvidenceError(f"{path} is not a report of format {facts.FORMAT}; write it again: nox -s reproduce")
-    return {"signatures": [], "studies": [], "searches": [], "arms": []} | report
+    return report | {part: [] for part in ("signatures", "studies", "searches", "arms") if part not in report}
 
 
+@cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
@@ -177,15 +261,16 @@ def sha256(path: Path) -> str:
 
 
 def signed_files(folder: Path) -> list[Path]:
-    """Every file of a report but its manifest, in order."""
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / "manifest.json")
+    """Every file of a report but its manifest and that one's signature, in order."""
+    unsigned = (folder / "manifest.json", folder / SIGNATURE)
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path not in unsigned)
 
 
 def origins_of(report: Row) -> Row:
     """Where a report and its runs come from, as its manifest says."""
     kept = ("campaign", "seed", "created_at", "identity", "provenance")
     return {
-        "format": facts.FORMAT,
+        "format": report["format"],
         "tier": report["tier"],
         "written": report["provenance"],
         "runs": {
@@ -199,7 +284,7 @@ def origins_of(report: Row) -> Row:
     }
 
 
-def _sign(folder: Path, report: Row) -> None:
+def _manifest(folder: Path, report: Row) -> None:
     """The manifest: the report's origins, and the checksum of every file."""
     files = {path.relative_to(folder).as_posix(): sha256(path) for path in signed_files(folder)}
     (folder / "manifest.json").write_text(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from asiarc.archive.results import CampaignResult
 from asiarc.core.errors import EvidenceError
+from asiarc.evidence.claims import Decider, Verdict, load_register, mark_of, reach_verdict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,3 +47,26 @@ class LabEvidence:
         raise EvidenceError(
             f"campaign {name} has no finished run at tier {self.tier}; run: pytest campaigns --tier {self.tier}"
         )
+
+
+def deciders(folder: Path) -> dict[str, Decider]:
+    """Every decider of a folder's ``claim_*.py`` by its claim, for who has no pytest session around it."""
+    found: dict[str, Decider] = {}
+    sys.path.insert(0, str(folder.parent))
+    try:
+        for path in sorted(folder.glob("claim_*.py")):
+            spec = importlib.util.spec_from_file_location(f"asiarc_{path.stem}", path)
+            assert spec is not None and spec.loader is not None, path
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            found |= {mark.claim: thing for thing in vars(module).values() if (mark := mark_of(thing))}
+    finally:
+        sys.path.remove(str(folder.parent))
+    return found
+
+
+def decided_again(archive: Archive, tier: Tier, reproductions: Path, claims: Iterable[str]) -> dict[str, Verdict]:
+    """The verdicts that the deciders of a folder reach on some claims, where it has one, from an archive alone."""
+    register, known = load_register(reproductions / "claims.toml"), deciders(reproductions)
+    evidence = LabEvidence(archive, tier, reproductions)
+    return {c: reach_verdict(known[c], evidence, register[c]) for c in claims if c in known and c in register}

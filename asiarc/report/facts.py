@@ -26,7 +26,8 @@ from asiarc.studies.baselines import NAME as BASELINES_RUN
 from asiarc.studies.baselines import SIGNATURES
 from asiarc.tasks import get_task
 
-FORMAT = 1
+FORMAT = 2
+WITHOUT_EXTRACT = 1  # the format of reports that have none
 LEADING = 5  # candidates whose insights are shown
 EXAMPLES = 5  # reasons shown for each gate
 FALSE_SHARE = 0.05  # expected share of false ones among those that are called ahead
@@ -243,7 +244,7 @@ def stage_facts(reading: CampaignResult, stage: StageName) -> Row:
         "fresh": stage == FRESH,
         "entrants": len(entrants.get("entrants", [])),
         "tasks": [_task_facts(task, trials) for task in tasks],
-        "rows": _in_order(rows, tasks),
+        "rows": in_order(rows, tasks),
         "told_apart": told_apart(rows, reading.spec["start_from"], tasks[0]) if stage == "verify" else None,
     }
 
@@ -306,7 +307,7 @@ def summary(values: dict[str, float]) -> Row:
     return {**found, "mean": interval.mean, "low": interval.low, "high": interval.high}
 
 
-def _in_order(rows: list[Row], tasks: Sequence[str]) -> list[Row]:
+def in_order(rows: list[Row], tasks: Sequence[str]) -> list[Row]:
     """By the mean on the first deciding task, the leading one first; what was not scored there last."""
     task = tasks[0]
     sign = -1 if get_task(task).higher_is_better else 1
@@ -389,13 +390,18 @@ def _origin_counts(origins: Iterable[list[Row]]) -> Row:
 # --- baselines --------------------------------------------------------------------------------------------------------
 
 
+def baseline_runs(archive: Archive, tier: str) -> list[Row]:
+    """The latest run of ``asiarc baselines`` at a tier, where it ran."""
+    return [row for row in archive.runs(BASELINES_RUN, tier) if "spec" not in row["identity"]][-1:]
+
+
 def baseline_trials(archive: Archive, tier: str, readings: Sequence[CampaignResult]) -> list[Row]:
     """The trials that baselines are compared by: those of ``asiarc baselines`` where it ran, else the campaigns'.
 
     Of each task the deepest level only (steps, then stage); a trial that several runs share comes once.
     """
     trials: dict[str, Row] = {}
-    table = [row["run"] for row in archive.runs(BASELINES_RUN, tier) if "spec" not in row["identity"]]
+    table = [row["run"] for row in baseline_runs(archive, tier)]
     if table:
         names = {row["address"]: row["name"] for row in archive.rows("SELECT address, name FROM candidates")}
         trials = {trial["key"]: {**trial, "name": names[trial["address"]]} for trial in archive.rows(TRIALS, table[-1])}

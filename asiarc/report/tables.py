@@ -164,12 +164,17 @@ def transfer(reading: CampaignResult, facts: Row) -> list[Row]:
 
 def effects(reading: CampaignResult, facts: Row) -> list[Row]:
     """The winner's gains with their intervals."""
+    return effects_of(facts["gains"])
+
+
+def effects_of(gains: Sequence[Row]) -> list[Row]:
+    """Gains with their intervals, those that have one."""
     wanted = ("mean", "low", "high", "n", "level", "num_comparisons", "p_value", "test")
     return [
         {key: row[key] for key in ("stage", "fresh", "task", "baseline")}
         | {key: row["effect"][key] for key in wanted}
         | {"decision": row["decision"]}
-        for row in facts["gains"]
+        for row in gains
         if row["effect"]
     ]
 

@@ -23,7 +23,7 @@ from asiarc.llm.client import Ask, Client
 from asiarc.llm.embedding import Embedder
 from asiarc.llm.exchange import Question, UnusableReplyError
 from asiarc.researcher import bandit, briefing
-from asiarc.researcher.ideas import Idea, origins_of, predicted_text, read_idea
+from asiarc.researcher.ideas import UNSAID, Idea, origins_of, predicted_text, read_idea
 from asiarc.researcher.novelty import Duplicate, duplicate_of, nearest, nearest_by_vector
 
 if TYPE_CHECKING:
@@ -31,10 +31,11 @@ if TYPE_CHECKING:
 
 
 class LlmResearcher:
-    """Proposes by asking `models.researcher`; `checks` names the novelty checks that it makes itself."""
+    """Proposes by asking `models.researcher`; `checks` names the novelty checks that it makes itself, `own` entries of
+    the user's."""
 
-    def __init__(self, client: Client, models: Models, checks: Sequence[str] = ()) -> None:
-        self.client, self.models, self.checks = client, models, checks
+    def __init__(self, client: Client, models: Models, checks: Sequence[str] = (), own: tuple[str, ...] = ()) -> None:
+        self.client, self.models, self.checks, self.own = client, models, checks, own
 
     def propose(self, context: Context) -> Proposal:
         """A proposal; one that is not new goes back with what it duplicates, `models.redraws` times."""
@@ -56,13 +57,16 @@ class LlmResearcher:
         return replace(_proposal(context, idea), failure=_failure(idea.source, "novelty", gate))
 
     def revise(self, proposal: Proposal, failure: Failure, number: int, version: int) -> Proposal:
-        """The proposal mended after a gate's reason by the model that made it; nothing usable is a failure, too."""
+        """The proposal mended after a gate's reason by the model that made it, with the reasons and predictions that
+        came back with it; nothing usable is a failure, too."""
         seed = seed_of(digest([proposal.source, failure.gate, failure.reason]), number, version)
         tasks = self._tasks_of(proposal)
         question = Question(
             role="researcher",
             model=self._author(number),
-            messages=briefing.revise(proposal, failure, seed, tasks, structured=self.models.structured),
+            messages=briefing.revise(
+                proposal, failure, seed, tasks, tokens=self.models.context_tokens, structured=self.models.structured
+            ),
             max_tokens=self.models.reply_tokens,
             temperature=self._temperature(seed),
             seed=seed,
@@ -72,14 +76,14 @@ class LlmResearcher:
             idea = self._ask(question, f"{number} revise {version}", proposal.source, ())
         except UnusableReplyError as error:
             return replace(proposal, failure=_failure(error.last, "reply", str(error)))
-        return replace(proposal, source=idea.source, failure=None)
+        return _mended(proposal, idea)
 
     def _read_by_meaning(self, context: Context) -> Context:
         """With the entries that an embedding endpoint finds for the parent's insight, which comes first; without an
         endpoint, or where nothing is read (an arm without cognition or analyst), as it is."""
         if self._embedder is None or not context.cognition or not context.insights:
             return context
-        find = Dense(shipped(), self._embedder).search
+        find = Dense(shipped(self.own), self._embedder).search
         return replace(context, cognition=read_up(context.insights[0], without=(), in_grammar=False, find=find))
 
     def _author(self, number: int) -> str:
@@ -162,6 +166,19 @@ def _proposal(context: Context, idea: Idea) -> Proposal:
         parents=(context.parent.address,),
         genome=None,
         predicted=predicted_text(idea.predicted),
+    )
+
+
+def _mended(proposal: Proposal, idea: Idea) -> Proposal:
+    """A proposal with what a revision brought; what the revision leaves unsaid stays."""
+    shown = {origin.reference for origin in proposal.origins}
+    return replace(
+        proposal,
+        source=idea.source,
+        motivation=proposal.motivation if idea.motivation == UNSAID else idea.motivation,
+        predicted=predicted_text(idea.predicted) if idea.predicted else proposal.predicted,
+        origins=origins_of(idea, shown) or proposal.origins,
+        failure=None,
     )
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from asiarc.campaign.identity import kernels_folder
-from asiarc.cognition.base import shipped
+from asiarc.cognition.base import entry_of
 from asiarc.core.proposal import CognitionHit, Context, Earlier, Failure, Proposal, Relative
 from asiarc.core.seeds import rng_of, seed_of
 from asiarc.kernels.operators import OPERATORS
@@ -125,7 +125,7 @@ def propose(context: Context, *, tokens: int, structured: bool = True) -> tuple[
     rng.shuffle(relatives)
     shown = rng.choice(relatives) if relatives else None
     sections += [_summary(relative, in_full=relative is shown) for relative in relatives]
-    sections.insert(min(3, len(sections)), Section("operators of asiarc.kernels", operators()))
+    sections.insert(min(3, len(sections)), _operators())
     room = BYTES_PER_TOKEN * (tokens - tokens_of(system.text) - tokens_of(style) - 50)
     return system, Message("user", f"{fill(sections, mark, room)}\n\n{style} {_closing(structured)}")
 
@@ -178,7 +178,7 @@ def _cognition(hits: Sequence[CognitionHit]) -> list[Section]:
     """Entries of the base, as they stand in it."""
     sections = []
     for hit in hits:
-        entry = shipped()[hit.entry]
+        entry = entry_of(hit)
         words = (entry.problem, entry.mechanism, entry.equation, f"Limits: {entry.limits}")
         sections.append(Section(f"paper {hit.entry}: {hit.title}", "\n".join(words)))
     return sections
@@ -214,9 +214,13 @@ def operators() -> str:
     return "\n".join(_signatures())
 
 
+def _operators() -> Section:
+    return Section("operators of asiarc.kernels", operators())
+
+
 def _signatures() -> Iterator[str]:
     for name in sorted(OPERATORS):
-        for node in ast.parse((kernels_folder() / f"{name}.py").read_text()).body:
+        for node in ast.parse((kernels_folder() / f"{name}.py").read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name == name:
                 says = (ast.get_docstring(node) or "").split("\n")[0].split(";")[0].rstrip(".")
                 yield f"from asiarc.kernels.{node.name} import {node.name}  # {says}"
@@ -234,18 +238,20 @@ def _arguments(arguments: ast.arguments) -> str:
 
 
 def revise(
-    proposal: Proposal, failure: Failure, seed: int, tasks: Sequence[str], *, structured: bool = True
+    proposal: Proposal, failure: Failure, seed: int, tasks: Sequence[str], *, tokens: int, structured: bool = True
 ) -> tuple[Message, ...]:
-    """The messages that ask for a mended version of what was turned away."""
+    """The messages that ask for a mended version of what was turned away: all of it, and the operators where `tokens`
+    leave room for them."""
     mark = mark_of(seed)
     system = _task(mark, tasks, structured=structured)
-    parts = [
+    told = [
         data(mark, f"the candidate {proposal.name}: source", proposal.source),
         data(mark, "its idea", proposal.motivation),
         data(mark, f"turned away by: {failure.gate}", failure.reason),
-        f"{ANOTHER if failure.gate == 'behaviour' else MEND} Edits apply to the source above. Answer in the asked "
-        "form.",
     ]
+    room = BYTES_PER_TOKEN * (tokens - tokens_of(system.text) - sum(map(tokens_of, told)) - 100)
+    then = f"{ANOTHER if failure.gate == 'behaviour' else MEND} Edits apply to the source above."
+    parts = [fill([_operators()], mark, room), *told, f"{then} Answer in the asked form."]
     return system, Message("user", "\n\n".join(parts))
 
 

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from asiarc.core.candidate import read_source
 from asiarc.core.seeds import seed_of
 from asiarc.speed.arena import ALLOWED_KERNELS, serve_kernel
 from asiarc.speed.cases import Case, Tensors, error_of, exact
@@ -284,7 +285,7 @@ def examine(file: Path | None, *, operator: str = "gated_delta_rule", seed: int 
     `only` names one check and leaves out what cannot find it.
     """
     name = file.stem if file else f"asiarc.kernels.{operator}"
-    static = imports_of(file.read_text()) if file else ""
+    static = imports_of(read_source(file)) if file else ""
     steps = [step for step, checks in STEPS.items() if only is None or only in checks] or [check_faults]
     with tempfile.TemporaryDirectory(prefix="asiarc-judge-") as folder, arena() as worker:
         home = Path(folder) / "a"

@@ -10,8 +10,11 @@ Importing this package reads the catalogue only: no numpy, no corpus.
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asiarc.core.errors import TaskError
 from asiarc.tasks.catalogue import ALIASES, CATALOGUE, Training, parse_name
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ __all__ = [
     "Training",
     "check_name",
     "get_task",
+    "with_own_text",
 ]
 
 BOS = 0
@@ -53,6 +57,38 @@ def get_task(name: str) -> Task:
 
     base, level = parse_name(name)
     return (TextTask if CATALOGUE[base].kind == "text" else SyntheticTask)(base, level)
+
+
+def with_own_text(name: str, folder: Path, *, build: bool) -> str:
+    """The name by which a job opens the text of ``text:PATH``: by its key, once it is built; other names as they are.
+
+    ``~`` is home, a relative path starts at `folder`. Without `build` the text is only looked for. Raises `TaskError`.
+    """
+    base, level = parse_name(name)
+    if base != "text" or level in CATALOGUE["text"].levels or is_key(level):
+        return name
+    path = own_path(level, folder)
+    if not build:
+        return name
+    from asiarc.tasks.corpus import keep_text
+
+    return f"text:{keep_text(path)}"
+
+
+def is_key(level: str) -> bool:
+    """Whether what follows ``text:`` is the key of a text that was built, and no path."""
+    return re.fullmatch(r"[a-z0-9_]+-[0-9a-f]{16}", level) is not None
+
+
+def own_path(path: str, folder: Path) -> Path:
+    """Where a text of one's own lies: ``~`` is home, a relative path starts at `folder`. Raises `TaskError`."""
+    try:
+        found = folder / Path(path).expanduser()
+    except RuntimeError as error:
+        raise TaskError(f"text:{path}: {error}; write the folder out.") from error
+    if not found.exists():
+        raise TaskError(f"no file or folder {str(found)!r}: text:PATH takes a UTF-8 text file or a folder of them.")
+    return found
 
 
 def __getattr__(name: str) -> object:

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asiarc.core.errors import TaskError
-from asiarc.tasks import SPLITS
+from asiarc.tasks import SPLITS, own_path
 from asiarc.tasks.prose import PACKAGES, Section, docstring_sections, without_near_duplicates
 
 BUILDER_VERSION = 2  # goes up whenever the same sources give other bytes
@@ -69,15 +69,29 @@ def path_corpus(path: str) -> Corpus:
     a row become one, and repeated paragraphs go. Raises `TaskError` when the path is missing, is not text or
     holds too little of it.
     """
-    root = Path(path).expanduser()
-    if not root.exists():
-        raise TaskError(f"no file or folder {path!r}: text:PATH takes a UTF-8 text file or a folder of them.")
+    return kept_corpus(keep_text(own_path(path, Path())))
+
+
+def keep_text(root: Path) -> str:
+    """Build the corpus of a text of one's own, unless the cache has it; its key, ``book-0123456789abcdef``: the name,
+    for people, and the hash of what it is made of, wherever it lies. Raises `TaskError`."""
     files = [root] if root.is_file() else sorted(f for f in root.rglob("*") if _is_visible_file(f, root))
     contents = {f.name if f == root else f.relative_to(root).as_posix(): f.read_bytes() for f in files}
     digest = hashlib.blake2b(json.dumps(BUILDER_VERSION).encode())
     for name, content in contents.items():
         digest.update(json.dumps([name, len(content)]).encode() + content)
-    return _cached("path-" + digest.hexdigest()[:16], lambda: _file_sections(contents))
+    slug = re.sub(r"[^a-z0-9]+", "_", root.resolve().stem.lower()).strip("_")[:24] or "text"
+    key = f"{slug}-{digest.hexdigest()[:16]}"
+    _cached(f"own-{key}", lambda: _file_sections(contents), str(root))
+    return key
+
+
+def kept_corpus(key: str) -> Corpus:
+    """The corpus that `keep_text` built. Raises `TaskError` where the cache does not hold it any more."""
+    found = _read(cache_folder() / "corpora" / f"own-{key}")
+    if found is None:
+        raise TaskError(f"the text {key} is not kept in {cache_folder()}: run again the campaign that names its file.")
+    return found
 
 
 def fineweb_edu_corpus(megabytes: int) -> Corpus:
@@ -95,18 +109,19 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "asiarc"
 
 
-def _cached(key: str, sections: Callable[[], Iterable[Section]]) -> Corpus:
-    """The corpus kept under ``key``; built from ``sections()`` if it is not there or not whole any more."""
+def _cached(key: str, sections: Callable[[], Iterable[Section]], source: str = "") -> Corpus:
+    """The corpus kept under ``key``; built from ``sections()`` if it is not there or not whole any more; `source`
+    is what people call it."""
     folder = cache_folder() / "corpora" / key
     corpus = _read(folder)
     if corpus is None:
-        _write(folder, _deal(without_near_duplicates(sections()), key))
+        _write(folder, _deal(without_near_duplicates(sections()), source or key))
         corpus = _read(folder)
         assert corpus is not None, f"{folder} does not read back"
     return corpus
 
 
-def _deal(sections: list[Section], key: str) -> dict[str, list[tuple[str, bytes]]]:
+def _deal(sections: list[Section], source: str) -> dict[str, list[tuple[str, bytes]]]:
     """Every section to one split: by the order of the hashes of their names, the held-out shares first."""
     encoded = {name: (_SEPARATOR.join(paragraphs) + _SEPARATOR).encode() for name, paragraphs in sections}
     share = HELD_OUT_SHARE * sum(map(len, encoded.values()))
@@ -123,7 +138,7 @@ def _deal(sections: list[Section], key: str) -> dict[str, list[tuple[str, bytes]
         size = sum(len(text) for _, text in members)
         if size < SMALLEST_SPLIT_BYTES:
             raise TaskError(
-                f"too little text in {key}: of {len(encoded)} sections without repetitions, {size} bytes are "
+                f"too little text in {source}: of {len(encoded)} sections without repetitions, {size} bytes are "
                 f"left for {split}, fewer than {SMALLEST_SPLIT_BYTES}. Name a longer file or a larger folder."
             )
     return dealt

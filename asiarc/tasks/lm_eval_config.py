@@ -8,12 +8,21 @@ context with BOS.
 
 from __future__ import annotations
 
+import glob
+import json
 import re
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from asiarc.tasks.catalogue import Style
+
+
+def _read(data_file: str, **_: Any) -> dict[str, Any]:
+    from datasets import Dataset  # type: ignore[import-untyped]
+
+    return {"test": Dataset.from_list([json.loads(line) for line in Path(data_file).read_text("utf-8").splitlines()])}
 
 
 @cache
@@ -34,5 +43,7 @@ def lm_eval_config(name: str, style: Style, identity: str, data_file: str) -> di
     config: dict[str, Any] = yaml.safe_load(template(style))
     config["task"] = "asiarc_" + re.sub(r"\W+", "_", name).strip("_")
     config["dataset_kwargs"] = {"data_files": {"test": data_file}}
+    if glob.has_magic(data_file):  # datasets would take it for a pattern, and look for files in folders above
+        config["custom_dataset"] = partial(_read, data_file)
     config["metadata"] = {"version": 1, "identity": identity}
     return config

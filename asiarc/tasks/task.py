@@ -19,9 +19,9 @@ from asiarc.core.digest import digest
 from asiarc.core.errors import TaskError
 from asiarc.core.reach import Code, installed
 from asiarc.core.seeds import Part, seed_of
-from asiarc.tasks import BOS, IGNORE, SPLITS
+from asiarc.tasks import BOS, IGNORE, SPLITS, is_key
 from asiarc.tasks.catalogue import BASE, CATALOGUE, Kind, Settings, Style, Training
-from asiarc.tasks.corpus import Corpus, docstring_corpus, fineweb_edu_corpus, path_corpus
+from asiarc.tasks.corpus import Corpus, docstring_corpus, fineweb_edu_corpus, kept_corpus, path_corpus
 from asiarc.tasks.lm_eval_config import lm_eval_config, template
 from asiarc.tasks.synthetic import GENERATORS, choices
 
@@ -171,14 +171,16 @@ class SyntheticTask(Task):
 
 
 class TextTask(Task):
-    """Byte-level language modelling; a path as the level names the user's own text."""
+    """Byte-level language modelling; a path or a key as the level names the user's own text."""
 
     @cached_property
     def corpus(self) -> Corpus:
         """The text; built on first use, then read from the cache. Raises `TaskError`."""
         if self.base == "fineweb-edu":
             return fineweb_edu_corpus(int(self.settings["megabytes"]))
-        return docstring_corpus() if self.level in self.levels else path_corpus(self.level)
+        if self.level in self.levels:
+            return docstring_corpus()
+        return kept_corpus(self.level) if is_key(self.level) else path_corpus(self.level)
 
     @property
     def content_hash(self) -> str:  # noqa: D102

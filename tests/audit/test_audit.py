@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
 import torch
 from click.testing import CliRunner
+from rich.console import Console
 
 from asiarc.audit import PROPERTIES, helpers, targets
 from asiarc.audit.released import examine
-from asiarc.audit.table import audit, figure, totals
+from asiarc.audit.table import audit, figure, summary, table, totals
 
 GOOD = """
 from __future__ import annotations
@@ -183,9 +185,10 @@ def test_the_command_reads_a_release_and_prints_json(tmp_path):
     path = tmp_path / "106.json"
     path.write_text(json.dumps(records))
     run = CliRunner().invoke(audit, [str(path), "--json", "--workers", "1", "--figure", str(tmp_path / "audit.svg")])
-    assert run.exit_code == 0, run.output
+    assert run.exit_code == 1, run.output
     found = json.loads(run.stdout)
     assert [(row["index"], row["name"]) for row in found["rows"]] == [(7, "Good"), (9, "future")]
+    assert [(row["verdict"], row["gate"]) for row in found["rows"]] == [("admitted", ""), ("rejected", "causality")]
     assert found["rows"][0]["properties"] == dict.fromkeys(PROPERTIES, True)
     assert found["totals"]["causal"] == {"true": 1, "false": 1, "null": 0}
     assert "<svg" in (tmp_path / "audit.svg").read_text()
@@ -201,6 +204,60 @@ def test_a_folder_of_candidates_is_audited_by_the_gates(tmp_path):
     run = CliRunner().invoke(audit, [str(tmp_path), "--json", "--workers", "1"])
     (row,) = json.loads(run.stdout)["rows"]
     assert row["properties"]["causal"] is False and row["properties"]["batch_independent"] is True
+
+
+CANDIDATE = (
+    "import torch\nfrom torch import nn\n\n\n{decorated}class Mixer(nn.Module):\n"
+    "    def __init__(self, d_model, num_heads):\n        super().__init__()\n"
+    "        self.w = nn.Linear(d_model, d_model)\n\n    def forward(self, x, state=None):\n"
+    "        s = self.w(x).cumsum(1) + (0 if state is None else state)\n        return s, s[:, -1:]\n"
+)
+COMPILED = "@torch.compile\ndef f(x):\n    return x\n\n\n"
+FILES = {
+    "bom": (b"\xef\xbb\xbf" + CANDIDATE.format(decorated="").encode(), "", ""),
+    "classless": (b"import math\n", "construction", "no class Mixer"),
+    "coding": (b"# coding: latin-1\n# \xfc\n" + CANDIDATE.format(decorated="").encode(), "", ""),
+    "compiled": (CANDIDATE.format(decorated=COMPILED).encode(), "", ""),
+    "no_text": (b"x = '\xff'\n", "static", "save it as UTF-8"),
+    "steers": (b"raise ValueError('\x1b[2J')\n", "static", "code that runs"),
+    "unparsable": (b"def broken(:\n", "static", "not Python: line 1"),
+}
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    for name, (content, _, _) in FILES.items():
+        (folder / f"{name}.py").write_bytes(content)
+    return CliRunner().invoke(audit, [str(folder), "--json", "--workers", "1"])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_file_is_admitted_or_rejected_by_a_gate_with_its_reason(audited, name):
+    row = next(row for row in json.loads(audited.stdout)["rows"] if row["name"] == name)
+    _, gate, says = FILES[name]
+    assert (row["verdict"], row["gate"]) == ("rejected" if gate else "admitted", gate)
+    assert says in row["reason"] and (name == "compiled") == bool(row["warnings"]), row
+    assert audited.exit_code == 1
+
+
+def test_the_table_is_eighty_columns_wide_and_steers_no_terminal(audited):
+    rows = json.loads(audited.stdout)["rows"]
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(table(rows))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= 80 and "\x1b" not in "".join(lines)
+    assert all(any(row["name"] in line and row["verdict"] in line for line in lines) for row in rows)
+    assert "warning: static" in " ".join(" ".join(lines).split())
+    assert summary(rows) == "7 programs: 3 admitted, 4 rejected (static 3, construction 1)"
+
+
+def test_all_admitted_is_the_only_green(tmp_path):
+    (tmp_path / "one.py").write_text(CANDIDATE.format(decorated=""))
+    run = CliRunner().invoke(audit, [str(tmp_path / "one.py"), "--workers", "1"])
+    assert run.exit_code == 0 and "1 programs: 1 admitted, 0 rejected" in run.output
+    (tmp_path / "none").mkdir()
+    assert CliRunner().invoke(audit, [str(tmp_path / "none")]).exit_code != 0
 
 
 @pytest.mark.parametrize(("name", "content"), [("a.json", "[1"), ("a.json", "{}"), ("a.json", "[]"), ("b.txt", None)])

@@ -87,7 +87,9 @@ def test_what_a_candidate_raises_becomes_a_reason_with_its_line():
 
 
 @pytest.mark.parametrize(
-    "source", ["def Mixer(:\n", "", "class Mixer:\n    pass\n"], ids=["syntax", "empty", "no_module"]
+    "source",
+    ["def Mixer(:\n", "", "class Mixer:\n    pass\n", "from torch import nn\nclass Mixer(nn.Module):\n    pass\n"],
+    ids=["syntax", "empty", "no_module", "no_arguments"],
 )
 def test_a_source_that_is_no_candidate_is_rejected_and_nothing_after_it_runs(source):
     admission = admit(source, **SIZE, seed=0, stop_at_first=False)
@@ -116,6 +118,16 @@ def test_the_same_findings_in_any_process_whatever_else_it_loaded(tmp_path):
         for extra in ([], ["numbers_of_someone_else"])
     }
     assert len(outputs) == 1 and b'"rejected"' in outputs.pop()
+
+
+def test_the_command_is_not_green_where_it_looked_at_nothing(tmp_path):
+    honest = tmp_path / "honest"
+    honest.mkdir()
+    (honest / "one.py").write_text("")
+    (tmp_path / "cheats").mkdir()
+    for folders in (["cheats", "honest"], ["honest", "cheats"], ["nowhere", "honest"]):
+        result = CliRunner().invoke(main, [str(tmp_path / folder) for folder in folders])
+        assert result.exit_code == 2 and "faults" not in result.output
 
 
 def test_the_command_counts_what_it_missed(tmp_path):

@@ -2,6 +2,7 @@
 and hold the sizes of the stages still."""
 
 import pytest
+import scipy.stats  # noqa: F401  pytest inside pytest would drop it, and a second time it cannot be imported
 
 import asiarc.cognition.base
 import asiarc.evidence.effects  # noqa: F401  what a test would otherwise import in its own time
@@ -17,6 +18,6 @@ def a_still_laboratory():
 
 @pytest.fixture
 def pytester(pytester):
-    """A folder that is a root of its own, where every warning is an error."""
-    pytester.makeini("[pytest]\nfilterwarnings = error\n")
+    """A folder that is a root of its own, all of it for campaigns, where every warning is an error."""
+    pytester.makeini("[pytest]\nfilterwarnings = error\nasiarc_paths = .\n")
     return pytester

@@ -72,7 +72,7 @@ def test_a_campaign_is_its_stages_then_the_tests_around_it(pytester, folder):
 )
 def test_every_way_of_asking_finds_it_once(pytester, folder, patterns, argument):
     """However python_files reads, and whether the file, its folder or a node is named."""
-    pytester.makeini(f"[pytest]\npython_files = {patterns}\n")
+    pytester.makeini(f"[pytest]\npython_files = {patterns}\nasiarc_paths = .\n")
     folder({"campaigns/campaign_a.py": QUESTION.format(name="question")})
     found, _ = collected(pytester, *filter(None, [argument]))
     file = "campaigns/campaign_a.py"
@@ -153,7 +153,7 @@ class TestMore:
     def test_inside(self): pass
 """
     folder({"campaign_a.py": QUESTION.format(name="question") + extra})
-    pytester.makeini("[pytest]\nstrict = true\n")
+    pytester.makeini("[pytest]\nstrict = true\nasiarc_paths = .\n")
     found, _ = collected(pytester)
     assert found[:3] == [f"campaign_a.py::question::{s}" for s in STAGES]
     assert {node.split("::", 1)[1] for node in found[3:]} == {

@@ -8,7 +8,7 @@ import pytest
 
 from asiarc.archive.store import Archive
 from asiarc.execution import Result
-from asiarc.harness import plugin
+from asiarc.harness.session import Lab
 
 from .fakes import FakeExecutor, Refusing, content, place_of
 
@@ -46,7 +46,7 @@ class Harness:
 
     def run(self, *arguments, executor=None):
         self.executor = executor or FakeExecutor()
-        self.monkeypatch.setattr(plugin.Lab, "executor", property(lambda lab: self.executor))
+        self.monkeypatch.setattr(Lab, "executor", property(lambda lab: self.executor))
         return self.pytester.runpytest_inprocess("-rA", *arguments, no_reraise_ctrlc=True)
 
     def content(self, store=".asiarc"):

@@ -47,7 +47,10 @@ class Parser:
         return self
 
     def addoption(self, *names, **_):
-        self.options += [(f"pytest {name}", "") for name in names]
+        self.options += [(f"pytest {name}", name.replace("asiarc-", "")) for name in names]
+
+    def addini(self, name, *_, **__):
+        self.options.append((f"pytest -o {name}", "FOLDERS"))
 
 
 def pytest_options():

@@ -10,6 +10,7 @@ import pytest
 from asiarc.cognition.base import shipped
 from asiarc.cognition.dense import words_of
 from asiarc.core.errors import ArchiveError, BudgetExhaustedError
+from asiarc.execution import Result
 from asiarc.llm import ModelError, ReplayMissError
 from asiarc.llm.tape import cassette_lines, load_cassette
 from asiarc.report.exchanges import ledger_of_run
@@ -128,6 +129,60 @@ def test_a_rejected_candidate_is_mended_and_its_versions_are_kept(tmp_path):
     assert "REJECTED" in version["proposal"]["source"] and version["outcome"].gate == "causality"
     revision = lab.requests[1]["messages"][1]["content"]
     assert "causality" in revision and "it looks ahead" in revision
+
+
+def found(example, **more):
+    """A gate that turns away with what it found; other jobs as ever."""
+    finding = {"gate": "static", "verdict": "rejected", "reason": "it may not", "example": example, **more}
+
+    def ends(job):
+        is_turned_away = job.function.endswith(":admission") and "REJECTED" in job.payload["source"]
+        admission = {"admitted": False, "findings": [finding], "measures": None}
+        return Result("ok", admission) if is_turned_away else fingerprinted(job)
+
+    return ends
+
+
+@pytest.mark.parametrize(
+    ("example", "told"),
+    [
+        ({"segments": [1, 1], "batch": 2}, "smallest case: segments=[1, 1], batch=2\nexpected: equal\nactual: 0.34"),
+        ({"line": 4}, "it may not\nexpected: equal\nactual: 0.34\nline 4: class Mixer:"),
+        ({"line": 99}, "it may not\nexpected: equal\nactual: 0.34\n</data"),
+    ],
+)
+def test_a_revision_is_told_the_smallest_case_and_the_line_and_what_comes_back_is_kept(tmp_path, example, told):
+    new = dict(
+        motivation="It looks back now, and nowhere else at all.",
+        predicted=[{"task": "overwrite", "direction": "worse", "size": 0.1}],
+    )
+
+    def reply(body):
+        if is_revision(body):
+            return idea(source("fixed", GAIN=0.1), **new)
+        return idea('"""broken, REJECTED."""\n\n\nclass Mixer:\n    pass\n')
+
+    lab = Lab(tmp_path, only(reply)[0])
+    lab.run(reply, executor=FakeExecutor(ends=found(example, expected="equal", actual="0.34")))
+    revision = lab.requests[1]["messages"]
+    assert told in revision[1]["content"] and "gated_delta_rule(q, k, v" in revision[1]["content"]
+    assert "__init__(self, d_model" in revision[0]["content"]
+    (proposal,) = lab.proposals()
+    assert (proposal["motivation"], proposal["predicted"]) == (new["motivation"], "overwrite worse by 0.1")
+    again = Lab(tmp_path / "again", lab.campaign)
+    again.run(cassette=lab.cassette(), executor=FakeExecutor(ends=found(example, expected="equal", actual="0.34")))
+    assert_same(again.content(), lab.content())
+
+
+def test_what_a_revision_leaves_unsaid_stays(tmp_path):
+    def reply(body):
+        fixed = source("fixed", GAIN=0.1)
+        return f"```python\n{fixed}```" if is_revision(body) else idea(source("broken", REJECTED="causality"))
+
+    lab = Lab(tmp_path, only(reply)[0])
+    lab.run(reply)
+    (proposal,) = lab.proposals()
+    assert "fixed: as good as it says" in proposal["motivation"] and "text better" in proposal["predicted"]
 
 
 def test_a_revision_goes_to_the_model_that_made_the_draft_and_after_a_kill_too(tmp_path):

@@ -13,8 +13,9 @@ from asiarc.cognition.base import shipped
 from asiarc.cognition.dense import words_of
 from asiarc.core.errors import BudgetExhaustedError
 from asiarc.llm import Client, Ledger, Message, ModelError, Price, Question, Reply
+from asiarc.llm.address import key_from
 from asiarc.llm.client import Ask
-from asiarc.llm.endpoint import Endpoint, key_from
+from asiarc.llm.endpoint import Endpoint
 from asiarc.llm.ledger import NANO
 from asiarc.llm.tape import MemoryTape
 from asiarc.loop.cost import estimate

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
-from asiarc.harness import plugin
 from asiarc.harness.model_verbs import main
+from asiarc.harness.session import Lab
 from tests.rigs.llm.loopback import Server, fails
 
 from ..harness.fakes import FakeExecutor, Refusing, assert_same, content
@@ -35,8 +35,8 @@ class Desk:
 
     def __init__(self, pytester, monkeypatch):
         self.pytester, self.path = pytester, pytester.path
-        pytester.makeini("[pytest]\nfilterwarnings = error\n")
-        monkeypatch.setattr(plugin.Lab, "executor", property(lambda lab: self.executor))
+        pytester.makeini("[pytest]\nfilterwarnings = error\nasiarc_paths = .\n")
+        monkeypatch.setattr(Lab, "executor", property(lambda lab: self.executor))
         monkeypatch.setenv("OPENAI_API_KEY", KEY)
         self.write()
 

@@ -17,7 +17,7 @@ from asiarc.core.errors import CampaignError, EvidenceError
 from asiarc.harness import recording
 from asiarc.harness.model_verbs import main
 from asiarc.llm import ReplayMissError
-from asiarc.llm.endpoint import KEYS
+from asiarc.llm.address import KEYS
 from asiarc.llm.tape import load_cassette
 from asiarc.report.exchanges import lines
 from tests.rigs.llm.loopback import Server

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from asiarc import Budget, Campaign, Stage, by_tier
+from asiarc.archive.results import mean_gain, values_of
 from asiarc.archive.store import Archive, Trial
+from asiarc.campaign.declaration import IDENTITY_VERSION
 from asiarc.core.candidate import content_address
+from asiarc.core.digest import digest
 from asiarc.core.outcome import SCORED, Outcome
+from asiarc.core.recipe import STAGES, stage_plan
 from asiarc.core.seeds import rng_of
 from asiarc.engineer.workshop import Workshop
-from asiarc.evidence.claims import Verdict
 from asiarc.models.baselines import baseline_source
 from asiarc.report import write
+from asiarc.report.evidence import decided_again
 from asiarc.studies import Study
 
 from ..reproductions.laboratory import Laboratory, conduct, load, noise
 
+REPRODUCTIONS = Path(__file__).parents[2] / "reproductions"
 BASELINES = ("delta_net", "gated_delta_net", "mamba2")
 OFFSETS = {"delta_net": 0.0, "gated_delta_net": 0.15, "mamba2": 0.12}  # bits a byte gained over delta_net
 
@@ -34,31 +39,39 @@ class Bench:
     archive: Archive
     name: str = "delta_text"
     tier: str = "quick"
-    run: str = "00aa11bb22cc33dd"
+    run: str = ""  # named by its declaration when it starts
+    variant: str = ""  # tells runs of one campaign apart
     rungs: tuple[int, ...] = (60, 125)
     seeds: int = 3
     confirmed: tuple[str, ...] = ("text",)  # tasks of confirm; with none that decides, all of them do
     count: int = 0
 
-    def spec(self, *, stages: Sequence[str] = ("explore", "verify", "confirm")) -> dict[str, Any]:
+    def spec(
+        self, *, stages: Sequence[str] = ("explore", "verify", "confirm"), tasks: tuple[str, ...] = ("text", "reset")
+    ) -> dict[str, Any]:
         campaign = Campaign(
-            start_from="delta_net", baselines=BASELINES, explore=Stage(tasks=("text", "reset"), seeds=2),
-            verify=Stage(tasks=("text", "reset"), seeds=3, top=3) if "verify" in stages else None,
+            start_from="delta_net", baselines=BASELINES, explore=Stage(tasks=tasks, seeds=2),
+            verify=Stage(tasks=tasks, seeds=3, top=3) if "verify" in stages else None,
             confirm=Stage(tasks=self.confirmed, seeds=5) if "confirm" in stages else None,
             at_most={"state_bytes": 2.0}, budget=by_tier(quick=Budget(candidates=12, minutes=5)), seed=0,
         )  # fmt: skip
         return campaign.resolved("quick")
 
-    def start(self, **kwargs: Any) -> None:
+    def start(self, candidates: int = 12, **kwargs: Any) -> None:
         identity = {
+            "identity_version": IDENTITY_VERSION,
             "campaign": self.name,
             "tier": self.tier,
             "seed": 0,
-            "spec": self.spec(**kwargs),
+            "spec": self.spec(**kwargs) | {"candidates": candidates},
+            "plans": {stage: asdict(stage_plan("quick", stage)) for stage in STAGES},
+            "baselines": {name: content_address(baseline_source(name)) for name in BASELINES},
             "tasks": {"text": "a1b2c3", "reset": "d4e5f6"},
             "engine": "e" * 16,
+            "variant": self.variant,
             "kernels": "k" * 16,
         }
+        self.run = digest(identity)
         self.archive.add_run(self.run, self.name, self.tier, 0, identity, {"git_commit": "c" * 40, "git_dirty": ""})
         for baseline in BASELINES:
             source = baseline_source(baseline)
@@ -78,6 +91,7 @@ class Bench:
         own = rng_of("bench", address, task, stage, seed, steps).gauss(0, 0.004)
         value = 2.6 - 0.001 * steps + shared - gain + own if task == "text" else min(1.0, 0.6 + 0.3 * gain + own)
         scored = outcome.kind == "scored"
+        items = [[-value * math.log(2) * 4000, 4000] if task == "text" else value] * 3
         curve = (
             [[steps * (i + 1) // 3, value + 0.9 - 0.3 * i, value + 0.8 - 0.3 * i] for i in range(3)] if scored else []
         )
@@ -101,6 +115,8 @@ class Bench:
             cpu_s=2.0,
         )
         self.archive.add_trial(trial, {}, tokens=steps * 4096, layers=[], peak_memory_bytes=1)
+        if scored:
+            self.archive.add_items(trial.key, [{"document": i, "value": v} for i, v in enumerate(items)])
         self.archive.add_use(self.run, stage, trial.key)
 
     def baselines(self, stage: str, seeds: int, steps: int, tasks: Sequence[str]) -> None:
@@ -108,6 +124,14 @@ class Bench:
             for task in tasks:
                 for seed in range(seeds):
                     self.trial(content_address(baseline_source(name)), task, stage, seed, steps, offset)
+
+    def gain(self, address: str, stage: str, steps: int) -> float:
+        """What the trials of a candidate gain over the start's on text, over its seeds."""
+        trials = [t for t in self.archive.trials(self.run, stage) if t.steps == steps]
+        sides = (values_of(trials, one, "text") for one in (address, content_address(baseline_source("delta_net"))))
+        found = mean_gain(*sides, higher_is_better=False)
+        assert found is not None
+        return found
 
     def propose(
         self, number: int, name: str, parents: Sequence[str] = (), motivation: str = "A gate decides what stays."
@@ -138,7 +162,7 @@ class Bench:
         self, gains: Sequence[float], *, stages: Sequence[str] = ("explore", "verify", "confirm"), top: int = 3
     ) -> list[str]:
         """A whole campaign: one candidate a gain, every fifth rejected, the best third on the deepest rung."""
-        self.start(stages=stages)
+        self.start(len(gains), stages=stages)
         for steps in self.rungs:
             self.baselines("explore", 2, steps, ("text", "reset") if steps == self.rungs[-1] else ("text",))
         addresses: list[str] = []
@@ -164,7 +188,7 @@ class Bench:
                 address,
                 SCORED,
                 rung=len(self.rungs) - 1 if number in deep else 0,
-                gain=gain,
+                gain=self.gain(address, "explore", self.rungs[-1] if number in deep else self.rungs[0]),
                 scores={},
             )
             self.archive.add_insight(
@@ -182,12 +206,19 @@ class Bench:
         )
         return addresses
 
-    def later_stages(self, ranked: list[str], worth: dict[str, float], stages: Sequence[str], top: int) -> None:
-        winner = ranked[0] if ranked else None
+    def later_stages(
+        self,
+        ranked: list[str],
+        worth: dict[str, float],
+        stages: Sequence[str],
+        top: int,
+        tasks: Sequence[str] = ("text", "reset"),
+    ) -> None:
+        winner = None
         if "verify" in stages:
-            self.stage("verify", ranked[:top], worth, 3, ("text", "reset"), winner)
+            winner = self.stage("verify", ranked[:top], worth, 3, tasks)
         if "confirm" in stages:
-            self.stage("confirm", ranked[:1], worth, 5, self.confirmed, winner)
+            self.stage("confirm", [winner] if winner else [], worth, 5, self.confirmed, winner)
 
     def stage(
         self,
@@ -196,14 +227,18 @@ class Bench:
         worth: dict[str, float],
         seeds: int,
         tasks: Sequence[str],
-        winner: str | None,
-    ) -> None:
+        winner: str | None = None,
+    ) -> str | None:
+        """A stage's trials and its result; the winner, where none is given, is whom they put first."""
         self.baselines(stage, seeds, 250, tasks)
         for address in entrants:
             for seed in range(seeds):
                 for task in tasks:
                     self.trial(address, task, stage, seed, 250, worth[address])
-        self.archive.finish_stage(self.run, stage, {"entrants": entrants, "winner": winner, "gains": {}})
+        gains = {address: self.gain(address, stage, 250) for address in entrants} if stage == "verify" else {}
+        winner = winner or max(gains, key=lambda address: gains[address], default=None)
+        self.archive.finish_stage(self.run, stage, {"entrants": entrants, "winner": winner, "gains": gains})
+        return winner
 
 
 @pytest.fixture
@@ -230,24 +265,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     with Archive(folder / "store") as opened:
         Bench(opened).fill([0.02 * number for number in range(14)])
-        opened.add_verdict(
-            "C24",
-            "quick",
-            "item",
-            Verdict(
-                "C24",
-                "inconclusive",
-                "The interval is wide.",
-                effect=0.1,
-                low=-0.1,
-                high=0.3,
-                n=5,
-                test="paired t",
-                tier="quick",
-                command="pytest reproductions -k C24",
-                our_value="+0.1",
-            ).as_dict(),
-        )
+        for verdict in decided_again(opened, "quick", REPRODUCTIONS, ["C29"]).values():
+            opened.add_verdict(verdict.claim, "quick", "item", verdict.as_dict())
         write(opened, "quick", folder / "quick")
     return folder / "quick"
 

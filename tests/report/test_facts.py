@@ -81,7 +81,7 @@ def test_a_tampered_count_of_comparisons_is_found(three, entrants):
     (folder / "report.json").write_text(json.dumps(report))
     render(folder)
     problems = verify(folder)
-    assert any("num_comparisons is 3, its data give 9" in p or "3 entrants, its table has 1" in p for p in problems)
+    assert any(f"num_comparisons is {told}, its data give 9" in p for p in problems)
 
 
 def test_gain_against_scipys_paired_t(filled):
@@ -200,15 +200,15 @@ def test_rejections_by_gate(filled):
 
 
 def test_latest_finished_run_is_taken(bench):
-    done, begun = bench(run="1" * 16), bench(run="2" * 16)
+    done, begun = bench(variant="done"), bench(variant="begun")
     done.fill(NULL)
     begun.start()
-    other = bench(run="3" * 16, name="other")
+    other = bench(name="other")
     other.start()
     rows = facts.latest_runs(done.archive, "quick", None)
     assert [(row["run"], row["finished"], row["earlier"]) for row in rows] == [
-        ("1" * 16, True, 1),
-        ("3" * 16, False, 0),
+        (done.run, True, 1),
+        (other.run, False, 0),
     ]
     assert [row["campaign"] for row in facts.latest_runs(done.archive, "quick", ["other"])] == ["other"]
     assert facts.latest_runs(done.archive, "smoke", None) == []
@@ -240,7 +240,7 @@ def test_search_and_components_against_a_plain_count(filled):
     reading = read(filled)
     found = facts.campaign_facts(reading, facts.latest_runs(filled.archive, "quick", None)[0], filled.archive.folder)
     rows = tables.search(reading, found)
-    gains = [0.02 * number for number in range(14) if number % 5 != 4]
+    gains = [row["gain"] for row in filled.archive.results(filled.run) if row["gain"] is not None]
     assert rows[-1]["ahead"] == sum(gain > 0 for gain in gains)
     assert rows[-1]["pool_gain"] == pytest.approx(statistics.fmean(sorted(gains)[-3:]))
     explore = next(s for s in facts.ran_facts(reading)["spend"] if s["stage"] == "explore")

@@ -31,6 +31,7 @@ RIGS = {
     "statistics": Rig("statistics.simulate", "coverage, power and false discoveries, by simulation"),
     "archive": Rig("archive.million", "what the archive's questions cost with a million candidates in it"),
     "gates": Rig("gates.corpus", "the cheats that must be caught, the honest that must not, and the cost"),
+    "fuzz": Rig("fuzz", "inputs that nobody meant: an answer or an AsiarcError, in linear time"),
     "ladder": Rig("ladder", "what a mixer costs at every named recipe; --train builds it"),
     "cognition": Rig("cognition.quality", "does retrieval find what answers a weakness?"),
     "kernels": Rig("kernels.__main__", "speed gate, benches, compiled binaries, GPU checks of the kernels"),

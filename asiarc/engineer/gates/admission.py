@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from asiarc.core.candidate import address_of
 from asiarc.core.errors import unknown_name
+from asiarc.core.seeds import seed_of
 from asiarc.engineer.gates.batch import BatchIndependence, Padding
 from asiarc.engineer.gates.causality import Causality, FutureGradient, PrefixConsistency
 from asiarc.engineer.gates.complexity import BackwardCost, Complexity
@@ -30,8 +32,8 @@ GATES: tuple[Gate, ...] = (
     SideEffects(),
     Determinism(),
     Parameters(),
-    Statelessness(),
     InertParts(),
+    Statelessness(),
     Finite(),
     Gradients(),
     DtypeLadder(),
@@ -92,7 +94,9 @@ def admit(
     for name in exempt:
         assert name in names, unknown_name("gate", name, names)
     pristine = Pristine()
-    subject = Subject(source, d_model, num_heads, seed, max_examples)
+    # No candidate knows what its gates draw: its own address is in the seed.
+    drawn = seed_of("gates", address_of(source), seed)
+    subject = Subject(source, d_model, num_heads, drawn, max_examples)
     findings: list[Finding] = []
     stopped = False
     with warnings.catch_warnings():

@@ -19,23 +19,23 @@ from torch import Tensor, nn
 from asiarc.core.seeds import rng_of
 from asiarc.engineer.gates.gate import Finding, Violation
 from asiarc.engineer.gates.guard import CandidateFailure, guarded
-from asiarc.engineer.gates.subject import Rounding, from_a_layer, plain_copy, relative_error, run
+from asiarc.engineer.gates.subject import Rounding, from_a_layer, local_error, plain_copy, run
 
 GATE = "trained"
 ROWS = 3
 # Wider than the gates': trained weights may amplify rounding, and what is fainter than this was looked for in float64.
 ROUNDING = {
     torch.float64: Rounding(1e-6, 1e-9),
-    torch.float32: Rounding(2e-2, 1e-4),
+    torch.float32: Rounding(1e-2, 1e-4),
     torch.bfloat16: Rounding(0.5, 5e-2),
     torch.float16: Rounding(0.5, 5e-2),
 }
 
 
 def inputs_of(model: nn.Module, ids_BT: Tensor) -> list[Tensor]:
-    """What the mixer of each of a model's `layers` is given, [B, T, D], when the model reads ids [B, T]; no gradient."""
+    """What the mixer of each of a model's `layers` is given, [B, T, D], when it reads ids [B, T]; without gradient."""
     kept: list[Tensor] = []
-    norms = [layer.mixer_norm for layer in model.layers]  # type: ignore[union-attr, operator]
+    norms = [layer.mixer_norm for layer in model.layers]  # type: ignore[union-attr]
     hooks = [norm.register_forward_hook(lambda _, __, normed: kept.append(normed.detach())) for norm in norms]
     try:
         with torch.no_grad():
@@ -117,7 +117,7 @@ def _in_segments(mixer: nn.Module, x_RTD: Tensor, seed: str) -> Tensor:
 
 def _differs(words: str, actual: Tensor, expected: Tensor, most: float) -> Violation | None:
     """Named by the row and position of the largest relative error."""
-    if (error := relative_error(actual, expected)) <= most:
+    if (error := local_error(actual, expected)) <= most:
         return None
     apart_BT = (actual - expected).abs().amax(-1).nan_to_num(nan=torch.inf)
     row, position = divmod(int(apart_BT.argmax()), expected.shape[1])

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from torch import Tensor, nn
 
+from asiarc.engineer.gates.causality import WORDS
 from asiarc.engineer.gates.drawing import choice, whole
 from asiarc.engineer.gates.gate import PropertyGate, Violation
 from asiarc.engineer.gates.guard import CandidateFailure, guarded
-from asiarc.engineer.gates.subject import Subject, relative_error, run
+from asiarc.engineer.gates.subject import Subject, local_error, run
 
 
 class RowCase(NamedTuple):
@@ -26,17 +27,19 @@ class RowCase(NamedTuple):
     tokens: int
     train: bool
     dtype: str = "exact"
+    words: int = 0
 
 
 @st.composite
 def _rows(draw: st.DrawFn) -> RowCase:
-    batch = draw(whole(2, 6))
+    batch = draw(choice((2, 3, 5, 16)))
     return RowCase(
         batch,
         draw(whole(0, batch - 1)),
         draw(whole(1, 100)),
         draw(choice((False, True))),
         draw(choice(("exact", "float32"))),
+        draw(choice((0, WORDS))),
     )
 
 
@@ -50,7 +53,7 @@ class BatchIndependence(PropertyGate[RowCase]):
     name = "batch_independence"
 
     def cases(self, subject: Subject) -> SearchStrategy[RowCase]:
-        """Batches of up to 6."""
+        """Batches of up to 16, of text and of other inputs."""
         return _rows()
 
     def known(self, subject: Subject) -> tuple[RowCase, ...]:
@@ -61,30 +64,35 @@ class BatchIndependence(PropertyGate[RowCase]):
             RowCase(8, 7, 20, True),
             RowCase(17, 3, 9, False, "float32"),
             RowCase(64, 40, 5, True, "float32"),
+            RowCase(32, subject.drawn(0, 31, "row"), subject.drawn(66, 128, "row"), True, "float32", WORDS),
         )
+
+    def elsewhere(self, subject: Subject) -> tuple[RowCase, ...]:
+        """A row of a small batch of text."""
+        return (RowCase(3, subject.drawn(0, 2, "elsewhere"), subject.drawn(2, 66, "elsewhere"), True, words=WORDS),)
 
     def violation(self, subject: Subject, case: RowCase) -> Violation | None:
         """Four batches that hold the row against the row alone."""
         dtype = subject.dtype(case.dtype)
         mixer = subject.mixer(dtype=dtype, train=case.train)
-        x_BTD = subject.inputs(case.batch, case.tokens, "batch", dtype=dtype)
+        x_BTD = subject.text(case.batch, case.tokens, case.words, "batch", dtype=dtype)
         row = slice(case.row, case.row + 1)
         strangers_BTD = 50 * x_BTD.flip(0)
         strangers_BTD[row] = x_BTD[row]
-        strided_BTD = x_BTD.transpose(1, 2).contiguous().transpose(1, 2)
+        strided_BTD = strangers_BTD.flip(0).transpose(1, 2).contiguous().transpose(1, 2)
         with torch.no_grad():
             alone, _ = run(mixer, x_BTD[row])
             others: dict[str, Tensor] = {
                 "in a batch": run(mixer, x_BTD)[0][row],
-                "beside loud rows": run(mixer, strangers_BTD)[0][row],
-                "with the rows reversed": run(mixer, x_BTD.flip(0))[0].flip(0)[row],
-                "in memory that is not contiguous": run(mixer, strided_BTD)[0][row],
+                "beside loud rows in reverse, in memory that is not contiguous,": run(mixer, strided_BTD)[0].flip(0)[
+                    row
+                ],
             }
             pairs = {how: (y, alone) for how, y in others.items()}
             pairs |= self._continued(subject, mixer, strangers_BTD, row)
         most = subject.rounding(dtype).sums
         for how, (actual, expected) in pairs.items():
-            if not (error := relative_error(actual, expected)) <= most:
+            if not (error := local_error(actual, expected)) <= most:
                 limit = f"relative error <= {most:.0e}"
                 return Violation(f"row {case.row} gives another output {how} than alone", limit, f"{error:.2g}")
         return None
@@ -133,7 +141,7 @@ class Padding(PropertyGate[PaddingCase]):
         with torch.no_grad():
             expected, _ = run(mixer, x_BTD[:1, : case.tokens])
             actual = run(mixer, x_BTD)[0][:1, : case.tokens]
-        error, most = relative_error(actual, expected), subject.rounding(dtype).sums
+        error, most = local_error(actual, expected), subject.rounding(dtype).sums
         if error <= most:
             return None
         return Violation(

@@ -1,7 +1,8 @@
 """Counts what a call costs, operator by operator, without a clock.
 
-Every aten operator that runs is counted: contractions by their formula, transforms by n log n, the rest by
-one operation an element. Memory is the bytes of all tensors that operators allocate.
+Every aten operator that runs is counted: contractions by their formula, transforms by n log n, what is known to touch
+each element a fixed number of times by one operation an element; what is known as none of these counts as all pairs.
+Memory is the bytes of all tensors that operators allocate; moved are the bytes that they read and write.
 """
 
 from __future__ import annotations
@@ -22,24 +23,43 @@ from asiarc.engineer.gates.guard import CANDIDATE_FILE
 
 
 class Counted(NamedTuple):
-    """Floating-point operations, bytes allocated in all, bytes of the largest tensor, and how many operators ran."""
+    """Floating-point operations, bytes allocated in all, bytes of the largest tensor, bytes read and written, how many
+    operators ran, and the names of those whose work is not known.
+    """
 
-    flops: float
-    allocated_bytes: float
-    largest_bytes: float
-    operators: int
+    flops: float = 0.0
+    allocated_bytes: float = 0.0
+    largest_bytes: float = 0.0
+    moved_bytes: float = 0.0
+    operators: int = 0
+    unknown: frozenset[str] = frozenset()
+
+    def with_one(self, func: Any, flops: float | None, given: list[Tensor], made: list[Tensor]) -> Counted:
+        """The sum with one operator more; flops None: not known."""
+        sizes = [t.numel() * t.element_size() for t in made]
+        pairs = float(math.prod(sorted(t.numel() for t in (*given, *made))[-2:]))
+        return Counted(
+            self.flops + (pairs if flops is None else flops),
+            self.allocated_bytes + sum(sizes),
+            max(self.largest_bytes, *sizes),
+            self.moved_bytes + sum(sizes) + sum(t.numel() * t.element_size() for t in given),
+            self.operators + 1,
+            self.unknown | ({str(func)} if flops is None else set()),
+        )
 
 
 class Counter(TorchDispatchMode):
-    """Counts operators while active; `cost` holds the sum, `narrowest` the narrowest floating type that was made."""
+    """Counts operators while active: `cost` is the sum.
+
+    `narrowest` is the narrowest floating type that was made; `spreads` says that a transform or a solver ran, whose
+    rounding goes from one position to all.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.flops = 0.0
-        self.allocated_bytes = 0.0
-        self.largest_bytes = 0.0
-        self.operators = 0
+        self.cost = Counted()
         self.narrowest = torch.float64
+        self.spreads = False
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -55,20 +75,13 @@ class Counter(TorchDispatchMode):
         if func.is_view or not made:
             return result
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        self.operators += 1
-        self.flops += _flops(func, args, kwargs or {}, result, given, made)
+        flops = _flops(func, args, kwargs or {}, result, given, made)
+        self.cost = self.cost.with_one(func, flops, given, made)
+        self.spreads = self.spreads or "fft" in func.name() or "linalg" in func.name()
         for tensor in made:
-            size = tensor.numel() * tensor.element_size()
-            self.allocated_bytes += size
-            self.largest_bytes = max(self.largest_bytes, size)
             if tensor.is_floating_point() and tensor.dtype.itemsize < self.narrowest.itemsize:
                 self.narrowest = tensor.dtype
         return result
-
-    @property
-    def cost(self) -> Counted:
-        """What has been counted so far."""
-        return Counted(self.flops, self.allocated_bytes, self.largest_bytes, self.operators)
 
 
 def count(call: Callable[..., object], *arguments: Any) -> Counted:
@@ -101,22 +114,57 @@ def count_lines(call: Callable[..., object], *arguments: Any) -> int:
 
 def _flops(
     func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any, given: list[Tensor], made: list[Tensor]
-) -> float:
-    packet = func.overloadpacket
-    if packet in flop_registry:
-        return float(flop_registry[packet](*args, **kwargs, out_val=result))
-    name = packet.__name__
-    elements = max(tensor.numel() for tensor in (*given, *made))
-    if "fft" in name:
-        return 5.0 * elements * max(1.0, math.log2(max(tensor.shape[-1] for tensor in (*given, *made))))
-    if name in _SOLVERS:
-        return float(elements * max(tensor.shape[-1] for tensor in given))
-    if name in ("empty", "empty_like", "new_empty", "empty_strided"):
+) -> float | None:
+    """Operations of one operator, or None where nobody has said what it does."""
+    name = func.overloadpacket.__name__
+    packet = getattr(torch.ops.aten, name.rstrip("_"), func.overloadpacket)  # in place or not
+    if packet in _CONTRACTIONS:
+        return float(_CONTRACTIONS[packet](*args, **kwargs, out_val=result))
+    name = name.strip("_").removesuffix("_backward").removesuffix("_forward")
+    largest = max((*given, *made), key=Tensor.numel)
+    elements = float(largest.numel())
+    if name in _UNFILLED:
         return 0.0
-    return float(elements)
+    if name in _EACH_ELEMENT or {torch.Tag.pointwise, torch.Tag.reduction} & set(func.tags):
+        return elements
+    if name.startswith("fft_"):
+        return 5.0 * elements * max(1.0, math.log2(max(tensor.shape[-1] for tensor in (*given, *made))))
+    if name in _EACH_ROW:
+        return elements * max(tensor.shape[-1] for tensor in given)
+    if name == "mkldnn_rnn_layer":  # every weight once a token of every row
+        return 2.0 * math.prod(args[0].shape[:2]) * sum(w.numel() for w in given[1:] if w.ndim == 2)
+    return None
 
 
-_SOLVERS = frozenset({
-    "linalg_solve_triangular", "triangular_solve", "linalg_inv_ex", "_linalg_solve_ex", "linalg_lu_factor_ex",
-    "linalg_cholesky_ex", "cholesky_inverse", "linalg_qr", "_linalg_svd", "_linalg_eigh", "linalg_matrix_exp",
-})  # fmt: skip
+_aten = torch.ops.aten
+_CONTRACTIONS = flop_registry | {
+    _aten._scaled_dot_product_flash_attention_for_cpu: flop_registry[_aten._scaled_dot_product_flash_attention],
+    _aten._scaled_dot_product_flash_attention_for_cpu_backward: flop_registry[
+        _aten._scaled_dot_product_flash_attention_backward
+    ],
+}
+_UNFILLED = frozenset({"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted"})
+# Each element of the largest tensor with a whole row: solvers and distances.
+_EACH_ROW_NAMES = """
+linalg_solve_triangular triangular_solve linalg_inv_ex linalg_solve_ex linalg_lu_factor_ex linalg_lu linalg_lu_solve
+linalg_cholesky_ex cholesky_inverse cholesky_solve linalg_det linalg_slogdet linalg_qr linalg_householder_product
+linalg_svd linalg_eig linalg_eigh linalg_matrix_exp cdist euclidean_dist
+"""
+# What touches each element of its largest tensor a fixed number of times, sorting included; an underscore, "_forward"
+# or "_backward" around a name is left away.
+_EACH_ELEMENT_NAMES = """
+arange bernoulli eye fill full full_like linspace lift_fresh new_full new_ones new_zeros ones ones_like rand randn
+randint randn_like rand_like randperm scalar_tensor tril_indices triu_indices uniform normal zero zeros zeros_like
+bucketize cat clone complex constant_pad_nd copy detach embedding embedding_dense flip gather index index_add
+index_copy index_fill index_put unsafe_index unsafe_index_put index_reduce index_select item local_scalar_dense
+linalg_check_errors masked_fill masked_scatter masked_select nonzero polar reflection_pad1d replication_pad1d repeat
+repeat_interleave reshape_alias roll scatter scatter_add scatter_reduce searchsorted select select_scatter slice
+slice_scatter as_strided_scatter diagonal diagonal_scatter diag_embed sort split stack take to_copy topk transpose
+tril triu unfold unsafe_split unsafe_split_with_sizes unsafe_view view_copy where
+addmv addr aminmax avg_pool1d avg_pool2d adaptive_avg_pool2d batch_norm_update_stats bincount cummax cummin cumprod
+cumsum dot elu floor_divide fused_dropout fused_rms_norm glu hardtanh histc kthvalue leaky_relu linalg_cross
+linalg_vector_norm log_sigmoid log_softmax logcumsumexp max_pool2d_with_indices median mode mv native_batch_norm
+native_dropout native_group_norm native_layer_norm prelu prelu_kernel renorm safe_softmax segment_reduce softmax
+softplus threshold trace unique2 upsample_linear1d upsample_nearest1d vdot weight_norm_interface
+"""
+_EACH_ROW, _EACH_ELEMENT = frozenset(_EACH_ROW_NAMES.split()), frozenset(_EACH_ELEMENT_NAMES.split())

@@ -113,19 +113,32 @@ class PropertyGate(Gate, Generic[CaseT]):
     def violation(self, subject: Subject, case: CaseT) -> Violation | None:
         """How the case breaks the property, or None. Must depend on subject and case alone."""
 
+    def elsewhere(self, subject: Subject) -> tuple[CaseT, ...]:
+        """Cases that are tried at each of the other sizes of recipes."""
+        return ()
+
     def check(self, subject: Subject) -> Finding | None:
-        """Tries the known cases, then draws, shrinks and reports."""
-
-        def verdict(case: CaseT) -> Violation | None:
-            found = guarded(lambda: self.violation(subject, case))
-            return Violation(found.text) if isinstance(found, CandidateFailure) else found
-
-        seed = seed_of("gates", self.name, subject.seed)
+        """Tries the known cases, then draws, shrinks and reports; last of all the other sizes."""
         failing = smallest_failing(
-            self.cases(subject), verdict, known=self.known(subject), seed=seed, max_examples=subject.max_examples
+            self.cases(subject),
+            lambda case: self._asked(subject, case),
+            known=self.known(subject),
+            seed=seed_of("gates", self.name, subject.seed),
+            max_examples=subject.max_examples,
         )
-        if failing is None:
-            return None
-        case, violation = failing
-        example = {**case._asdict(), **violation.where, "weights_seed": subject.seed}  # type: ignore[attr-defined]
+        if failing is not None:
+            return self._broken(subject, *failing)
+        for other in subject.elsewhere:
+            for case in self.elsewhere(other):
+                if violation := self._asked(other, case):
+                    return self._broken(other, case, violation)
+        return None
+
+    def _asked(self, subject: Subject, case: CaseT) -> Violation | None:
+        found = guarded(lambda: self.violation(subject, case))
+        return Violation(found.text) if isinstance(found, CandidateFailure) else found
+
+    def _broken(self, subject: Subject, case: CaseT, violation: Violation) -> Finding:
+        size = {"d_model": subject.d_model, "num_heads": subject.num_heads, "weights_seed": subject.seed}
+        example = {**case._asdict(), **violation.where, **size}  # type: ignore[attr-defined]
         return self.finds(violation.reason, example=example, expected=violation.expected, actual=violation.actual)

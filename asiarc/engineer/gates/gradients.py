@@ -11,7 +11,9 @@ from torch import nn
 
 from asiarc.engineer.gates.drawing import choice, whole
 from asiarc.engineer.gates.gate import Cost, Finding, Gate, PropertyGate, Violation
-from asiarc.engineer.gates.subject import Subject, relative_error, run
+from asiarc.engineer.gates.subject import MOVED, Subject, relative_error, run
+
+LOUD = 1e6  # the largest output that inputs of unit variance may have
 
 
 class FiniteCase(NamedTuple):
@@ -25,6 +27,8 @@ class FiniteCase(NamedTuple):
 
 class Finite(PropertyGate[FiniteCase]):
     """Outputs and gradients are finite, at the initial weights and near them, for quiet, normal and loud inputs.
+
+    For normal ones the outputs are of a size beside which others count.
 
     Cannot see what training does to the weights.
     """
@@ -42,11 +46,15 @@ class Finite(PropertyGate[FiniteCase]):
 
     def violation(self, subject: Subject, case: FiniteCase) -> Violation | None:
         """The first thing that is not finite."""
-        mixer = subject.make(train=True, as_initialised=case.as_initialised)
+        mixer = subject.make(train=True, moved=0 if case.as_initialised else MOVED)
         x_BTD = (case.scale * subject.inputs(case.batch, case.tokens, "finite")).requires_grad_(case.scale > 0)
         y_BTD, _ = run(mixer, x_BTD)
         if not y_BTD.isfinite().all():
             return Violation("the output is not finite", "finite", f"{int((~y_BTD.isfinite()).sum())} values")
+        if case.scale == 1 and (largest := float(y_BTD.detach().abs().max())) > LOUD:
+            return Violation(
+                "the output is too large for anything beside it to count", f"at most {LOUD:.0e}", f"{largest:.2g}"
+            )
         if case.scale == 0:
             return None
         y_BTD.square().mean().backward()

@@ -33,15 +33,16 @@ def guarded(call: Callable[[], T]) -> T | CandidateFailure:
     """The value of `call()`, or the failure of the candidate that it ran.
 
     An exception is the candidate's when one of its own lines was running, when torch raised it as a
-    RuntimeError (a backward pass has no candidate frame), or when it says itself that the contract is broken.
-    Any other is a fault of the gates and passes through.
+    RuntimeError (a backward pass has no candidate frame), when a method of Mixer does not take what the contract
+    gives it, or when it says itself that the contract is broken. Any other is a fault of the gates and passes through.
     """
     try:
         return call()
     except Exception as error:  # generated code may raise any class; a fault of ours is raised again below
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename.startswith(CANDIDATE_FILE)]
-        if not lines and not isinstance(error, (RuntimeError, ContractError, CandidateError)):
+        refused = isinstance(error, TypeError) and str(error).startswith("Mixer.")
+        if not (lines or refused or isinstance(error, (RuntimeError, ContractError, CandidateError))):
             raise
         return CandidateFailure(_describe(error, lines[-1] if lines else None))
 

@@ -21,11 +21,11 @@ class Parameters(Gate):
 
     def check(self, subject: Subject) -> Finding | None:
         """Two mixers, before and after a call."""
-        made = subject.make(as_initialised=True, dtype=None)
+        made = subject.make(moved=0, dtype=None)
         if complex_valued := [name for name, p in made.named_parameters() if p.is_complex()]:
             return self.finds("complex parameters count half of their numbers: " + ", ".join(complex_valued)
                               + "; hold real ones and use torch.view_as_complex")  # fmt: skip
-        first, second = subject.make(as_initialised=True), subject.make(as_initialised=True)
+        first, second = subject.make(moved=0), subject.make(moved=0)
         before = _shapes(first)
         x_BTD = subject.inputs(2, 20, "parameters")
         y_BTD, _ = run(first, x_BTD)

@@ -30,7 +30,7 @@ class Construction(Gate):
     def check(self, subject: Subject) -> Finding | None:
         """Builds; an exception becomes the finding through `guarded` in `admit`."""
         for d_model in (subject.d_model, 2 * subject.d_model):
-            mixer = subject.make(d_model=d_model, as_initialised=True)
+            mixer = subject.at(d_model, subject.num_heads).make(moved=0)
             if not any(p.requires_grad for p in mixer.parameters()):
                 return self.finds("has no trainable parameter", example={"d_model": d_model})
         return None
@@ -112,6 +112,6 @@ class DtypeLadder(Gate):
 
 def _silent(subject: Subject, dtype: torch.dtype) -> set[str]:
     """Parameters without gradient at the initial weights."""
-    mixer = subject.make(dtype=dtype, as_initialised=True)
+    mixer = subject.make(dtype=dtype, moved=0)
     run(mixer, subject.inputs(2, 65, "dtype").to(dtype))[0].float().square().sum().backward()
     return set(without_gradient(mixer))

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from asiarc.core.candidate import load_mixer
-from asiarc.core.seeds import Part, seed_of
+from asiarc.core.candidate import load_mixer, make_mixer
+from asiarc.core.recipe import RECIPES
+from asiarc.core.seeds import Part, rng_of, seed_of
 from asiarc.engineer.gates.counting import Counter
 from asiarc.engineer.gates.guard import CandidateFailure, ContractError, guarded
 
@@ -23,10 +24,10 @@ T = TypeVar("T")
 
 
 class Rounding(NamedTuple):
-    """The largest errors, relative to the largest output, that rounding in one type explains.
+    """The largest errors, relative to what is usual at their place, that rounding in one type explains.
 
     `sums`: where sums are taken in another order, as chunked and stepwise forms of a recurrence do. `same`: where
-    shapes are equal, so that an honest output is equal bit for bit, but for a padded FFT, whose rounding spreads.
+    shapes are equal, so that an honest output is equal bit for bit, but for what is divided out again at its end.
     """
 
     sums: float
@@ -35,10 +36,16 @@ class Rounding(NamedTuple):
 
 # Generous against rounding and tight against any real dependence.
 ROUNDING = {
-    torch.float64: Rounding(1e-8, 1e-10),
-    torch.float32: Rounding(2e-3, 1e-5),
+    torch.float64: Rounding(1e-9, 1e-12),
+    torch.float32: Rounding(1e-3, 3e-6),
     torch.bfloat16: Rounding(0.1, 1e-2),
 }
+TRANSFORMED = 8.0  # how much more of `same` a Fourier transform needs: its rounding spreads over all positions
+FEW = 16  # tokens; fewer do not show how large a channel's outputs are
+FLOOR = 16.0  # roundings of the largest output of all that every output is allowed
+MOVED = 0.2  # of its size each weight is moved off where it starts
+GROWN = 1.0  # and as far as training moves it at most
+WIDEST = 256  # of the recipes' widths that a candidate is tried at
 
 
 class Subject:
@@ -62,26 +69,34 @@ class Subject:
         return load_mixer(self.source)
 
     def make(
-        self,
-        *,
-        dtype: torch.dtype | None = torch.float32,
-        train: bool = False,
-        as_initialised: bool = False,
-        **overrides: Any,
+        self, *, dtype: torch.dtype | None = torch.float32, train: bool = False, moved: float = MOVED
     ) -> nn.Module:
-        """A fresh Mixer; its weights are equal at every call.
+        """A fresh Mixer, made, converted and switched as a model does it; its weights are equal at every call.
 
-        Each parameter is moved off its initial value by a fifth of its size, unless `as_initialised`: a path
-        behind a gate that starts at zero is no less a path. `dtype` None leaves the types as they are made. `overrides`
-        go to the constructor.
+        Each parameter is moved off its initial value by `moved` of its size: a path behind a gate that starts at zero
+        is no less a path. `dtype` None leaves the types as they are made.
         """
-        arguments = {"d_model": self.d_model, "num_heads": self.num_heads, **overrides}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of("gates", "weights", self.seed))
-            mixer = self.mixer_class(**arguments)
-            if not as_initialised:
-                _move_off_initial(mixer)
-        return (mixer if dtype is None else mixer.to(dtype)).train(train)
+            mixer = make_mixer(self.mixer_class, self.d_model, self.num_heads)
+            _move_off_initial(mixer, moved)
+        model = nn.ModuleList([mixer])  # a mixer is converted and switched as the model around it is
+        (model if dtype is None else model.to(dtype)).train(train)
+        return mixer
+
+    def at(self, d_model: int, num_heads: int) -> Subject:
+        """The same candidate at another size."""
+        return Subject(self.source, d_model, num_heads, self.seed, self.max_examples)
+
+    @cached_property
+    def elsewhere(self) -> tuple[Subject, ...]:
+        """The same at the other sizes that recipes name."""
+        sizes = {(recipe.d_model, recipe.num_heads) for recipe in RECIPES.values() if recipe.d_model <= WIDEST}
+        return tuple(self.at(*size) for size in sorted(sizes - {(self.d_model, self.num_heads)}))
+
+    def drawn(self, low: int, high: int, *address: Part) -> int:
+        """A whole number in [low, high] for an address: what a candidate cannot know when it is written."""
+        return rng_of("gates", self.seed, *address).randint(low, high)
 
     def once(self, key: Hashable, call: Callable[[], T]) -> T:
         """The value of `call()`, computed at the first time that the key is asked for."""
@@ -89,9 +104,9 @@ class Subject:
             self._memo[key] = call()
         return self._memo[key]
 
-    def mixer(self, *, dtype: torch.dtype = torch.float32, train: bool = False) -> nn.Module:
+    def mixer(self, *, dtype: torch.dtype = torch.float32, train: bool = False, moved: float = MOVED) -> nn.Module:
         """As `make`, but one for all: for gates that trust the candidate to keep no state of its own."""
-        return self.once(("mixer", dtype, train), lambda: self.make(dtype=dtype, train=train))
+        return self.once(("mixer", dtype, train, moved), lambda: self.make(dtype=dtype, train=train, moved=moved))
 
     def dtype(self, name: str) -> torch.dtype:
         """A dtype by name; "exact" is the widest in which the candidate runs."""
@@ -108,9 +123,22 @@ class Subject:
         generator = torch.Generator().manual_seed(seed_of("gates", "inputs", self.seed, *address))
         return torch.randn(batch, tokens, self.d_model, generator=generator).to(dtype)
 
+    def text(self, batch: int, tokens: int, words: int, *address: Part, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Inputs [B, T, D] as a text gives them: so many different tokens of the size that a norm leaves, no two rows
+        alike, and every row opens with the same one. 0 words: as `inputs`.
+        """
+        if not words:
+            return self.inputs(batch, tokens, *address, dtype=dtype)
+        words_VD = torch.nn.functional.rms_norm(self.inputs(1, words, "words")[0], (self.d_model,))
+        generator = torch.Generator().manual_seed(seed_of("gates", "text", self.seed, *address))
+        ids_BT = torch.randint(words, (batch, tokens), generator=generator)
+        ids_BT[:, 0] = 0
+        return words_VD[ids_BT].to(dtype)
+
     def rounding(self, dtype: torch.dtype) -> Rounding:
         """What rounding may explain of a difference between two outputs in a dtype."""
-        return ROUNDING[dtype]
+        sums, same = ROUNDING[dtype]
+        return Rounding(sums, same * TRANSFORMED if self._first_call.spreads else same)
 
     def segments(self, mixer: nn.Module, x_BTD: Tensor, lengths: list[int]) -> Tensor:
         """The outputs [B, T, D] of consecutive segments, each continued from the state that the one before returned.
@@ -128,21 +156,27 @@ class Subject:
     @cached_property
     def exact(self) -> torch.dtype:
         """float64 where the candidate runs in it throughout, else float32."""
-        x_BTD = self.inputs(1, 5, "exact", dtype=torch.float64)
-        mixer = self.make(dtype=torch.float64)
-        with Counter() as counter:
+        return torch.float64 if self._first_call.narrowest == torch.float64 else torch.float32
+
+    @cached_property
+    def _first_call(self) -> Counter:
+        """What a short call in float64 is made of; what fails in it has something narrower in it."""
+        x_BTD = self.inputs(1, 70, "exact", dtype=torch.float64)
+        mixer = self.mixer(dtype=torch.float64)
+        with torch.no_grad(), Counter() as counter:
             y = guarded(lambda: run(mixer, x_BTD)[0])
-        throughout = isinstance(y, Tensor) and y.dtype == torch.float64 and counter.narrowest == torch.float64
-        return torch.float64 if throughout else torch.float32
+        if not isinstance(y, Tensor) or y.dtype != torch.float64:
+            counter.narrowest = torch.float32
+        return counter
 
 
-def _move_off_initial(mixer: nn.Module) -> None:
+def _move_off_initial(mixer: nn.Module, moved: float) -> None:
     with torch.no_grad():
         for parameter in mixer.parameters():
             expanded = parameter.untyped_storage().nbytes() < parameter.numel() * parameter.element_size()
-            if parameter.is_floating_point() and not expanded:
+            if moved and parameter.is_floating_point() and not expanded:
                 size = parameter.square().mean().sqrt().clamp(min=0.1)
-                parameter.add_(0.2 * size * torch.randn_like(parameter))
+                parameter.add_(moved * size * torch.randn_like(parameter))
 
 
 def from_a_layer(x_BTD: Tensor, *, grad: bool) -> Tensor:
@@ -202,13 +236,32 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
     """max |actual - expected| / max |expected| over tensors of one shape; infinite where a difference is not a number,
     0 where they are empty.
     """
-    actual, expected = actual.detach().double(), expected.detach().double()
-    if actual.numel() == 0:
+    return _largest(actual, expected, expected.detach().double().abs().max() if expected.numel() else expected)
+
+
+def local_error(actual: Tensor, expected: Tensor) -> float:
+    """As `relative_error` for [B, T, D], but each error relative to what is usual at its own place."""
+    return _largest(actual, expected, usual(expected)) if expected.numel() else 0.0
+
+
+def usual(y_BTD: Tensor) -> Tensor:
+    """How large outputs are at each place of [B, T, D], without gradient: a huge one excuses errors of no other.
+
+    It is the largest at the position or, if smaller, the largest of the channel in the row (of a few tokens that says
+    nothing), and never below `FLOOR` roundings of the largest of all.
+    """
+    size_BTD = y_BTD.detach().abs()
+    usual_BT1 = size_BTD.amax(2, keepdim=True)
+    channel_B1D = size_BTD.amax(1, keepdim=True)
+    usual_BTD = torch.minimum(usual_BT1, channel_B1D) if y_BTD.shape[1] >= FEW else usual_BT1
+    return usual_BTD.clamp(min=FLOOR * torch.finfo(y_BTD.dtype).eps * float(size_BTD.max()))
+
+
+def _largest(actual: Tensor, expected: Tensor, scale: Tensor) -> float:
+    if not expected.numel():
         return 0.0
-    error = (actual - expected).abs().max()
-    scale = expected.abs().max().clamp(min=1e-30)
-    ratio = float(error / scale)
-    return ratio if ratio == ratio else float("inf")
+    error = (actual.detach().double() - expected.detach().double()).abs() / scale.clamp(min=1e-30)
+    return float(error.nan_to_num(nan=torch.inf).max())
 
 
 def _kind(value: object) -> str:

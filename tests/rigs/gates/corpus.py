@@ -1,7 +1,7 @@
 """What the gates catch and what they admit, over a folder of cheats and one of honest candidates.
 
 A cheat's first line names the gate that must find it, as in ``# caught by: causality``. It is a fault when a cheat is
-missed or named by another gate, or an honest candidate is rejected. The last line says what an honest admission costs,
+missed or named by another gate, or an honest candidate is rejected, or a folder holds nothing. The last line says what an honest admission costs,
 drawing as many cases as the loop does. The files run in this process: meant for files that you wrote, not for generated
 ones.
 """
@@ -48,6 +48,9 @@ def main(cheats: Path, honest: Path) -> None:
     """The cheats that must be caught, the honest candidates that must not, and the cost of an admission."""
     torch.set_num_threads(1)
     planted, others = (sorted(folder.glob("*.py")) for folder in (cheats, honest))
+    if not (planted and others):
+        empty = honest if planted else cheats
+        raise click.UsageError(f"{empty} holds no .py file; run from a checkout's root, or name CHEATS and HONEST")
     faults, cpu_s = 0, []
     for path in planted:
         named, found = named_gate(path.read_text()), caught_by(examine(path.read_text()))

@@ -42,8 +42,8 @@ class Handler(BaseHTTPRequestHandler):
         """Nothing on stderr."""
 
     def whole(self, status: int, value: object, **headers: str) -> None:
-        """A reply in one piece."""
-        data = json.dumps(value).encode()
+        """A reply in one piece: bytes as they are, anything else as JSON."""
+        data = value if isinstance(value, bytes) else json.dumps(value).encode()
         self.send_response(status)
         for name, text in {"content-type": "application/json", "content-length": str(len(data)), **headers}.items():
             self.send_header(name.replace("_", "-"), text)

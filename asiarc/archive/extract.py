@@ -1,0 +1,178 @@
+"""The extract: the rows of an archive that a report rests on, as one file of compressed JSON lines.
+
+The first line is the head; each other is ``["table", {column: value}]``, in the order in which rows refer to one another,
+a scored trial followed by its per-item results. What no report reads is left out: the gates' findings, and exchanges
+with language models. The same rows give the same bytes.
+
+A likelihood is kept in tenths of a nat, rounded so that the sum of all stays right to half of one: the value of a trial
+is what its items give, to nine digits or to that half.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import sqlite3
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any
+
+from asiarc.archive.store import Archive
+from asiarc.core.errors import AsiarcError, EvidenceError
+
+FORMAT = 1
+UNIT = 0.1  # nats
+MOST_BYTES = 2**30  # unpacked
+Row = dict[str, Any]
+
+_USED = "SELECT trial FROM uses WHERE run IN (SELECT value FROM json_each(?1))"
+_TAKEN = (
+    "SELECT address FROM proposals WHERE run IN (SELECT value FROM json_each(?1)) "
+    f"UNION SELECT address FROM trials WHERE key IN ({_USED})"
+)
+_OF_RUNS = "SELECT * FROM {} WHERE run IN (SELECT value FROM json_each(?1)) ORDER BY rowid"
+_NAMED = (
+    "SELECT value FROM runs, json_each(runs.identity, '$.baselines') WHERE run IN (SELECT value FROM json_each(?1))"
+)
+# ?1: the runs, as JSON. Of the other runs only that they were, and which of their stages are finished.
+QUERIES = {
+    "runs": "SELECT * FROM runs ORDER BY rowid",
+    "candidates": f"SELECT * FROM candidates WHERE address IN ({_TAKEN} UNION {_NAMED}) ORDER BY rowid",
+    "admissions": "SELECT key, address, outcome, gate, reason, '[]' AS findings, measures, cpu_s FROM admissions "
+    f"WHERE measures IS NOT NULL AND address IN ({_TAKEN}) ORDER BY rowid",
+    "proposals": _OF_RUNS.format("proposals"),
+    "results": _OF_RUNS.format("results"),
+    "trials": f"SELECT * FROM trials WHERE key IN ({_USED}) ORDER BY key",
+    "uses": _OF_RUNS.format("uses"),
+    "insights": _OF_RUNS.format("insights"),
+    "stages": "SELECT run, stage, CASE WHEN run IN (SELECT value FROM json_each(?1)) THEN result ELSE '{}' END AS result "
+    "FROM stages ORDER BY rowid",
+    "verdicts": "SELECT * FROM verdicts WHERE tier = ?2 ORDER BY rowid",
+}
+
+
+@dataclass(frozen=True)
+class Extract:
+    """An extract, opened: its rows as an archive, and what the items of each trial give.
+
+    `values` maps a trial's key to its value from its items and to how far rounding may have moved that.
+    """
+
+    archive: Archive
+    head: Row
+    values: dict[str, tuple[float, float]]
+    items: int
+
+
+def save(archive: Archive, runs: Iterable[str], path: Path, *, tier: str, campaigns: Sequence[str] | None) -> None:
+    """Write what some runs rest on, with the verdicts of a tier."""
+    head = {"extract": FORMAT, "tier": tier, "campaigns": campaigns and list(campaigns)}
+    lines = _lines(archive, json.dumps(sorted(set(runs))), tier)
+    text = "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in (head, *lines))
+    path.write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def _lines(archive: Archive, runs: str, tier: str) -> Iterator[list[Any]]:
+    lengths: list[list[int]] = []  # of the items in bytes: the same in every trial on the same text
+    for table, query in QUERIES.items():
+        for row in archive.each(query, *((runs, tier) if "?2" in query else (runs,) if "?1" in query else ())):
+            yield [table, row]
+            if table == "trials" and (items := archive.items(row["key"])):
+                yield ["items", {"trial": row["key"], **_packed([item.get("value") for item in items], lengths)}]
+
+
+def _packed(values: list[Any], lengths: list[list[int]]) -> Row:
+    """Likelihoods with their lengths in bytes as steps of `UNIT`; other results as they are."""
+    if not all(isinstance(value, list) for value in values):
+        return {"values": [int(v) if v in (0, 1) else v for v in values]}
+    mine = [int(length) for _, length in values]
+    if mine not in lengths:
+        lengths.append(mine)
+    sums = [round(total / UNIT) for total in accumulate(log for log, _ in values)]
+    return {"logs": [b - a for a, b in pairwise([0, *sums])], "lengths": lengths.index(mine)} | (
+        {"bytes": mine} if lengths[-1] is mine else {}
+    )
+
+
+@dataclass
+class _Reader:
+    """Takes lines in, one after another."""
+
+    archive: Archive
+    head: Row | None = None
+    lengths: list[list[int]] = field(default_factory=list)
+    values: dict[str, tuple[float, float]] = field(default_factory=dict)
+    items: int = 0
+
+    def take(self, line: Any) -> None:
+        if self.head is None:
+            if line["extract"] != FORMAT:
+                raise ValueError(f"format {line['extract']!r}, this asiarc reads {FORMAT}")
+            self.head = line
+            return
+        table, row = line
+        if table == "items":
+            self._items(**row)
+        elif table not in QUERIES:
+            raise ValueError(f"no table {table!r}; there are {', '.join(QUERIES)}")
+        else:
+            self.archive.restore(table, row)
+
+    def _items(
+        self,
+        trial: str,
+        values: list[float] | None = None,
+        logs: list[int] | None = None,
+        lengths: int = 0,
+        bytes: list[int] | None = None,  # noqa: A002 - the word of the file
+    ) -> None:
+        if bytes is not None:
+            self.lengths.append(bytes)
+        if trial in self.values:
+            raise ValueError(f"items of trial {trial} for the second time")
+        if logs is None:
+            assert values, "no items"
+            self.values[trial] = math.fsum(values) / len(values), 0.0
+        else:
+            assert len(logs) == len(self.lengths[lengths]), "as many lengths as likelihoods"
+            nats_per_bit = math.log(2) * sum(self.lengths[lengths])
+            self.values[trial] = -UNIT * sum(logs) / nats_per_bit, UNIT / 2 / nats_per_bit
+        self.items += len(values or logs or ())
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Extract]:
+    """The extract of a file, its archive in a temporary folder; `EvidenceError` names the line that cannot be read."""
+    with tempfile.TemporaryDirectory() as folder, Archive(Path(folder)) as archive:
+        reader, number = _Reader(archive), 0
+        try:
+            with archive.transaction():
+                for number, line in enumerate(_unpacked(path), 1):
+                    reader.take(json.loads(line))
+            if reader.head is None:
+                raise ValueError("nothing in it")
+        except (
+            AsiarcError, OSError, EOFError, zlib.error, sqlite3.Error, ValueError, LookupError, TypeError,
+            AssertionError, ArithmeticError, RecursionError,
+        ) as error:  # fmt: skip
+            raise EvidenceError(
+                f"{path}, line {number}: {type(error).__name__}: {error}; it is damaged or no extract: take it from "
+                "where the report was published, or write the report again"
+            ) from error
+        yield Extract(archive, reader.head, reader.values, reader.items)
+
+
+def _unpacked(path: Path) -> Iterator[bytes]:
+    left = MOST_BYTES
+    with gzip.open(path) as file:
+        while line := file.readline(left + 1):
+            left -= len(line)
+            if left < 0:
+                raise ValueError(f"more than {MOST_BYTES} bytes unpacked")
+            yield line

@@ -1,0 +1,291 @@
+"""Inputs that nobody meant, for minutes: what reads files and replies answers or raises an `AsiarcError`, in good time.
+
+Half of the inputs are bytes as the fuzzer invents them, half are good data with some places replaced. Needs atheris
+(``pip install atheris``), which nothing else here does. What it found lies in the tests of what it found it in.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import click
+
+from asiarc.core.errors import AsiarcError
+from tests.rigs import ROOT
+
+QUICK = ROOT / "results" / "reproduction" / "quick"
+SECONDS, SECONDS_PER_BYTE = 20.0, 2e-4  # of the processor: a floor for what any input costs, and what a byte may
+ODD: tuple[Any, ...] = (
+    None, True, 0, -1, 1e308, -1e308, 2**70, float("nan"), "", "nan", "\0", "x" * 5000, "../../etc/passwd", "\ud800", [], {},
+    [[]], {"": None}, [None], "2.5", "delta_net", {"values": {}}, 10**400,
+)  # fmt: skip
+Given = Callable[[Any], None]
+
+
+def spoil(tree: Any, draws: Any) -> Any:
+    """Good data with one to four places replaced, removed or doubled."""
+    for _ in range(draws.ConsumeIntInRange(1, 4)):
+        where, parent, key = tree, None, None
+        while isinstance(where, (dict, list)) and where and (parent is None or draws.ConsumeIntInRange(0, 5)):
+            keys = list(where) if isinstance(where, dict) else range(len(where))
+            parent, key = where, keys[draws.ConsumeIntInRange(0, len(keys) - 1)]
+            where = parent[key]
+        if parent is None:
+            return ODD[draws.ConsumeIntInRange(0, len(ODD) - 1)]
+        what = draws.ConsumeIntInRange(0, 9)
+        if what == 0:
+            del parent[key]
+        elif what == 1 and isinstance(parent, list):
+            parent.append(where)
+        else:
+            parent[key] = deepcopy(ODD[draws.ConsumeIntInRange(0, len(ODD) - 1)])
+    return tree
+
+
+def reply() -> Given:
+    """A language model's reply, as the researcher reads it."""
+    from asiarc.llm.reading import ReadingError
+    from asiarc.researcher.ideas import read_idea
+
+    pieces = (
+        "```python\n",
+        "```",
+        "~~~",
+        "{",
+        "}",
+        '"source": "',
+        "<think>",
+        "</think>",
+        "\r\n",
+        "\\u",
+        "class Mixer:\n",
+        "\0",
+    )
+
+    def given(draws: Any) -> None:
+        whole = "".join(
+            pieces[draws.ConsumeIntInRange(0, len(pieces) - 1)] * draws.ConsumeIntInRange(1, 50)
+            + draws.ConsumeUnicode(draws.ConsumeIntInRange(0, 20))
+            for _ in range(draws.ConsumeIntInRange(0, 30))
+        )
+        with suppress(ReadingError):
+            read_idea(whole, parent="A = 1\n", tasks=("text",))
+
+    return given
+
+
+def toml() -> Given:
+    """A campaign as data."""
+    import tomli_w
+
+    from asiarc.campaign.declaration import load_toml, to_toml
+    from asiarc.campaign.loading import declared
+
+    good = ROOT / "campaigns" / "campaign_delta_text.py"
+    text = to_toml(declared(good)[1])
+    folder = Path(tempfile.mkdtemp())
+
+    def given(draws: Any) -> None:
+        import tomllib
+
+        file = folder / "campaign_x.toml"
+        if draws.ConsumeBool():
+            at, cut = draws.ConsumeIntInRange(0, len(text)), draws.ConsumeIntInRange(0, 40)
+            file.write_bytes(text[:at].encode() + draws.ConsumeBytes(40) + text[at + cut :].encode())
+        else:
+            try:
+                file.write_text(tomli_w.dumps(spoil(tomllib.loads(text), draws)), errors="surrogatepass")
+            except (TypeError, ValueError, AttributeError):
+                return  # what TOML cannot say
+        load_toml(file)
+
+    return given
+
+
+def release() -> Given:
+    """The paper's released files."""
+    from asiarc.evidence.release import analyse_release, render
+    from tests.evidence.test_release import faithful_search, member_record
+
+    nodes = faithful_search(experiments=300, cold=60)
+    members = [member_record(row["index"], loss=3 + row["index"] / 1000) for row in nodes[100:112]]
+    good = {"tree.json": {"total_records": len(nodes), "results": nodes}, "106.json": members}
+    folder = Path(tempfile.mkdtemp())
+
+    def given(draws: Any) -> None:
+        files = json.loads(json.dumps(good))
+        name = ("tree.json", "106.json")[draws.ConsumeIntInRange(0, 1)]
+        files[name] = spoil(files[name], draws)
+        for file, data in files.items():
+            (folder / file).write_text(json.dumps(data))
+        if not draws.ConsumeIntInRange(0, 4):
+            (folder / name).write_bytes(draws.ConsumeBytes(200))
+        render(analyse_release(folder))
+
+    return given
+
+
+def report() -> Given:
+    """A report that somebody sends: verified, and drawn again."""
+    from asiarc.report import document, verify
+
+    drawn, draw = {}, document.draw
+    document.draw = lambda kind, rows: (
+        drawn[f"{kind}{rows}"] if f"{kind}{rows}" in drawn else drawn.setdefault(f"{kind}{rows}", draw(kind, rows))
+    )
+    folder = Path(tempfile.mkdtemp()) / "report"
+
+    def given(draws: Any) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(QUICK, folder)
+        file = folder / "report.json"
+        file.write_text(json.dumps(spoil(json.loads(file.read_text()), draws)))
+        try:
+            document.render(folder)
+        except AsiarcError:
+            manifest = json.loads((folder / "manifest.json").read_text())
+            manifest["files"]["report.json"] = document.sha256(file)
+            (folder / "manifest.json").write_text(json.dumps(manifest))
+        verify(folder)
+
+    return given
+
+
+def _written() -> Path:
+    """A folder with a store of one small campaign, and the report of it."""
+    from asiarc.archive.store import Archive
+    from asiarc.report import write
+    from tests.report.conftest import Bench
+
+    folder = Path(tempfile.mkdtemp())
+    with Archive(folder / "store") as store:
+        Bench(store).fill([0.02 * number for number in range(8)])
+        write(store, "quick", folder / "quick")
+    return folder
+
+
+def archive() -> Given:
+    """A store that is damaged, or another program's: opened, and everything read that a report reads."""
+    from asiarc.archive.results import CampaignResult
+    from asiarc.archive.store import Archive
+    from asiarc.report.facts import campaign_facts, latest_runs
+
+    good = (_written() / "store" / "archive.db").read_bytes()
+    folder = Path(tempfile.mkdtemp())
+
+    def given(draws: Any) -> None:
+        file = folder / "archive.db"
+        for old in folder.glob("archive.db*"):
+            old.unlink()
+        file.write_bytes(good)
+        if draws.ConsumeBool():
+            content = bytearray(good)
+            for _ in range(draws.ConsumeIntInRange(1, 20)):
+                content[draws.ConsumeIntInRange(0, len(content) - 1)] = draws.ConsumeIntInRange(0, 255)
+            file.write_bytes(content[: draws.ConsumeIntInRange(0, len(content))] if draws.ConsumeBool() else content)
+        else:
+            _spoil_cells(file, draws)
+        with Archive(folder, write=draws.ConsumeBool()) as store:
+            for row in latest_runs(store, "quick", None):
+                campaign_facts(CampaignResult.load(store, row["run"]), row, folder)
+
+    return given
+
+
+def _spoil_cells(file: Path, draws: Any) -> None:
+    database = sqlite3.connect(file)
+    with database:
+        database.execute("PRAGMA ignore_check_constraints = ON")
+        tables = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for _ in range(draws.ConsumeIntInRange(1, 3)):
+            table = tables[draws.ConsumeIntInRange(0, len(tables) - 1)]
+            columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
+            column = columns[draws.ConsumeIntInRange(0, len(columns) - 1)]
+            value = ODD[draws.ConsumeIntInRange(0, len(ODD) - 1)]
+            try:
+                database.execute(
+                    f"UPDATE {table} SET {column} = ?", (json.dumps(value) if draws.ConsumeBool() else value,)
+                )
+            except (sqlite3.Error, OverflowError, UnicodeEncodeError):
+                continue
+    database.close()
+
+
+def extract() -> Given:
+    """The rows beside a report."""
+    import gzip
+
+    from asiarc.archive.extract import opened
+    from asiarc.report import ground
+
+    good = (_written() / "quick" / "extract.jsonl.gz").read_bytes()
+    file = Path(tempfile.mkdtemp()) / "extract.jsonl.gz"
+
+    def given(draws: Any) -> None:
+        lines = [json.loads(line) for line in gzip.decompress(good).splitlines()]
+        if draws.ConsumeBool():
+            packed = bytearray(good)
+            packed[draws.ConsumeIntInRange(0, len(packed) - 1)] = draws.ConsumeIntInRange(0, 255)
+            file.write_bytes(bytes(packed))
+        else:
+            text = "".join(
+                json.dumps(line) + "\n" for line in [spoil(line, draws) for line in lines[:1]] + spoil(lines[1:], draws)
+            )
+            file.write_bytes(gzip.compress(text.encode()))
+        with opened(file) as rows:
+            list(ground.problems(rows))
+
+    return given
+
+
+TARGETS: dict[str, Callable[[], Given]] = {
+    "reply": reply, "toml": toml, "release": release, "report": report, "archive": archive, "extract": extract,
+}  # fmt: skip
+
+
+@click.command()
+@click.argument("target", type=click.Choice(list(TARGETS)))
+@click.option("--seconds", type=click.IntRange(min=1), default=60, show_default=True)
+@click.option("--seed", type=click.IntRange(min=1), default=1, show_default=True)
+def main(target: str, seconds: int, seed: int) -> None:
+    """Feed one reader until the time is up or something else than an AsiarcError comes out; exit status 1 then."""
+    try:
+        import atheris
+    except ImportError as error:
+        raise click.UsageError(
+            "atheris is not installed; install it into this environment: pip install atheris"
+        ) from error
+    rooms = ["asiarc.archive", "asiarc.campaign", "asiarc.evidence", "asiarc.llm", "asiarc.report", "asiarc.researcher"]
+    with atheris.instrument_imports(include=rooms):
+        given = TARGETS[target]()
+
+    def once(data: bytes) -> None:
+        start = time.process_time()
+        with suppress(AsiarcError):
+            given(atheris.FuzzedDataProvider(data))
+        spent = time.process_time() - start
+        if spent > SECONDS + SECONDS_PER_BYTE * len(data):
+            raise AssertionError(f"{spent:.1f} CPU-seconds for {len(data)} bytes")
+
+    atheris.Setup(
+        [
+            sys.argv[0],
+            f"-max_total_time={seconds}",
+            f"-seed={seed}",
+            "-max_len=4096",
+            "-len_control=0",
+            "-rss_limit_mb=4096",
+        ],
+        once,
+    )
+    atheris.Fuzz()
