@@ -171,7 +171,9 @@ def table(rows: Sequence[Row]) -> Table:
         colour = "red" if row["gate"] else "yellow" if row["warnings"] else "green"
         found = [f"{row['gate']}: {row['reason']}"] if row["gate"] else []
         found += [*row.get("also", ()), *(f"warning: {warning}" for warning in row["warnings"])]
-        found += [f"{_sizes(row)} parameters (recorded), {row['cost']:.2f} x DeltaNet's FLOPs"] if row.get("cost") else []
+        found += (
+            [f"{_sizes(row)} parameters (recorded), {row['cost']:.2f} x DeltaNet's FLOPs"] if row.get("cost") else []
+        )
         name = Text(_plain(row.get("name_new", row["name"])), overflow="fold")
         drawn.add_row(Text(row["verdict"], style=colour), name, Text("\n".join(map(_plain, found)), overflow="fold"))
     return drawn
@@ -187,7 +189,9 @@ def summary(rows: Sequence[Row]) -> str:
     gates = Counter(row["gate"] for row in rows)
     admitted = gates.pop("", 0)
     by_gate = ", ".join(f"{gate} {n}" for gate, n in gates.most_common())
-    return f"{len(rows)} programs: {admitted} admitted, {len(rows) - admitted} rejected" + (f" ({by_gate})" if gates else "")
+    return f"{len(rows)} programs: {admitted} admitted, {len(rows) - admitted} rejected" + (
+        f" ({by_gate})" if gates else ""
+    )
 
 
 def _sizes(row: Row) -> str:

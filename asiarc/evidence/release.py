@@ -217,7 +217,9 @@ def analyse_release(path: Path, paper: Paper | None = None) -> ReleaseFindings:
             paper_findings(release, paper) if paper is not None else None,
         )
     except (ArithmeticError, ValueError, LookupError) as error:
-        raise EvidenceError(f"{path} is not what the authors released: its numbers give no statistics ({error})") from error
+        raise EvidenceError(
+            f"{path} is not what the authors released: its numbers give no statistics ({error})"
+        ) from error
 
 
 def read_release(path: Path) -> Release:
@@ -442,7 +444,16 @@ def _paper_lines(paper: PaperFindings) -> list[str]:
 def _read(path: Path, parse: Callable[[Any], Any]) -> list[Any]:
     try:
         return list(parse(json.loads(path.read_text(encoding="utf-8"))))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, csv.Error) as error:
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+        csv.Error,
+    ) as error:
         raise EvidenceError(f"{path} is not the released file: {error!r}") from error
 
 

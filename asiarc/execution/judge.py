@@ -28,21 +28,33 @@ class _Broken(BaseModel, strict=True):
     broken: str
 
 
-class _Account(BaseModel, strict=True):
+class _Spent(BaseModel, strict=True, from_attributes=True):
+    wall_s: Seconds
+    cpu_s: Seconds
+    peak_memory_bytes: Whole
+    parts_cpu_s: tuple[Seconds, ...] = ()
+
+
+class _Account(_Spent):
     """What a supervisor says of a job."""
 
     signal: Annotated[int, Field(ge=0, le=64)]
     code: Annotated[int, Field(ge=0, le=255)]
     timed_out: bool
-    wall_s: Seconds
-    cpu_s: Seconds
-    peak_memory_bytes: Whole
     tail: str
     kind: str
     held: tuple[str, ...]
     forged: bool
     too_large: bool
-    parts_cpu_s: tuple[Seconds, ...] = ()
+
+
+class _Sound(_Spent):
+    """A result whose every field is what it should be."""
+
+    status: Status
+    value: dict[str, Any] | None
+    reason: str
+    layers: tuple[str, ...]
 
 
 class _Verdict(BaseModel, strict=True):
@@ -51,19 +63,6 @@ class _Verdict(BaseModel, strict=True):
     value: dict[str, Any] | None
     failure: str
     cpu_s: Seconds
-
-
-class _Sound(BaseModel, strict=True, from_attributes=True):
-    """A result whose every field is what it should be."""
-
-    status: Status
-    value: dict[str, Any] | None
-    reason: str
-    wall_s: Seconds
-    cpu_s: Seconds
-    peak_memory_bytes: Whole
-    layers: tuple[str, ...]
-    parts_cpu_s: tuple[Seconds, ...]
 
 
 _LINE: TypeAdapter[_Account | _Broken] = TypeAdapter(_Account | _Broken)
@@ -107,16 +106,8 @@ def account_result(message: bytes, limits: Limits) -> Result:
     tail = plain(account.tail.strip()[-_TAIL:])
     if tail and status != "ok" and account.kind != "F":  # an exception says enough
         reason = f"{reason}; last output: {tail}"
-    return Result(
-        status,
-        value,
-        plain(reason),
-        account.wall_s,
-        account.cpu_s,
-        account.peak_memory_bytes,
-        account.held,
-        account.parts_cpu_s,
-    )
+    spent = {name: getattr(account, name) for name in _Spent.model_fields}
+    return Result(status, value, plain(reason), layers=account.held, **spent)
 
 
 def sound(result: object) -> Result:

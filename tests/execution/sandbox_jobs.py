@@ -120,6 +120,11 @@ def tells(payload, line):
     return {"value": "mine"}
 
 
+def says_at_once(payload, line):
+    line.send(b"{}")
+    return {"metric": "bits_per_byte", "value": 0.0}
+
+
 def reads_the_kept(payload, line):
     line.send(Path("kept").read_bytes())
     return {}
@@ -168,6 +173,16 @@ def referee(secret, line):
 
 def referee_hears(secret, line):
     return {"heard": line.receive(1000).decode("utf-8", "replace")}
+
+
+def referee_dies(secret, line):
+    line.receive(10_000)
+    os._exit(0)
+
+
+def referee_babbles(secret, line):
+    line.receive(10_000)
+    return {"value": os}
 
 
 def referee_fails(secret, line):

@@ -74,6 +74,14 @@ def test_a_fault_of_the_referee_is_no_fault_of_the_job(executor):
     assert "a fault of ours" in result.reason
 
 
+@pytest.mark.parametrize("referee", ["referee_dies", "referee_babbles"])
+def test_without_a_verdict_there_is_no_value(executor, referee):
+    """The job has said what its value should be, and is not believed."""
+    result = ran(executor, then="says_at_once", referee=referee)
+    assert (result.status, result.value) == ("infrastructure", None)
+    assert "without a verdict" in result.reason
+
+
 def test_a_kept_link_leads_nowhere(executor, tmp_path):
     (tmp_path / "held out").write_text("held out")
     result = ran(
