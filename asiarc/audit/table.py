@@ -8,9 +8,10 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import click
+from pydantic import Field, model_validator
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
@@ -18,6 +19,8 @@ from rich.text import Text
 from asiarc.audit import PROPERTIES
 from asiarc.audit.targets import Program, read
 from asiarc.core.errors import CandidateError
+from asiarc.core.plain import plain
+from asiarc.engineer.returned import Shape, checked
 from asiarc.execution import Executor, Job, Limits, LocalExecutor, Result
 
 # The gates that answer the same question of a candidate file.
@@ -40,6 +43,24 @@ LIMITS = Limits(wall_s=240, cpu_s=60, memory_bytes=4 << 30)
 PRELOAD = ("torch", "asiarc.audit.released")
 
 Row = dict[str, Any]
+
+
+class Examination(Shape, extra="allow"):
+    """What an examiner returns: every property held, broken or not asked, and why."""
+
+    properties: dict[str, bool | None]
+    reasons: dict[str, str]
+    failure: str
+    gate: str = ""
+    reason: str = ""
+    warnings: list[str] = Field(default=[])
+    dead_parameters: list[str] = Field(default=[])
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if set(self.properties) != set(PROPERTIES):
+            raise ValueError("an answer to every property")
+        return self
 
 
 def examine_candidate(payload: dict[str, Any]) -> dict[str, Any]:
@@ -111,6 +132,9 @@ def _limits(program: Program) -> Limits:
 
 def _row(program: Program, result: Result | None) -> Row:
     """Raises `CandidateError` where what was named is not there: no program is to blame."""
+    if result and "unusable" in (result.value or {}):
+        raise CandidateError(plain(str((result.value or {})["unusable"])))
+    result = result and checked(result, Examination)
     why, gate = (f"{result.status}: {result.reason}", result.status) if result else (program.failure, "static")
     value = (result and result.value) or {
         "properties": dict.fromkeys(PROPERTIES),
@@ -118,8 +142,6 @@ def _row(program: Program, result: Result | None) -> Row:
         "failure": why,
         **{"gate": gate, "reason": why, "warnings": []},
     }
-    if "unusable" in value:
-        raise CandidateError(value["unusable"])
     value = value if "gate" in value else {**value, **_judged(value)}
     recorded = program.recorded_parameters
     return {

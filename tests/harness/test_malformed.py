@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from asiarc import Stage
+from asiarc.audit import PROPERTIES
+from asiarc.audit.table import audit_rows
+from asiarc.audit.targets import Program
 from asiarc.core.seeds import rng_of
 from asiarc.engineer.returned import FINGERPRINT_NUMBERS, Admission, Fingerprint, Pace, Trial, checked
 from asiarc.execution import Job, Limits, LocalExecutor, Result
@@ -213,3 +216,24 @@ def test_quoted_text_is_shown_and_not_obeyed():
     result = checked(Result("ok", {"admitted": False, "findings": [finding], "measures": None}), Admission)
     mark = "\N{REPLACEMENT CHARACTER}"
     assert result.value["findings"][0]["reason"] == f"{mark}[2Jraised {mark}{mark} in\n\tline 3"
+
+
+EXAMINED = {"properties": dict.fromkeys(PROPERTIES, True), "reasons": {}, "failure": ""}
+NAMED = {"gate": "", "reason": "", "warnings": []}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, [], {}, {"properties": {}}, EXAMINED | {"properties": {"causal": True}}, EXAMINED | NAMED | {"gate": 3},
+        EXAMINED | {"properties": dict.fromkeys(PROPERTIES, "yes")}, EXAMINED | NAMED | {"warnings": "none"},
+        EXAMINED | {"dead_parameters": [1]}, EXAMINED | {"reasons": []}, EXAMINED | {"failure": None},
+    ],
+)  # fmt: skip
+def test_a_malformed_examination_is_a_row_of_the_audit(value):
+    program = Program(0, "mixer", "candidate", {"program": ""})
+    examiner = FakeExecutor(ends=lambda _: Result("ok", value, cpu_s=1.0))
+    (row,) = audit_rows([program], examiner)
+    assert row["verdict"] == "rejected" and "is not what an examination returns" in row["reason"]
+    examiner = FakeExecutor(ends=lambda _: Result("ok", EXAMINED | NAMED, cpu_s=1.0))
+    assert audit_rows([program], examiner)[0]["verdict"] == "admitted"
