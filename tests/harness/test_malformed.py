@@ -234,6 +234,6 @@ def test_a_malformed_examination_is_a_row_of_the_audit(value):
     program = Program(0, "mixer", "candidate", {"program": ""})
     examiner = FakeExecutor(ends=lambda _: Result("ok", value, cpu_s=1.0))
     (row,) = audit_rows([program], examiner)
-    assert row["verdict"] == "rejected" and "is not what an examination returns" in row["reason"]
+    assert row["verdict"] == "rejected" and row["reason"].startswith("crashed: the ")
     examiner = FakeExecutor(ends=lambda _: Result("ok", EXAMINED | NAMED, cpu_s=1.0))
     assert audit_rows([program], examiner)[0]["verdict"] == "admitted"
