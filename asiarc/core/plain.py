@@ -9,5 +9,6 @@ def plain(text: str, longest: int = LONGEST) -> str:
     """The text with every character that commands instead of being read (newline and tab excepted) replaced, and cut
     in its middle where it is longer than `longest` characters."""
     if len(text) > longest:
-        text = f"{text[: longest // 2]} ... {text[-longest // 2 :]}"
+        half = (longest - 5) // 2
+        text = f"{text[:half]} ... {text[-half:]}"
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asiarc.core.outcome import Outcome
+from asiarc.core.plain import plain
 from asiarc.execution import Limits, frames, seccomp
 from asiarc.execution.attempt import Caught, attempt
 from asiarc.execution.judge import account_result
@@ -140,6 +142,21 @@ def test_long_messages_are_cut():
 
     assert len(str(attempt(fail)[1])) < 5000
     assert Caught("A").message == "(cannot be described)"
+
+
+@given(st.text(st.characters(), max_size=80), st.integers(10, 60))
+def test_plain_text_commands_nothing_and_stays_as_it_is(text, longest):
+    shown = plain(text, longest)
+    assert len(shown) <= longest
+    assert shown.replace("\n", "").replace("\t", "").isprintable()
+    assert plain(shown, longest) == shown
+    assert shown == text or len(text) > longest or not text.replace("\n", "").replace("\t", "").isprintable()
+
+
+def test_an_outcome_shows_what_it_quotes():
+    outcome = Outcome("rejected", "\x1b[2J\ud800 says\nso", "static\x07")
+    mark = "\N{REPLACEMENT CHARACTER}"
+    assert (outcome.reason, outcome.gate) == (f"{mark}[2J{mark} says\nso", f"static{mark}")
 
 
 # ---------------------------------------------------------------- the filter, run by an interpreter of its own
