@@ -116,7 +116,9 @@ def _row(program: Program, result: Result | None) -> Row:
         "properties": dict.fromkeys(PROPERTIES),
         "reasons": dict.fromkeys(PROPERTIES, why),
         "failure": why,
-        **{"gate": gate, "reason": why, "warnings": []},
+        "gate": gate,
+        "reason": why,
+        "warnings": [],
     }
     if "unusable" in value:
         raise CandidateError(value["unusable"])
@@ -171,10 +173,16 @@ def table(rows: Sequence[Row]) -> Table:
         colour = "red" if row["gate"] else "yellow" if row["warnings"] else "green"
         found = [f"{row['gate']}: {row['reason']}"] if row["gate"] else []
         found += [*row.get("also", ()), *(f"warning: {warning}" for warning in row["warnings"])]
-        found += [f"{_sizes(row)} parameters (recorded), {row['cost']:.2f} x DeltaNet's FLOPs"] if row.get("cost") else []
-        name = Text(_plain(row.get("name_new", row["name"])), overflow="fold")
+        found += (
+            [f"{_sizes(row)} parameters (recorded), {row['cost']:.2f} x DeltaNet's FLOPs"] if row.get("cost") else []
+        )
+        name = Text(_name(row), overflow="fold")
         drawn.add_row(Text(row["verdict"], style=colour), name, Text("\n".join(map(_plain, found)), overflow="fold"))
     return drawn
+
+
+def _name(row: Row) -> str:
+    return _plain(str(row.get("name_new") or row["name"]))
 
 
 def _plain(text: str) -> str:
@@ -187,7 +195,9 @@ def summary(rows: Sequence[Row]) -> str:
     gates = Counter(row["gate"] for row in rows)
     admitted = gates.pop("", 0)
     by_gate = ", ".join(f"{gate} {n}" for gate, n in gates.most_common())
-    return f"{len(rows)} programs: {admitted} admitted, {len(rows) - admitted} rejected" + (f" ({by_gate})" if gates else "")
+    return f"{len(rows)} programs: {admitted} admitted, {len(rows) - admitted} rejected" + (
+        f" ({by_gate})" if gates else ""
+    )
 
 
 def _sizes(row: Row) -> str:
@@ -223,7 +233,7 @@ def audit(target: str, adapter: str | None, as_json: bool, drawing: Path | None,
     def progress(index: int, row: Row) -> None:
         nonlocal done
         done += 1
-        said = f"{_plain(row.get('name_new', row['name']))}: {row['verdict']} {row['gate']}"
+        said = f"{_name(row)}: {row['verdict']} {row['gate']}"
         click.echo(f"[{done}/{len(programs)}] {said}"[:80], err=True)
 
     readable = [program.readable for program in programs if program.readable]
