@@ -140,7 +140,9 @@ def _row(program: Program, result: Result | None) -> Row:
         "properties": dict.fromkeys(PROPERTIES),
         "reasons": dict.fromkeys(PROPERTIES, why),
         "failure": why,
-        **{"gate": gate, "reason": why, "warnings": []},
+        "gate": gate,
+        "reason": why,
+        "warnings": [],
     }
     value = value if "gate" in value else {**value, **_judged(value)}
     recorded = program.recorded_parameters
@@ -196,9 +198,13 @@ def table(rows: Sequence[Row]) -> Table:
         found += (
             [f"{_sizes(row)} parameters (recorded), {row['cost']:.2f} x DeltaNet's FLOPs"] if row.get("cost") else []
         )
-        name = Text(_plain(row.get("name_new", row["name"])), overflow="fold")
+        name = Text(_plain(_name(row)), overflow="fold")
         drawn.add_row(Text(row["verdict"], style=colour), name, Text("\n".join(map(_plain, found)), overflow="fold"))
     return drawn
+
+
+def _name(row: Row) -> str:
+    return _plain(str(row.get("name_new") or row["name"]))
 
 
 def _plain(text: str) -> str:
@@ -249,7 +255,7 @@ def audit(target: str, adapter: str | None, as_json: bool, drawing: Path | None,
     def progress(index: int, row: Row) -> None:
         nonlocal done
         done += 1
-        said = f"{_plain(row.get('name_new', row['name']))}: {row['verdict']} {row['gate']}"
+        said = f"{_name(row)}: {row['verdict']} {row['gate']}"
         click.echo(f"[{done}/{len(programs)}] {said}"[:80], err=True)
 
     readable = [program.readable for program in programs if program.readable]

@@ -183,7 +183,7 @@ CHEATS = {
         "init": 'try:\n    raise Note(f"{self.forward}")\nexcept Note as e:\n    self.n = e.text.count("a")',
     },
     "text taken from an exception": {
-        "init": 'try:\n    raise ValueError(f"{self.forward}")\nexcept ValueError as e:\n    self.n = e.args[0].count("a")'
+        "init": 'try:\n    raise ValueError(f"{self.forward}")\nexcept ValueError as e:\n    self.n = e.args'
     },
     "text through a function in a message": {"forward": 'if state: raise ValueError(self.value(f"{self.forward}"))'},
     "order of a set": {"init": "self.first = [*{nn.Linear, nn.GELU}][0]"},
@@ -296,8 +296,9 @@ HONEST = {
     },
     "what is exported": {"top": '__all__ = ["Mixer"]'},
     "constants": {
-        "top": "EPS: float = 1e-6\nLOG2 = math.log(2.0)\nSIZES = (1, 2, 4)\nSCALE = 1 / math.sqrt(2)\nINF = float('inf')\n"
-        "NAMES = frozenset({'a', 'b'})\nPOWERS = tuple(2**i for i in range(4))\nLOW = torch.finfo(torch.float32).min\n",
+        "top": "EPS: float = 1e-6\nLOG2 = math.log(2.0)\nSIZES = (1, 2, 4)\nSCALE = 1 / math.sqrt(2)\n"
+        "INF = float('inf')\nNAMES = frozenset({'a', 'b'})\n"
+        "POWERS = tuple(2**i for i in range(4))\nLOW = torch.finfo(torch.float32).min\n",
         "forward": "h = h * SIZES[0] + EPS * LOG2 * SCALE + len(POWERS)",
     },
     "a frozen map": {
@@ -364,8 +365,9 @@ HONEST = {
         "forward": "h = Scan.apply(h, h)",
     },
     "types and devices of others": {
-        "forward": "t = torch.arange(x.shape[1], device=x.device, dtype=torch.float32)\nd = next(self.parameters()).dtype\n"
-        "with torch.autocast(device_type=x.device.type, enabled=False):\n    h = h.float() + 0 * t.to(d)[None, :, None]\n"
+        "forward": "t = torch.arange(x.shape[1], device=x.device, dtype=torch.float32)\n"
+        "d = next(self.parameters()).dtype\nwith torch.autocast(device_type=x.device.type, enabled=False):\n"
+        "    h = h.float() + 0 * t.to(d)[None, :, None]\n"
         "h = h.to(x.dtype).masked_fill(h.isnan(), torch.finfo(h.dtype).min)"
     },
     "match, walrus and try": {
@@ -378,8 +380,8 @@ HONEST = {
     },
     "membership of a set": {"init": 'self.mode = kwargs.get("mode", "a")\nassert self.mode in {"a", "b"}'},
     "types under other names": {
-        "top": "from typing import TypeVar\nfrom collections.abc import Callable\nT = TypeVar('T')\nTensorLike = torch.Tensor\n"
-        "State = dict[str, TensorLike]\nAct = Callable[[TensorLike], TensorLike]",
+        "top": "from typing import TypeVar\nfrom collections.abc import Callable\nT = TypeVar('T')\n"
+        "TensorLike = torch.Tensor\nState = dict[str, TensorLike]\nAct = Callable[[TensorLike], TensorLike]",
         "body": "def kept(self, s: State) -> list[str]:\n    return [k for k in s if isinstance(k, str)]",
     },
     "layers derived from layers": {
@@ -401,7 +403,8 @@ HONEST = {
     },
     "linear algebra": {
         "forward": "a = torch.eye(4)\nh = h + torch.linalg.solve_triangular(a, a, upper=False).sum()\n"
-        "u, s, v = torch.linalg.svd(a)\nq = torch.linalg.qr(a)\nh = h + (q.Q * s).sum() + h.max(1, keepdim=True).values * 0"
+        "u, s, v = torch.linalg.svd(a)\nq = torch.linalg.qr(a)\nh = h + (q.Q * s).sum()\n"
+        "h = h + h.max(1, keepdim=True).values * 0"
     },
     "recurrent layers": {
         "init": "self.cell = nn.LSTM(d_model, d_model, batch_first=True)\nself.cell.bias_hh_l0.data.fill_(1.0)\n"
@@ -413,8 +416,8 @@ HONEST = {
         "init": "self.e = [*pairwise(accumulate([1, 2, 3]))]",
     },
     "an abstract helper": {
-        "top": "class Gate(nn.Module):\n    def act(self, t):\n        raise NotImplementedError\n\n    def forward(self, t):\n"
-        "        return self.act(t)\n\n\nclass Soft(Gate):\n    def act(self, t):\n        return torch.sigmoid(t)\n",
+        "top": "class Gate(nn.Module):\n    def act(self, t):\n        raise NotImplementedError\n\n"
+        "    def forward(self, t):\n        return self.act(t)\n\n\nclass Soft(Gate):\n    def act(self, t):\n        return torch.sigmoid(t)\n",
         "init": "self.gate = Soft()",
         "forward": "h = self.gate(h)",
     },

@@ -67,16 +67,16 @@ _TORCH = _words(
 # Operators that see more of a tensor than its values: where and how it lies in memory, or a format of its own.
 _LAYOUTS = _words("strided sparse resize mkldnn miopen cudnn fbgemm quantize dequantize coalesce resize set file pin")
 _LAYOUT_NAMES = _words(
-    "backward ccol_indices col_indices crow_indices cpu cuda data detach_ get_device grad int_repr q_per_channel_scales "
-    "q_per_channel_zero_points row_indices smm sspaddmm"
+    "backward ccol_indices col_indices crow_indices cpu cuda data detach_ get_device grad int_repr "
+    "q_per_channel_scales q_per_channel_zero_points row_indices smm sspaddmm"
 )
 _OF_TENSORS = _words(
-    "H T bfloat16 bool cdouble cfloat data detach_ device dim double dtype element_size equal float half int is_complex "
-    "is_contiguous is_floating_point is_leaf is_nonzero item itemsize long nbytes ndim ndimension nelement new_tensor "
-    "numel requires_grad shape short size stride type unique"
+    "H T bfloat16 bool cdouble cfloat data detach_ device dim double dtype element_size equal float half int "
+    "is_complex is_contiguous is_floating_point is_leaf is_nonzero item itemsize long nbytes ndim ndimension nelement "
+    "new_tensor numel requires_grad shape short size stride type unique"
 )
 _OF_MODULES = _words(
-    "add_module apply bfloat16 buffers children double eval extra_repr float forward get_buffer get_parameter "
+    "add_module apply bfloat16 buffers children double eval float forward get_buffer get_parameter "
     "get_submodule half modules named_buffers named_children named_modules named_parameters parameters register_buffer "
     "register_module register_parameter requires_grad_ state_dict to train training type zero_grad"
 )
@@ -89,8 +89,8 @@ _OF_OTHERS = _words(
     "weight_g weight_v"
 )
 _PLAIN = (
-    str, int, float, complex, bool, list, tuple, dict, frozenset, slice, range, deque, defaultdict, OrderedDict, Counter,
-    torch.Size, torch.device, torch.dtype,
+    str, int, float, complex, bool, list, tuple, dict, frozenset, slice, range, deque, defaultdict, OrderedDict,
+    Counter, torch.Size, torch.device, torch.dtype,
 )  # fmt: skip
 _TEXT_OF_ANYTHING = _words("format format_map encode fromhex from_bytes to_bytes hex")
 _INTERPRETER = (FrameType, TracebackType, CodeType, GeneratorType, CoroutineType, AsyncGeneratorType, type)
@@ -106,7 +106,30 @@ CHANGES_A_CONTAINER = _words(
 )
 # What other code calls on a mixer; a mixer that answers these itself decides how it is counted, moved or trained.
 _OWN_ANSWERS = _words("bfloat16 cpu cuda double extra_repr float forward half type")
-DUNDERS = _words("__init__ __post_init__ __len__ __getitem__ __contains__ __iter__")
+# Methods that others call and a candidate writes; the second kind while gradients are taken.
+WRITTEN = _words(
+    "__init__ __post_init__ __len__ __getitem__ __contains__ __iter__ extra_repr forward reset_parameters setup_context"
+)
+BACKWARD = _words("backward jvp vjp vmap")
+BY_TEXT = _words("getattr hasattr setattr")
+ONLY_CALLED = BY_TEXT | {"super", "type"}
+BOUND_AS_THEY_ARE = ONLY_CALLED | {"frozenset", "isinstance", "range", "enumerate", "set", "str"}
+# Exceptions that hold a text, and nothing that could be asked for it.
+RAISED = _words(
+    "ArithmeticError AssertionError Exception IndexError KeyError LookupError NotImplementedError OverflowError "
+    "RuntimeError TypeError ValueError ZeroDivisionError"
+)
+BASES = RAISED | _words("object typing.NamedTuple typing.Generic typing.Protocol")
+# Calls that make what cannot change of what cannot; the second kind makes numbers.
+FREEZES = _words(
+    "collections.namedtuple dataclasses.field frozenset functools.partial torch.Size torch.device torch.finfo tuple "
+    "types.MappingProxyType typing.NamedTuple typing.NewType typing.TypeVar"
+)
+COUNTS = _words("abs bool complex float int len max min pow range round sum")
+READS = _words(
+    "all any dict enumerate filter iter len list map max min reversed sorted sum tuple zip "
+    "get items keys values index count"
+)
 
 
 def leads(module: str) -> bool:
@@ -127,7 +150,7 @@ def offers(module: str) -> frozenset[str]:
 
 
 def _offered(module: str, name: str, value: Any) -> bool:
-    home = getattr(value, "__module__", None)
+    home = getattr(value, "__module__", None) or ""
     if module in _KERNELS:
         return isfunction(value) and home == module
     if module == "typing":
@@ -167,7 +190,8 @@ def _schemas(operator: str) -> Iterator[Any]:
 def shares_memory(method: str) -> bool:
     """Whether a tensor method may give the tensor's own memory again; true of what is no method of tensors."""
     schemas = [*_schemas(method)]
-    return not schemas or any(result.alias_info for schema in schemas for result in schema.returns)
+    aliases = [result.alias_info for schema in schemas for result in schema.returns if result.alias_info]
+    return not schemas or any(not alias.is_write for alias in aliases)
 
 
 @cache
