@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from asiarc.engineer.gates.counting import count
+from asiarc.engineer.gates.parameters import numbers_in
 from asiarc.engineer.gates.subject import Subject, run, state_bytes
 
 TOKENS = 128  # length at which FLOPs are counted
@@ -32,5 +34,5 @@ def measure(source: str, d_model: int, num_heads: int) -> Measures:
     with torch.no_grad():
         states = [run(mixer, subject.inputs(1, tokens, "measure"))[1] for tokens in (1, 64)]
         flops = count(run, mixer, subject.inputs(1, TOKENS, "measure")).flops
-    parameters = sum(p.numel() for p in mixer.parameters() if p.requires_grad)
+    parameters = numbers_in(p for p in nn.Module.parameters(mixer) if p.requires_grad)
     return Measures(parameters, max(map(state_bytes, states)), flops / TOKENS)
