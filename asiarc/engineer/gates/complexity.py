@@ -18,7 +18,7 @@ ROUND = (128, 512)  # lengths that algorithms like, and that the drawn ones are 
 # grows twofold for T log T, 2.8-fold for T**1.5 and fourfold for T**2.
 SUPERLINEAR = 3.4
 STEEP = 6.0  # in the last octave counted; a change of algorithm may triple a cost once, all-to-all work does far more
-LONGEST = 8192
+LONGEST = 10_240
 MOST_OPERATORS = 3_000  # a loop over tokens is not followed beyond the octaves
 AT_ROUND = 2.0  # times what the next longer drawn length costs
 LONGEST_TEXT = 1024  # tokens whose inputs a state may not be large enough to hold
@@ -28,7 +28,7 @@ NEGLIGIBLE = 5e-3  # of the cost at the longest length: what chunks that are not
 class Complexity(Gate):
     """FLOPs and memory, counted and not timed, grow less than quadratically; state and decoding step do not grow.
 
-    The forward pass is counted at five octaves of a drawn length, on to 8192 tokens unless that takes thousands of
+    The forward pass is counted at five octaves of a drawn length, on beyond 8192 tokens unless that takes thousands of
     operators, and at round lengths; what operators compute, allocate, read and write, whether or not a formula knows
     them; and the candidate's lines that Python runs. The state may not be as large as a text itself. Cannot see work
     that Python's built-in functions do outside torch, quadratic work that starts beyond 8192 tokens, nor, in a loop
