@@ -25,7 +25,7 @@ from torch.autograd.function import once_differentiable
 
 from asiarc.core.errors import KernelInputError
 from asiarc.kernels import blocks
-from asiarc.kernels.chunked import step
+from asiarc.kernels.chunked import step, without_autocast
 
 CHUNK = 64
 WIDEST = 256
@@ -236,6 +236,7 @@ class Blocked(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @without_autocast
     def backward(ctx: Any, do: Tensor, dfinal: Tensor) -> tuple[Tensor | None, ...]:
         """Returns the gradients of the arguments of `forward`."""
         x, launch = dict(zip(SAVED, ctx.saved_tensors, strict=True)), ctx.launch

@@ -23,9 +23,11 @@ Axes: B batch, T tokens, H heads, K key channels, V value channels, N chunks, C 
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import itertools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -33,6 +35,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 Tensors = list[Tensor]
+Found = TypeVar("Found")
 
 
 def to_chunks(x_BTHD: Tensor, C: int, factor: float = 1.0) -> Tensor:
@@ -314,6 +317,24 @@ def gradients(found: Tensors, gated: bool, erases: bool) -> tuple[Tensor | None,
     return None, None, *found[:3], dg, dbeta, next(rest)
 
 
+def no_autocast(x: Tensor) -> contextlib.AbstractContextManager[object]:
+    """Autocast off on the device of x; entering the context costs, so it is left out where autocast is not on."""
+    device = x.device.type
+    on = torch.is_autocast_enabled(device)
+    return torch.autocast(device, enabled=False) if on else contextlib.nullcontext()
+
+
+def without_autocast(backward: Callable[..., Found]) -> Callable[..., Found]:
+    """A backward pass (ctx, gradients) that computes in the types it is given, wherever it is asked for."""
+
+    @functools.wraps(backward)
+    def wide(ctx: Any, *gradients: Tensor) -> Found:
+        with no_autocast(gradients[0]):
+            return backward(ctx, *gradients)
+
+    return wide
+
+
 class Chunked(torch.autograd.Function):
     """The algebra of this module with its backward pass; see `chunked`."""
 
@@ -337,6 +358,7 @@ class Chunked(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @without_autocast
     def backward(ctx: Any, do: Tensor, dfinal: Tensor) -> tuple[Tensor | None, ...]:
         """Returns the gradients of the arguments of `forward`."""
         C, scale, gate_axes, erases = ctx.how

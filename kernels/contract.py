@@ -12,7 +12,6 @@ N packed sequences.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import importlib.util
@@ -26,7 +25,7 @@ import torch
 from torch import Tensor
 
 from asiarc.core.errors import KernelInputError, unknown_name
-from asiarc.kernels.chunked import chunked
+from asiarc.kernels.chunked import chunked, no_autocast
 from asiarc.kernels.definitions import recurrence
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
@@ -119,13 +118,6 @@ def check_decay(operator: str, g: Tensor) -> None:
             operator, "g", f"positive (maximum {top:.4g})",
             "the natural logarithm of a decay in [0, 1], so g <= 0, e.g. logsigmoid(x) or -softplus(x)",
         )  # fmt: skip
-
-
-def no_autocast(x: Tensor) -> contextlib.AbstractContextManager[object]:
-    """Autocast off on the device of x; entering the context costs, so it is left out where autocast is not on."""
-    device = x.device.type
-    on = torch.is_autocast_enabled(device)
-    return torch.autocast(device, enabled=False) if on else contextlib.nullcontext()
 
 
 def triton(*given: Any) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from asiarc.kernels.chunked import without_autocast
 from asiarc.kernels.contract import causal_filter, described_by
 
 
@@ -59,6 +60,7 @@ class Filter(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @without_autocast
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the gradients of inputs and weight."""
         inputs, weight_DW = ctx.saved_tensors

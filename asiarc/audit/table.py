@@ -198,7 +198,7 @@ def table(rows: Sequence[Row]) -> Table:
         found += (
             [f"{_sizes(row)} parameters (recorded), {row['cost']:.2f} x DeltaNet's FLOPs"] if row.get("cost") else []
         )
-        name = Text(_plain(_name(row)), overflow="fold")
+        name = Text(_name(row), overflow="fold")
         drawn.add_row(Text(row["verdict"], style=colour), name, Text("\n".join(map(_plain, found)), overflow="fold"))
     return drawn
 

@@ -30,6 +30,10 @@ class KernelInputError(AsiarcError, ValueError):
     """A kernel was called outside its contract; the message names the argument, what it got and what it takes."""
 
 
+class ModelInputError(AsiarcError, ValueError):
+    """A model was given what it cannot read rightly; the message says in which form it can."""
+
+
 class TaskError(AsiarcError):
     """A task or its data is not to be had under the given name or path."""
 

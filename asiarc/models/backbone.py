@@ -4,8 +4,8 @@ Block: x + mixer(RMSNorm(x)), then x + SwiGLU(RMSNorm(x)); tied embeddings; no p
 cache is the list of the mixers' states, so decoding a token costs the same however long the text is.
 
 Unusual: initial weights of everything but the mixers are drawn by address (seed, parameter name), so two candidates
-share them exactly; and left padding is handled by zeroing the inputs of the mixers there, which leaves a memory that
-starts at zero at zero (softmax attention keeps the zeros as keys, and does see padding).
+share them exactly; rows that padding on the left makes begin apart are read apart, so that no mixer is given padding;
+and a model is pickled as its configuration and its numbers, from which it is made anew.
 
 Axes: B batch, T tokens, D model channels, V vocabulary.
 """
@@ -23,6 +23,7 @@ from transformers import GenerationMixin, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from asiarc.core.candidate import load_mixer, make_mixer
+from asiarc.core.errors import ModelInputError
 from asiarc.core.recipe import SIZE_TOLERANCE
 from asiarc.core.seeds import seed_of
 
@@ -69,6 +70,7 @@ class MixerCache:
     def __init__(self, num_layers: int) -> None:
         self.states: list[Any] = [None] * num_layers
         self.seen = 0
+        self.parts: list[tuple[torch.Tensor, MixerCache]] = []  # rows that begin together, where not all do
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Tokens seen so far."""
@@ -82,6 +84,8 @@ class MixerCache:
             return tensor.index_select(0, beam_idx) if has_rows else tensor
 
         self.states = tree_map_only(torch.Tensor, survivors, self.states)
+        for rows_R, part in self.parts:  # the beams of a row begin together, and so stay in one part
+            part.reorder_cache(torch.searchsorted(rows_R, beam_idx[rows_R]))
 
 
 class SwiGLU(nn.Module):
@@ -108,10 +112,9 @@ class Block(nn.Module):
         self.mlp_norm = nn.RMSNorm(config.hidden_size, eps=1e-6)
         self.mlp = SwiGLU(config.hidden_size, config.intermediate_size) if config.intermediate_size else None
 
-    def forward(self, x_BTD: torch.Tensor, state: Any, mask_BT1: torch.Tensor | None) -> tuple[torch.Tensor, Any]:
-        """([B, T, D], the mixer's new state); a mask [B, T, 1] of zeros silences what the mixer is given there."""
-        normed = self.mixer_norm(x_BTD)
-        mixed, state = self.mixer(normed if mask_BT1 is None else normed * mask_BT1, state)
+    def forward(self, x_BTD: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
+        """([B, T, D], the mixer's new state)."""
+        mixed, state = self.mixer(self.mixer_norm(x_BTD), state)
         x_BTD = x_BTD + mixed
         if self.mlp is not None:
             x_BTD = x_BTD + self.mlp(self.mlp_norm(x_BTD))
@@ -192,22 +195,65 @@ class AsiarcForCausalLM(PreTrainedModel, GenerationMixin):
         cache = past_key_values
         if cache is None and use_cache:
             cache = MixerCache(len(self.layers))
-        mask_BT1 = None
-        if attention_mask is not None and not bool(attention_mask.all()):
-            mask_BT1 = attention_mask[:, -input_ids.shape[1] :, None].to(self.embed.weight.dtype)
-        hidden_BTD = self.embed(input_ids)
-        for index, layer in enumerate(self.layers):
-            hidden_BTD, state = layer(hidden_BTD, cache.states[index] if cache else None, mask_BT1)
-            if cache is not None:
-                cache.states[index] = state
+        parts = _parts(cache, attention_mask)
+        kept = min(logits_to_keep or input_ids.shape[1], input_ids.shape[1])
+        if parts:
+            logits_BTV = self.embed.weight.new_zeros(len(input_ids), kept, self.config.vocab_size)
+            for rows_R, start, part in parts:
+                some_RTV = self._read(input_ids[rows_R, start:], part, kept)
+                logits_BTV[rows_R, -some_RTV.shape[1] :] = some_RTV.to(logits_BTV.dtype)
+        else:
+            logits_BTV = self._read(input_ids, cache, kept)
         if cache is not None:
             cache.seen += input_ids.shape[1]
-        hidden_BTD = self.norm(hidden_BTD)
-        logits_BTV = self.lm_head(hidden_BTD[:, -logits_to_keep:] if logits_to_keep else hidden_BTD)
         loss = None
         if labels is not None:
             loss = F.cross_entropy(logits_BTV[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100)
         return CausalLMOutputWithPast(loss=loss, logits=logits_BTV, past_key_values=cache)
+
+    def _read(self, ids_BT: torch.Tensor, cache: MixerCache | None, kept: int) -> torch.Tensor:
+        """Logits of the last `kept` tokens of rows that all begin with their first; the cache is brought forward."""
+        hidden_BTD = self.embed(ids_BT)
+        for index, layer in enumerate(self.layers):
+            hidden_BTD, state = layer(hidden_BTD, cache.states[index] if cache else None)
+            if cache is not None:
+                cache.states[index] = state
+        return self.lm_head(self.norm(hidden_BTD)[:, -kept:])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Its class is made from its source, which no other process has imported: pickled is what makes it anew."""
+        return _made_anew, (self.config, self.state_dict(), self.training)
+
+
+def _made_anew(config: AsiarcConfig, tensors: dict[str, torch.Tensor], training: bool) -> AsiarcForCausalLM:
+    model = AsiarcForCausalLM(config)
+    model.load_state_dict(tensors, assign=True)
+    model.tie_weights()
+    return model.train(training)
+
+
+def _parts(cache: MixerCache | None, mask_BT: torch.Tensor | None) -> list[tuple[torch.Tensor, int, MixerCache | None]]:
+    """(rows that begin together, where they begin, their cache) where padding on the left makes rows begin apart.
+
+    Padding on the right is behind every output that counts; `ModelInputError` where a cache would go on from it.
+    """
+    if cache is not None and cache.seen:
+        return [(rows_R, 0, part) for rows_R, part in cache.parts]
+    if mask_BT is None or bool(mask_BT.all()):
+        return []
+    starts_B = mask_BT.ne(0).int().argmax(1)
+    if cache is not None and bool((mask_BT.ne(0).int().cummax(1).values - mask_BT.ne(0).int()).any()):
+        raise ModelInputError(
+            "attention_mask hides tokens after a row's first one, and a state goes on from the last; allowed is padding "
+            "on the left. Pad there (padding_side='left'), or pass use_cache=False"
+        )
+    if not bool(starts_B.any()):
+        return []
+    groups = [(torch.nonzero(starts_B == start)[:, 0], int(start)) for start in starts_B.unique()]
+    caches = [None if cache is None else MixerCache(len(cache.states)) for _ in groups]
+    if cache is not None:
+        cache.parts = [(rows_R, part) for (rows_R, _), part in zip(groups, caches, strict=True) if part]
+    return [(rows_R, start, part) for (rows_R, start), part in zip(groups, caches, strict=True)]
 
 
 def _never_on_meta() -> Any:

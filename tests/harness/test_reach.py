@@ -85,6 +85,7 @@ MOVES = {
     "asiarc.cognition.library:K": "run",
     "asiarc.core.candidate:content_address": "trial, admission, pace, fingerprint, run",
     "asiarc.core.candidate:load_mixer": "trial, admission, pace, fingerprint",
+    "asiarc.core.candidate:make_mixer": "trial, admission, pace, fingerprint",
     "asiarc.core.device:PRECISION": "trial",
     "asiarc.core.genome:DELTA": "run",
     "asiarc.core.outcome:Outcome": "trial, admission, pace, run",

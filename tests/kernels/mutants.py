@@ -91,7 +91,7 @@ MUTANTS = (
       "L_MCC[:, -1, :, None], into_MC1[:, -1:]", "into_MC1[:, -1:] / into_MC1, into_MC1[:, -1:]"),
     M((14,), "decay clamped", CHUNK, "else -200.0", "else -2.0"),
     M((15,), "computed in the input's precision", DOOR, "dtype = torch.float64 if name == \"reference\" else state_dtype", "dtype = q.dtype"),
-    M((15,), "autocast reaches inside", DOOR, "on = torch.is_autocast_enabled(device)", "on = False"),
+    M((15,), "autocast reaches inside", CHUNK, "on = torch.is_autocast_enabled(device)", "on = False"),
     M((16,), "inverse cut to first order", CHUNK, "    return torch.linalg.solve", "    return identity - A_MCC.tril(-1)\n    return torch.linalg.solve"),
     M((17,), "ragged output left as allocated", CHUNK, "x, to = x.reshape(B, N * C, H, D)[:, :T], to_BTHD", "x, to = x.reshape(B, N * C, H, D)[:, : T - T % C], to_BTHD[:, : T - T % C]"),
     M((18,), "empty sequences counted as one token", DOOR, "if b > a else -1", "if b > a else 0"),

@@ -5,6 +5,7 @@ The independent reference is a forward pass written out below, with no cache, ma
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from asiarc.core.errors import AsiarcError
 from asiarc.core.recipe import MICRO, PAPER_20M, SMALL
 from asiarc.models.backbone import (
     AsiarcConfig,
@@ -268,7 +270,7 @@ def padded(rows):
 ROWS = [tokens(1, n, seed=n)[0] for n in (9, 4, 1)]
 
 
-@pytest.mark.parametrize("name", LINEAR)
+@pytest.mark.parametrize("name", BASELINE_NAMES)
 def test_left_padding_changes_no_logit(models, name):
     ids, mask = padded(ROWS)
     found = logits(models[name], ids, attention_mask=mask)
@@ -276,7 +278,7 @@ def test_left_padding_changes_no_logit(models, name):
         torch.testing.assert_close(out[-len(row) :], logits(models[name], row[None])[0], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", LINEAR)
+@pytest.mark.parametrize("name", BASELINE_NAMES)
 @pytest.mark.parametrize("beams", [1, 3])
 def test_left_padding_changes_no_generated_token(models, name, beams):
     ids, mask = padded(ROWS)
@@ -286,13 +288,33 @@ def test_left_padding_changes_no_generated_token(models, name, beams):
         assert torch.equal(out[-NEW:], alone[-NEW:])
 
 
-def test_softmax_attention_sees_padding_as_zero_keys(models):
-    """The quadratic reference takes part of its weight to the padding: batches of it go in one length at a time."""
-    model, row = models["softmax_attention"], ROWS[1]
-    ids, mask = padded([ROWS[0], row])
+COUNTED = MIXER.format(
+    init="pass",
+    forward="""past, n = (0, 0) if state is None else (state[0][:, None], state[1])
+        total = past + torch.sigmoid(self.proj(x)).cumsum(1)
+        count = torch.arange(n + 1, n + 1 + x.shape[1], dtype=x.dtype)[:, None]
+        return total / count, (total[:, -1], n + x.shape[1])""",
+)
+
+
+def test_padding_is_kept_from_a_mixer_with_biases_that_counts_its_tokens():
+    model = build(COUNTED, TINY, "0", hidden=HIDDEN).eval()
+    rows = [*ROWS, tokens(1, 4, seed=7)[0]]
+    ids, mask = padded(rows)
     found = logits(model, ids, attention_mask=mask)
-    assert (found[1, -len(row) :] - logits(model, row[None])[0]).abs().max() > 0.01
-    torch.testing.assert_close(found[0], logits(model, ROWS[0][None])[0], rtol=1e-4, atol=1e-4)
+    for beams in (1, 3):
+        texts = generate(model, ids, attention_mask=mask, do_sample=False, num_beams=beams).sequences
+        for row, out, text in zip(rows, found, texts, strict=True):
+            torch.testing.assert_close(out[-len(row) :], logits(model, row[None])[0], rtol=1e-4, atol=1e-4)
+            alone = generate(model, row[None], do_sample=False, num_beams=beams).sequences[0]
+            assert torch.equal(text[-NEW:], alone[-NEW:])
+
+
+def test_a_state_does_not_go_on_from_padding(models):
+    mask = torch.tensor([[1, 1, 1, 0], [0, 1, 1, 1]])
+    with pytest.raises(AsiarcError, match="padding_side='left'"):
+        models["gla"](tokens(2, 4), attention_mask=mask, use_cache=True)
+    assert models["gla"](tokens(2, 4), attention_mask=mask).logits.isfinite().all()
 
 
 def test_right_padding_changes_nothing_before_it(models):
@@ -300,6 +322,33 @@ def test_right_padding_changes_nothing_before_it(models):
     cut = torch.cat([ids[:, :5], torch.zeros(2, 4, dtype=torch.long)], dim=1)
     for model in models.values():
         torch.testing.assert_close(logits(model, cut)[:, :5], logits(model, ids)[:, :5])
+
+
+# --- pickling ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_pickled_model_is_the_same_where_its_source_was_never_loaded(models, tmp_path):
+    model, ids = models["gated_delta_net"], tokens(2, 7)
+    torch.save(model, tmp_path / "model.pt")
+    script = "import sys, torch; torch.set_num_threads(1); m = torch.load(sys.argv[1], weights_only=False); "
+    script += (
+        "torch.save(m(torch.load(sys.argv[2])).logits.detach(), sys.argv[2]); assert m.lm_head.weight is m.embed.weight"
+    )
+    torch.save(ids, tmp_path / "ids.pt")
+    subprocess.run([sys.executable, "-c", script, *(str(tmp_path / f"{n}.pt") for n in ("model", "ids"))], check=True)
+    torch.testing.assert_close(torch.load(tmp_path / "ids.pt"), logits(model, ids))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_copied_model_learns_by_itself(models, training):
+    model = models["gla"].train(training)
+    twin = copy.deepcopy(model)
+    model.eval()
+    assert twin.training is training and twin.lm_head.weight is twin.embed.weight
+    assert all(p.requires_grad for p in twin.parameters())
+    with torch.no_grad():
+        twin.embed.weight.zero_()
+    assert model.embed.weight.any()
 
 
 # --- saving -----------------------------------------------------------------------------------------------------------

@@ -11,23 +11,28 @@ from asiarc.engineer.gates import counting
 from asiarc.engineer.gates.gate import Cost, Finding, Gate
 from asiarc.engineer.gates.subject import Subject, run, state_bytes
 
-LENGTHS = (64, 128, 256, 512, 1024)
+OCTAVES = (1, 2, 4, 8, 16)
+FIRST = 65, 79  # the drawn length from which octaves are counted
+ROUND = (128, 512)  # lengths that algorithms like, and that the drawn ones are not
 # The second difference of a cost over T, 2T, 4T vanishes where it is linear. From one octave to the next it
 # grows twofold for T log T, 2.8-fold for T**1.5 and fourfold for T**2.
 SUPERLINEAR = 3.4
 STEEP = 6.0  # in the last octave counted; a change of algorithm may triple a cost once, all-to-all work does far more
-LONGEST = 8192
-MOST_OPERATORS = 3_000  # a loop over tokens is not followed beyond LENGTHS
-NEGLIGIBLE = 1e-3  # of the cost at the longest length
+LONGEST = 10_240
+MOST_OPERATORS = 3_000  # a loop over tokens is not followed beyond the octaves
+AT_ROUND = 2.0  # times what the next longer drawn length costs
+LONGEST_TEXT = 1024  # tokens whose inputs a state may not be large enough to hold
+NEGLIGIBLE = 5e-3  # of the cost at the longest length: what chunks that are not full leave over
 
 
 class Complexity(Gate):
     """FLOPs and memory, counted and not timed, grow less than quadratically; state and decoding step do not grow.
 
-    The forward pass is counted at 64, 128 … 1024 tokens, elementwise operators and FFT included, and on to 8192
-    unless that takes thousands of operators; the candidate's lines that Python runs up to 512. Cannot see work that
-    Python's built-in functions do outside torch, quadratic work that starts beyond 8192 tokens, nor, in a loop over
-    tokens, beyond 1024.
+    The forward pass is counted at five octaves of a drawn length, on beyond 8192 tokens unless that takes thousands of
+    operators, and at round lengths; what operators compute, allocate, read and write, whether or not a formula knows
+    them; and the candidate's lines that Python runs. The state may not be as large as a text itself. Cannot see work
+    that Python's built-in functions do outside torch, quadratic work that starts beyond 8192 tokens, nor, in a loop
+    over tokens, beyond 1264.
     """
 
     name = "complexity"
@@ -35,15 +40,29 @@ class Complexity(Gate):
 
     def check(self, subject: Subject) -> Finding | None:
         """Growth first, then the state and the step."""
-        mixer = subject.mixer(train=True)
-        inputs = {tokens: subject.inputs(1, tokens, "complexity") for tokens in LENGTHS}
-        costs = {tokens: counting.count(run, mixer, x_BTD) for tokens, x_BTD in inputs.items()}
+        costs = {tokens: _cost(subject, tokens, train=True) for tokens in _lengths(subject)}
         findings = (_growth_finding(self, longer) for longer in chain([costs], _longer(subject, costs)))
-        return next(filter(None, findings), None) or self._lines(subject) or self._state(subject)
+        found = next(filter(None, findings), None) or self._at_round_lengths(subject, costs)
+        return found or self._lines(subject) or self._state(subject)
+
+    def _at_round_lengths(self, subject: Subject, costs: dict[int, counting.Counted]) -> Finding | None:
+        for tokens in ROUND:
+            next_longer = min(length for length in costs if length >= tokens)
+            there, beside = _cost(subject, tokens, train=False), costs[next_longer]
+            for field, words in (("flops", "FLOPs"), ("moved_bytes", "memory traffic")):
+                actual, usual = getattr(there, field), getattr(beside, field)
+                if actual > AT_ROUND * usual:
+                    return self.finds(
+                        f"{words} of {tokens} tokens are more than those of {next_longer}{_unknown(there)}",
+                        example={str(tokens): actual, str(next_longer): usual},
+                        expected=f"at most {AT_ROUND:g} times",
+                        actual=f"{actual / max(usual, 1):.1f} times",
+                    )
+        return None
 
     def _lines(self, subject: Subject) -> Finding | None:
         counted = {}
-        for tokens in (LENGTHS[0] // 2, *LENGTHS[:-1]):
+        for tokens in (length // 2 for length in _lengths(subject)):
             with torch.no_grad():
                 x_BTD = subject.inputs(1, tokens, "complexity")
                 counted[str(tokens)] = counting.count_lines(run, subject.mixer(train=True), x_BTD)
@@ -60,7 +79,7 @@ class Complexity(Gate):
     def _state(self, subject: Subject) -> Finding | None:
         mixer = subject.mixer()
         sizes, steps = {}, {}
-        for tokens in (LENGTHS[2], LENGTHS[4]):
+        for tokens in _lengths(subject)[2::2]:
             with torch.no_grad():
                 _, state = run(mixer, subject.inputs(1, tokens, "state"))
                 sizes[str(tokens)] = state_bytes(state)
@@ -72,9 +91,15 @@ class Complexity(Gate):
                     f"{words} grows with the length",
                     example=numbers,
                     expected="constant",
-                    actual=f"{late / max(early, 1):.2f} times from {LENGTHS[2]} to {LENGTHS[4]} tokens",
+                    actual=f"{late / max(early, 1):.2f} times when it is four times as long",
                 )
-        return None
+        most = 4 * LONGEST_TEXT * subject.d_model
+        if max(sizes.values()) <= most:
+            return None
+        reason = (
+            f"the state is as large as the inputs of {LONGEST_TEXT} tokens, and could hold a text instead of reading it"
+        )
+        return self.finds(reason, example=sizes, expected=f"at most {most} bytes", actual=f"{max(sizes.values())}")
 
 
 class BackwardCost(Gate):
@@ -91,44 +116,58 @@ class BackwardCost(Gate):
     def check(self, subject: Subject) -> Finding | None:
         """Only the backward pass is counted."""
         costs = {}
-        for tokens in (LENGTHS[0] // 2, *LENGTHS[:-1]):
+        for tokens in (length // 2 for length in _lengths(subject)):
             x_BTD = subject.inputs(1, tokens, "complexity").requires_grad_(True)
             y_BTD, _ = run(subject.mixer(train=True), x_BTD)
             costs[tokens] = counting.count(y_BTD.sum().backward)
         return _growth_finding(self, costs)
 
 
+def _lengths(subject: Subject) -> list[int]:
+    """Five octaves of a drawn length that no algorithm expects."""
+    return [subject.drawn(*FIRST, "length") * octave for octave in OCTAVES]
+
+
+def _cost(subject: Subject, tokens: int, *, train: bool) -> counting.Counted:
+    x_BTD = subject.inputs(1, tokens, "complexity")
+    with torch.set_grad_enabled(train):
+        return counting.count(run, subject.mixer(train=train), x_BTD)
+
+
 def _longer(subject: Subject, costs: dict[int, counting.Counted]) -> Iterator[dict[int, counting.Counted]]:
     """The costs with one octave more at a time, as long as that takes few operators."""
-    tokens = LENGTHS[-1]
-    while tokens < LONGEST and 2 * costs[tokens].operators <= MOST_OPERATORS:
+    tokens = max(costs)
+    while 2 * tokens <= LONGEST and 2 * costs[tokens].operators <= MOST_OPERATORS:
         tokens *= 2
-        with torch.no_grad():
-            costs[tokens] = counting.count(run, subject.mixer(), subject.inputs(1, tokens, "complexity"))
+        costs[tokens] = _cost(subject, tokens, train=False)
         yield costs
 
 
 def _growth_finding(gate: Gate, costs: dict[int, counting.Counted]) -> Finding | None:
     """What the last five octaves say."""
+    growing = f"second differences grow less than {SUPERLINEAR}-fold an octave"
     tests = {
-        "flops": ("FLOPs", quadratic_growth, f"second differences grow less than {SUPERLINEAR}-fold an octave"),
-        "allocated_bytes": (
-            "memory",
-            quadratic_growth,
-            f"second differences grow less than {SUPERLINEAR}-fold an octave",
-        ),
+        "flops": ("FLOPs", quadratic_growth, growing),
+        "allocated_bytes": ("memory", quadratic_growth, growing),
+        "moved_bytes": ("memory traffic", quadratic_growth, growing),
         "largest_bytes": ("the largest tensor", tripling, "less than threefold when the length doubles"),
     }
     for field, (words, growth_of, limit) in tests.items():
         counted = {str(tokens): getattr(costs[tokens], field) for tokens in sorted(costs)[-5:]}
         *_, before, last = counted.values()
         growth = growth_of(list(counted.values()))
-        if growth is None and max(costs) > LENGTHS[-1] and last > STEEP * before:
+        if growth is None and len(costs) > len(OCTAVES) and last > STEEP * before:
             growth, limit = last / before, f"at most {STEEP:.0f}-fold when the length doubles"
         if growth is not None:
-            reason = f"{words} grows quadratically with the length"
+            reason = f"{words} grows quadratically with the length{_unknown(costs[max(costs)])}"
             return gate.finds(reason, example=counted, expected=limit, actual=f"{growth:.2f}-fold")
     return None
+
+
+def _unknown(cost: counting.Counted) -> str:
+    """Who may be to blame where nobody has said what an operator does."""
+    names = ", ".join(sorted(cost.unknown))
+    return f"; no formula is known for {names}, which counts as all pairs: write it with others" if names else ""
 
 
 def quadratic_growth(costs: list[float]) -> float | None:

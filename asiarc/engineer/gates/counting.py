@@ -51,7 +51,7 @@ class Counted(NamedTuple):
 class Counter(TorchDispatchMode):
     """Counts operators while active: `cost` is the sum.
 
-    `narrowest` is the narrowest floating type that was made; `spreads` says that a transform or a solver ran, whose
+    `narrowest` is the narrowest floating type that was made; `spreads` says that a Fourier transform ran, whose
     rounding goes from one position to all.
     """
 
@@ -77,7 +77,7 @@ class Counter(TorchDispatchMode):
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         flops = _flops(func, args, kwargs or {}, result, given, made)
         self.cost = self.cost.with_one(func, flops, given, made)
-        self.spreads = self.spreads or "fft" in func.name() or "linalg" in func.name()
+        self.spreads = self.spreads or "fft" in func.name()
         for tensor in made:
             if tensor.is_floating_point() and tensor.dtype.itemsize < self.narrowest.itemsize:
                 self.narrowest = tensor.dtype

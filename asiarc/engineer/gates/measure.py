@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from asiarc.engineer.gates.counting import count
+from asiarc.engineer.gates.parameters import numbers_in
 from asiarc.engineer.gates.subject import Subject, run, state_bytes
 
 TOKENS = 128  # length at which FLOPs are counted
@@ -16,7 +18,7 @@ TOKENS = 128  # length at which FLOPs are counted
 class Measures:
     """Three sizes of one candidate.
 
-    `parameters`: trainable numbers. `state_bytes`: one sequence's float32 state, the larger of after 1 and after 64
+    `parameters`: trainable numbers. `state_bytes`: one sequence's float32 state, the larger of after 1 and after 256
     tokens. `flops_per_token`: of a forward pass at T = 128, elementwise operators counted one an element.
     """
 
@@ -30,7 +32,7 @@ def measure(source: str, d_model: int, num_heads: int) -> Measures:
     subject = Subject(source, d_model, num_heads, seed=0)
     mixer = subject.make()
     with torch.no_grad():
-        states = [run(mixer, subject.inputs(1, tokens, "measure"))[1] for tokens in (1, 64)]
+        states = [run(mixer, subject.inputs(1, tokens, "measure"))[1] for tokens in (1, 2 * TOKENS)]
         flops = count(run, mixer, subject.inputs(1, TOKENS, "measure")).flops
-    parameters = sum(p.numel() for p in mixer.parameters() if p.requires_grad)
+    parameters = numbers_in(p for p in nn.Module.parameters(mixer) if p.requires_grad)
     return Measures(parameters, max(map(state_bytes, states)), flops / TOKENS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from torch import Tensor, nn
 
 from asiarc.engineer.gates.gate import Cost, Finding, Gate
@@ -10,7 +12,8 @@ from asiarc.engineer.gates.subject import Subject, relative_error, run
 
 
 class Parameters(Gate):
-    """Size is honest: no parameter made lazily, kept outside the module, shared between mixers or laid over another.
+    """Size is honest: no parameter made lazily, kept outside the module, shared between mixers or laid over another,
+    none of a class of its own; counted by the memory that they hold.
 
     Fixed buffers may not outweigh the parameters. A second mixer has equal weights, gives equal outputs, and
     depends on nothing that the first did. Cannot see weights spelled out as formulas.
@@ -25,6 +28,10 @@ class Parameters(Gate):
         if complex_valued := [name for name, p in made.named_parameters() if p.is_complex()]:
             return self.finds("complex parameters count half of their numbers: " + ", ".join(complex_valued)
                               + "; hold real ones and use torch.view_as_complex")  # fmt: skip
+        if odd := [
+            f"{name} ({type(p).__name__})" for name, p in made.named_parameters() if type(p) is not nn.Parameter
+        ]:
+            return self.finds(f"parameters of a class of their own: {', '.join(odd)}; use torch.nn.Parameter")
         first, second = subject.make(moved=0), subject.make(moved=0)
         before = _shapes(first)
         x_BTD = subject.inputs(2, 20, "parameters")
@@ -35,18 +42,17 @@ class Parameters(Gate):
         return self._hidden(first) or self._laid_over(first) or self._shared(first, second, x_BTD, y_BTD)
 
     def _hidden(self, mixer: nn.Module) -> Finding | None:
-        known = {id(p) for p in mixer.parameters()}
-        buffers = {id(b) for b in mixer.buffers()}
-        reachable = tensors_within(mixer)
-        loose = {path: t for path, t in reachable.items() if id(t) not in known | buffers}
-        trainable = [path for path, t in loose.items() if t.requires_grad and t.is_leaf]
+        known = {id(p) for p in nn.Module.parameters(mixer)}
+        if known != {id(p) for p in mixer.parameters()}:
+            return self.finds("parameters() gives others than the module holds; leave it as torch defines it")
+        constants = {path: t for path, t in tensors_within(mixer).items() if id(t) not in known}
+        trainable = [path for path, t in constants.items() if t.requires_grad and t.is_leaf]
         if trainable:
             return self.finds("trainable tensors outside parameters(): " + ", ".join(trainable))
-        constants = sum(t.numel() for t in (*mixer.buffers(), *loose.values()))
-        parameters = sum(p.numel() for p in mixer.parameters())
-        if constants > parameters:
+        held, most = numbers_in(constants.values()), numbers_in(mixer.parameters())
+        if held > most:
             return self.finds("holds more constants than parameters; size is matched by parameters",
-                              expected=f"at most {parameters} numbers", actual=f"{constants} numbers")  # fmt: skip
+                              expected=f"at most {most} numbers", actual=f"{held} numbers")  # fmt: skip
         return None
 
     def _laid_over(self, mixer: nn.Module) -> Finding | None:
@@ -70,6 +76,12 @@ class Parameters(Gate):
             return self.finds("a second mixer, made with the same seed, computes something else",
                               expected="equal outputs", actual=f"relative error {error:.2g}")  # fmt: skip
         return None
+
+
+def numbers_in(tensors: Iterable[Tensor]) -> int:
+    """Numbers held in the memory of tensors, each memory once: a view counts what is behind it."""
+    memory = [(Tensor.untyped_storage(tensor), tensor.dtype.itemsize) for tensor in tensors]
+    return sum({storage.data_ptr(): storage.nbytes() // size for storage, size in memory}.values())
 
 
 def _shapes(mixer: nn.Module) -> dict[str, tuple[int, ...]]:

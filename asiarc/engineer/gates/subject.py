@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from asiarc.core.candidate import load_mixer, make_mixer
 from asiarc.core.recipe import RECIPES
@@ -198,12 +197,13 @@ def run(mixer: nn.Module, x_BTD: Tensor, state: State = None) -> tuple[Tensor, S
 def plain_copy(state: State) -> State:
     """A copy of a state that keeps its tensors and numbers and nothing that may be hidden on them.
 
-    `ContractError` for anything but nested tuples, lists and dicts of tensors, numbers and None.
+    `ContractError` for anything but nested tuples, lists and dicts (with texts or numbers for keys) of dense tensors,
+    numbers and None.
     """
-    if isinstance(state, Tensor):
-        return state.as_subclass(Tensor).clone()
+    if isinstance(state, Tensor) and state.layout == torch.strided and not state.is_quantized:
+        return state.as_subclass(Tensor).clone(memory_format=torch.contiguous_format)
     if isinstance(state, dict):
-        return {key: plain_copy(value) for key, value in state.items()}
+        return {_plain_key(key): plain_copy(value) for key, value in state.items()}
     if isinstance(state, (tuple, list)):
         items = [plain_copy(value) for value in state]
         if isinstance(state, list):
@@ -211,7 +211,14 @@ def plain_copy(state: State) -> State:
         return type(state)(*items) if hasattr(state, "_fields") else tuple(items)
     if state is None or (isinstance(state, (bool, int, float)) and abs(state) < 2**63):
         return state
-    raise ContractError(f"a state holds tensors in tuples, lists and dicts, this one holds {_kind(state)}")
+    what = f"a tensor of layout {state.layout}" if isinstance(state, Tensor) else _kind(state)
+    raise ContractError(f"a state holds dense tensors in tuples, lists and dicts, this one holds {what}")
+
+
+def _plain_key(key: Any) -> str | int:
+    if type(key) in (str, int):
+        return key
+    raise ContractError(f"a state's dicts have texts or whole numbers for keys, this one has {_kind(key)}")
 
 
 def leaves(state: State) -> Iterator[Tensor]:
@@ -227,9 +234,20 @@ def leaves(state: State) -> Iterator[Tensor]:
 
 
 def state_bytes(state: State) -> int:
-    """Bytes that a state holds, eight for each plain number."""
-    held = sum(leaf.numel() * leaf.element_size() for leaf in leaves(state))
-    return held + 8 * sum(isinstance(leaf, (int, float)) for leaf in tree_leaves(state))
+    """Bytes that it takes to write a state down; `ContractError` where it holds what a state may not.
+
+    A tensor takes its elements, or its shape where that is more; a number and a None eight, a key its text, and what is
+    nested in another eight for being there: keys, shapes and empty things can be remembered by, too.
+    """
+    return _written(plain_copy(state)) - (8 if isinstance(state, (dict, tuple, list)) else 0)
+
+
+def _written(value: State) -> int:
+    if isinstance(value, Tensor):
+        return max(value.numel() * value.element_size(), 8 * value.ndim)
+    if isinstance(value, dict):
+        return 8 + sum(len(str(key).encode()) + _written(child) for key, child in value.items())
+    return 8 + sum(map(_written, value)) if isinstance(value, (tuple, list)) else 8
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:
