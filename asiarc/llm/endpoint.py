@@ -126,7 +126,7 @@ class Endpoint:
         """One reply, complete or not; `ModelError` when none could be had in `tries` tries."""
         import openai
 
-        assert self._openai is not None  # a wrong address or key is named before anything is sent
+        _ = self._openai  # a wrong address or key is named before anything is sent
         problem: openai.APIError
         for trial in range(self.tries):
             try:
@@ -155,7 +155,7 @@ class Endpoint:
         limit = "max_completion_tokens" if is_openai else "max_tokens"
         asked: dialect.Request = {
             "model": question.model,
-            "messages": [{"role": m.speaker, "content": m.text} for m in question.messages],
+            "messages": [{"role": m.speaker, "content": shown(m.text)} for m in question.messages],
             limit: question.max_tokens,
             "seed": question.seed % 2**31,
             "stream": True,
@@ -345,7 +345,7 @@ class Endpoint:
             pass
         try:
             return max(0.0, parsedate_to_datetime(stated).timestamp() - self.now())
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
 
     @staticmethod

@@ -382,6 +382,6 @@ def _compact(inner: Any) -> None:
     """Drop what is None."""
     if isinstance(inner, list):
         inner[:] = [item for item in inner if item is not None]
-    else:
+    elif isinstance(inner, dict):
         for name in [name for name, value in inner.items() if value is None]:
             del inner[name]
