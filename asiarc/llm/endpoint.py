@@ -126,7 +126,7 @@ class Endpoint:
         """One reply, complete or not; `ModelError` when none could be had in `tries` tries."""
         import openai
 
-        assert self._openai is not None  # a wrong address or key is named before anything is sent
+        _ = self._openai  # a wrong address or key is named before anything is sent
         problem: openai.APIError
         for trial in range(self.tries):
             try:
@@ -155,7 +155,9 @@ class Endpoint:
         limit = "max_completion_tokens" if is_openai else "max_tokens"
         asked: dialect.Request = {
             "model": question.model,
-            "messages": [{"role": m.speaker, "content": m.text} for m in question.messages],
+            "messages": [
+                {"role": m.speaker, "content": m.text.encode(errors="replace").decode()} for m in question.messages
+            ],
             limit: question.max_tokens,
             "seed": question.seed % 2**31,
             "stream": True,
@@ -213,7 +215,7 @@ class Endpoint:
             if not _refuses(_status(error), said[-1]):
                 raise
             names = dialect.named_in(said, asked)
-            if not (names or tried or dialect.is_of_size(said[-1])) and question.role != EMBEDDING:
+            if not (names or dialect.is_of_size(said[-1])) and question.role != EMBEDDING:
                 return self._by_elimination(question, asked, error)
             if not names - tried:
                 raise
@@ -345,7 +347,7 @@ class Endpoint:
             pass
         try:
             return max(0.0, parsedate_to_datetime(stated).timestamp() - self.now())
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
 
     @staticmethod

@@ -34,8 +34,8 @@ OPENS = re.compile(r"[ \t>]*+(`{3,}+|~{3,}+)[ \t]*+([\w+#.-]*+)[^`\n]*+\Z")
 SPACE = re.compile(r"\s*")
 QUOTES = re.compile(r"\"\"\"|'''")
 BEGINS = re.compile(r"^(?:from |import |class |def |@|#|[rR]?\"\"\"|[rR]?''')", re.MULTILINE)
-_NOT = r"(?:unable|not able|not allowed|not permitted|not going) to"
 IS_CODE = re.compile(r"^(?:[ \t]+\S|from |import |class |def |@)", re.MULTILINE)
+_NOT = r"(?:unable|not able|not allowed|not permitted|not going) to"
 REFUSES = re.compile(  # an apology alone refuses nothing
     r"\W*(?:(?:(?:I'?m|I am|we'?re|we are|my)\s)?(?:so |very |really |deeply )?(?:sorry|apologies|I apologi[sz]e)\b"
     r"[^.!\n]{0,80}?[,.;!]?\s*(?:but\s)?)?(?:unfortunately,?\s|as an? [^,.\n]{0,40},\s)?"
@@ -59,7 +59,8 @@ class ReadingError(Exception):
 
 def shown(text: str) -> str:
     """A text as terminals and archives like it: control characters and halves of surrogates are replaced."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    spaced = (" " if c.isspace() and c not in "\n\t" else c for c in text)
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in spaced)
 
 
 # A field that people read.
@@ -382,6 +383,6 @@ def _compact(inner: Any) -> None:
     """Drop what is None."""
     if isinstance(inner, list):
         inner[:] = [item for item in inner if item is not None]
-    else:
+    elif isinstance(inner, dict):
         for name in [name for name, value in inner.items() if value is None]:
             del inner[name]

@@ -124,7 +124,7 @@ class Heard:
         self.error = event.get("error") or self.error
         choices = event.get("choices", [event])  # some servers give no list of them
         for choice in choices if isinstance(choices, list) else ():
-            if isinstance(choice, dict) and choice.get("index") in (0, None):
+            if isinstance(choice, dict) and choice.get("index") in (0, None, "0"):
                 self._choose(choice)
         ends = (event if not choices else {}).get("done_reason")
         self.finish = self.finish or str(ends or "")

@@ -12,7 +12,7 @@ from asiarc.archive.store import Archive
 from asiarc.core.outcome import SCORED
 from asiarc.evidence.shares import wilson
 from asiarc.llm.reading import ReadingError
-from asiarc.researcher.ideas import read_idea
+from asiarc.researcher.ideas import left_out, read_idea
 from asiarc.researcher.novelty import saved
 
 NOISE = 0.02
@@ -58,7 +58,9 @@ def _replies(exchanges: list[dict[str, Any]]) -> str:
     readable = faults.pop("", 0)
     others = ", ".join(f"{name} {count}" for name, count in faults.most_common())
     held = share(readable, len(exchanges))
-    return f"replies of the researcher that hold an idea: {held}; otherwise: {others or 'none'}"
+    parts = Counter(note.split(":")[0] for row in exchanges for note in left_out(row["reply"]["text"]))
+    dropped = "; optional parts left out: " + ", ".join(f"{name} {count}" for name, count in parts.most_common(5))
+    return f"replies of the researcher that hold an idea: {held}; otherwise: {others or 'none'}{dropped * bool(parts)}"
 
 
 def _candidates(annex: Annex, run: str, results: list[dict[str, Any]]) -> list[str]:

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from asiarc.core.candidate import motivation
 from asiarc.core.errors import CandidateError
 from asiarc.core.proposal import Origin
-from asiarc.llm.reading import ReadingError, Words, answer_in, code_of, fenced, objects_in, plain, read_model
+from asiarc.llm.reading import ReadingError, Words, answer_in, code_of, fenced, fitted, objects_in, plain, read_model
 
 MIXER = "Mixer"
 PREDICTION = re.compile(r"^Prediction:(.*)$", re.MULTILINE)
@@ -25,6 +25,7 @@ PREDICTED = re.compile(r"(?<!\S)(\S+) (better|worse|same)(?: by (\d+(?:\.\d+)?))
 MEANT_AS_JSON = re.compile(r"^[ \t]*\{\s*\"(?:name|motivation|predicted|origins|source|edits)\"", re.MULTILINE)
 LONGEST = 200  # characters of a line that is compared and shown
 HOLDS_AN_IDEA = frozenset({"motivation", "source", "edits"})
+ESSENTIAL = ("source", "edits")  # optional each, but never left out
 UNSAID = "No motivation was given with the code."
 
 
@@ -84,7 +85,7 @@ def read_idea(text: str, *, parent: str, tasks: Collection[str]) -> Idea:
             if error.fault != "no code" or any(block.language.startswith("py") for block in fenced(text)):
                 raise
     try:
-        idea = read_model(text, Idea, keep=("source", "edits"))
+        idea = read_model(text, Idea, ESSENTIAL)
     except ReadingError as error:
         code = _beside(text) if error.fault == "invalid JSON" else None
         if code is None:
@@ -95,6 +96,15 @@ def read_idea(text: str, *, parent: str, tasks: Collection[str]) -> Idea:
     source = _source(idea, text, parent)
     predicted = [p for p in idea.predicted if not tasks or p.task in tasks]
     return idea.model_copy(update={"source": _sound(source), "edits": [], "predicted": predicted})
+
+
+def left_out(text: str) -> list[str]:
+    """The optional parts of a reply that were malformed, or too long, and so are not in its idea."""
+    try:
+        objects = objects_in(answer_in(text)).objects
+        return [note for data in objects[:1] for note in fitted(data, Idea, ESSENTIAL)[1]]
+    except ReadingError:
+        return []
 
 
 def _is_json(text: str) -> bool:

@@ -226,6 +226,24 @@ def test_a_malformed_prediction_costs_itself_alone(given, kept):
     assert idea.source == CODE and [(p.task, p.direction, p.size) for p in idea.predicted] == kept
 
 
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.sampled_from(["", "text", "better", "original", "x" * 300]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["task", "direction", "size", "element", "kind", "reference"]), inner, max_size=3
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(VALUES, VALUES)
+@settings(max_examples=100)
+def test_whatever_stands_in_optional_fields_the_file_is_read(predicted, origins):
+    assert read(reply(predicted=predicted, origins=origins)).source == CODE
+
+
 def test_origins_and_long_texts_cost_themselves_alone():
     long, odd = {"element": "x" * 250, "kind": "original"}, {"element": "y", "kind": "paper", "reference": None}
     null = {"element": "z", "kind": "experience", "reference": None}
@@ -235,8 +253,8 @@ def test_origins_and_long_texts_cost_themselves_alone():
 
 
 def test_control_characters_and_halves_of_surrogates_are_not_kept():
-    idea = read(reply(motivation="It says \x1b[2J and \ud800, which nobody prints."))
-    assert "\x1b" not in idea.motivation and idea.motivation.encode() and "nobody prints" in idea.motivation
+    idea = read(reply(motivation="It says \x1b[2J and \ud800, which\u00a0nobody prints."))
+    assert "\x1b" not in idea.motivation and idea.motivation.encode() and "which nobody prints" in idea.motivation
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,15 @@ def test_what_is_refused_for_another_reason_ends_as_it_did():
     assert asked.ended.fault == "bad request" and "not active" in str(asked.ended) and asked.said == []
 
 
+def test_a_server_that_names_one_thing_and_refuses_another_without_a_word_is_met_too():
+    def answer(handler):
+        named, unnamed = "seed" in handler.body, "temperature" in handler.body
+        (fails(400, "no seed, please") if named else fails(400, "no") if unnamed else says("yes"))(handler)
+
+    asked = Asked(answer)
+    assert asked.ended == "yes" and {"response_format", "stream_options"} < asked.requests[-1].keys()
+
+
 def test_a_refusal_inside_of_a_good_response_counts_too():
     error = {"error": {"code": 400, "message": "seed is not supported"}}
     assert Asked(whole(error), says("yes")).ended == "yes"
