@@ -49,7 +49,10 @@ def reproduce(
         common += ["--release", str(release)]
     names = needed(register.values())
     files = [str(file) for name in names for file in sorted(CAMPAIGNS.glob(f"campaign_{name}.*"))]
-    click.echo(f"reproduce at tier {tier}: the campaigns {', '.join(names)}, then {len(claims) or 'all'} claims, then the report in {output}")
+    click.echo(
+        f"reproduce at tier {tier}: campaign {', '.join(names)}, then {len(claims) or 'all'} claims, then the report in "
+        f"{output}"
+    )
     only = ["--claims-only", ",".join(claims)] if claims else []
     everything = [*files, str(REPRODUCTIONS), *only, *common]
     status = _pytest([*everything, "--plan", "-q"])
