@@ -8,6 +8,7 @@ do not count; see `asiarc/core/reach.py`.
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
@@ -93,7 +94,7 @@ def run_identity(campaign: Campaign, name: str, tier: Tier) -> dict[str, Any]:
     entry point reaches, so that a miss names what moved.
     """
     tasks = sorted({task for stage in campaign.stages for task in campaign.stage(stage).tasks})
-    return {
+    found = {
         "identity_version": IDENTITY_VERSION,
         "campaign": name,
         "tier": tier,
@@ -106,6 +107,8 @@ def run_identity(campaign: Campaign, name: str, tier: Tier) -> dict[str, Any]:
         **made_by(*ENTRIES),
         "kernels": all_kernels(device_type()),
     }
+    plain: dict[str, Any] = json.loads(json.dumps(found))  # as an archive gives it back: nothing moves but what moved
+    return plain
 
 
 @cache

@@ -122,8 +122,9 @@ class _Reader:
             self.imports |= _bound(node, self.package)
         elif isinstance(node, list):
             for one in node:
+                before = len(self.form)
                 self.read(one)
-                self.form.append(",")
+                self.form += [","] * (len(self.form) > before)  # a docstring leaves nothing, not even its place
         elif not isinstance(node, ast.AST):
             self.form.append(repr(node))
         elif dotted := _dotted(node):

@@ -17,7 +17,7 @@ from rich.table import Table as RichTable
 from asiarc.audit.table import audit
 from asiarc.campaign.loading import declared
 from asiarc.core.errors import CampaignError, EvidenceError
-from asiarc.core.recipe import Tier
+from asiarc.core.recipe import TIERS, Tier
 from asiarc.harness.model_verbs import main as llm
 from asiarc.harness.options import AS_JSON, STORE, TIER, WORKERS, Commands, latest_run, project_store
 
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from asiarc.archive.store import Archive
     from asiarc.cognition.base import Find
 
-OUTPUT = click.option("--output", type=click.Path(path_type=Path), help="default: reproduction/TIER in the store")
+OUTPUT = click.option(
+    "--output", type=click.Path(path_type=Path), help="default: .asiarc/reproduction/TIER in the project's root"
+)
 console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
 
 
@@ -48,7 +50,8 @@ def doctor(as_json: bool) -> None:
     loose = not_held(layer for layer, offered, _ in layers if offered)
     if as_json:
         rows = [dict(zip(("layer", "offered", "detail"), row, strict=True)) for row in layers]
-        click.echo(json.dumps({"machine": facts, "sandbox": rows, "not_held": loose}, indent=1))
+        held = {"sandbox": rows, "not_held": loose, "tiers": tiers_here()}
+        click.echo(json.dumps({"machine": facts, **held}, indent=1))
         return
     for name in ("python", "platform", "cpu", "cores", "git_commit"):
         click.echo(f"{name:<12} {facts[name]}")
@@ -60,6 +63,18 @@ def doctor(as_json: bool) -> None:
     console.print(table)
     for kind in loose:
         click.echo(f"not held     {kind}")
+    for tier, told in tiers_here().items():
+        click.echo(f"tier {tier:<7} {told}")
+
+
+def tiers_here() -> dict[str, str]:
+    """What each tier can do on this machine."""
+    from asiarc.core.device import device_type
+
+    on_gpu = device_type() == "cuda"
+    small = "runs here, on " + ("the GPU" if on_gpu else "the CPU; pytest --plan says how long it takes")
+    paper = "runs here; its text is downloaded once" if on_gpu else "its models need a GPU, and torch finds none here"
+    return {tier: paper if tier == "paper" else small for tier in TIERS}
 
 
 @main.command()
@@ -127,7 +142,7 @@ def reproduce(
         workers=workers,
         claims=[c for c in claims.split(",") if c],
         release=release,
-        output=output or store / "reproduction" / tier,
+        output=output or project_store() / "reproduction" / tier,
         pytest_arguments=list(pytest_arguments),
     )
     sys.exit(status)
@@ -143,7 +158,7 @@ def report(tier: Tier, store: Path, output: Path | None, again: bool) -> None:
     from asiarc.archive.store import Archive
     from asiarc.report import write, write_again
 
-    output = output or store / "reproduction" / tier
+    output = output or project_store() / "reproduction" / tier
     if again:
         click.echo(f"report: {write_again(output)}")
         return
@@ -211,14 +226,15 @@ def show(campaign: str, tier: Tier, store: Path, as_json: bool) -> None:
 def why_rejected(campaign: str, candidate: str | None, tier: Tier, store: Path) -> None:
     """The reason of every candidate that was not scored; of one, with its table of gates."""
     with _result(campaign, tier, store) as (result, archive):
-        failed = [
-            row
-            for row in result.candidates
-            if row["outcome"].kind != "scored" and (not candidate or row["address"].startswith(candidate))
+        asked = [
+            row for row in result.candidates if candidate in (None, row["name"]) or row["address"].startswith(candidate)
         ]
+        if candidate and not asked:
+            raise EvidenceError(f"no candidate {candidate!r} in {campaign}; asiarc show {campaign} lists the addresses")
+        failed = [row for row in asked if row["outcome"].kind != "scored"]
         counts = Counter(row["outcome"].gate or row["outcome"].kind for row in failed)
         click.echo(
-            f"{len(failed)} of {len(result.candidates)} not scored: "
+            f"{len(failed)} of {len(asked)} not scored: "
             + (", ".join(f"{n} {gate}" for gate, n in counts.most_common()) or "none")
         )
         for row in failed:
@@ -290,8 +306,8 @@ def arms(
         found, comparisons = side_by_side.report(result), side_by_side.compare(result)
     text = "\n".join(side_by_side.lines(found, comparisons))
     output.mkdir(parents=True, exist_ok=True)
-    (output / f"{name}-{tier}.json").write_text(json.dumps(found, indent=1) + "\n")
-    (output / f"{name}-{tier}.txt").write_text(text + "\n")
+    (output / f"{name}-{tier}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (output / f"{name}-{tier}.txt").write_text(text + "\n", encoding="utf-8")
     click.echo(f"{text}\nwritten to {output / f'{name}-{tier}'}.json and .txt")
 
 

@@ -56,9 +56,14 @@ class Progress:
                 standing = f"rung {row['rung']}  gain {row['gain']:+.4f}{note}"
                 self.say(f"  #{number:<4} {self.name(row['address']):<34} {standing}")
         address, gain = best
+        expected = f"{gain:+.4f} expected of it over {start_from} (measured gains, shrunk for having been chosen)"
         self.say(
-            f"  generation {generation}: {scored} of {len(numbers)} scored; best so far {self.name(address)}, "
-            f"{gain:+.4f} over {start_from}"
+            f"  generation {generation}: {scored} of {len(numbers)} scored; "
+            + (
+                f"best so far {self.name(address)}, {expected}"
+                if gain > 0
+                else f"none is expected to beat {start_from}"
+            )
         )
 
     def name(self, address: str) -> str:

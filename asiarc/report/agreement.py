@@ -9,7 +9,7 @@ from asiarc.report.document import read_report
 
 
 def agreement(published: Path, found: Path) -> str:
-    """One line on two reports' folders: what agrees, or the verdicts that differ. Only what both decided is compared."""
+    """One line on two reports' folders: what agrees, or the verdicts that differ, of what both have."""
     old, new = read_report(published), read_report(found)
     before, after = _verdicts(old), _verdicts(new)
     both = sorted(before.keys() & after.keys())

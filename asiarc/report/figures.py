@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from asiarc.report.tables import number
+from asiarc.report.wording import decided
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -132,7 +133,8 @@ def effects(figure: Figure, rows: Rows) -> None:
                 axes.plot([edge], [place], mark, color=colour, markersize=5, clip_on=False)
         if left <= mean <= right:
             axes.plot([mean], [place], "o", color=colour, markerfacecolor=colour if fresh else "none", markersize=6)
-        axes.annotate(row["decision"], (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+        label = decided({"decision": row["decision"], "effect": {"low": low}})
+        axes.annotate(label, (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
     axes.axvline(0, color=INK, linewidth=0.9)
     axes.set_xlim(left, right)
     axes.set_yticks(range(len(rows)), [f"{row['stage']}: {plain(row['baseline'])} (n={row['n']})" for row in rows])

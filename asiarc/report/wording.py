@@ -126,6 +126,12 @@ def order_found(row: Row) -> str:
     return "yes" if row["low"] > 0 else "reversed" if row["high"] < 0 else "cannot tell"
 
 
+def decided(row: Row) -> str:
+    """A decision in words. What its own seeds or items chose is never better, wherever its interval lies."""
+    decision, low = row["decision"], (row["effect"] or {}).get("low")
+    return f"{decision}: it was chosen by this" if decision == "cannot tell" and low and low > 0 else str(decision)
+
+
 def plural(number: float, noun: str) -> str:
     """``1 trial``, ``2 trials``."""
     return f"{count(number)} {noun}{'' if number == 1 else 's'}"
@@ -191,6 +197,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
         size,
         duration,
         asked,
+        decided,
         no_winner,
         order_found,
         badge,

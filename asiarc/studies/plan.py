@@ -123,7 +123,8 @@ def plan_lines(
         lines.append(_row(nodeid, *columns))
         if stage != "explore":
             lines.append(f"    {resolved(campaign, stage, tier)}")
-    lines.append(f"  at most {total:.1f} minutes in all; nothing was run (--plan)")
+    known = "as trials stored here took" if rate != TOKENS_PER_CPU_S else "a guess until trials are stored here"
+    lines.append(f"  about {total:.1f} minutes in all ({known}); nothing was run (--plan)")
     if archive:
         archive.close()
     return lines

@@ -10,9 +10,11 @@ from click.testing import CliRunner
 
 from asiarc.archive.results import CampaignResult
 from asiarc.archive.store import Archive
+from asiarc.campaign.identity import moved_fields, run_identity
 from asiarc.cognition import Base, CognitionError
+from asiarc.cognition.base import ENTRIES, shipped
 from asiarc.cognition.check import check
-from asiarc.core.errors import EvidenceError
+from asiarc.core.errors import CampaignError, EvidenceError
 from asiarc.harness.cli import main
 from asiarc.researcher.designs import BASELINES
 from asiarc.studies.promotion import winners_entry
@@ -27,7 +29,9 @@ BETTER = START | {"memory": "gated_delta", "norm": "none"}
 
 
 def promoted(store, *more):
-    return CliRunner().invoke(main, ["cognition", "promote", "question", "--store", str(store), *more])
+    return CliRunner().invoke(
+        main, ["cognition", "promote", "question", "--tier", "quick", "--store", str(store), *more]
+    )
 
 
 def searched(folder, *sources, **changes):
@@ -58,6 +62,36 @@ def test_a_confirmed_winner_enters_the_base_with_its_evidence(store, tmp_path):
     assert entry.id in found.output and "evidence   Against delta_net" in found.output
     again = promoted(store, "--folder", str(tmp_path / "own"))
     assert again.exit_code == 1 and "exists" in again.output
+
+
+def test_smoke_is_no_evidence(tmp_path):
+    """It shows that a campaign runs."""
+    winning, losing = candidate("winning", GAIN=0.4, GENOME=BETTER), candidate("losing", GAIN=-0.2, GENOME=START)
+    Bench(written(winning, losing), tmp_path / "store", tier="smoke").run()
+    done = promoted(tmp_path / "store", "--tier", "smoke", "--folder", str(tmp_path / "own"))
+    assert done.exit_code == 1 and "promote what a larger tier has shown: --tier quick" in done.output
+    assert not (tmp_path / "own").exists()
+
+
+def test_entries_of_ones_own_are_the_projects_and_read_by_who_names_them(store, tmp_path, monkeypatch):
+    """The installed package stays as it is, and no run that did not name them gets another name."""
+    shipped_files = {file: file.read_bytes() for file in ENTRIES.iterdir()}
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    monkeypatch.chdir(tmp_path)
+    plain = run_identity(written("a"), "question", "quick")
+    done = promoted(store)
+    assert done.exit_code == 0 and f"cognition=('{tmp_path / 'cognition'}',)" in done.output
+    (file,) = (tmp_path / "cognition").iterdir()
+    assert {file: file.read_bytes() for file in ENTRIES.iterdir()} == shipped_files
+    assert run_identity(written("a"), "question", "quick") == plain
+    reading = written("a", cognition=("cognition",)).at(tmp_path)
+    named = run_identity(reading, "question", "quick")
+    assert any(line.startswith("spec.cognition.cognition") for line in moved_fields(plain, named))
+    assert len(shipped(reading.cognition)) == len(shipped()) + 1
+    file.write_text(file.read_text() + "\n# another\n")
+    assert run_identity(reading, "question", "quick") != named
+    with pytest.raises(CampaignError, match="no entries at"):
+        written("a", cognition=("elsewhere",)).at(tmp_path)
 
 
 def test_what_is_not_better_on_fresh_seeds_stays_out(tmp_path):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,6 +17,7 @@ from asiarc.campaign.code import ENTRIES
 from asiarc.campaign.identity import moved_fields, run_identity, versions
 from asiarc.core.device import PRECISION
 from asiarc.core.digest import digest
+from asiarc.core.errors import CampaignError
 from asiarc.core.seeds import rng_of, seed_of
 
 from .declarations import campaigns
@@ -115,6 +120,104 @@ def test_where_it_is_computed_moves_it(field, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)  # Triton is there
     after = run_identity(campaign(), "question", "quick")
     assert any(line.startswith(f"{field}: ") for line in moved_fields(before, after))
+
+
+RESEARCHER = """\
+from pathlib import Path
+from helper import pick
+from asiarc.researcher.grammar import GrammarResearcher
+
+LIMIT = 3
+
+class Base:
+    def revise(self): return 1
+
+class Mine(Base):
+    inputs = ("ideas.txt",)
+
+    def __init__(self, temperature, seen=Path("seen.txt")):
+        self.temperature, self.seen, self.asked = temperature, seen, []
+
+    def propose(self, context):
+        self.asked.append(pick(LIMIT))
+
+def unrelated():
+    return 1
+"""
+
+
+@pytest.fixture
+def researcher(tmp_path, monkeypatch):
+    """The identity of a campaign whose researcher is an object of a file, after some changes: ``old -> new``."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    texts = {"mine.py": RESEARCHER, "helper.py": "def pick(n):\n    return n + 1\n", "ideas.txt": "a", "seen.txt": "b"}
+
+    def identity(changes, temperature=0.5):
+        for name, text in texts.items():
+            for old, new in changes.items():
+                text = text.replace(old, new)
+            (tmp_path / name).write_text(text)
+        for name in ("mine", "helper"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        mine = importlib.import_module("mine").Mine(temperature)
+        declared = campaign(researcher=mine)
+        mine.propose(None)  # what it notes of its work is not what it was declared as
+        assert campaign(researcher=mine).resolved("quick") == declared.resolved("quick")
+        return run_identity(declared, "question", "quick")
+
+    return identity
+
+
+@pytest.mark.parametrize(
+    "changes", [{"LIMIT = 3": "LIMIT = 4"}, {"n + 1": "n + 2"}, {"return 1\n\nclass": "return 2\n\nclass"},
+                {"a": "a", "seen.txt": "seen.txt", "self.asked = temperature": "self.asked = 2 * temperature"}]
+)  # fmt: skip
+def test_a_researchers_code_is_in_the_identity(researcher, changes):
+    assert any("spec.researcher.code" in line for line in moved_fields(researcher({}), researcher(changes)))
+
+
+def test_its_fields_and_the_files_that_it_reads_are_in_it(researcher, tmp_path):
+    before = researcher({})
+    assert any("fields.temperature" in line for line in moved_fields(before, researcher({}, temperature=0.7)))
+    for name, place in (("ideas.txt", "inputs"), ("seen.txt", "fields.seen")):
+        mine = importlib.import_module("mine").Mine(0.5)
+        (tmp_path / name).write_text("changed")
+        after = run_identity(campaign(researcher=mine), "question", "quick")
+        assert any(place in line for line in moved_fields(before, after))
+
+
+def test_what_a_researcher_does_not_rest_on_is_not(researcher):
+    comments = {"LIMIT = 3": "LIMIT = 3  # a few", "class Mine(Base):": 'class Mine(Base):\n    """Mine."""\n'}
+    for changes in ({}, comments, {"unrelated():\n    return 1": "unrelated():\n    return 2"}):
+        assert moved_fields(researcher({}), researcher(changes)) == []
+
+
+def test_an_input_that_is_not_there_is_said(researcher):
+    with pytest.raises(CampaignError, match=r"inputs of Mine names 'no\.txt'"):
+        researcher({"ideas.txt": "no.txt"})
+
+
+IDENTITY = (
+    "from asiarc.campaign.identity import run_identity; from asiarc.core.digest import digest;"
+    "from tests.harness.fakes import campaign, still\n"
+    "with still(): print(digest(run_identity(campaign(), 'question', 'quick')))"
+)
+
+
+def test_no_locale_time_zone_or_hash_seed_is_in_it():
+    """Run in Python's own C locale without its UTF-8 mode: a file read by the locale's encoding would not be read."""
+    root = Path(__file__).parents[2]
+    settings = (
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "TZ": "Asia/Kathmandu", "PYTHONHASHSEED": "1"},
+        {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "2"},
+    )
+    command = [sys.executable, "-X", "warn_default_encoding", "-W", "error::EncodingWarning:asiarc", "-c", IDENTITY]
+    found = {
+        subprocess.run(command, env=one, cwd=root, capture_output=True, text=True, check=True).stdout
+        for one in settings
+    }
+    assert len(found) == 1
 
 
 plain = st.recursive(

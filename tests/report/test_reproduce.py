@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from asiarc.archive.store import Archive
 from asiarc.harness import cli, reproduce
+from asiarc.report.agreement import agreement
 
 ROOT = Path(__file__).parents[2]
+PUBLISHED = ROOT / "results" / "reproduction" / "quick"
 
 
 def ran(monkeypatch, tmp_path, *arguments):
     """What `asiarc reproduce` hands to pytest, in order; the folders are the project's, the store is its own."""
     asked = []
     monkeypatch.setattr(reproduce, "_pytest", lambda given: asked.append(given) or 0)
-    monkeypatch.setattr(reproduce, "write", lambda archive, tier, output: output / "report.html")
+    monkeypatch.setattr(reproduce, "write", lambda archive, tier, output, campaigns: output / "report.html")
+    monkeypatch.setattr(reproduce, "agreement", lambda published, found: f"agrees with {published}")
     monkeypatch.chdir(ROOT)
     paths = ["--store", str(tmp_path / "store"), "--output", str(tmp_path / "report")]
     result = CliRunner().invoke(cli.main, ["reproduce", *paths, *arguments])
@@ -27,14 +32,51 @@ def ran(monkeypatch, tmp_path, *arguments):
 def test_a_plan_runs_nothing_and_writes_nothing(monkeypatch, tmp_path):
     asked, said = ran(monkeypatch, tmp_path, "--tier", "quick", "--plan")
     assert len(asked) == 1 and "--plan" in asked[0]
-    assert {"campaigns", "reproductions"} <= set(asked[0])
+    assert asked[0][:2] == ["campaigns/campaign_delta_text.py", "reproductions"], "what the paper's claims need"
     assert "report:" not in said
     assert not list(tmp_path.iterdir())
 
 
 def test_a_run_says_its_plan_first_and_ends_in_the_report(monkeypatch, tmp_path):
     Archive(tmp_path / "store").close()
-    (planned, run), said = ran(monkeypatch, tmp_path, "--claims", "C07a,C29")
+    (planned, run), said = ran(monkeypatch, tmp_path, "--tier", "quick", "--claims", "C07a,C29")
     assert planned == [*run, "--plan", "-q"]
     assert run[run.index("--claims-only") + 1] == "C07a,C29"
-    assert "report:" in said.splitlines()[-1]
+    report, agrees = said.splitlines()[-2:]
+    assert "report:" in report and agrees == "agrees with results/reproduction/quick"
+
+
+def test_it_writes_beside_what_is_published(monkeypatch, tmp_path):
+    """So that the tests, which hold the published run, are as green after a reproduction as before."""
+    monkeypatch.setattr(cli, "project_store", lambda: tmp_path / ".asiarc")
+    given = {}
+    monkeypatch.setattr(reproduce, "reproduce", lambda *_, **options: given.update(options) or 0)
+    CliRunner().invoke(cli.main, ["reproduce", "--tier", "quick"])
+    assert given["output"] == tmp_path / ".asiarc" / "reproduction" / "quick"
+
+
+@pytest.fixture
+def changed(tmp_path):
+    """A copy of the published report in which something else was found."""
+
+    def copy(**changes):
+        report = json.loads((PUBLISHED / "report.json").read_text(encoding="utf-8"))
+        for row in report["claims"]["decided"]:
+            row["verdict"]["verdict"] = changes.get(row["verdict"]["claim"], row["verdict"]["verdict"])
+        next(row for row in report["campaigns"][0]["gains"] if row["fresh"])["effect"]["mean"] += changes.get("gain", 0)
+        (tmp_path / "report.json").write_text(json.dumps(report), encoding="utf-8")
+        return agreement(PUBLISHED, tmp_path)
+
+    return copy
+
+
+def test_the_last_line_says_what_agrees(changed):
+    assert changed().endswith("68 of 68 verdicts, gains within 0.0000")
+    assert changed(gain=0.0003).endswith("68 of 68 verdicts, gains within 0.0003")
+    assert changed().startswith("agrees with the published run")
+
+
+def test_a_verdict_that_differs_is_named(changed):
+    told = changed(C29="contradicted")
+    assert told.startswith("differs from the published run") and "67 of 68 verdicts" in told
+    assert told.endswith("C29 was reproduced at smaller scale, is contradicted")

@@ -127,6 +127,6 @@ def main(k: int, dense: str | None, base_url: str | None) -> None:
     """Recall at K and mechanisms found on the labelled weaknesses, with intervals."""
     base = shipped()
     problems = [*check_labels(base, load_labels())]
-    find = by_meaning(base, dense, base_url) if dense else None
+    find = by_meaning(base, dense, base_url, Path(".asiarc") / "embeddings.jsonl") if dense else None
     click.echo("\n".join([*map(str, problems), report(base, k, find)]))
     sys.exit(bool(problems))
