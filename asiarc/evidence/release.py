@@ -217,7 +217,9 @@ def analyse_release(path: Path, paper: Paper | None = None) -> ReleaseFindings:
             paper_findings(release, paper) if paper is not None else None,
         )
     except (ArithmeticError, ValueError, LookupError) as error:
-        raise EvidenceError(f"{path} is not what the authors released: its numbers give no statistics ({error})") from error
+        raise EvidenceError(
+            f"{path} is not what the authors released: its numbers give no statistics ({error})"
+        ) from error
 
 
 def read_release(path: Path) -> Release:
@@ -442,19 +444,35 @@ def _paper_lines(paper: PaperFindings) -> list[str]:
 def _read(path: Path, parse: Callable[[Any], Any]) -> list[Any]:
     try:
         return list(parse(json.loads(path.read_text(encoding="utf-8"))))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, csv.Error) as error:
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+        csv.Error,
+    ) as error:
         raise EvidenceError(f"{path} is not the released file: {error!r}") from error
 
 
 def _nodes(data: Any) -> Iterator[Node]:
     for record in data["results"]:
-        parent = None if record["parent"] is None else int(record["parent"])
-        yield Node(int(record["index"]), parent, str(record["name"]), _finite(record["score"]))
+        parent = None if record["parent"] is None else _index(record["parent"])
+        yield Node(_index(record["index"]), parent, str(record["name"]), _finite(record["score"]))
+
+
+def _index(value: Any) -> int:
+    number = int(value)
+    if not 0 <= number < 2**31:
+        raise ValueError(f"{value!r} where the number of an experiment is due")
+    return number
 
 
 def _finite(value: Any) -> float:
     number = float(value)
-    if not math.isfinite(number):
+    if not abs(number) < 1e9:  # nor where it is none
         raise ValueError(f"{value!r} where a number is due")
     return number
 
@@ -463,7 +481,7 @@ def _member(record: Mapping[str, Any]) -> Member:
     losses = _csv_row(record["result"]["train"])
     accuracy = _csv_row(record["result"]["test"])
     return Member(
-        index=int(record["index"]),
+        index=_index(record["index"]),
         name=str(record["name_new"]),
         losses=tuple(losses.values()),
         accuracy={task: accuracy[task] for task in SCORED_TASKS},
