@@ -5,11 +5,10 @@ An exchange is kept once, under the hash of its question, whichever runs rest on
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from asiarc.archive.store import Archive
+from asiarc.archive.store import Archive, load_cell
 from asiarc.core.outcome import Outcome
 
 Row = dict[str, Any]
@@ -49,12 +48,12 @@ class Annex:
     def exchange(self, key: str) -> Row | None:
         """An exchange by the hash of its question, or None."""
         found = self._rows("SELECT exchange FROM exchanges WHERE key = ?", key)
-        return json.loads(found[0]["exchange"]) if found else None
+        return load_cell(found[0]["exchange"]) if found else None
 
     def exchanges(self, role: str | None = None) -> Iterator[Row]:
         """All exchanges, or those of a role."""
         sql = "SELECT exchange FROM exchanges WHERE ?1 IS NULL OR role = ?1 ORDER BY rowid"
-        return (json.loads(row["exchange"]) for row in self._rows(sql, role))
+        return (load_cell(row["exchange"]) for row in self._rows(sql, role))
 
     def asked(self, run: str) -> list[Row]:
         """What a run rests on: place, key, role, model, fault, tokens, in the order in which it was first needed."""
@@ -71,7 +70,7 @@ class Annex:
             "GROUP BY e.key ORDER BY MIN(a.rowid)",
             run,
         )
-        return [(row["place"], json.loads(row["exchange"])) for row in found]
+        return [(row["place"], load_cell(row["exchange"])) for row in found]
 
     # --- versions of a proposal -----------------------------------------------------------------------------------
 
@@ -90,7 +89,7 @@ class Annex:
             number,
         )
         return [
-            {**row, "proposal": json.loads(row["proposal"]), "outcome": Outcome(**json.loads(row["outcome"]))}
+            {**row, "proposal": load_cell(row["proposal"]), "outcome": Outcome(**load_cell(row["outcome"]))}
             for row in found
         ]
 
@@ -148,4 +147,4 @@ class Annex:
     def judgements(self, run: str) -> list[Row]:
         """The judge's marks: number, sample, marks."""
         found = self._rows("SELECT * FROM judgements WHERE run = ? ORDER BY number, sample", run)
-        return [{**row, "marks": json.loads(row["marks"])} for row in found]
+        return [{**row, "marks": load_cell(row["marks"])} for row in found]

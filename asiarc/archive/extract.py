@@ -1,8 +1,8 @@
 """The extract: the rows of an archive that a report rests on, as one file of compressed JSON lines.
 
-The first line is the head; each other is ``["table", {column: value}]``, in the order in which rows refer to one another,
-a scored trial followed by its per-item results. What no report reads is left out: the gates' findings, and exchanges
-with language models. The same rows give the same bytes.
+The first line is the head; each other is ``["table", {column: value}]``, in the order in which rows refer to one
+another, a scored trial followed by its per-item results. What no report reads is left out: the gates' findings, and
+exchanges with language models. The same rows give the same bytes.
 
 A likelihood is kept in tenths of a nat, rounded so that the sum of all stays right to half of one: the value of a trial
 is what its items give, to nine digits or to that half.
@@ -51,8 +51,8 @@ QUERIES = {
     "trials": f"SELECT * FROM trials WHERE key IN ({_USED}) ORDER BY key",
     "uses": _OF_RUNS.format("uses"),
     "insights": _OF_RUNS.format("insights"),
-    "stages": "SELECT run, stage, CASE WHEN run IN (SELECT value FROM json_each(?1)) THEN result ELSE '{}' END AS result "
-    "FROM stages ORDER BY rowid",
+    "stages": "SELECT run, stage, CASE WHEN run IN (SELECT value FROM json_each(?1)) THEN result ELSE '{}' END AS "
+    "result FROM stages ORDER BY rowid",
     "verdicts": "SELECT * FROM verdicts WHERE tier = ?2 ORDER BY rowid",
 }
 
@@ -153,17 +153,18 @@ def opened(path: Path) -> Iterator[Extract]:
         reader, number = _Reader(archive), 0
         try:
             with archive.transaction():
-                for number, line in enumerate(_unpacked(path), 1):
+                for number, line in enumerate(_unpacked(path), 1):  # noqa: B007 - told below
                     reader.take(json.loads(line))
             if reader.head is None:
                 raise ValueError("nothing in it")
         except (
             AsiarcError, OSError, EOFError, zlib.error, sqlite3.Error, ValueError, LookupError, TypeError,
-            AssertionError, ArithmeticError, RecursionError,
+            AttributeError, AssertionError, ArithmeticError, RecursionError,
         ) as error:  # fmt: skip
+            where = f"{path}, line {number}" if number else path
             raise EvidenceError(
-                f"{path}, line {number}: {type(error).__name__}: {error}; it is damaged or no extract: take it from "
-                "where the report was published, or write the report again"
+                f"{where}: {type(error).__name__}: {error}; it is damaged or no extract: take it from where the report "
+                "was published, or write the report again"
             ) from error
         yield Extract(archive, reader.head, reader.values, reader.items)
 

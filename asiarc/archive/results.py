@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from asiarc.archive.store import load_cell
 from asiarc.core.candidate import content_address
 from asiarc.core.errors import EvidenceError, unknown_name
 from asiarc.core.recipe import STAGES, StageName
@@ -162,7 +163,7 @@ class CampaignResult:
         measured = self.archive.rows(
             "SELECT measures FROM admissions WHERE address = ? AND measures IS NOT NULL", address
         )
-        measures = json.loads(measured[-1]["measures"]) if measured else {}
+        measures = load_cell(measured[-1]["measures"]) if measured else {}
         return Entrant(address, name or row["name"], row["source"], row["motivation"], measures, self)
 
     def baseline(self, name: str) -> Entrant:
@@ -227,7 +228,7 @@ class CampaignResult:
         line = self._proposal(self.winner_address)
         for row in line:  # which grows by a parent a step, and a parent comes before its child
             found.add(row["number"])
-            parents = self._proposal(next(iter(json.loads(row["parents"])), None))
+            parents = self._proposal(next(iter(load_cell(row["parents"])), None))
             line += [parent for parent in parents if parent["number"] < row["number"]]
         return found
 
@@ -252,7 +253,7 @@ class CampaignResult:
             "SELECT number, generation, address, name, parents, origins, predicted FROM proposals "
             f"WHERE {_HELD} ORDER BY number", *self._held,
         )  # fmt: skip
-        return [{**row, "parents": json.loads(row["parents"]), "origins": json.loads(row["origins"])} for row in found]
+        return [{**row, "parents": load_cell(row["parents"]), "origins": load_cell(row["origins"])} for row in found]
 
     @cached_property
     def endings(self) -> dict[int, Row]:
@@ -306,7 +307,7 @@ class CampaignResult:
         """The origins of every proposal, or of every scored one, a proposal at a time."""
         wanted = "JOIN results r ON r.run = p.run AND r.number = p.number AND r.outcome = 'scored'" if scored else ""
         for row in self.archive.each(f"SELECT p.origins FROM proposals p {wanted} WHERE p.run = ?", self.run):
-            yield json.loads(row["origins"])
+            yield load_cell(row["origins"])
 
     def course(self) -> Iterator[Row]:
         """Every proposal in order, a row at a time: number, gain (None: not scored), CPU-seconds of its explore.
@@ -359,7 +360,7 @@ class CampaignResult:
             "SELECT address, measures FROM admissions WHERE measures IS NOT NULL AND address IN "
             "(SELECT value FROM json_each(?)) ORDER BY rowid", json.dumps(held),
         )  # fmt: skip
-        return {row["address"]: json.loads(row["measures"]) for row in found}
+        return {row["address"]: load_cell(row["measures"]) for row in found}
 
     @cached_property
     def stages(self) -> dict[StageName, Row]:

@@ -110,7 +110,7 @@ def _in_words(folder: Path) -> Iterator[None]:
         yield
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
         raise
-    except (OSError, EOFError, zlib.error, sqlite3.Error) as error:
+    except (OSError, EOFError, zlib.error, sqlite3.Error, UnicodeDecodeError) as error:
         raise _refusal(folder, error) from error
 
 
@@ -129,8 +129,15 @@ def _cell(number: float) -> int:
     return round(number / CELL)
 
 
-def _load(text: str | None) -> Any:
-    return None if text is None else json.loads(text)
+def load_cell(text: str | None) -> Any:
+    """The data of a cell; `ArchiveError` where it is no JSON."""
+    try:
+        return None if text is None else json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ArchiveError(
+            f"the archive holds {text[:40]!r} where JSON is due ({error}): it is damaged; keep a copy, and go on with "
+            "another folder (--store)"
+        ) from error
 
 
 _SCORED = (
@@ -141,11 +148,11 @@ _PROPOSALS = "SELECT p.*, c.source, c.genome FROM proposals p JOIN candidates c 
 
 
 def _proposal(row: Row) -> Row:
-    return row | {name: _load(row[name]) for name in ("parents", "origins", "genome")}
+    return row | {name: load_cell(row[name]) for name in ("parents", "origins", "genome")}
 
 
 def _scored(row: Row) -> Row:
-    return row | {name: _load(row[name]) for name in ("genome", "scores")}
+    return row | {name: load_cell(row[name]) for name in ("genome", "scores")}
 
 
 def _outcome(row: Row) -> Outcome:
@@ -153,7 +160,7 @@ def _outcome(row: Row) -> Outcome:
 
 
 def _result(row: Row) -> Row:
-    return row | {"outcome": _outcome(row), "scores": _load(row["scores"])}
+    return row | {"outcome": _outcome(row), "scores": load_cell(row["scores"])}
 
 
 @contextmanager
@@ -300,7 +307,7 @@ class Archive:
 
     @staticmethod
     def _run_row(row: Row) -> Row:
-        return {**row, "identity": json.loads(row["identity"]), "provenance": json.loads(row["provenance"])}
+        return {**row, "identity": load_cell(row["identity"]), "provenance": load_cell(row["provenance"])}
 
     # --- candidates and lineage -----------------------------------------------------------------------------------
 
@@ -317,7 +324,7 @@ class Archive:
     def candidate(self, address: str) -> Row | None:
         """A candidate's record, or None."""
         found = self.rows("SELECT * FROM candidates WHERE address = ?", address)
-        return {**found[0], "genome": _load(found[0]["genome"])} if found else None
+        return {**found[0], "genome": load_cell(found[0]["genome"])} if found else None
 
     def add_behaviour(self, probes: str, address: str, numbers: Sequence[float]) -> None:
         """Note what a candidate computes on some probes: at least two numbers of order one, or none."""
@@ -328,7 +335,7 @@ class Archive:
     def behaviour(self, probes: str, address: str) -> list[float] | None:
         """What a candidate computes on some probes; None while that is not noted."""
         found = self.rows("SELECT numbers FROM behaviours WHERE probes = ? AND address = ?", probes, address)
-        return list(_load(found[0]["numbers"])) if found else None
+        return list(load_cell(found[0]["numbers"])) if found else None
 
     def behaving_as(self, probes: str, numbers: Sequence[float], within: float) -> list[str]:
         """The addresses whose every number is within a distance (of at most `CELL`) of these, in order."""
@@ -342,7 +349,7 @@ class Archive:
             second,
             probes,
         )
-        near = (max(abs(a - b) for a, b in zip(numbers, _load(row["numbers"]), strict=True)) for row in found)
+        near = (max(abs(a - b) for a, b in zip(numbers, load_cell(row["numbers"]), strict=True)) for row in found)
         return sorted(row["address"] for row, distance in zip(found, near, strict=True) if distance <= within)
 
     def is_proposed(self, run: str, address: str, before: int | None = None) -> bool:
@@ -501,7 +508,12 @@ class Archive:
         if not found:
             return None
         row = found[0]
-        return {**row, "outcome": _outcome(row), "findings": _load(row["findings"]), "measures": _load(row["measures"])}
+        return {
+            **row,
+            "outcome": _outcome(row),
+            "findings": load_cell(row["findings"]),
+            "measures": load_cell(row["measures"]),
+        }
 
     # --- trials ---------------------------------------------------------------------------------------------------
 
@@ -569,7 +581,7 @@ class Archive:
             "WHERE t.address = ? AND t.task = ? ORDER BY t.steps DESC, t.seed DESC LIMIT 1",
             run, address, task,
         )  # fmt: skip
-        return (_load(found[0]["curve"]) or []) if found else []
+        return (load_cell(found[0]["curve"]) or []) if found else []
 
     @staticmethod
     def _trial(row: Row) -> Trial:
@@ -587,8 +599,8 @@ class Archive:
             parameters=row["parameters"],
             state_bytes=row["state_bytes"],
             flops_per_token=row["flops_per_token"],
-            curve=_load(row["curve"]) or [],
-            details=_load(row["details"]) or {},
+            curve=load_cell(row["curve"]) or [],
+            details=load_cell(row["details"]) or {},
             wall_s=row["wall_s"],
             cpu_s=row["cpu_s"],
         )
@@ -608,12 +620,12 @@ class Archive:
         which = "" if number is None else " AND number = ?"
         asked = (run,) if number is None else (run, number)
         found = self.rows(f"SELECT * FROM insights WHERE run = ?{which} ORDER BY number", *asked)
-        return [{**row, "insight": _load(row["insight"])} for row in found]
+        return [{**row, "insight": load_cell(row["insight"])} for row in found]
 
     def insight(self, run: str, address: str) -> Row | None:
         """What the analyst wrote about a candidate of a run, or None."""
         found = self.rows("SELECT insight FROM insights WHERE run = ? AND address = ? LIMIT 1", run, address)
-        return _load(found[0]["insight"]) if found else None
+        return load_cell(found[0]["insight"]) if found else None
 
     def finish_stage(self, run: str, stage: str, result: Row) -> None:
         """Mark a stage as done, with what it hands to the next."""
@@ -622,7 +634,7 @@ class Archive:
     def stage_result(self, run: str, stage: str) -> Row | None:
         """What a finished stage handed over, or None while it is not finished."""
         found = self.rows("SELECT result FROM stages WHERE run = ? AND stage = ?", run, stage)
-        return _load(found[0]["result"]) if found else None
+        return load_cell(found[0]["result"]) if found else None
 
     def add_verdict(self, claim: str, tier: str, item: str, verdict: Row) -> None:
         """Keep the latest verdict of one item on a claim."""
@@ -633,7 +645,7 @@ class Archive:
     def verdicts(self, tier: str) -> list[Row]:
         """The latest verdicts at a tier, ordered by claim."""
         return [
-            _load(row["verdict"])
+            load_cell(row["verdict"])
             for row in self.rows("SELECT verdict FROM verdicts WHERE tier = ? ORDER BY claim, item", tier)
         ]
 
@@ -659,7 +671,7 @@ class Archive:
             if not packed:
                 raise EOFError(f"{path.name} is empty")
             text = gzip.decompress(packed)
-        return [json.loads(line) for line in text.splitlines()]
+        return [load_cell(line.decode(errors="replace")) for line in text.splitlines()]
 
     def _items_path(self, key: str) -> Path:
         return self.folder / "items" / key[:2] / f"{key}.jsonl.gz"

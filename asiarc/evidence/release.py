@@ -459,13 +459,20 @@ def _read(path: Path, parse: Callable[[Any], Any]) -> list[Any]:
 
 def _nodes(data: Any) -> Iterator[Node]:
     for record in data["results"]:
-        parent = None if record["parent"] is None else int(record["parent"])
-        yield Node(int(record["index"]), parent, str(record["name"]), _finite(record["score"]))
+        parent = None if record["parent"] is None else _index(record["parent"])
+        yield Node(_index(record["index"]), parent, str(record["name"]), _finite(record["score"]))
+
+
+def _index(value: Any) -> int:
+    number = int(value)
+    if not 0 <= number < 2**31:
+        raise ValueError(f"{value!r} where the number of an experiment is due")
+    return number
 
 
 def _finite(value: Any) -> float:
     number = float(value)
-    if not math.isfinite(number):
+    if not abs(number) < 1e9:  # nor where it is none
         raise ValueError(f"{value!r} where a number is due")
     return number
 
@@ -474,7 +481,7 @@ def _member(record: Mapping[str, Any]) -> Member:
     losses = _csv_row(record["result"]["train"])
     accuracy = _csv_row(record["result"]["test"])
     return Member(
-        index=int(record["index"]),
+        index=_index(record["index"]),
         name=str(record["name_new"]),
         losses=tuple(losses.values()),
         accuracy={task: accuracy[task] for task in SCORED_TASKS},

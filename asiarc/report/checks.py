@@ -41,6 +41,7 @@ from asiarc.report.document import (
 )
 from asiarc.report.evidence import decided_again
 
+ANOTHER = "if another version wrote it: asiarc report --again"
 SHOWN = 20  # differences that are told of one file
 
 
@@ -63,7 +64,7 @@ def examine(folder: Path, signers: Path | None = None) -> Examination:
     found = Examination()
     for question in (_files, _signed, _data):
         try:
-            with in_words(folder):
+            with in_words(f"{folder}: report.json, its tables or its extract"):
                 question(folder, signers, found)
         except AsiarcError as error:
             found.problems.append(str(error))
@@ -152,7 +153,7 @@ def _first_line(stored: Path, rendered: Path) -> str:
         if mine != due:
             at = next((i for i, (a, b) in enumerate(zip(mine, due, strict=False)) if a != b), min(len(mine), len(due)))
             cut = slice(max(0, at - 20), at + 40)
-            return f"line {number} has {mine[cut]!r}, its data give {due[cut]!r} (drawn by another version? write it again: asiarc report --again)"
+            return f"line {number} has {mine[cut]!r}, its data give {due[cut]!r} ({ANOTHER})"
     return "not what its data give"
 
 
@@ -241,7 +242,7 @@ def _cell(text: str) -> float | str:
 
 
 def _register(report: Row, folder: Path, found: Examination) -> None:
-    """Every claim of the register, as it stands there; verdicts as last accepted, where the checkout has accepted any."""
+    """Every claim of the register, as it stands there; verdicts as last accepted, where the checkout has any."""
     reproductions = facts.project_folder(folder) / "reproductions"
     if not (reproductions / "claims.toml").exists():
         found.unproved.append("the claims' own words: no register (reproductions/claims.toml) here")

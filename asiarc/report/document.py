@@ -63,7 +63,8 @@ def write(archive: Archive, tier: str, folder: Path, *, campaigns: Sequence[str]
     """
     made_by = provenance()  # before a file changes: a report must not make its own checkout look changed
     _clear(folder)
-    runs = gather(archive, tier, folder, campaigns=campaigns, written={**made_by, "lock": _lock(folder)})
+    with in_words(f"the rows of the archive in {archive.folder}"):
+        runs = gather(archive, tier, folder, campaigns=campaigns, written={**made_by, "lock": _lock(folder)})
     extract.save(archive, runs, folder / EXTRACT, tier=tier, campaigns=campaigns)
     return render(folder)
 
@@ -72,7 +73,7 @@ def write_again(folder: Path) -> Path:
     """Write a report again from its extract, or from its data where it is of the format without one; its HTML file."""
     report = read_report(folder)
     if report["format"] == facts.FORMAT:
-        with in_words(folder), extract.opened(folder / EXTRACT) as rows:
+        with in_words(f"{folder}: the rows of {EXTRACT}"), extract.opened(folder / EXTRACT) as rows:
             _clear(folder)
             asked, written = rows.head["campaigns"], report["provenance"]
             gather(rows.archive, report["tier"], folder, campaigns=asked, written=written)
@@ -80,8 +81,8 @@ def write_again(folder: Path) -> Path:
 
 
 @contextmanager
-def in_words(folder: Path) -> Iterator[None]:
-    """What data of another form raise, wherever they are met, as an `EvidenceError`."""
+def in_words(what: str) -> Iterator[None]:
+    """What data of another form raise, wherever they are met, as an `EvidenceError` that says of what."""
     try:
         yield
     except (
@@ -89,8 +90,8 @@ def in_words(folder: Path) -> Iterator[None]:
         sqlite3.Error, csv.Error, jinja2.TemplateError,
     ) as error:  # fmt: skip
         raise EvidenceError(
-            f"{folder}: report.json, its tables or its extract do not have the form that they are written in: "
-            f"{error!r}; write the report again, or take it from where it was published"
+            f"{what} do not have the form that they are written in: {error!r}; write the report again, or take it from "
+            "where it was published"
         ) from error
 
 
@@ -196,7 +197,7 @@ def render(folder: Path) -> Path:
     Raises `EvidenceError` where they cannot be read.
     """
     report = read_report(folder)
-    with in_words(folder):
+    with in_words(f"{folder}: report.json or its tables"):
         return _render(folder, report)
 
 

@@ -156,7 +156,8 @@ def _explored(reading: CampaignResult, explore: Row, identity: Row) -> Iterator[
         row["address"] for row in archive.rows("SELECT address FROM results WHERE run = ? AND outcome = 'scored'", run)
     }
     if set(explore["entrants"]) != scored or not set(explore["finalists"]) <= scored:
-        yield f"explore: {len(explore['entrants'])} entrants and {len(explore['finalists'])} finalists of {len(scored)} scored"
+        told = f"{len(explore['entrants'])} entrants, {len(explore['finalists'])} finalists"
+        yield f"explore: {told} of {len(scored)} that were scored"
     declared = identity["spec"]["candidates"]
     if not reading.proposed == explore["candidates"] == declared:
         yield f"explore: {explore['candidates']} candidates, {reading.proposed} proposals, {declared} declared"
@@ -196,7 +197,8 @@ def _complete(reading: CampaignResult, stage: StageName, entrants: list[str], id
     due = {(address, task) for address in addresses for task in declared["tasks"]}
     for address, task in sorted(due | found.keys()):
         if (seen := found.get((address, task), set())) != (seeds if (address, task) in due else set()):
-            yield f"{stage}: {address} has {len(seen)} seeds on {task}, declared are {len(seeds)} of {len(addresses)} mixers"
+            told = f"declared are {len(seeds)} of {len(addresses)} mixers"
+            yield f"{stage}: {address} has {len(seen)} seeds on {task}, {told}"
 
 
 def _close(stored: Any, due: float | None) -> bool:
@@ -241,8 +243,8 @@ def _search(archive: Archive, row: Row) -> Iterator[str]:
                 yield f"{arm}, repeat {repeat}: its first gains are not what its trials give"
             winner = next(iter((archive.stage_result(run, "explore") or {"finalists": []})["finalists"]), None)
             gain = mean_gain(values_of(trials, winner, "text"), start, higher_is_better=False) if winner else None
-            if not _close(record["gains"][arm][str(repeat)], gain or 0.0):
-                yield f"{arm}, repeat {repeat}: its winner gains {record['gains'][arm][str(repeat)]!r}, trials give {gain!r}"
+            if not _close(told := record["gains"][arm][str(repeat)], gain or 0.0):
+                yield f"{arm}, repeat {repeat}: its winner gains {told!r}, its trials give {gain!r}"
         spent = [sum(trial.cpu_s for trial in archive.trials(run, "explore")) for run in runs]
         if not all(map(_close, record["cpu_s"][arm], spent)):
             yield f"{arm}: its CPU-seconds are not the sum of its trials'"

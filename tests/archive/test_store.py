@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -730,3 +730,29 @@ def test_the_store_is_plain_sqlite_in_wal_mode(archive):
     assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert json.loads(db.execute("SELECT identity FROM runs").fetchone()[0]) == {"spec": {}}
     db.close()
+
+
+# --- cells of another form --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", ["", "{", "[" * 100_000, "nan,", "\x00"], ids=["empty", "cut", "deep", "none", "nul"])
+def test_a_cell_that_is_no_json_is_told(tmp_path, cell):
+    with Archive(tmp_path) as archive:
+        archive.add_run("r", "question", "quick", 0, {}, {})
+        archive.finish_stage("r", "explore", {})
+    with closing(sqlite3.connect(tmp_path / "archive.db")) as database, database:
+        database.execute("UPDATE runs SET identity = ?", (cell,))
+        database.execute("UPDATE stages SET result = ?", (cell,))
+    with Archive(tmp_path, write=False) as archive:
+        for ask in (archive.runs, lambda: archive.run("r"), lambda: archive.stage_result("r", "explore")):
+            with pytest.raises(ArchiveError, match="where JSON is due"):
+                ask()
+
+
+def test_text_that_is_no_text_is_told(tmp_path):
+    with Archive(tmp_path) as archive:
+        archive.add_run("r", "question", "quick", 0, {}, {})
+    with closing(sqlite3.connect(tmp_path / "archive.db")) as database, database:
+        database.execute("UPDATE runs SET campaign = CAST(x'ff9a' AS TEXT)")
+    with Archive(tmp_path, write=False) as archive, pytest.raises(ArchiveError, match="cannot be used"):
+        archive.runs()

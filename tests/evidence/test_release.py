@@ -281,3 +281,87 @@ class TestRefuses:
         nodes = [node_record(1, None, 1.0), node_record(2, 1, 1.0), node_record(3, 1, 1.0)]
         with pytest.raises(EvidenceError, match="second generation"):
             analyse_release(write_release(nodes, [member_record(2)]))
+
+
+# --- what is no release -----------------------------------------------------------------------------------------------
+
+
+def in_circles(nodes, gallery):
+    nodes[5]["parent"], nodes[6]["parent"] = nodes[6]["index"], nodes[5]["index"]
+
+
+def its_own_parent(nodes, gallery):
+    nodes[5]["parent"] = nodes[5]["index"]
+
+
+def parent_without_a_number(nodes, gallery):
+    nodes[5]["parent"] = {}
+
+
+def giant_index(nodes, gallery):
+    nodes[-1]["index"] = 2**70
+
+
+def endless_fitness(nodes, gallery):
+    nodes[5]["score"] = 1e999
+
+
+def fitness_that_is_none(nodes, gallery):
+    nodes[5]["score"] = float("nan")
+
+
+def size_that_is_no_text(nodes, gallery):
+    gallery[0]["parameters"] = 400
+
+
+def no_discoveries(nodes, gallery):
+    gallery.clear()
+
+
+def program_that_is_no_text(nodes, gallery):
+    gallery[0]["program"] = {"class": "Mixer"}
+
+
+def sums_beyond_floats(nodes, gallery):
+    for row in nodes:
+        row["score"] = 1e308
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        in_circles, its_own_parent, parent_without_a_number, giant_index, endless_fitness, fitness_that_is_none,
+        size_that_is_no_text, no_discoveries, sums_beyond_floats,
+    ],
+    ids=lambda spoil: spoil.__name__,
+)  # fmt: skip
+def test_what_is_no_release_is_told(write_release, spoil):
+    nodes, gallery = faithful_search(experiments=260), [member_record(index) for index in range(100, 108)]
+    spoil(nodes, gallery)
+    with pytest.raises(EvidenceError, match="not the released file|not what the authors|descend from themselves"):
+        analyse_release(write_release(nodes, gallery))
+
+
+def test_a_program_is_read_as_text(write_release):
+    nodes, gallery = faithful_search(experiments=260), [member_record(index) for index in range(100, 108)]
+    program_that_is_no_text(nodes, gallery)
+    assert render(analyse_release(write_release(nodes, gallery)))
+
+
+@pytest.mark.parametrize("content", [b"", b"[" * 100_000, b"\xff", b"3", b"{}", b'{"results": 3}', b"[1]"])
+def test_damaged_release_files_are_told(write_release, content):
+    folder = write_release(faithful_search(experiments=260), [member_record(index) for index in range(100, 108)])
+    for name in ("tree.json", "106.json"):
+        kept = (folder / name).read_bytes()
+        (folder / name).write_bytes(content)
+        with pytest.raises(EvidenceError):
+            analyse_release(folder)
+        (folder / name).write_bytes(kept)
+
+
+def test_a_line_of_descent_as_long_as_the_tree_is_counted_at_once(write_release):
+    """Every node the child of the one before: lists of all ancestors would be the square of it."""
+    nodes = [node_record(1, None, 1.0), *(node_record(i, i - 1, 1 + i / 1e5) for i in range(2, 20_001))]
+    found = tree_findings(read_release(write_release(nodes, [member_record(10_000)])))
+    assert found.deepest == 19_999 and found.busiest == {i: 20_000 - i for i in range(2, 7)}
+    assert set(found.busiest_in_gallery.values()) == {1}

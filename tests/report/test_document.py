@@ -19,6 +19,7 @@ from asiarc.core.errors import EvidenceError
 from asiarc.core.outcome import Outcome
 from asiarc.models.baselines import baseline_source
 from asiarc.report import render, verify, write
+from asiarc.report.document import sha256
 
 HOSTILE = 'x</td></svg><script>alert(1)</script>|`*_$\\frac$ [a](javascript:1) <img src=x onerror=1> \x07 naïve漢字 "q"'
 VOID = {"meta", "br", "img", "link"}
@@ -313,13 +314,54 @@ def test_names_in_figures_are_harmless_and_in_spreadsheets_too(hostile):
 # --- a report that is damaged -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"format": 99}', '{"files": 3}'])
+DAMAGED = ["", "[]", "{", '{"format": 99}', '{"files": 3}', "[" * 100_000]
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=["nothing", "list", "cut", "later", "manifest", "deep"])
 def test_damaged_files_are_told_and_raise_nothing(tmp_path, content):
     for name in ("report.json", "manifest.json"):
         (tmp_path / name).write_text(content)
     assert len(verify(tmp_path)) >= 2
     with pytest.raises(EvidenceError, match=r"report\.json"):
         render(tmp_path)
+
+
+def file_elsewhere(report):
+    report["campaigns"][0]["figures"][0]["svg"] = "../outside.svg"
+
+
+def figure_of_no_kind(report):
+    report["figures"][0]["kind"] = "pie"
+
+
+def number_that_is_text(report):
+    report["campaigns"][0]["stages"][0]["rows"][0]["tasks"]["text"]["mean"] = "two"
+
+
+def part_missing(report):
+    del report["campaigns"][0]["spec"]
+
+
+def other_types(report):
+    report["campaigns"] = {"a": None}
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [file_elsewhere, figure_of_no_kind, number_that_is_text, part_missing, other_types],
+    ids=lambda spoil: spoil.__name__,
+)
+def test_data_of_another_form_are_told_and_write_nothing_elsewhere(written, tmp_path, spoil):
+    copy = Path(shutil.copytree(written, tmp_path / "copy"))
+    report = json.loads((copy / "report.json").read_text())
+    spoil(report)
+    (copy / "report.json").write_text(json.dumps(report))
+    with pytest.raises(EvidenceError, match="do not have the form|figures/NAME"):
+        render(copy)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["files"]["report.json"] = sha256(copy / "report.json")
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    assert verify(copy) and {path.name for path in tmp_path.iterdir()} == {"copy"}
 
 
 def test_no_report_at_all_is_told(tmp_path):

@@ -1,4 +1,4 @@
-"""A report that was changed and made whole again: checksums right, documents and figures drawn anew from what was changed.
+"""A report that was changed and made whole again: checksums right, documents and figures drawn from what was changed.
 
 Whoever does so knows the formats and has the code. What is left to find it by are the rows that lie beside the report,
 and, where those were changed as well, what rows say of one another.

@@ -6,6 +6,7 @@ Half of the inputs are bytes as the fuzzer invents them, half are good data with
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import shutil
 import sqlite3
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import click
@@ -25,30 +27,47 @@ from tests.rigs import ROOT
 
 QUICK = ROOT / "results" / "reproduction" / "quick"
 SECONDS, SECONDS_PER_BYTE = 20.0, 2e-4  # of the processor: a floor for what any input costs, and what a byte may
+STUCK = 60  # seconds, after which it is told where it stands
 ODD: tuple[Any, ...] = (
-    None, True, 0, -1, 1e308, -1e308, 2**70, float("nan"), "", "nan", "\0", "x" * 5000, "../../etc/passwd", "\ud800", [], {},
-    [[]], {"": None}, [None], "2.5", "delta_net", {"values": {}}, 10**400,
+    None, True, 0, -1, 1e308, -1e308, 2**70, float("nan"), "", "nan", "\0", "x" * 5000, "../../etc/passwd", "\ud800", [],
+    {}, [[]], {"": None}, [None], "2.5", "delta_net", {"values": {}}, 10**400,
 )  # fmt: skip
 Given = Callable[[Any], None]
 
 
-def spoil(tree: Any, draws: Any) -> Any:
+class Draws(Random):
+    """What the fuzzer's bytes decide: they seed it, so that short inputs differ as much as long ones."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.data = data
+
+    def upto(self, last: int) -> int:
+        """A number from 0 to `last`."""
+        return self.randrange(last + 1)
+
+    def raw(self, most: int) -> bytes:
+        """Some of the fuzzer's own bytes."""
+        return self.data[: self.upto(most)]
+
+
+def spoil(tree: Any, draws: Draws) -> Any:
     """Good data with one to four places replaced, removed or doubled."""
-    for _ in range(draws.ConsumeIntInRange(1, 4)):
+    for _ in range(draws.randint(1, 4)):
         where, parent, key = tree, None, None
-        while isinstance(where, (dict, list)) and where and (parent is None or draws.ConsumeIntInRange(0, 5)):
+        while isinstance(where, (dict, list)) and where and (parent is None or draws.upto(5)):
             keys = list(where) if isinstance(where, dict) else range(len(where))
-            parent, key = where, keys[draws.ConsumeIntInRange(0, len(keys) - 1)]
+            parent, key = where, keys[draws.upto(len(keys) - 1)]
             where = parent[key]
         if parent is None:
-            return ODD[draws.ConsumeIntInRange(0, len(ODD) - 1)]
-        what = draws.ConsumeIntInRange(0, 9)
+            return ODD[draws.upto(len(ODD) - 1)]
+        what = draws.upto(9)
         if what == 0:
             del parent[key]
         elif what == 1 and isinstance(parent, list):
             parent.append(where)
         else:
-            parent[key] = deepcopy(ODD[draws.ConsumeIntInRange(0, len(ODD) - 1)])
+            parent[key] = deepcopy(ODD[draws.upto(len(ODD) - 1)])
     return tree
 
 
@@ -72,11 +91,10 @@ def reply() -> Given:
         "\0",
     )
 
-    def given(draws: Any) -> None:
+    def given(draws: Draws) -> None:
         whole = "".join(
-            pieces[draws.ConsumeIntInRange(0, len(pieces) - 1)] * draws.ConsumeIntInRange(1, 50)
-            + draws.ConsumeUnicode(draws.ConsumeIntInRange(0, 20))
-            for _ in range(draws.ConsumeIntInRange(0, 30))
+            pieces[draws.upto(len(pieces) - 1)] * draws.randint(1, 50) + draws.raw(20).decode(errors="replace")
+            for _ in range(draws.upto(30))
         )
         with suppress(ReadingError):
             read_idea(whole, parent="A = 1\n", tasks=("text",))
@@ -95,13 +113,13 @@ def toml() -> Given:
     text = to_toml(declared(good)[1])
     folder = Path(tempfile.mkdtemp())
 
-    def given(draws: Any) -> None:
+    def given(draws: Draws) -> None:
         import tomllib
 
         file = folder / "campaign_x.toml"
-        if draws.ConsumeBool():
-            at, cut = draws.ConsumeIntInRange(0, len(text)), draws.ConsumeIntInRange(0, 40)
-            file.write_bytes(text[:at].encode() + draws.ConsumeBytes(40) + text[at + cut :].encode())
+        if draws.upto(1):
+            at, cut = draws.upto(len(text)), draws.upto(40)
+            file.write_bytes(text[:at].encode() + draws.raw(40) + text[at + cut :].encode())
         else:
             try:
                 file.write_text(tomli_w.dumps(spoil(tomllib.loads(text), draws)), errors="surrogatepass")
@@ -122,30 +140,43 @@ def release() -> Given:
     good = {"tree.json": {"total_records": len(nodes), "results": nodes}, "106.json": members}
     folder = Path(tempfile.mkdtemp())
 
-    def given(draws: Any) -> None:
+    def given(draws: Draws) -> None:
         files = json.loads(json.dumps(good))
-        name = ("tree.json", "106.json")[draws.ConsumeIntInRange(0, 1)]
+        name = ("tree.json", "106.json")[draws.upto(1)]
         files[name] = spoil(files[name], draws)
         for file, data in files.items():
             (folder / file).write_text(json.dumps(data))
-        if not draws.ConsumeIntInRange(0, 4):
-            (folder / name).write_bytes(draws.ConsumeBytes(200))
+        if not draws.upto(4):
+            (folder / name).write_bytes(draws.raw(200))
         render(analyse_release(folder))
 
     return given
+
+
+def _draw_once() -> None:
+    """Figures of equal rows are equal; drawing them is most of the time."""
+    from asiarc.report import document
+
+    drawn: dict[str, str] = {}
+    draw = document.draw
+
+    def once(kind: str, rows: Any) -> str:
+        key = f"{kind}{rows}"
+        if key not in drawn:
+            drawn[key] = draw(kind, rows)
+        return drawn[key]
+
+    document.draw = once
 
 
 def report() -> Given:
     """A report that somebody sends: verified, and drawn again."""
     from asiarc.report import document, verify
 
-    drawn, draw = {}, document.draw
-    document.draw = lambda kind, rows: (
-        drawn[f"{kind}{rows}"] if f"{kind}{rows}" in drawn else drawn.setdefault(f"{kind}{rows}", draw(kind, rows))
-    )
+    _draw_once()
     folder = Path(tempfile.mkdtemp()) / "report"
 
-    def given(draws: Any) -> None:
+    def given(draws: Draws) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(QUICK, folder)
         file = folder / "report.json"
@@ -176,46 +207,43 @@ def _written() -> Path:
 
 def archive() -> Given:
     """A store that is damaged, or another program's: opened, and everything read that a report reads."""
-    from asiarc.archive.results import CampaignResult
     from asiarc.archive.store import Archive
-    from asiarc.report.facts import campaign_facts, latest_runs
+    from asiarc.report import write
 
+    _draw_once()
     good = (_written() / "store" / "archive.db").read_bytes()
     folder = Path(tempfile.mkdtemp())
 
-    def given(draws: Any) -> None:
+    def given(draws: Draws) -> None:
         file = folder / "archive.db"
         for old in folder.glob("archive.db*"):
             old.unlink()
         file.write_bytes(good)
-        if draws.ConsumeBool():
+        if draws.upto(1):
             content = bytearray(good)
-            for _ in range(draws.ConsumeIntInRange(1, 20)):
-                content[draws.ConsumeIntInRange(0, len(content) - 1)] = draws.ConsumeIntInRange(0, 255)
-            file.write_bytes(content[: draws.ConsumeIntInRange(0, len(content))] if draws.ConsumeBool() else content)
+            for _ in range(draws.randint(1, 20)):
+                content[draws.upto(len(content) - 1)] = draws.upto(255)
+            file.write_bytes(content[: draws.upto(len(content))] if draws.upto(1) else content)
         else:
             _spoil_cells(file, draws)
-        with Archive(folder, write=draws.ConsumeBool()) as store:
-            for row in latest_runs(store, "quick", None):
-                campaign_facts(CampaignResult.load(store, row["run"]), row, folder)
+        with Archive(folder, write=bool(draws.upto(1))) as store:
+            write(store, "quick", folder / "report")
 
     return given
 
 
-def _spoil_cells(file: Path, draws: Any) -> None:
+def _spoil_cells(file: Path, draws: Draws) -> None:
     database = sqlite3.connect(file)
     with database:
         database.execute("PRAGMA ignore_check_constraints = ON")
         tables = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        for _ in range(draws.ConsumeIntInRange(1, 3)):
-            table = tables[draws.ConsumeIntInRange(0, len(tables) - 1)]
+        for _ in range(draws.randint(1, 3)):
+            table = tables[draws.upto(len(tables) - 1)]
             columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
-            column = columns[draws.ConsumeIntInRange(0, len(columns) - 1)]
-            value = ODD[draws.ConsumeIntInRange(0, len(ODD) - 1)]
+            column = columns[draws.upto(len(columns) - 1)]
+            value = ODD[draws.upto(len(ODD) - 1)]
             try:
-                database.execute(
-                    f"UPDATE {table} SET {column} = ?", (json.dumps(value) if draws.ConsumeBool() else value,)
-                )
+                database.execute(f"UPDATE {table} SET {column} = ?", (json.dumps(value) if draws.upto(1) else value,))
             except (sqlite3.Error, OverflowError, UnicodeEncodeError):
                 continue
     database.close()
@@ -227,22 +255,23 @@ def extract() -> Given:
 
     from asiarc.archive.extract import opened
     from asiarc.report import ground
+    from asiarc.report.document import in_words
 
     good = (_written() / "quick" / "extract.jsonl.gz").read_bytes()
     file = Path(tempfile.mkdtemp()) / "extract.jsonl.gz"
 
-    def given(draws: Any) -> None:
+    def given(draws: Draws) -> None:
         lines = [json.loads(line) for line in gzip.decompress(good).splitlines()]
-        if draws.ConsumeBool():
+        if draws.upto(1):
             packed = bytearray(good)
-            packed[draws.ConsumeIntInRange(0, len(packed) - 1)] = draws.ConsumeIntInRange(0, 255)
+            packed[draws.upto(len(packed) - 1)] = draws.upto(255)
             file.write_bytes(bytes(packed))
         else:
             text = "".join(
                 json.dumps(line) + "\n" for line in [spoil(line, draws) for line in lines[:1]] + spoil(lines[1:], draws)
             )
             file.write_bytes(gzip.compress(text.encode()))
-        with opened(file) as rows:
+        with opened(file) as rows, in_words("the rows"):
             list(ground.problems(rows))
 
     return given
@@ -270,9 +299,11 @@ def main(target: str, seconds: int, seed: int) -> None:
         given = TARGETS[target]()
 
     def once(data: bytes) -> None:
+        faulthandler.dump_traceback_later(STUCK, exit=True)
         start = time.process_time()
         with suppress(AsiarcError):
-            given(atheris.FuzzedDataProvider(data))
+            given(Draws(data))
+        faulthandler.cancel_dump_traceback_later()
         spent = time.process_time() - start
         if spent > SECONDS + SECONDS_PER_BYTE * len(data):
             raise AssertionError(f"{spent:.1f} CPU-seconds for {len(data)} bytes")
