@@ -18,7 +18,6 @@ from tests.rigs.policies.commands import TABLE, main
 from tests.rigs.policies.record import RECIPE, RUNGS, Recording, population
 from tests.rigs.policies.table import Table
 
-
 MEASURES = {"parameters": 1, "state_bytes": 64, "flops_per_token": 9.0}
 
 
