@@ -324,7 +324,7 @@ def no_autocast(x: Tensor) -> contextlib.AbstractContextManager[object]:
     return torch.autocast(device, enabled=False) if on else contextlib.nullcontext()
 
 
-def without_autocast(backward: Callable[..., Found]) -> Callable[..., Found]:
+def without_autocast(backward: Callable[..., Found]) -> Any:
     """A backward pass (ctx, gradients) that computes in the types it is given, wherever it is asked for."""
 
     @functools.wraps(backward)
@@ -357,8 +357,8 @@ class Chunked(torch.autograd.Function):
         return o, final
 
     @staticmethod
-    @once_differentiable
     @without_autocast
+    @once_differentiable
     def backward(ctx: Any, do: Tensor, dfinal: Tensor) -> tuple[Tensor | None, ...]:
         """Returns the gradients of the arguments of `forward`."""
         C, scale, gate_axes, erases = ctx.how

@@ -126,7 +126,7 @@ class StreamedLM(TemplateLM):
         """Read rows side by side, and give every question's place and token with the logs [V] that answer it."""
         first, longest = min(row.first for row in rows), max(len(row.inputs_T) for row in rows)
         tokens_RT = np.stack([np.pad(row.inputs_T, (0, longest - len(row.inputs_T))) for row in rows])
-        seen: dict[int, dict[int, Logs]] = {row: {} for row in range(len(rows))[-SAMPLE:]} if not self.sample else {}
+        seen: dict[int, dict[int, Logs]] = {number: {} for number in range(len(rows))[-SAMPLE:]} if not self.sample else {}
         for position in range(first, longest):
             begins = position == first
             read = tokens_RT[:, : first + 1] if begins else tokens_RT[:, position : position + 1]
@@ -134,10 +134,10 @@ class StreamedLM(TemplateLM):
             for row, logs_V in zip(rows, logs_RV, strict=True):
                 if position in row.asked:
                     yield row.asked[position], logs_V
-            for row, found in seen.items():
-                if position < len(rows[row].inputs_T):
-                    found[position] = logs_RV[row]
-        self.sample += [(rows[row].inputs_T, found) for row, found in seen.items()]
+            for number, found in seen.items():
+                if position < len(rows[number].inputs_T):
+                    found[position] = logs_RV[number]
+        self.sample += [(rows[number].inputs_T, found) for number, found in seen.items()]
 
     def compare(self) -> None:
         """Read the sample again, whole; `RejectedError` where a token's distribution is another than when streamed."""
@@ -161,14 +161,15 @@ def score(secret: dict[str, Any], line: Line) -> dict[str, Any]:
     """
     recipe, task = Recipe(**secret["recipe"]), get_task(secret["task"])
     kept = _told(line)
-    trained = {"curve": _curve(kept.get("curve")), "parameters": _whole(kept.get("parameters"))}
+    parameters = _whole(kept.get("parameters"))
+    trained = {"curve": _curve(kept.get("curve")), "parameters": parameters}
     if "ended" in kept:
         kind = kept["ended"] if kept["ended"] in ENDINGS else "crashed"
         return {"ended": kind, "reason": str(kept.get("reason"))} | trained
     documents = windows(task.documents(secret["split"], secret["documents"], secret["items"]), recipe.seq_len)
     lm = StreamedLM(Model(line, recipe.vocab_size), recipe.seq_len)
     try:
-        _sizes_match(trained["parameters"], kept.get("target"))
+        _sizes_match(parameters, kept.get("target"))
         line.send(digest(secret).encode())  # of the examination: told when nothing can be made of it any more
         found = _told(line)
         if found.get("rejected"):

@@ -143,7 +143,7 @@ def _examined(payload: Payload, recipe: Recipe, model: AsiarcForCausalLM, seed: 
     """
     batch = get_task(payload["task"]).batch("train", recipe.batch_size, "examined", seed, seq_len=recipe.seq_len)
     inputs = inputs_of(model.eval(), torch.from_numpy(batch.inputs_BT).to(payload["device"]))
-    found = examine([layer.mixer for layer in model.layers], inputs, seed=seed)
+    found = examine(model.mixers, inputs, seed=seed)
     mixer = measure(payload["source"], recipe.d_model, recipe.num_heads)
     hidden = model.config.intermediate_size
     dense = 3 * recipe.d_model * hidden * recipe.num_layers + recipe.vocab_size * recipe.d_model
@@ -164,9 +164,9 @@ def reader(model: AsiarcForCausalLM) -> Callable[[Reading, Tokens], NDArray[np.f
         whole = reading == "whole"
         if reading == "open":
             cache = MixerCache(model.config.num_hidden_layers)
-        ids_RT = torch.from_numpy(ids_RT).to(device)
+        read_RT = torch.from_numpy(ids_RT).to(device)
         with torch.no_grad():
-            logits = model(ids_RT, past_key_values=None if whole else cache, logits_to_keep=0 if whole else 1).logits
+            logits = model(read_RT, past_key_values=None if whole else cache, logits_to_keep=0 if whole else 1).logits
         return (logits if whole else logits[:, -1]).float().cpu().numpy()
 
     return read

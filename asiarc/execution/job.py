@@ -122,7 +122,7 @@ class Executor(Protocol):
         ...
 
 
-def resolve(function: str) -> Callable[[dict[str, Any]], Any]:
+def resolve(function: str) -> Callable[..., Any]:
     """Import the callable that ``"package.module:callable"`` names."""
     module, _, name = function.partition(":")
     return getattr(importlib.import_module(module), name)

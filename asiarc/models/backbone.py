@@ -148,6 +148,11 @@ class AsiarcForCausalLM(PreTrainedModel, GenerationMixin):
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
+    @property
+    def mixers(self) -> list[nn.Module]:
+        """The mixer of each layer."""
+        return [layer.get_submodule("mixer") for layer in self.layers]
+
     def _init_weights(self, module: nn.Module) -> None:
         """Leave modules as constructed: a mixer's own initialisation is part of the candidate."""
 
