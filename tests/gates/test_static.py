@@ -417,7 +417,8 @@ HONEST = {
     },
     "an abstract helper": {
         "top": "class Gate(nn.Module):\n    def act(self, t):\n        raise NotImplementedError\n\n"
-        "    def forward(self, t):\n        return self.act(t)\n\n\nclass Soft(Gate):\n    def act(self, t):\n        return torch.sigmoid(t)\n",
+        "    def forward(self, t):\n        return self.act(t)\n\n\n"
+        "class Soft(Gate):\n    def act(self, t):\n        return torch.sigmoid(t)\n",
         "init": "self.gate = Soft()",
         "forward": "h = self.gate(h)",
     },
