@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asiarc.core.candidate import content_address, load_mixer, motivation, parse
+from asiarc.core.candidate import content_address, load_mixer, motivation, parse, read_source
 from asiarc.core.errors import CandidateError
 from asiarc.models.baselines import BASELINE_NAMES, baseline_source
 
@@ -145,3 +145,22 @@ def test_a_traceback_shows_the_line_of_the_candidate():
     line = source.splitlines().index("        return self.proj(x) * missing_name, state") + 1
     assert f'File "<candidate_{content_address(source)}>", line {line}, in forward' in shown
     assert "return self.proj(x) * missing_name, state" in shown
+
+
+@pytest.mark.parametrize(
+    "start", [b"", b"\xef\xbb\xbf", b"# -*- coding: latin-1 -*-\n"], ids=["plain", "mark", "coding"]
+)
+def test_a_file_is_read_as_python_reads_it(tmp_path, start):
+    path = tmp_path / "candidate.py"
+    coding = "latin-1" if b"latin" in start else "utf-8"
+    path.write_bytes(start + SOURCE.replace("Why", "Grüße: why").encode(coding))
+    assert "Grüße" in motivation(read_source(path))
+    assert content_address(read_source(path)) == content_address(SOURCE) == content_address("\ufeff" + SOURCE)
+
+
+@pytest.mark.parametrize("content", [b"# coding: nothing-such\n", b"x = '\xff'\n"])
+def test_a_file_that_is_no_text_says_so_in_one_line(tmp_path, content):
+    (tmp_path / "candidate.py").write_bytes(content)
+    with pytest.raises(CandidateError, match="save it as UTF-8") as caught:
+        read_source(tmp_path / "candidate.py")
+    assert "\n" not in str(caught.value)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from asiarc.core.candidate import content_address, load_mixer
+from asiarc.core.errors import CandidateError
 from asiarc.engineer.gates.static import Static
 from asiarc.engineer.gates.subject import Subject
 
@@ -186,6 +187,12 @@ CHEATS = {
         "init": 'try:\n    raise ValueError(f"{self.forward}")\nexcept ValueError as e:\n    self.n = e.args'
     },
     "text through a function in a message": {"forward": 'if state: raise ValueError(self.value(f"{self.forward}"))'},
+    "text by extra_repr": {
+        "body": 'def extra_repr(self):\n    return f"{self.forward}"',
+        "init": "self.n = self.extra_repr().count('a')",
+    },
+    "order of a set that is filled": {"init": "memo = set()\nself.n = [*self.named_modules(memo)]"},
+    "order of a set of names": {"init": "self.first = [*{'a', 'b'}][0]"},
     "order of a set": {"init": "self.first = [*{nn.Linear, nn.GELU}][0]"},
     "order of a made set": {"init": "self.first = [*set([nn.Linear, nn.GELU])][0]"},
     "order of a set comprehension": {"init": "self.first = [*{k for k in (nn.Linear, nn.GELU)}][0]"},
@@ -228,6 +235,7 @@ CHEATS = {
     "import in a class": {"body": "from math import sqrt as numel"},
     # classes that answer for torch
     "parameter of its own": {"top": "class Small(nn.Parameter):\n    def numel(self): return 1"},
+    "parameter by another name": {"top": "P = nn.Parameter\nclass Small(P): pass"},
     "tensor of its own": {"top": "class Mine(torch.Tensor): pass"},
     "dict of its own": {"top": "class Mine(dict): pass"},
     "metaclass": {"top": "class Mine(nn.Module, metaclass=type): pass"},
@@ -255,6 +263,7 @@ CHEATS = {
     "a long integer": {"top": f"W = {2**64}"},
     "many numbers": {"top": f"W = {tuple(range(300))}"},
     "many numbers in a table": {"top": f"W = {list(range(300))}"},
+    "many texts": {"top": f"W = {tuple('abcdefghij' * 10 for _ in range(50))}"},
     "a long text": {"top": f'W = "{"ab" * 150}"'},
 }
 
@@ -417,7 +426,8 @@ HONEST = {
     },
     "an abstract helper": {
         "top": "class Gate(nn.Module):\n    def act(self, t):\n        raise NotImplementedError\n\n"
-        "    def forward(self, t):\n        return self.act(t)\n\n\nclass Soft(Gate):\n    def act(self, t):\n        return torch.sigmoid(t)\n",
+        "    def forward(self, t):\n        return self.act(t)\n\n\n"
+        "class Soft(Gate):\n    def act(self, t):\n        return torch.sigmoid(t)\n",
         "init": "self.gate = Soft()",
         "forward": "h = self.gate(h)",
     },
@@ -462,6 +472,11 @@ def test_what_is_dropped_does_not_name_a_candidate():
 )
 def test_a_refusal_names_the_nearest_that_is_allowed(line, says):
     assert says in finding(source(forward=line)).expected
+
+
+def test_a_tree_too_deep_to_be_read_is_refused_in_words():
+    with pytest.raises(CandidateError, match="nested too deeply"):
+        finding(source(init=f"self.n = {'+'.join(['1'] * 1500)}"))
 
 
 def test_there_are_many_kinds():

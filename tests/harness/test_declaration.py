@@ -251,6 +251,8 @@ def test_toml_gives_the_campaign_back(tmp_path_factory, campaign):
     file = tmp_path_factory.getbasetemp() / "campaign_drawn.toml"
     file.write_text(to_toml(campaign), encoding="utf-8")
     assert load_toml(file) == campaign
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())  # as some editors save it
+    assert load_toml(file) == campaign
 
 
 @settings(max_examples=40)

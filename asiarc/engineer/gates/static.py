@@ -56,7 +56,9 @@ class Fault(NamedTuple):
 
     node: ast.AST
     reason: str
-    instead: str
+    instead: str = "mathematics on tensors by torch, math, einops and asiarc.kernels"
+    given: str = ""  # a name for which the nearest of these stands instead
+    allowed: Collection[str] = ()
 
     @property
     def place(self) -> tuple[int, int]:
@@ -88,8 +90,9 @@ class Static(Gate):
     def _told(self, fault: Fault, source: str, verdict: Verdict) -> Finding:
         line, column = fault.place
         text = "".join(source.splitlines()[line - 1 : line]).strip()[:MAX_STRING]
-        reason = f"line {line}, column {column}: {fault.reason}; instead: {fault.instead}. The line says: {text}"
-        return Finding(self.name, verdict, reason, {"line": line, "column": column}, fault.instead, text)
+        instead = nearest(fault.given, sorted(fault.allowed), cutoff=0.7) or fault.instead
+        reason = f"line {line}, column {column}: {fault.reason}; instead: {instead}. The line says: {text}"
+        return Finding(self.name, verdict, reason, {"line": line, "column": column}, instead, text)
 
 
 class _Source:
@@ -101,6 +104,7 @@ class _Source:
         self.parent = {id(child): node for node in self.nodes for child in ast.iter_child_nodes(node)}
         self.bindings = [pair for node in self.nodes for pair in _bindings(node)]
         self.bound = Counter(name for name, _ in self.bindings)
+        self.names = frozenset(self.bound)
         self.imports = [pair for node in self.nodes for pair in _imports(node)]
         self.imported = dict(self.imports)
 
@@ -147,7 +151,7 @@ class _Source:
         called = isinstance(above, ast.Call) and above.func is node
         compared = node.id == "type" and isinstance(above, (ast.Subscript, ast.Compare))
         if node.id not in v.BUILTINS:
-            yield _not_among(node, "names", node.id, v.BUILTINS | set(self.bound))
+            yield _not_among(node, "names", node.id, v.BUILTINS | self.names)
         elif node.id in v.ONLY_CALLED and not (called or compared):
             yield Fault(node, f"{node.id} is no value to pass on", f"call {node.id}(...) where it stands")
         elif node.id in ("str", "set") and id(node) not in self.said and not self._as_type(node):
@@ -207,7 +211,7 @@ class _Source:
         root: ast.expr = node
         while isinstance(root, (ast.Attribute, ast.Subscript)):
             root = root.value
-        shared = isinstance(root, ast.Name) and root.id in {*self.imported, *self.outside}
+        shared = isinstance(root, ast.Name) and (root.id in self.imported or root.id in self.outside)
         if shared or isinstance(root, ast.Call):
             yield Fault(node, f"assigns to .{node.attr} of what is no mixer, for everyone", "assign to self")
         yield from self._made(node, node.attr)
@@ -270,7 +274,7 @@ class _Source:
     def said(self) -> set[int]:
         """Nodes of the messages of what is raised or asserted, and of what `extra_repr` returns."""
         calls = [node.exc for node in self.every(ast.Raise) if isinstance(node.exc, ast.Call)]
-        messages = [a for call in calls if dotted(call.func) in v.RAISED - set(self.bound) for a in call.args]
+        messages = [a for call in calls if dotted(call.func) in v.RAISED - self.names for a in call.args]
         messages += [node.msg for node in self.every(ast.Assert) if node.msg]
         shown = [s for f in self.every(ast.FunctionDef) if f.name == "extra_repr" for s in f.body]
         messages += [s.value for s in shown if isinstance(s, ast.Return) and s.value]
@@ -390,8 +394,8 @@ class _Source:
                 return self._immutable(held) and not any(isinstance(node, ast.Call) for node in ast.walk(index))
             case ast.Call(func, args, keywords):
                 maker, given = self._path(func), [*args, *(keyword.value for keyword in keywords)]
-                frozen = maker in v.FREEZES - set(self.bound)
-                counts = maker in v.COUNTS - set(self.bound) or maker.startswith("math.")
+                frozen = maker in v.FREEZES - self.names
+                counts = maker in v.COUNTS - self.names or maker.startswith("math.")
                 return (counts or frozen) and all(self._immutable(a) or (frozen and self._is_table(a)) for a in given)
         parts = [part for part in ast.iter_child_nodes(value) if isinstance(part, ast.expr)]
         return isinstance(value, UNCHANGING) and all(map(self._immutable, parts))
@@ -400,12 +404,11 @@ class _Source:
 
     def _class(self, node: ast.ClassDef) -> Iterator[Fault]:
         yield from self._body(node)
-        own = Counter(c.name for c in self.every(ast.ClassDef))
         bases = [self._path(base.value if isinstance(base, ast.Subscript) else base) for base in node.bases]
         kinds = [_object(path) for path in bases]
         for path, kind in zip(bases, kinds, strict=True):
             layer = isinstance(kind, type) and issubclass(kind, (nn.Module, Function))
-            if not (layer or path in v.BASES or 0 < self.bound[path] == own[path]):
+            if not (layer or path in v.BASES or 0 < self.bound[path] == self.classes[path]):
                 yield Fault(node, f"a class of {path} can answer for torch, or for its own size", "nn.Module as base")
         if node.keywords:
             yield Fault(
@@ -416,6 +419,10 @@ class _Source:
                 yield from self._made(statement, statement.name)
             if isinstance(statement, ast.FunctionDef) and statement.name in v.BACKWARD and Function in kinds:
                 yield from self._backward(statement)
+
+    @cached_property
+    def classes(self) -> Counter[str]:
+        return Counter(node.name for node in self.every(ast.ClassDef))
 
     def _backward(self, method: ast.FunctionDef) -> Iterator[Fault]:
         """Gradients are computed from what was given, and nothing of that is changed."""
@@ -462,9 +469,8 @@ _RULES: dict[type, Callable[[_Source, Any], Iterator[Fault]]] = {
 
 
 def _not_among(node: ast.AST, kind: str, name: str, allowed: Collection[str]) -> Fault:
-    close = nearest(name, sorted(allowed), cutoff=0.7) if not name.startswith("__") else None
-    instead = close or "mathematics on tensors by torch, math, einops and asiarc.kernels"
-    return Fault(node, f"{name} is not among the {kind} of candidates", instead)
+    given = "" if name.startswith("__") else name
+    return Fault(node, f"{name} is not among the {kind} of candidates", given=given, allowed=allowed)
 
 
 def _path_faults(node: ast.AST, path: str, *, imported: bool = False) -> Iterator[Fault]:

@@ -1,9 +1,9 @@
 """What the gates catch and what they admit, over a folder of cheats and one of honest candidates.
 
 A cheat's first line names the gate that must find it, as in ``# caught by: causality``. It is a fault when a cheat is
-missed or named by another gate, or an honest candidate is rejected, or a folder holds nothing. The last line says what an honest admission costs,
-drawing as many cases as the loop does. The files run in this process: meant for files that you wrote, not for generated
-ones.
+missed or named by another gate, or an honest candidate is rejected; a folder that holds nothing is an error. The last
+line says what an honest admission costs, drawing as many cases as the loop does. The files run in this process: meant
+for files that you wrote, not for generated ones.
 """
 
 from __future__ import annotations
