@@ -235,8 +235,8 @@ class Blocked(torch.autograd.Function):
         return x["o"], x["final"]
 
     @staticmethod
-    @without_autocast
     @once_differentiable
+    @without_autocast
     def backward(ctx: Any, do: Tensor, dfinal: Tensor) -> tuple[Tensor | None, ...]:
         """Returns the gradients of the arguments of `forward`."""
         x, launch = dict(zip(SAVED, ctx.saved_tensors, strict=True)), ctx.launch

@@ -27,7 +27,7 @@ import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -35,7 +35,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 Tensors = list[Tensor]
-Found = TypeVar("Found")
+Backward = TypeVar("Backward", bound=Callable[..., Any])
 
 
 def to_chunks(x_BTHD: Tensor, C: int, factor: float = 1.0) -> Tensor:
@@ -324,15 +324,15 @@ def no_autocast(x: Tensor) -> contextlib.AbstractContextManager[object]:
     return torch.autocast(device, enabled=False) if on else contextlib.nullcontext()
 
 
-def without_autocast(backward: Callable[..., Found]) -> Any:
+def without_autocast(backward: Backward) -> Backward:
     """A backward pass (ctx, gradients) that computes in the types it is given, wherever it is asked for."""
 
     @functools.wraps(backward)
-    def wide(ctx: Any, *gradients: Tensor) -> Found:
+    def wide(ctx: Any, *gradients: Tensor) -> Any:
         with no_autocast(gradients[0]):
             return backward(ctx, *gradients)
 
-    return wide
+    return cast("Backward", wide)
 
 
 class Chunked(torch.autograd.Function):
@@ -357,8 +357,8 @@ class Chunked(torch.autograd.Function):
         return o, final
 
     @staticmethod
-    @without_autocast
     @once_differentiable
+    @without_autocast
     def backward(ctx: Any, do: Tensor, dfinal: Tensor) -> tuple[Tensor | None, ...]:
         """Returns the gradients of the arguments of `forward`."""
         C, scale, gate_axes, erases = ctx.how

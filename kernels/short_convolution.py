@@ -59,8 +59,8 @@ class Filter(torch.autograd.Function):
         return y[:, :, 0].mT
 
     @staticmethod
-    @without_autocast
     @once_differentiable
+    @without_autocast
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the gradients of inputs and weight."""
         inputs, weight_DW = ctx.saved_tensors

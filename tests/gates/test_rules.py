@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from asiarc.core.recipe import MICRO
-from asiarc.engineer.gates import GATES, Subject
+from asiarc.engineer.gates import GATES, Finding, Subject
 from asiarc.engineer.gates.again import examine, inputs_of
+from asiarc.engineer.gates.guard import CandidateFailure, guarded
 from asiarc.engineer.gates.measure import measure
 from asiarc.engineer.gates.subject import local_error, state_bytes
 from asiarc.models.backbone import build
@@ -35,7 +36,8 @@ class Mixer(nn.Module):
         B, T, D = x.shape
         ahead = F.pad(x[:, 1:], (0, 0, 0, 1))
         h = torch.tanh(self.v(x)).cumsum(1)
-        h = h if state is None else h + state
+        past = state[0] if isinstance(state, tuple) else state
+        h = h if past is None else h + past
         y = F.layer_norm(h, (D,))
         {forward}
         z, state = self.out(y), h[:, -1:]
@@ -48,16 +50,18 @@ def source(before="", init="pass", methods="", forward="pass", after="pass"):
     return CORE.format(before=before, init=init, methods=methods, forward=forward, after=after)
 
 
-def found(gate, text, **size):
-    subject = Subject(text, **({"d_model": 64, "num_heads": 2} | size), seed=11, max_examples=3)
-    return next(g for g in GATES if g.name == gate).check(subject)
+def found(gate, text):
+    subject = Subject(text, 64, 2, seed=11, max_examples=3)
+    verdict = guarded(lambda: next(g for g in GATES if g.name == gate).check(subject))
+    return Finding(gate, "rejected", verdict.text) if isinstance(verdict, CandidateFailure) else verdict
 
 
 LEAK = "y = y + ahead if {} else y"
 SOMEWHERE = "torch.linspace(0, 1, T, dtype=x.dtype)[:, None]"
 CHEATS = {
     # looks ahead where a gate may not look
-    "made_by_position": ("causality", {"init": "self.known = 'd_model' in kwargs", "forward": LEAK.format("not self.known")}),
+    "made_by_position": ("causality", {
+        "init": "self.known = 'd_model' in kwargs", "forward": LEAK.format("not self.known")}),
     "converted_by_itself": ("causality", {
         "init": "self.known = False", "forward": LEAK.format("not self.known"),
         "methods": "def to(self, *a, **k):\n        self.known = True\n        return super().to(*a, **k)"}),
@@ -111,16 +115,16 @@ CHEATS = {
                   "        ctx.b.sub_(1e-3 * dy.mean((0, 1)).sign())\n        return dy, None",
         "init": "self.register_buffer('b', torch.zeros(d_model))", "forward": "y = Own.apply(y, self.b)"}),
     # hides a history in its state
-    "in_tensor_keys": ("shapes", {"after": "state = {x: state}"}),
-    "in_a_text": ("shapes", {"after": "state = 'a' * T"}),
-    "in_a_sparse_tensor": ("shapes", {"after": "state = state.to_sparse()"}),
-    "in_a_large_number": ("shapes", {"after": "state = 2 ** 70"}),
-    "in_the_number_of_keys": ("complexity", {"after": "state = {i: None for i in range(T)}"}),
-    "in_the_text_of_a_key": ("complexity", {"after": "state = {'a' * T: None}"}),
-    "in_nested_empties": ("complexity", {"after": "state = [[] for _ in range(T)]"}),
-    "in_empty_tensors": ("complexity", {"after": "state = [x.new_zeros(0, T) for _ in range(T)]"}),
-    "in_an_expanded_tensor": ("complexity", {"after": "state = x.new_zeros(1).expand(8 * T)"}),
-    "as_large_as_a_text": ("complexity", {"after": "state = x.new_zeros(B, 2048, D)"}),
+    "in_tensor_keys": ("shapes", {"after": "state = state, {x: None}"}),
+    "in_a_text": ("shapes", {"after": "state = state, 'a' * T"}),
+    "in_a_sparse_tensor": ("shapes", {"after": "state = state, state.to_sparse()"}),
+    "in_a_large_number": ("shapes", {"after": "state = state, 2 ** 70"}),
+    "in_the_number_of_keys": ("complexity", {"after": "state = state, {i: None for i in range(T)}"}),
+    "in_the_text_of_a_key": ("complexity", {"after": "state = state, {'a' * T: None}"}),
+    "in_nested_empties": ("complexity", {"after": "state = state, [[] for _ in range(T)]"}),
+    "in_empty_tensors": ("complexity", {"after": "state = state, [x.new_zeros(0, T) for _ in range(T)]"}),
+    "in_an_expanded_tensor": ("complexity", {"after": "state = state, x.new_zeros(1).expand(8 * T)"}),
+    "as_large_as_a_text": ("complexity", {"after": "state = state, x.new_zeros(B, 2048, D)"}),
     # does work that does not show
     "distances_of_all_pairs": ("complexity", {"forward": "y = y + 0 * torch.cdist(x, x).sum()"}),
     "attention_at_round_lengths": ("complexity", {"forward": "y = y + 0 * (x @ x.mT).sum() if T % 128 == 0 else y"}),
@@ -150,10 +154,7 @@ HONEST = {
     "a_constant_buffer": {
         "init": "self.register_buffer('b', torch.ones(d_model))", "forward": "y = y * self.b",
     },
-    "a_state_in_names": {
-        "forward": "pass", "after": "pass",
-        "methods": "def carried(self):\n        return {'sum': None}",
-    },
+    "a_state_in_names": {"after": "state = state, {'seen': T, 'more': [None, (x[:, -1], 0.5)]}"},
     "a_cast": {"forward": "y = F.layer_norm(h.float(), (D,)).to(x.dtype)"},
     "a_transform": {
         "init": "self.taps = nn.Parameter(torch.randn(d_model, 8))",

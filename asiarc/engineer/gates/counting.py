@@ -123,7 +123,7 @@ def _flops(
     name = name.strip("_").removesuffix("_backward").removesuffix("_forward")
     largest = max((*given, *made), key=Tensor.numel)
     elements = float(largest.numel())
-    if name in _UNFILLED:
+    if name in UNFILLED:
         return 0.0
     if name in _EACH_ELEMENT or {torch.Tag.pointwise, torch.Tag.reduction} & set(func.tags):
         return elements
@@ -143,7 +143,7 @@ _CONTRACTIONS = flop_registry | {
         _aten._scaled_dot_product_flash_attention_backward
     ],
 }
-_UNFILLED = frozenset({"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted"})
+UNFILLED = frozenset({"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted"})
 # Each element of the largest tensor with a whole row: solvers and distances.
 _EACH_ROW_NAMES = """
 linalg_solve_triangular triangular_solve linalg_inv_ex linalg_solve_ex linalg_lu_factor_ex linalg_lu linalg_lu_solve

@@ -45,7 +45,7 @@ _FIXED = frozenset({
     torch.memory_format, ModuleType, GenericAlias, UnionType, TypeVar, GetSetDescriptorType, MemberDescriptorType,
     MethodDescriptorType, WrapperDescriptorType, MethodWrapperType, ClassMethodDescriptorType,
 })  # fmt: skip
-_CACHED = "_lru_list_elem"  # a place in a cache of functools, which leads to what is in it
+_EMPTY = ("object", "_lru_list_elem")  # a mark, and a place in a cache that itself leads to what is in it
 _SKIPPED = frozenset({"__builtins__", "__dict__", "__weakref__", "_abc_impl", "__spec__", "__loader__"})
 
 
@@ -107,11 +107,12 @@ def _parts(path: str, value: Any) -> Iterator[tuple[str, Any]]:
         if str(value.__module__).startswith(_OWN):
             yield from _parts_of_function(value) if isinstance(value, FunctionType) else vars(value).items()
         return
-    yield from _held(value)
+    held = dict(_held(value))
+    yield from held.items()
     yield from next((items(value) for kinds, items in _ITEMS.items() if isinstance(value, kinds)), {}).items()
     if str(type(value).__module__).startswith(_OWN):
         yield "type", type(value)
-    if not (hasattr(value, "__dict__") or isinstance(value, _FOLLOWED) or type(value).__name__ == _CACHED):
+    if not (held or hasattr(value, "__dict__") or isinstance(value, _FOLLOWED) or type(value).__name__ in _EMPTY):
         raise ContractError(
             f"holds {type(value).__name__} at {path}, and whether that changes between calls cannot be seen; "
             "hold tensors, numbers, text, and lists, tuples, dicts and objects of them"
@@ -121,10 +122,11 @@ def _parts(path: str, value: Any) -> Iterator[tuple[str, Any]]:
 def _held(value: Any) -> Iterator[tuple[str, Any]]:
     """Attributes and slots."""
     yield from getattr(value, "__dict__", {}).items()
+    if isinstance(value, _FOLLOWED):
+        return
     for base in type(value).__mro__:
-        for name, slot in vars(base).items():
-            if isinstance(slot, MemberDescriptorType) and not isinstance(value, _FOLLOWED) and hasattr(value, name):
-                yield name, getattr(value, name)
+        slots = [name for name, slot in vars(base).items() if isinstance(slot, MemberDescriptorType)]
+        yield from ((name, getattr(value, name)) for name in slots if hasattr(value, name))
 
 
 def _entries(value: Any) -> dict[str, Any]:

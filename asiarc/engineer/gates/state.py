@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from asiarc.core.candidate import make_mixer
 from asiarc.engineer.gates.causality import WORDS
+from asiarc.engineer.gates.counting import UNFILLED
 from asiarc.engineer.gates.drawing import choice, whole
 from asiarc.engineer.gates.gate import Cost, Finding, Gate, PropertyGate, Violation
 from asiarc.engineer.gates.snapshot import changes, snapshot
@@ -92,10 +93,7 @@ class _FreshMemory(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        return result.fill_(self.value) if func.overloadpacket.__name__ in _UNFILLED else result
-
-
-_UNFILLED = frozenset({"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted"})
+        return result.fill_(self.value) if func.overloadpacket.__name__ in UNFILLED else result
 
 
 class Statelessness(Gate):

@@ -89,9 +89,9 @@ class Subject:
 
     @cached_property
     def elsewhere(self) -> tuple[Subject, ...]:
-        """The same at the other sizes that recipes name."""
-        sizes = {(recipe.d_model, recipe.num_heads) for recipe in RECIPES.values() if recipe.d_model <= WIDEST}
-        return tuple(self.at(*size) for size in sorted(sizes - {(self.d_model, self.num_heads)}))
+        """The same at the other widths that recipes name, up to `WIDEST`."""
+        heads = {recipe.d_model: recipe.num_heads for recipe in RECIPES.values() if recipe.d_model <= WIDEST}
+        return tuple(self.at(width, heads[width]) for width in sorted(heads) if width != self.d_model)
 
     def drawn(self, low: int, high: int, *address: Part) -> int:
         """A whole number in [low, high] for an address: what a candidate cannot know when it is written."""
