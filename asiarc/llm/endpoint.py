@@ -66,6 +66,7 @@ class Endpoint:
 
     @cached_property
     def _openai(self) -> openai.OpenAI:
+        import httpx2
         from openai import DefaultHttpxClient
         from openai import OpenAI as Library
 
@@ -81,16 +82,19 @@ class Endpoint:
         hooks = {"response": [self._watch]}
         try:
             client = DefaultHttpxClient(event_hooks=hooks, follow_redirects=False, trust_env=not is_near)
-        except (ValueError, ImportError) as error:
+        except (ValueError, ImportError, httpx2.InvalidURL) as error:
             raise ModelError("unreachable", f"the proxy that the environment names cannot be used: {error}") from error
-        return Library(
-            base_url=url,
-            api_key=key or "none",
-            max_retries=0,
-            timeout=self.silence_s,
-            default_headers={"Connection": "close"},  # a reply takes seconds: nothing is left open between two
-            http_client=client,
-        )
+        try:
+            return Library(
+                base_url=url,
+                api_key=key or "none",
+                max_retries=0,
+                timeout=self.silence_s,
+                default_headers={"Connection": "close"},  # a reply takes seconds: nothing is left open between two
+                http_client=client,
+            )
+        except httpx2.InvalidURL as error:
+            raise ModelError("wrong address", f"{url!r} is no base address: {error}") from error
 
     def _watch(self, response: Any) -> None:
         """Let no reply last or grow for ever, whatever it is made of: events, comments that keep a stream alive, a line

@@ -142,7 +142,10 @@ def fenced(text: str) -> list[Block]:
         if opening:
             last = _closing(lines, number, opening[1], opening[2].lower())
             start, end = (lines[i][0] if i < len(lines) else len(text) for i in (number, last))
-            blocks.append(Block(opening[2].lower(), textwrap.dedent(text[start:end]), start, end))
+            body = textwrap.dedent(text[start:end])
+            if last == len(lines):  # perhaps it was closed in its last line
+                body = body.rstrip().removesuffix(opening[1]) + "\n"
+            blocks.append(Block(opening[2].lower(), body, start, end))
             number = last + 1
     return blocks
 

@@ -19,6 +19,7 @@ DONE: Event = {"done_reason": "stop", "choices": None}
 CUT_SHORT = ("length", "max_tokens", "max_output_tokens", "model_length")
 WITHHELD = ("content_filter", "safety", "recitation", "prohibited_content", "blocklist")
 BROKE_OFF = ("error", "insufficient_system_resource", "abort", "cancelled")
+SAID = ("text", "response", "output_text")  # where servers put an answer that has no content
 REASONED = ("reasoning_content", "reasoning", "thinking")  # where servers put what is no answer
 
 
@@ -134,7 +135,8 @@ class Heard:
         turn = turn if isinstance(turn, dict) else choice
         reasoned = next((text for key in REASONED if (text := text_in(turn.get(key)))), "")
         content = turn.get("content")
-        self._add(self.said, text_in(content) or text_in(turn.get("text")))
+        content = json.dumps(content) if isinstance(content, dict) else content  # it was parsed for us
+        self._add(self.said, text_in(content) or next((text for key in SAID if (text := text_in(turn.get(key)))), ""))
         self._add(self.thought, reasoned or text_in(content if isinstance(content, list) else "", ("thinking",)))
         self._add(self.refusal, text_in(turn.get("refusal")))
         self._call(turn)

@@ -115,6 +115,9 @@ SINGLE = IN_DOCSTRING.replace('"""', "'''")
         lambda code: block(code, language=""),
         lambda code: "- Here:\n  " + block(code).replace("\n", "\n  "),
         lambda code: f"{F}python\n{code}",
+        lambda code: f"{F}python\n{code.rstrip()}{F}",
+        lambda code: f"{F}markdown\n# A mixer\n{block(code)}{F}",
+        lambda code: f"<answer>\n{code}\n</answer>",
         lambda code: f"Here it is.\n\n{block(code)}\nI hope that it helps.",
         lambda code: f"Here it is.\n\n{code}\nI hope that it helps you.",
         lambda code: "\ufeff" + reply(code),
@@ -135,7 +138,7 @@ SINGLE = IN_DOCSTRING.replace('"""', "'''")
         lambda code: f"{F}json\n{reply(code)}\n{F}\n{block(code)}",
         lambda code: f"{F}json\n{reply('')[:-1]},}}\n{F}\n{block(code)}",
     ],
-    ids=range(29),
+    ids=range(32),
 )
 def test_the_file_is_found_in_every_form(wrap, code):
     assert read(wrap(code)).source == code

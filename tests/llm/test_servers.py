@@ -235,6 +235,7 @@ def test_an_address_that_is_wrong_is_told_from_a_model_that_is_not_there():
         "http://[::1/v1",
         "https://user:secret@host/v1",
         "http://host/v1?key=1",
+        "http://é€/v1",
         "http://host:99999/v1",
     ],
 )
@@ -305,8 +306,9 @@ def test_this_machine_is_reached_past_any_proxy(monkeypatch, proxy):
     assert Asked(says("yes")).ended == "yes"
 
 
-def test_a_proxy_that_cannot_be_used_is_named(monkeypatch):
-    monkeypatch.setenv("HTTPS_PROXY", "gopher://127.0.0.1:9")
+@pytest.mark.parametrize("proxy", ["gopher://127.0.0.1:9", "http://host:port", "http://é€:1"])
+def test_a_proxy_that_cannot_be_used_is_named(monkeypatch, proxy):
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
     asked = Asked(says("yes"), url="https://models.invalid/v1")
     assert asked.ended.fault == "unreachable" and "proxy" in str(asked.ended)
 
@@ -396,6 +398,8 @@ YES, STOP = chunk({"content": "yes"}), chunk(finish="stop")
         whole(json.dumps(MESSAGE, indent=2).replace("\n", "\r\n").encode()),
         whole(MESSAGE, content_type="text/event-stream"),
         whole({"choices": [{"text": "yes", "finish_reason": "stop"}]}),
+        whole({"response": "yes", "done": True}),
+        whole({"output_text": "yes"}),
         whole({"message": {"role": "assistant", "content": "yes"}, "done": True, "done_reason": "stop"}),
         whole({"type": "message", "content": [{"type": "text", "text": "yes"}], "stop_reason": "end_turn"}),
         whole(b'{"message": {"content": "y"}}\n{"message": {"content": "es"}, "done_reason": "stop"}\n'),
@@ -439,6 +443,10 @@ def test_a_stream_reads_the_same_however_its_bytes_are_cut(size, end):
 def test_halves_of_a_character_are_joined_and_lone_ones_replaced():
     halves = [chunk({"content": "PLACE"}).replace("PLACE", half) for half in ("\\ud834", "\\udd1e", "\\ud834")]
     assert Asked(event_stream(*halves, STOP)).ended == "𝄞\N{REPLACEMENT CHARACTER}"
+
+
+def test_an_answer_that_was_parsed_for_us_is_text_again():
+    assert Asked(whole({"choices": [{"message": {"content": {"a": [1]}}}]})).ended == '{"a": [1]}'
 
 
 @pytest.mark.parametrize("finish", ["tool_calls", "stop"])
