@@ -730,3 +730,20 @@ def test_the_store_is_plain_sqlite_in_wal_mode(archive):
     assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert json.loads(db.execute("SELECT identity FROM runs").fetchone()[0]) == {"spec": {}}
     db.close()
+
+
+@pytest.mark.parametrize("settled", [True, False])
+def test_what_only_reads_reads_where_nothing_can_be_written(tmp_path, monkeypatch, settled):
+    """Read-only media: SQLite may make no file beside the archive; what lies in the log only is read all the same."""
+    folder = tmp_path / "a store? #1 [x]%"
+    writer = Archive(folder)
+    writer.add_candidate("a" * 16, "name", "source", "why")
+    if settled:
+        writer.close()
+    before = {file: file.read_bytes() for file in folder.iterdir() if file.suffix != ".db-shm"}
+    assert (folder / "archive.db-wal").exists() != settled
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with Archive(folder, write=False) as archive:
+        assert archive.candidate("a" * 16)["name"] == "name"
+    assert {file: file.read_bytes() for file in folder.iterdir() if file.suffix != ".db-shm"} == before
+    writer.close()
