@@ -20,8 +20,9 @@ def blocks(language):
 
 
 def test_its_campaign_collects(tmp_path):
-    (tmp_path / "campaign_recall.py").write_text(blocks("python")[0])
-    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    (tmp_path / "campaigns").mkdir()
+    (tmp_path / "campaigns" / "campaign_recall.py").write_text(blocks("python")[0])
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     for item in ("recall::explore", "recall::verify", "recall::confirm", "test_something_was_scored"):
@@ -54,5 +55,5 @@ def test_options_in_it_are_pytest_options():
     shown = subprocess.run(
         [sys.executable, "-m", "pytest", "--help"], capture_output=True, text=True, check=True, cwd=ROOT
     ).stdout
-    for option in ("--tier", "--plan", "--fresh", "--workers", "--store"):
-        assert option in shown
+    for option in ("tier", "plan", "fresh", "retry", "workers"):
+        assert f"--{option}" in README and f"--asiarc-{option}" in shown

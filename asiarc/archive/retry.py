@@ -43,5 +43,6 @@ def forget_failures(archive: Archive, run: str) -> str:
         archive.drop("admissions", f"{_BROKEN} AND address IN (SELECT address FROM proposals WHERE run = ?)", run)
         for table in ("results", "insights", "versions", "decisions", "judgements", "proposals"):
             archive.drop(table, "run = ? AND number >= ?", run, first)
-        archive.drop("stages", "run = ?", run)
+        for table in ("stages", "uses"):  # what is kept is used again where it is asked for again
+            archive.drop(table, "run = ?", run)
     return f"retry: dropped {told}, and the {proposals} proposals from number {first} on"

@@ -50,8 +50,8 @@ def reproduce(
     names = needed(register.values())
     files = [str(file) for name in names for file in sorted(CAMPAIGNS.glob(f"campaign_{name}.*"))]
     click.echo(
-        f"reproduce at tier {tier}: campaign {', '.join(names)}, then {len(claims) or 'all'} claims, then the report in "
-        f"{output}"
+        f"reproduce at tier {tier}: campaign {', '.join(names)}, then {len(claims) or 'all'} claims, then the report "
+        f"in {output}"
     )
     only = ["--claims-only", ",".join(claims)] if claims else []
     everything = [*files, str(REPRODUCTIONS), *only, *common]

@@ -756,3 +756,20 @@ def test_text_that_is_no_text_is_told(tmp_path):
         database.execute("UPDATE runs SET campaign = CAST(x'ff9a' AS TEXT)")
     with Archive(tmp_path, write=False) as archive, pytest.raises(ArchiveError, match="cannot be used"):
         archive.runs()
+
+
+@pytest.mark.parametrize("settled", [True, False])
+def test_what_only_reads_reads_where_nothing_can_be_written(tmp_path, monkeypatch, settled):
+    """Read-only media: SQLite may make no file beside the archive; what lies in the log only is read all the same."""
+    folder = tmp_path / "a store? #1 [x]%"
+    writer = Archive(folder)
+    writer.add_candidate("a" * 16, "name", "source", "why")
+    if settled:
+        writer.close()
+    before = {file: file.read_bytes() for file in folder.iterdir() if file.suffix != ".db-shm"}
+    assert (folder / "archive.db-wal").exists() != settled
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with Archive(folder, write=False) as archive:
+        assert archive.candidate("a" * 16)["name"] == "name"
+    assert {file: file.read_bytes() for file in folder.iterdir() if file.suffix != ".db-shm"} == before
+    writer.close()

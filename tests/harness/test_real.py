@@ -1,10 +1,12 @@
-"""The whole loop with nothing faked: real candidates, the real sandbox, real training, lm-eval; as small as it gets."""
+"""The whole loop with nothing faked: real candidates, the real sandbox, training on a text of one's own, lm-eval; as
+small as it gets."""
 
 from __future__ import annotations
 
 import pytest
 
 from asiarc.archive.store import Archive
+from asiarc.core.seeds import rng_of
 
 CAMPAIGN = """
 from asiarc import Budget, Campaign, Stage, by_tier
@@ -12,7 +14,7 @@ from asiarc import Budget, Campaign, Stage, by_tier
 tiny = Campaign(
     start_from="delta_net",
     baselines=("delta_net",),
-    explore=Stage(tasks=("text",)),
+    explore=Stage(tasks=("text:texts/[1] book.txt",)),  # a text of its own, which jobs open in the cache
     budget=by_tier(smoke=Budget(candidates=2, minutes=20)),
 )
 
@@ -35,7 +37,15 @@ def what_happened(folder):
 
 
 @pytest.fixture
-def campaign(pytester):
+def campaign(pytester, monkeypatch):
+    rng = rng_of("book")
+    words = ["".join(rng.choices("abcdefgh", k=6)) for _ in range(3000)]
+    book = pytester.path / "texts" / "[1] book.txt"
+    book.parent.mkdir()
+    book.write_text("\n\n".join(" ".join(rng.choices(words, k=60)) for _ in range(600)), encoding="utf-8")
+    monkeypatch.setenv("ASIARC_CACHE", str(pytester.path / "cache"))
+    (pytester.path / "tmp[1]").mkdir()
+    monkeypatch.setenv("TMPDIR", str(pytester.path / "tmp[1]"))
     return pytester.makepyfile(campaign_tiny=CAMPAIGN)
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from asiarc import Stage
+from asiarc.archive.retry import forget_failures
+from asiarc.archive.store import Archive
 from asiarc.campaign.declaration import POLICIES
 from asiarc.core.errors import ExecutionError
 from asiarc.core.outcome import SCORED
@@ -63,6 +67,37 @@ def test_workers_and_completion_order_leave_no_trace(whole, tmp_path, workers):
     bench.run(executor)
     assert executor.log != whole[1].log and sorted(executor.log) == sorted(whole[1].log)
     assert_same(bench.content(), whole[0])
+
+
+@pytest.mark.parametrize("status", ["timed_out", "out_of_memory", "crashed"])
+def test_a_retry_drops_what_the_machine_broke_and_ends_as_if_it_had_not(whole, tmp_path, status):
+    """A machine that broke all that it trained of some candidates, and then was well: the archive does not know."""
+
+    def overloaded(job):
+        broken = job.function.endswith(":run") and any(f"NAME = 'c{i}'" in job.payload["source"] for i in (0, 3))
+        return Result(status, None, "the machine", wall_s=1.0, cpu_s=1.0) if broken else None
+
+    bench, name = Bench(small(), tmp_path), {}
+    bench.run(FakeExecutor(ends=overloaded), then=lambda run: name.update(run=run.run))
+    with Archive(tmp_path) as archive:
+        told = forget_failures(archive, name["run"])
+    assert re.search(
+        r"dropped 0 replies, [3-9] trials, [1-9] candidates that failed, and the 8 proposals from number 0 on", told
+    )
+    bench.run(FakeExecutor())
+    found, undisturbed = bench.content(), whole[0]
+    decided = ("proposals", "results", "insights", "stages", "uses", "versions")
+    assert_same({table: found[table] for table in decided}, undisturbed)
+    assert set(undisturbed["trials"]) <= set(found["trials"]), "what else was trained is kept, and used by nobody"
+
+
+def test_without_a_failure_a_retry_drops_nothing(tmp_path):
+    bench, name = Bench(written(*CANDIDATES[:2]), tmp_path), {}
+    bench.run(then=lambda run: name.update(run=run.run))
+    before = bench.content()
+    with Archive(tmp_path) as archive:
+        assert forget_failures(archive, name["run"]) == ""
+    assert_same(bench.content(), before)
 
 
 def test_an_interruption_at_any_job_changes_nothing(whole, tmp_path):

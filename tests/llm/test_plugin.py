@@ -148,3 +148,18 @@ def test_arms_run_beside_the_full_loop_and_are_reported_together(desk):
     assert sum("full loop against it: winner" in line for line in result.outlines) == 3
     again = desk.run(executor=Refusing())
     assert again.ret == 0
+
+
+def test_an_endpoint_that_says_nothing_readable_is_no_result_and_is_asked_again(desk):
+    """The same command says the same until somebody mends it; --retry drops what came, says so, and asks anew."""
+    with Server((speaking(lambda body: "This is the wrong door."),)) as wrong:
+        for _ in range(2):
+            result = desk.run("--llm", "record", "--llm-base-url", wrong.url, "-k", "explore")
+            assert result.ret == 1
+            result.stdout.fnmatch_lines(["*no reply could be read for any of 4 proposals*--retry, which asks anew*"])
+    with Server((speaking(plain),)) as server:
+        result = desk.run("--llm", "record", "--llm-base-url", server.url, "--retry")
+        assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        ["question: retry: dropped * replies, 0 trials, 4 candidates that failed, and the 4 prop*"]
+    )
