@@ -135,8 +135,8 @@ def load_cell(text: str | None) -> Any:
         return None if text is None else json.loads(text)
     except (ValueError, TypeError, RecursionError) as error:
         raise ArchiveError(
-            f"the archive holds {str(text)[:40]!r} where JSON is due ({error}): it is damaged; keep a copy, and go on with "
-            "another folder (--store)"
+            f"the archive holds {str(text)[:40]!r} where JSON is due ({error}): it is damaged; keep a copy, and go on "
+            "with another folder (--store)"
         ) from error
 
 
