@@ -126,7 +126,9 @@ class StreamedLM(TemplateLM):
         """Read rows side by side, and give every question's place and token with the logs [V] that answer it."""
         first, longest = min(row.first for row in rows), max(len(row.inputs_T) for row in rows)
         tokens_RT = np.stack([np.pad(row.inputs_T, (0, longest - len(row.inputs_T))) for row in rows])
-        seen: dict[int, dict[int, Logs]] = {number: {} for number in range(len(rows))[-SAMPLE:]} if not self.sample else {}
+        seen: dict[int, dict[int, Logs]] = (
+            {number: {} for number in range(len(rows))[-SAMPLE:]} if not self.sample else {}
+        )
         for position in range(first, longest):
             begins = position == first
             read = tokens_RT[:, : first + 1] if begins else tokens_RT[:, position : position + 1]
