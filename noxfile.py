@@ -95,7 +95,7 @@ def reproduce(session: nox.Session) -> None:
 
 @nox.session
 def publish(session: nox.Session) -> None:
-    """Put what was reproduced in the place of the published run and its numbers into the README. -- --tier quick|full"""
+    """Put what was reproduced in the place of the published run, and into the README. -- --tier quick|full"""
     arguments = tiered(session)
     tier = arguments[arguments.index("--tier") + 1]
     run(session, "asiarc", "report", *arguments, "--output", f"results/reproduction/{tier}")

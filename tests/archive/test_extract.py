@@ -36,8 +36,8 @@ def fill(archive, trials=6, items=40):
             value = -sum(log for log, _ in values) / sum(length for _, length in values) / math.log(2)
         trial = Trial(
             key=f"{number:016d}", address="c1", task="reset" if number % 2 else "text", stage="verify",
-            seed=str(number), steps=5, learning_rate=0.1, outcome=SCORED, metric="m", value=value, parameters=1, state_bytes=1,
-            flops_per_token=1.0, curve=[[1, 2.0, 3.0]], details={}, wall_s=1.0, cpu_s=1.0,
+            seed=str(number), steps=5, learning_rate=0.1, outcome=SCORED, metric="m", value=value, parameters=1,
+            state_bytes=1, flops_per_token=1.0, curve=[[1, 2.0, 3.0]], details={}, wall_s=1.0, cpu_s=1.0,
         )  # fmt: skip
         archive.add_trial(trial, {}, tokens=1, layers=[], peak_memory_bytes=1)
         archive.add_items(trial.key, [{"document": i, "value": v} for i, v in enumerate(values)])

@@ -256,7 +256,7 @@ class TestRefuses:
     def test_another_file(self, write_release, text):
         path = write_release(faithful_search(60), [member_record(2)])
         (path / "tree.json").write_text(text)
-        with pytest.raises(EvidenceError, match="not the released file"):
+        with pytest.raises(EvidenceError, match=r"not the released file"):
             read_release(path)
 
     @pytest.mark.parametrize("change", [{"parameters": "large"}, {"result": {}}, {"result": {"train": "", "test": ""}}])

@@ -356,7 +356,7 @@ def test_data_of_another_form_are_told_and_write_nothing_elsewhere(written, tmp_
     report = json.loads((copy / "report.json").read_text())
     spoil(report)
     (copy / "report.json").write_text(json.dumps(report))
-    with pytest.raises(EvidenceError, match="do not have the form|figures/NAME"):
+    with pytest.raises(EvidenceError, match=r"do not have the form|figures/NAME"):
         render(copy)
     manifest = json.loads((copy / "manifest.json").read_text())
     manifest["files"]["report.json"] = sha256(copy / "report.json")

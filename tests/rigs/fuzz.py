@@ -29,8 +29,8 @@ QUICK = ROOT / "results" / "reproduction" / "quick"
 SECONDS, SECONDS_PER_BYTE = 20.0, 2e-4  # of the processor: a floor for what any input costs, and what a byte may
 STUCK = 60  # seconds, after which it is told where it stands
 ODD: tuple[Any, ...] = (
-    None, True, 0, -1, 1e308, -1e308, 2**70, float("nan"), "", "nan", "\0", "x" * 5000, "../../etc/passwd", "\ud800", [],
-    {}, [[]], {"": None}, [None], "2.5", "delta_net", {"values": {}}, 10**400,
+    None, True, 0, -1, 1e308, -1e308, 2**70, float("nan"), "", "nan", "\0", "x" * 5000, "../../etc/passwd", "\ud800",
+    [], {}, [[]], {"": None}, [None], "2.5", "delta_net", {"values": {}}, 10**400,
 )  # fmt: skip
 Given = Callable[[Any], None]
 
