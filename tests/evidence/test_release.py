@@ -338,7 +338,7 @@ def sums_beyond_floats(nodes, gallery):
 def test_what_is_no_release_is_told(write_release, spoil):
     nodes, gallery = faithful_search(experiments=260), [member_record(index) for index in range(100, 108)]
     spoil(nodes, gallery)
-    with pytest.raises(EvidenceError, match="not the released file|not what the authors|descend from themselves"):
+    with pytest.raises(EvidenceError, match=r"not the released file|not what the authors|descend from themselves"):
         analyse_release(write_release(nodes, gallery))
 
 
