@@ -1,0 +1,27 @@
+"""The errors that a user may catch: each says what was given, what is allowed and what to do next."""
+
+from asiarc.core.errors import (
+    ArchiveError,
+    AsiarcError,
+    BudgetExhaustedError,
+    CampaignError,
+    CandidateError,
+    EvidenceError,
+    ExecutionError,
+    KernelInputError,
+    ModelInputError,
+    TaskError,
+)
+
+__all__ = [
+    "ArchiveError",
+    "AsiarcError",
+    "BudgetExhaustedError",
+    "CampaignError",
+    "CandidateError",
+    "EvidenceError",
+    "ExecutionError",
+    "KernelInputError",
+    "ModelInputError",
+    "TaskError",
+]
