@@ -249,8 +249,8 @@ def _parts(cache: MixerCache | None, mask_BT: torch.Tensor | None) -> list[tuple
     starts_B = mask_BT.ne(0).int().argmax(1)
     if cache is not None and bool((mask_BT.ne(0).int().cummax(1).values - mask_BT.ne(0).int()).any()):
         raise ModelInputError(
-            "attention_mask hides tokens after a row's first one, and a state goes on from the last; allowed is "
-            "padding on the left. Pad there (padding_side='left'), or pass use_cache=False"
+            "attention_mask hides tokens after a row's first one, and a state goes on from the last; pad on the "
+            "left instead (padding_side='left'), or pass use_cache=False"
         )
     if not bool(starts_B.any()):
         return []

@@ -190,7 +190,8 @@ def test_the_finding_at_another_width_says_which():
 
 def test_an_error_is_judged_at_its_own_place():
     y = torch.ones(1, 20, 4, dtype=torch.float64)
-    y[0, 0, 0], other = 1e12, y.clone()
+    y[0, 0, 0] = 1e12
+    other = y.clone()
     other[0, 7, 2] += 1e-3
     assert local_error(other, y) == pytest.approx(1e-3) and local_error(y, y) == 0
     other[0, 7, 2] = float("nan")
