@@ -132,7 +132,7 @@ def test_campaigns_lie_in_their_folder_or_are_named(project):
     assert collected(pytester, "-o", "asiarc_paths=app") == [node.replace("campaigns", "app") for node in IDS]
 
 
-@pytest.mark.parametrize("folder", ["a[1]", "a b", "ä*", "{x}"])
+@pytest.mark.parametrize("folder", ["a b", "ä*", "{x}?"])  # pytest itself refuses brackets
 def test_odd_folders(project, folder, monkeypatch):
     pytester = project({f"{folder}/campaigns/campaign_a.py": QUESTION, f"{folder}/pytest.ini": "[pytest]\n"})
     monkeypatch.chdir(pytester.path / folder)
