@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from asiarc.archive.store import Archive, load_cell
+from asiarc.archive.cells import load_cell
+from asiarc.archive.store import Archive
 from asiarc.core.outcome import Outcome
 
 Row = dict[str, Any]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from asiarc.archive.store import load_cell
+from asiarc.archive.cells import load_cell
 from asiarc.core.candidate import content_address
 from asiarc.core.errors import EvidenceError, unknown_name
 from asiarc.core.recipe import STAGES, StageName

@@ -27,6 +27,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from asiarc.archive.cells import load_cell
 from asiarc.core.errors import ArchiveError
 from asiarc.core.outcome import Outcome
 
@@ -127,17 +128,6 @@ def set_aside(folder: Path) -> Path:
 
 def _cell(number: float) -> int:
     return round(number / CELL)
-
-
-def load_cell(text: str | None) -> Any:
-    """The data of a cell; `ArchiveError` where it is no JSON."""
-    try:
-        return None if text is None else json.loads(text)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ArchiveError(
-            f"the archive holds {str(text)[:40]!r} where JSON is due ({error}): it is damaged; keep a copy, and go on "
-            "with another folder (--store)"
-        ) from error
 
 
 _SCORED = (

@@ -14,6 +14,10 @@ Kind = Literal["scored", "rejected", "crashed", "timed_out", "out_of_memory", "u
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
+class DivergedError(Exception):
+    """The loss left the numbers, or rose far above where it started; the trial ends with that as its outcome."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """One of the six endings. `gate` is set for `rejected` only; `reason` for everything but `scored`.

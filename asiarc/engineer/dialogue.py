@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from asiarc.core.outcome import DivergedError
 from asiarc.execution.line import Line, LineError
 
 Tokens = NDArray[np.int64]
@@ -25,10 +26,6 @@ _QUESTION = struct.Struct("<cII")  # what is asked, rows, tokens
 _CODES: dict[Reading, bytes] = {"open": b"O", "next": b"N", "whole": b"W"}
 _END = b"E"
 _QUESTION_BYTES = 1 << 30
-
-
-class DivergedError(Exception):
-    """The loss left the numbers, or rose far above where it started; the trial ends with that as its outcome."""
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,9 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from asiarc.core.digest import digest
+from asiarc.core.outcome import DivergedError
 from asiarc.core.recipe import SIZE_TOLERANCE, Recipe
-from asiarc.engineer.dialogue import DivergedError, Logs, Model, Tokens
+from asiarc.engineer.dialogue import Logs, Model, Tokens
 from asiarc.engineer.scoring import byte_tokenizer, score_documents, windows
 from asiarc.execution.line import Line, LineError
 from asiarc.tasks import get_task

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from asiarc.core.device import PRECISION
-from asiarc.engineer.dialogue import DivergedError
+from asiarc.core.outcome import DivergedError
 
 if TYPE_CHECKING:
     from asiarc.core.device import Device

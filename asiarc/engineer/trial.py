@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from asiarc.core.outcome import DivergedError
 from asiarc.core.recipe import Recipe
-from asiarc.engineer.dialogue import DivergedError, Reading, Tokens, answer_all
+from asiarc.engineer.dialogue import Reading, Tokens, answer_all
 from asiarc.engineer.gates import admit
 from asiarc.engineer.gates.again import examine, inputs_of
 from asiarc.engineer.gates.measure import measure

@@ -27,7 +27,6 @@ from asiarc.archive.store import Archive, Trial
 from asiarc.campaign.declaration import Campaign
 from asiarc.campaign.identity import provenance, run_identity
 from asiarc.core.digest import digest
-from asiarc.core.errors import ExecutionError
 from asiarc.core.outcome import SCORED, Outcome
 from asiarc.core.recipe import StageName, Tier
 from asiarc.engineer.workshop import Workshop
@@ -128,12 +127,12 @@ class Run:
         return self._finish("confirm", {"entrants": entrants, "winner": verified["winner"]})
 
     def _heard_something(self, asked: int) -> None:
-        """Raise `ExecutionError` where no reply of a model could be read: that is no search, and no result."""
+        """Say so where no reply of a model could be read: a poor model, or the wrong door."""
         unread = self.archive.rows("SELECT reason FROM results WHERE run = ? AND gate = 'reply'", self.run)
         if unread and len(unread) == asked:
-            raise ExecutionError(
-                f"no reply could be read for any of {asked} proposals, at last because {unread[-1]['reason']}; "
-                "mend the endpoint or the model, then run again with --retry, which asks anew"
+            self.progress.say(
+                f"no reply could be read for any of {asked} proposals, at last because {unread[-1]['reason']}; where "
+                "the endpoint or the model is at fault, mend it and run again with --retry, which asks anew"
             )
 
     def _finish(self, stage: StageName, result: dict[str, Any]) -> dict[str, Any]:

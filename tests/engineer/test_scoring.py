@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asiarc.core.errors import TaskError
-from asiarc.engineer.dialogue import DivergedError
+from asiarc.core.outcome import DivergedError
 from asiarc.engineer.scoring import byte_tokenizer, score_named, windows
 from asiarc.engineer.trainer import batch_loss, evaluate
 from asiarc.models.backbone import build

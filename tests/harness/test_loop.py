@@ -290,7 +290,7 @@ def test_a_cap_on_time_rejects_what_is_surely_slower_and_is_asked_once(tmp_path)
         if not job.function.endswith(":pace"):
             return None
         ratio, low, high = intervals[job.payload["source"]]
-        return Result("ok", {"ratio": ratio, "low": low, "high": high}, cpu_s=1.0)
+        return Result("ok", {"ratio": ratio, "low": low, "high": high, "pairs": 9, "verdict": "slower"}, cpu_s=1.0)
 
     executor = FakeExecutor(ends=timed)
     bench = search(tmp_path, *intervals, executor=executor, at_most={"time": 1.5, "flops": 2.0})

@@ -74,7 +74,7 @@ def test_a_retry_drops_what_the_machine_broke_and_ends_as_if_it_had_not(whole, t
     """A machine that broke all that it trained of some candidates, and then was well: the archive does not know."""
 
     def overloaded(job):
-        broken = job.function.endswith(":run") and any(f"NAME = 'c{i}'" in job.payload["source"] for i in (0, 3))
+        broken = job.function.endswith(":train") and any(f"NAME = 'c{i}'" in job.payload["source"] for i in (0, 3))
         return Result(status, None, "the machine", wall_s=1.0, cpu_s=1.0) if broken else None
 
     bench, name = Bench(small(), tmp_path), {}
@@ -232,8 +232,8 @@ def test_stored_proposals_are_taken_as_they_are(tmp_path):
 
 @pytest.mark.parametrize(
     ("kind", "place"),
-    [("admission", ""), ("run", "text/explore/0"), ("run", "overwrite/explore/0"), ("run", "text/verify/1"),
-     ("run", "overwrite/verify/1"), ("run", "text/verify tuning/0"), ("run", "text/confirm/1")],
+    [("admission", ""), ("train", "text/explore/0"), ("train", "overwrite/explore/0"), ("train", "text/verify/1"),
+     ("train", "overwrite/verify/1"), ("train", "text/verify tuning/0"), ("train", "text/confirm/1")],
 )  # fmt: skip
 @pytest.mark.parametrize("whose", ["NAME = 'c3'", "class Mixer"])
 def test_infrastructure_is_nobodys_outcome(whole, tmp_path, kind, place, whose):

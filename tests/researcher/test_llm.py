@@ -234,7 +234,7 @@ def an_entry(monkeypatch):
     from asiarc.cognition.base import shipped
 
     first = shipped().entries[0]
-    monkeypatch.setattr("asiarc.researcher.briefing.shipped", lambda: {"gated-delta-net-erase-and-clear": first})
+    monkeypatch.setattr("asiarc.researcher.briefing.entry_of", lambda hit: first)
 
 
 def test_a_prompt_holds_what_a_proposal_needs():

@@ -7,6 +7,7 @@ writes the report in a process of its own and prints how much memory it took. Ex
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import tempfile
@@ -108,6 +109,7 @@ def _add(archive: Archive, number: int) -> None:
         100_000, 8192, 4000.0, [[60, 2.8, 2.8]], {}, 1.0, 1.0,
     )  # fmt: skip
     archive.add_trial(trial, {"steps": 60}, tokens=245_760, layers=[], peak_memory_bytes=1)
+    archive.add_items(trial.key, [{"document": 0, "value": [(gain - 2.8) * math.log(2) * 512, 512]}])
     archive.add_use(RUN, "explore", trial.key)
     scores = {"text": {"gain": gain, "mean": 2.8 - gain}}
     archive.add_result(RUN, number, address, SCORED, rung=rng.randrange(2), gain=gain, scores=scores)

@@ -36,6 +36,8 @@ PASSING = {
     "cpu_s": "how long",
     "cpu_s_per_trial": "how long",
     "admission_cpu_s": "how long",
+    "train_cpu_s": "how long",
+    "score_cpu_s": "how long",
     "peak_memory_bytes": "what else its worker held",
 }
 """Fields that may differ, each with what it tells that is no answer."""
@@ -184,7 +186,8 @@ def _hear_interrupts() -> None:
 def _lasting(value: Any) -> Any:
     """Plain data without the fields that tell times and places, at any depth."""
     if isinstance(value, dict):
-        return {key: _lasting(inner) for key, inner in value.items() if key not in PASSING}
+        held = {**value, "details": json.loads(value["details"])} if isinstance(value.get("details"), str) else value
+        return {key: _lasting(inner) for key, inner in held.items() if key not in PASSING}
     return [_lasting(inner) for inner in value] if isinstance(value, list) else value
 
 
