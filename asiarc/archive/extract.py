@@ -45,7 +45,7 @@ QUERIES = {
     "runs": "SELECT * FROM runs ORDER BY rowid",
     "candidates": f"SELECT * FROM candidates WHERE address IN ({_TAKEN} UNION {_NAMED}) ORDER BY rowid",
     "admissions": "SELECT key, address, outcome, gate, reason, '[]' AS findings, measures, cpu_s FROM admissions "
-    f"WHERE measures IS NOT NULL AND address IN ({_TAKEN}) ORDER BY rowid",
+    f"WHERE address IN ({_TAKEN}) ORDER BY rowid",
     "proposals": _OF_RUNS.format("proposals"),
     "results": _OF_RUNS.format("results"),
     "trials": f"SELECT * FROM trials WHERE key IN ({_USED}) ORDER BY key",
