@@ -1,9 +1,15 @@
-"""Drawn examples are the same on every run and on every machine, however slow; every test finds torch as it was."""
+"""Drawn examples are the same on every run and on every machine, however slow; every test finds torch as it was.
 
+torch computes with one thread, as in the sandbox: two that wait for each other on shared cores take minutes.
+"""
+
+import os
 import sys
 
 import pytest
 from hypothesis import settings
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported, here and in processes of tests
 
 settings.register_profile("asiarc", derandomize=True, deadline=None, database=None)
 settings.load_profile("asiarc")

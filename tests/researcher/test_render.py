@@ -27,6 +27,15 @@ D, H, T = 32, 2, 41
 genomes = st.integers(0, 2**32).map(lambda seed: random_genome(random.Random(seed)))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Calls are small here, and threads that wait for each other on shared cores cost many times what they save."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def build(source):
     torch.manual_seed(1)
     return load_mixer(source)(D, H).double()
@@ -91,7 +100,7 @@ def check_repeatable(mixer):
         assert torch.equal(first, mixer.eval()(x)[0])
 
 
-@settings(max_examples=35, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(genomes, st.lists(st.integers(1, T - 1), max_size=3, unique=True))
 def test_whatever_is_composed_keeps_the_contract(genome, cuts):
     mixer = build(render(genome))

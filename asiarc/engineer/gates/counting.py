@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from asiarc.engineer.gates.guard import CANDIDATE_FILE
@@ -36,15 +36,18 @@ class Counted(NamedTuple):
 
     def with_one(self, func: Any, flops: float | None, given: list[Tensor], made: list[Tensor]) -> Counted:
         """The sum with one operator more; flops None: not known."""
-        sizes = [t.numel() * t.element_size() for t in made]
-        pairs = float(math.prod(sorted(t.numel() for t in (*given, *made))[-2:]))
+        sizes, unknown = [t.nbytes for t in made], self.unknown
+        if flops is None:
+            flops = float(math.prod(sorted(t.numel() for t in (*given, *made))[-2:]))
+            unknown = unknown | {str(func)}
+        allocated = sum(sizes)
         return Counted(
-            self.flops + (pairs if flops is None else flops),
-            self.allocated_bytes + sum(sizes),
+            self.flops + flops,
+            self.allocated_bytes + allocated,
             max(self.largest_bytes, *sizes),
-            self.moved_bytes + sum(sizes) + sum(t.numel() * t.element_size() for t in given),
+            self.moved_bytes + allocated + sum(t.nbytes for t in given),
             self.operators + 1,
-            self.unknown | ({str(func)} if flops is None else set()),
+            unknown,
         )
 
 
@@ -71,13 +74,13 @@ class Counter(TorchDispatchMode):
     ) -> Any:
         """Runs the operator and adds its cost."""
         result = func(*args, **(kwargs or {}))
-        made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        made = [*_tensors(result)]
         if func.is_view or not made:
             return result
-        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        given = [*_tensors(args), *_tensors(kwargs)]
         flops = _flops(func, args, kwargs or {}, result, given, made)
         self.cost = self.cost.with_one(func, flops, given, made)
-        self.spreads = self.spreads or "fft" in func.name()
+        self.spreads = self.spreads or _rule(func).name.startswith("fft_")
         for tensor in made:
             if tensor.is_floating_point() and tensor.dtype.itemsize < self.narrowest.itemsize:
                 self.narrowest = tensor.dtype
@@ -116,16 +119,15 @@ def _flops(
     func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any, given: list[Tensor], made: list[Tensor]
 ) -> float | None:
     """Operations of one operator, or None where nobody has said what it does."""
-    name = func.overloadpacket.__name__
-    packet = getattr(torch.ops.aten, name.rstrip("_"), func.overloadpacket)  # in place or not
+    packet, name, each_element = _rule(func)
+    if packet in _PRODUCTS:  # as their formula says, without its detours: most operators of a loop
+        return 2.0 * made[0].numel() * args[_PRODUCTS[packet]].shape[-1]
     if packet in _CONTRACTIONS:
         return float(_CONTRACTIONS[packet](*args, **kwargs, out_val=result))
-    name = name.strip("_").removesuffix("_backward").removesuffix("_forward")
-    largest = max((*given, *made), key=Tensor.numel)
-    elements = float(largest.numel())
     if name in UNFILLED:
         return 0.0
-    if name in _EACH_ELEMENT or {torch.Tag.pointwise, torch.Tag.reduction} & set(func.tags):
+    elements = float(max(Tensor.numel(tensor) for tensor in (*given, *made)))
+    if each_element:
         return elements
     if name.startswith("fft_"):
         return 5.0 * elements * max(1.0, math.log2(max(tensor.shape[-1] for tensor in (*given, *made))))
@@ -136,7 +138,37 @@ def _flops(
     return None
 
 
+class _Rule(NamedTuple):
+    """What is looked up of an operator: its packet, in place or not, its plain name, whether it is elementwise."""
+
+    packet: Any
+    name: str
+    each_element: bool
+
+
+@cache
+def _rule(func: Any) -> _Rule:
+    name = func.overloadpacket.__name__
+    packet = getattr(torch.ops.aten, name.rstrip("_"), func.overloadpacket)
+    name = name.strip("_").removesuffix("_backward").removesuffix("_forward")
+    tagged = {torch.Tag.pointwise, torch.Tag.reduction} & set(func.tags)
+    return _Rule(packet, name, name in _EACH_ELEMENT or bool(tagged))
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors among an operator's arguments or results."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for child in value:
+            yield from _tensors(child)
+    elif isinstance(value, dict):
+        yield from _tensors([*value.values()])
+
+
 _aten = torch.ops.aten
+# Matrix products, and which argument is the left factor.
+_PRODUCTS = {_aten.mm: 0, _aten.bmm: 0, _aten.addmm: 1, _aten.baddbmm: 1}
 _CONTRACTIONS = flop_registry | {
     _aten._scaled_dot_product_flash_attention_for_cpu: flop_registry[_aten._scaled_dot_product_flash_attention],
     _aten._scaled_dot_product_flash_attention_for_cpu_backward: flop_registry[

@@ -5,7 +5,7 @@ B batch, T tokens, D model width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -37,45 +37,58 @@ class Determinism(Gate):
     cost = Cost.FORWARD
 
     def check(self, subject: Subject) -> Finding | None:
-        """Two seeds in each mode, one of them twice: what changes then is not chance."""
+        """Two seeds in each mode; where their outputs differ, one of them twice: what changes then is not chance."""
         x_BTD = subject.inputs(2, 40, "determinism")
         if found := self._uninitialised(subject, x_BTD):
             return found
         for train, grad in MODES:
-            outputs = []
-            for seed in (1, 1, 2):
+            drew = False
+
+            def output(seed: int, train: bool = train, grad: bool = grad) -> Tensor:
+                nonlocal drew
                 mixer = subject.make(train=train)
                 with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(grad):
                     torch.manual_seed(seed)
                     before = torch.get_rng_state()
-                    outputs.append(run(mixer, x_BTD)[0])
-                    drew = not torch.equal(before, torch.get_rng_state())
-            moved = torch.equal(*outputs[:2]) and not torch.equal(*outputs[1:])
-            if drew or moved:
+                    y_BTD, _ = run(mixer, x_BTD)
+                    drew = drew or not torch.equal(before, torch.get_rng_state())
+                return y_BTD
+
+            outputs = _moved(output, 1, 2)
+            if drew or outputs:
+                outputs = outputs or [output(1), output(2)]
                 example = {"batch": 2, "tokens": 40, "train": train, "grad": grad}
                 return self.finds(
                     "draws random numbers in forward",
                     example=example,
                     expected="the same output",
-                    actual=f"relative error {relative_error(*outputs[1:]):.2g} between two seeds",
+                    actual=f"relative error {relative_error(*outputs):.2g} between two seeds",
                 )
         return None
 
     def _uninitialised(self, subject: Subject, x_BTD: Tensor) -> Finding | None:
-        outputs = []
-        for value in (0, 0, 1):  # as above
+        def output(value: int) -> Tensor:
             mixer = subject.make()
             with torch.random.fork_rng(devices=[]), _FreshMemory(value):
                 torch.manual_seed(0)
-                outputs.append(run(mixer, x_BTD)[0])
-        if not torch.equal(*outputs[:2]) or torch.equal(*outputs[1:]):
+                return run(mixer, x_BTD)[0]
+
+        if not (outputs := _moved(output, 0, 1)):
             return None
         return self.finds(
             "reads memory that it has not written: torch.empty holds anything; use torch.zeros, or fill it whole",
             example={"batch": 2, "tokens": 40},
             expected="the same output",
-            actual=f"relative error {relative_error(*outputs[1:]):.2g} between memory of zeros and of ones",
+            actual=f"relative error {relative_error(*outputs):.2g} between memory of zeros and of ones",
         )
+
+
+def _moved(output: Callable[[int], Tensor], one: int, other: int) -> list[Tensor]:
+    """The outputs of two values where these move them, and not merely the next call; else nothing."""
+    if torch.equal(output(one), output(other)):
+        return []
+    first, again, moved = (output(value) for value in (one, one, other))
+    return [again, moved] if torch.equal(first, again) and not torch.equal(again, moved) else []
 
 
 class _FreshMemory(TorchDispatchMode):
