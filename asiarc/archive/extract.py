@@ -101,7 +101,7 @@ def _packed(values: list[Any], lengths: list[list[int]]) -> Row:
 
 
 @dataclass
-class _Reader:
+class _Intake:
     """Takes lines in, one after another."""
 
     archive: Archive
@@ -150,7 +150,7 @@ class _Reader:
 def opened(path: Path) -> Iterator[Extract]:
     """The extract of a file, its archive in a temporary folder; `EvidenceError` names the line that cannot be read."""
     with tempfile.TemporaryDirectory() as folder, Archive(Path(folder)) as archive:
-        reader, number = _Reader(archive), 0
+        reader, number = _Intake(archive), 0
         try:
             with archive.transaction():
                 for number, line in enumerate(_unpacked(path), 1):  # noqa: B007 - told below

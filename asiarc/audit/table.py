@@ -45,7 +45,7 @@ PRELOAD = ("torch", "asiarc.audit.released")
 Row = dict[str, Any]
 
 
-class Examination(Shape, extra="allow"):
+class ExaminationShape(Shape, extra="allow"):
     """What an examiner returns: every property held, broken or not asked, and why."""
 
     properties: dict[str, bool | None]
@@ -134,7 +134,7 @@ def _row(program: Program, result: Result | None) -> Row:
     """Raises `CandidateError` where what was named is not there: no program is to blame."""
     if result and "unusable" in (result.value or {}):
         raise CandidateError(plain(str((result.value or {})["unusable"])))
-    result = result and checked(result, Examination)
+    result = result and checked(result, ExaminationShape)
     why, gate = (f"{result.status}: {result.reason}", result.status) if result else (program.failure, "static")
     value = (result and result.value) or {
         "properties": dict.fromkeys(PROPERTIES),

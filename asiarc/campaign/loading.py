@@ -23,7 +23,12 @@ def declared(file: Path) -> tuple[str, Campaign]:
     if str(file.resolve().parent) not in sys.path:  # as pytest has it: a campaign may import its neighbours
         sys.path.insert(0, str(file.resolve().parent))
     module_spec.loader.exec_module(module)
-    found = [(name, value) for name, value in vars(module).items() if isinstance(value, Campaign)]
+    found = declared_in(module)
     if len(found) != 1:
         raise CampaignError(f"{file} declares {len(found)} campaigns; give a file that declares exactly one")
     return found[0]
+
+
+def declared_in(module: object) -> list[tuple[str, Campaign]]:
+    """The campaigns of a module, by name."""
+    return [(name, value) for name, value in vars(module).items() if isinstance(value, Campaign)]

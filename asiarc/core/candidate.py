@@ -71,13 +71,18 @@ def _never_runs(node: ast.stmt) -> bool:
     return False
 
 
-def dotted(node: ast.AST) -> str:
-    """``a.b.c`` for attributes of a name, else empty."""
+def names_of(node: ast.AST) -> tuple[str, ...]:
+    """``a.b.c`` as ("a", "b", "c"); empty for what does not start with a name."""
     parts: list[str] = []
     while isinstance(node, ast.Attribute):
         parts.append(node.attr)
         node = node.value
-    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else ""
+    return (node.id, *reversed(parts)) if isinstance(node, ast.Name) else ()
+
+
+def dotted(node: ast.AST) -> str:
+    """``a.b.c`` for attributes of a name, else empty."""
+    return ".".join(names_of(node))
 
 
 def _too_deep() -> CandidateError:

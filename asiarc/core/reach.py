@@ -26,6 +26,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from asiarc.core.candidate import names_of
 from asiarc.core.digest import digest
 
 PACKAGE = "asiarc"
@@ -87,15 +88,6 @@ def _bound(node: ast.Import | ast.ImportFrom, package: str) -> dict[str, str]:
     return {alias.asname or alias.name: f"{source}.{alias.name}" for alias in node.names}
 
 
-def _dotted(node: ast.AST) -> Dotted | None:
-    """``a.b.c`` as ("a", "b", "c"); None for what does not start with a name."""
-    if isinstance(node, ast.Name):
-        return (node.id,)
-    if isinstance(node, ast.Attribute) and (head := _dotted(node.value)):
-        return (*head, node.attr)
-    return None
-
-
 def _names_code(text: str) -> bool:
     head, _, name = text.partition(":")
     return text.startswith(f"{PACKAGE}.") and all(part.isidentifier() for part in [*head.split("."), name or "x"])
@@ -127,7 +119,7 @@ class _Reader:
                 self.form += [","] * (len(self.form) > before)  # a docstring leaves nothing, not even its place
         elif not isinstance(node, ast.AST):
             self.form.append(repr(node))
-        elif dotted := _dotted(node):
+        elif dotted := names_of(node):
             self.uses.add(dotted)
             self.words.update(dotted)
             self.form.append(f"{'.'.join(dotted)} {type(node.ctx).__name__}")  # type: ignore[attr-defined]
@@ -164,7 +156,7 @@ def _definition(module: str, package: str, name: str, node: ast.stmt) -> Definit
 
 def _decorators(node: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
     calls = (d.func if isinstance(d, ast.Call) else d for d in node.decorator_list)
-    return {(_dotted(call) or ("?",))[-1] for call in calls}
+    return {(names_of(call) or ("?",))[-1] for call in calls}
 
 
 def _targets(node: ast.AST) -> list[str]:
@@ -211,7 +203,7 @@ def read_module(name: str, is_package: bool, text: str) -> Module:
 def _split(node: ast.ClassDef, module: str, package: str, found: dict[str, list[Definition]]) -> Class:
     """Take the methods out of a class: each becomes a definition, what remains is the header."""
     bases = [base.value if isinstance(base, ast.Subscript) else base for base in node.bases]
-    known = Class(tuple(_dotted(base) or ("?",) for base in bases))
+    known = Class(tuple(names_of(base) or ("?",) for base in bases))
     for method in [n for n in node.body if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))]:
         node.body.remove(method)
         is_plain = _decorators(method) <= _PLAIN_DECORATORS and not method.name.startswith("__")

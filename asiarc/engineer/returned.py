@@ -30,7 +30,7 @@ class Shape(BaseModel, strict=True, extra="forbid"):
     """What a function of ours returns: these fields, with no conversion of one type into another."""
 
 
-class Finding(Shape):
+class FindingShape(Shape):
     """As `gates.gate.Finding`."""
 
     gate: Name
@@ -42,11 +42,11 @@ class Finding(Shape):
     cpu_s: Seconds = 0.0
 
 
-class Admission(Shape):
+class AdmissionShape(Shape):
     """What the gates found; an admitted candidate has measures, another one a gate that rejects it and says why."""
 
     admitted: bool
-    findings: list[Finding]
+    findings: list[FindingShape]
     measures: dict[Literal["parameters", "state_bytes", "flops_per_token"], Amount] | None
     cpu_s: Seconds = 0.0
 
@@ -60,19 +60,19 @@ class Admission(Shape):
         return self
 
 
-class Item(Shape):
+class ItemShape(Shape):
     """One scored document: a number, or a log-likelihood and the bytes it is of."""
 
     document: Whole
     value: Number | Annotated[list[Number], Field(max_length=8)]
 
 
-class Trial(Shape):
+class TrialShape(Shape):
     """A trained and scored model."""
 
     metric: Literal["bits_per_byte", "accuracy"]
     value: Score
-    items: list[Item]
+    items: list[ItemShape]
     curve: list[CurveRow] = []
     parameters: Whole
     hidden: Whole
@@ -86,7 +86,7 @@ class Trial(Shape):
         return self
 
 
-class Ended(Shape):
+class EndedShape(Shape):
     """A trial that ended without a score."""
 
     ended: Literal["size", "diverged", "rejected", "crashed"]
@@ -102,7 +102,7 @@ class Ended(Shape):
         return self
 
 
-class Pace(Shape):
+class PaceShape(Shape):
     """As `speed.paired.Ratio`: three numbers or none."""
 
     ratio: Score | None
@@ -119,7 +119,7 @@ class Pace(Shape):
         return self
 
 
-class Fingerprint(Shape):
+class FingerprintShape(Shape):
     """What a candidate computes on fixed probes, or nothing."""
 
     fingerprint: Annotated[list[Near], Field(min_length=FINGERPRINT_NUMBERS, max_length=FINGERPRINT_NUMBERS)] | None
@@ -130,7 +130,7 @@ def checked(result: object, shape: type[Shape]) -> Result:
     found = sound(result)
     if found.status != "ok":
         return replace(found, value=None)
-    asked = Ended if shape is Trial and "ended" in (found.value or {}) else shape
+    asked = EndedShape if shape is TrialShape and "ended" in (found.value or {}) else shape
     try:
         asked.model_validate(found.value)
     except ValidationError as error:
@@ -140,7 +140,7 @@ def checked(result: object, shape: type[Shape]) -> Result:
 
 
 def _named(shape: type[Shape]) -> str:
-    name = shape.__name__.lower()
+    name = shape.__name__.removesuffix("Shape").lower()
     return f"an {name}" if name[0] in "aeiou" else f"a {name}"
 
 

@@ -70,8 +70,8 @@ def train(payload: Payload) -> Payload:
     """Train one candidate with one seed on one task, and keep what was trained (`KEPT`); the trial's first process.
 
     Takes source, task, recipe, seed, match_source (the candidate whose size the model is brought to, or None), device.
-    What is kept are the parameters alone, and beside them what no decision rests on: the curve, and the seconds; or how
-    the training ended instead, as `diverged` or `size` with a reason.
+    What is kept are the parameters alone, and beside them the curve, on which no decision rests; or how the training
+    ended instead, as `diverged` or `size` with a reason.
     """
     with _denormals_flushed():
         tensors, told = _train(payload)

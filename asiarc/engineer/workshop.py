@@ -191,7 +191,7 @@ class Workshop:
             outcome, findings, measures = _read_admission(result)
             self.archive.add_admission(keys[address], address, outcome, findings, measures, result.cpu_s)
 
-        self._run(jobs, returned.Admission, store)
+        self._run(jobs, returned.AdmissionShape, store)
         admissions = {address: self.archive.admission(key) for address, key in keys.items()}
         return {address: admission for address, admission in admissions.items() if admission is not None}
 
@@ -224,7 +224,7 @@ class Workshop:
             outcome = _pace_outcome(result, allowed)
             self.archive.add_admission(keys[address], address, outcome, [], result.value, result.cpu_s)
 
-        self._run(jobs, returned.Pace, store)
+        self._run(jobs, returned.PaceShape, store)
         kept = {address: self.archive.admission(key) for address, key in keys.items()}
         return {address: admission["outcome"] for address, admission in kept.items() if admission is not None}
 
@@ -241,7 +241,7 @@ class Workshop:
                 numbers = (result.value or {}).get("fingerprint") or []
                 self.archive.add_behaviour(probes, missing[index], numbers)
 
-        self._run(jobs, returned.Fingerprint, store)
+        self._run(jobs, returned.FingerprintShape, store)
         return {address: self.archive.behaviour(probes, address) or None for address in candidates}
 
     def behaving_as(self, fingerprint: Sequence[float], within: float, recipe: Recipe) -> list[str]:
@@ -271,7 +271,7 @@ class Workshop:
             self.new_trials += 1
             said(trial)
 
-        self._run(jobs, returned.Trial, store)
+        self._run(jobs, returned.TrialShape, store)
         for request in requests:
             self.archive.add_use(run, request.stage, request.key)
         found = [self.archive.trial(request.key) for request in requests]

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from asiarc.execution.attempt import attempt
@@ -77,8 +77,7 @@ class Job:
 
     def parts(self) -> tuple[bytes, bytes]:
         """What goes to the worker, as JSON: all but the secret, and the secret alone."""
-        open_ = vars(self) | {"limits": vars(self.limits), "secret": {}}
-        return json.dumps(open_, allow_nan=False).encode(), json.dumps(self.secret, allow_nan=False).encode()
+        return replace(self, secret={}).as_text().encode(), json.dumps(self.secret, allow_nan=False).encode()
 
     @classmethod
     def from_text(cls, text: str | bytes) -> Job:

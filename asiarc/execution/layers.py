@@ -300,9 +300,7 @@ def landlock(readable: Iterable[str], writable: Iterable[str]) -> None:
     net, scope = (3 if abi >= 4 else 0), (3 if abi >= 6 else 0)
     attributes = struct.pack("QQQ", rights, net, scope)[: 24 if abi >= 6 else 16 if abi >= 4 else 8]
     ruleset = _syscall(444, "landlock", attributes, len(attributes), 0)
-    os.open(
-        _SELF, os.O_PATH
-    )  # stays open: a rule holds as long as what it names, and the kernel forgets unused folders
+    os.open(_SELF, os.O_PATH)  # stays open: a rule holds as long as what it names, and unused folders are forgotten
     try:
         for path in (_SELF, *READABLE, *readable):
             _allow(ruleset, path, _READ & rights)

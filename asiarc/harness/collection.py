@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asiarc.campaign.declaration import Campaign
+from asiarc.campaign.loading import declared_in
 from asiarc.core.errors import AsiarcError, CampaignError, unknown_name
 from asiarc.core.recipe import TIERS
 from asiarc.evidence.claims import mark_of
@@ -124,11 +125,6 @@ def campaigns_asked(item: pytest.Item) -> list[tuple[str, Campaign]]:
         return [(item.parent.name, item.parent.campaign)]
     module = item.getparent(CampaignModule)
     return declared_in(module.obj) if module and OUTCOME & set(getattr(item, "fixturenames", ())) else []
-
-
-def declared_in(module: object) -> list[tuple[str, Campaign]]:
-    """The campaigns of a module, by name."""
-    return [(name, value) for name, value in vars(module).items() if isinstance(value, Campaign)]
 
 
 def is_ours(item: pytest.Item) -> bool:

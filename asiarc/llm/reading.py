@@ -20,6 +20,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from asiarc.core.candidate import address_of
+from asiarc.core.plain import plain as readable
 
 Model = TypeVar("Model", bound=BaseModel)
 _NAME = r"(?:[a-z]+:)?(?:think(?:ing)?|thoughts?|reasoning|scratchpad|reflection)"
@@ -59,8 +60,8 @@ class ReadingError(Exception):
 
 def shown(text: str) -> str:
     """A text as terminals and archives like it: control characters and halves of surrogates are replaced."""
-    spaced = (" " if c.isspace() and c not in "\n\t" else c for c in text)
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in spaced)
+    spaced = "".join(" " if c.isspace() and c not in "\n\t" else c for c in text)
+    return readable(spaced, longest=len(spaced))
 
 
 # A field that people read.
@@ -123,7 +124,7 @@ def _is_solid(body: str) -> bool:
 # --- fences and code --------------------------------------------------------------------------------------------------
 
 
-class Block(NamedTuple):
+class Fenced(NamedTuple):
     """A fenced block: its language in lower case, its lines, and where they stand in the text."""
 
     language: str
@@ -132,10 +133,10 @@ class Block(NamedTuple):
     end: int
 
 
-def fenced(text: str) -> list[Block]:
+def fenced(text: str) -> list[Fenced]:
     """Every fenced block; a fence inside of a block's docstring is part of it, and one that is never closed goes to
     the end."""
-    lines, blocks, number = _lines(text), list[Block](), 0
+    lines, blocks, number = _lines(text), list[Fenced](), 0
     while number < len(lines) and len(blocks) < MOST_BLOCKS:
         opening = OPENS.match(lines[number][1])
         number += 1
@@ -145,7 +146,7 @@ def fenced(text: str) -> list[Block]:
             body = textwrap.dedent(text[start:end])
             if last == len(lines):  # perhaps it was closed in its last line
                 body = body.rstrip().removesuffix(opening[1]) + "\n"
-            blocks.append(Block(opening[2].lower(), body, start, end))
+            blocks.append(Fenced(opening[2].lower(), body, start, end))
             number = last + 1
     return blocks
 
@@ -265,7 +266,7 @@ def _one(data: Any) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def _without(text: str, blocks: list[Block]) -> str:
+def _without(text: str, blocks: list[Fenced]) -> str:
     """The text with its blocks blanked, so that offsets stay."""
     parts, start = [], 0
     for block in blocks:

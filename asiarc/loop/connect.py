@@ -22,9 +22,10 @@ def connect(
 ) -> Client:
     """The client of one run; in replay it has no endpoint, so that nothing can be asked or spent. `say` is told what is
     learned of the server."""
-    tape = ArchiveTape(annex, run, load_cassette(cassette))
-    endpoint = Endpoint(base_url or OPENAI, key_from(), silence_of=models.silence_s, longest_of=models.longest_s)
+    tape, endpoint = ArchiveTape(annex, run, load_cassette(cassette)), None
+    if mode != "replay":
+        endpoint = Endpoint(base_url or OPENAI, key_from(), silence_of=models.silence_s, longest_of=models.longest_s)
     return Client(
-        tape, ledger, mode, None if mode == "replay" else endpoint,
+        tape, ledger, mode, endpoint,
         repairs=models.repairs, frequency_penalty=models.frequency_penalty, say=say,
     )  # fmt: skip

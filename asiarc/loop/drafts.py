@@ -7,13 +7,13 @@ as it was. What is asked for is asked by number, so that a run may hold a millio
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 from asiarc.archive.annex import Annex
+from asiarc.archive.cells import load_cell
 from asiarc.archive.store import Archive
 from asiarc.core.candidate import address_of
 from asiarc.core.errors import ExecutionError
@@ -188,7 +188,7 @@ class Drafts:
     def _told(self, draft: Draft, outcome: Outcome) -> str:
         """The reason that turned a draft away, with what its gate found: the smallest case, and the line."""
         for row in self.archive.rows("SELECT findings FROM admissions WHERE address = ?", draft.address):
-            for finding in json.loads(row["findings"]):
+            for finding in load_cell(row["findings"]):
                 if (finding["gate"], finding["reason"]) == (outcome.gate, outcome.reason):
                     return "\n".join([outcome.reason, *shown_case(finding, draft.proposal.source)])
         return outcome.reason

@@ -46,7 +46,7 @@ SHOWN = 20  # differences that are told of one file
 
 
 @dataclass
-class Examination:
+class Verification:
     """What a verification came to: what does not hold, what was derived and compared, and what no file proves."""
 
     problems: list[str] = field(default_factory=list)
@@ -59,9 +59,9 @@ def verify(folder: Path) -> list[str]:
     return examine(folder).problems
 
 
-def examine(folder: Path, signers: Path | None = None) -> Examination:
+def examine(folder: Path, signers: Path | None = None) -> Verification:
     """Everything that can be asked of a report; `signers` is a file of keys that may sign it (`signature`)."""
-    found = Examination()
+    found = Verification()
     for question in (_files, _signed, _data):
         try:
             with in_words(f"{folder}: report.json, its tables or its extract"):
@@ -77,7 +77,7 @@ def examine(folder: Path, signers: Path | None = None) -> Examination:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def _files(folder: Path, _: Path | None, found: Examination) -> None:
+def _files(folder: Path, _: Path | None, found: Verification) -> None:
     path = folder / "manifest.json"
     try:
         signed = dict(json.loads(path.read_text(encoding="utf-8"))["files"])
@@ -96,7 +96,7 @@ def _files(folder: Path, _: Path | None, found: Examination) -> None:
     found.compared.append(f"{len(present)} files with their checksums in manifest.json")
 
 
-def _signed(folder: Path, signers: Path | None, found: Examination) -> None:
+def _signed(folder: Path, signers: Path | None, found: Verification) -> None:
     who = signature.signer(folder, signers)
     if who:
         found.compared.append(f"the signature of manifest.json: {who}")
@@ -107,14 +107,13 @@ def _signed(folder: Path, signers: Path | None, found: Examination) -> None:
 # --- data -------------------------------------------------------------------------------------------------------------
 
 
-def _data(folder: Path, _: Path | None, found: Examination) -> None:
+def _data(folder: Path, _: Path | None, found: Verification) -> None:
     report = read_report(folder)
     if found.problems:
         found.unproved.append("all that its files say: they have to be those that the manifest lists first")
         return
-    if (folder / "report.json").read_text(encoding="utf-8") != text_of(
-        json.loads((folder / "report.json").read_text())
-    ):
+    text = (folder / "report.json").read_text(encoding="utf-8")
+    if text != text_of(json.loads(text)):
         found.problems.append("report.json: not the text that its data are written as (a key twice, other spaces)")
     _rendering(report, folder, found)
     if report["format"] == facts.FORMAT:
@@ -125,7 +124,7 @@ def _data(folder: Path, _: Path | None, found: Examination) -> None:
     _register(report, folder, found)
 
 
-def _rendering(report: Row, folder: Path, found: Examination) -> None:
+def _rendering(report: Row, folder: Path, found: Verification) -> None:
     """Documents, figures and manifest against those that the same data give now; and no file beyond."""
     tables = [figure["csv"] for figure in figures_of(report)]
     with tempfile.TemporaryDirectory() as name:
@@ -157,7 +156,7 @@ def _first_line(stored: Path, rendered: Path) -> str:
     return "not what its data give"
 
 
-def _derived(report: Row, folder: Path, extract: Extract, found: Examination) -> None:
+def _derived(report: Row, folder: Path, extract: Extract, found: Verification) -> None:
     """The extract's rows against each other; report.json, its tables and its verdicts against the rows."""
     found.problems += islice(ground.problems(extract), SHOWN)
     scored = len(extract.values)
@@ -177,7 +176,7 @@ def _derived(report: Row, folder: Path, extract: Extract, found: Examination) ->
     _verdicts(extract.archive, report, folder, found)
 
 
-def _without_extract(report: Row, folder: Path, found: Examination) -> None:
+def _without_extract(report: Row, folder: Path, found: Verification) -> None:
     found.problems += within.problems(report, folder)
     found.compared.append("means, intervals, comparisons, effects, orders and sums from the values of trials")
     found.unproved.append("the values of trials: no extract, they are as committed, not derived")
@@ -209,7 +208,7 @@ def _cell(text: str) -> float | str:
 # --- claims -----------------------------------------------------------------------------------------------------------
 
 
-def _register(report: Row, folder: Path, found: Examination) -> None:
+def _register(report: Row, folder: Path, found: Verification) -> None:
     """Every claim of the register, as it stands there; verdicts as last accepted, where the checkout has any."""
     reproductions = facts.project_folder(folder) / "reproductions"
     if not (reproductions / "claims.toml").exists():
@@ -234,7 +233,7 @@ def _register(report: Row, folder: Path, found: Examination) -> None:
     found.compared.append(f"{len(register)} claims of the register in its words, and the verdicts last accepted")
 
 
-def _verdicts(archive: Archive, report: Row, folder: Path, found: Examination, *, without_rows: bool = False) -> None:
+def _verdicts(archive: Archive, report: Row, folder: Path, found: Verification, *, without_rows: bool = False) -> None:
     """Verdicts against those that their deciders reach again from an archive.
 
     What cannot be: of the paper's released data, which are the user's own; of a study whose code has moved on since;

@@ -31,7 +31,12 @@ def _named(row: Any, place: int) -> Any:
     return next((row[n] for n in names if isinstance(row.get(n), str)), place) if isinstance(row, dict) else place
 
 
+def close(stored: float, due: float, apart: float = 0.0) -> bool:
+    """Equal to nine digits, or `apart`."""
+    return math.isclose(stored, due, rel_tol=1e-9, abs_tol=apart + 1e-12)
+
+
 def _same(stored: Any, due: Any) -> bool:
     if isinstance(due, float) and isinstance(stored, (int, float)) and not isinstance(stored, bool):
-        return math.isclose(stored, due, rel_tol=1e-9, abs_tol=1e-12)
+        return close(stored, due)
     return type(stored) is type(due) and bool(stored == due)

@@ -7,7 +7,6 @@ trial's value is what its items give. Gains, winners, records of studies and sea
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,6 +18,7 @@ from asiarc.core.digest import digest
 from asiarc.core.recipe import StageName
 from asiarc.models.baselines import baseline_source
 from asiarc.report import studies
+from asiarc.report.compare import close
 from asiarc.studies.arms import first_rung_gains
 from asiarc.tasks import get_task
 
@@ -64,7 +64,7 @@ def _values(extract: Extract) -> Iterator[str]:
             yield f"{where}: scored without a result of any item"
         else:
             value, apart = extract.values[row["key"]]
-            if not math.isclose(row["value"], value, rel_tol=1e-9, abs_tol=apart + 1e-12):
+            if not close(row["value"], value, apart):
                 yield f"{where}: its value is {row['value']!r}, its items give {value!r}"
     if lost := extract.values.keys() - {row["key"] for row in trials}:
         yield f"items of trials that are not there: {', '.join(sorted(lost))}"
@@ -117,7 +117,7 @@ def _proposals(reading: CampaignResult, identity: Row) -> Iterator[str]:
             steps = rungs[row["rung"]] if 0 <= row["rung"] < len(rungs) else None
             mine, theirs = (_on_rung(by_address.get(a, []), steps) for a in (row["address"], start))
             gain = _gain(reading, "explore", mine, theirs)
-            if gain is None or not math.isclose(gain, row["gain"], rel_tol=1e-9, abs_tol=1e-12):
+            if not _close(row["gain"], gain):
                 yield f"{where}: its gain is {row['gain']!r}, its trials give {gain!r}"
 
 
@@ -169,8 +169,7 @@ def _verified(reading: CampaignResult, verify: Row, explore: Row, identity: Row)
     if verify["entrants"] != due:
         yield f"verify: {verify['entrants']} entered, explore's finalists are {due}"
     yield from _complete(reading, "verify", due, identity)
-    trials = reading.archive.trials(reading.run, "verify")
-    trials = [trial for trial in trials if "tuning" not in trial.seed]
+    trials = _decisive(reading.archive.trials(reading.run, "verify"))
     failed = {trial.address for trial in trials if trial.value is None}
     scores = {a: {t: values_of(trials, a, t) for t in spec["verify"]["tasks"]} for a in [*due, reading.start or ""]}
     gains = {a: None if a in failed else _gain(reading, "verify", scores[a], scores[reading.start or ""]) for a in due}
@@ -190,9 +189,8 @@ def _complete(reading: CampaignResult, stage: StageName, entrants: list[str], id
     count = min(declared["seeds"], identity["plans"][stage]["most_seeds"])
     seeds = {f"{identity['seed']}/{stage}/{number}" for number in range(count)}
     found: dict[tuple[str, str], set[str]] = {}
-    for trial in reading.archive.trials(reading.run, stage):
-        if "tuning" not in trial.seed:
-            found.setdefault((trial.address, trial.task), set()).add(trial.seed)
+    for trial in _decisive(reading.archive.trials(reading.run, stage)):
+        found.setdefault((trial.address, trial.task), set()).add(trial.seed)
     addresses = dict.fromkeys([*entrants, *identity["baselines"].values()])
     due = {(address, task) for address in addresses for task in declared["tasks"]}
     for address, task in sorted(due | found.keys()):
@@ -201,10 +199,15 @@ def _complete(reading: CampaignResult, stage: StageName, entrants: list[str], id
             yield f"{stage}: {address} has {len(seen)} seeds on {task}, {told}"
 
 
+def _decisive(trials: list[Trial]) -> list[Trial]:
+    """Without those that chose a learning rate."""
+    return [trial for trial in trials if "tuning" not in trial.seed]
+
+
 def _close(stored: Any, due: float | None) -> bool:
     if due is None or stored is None:
         return stored is due
-    return math.isclose(stored, due, rel_tol=1e-9, abs_tol=1e-12)
+    return close(stored, due)
 
 
 # --- studies and searches ---------------------------------------------------------------------------------------------
@@ -216,9 +219,8 @@ def _study(archive: Archive, row: Row) -> Iterator[str]:
     if record is None:
         return
     found: dict[tuple[str, str], int] = {}
-    for trial in archive.trials(row["run"]):
-        if "tuning" not in trial.seed:
-            found[trial.address, trial.task] = found.get((trial.address, trial.task), 0) + 1
+    for trial in _decisive(archive.trials(row["run"])):
+        found[trial.address, trial.task] = found.get((trial.address, trial.task), 0) + 1
     for name, address in declared["mixers"].items():
         is_trained = not declared["gated"] or record["outcomes"][name]["kind"] == "scored"
         for task in declared["tasks"]:
@@ -233,7 +235,7 @@ def _search(archive: Archive, row: Row) -> Iterator[str]:
     measured = studies.latest(archive, row["tier"], studies.STUDY).get(row["campaign"])
     if record is None or measured is None:
         return
-    trials = [trial for trial in archive.trials(measured["run"]) if "tuning" not in trial.seed]
+    trials = _decisive(archive.trials(measured["run"]))
     start = values_of(trials, content_address(baseline_source(declared["start_from"])), "text")
     for arm, runs in row["identity"]["runs"].items():
         for repeat, run in enumerate(runs):

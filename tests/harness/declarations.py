@@ -72,3 +72,16 @@ def campaigns(draw) -> Campaign:
         budget=ByTier(**tiers),
         seed=draw(st.integers(0, 2**70)),
     )
+
+
+REGISTER = """\
+[C07]
+statement = "The winner beats the baseline on every task."
+place = "section 4"
+kind = "quality"
+paper_value = "+0.1"
+counts_for = "a gain whose interval is above 0"
+counts_against = "an interval below 0"
+weakest_tier = "smoke"
+full_tier = "smoke"
+"""

@@ -6,17 +6,8 @@ import pytest
 
 from asiarc.archive.store import Archive
 
-REGISTER = """\
-[C07]
-statement = "The winner beats the baseline on every task."
-place = "section 4"
-kind = "quality"
-paper_value = "+0.1"
-counts_for = "a gain whose interval is above 0"
-counts_against = "an interval below 0"
-weakest_tier = "smoke"
-full_tier = "smoke"
-"""
+from .declarations import REGISTER
+
 DECIDER = """\
 from asiarc.core.errors import EvidenceError
 from asiarc.evidence.claims import Verdict, decides

@@ -13,7 +13,14 @@ from asiarc.audit import PROPERTIES
 from asiarc.audit.table import audit_rows
 from asiarc.audit.targets import Program
 from asiarc.core.seeds import rng_of
-from asiarc.engineer.returned import FINGERPRINT_NUMBERS, Admission, Fingerprint, Pace, Trial, checked
+from asiarc.engineer.returned import (
+    FINGERPRINT_NUMBERS,
+    AdmissionShape,
+    FingerprintShape,
+    PaceShape,
+    TrialShape,
+    checked,
+)
 from asiarc.execution import Job, Limits, LocalExecutor, Result
 from asiarc.execution.judge import judge
 
@@ -180,13 +187,14 @@ def test_two_hundred_malformed_accounts_are_results(part):
 @pytest.mark.parametrize(
     ("shape", "value"),
     [
-        (Trial, {"ended": "rejected", "gate": "streaming", "reason": "it looks ahead"}),
-        (Trial, {"ended": "diverged", "reason": "the loss is not a number", "curve": [], "parameters": 12}),
-        (Fingerprint, {"fingerprint": [0.5] * FINGERPRINT_NUMBERS}),
-        (Fingerprint, {"fingerprint": None}),
-        (Pace, {"ratio": 1.5, "low": 1.0, "high": 2.0, "pairs": 10, "verdict": "slower", "reason": ""}),
-        (Pace, {"ratio": None, "low": None, "high": None, "pairs": 0, "verdict": "not measured", "reason": "noise"}),
-        (Admission, {"admitted": False, "measures": None, "findings": [
+        (TrialShape, {"ended": "rejected", "gate": "streaming", "reason": "it looks ahead"}),
+        (TrialShape, {"ended": "diverged", "reason": "the loss is not a number", "curve": [], "parameters": 12}),
+        (FingerprintShape, {"fingerprint": [0.5] * FINGERPRINT_NUMBERS}),
+        (FingerprintShape, {"fingerprint": None}),
+        (PaceShape, {"ratio": 1.5, "low": 1.0, "high": 2.0, "pairs": 10, "verdict": "slower", "reason": ""}),
+        (PaceShape, {"ratio": None, "low": None, "high": None, "pairs": 0, "verdict": "not measured",
+                     "reason": "noise"}),
+        (AdmissionShape, {"admitted": False, "measures": None, "findings": [
             {"gate": "causality", "verdict": "rejected", "reason": "it looks ahead", "example": {"cuts": [1, 2]}}]}),
     ],
 )  # fmt: skip
@@ -197,25 +205,27 @@ def test_what_is_returned_today_passes_as_it_is(shape, value):
 @pytest.mark.parametrize(
     ("shape", "value"),
     [
-        (Fingerprint, {"fingerprint": [0.5] * (FINGERPRINT_NUMBERS - 1)}),
-        (Fingerprint, {"fingerprint": [1e9] * FINGERPRINT_NUMBERS}),
-        (Fingerprint, {"fingerprint": "0.5" * 16}),
-        (Fingerprint, {}),
-        (Pace, {"ratio": None, "low": 2.0, "high": 2.0, "pairs": 10, "verdict": "slower"}),
-        (Pace, {"ratio": 1.0, "low": -1.0, "high": 2.0, "pairs": 10, "verdict": "slower"}),
-        (Trial, {"ended": "rejected", "reason": "no gate"}),
-        (Trial, {"ended": "size", "reason": ""}),
+        (FingerprintShape, {"fingerprint": [0.5] * (FINGERPRINT_NUMBERS - 1)}),
+        (FingerprintShape, {"fingerprint": [1e9] * FINGERPRINT_NUMBERS}),
+        (FingerprintShape, {"fingerprint": "0.5" * 16}),
+        (FingerprintShape, {}),
+        (PaceShape, {"ratio": None, "low": 2.0, "high": 2.0, "pairs": 10, "verdict": "slower"}),
+        (PaceShape, {"ratio": 1.0, "low": -1.0, "high": 2.0, "pairs": 10, "verdict": "slower"}),
+        (TrialShape, {"ended": "rejected", "reason": "no gate"}),
+        (TrialShape, {"ended": "size", "reason": ""}),
     ],
 )
 def test_what_only_looks_like_it_is_a_crash(shape, value):
     result = checked(Result("ok", value), shape)
     assert (result.status, result.value) == ("crashed", None)
-    assert result.reason.startswith(f"the result is not what a {shape.__name__.lower()} returns: ")
+    assert result.reason.startswith(
+        f"the result is not what a {shape.__name__.removesuffix('Shape').lower()} returns: "
+    )
 
 
 def test_quoted_text_is_shown_and_not_obeyed():
     finding = {"gate": "shapes", "verdict": "rejected", "reason": "\x1b[2Jraised \ud800\x07 in\n\tline 3"}
-    result = checked(Result("ok", {"admitted": False, "findings": [finding], "measures": None}), Admission)
+    result = checked(Result("ok", {"admitted": False, "findings": [finding], "measures": None}), AdmissionShape)
     mark = "\N{REPLACEMENT CHARACTER}"
     assert result.value["findings"][0]["reason"] == f"{mark}[2Jraised {mark}{mark} in\n\tline 3"
 

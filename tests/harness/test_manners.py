@@ -10,6 +10,7 @@ import pytest
 
 from asiarc.harness.session import Lab
 
+from .declarations import REGISTER
 from .fakes import FakeExecutor, Refusing
 
 QUESTION = """\
@@ -175,17 +176,6 @@ from asiarc.evidence.claims import Verdict, decides
 @decides("C07")
 def ahead(evidence):
     return Verdict("C07", "reproduced", f"by process {evidence.tier}")
-"""
-REGISTER = """\
-[C07]
-statement = "The winner beats the baseline on every task."
-place = "section 4"
-kind = "quality"
-paper_value = "+0.1"
-counts_for = "a gain whose interval is above 0"
-counts_against = "an interval below 0"
-weakest_tier = "smoke"
-full_tier = "smoke"
 """
 LABORATORY = """\
 import pytest

@@ -131,9 +131,10 @@ class Statelessness(Gate):
         _use(subject, mixer)
         before = snapshot(mixer)
         _use(subject, mixer)
-        if paths := changes(before, snapshot(mixer)):
+        after = snapshot(mixer)
+        if paths := changes(before, after):
             what = f"remembers something between calls, beside the state it returns: {', '.join(paths[:4])}"
-            example = {path: [before.get(path, "absent"), snapshot(mixer).get(path, "absent")] for path in paths[:4]}
+            example = {path: [before.get(path, "absent"), after.get(path, "absent")] for path in paths[:4]}
             return self.finds(what + "; what is learned is a parameter, what is carried is the state", example=example)
         return None
 
