@@ -39,7 +39,7 @@ class Recipe:
     weight_decay: float = 0.1
     clip: float = 1.0
     vocab_size: int = 256
-    evaluations: int = 5  # held-out evaluations along the curve
+    evaluations: int = 5  # losses along the curve, each on the same rows of the training split
 
     @property
     def tokens(self) -> int:

@@ -37,7 +37,7 @@ LOCKS = ("uv.lock", "pylock.toml", "requirements.lock", "requirements.txt")
 CAPTIONS = {
     "effects": "The winner's gain over each baseline by stage. Filled: fresh seeds and items, which chose nothing. "
     "Hollow: the seeds that helped to choose it, which flatter.",
-    "curves": "Held-out loss along training: mean over seeds, band from the lowest to the highest seed.",
+    "curves": "Loss along training on fixed rows: mean over seeds, band from the lowest to the highest seed.",
     "population": "Every proposal in order, by the rung it reached; what was not scored stands at the foot.",
     "search": "The search as it went on (after the paper's Figures 1, 6 and 8): candidates with a gain above zero over "
     "CPU time, mean gain of the leading ones so far (ten, or a quarter), and sizes of the mixers proposed.",

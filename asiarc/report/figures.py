@@ -203,7 +203,7 @@ def _telling_range(rows: Rows) -> tuple[float, float]:
 
 
 def curves(figure: Figure, rows: Rows) -> None:
-    """Held-out loss along training: mean over seeds, band from the lowest to the highest seed."""
+    """Loss along training: mean over seeds, band from the lowest to the highest seed."""
     axes = figure.subplots()
     colours = iter(PALETTE * 3)
     for (_, role, mixer), mine in _groups(rows, "address", "role", "mixer").items():
@@ -223,7 +223,7 @@ def curves(figure: Figure, rows: Rows) -> None:
             label=plain(mixer) + (" (winner)" if role == "winner" else ""),
         )
     axes.set_xlabel("training steps")
-    axes.set_ylabel("held-out loss (bits a scored token)")
+    axes.set_ylabel("loss (bits a scored token)")
     axes.set_title(f"{rows[0]['task']}, {rows[0]['stage']}; dashed: baselines")
     figure.legend(loc="outside lower left", ncols=3)
 

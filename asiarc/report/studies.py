@@ -293,7 +293,7 @@ def heat(study: Row) -> list[Row]:
 
 
 def curves(archive: Archive, study: Row) -> list[Row]:
-    """Held-out loss along training on text, of a study of few mixers."""
+    """Loss along training on text, of a study of few mixers."""
     if len(study["mixers"]) > DRAWN:
         return []
     named = {mixer["address"]: mixer for mixer in study["mixers"]}

@@ -22,7 +22,7 @@ POOL = 10  # leading candidates whose mean gain is followed along the search; at
 
 
 def curves(reading: CampaignResult, facts: Row) -> list[Row]:
-    """Held-out loss along training on the first task that decides, in the last stage that trained several mixers."""
+    """Loss along training on the first task that decides, in the last stage that trained several mixers."""
     for stage in ("verify", "explore"):
         trials = reading.stage_trials(stage)
         if not trials:
