@@ -49,10 +49,13 @@ class StudyItem(PlainItem):
         return self.path, 0, f"study {self.name}"
 
 
+# The plugin's own hooks are registered after this file where the folder is named on the command line: ours go first.
+@pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makemodule(module_path, parent):
     return StudyModule.from_parent(parent, path=module_path) if module_path.match("claim_*.py") else None
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makeitem(collector, name, obj):
     if isinstance(obj, (Study, Search)) and isinstance(collector, StudyModule):
         return StudyItem.from_parent(collector, name=name, study=obj)

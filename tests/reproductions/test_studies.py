@@ -746,8 +746,10 @@ def folder(pytester):
     return pytester
 
 
-def test_studies_are_items_before_the_claims_that_need_them(folder):
-    result = folder.runpytest_inprocess("--collect-only", "-q")
+@pytest.mark.parametrize("named", [(), ("reproductions",), ("reproductions/claim_tiny.py",)])
+def test_studies_are_items_before_the_claims_that_need_them(folder, named):
+    """Also where the folder is named, as ``asiarc reproduce`` does: its conftest is loaded before our collection."""
+    result = folder.runpytest_inprocess("--collect-only", "-q", *named)
     assert [line for line in result.outlines if "::" in line] == [
         "reproductions/claim_tiny.py::tiny",
         "reproductions/claim_tiny.py::is_ahead",
