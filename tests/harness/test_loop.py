@@ -346,7 +346,7 @@ def test_the_quadratic_reference_is_excused_from_its_cost_only(tmp_path):
     executor = FakeExecutor()
     search(tmp_path, *graded([0.1]), executor=executor, baselines=("delta_net", "softmax_attention"))
     exempt = {j.payload["source"]: j.payload["exempt"] for j in executor.jobs if j.function.endswith("admission")}
-    assert exempt.pop(baseline_source("softmax_attention")) == ["complexity"]
+    assert exempt.pop(baseline_source("softmax_attention")) == ["complexity", "peak_memory"]
     assert len(exempt) == 2 and set(map(tuple, exempt.values())) == {()}
 
 

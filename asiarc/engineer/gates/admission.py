@@ -16,7 +16,7 @@ from asiarc.core.errors import unknown_name
 from asiarc.core.seeds import seed_of
 from asiarc.engineer.gates.batch import BatchIndependence, Padding
 from asiarc.engineer.gates.causality import Causality, FutureGradient, PrefixConsistency
-from asiarc.engineer.gates.complexity import BackwardCost, Complexity
+from asiarc.engineer.gates.complexity import BackwardCost, Complexity, PeakMemory
 from asiarc.engineer.gates.gate import Finding, Gate
 from asiarc.engineer.gates.gradients import Finite, Gradients, InertParts
 from asiarc.engineer.gates.guard import CandidateFailure, guarded
@@ -47,6 +47,7 @@ GATES: tuple[Gate, ...] = (
     Padding(),
     StateHandover(),
     Complexity(),
+    PeakMemory(),
     BackwardCost(),
 )
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise
+from typing import NamedTuple
 
 import torch
 
 from asiarc.engineer.gates import counting
 from asiarc.engineer.gates.gate import Cost, Finding, Gate
+from asiarc.engineer.gates.live import Live, python_peak, uncollected
 from asiarc.engineer.gates.subject import Subject, run, state_bytes
 
 OCTAVES = (1, 2, 4, 8, 16)
@@ -20,9 +22,14 @@ SUPERLINEAR = 3.4
 STEEP = 6.0  # in the last octave counted; a change of algorithm may triple a cost once, all-to-all work does far more
 LONGEST = 10_240
 MOST_OPERATORS = 3_000  # a loop over tokens is not followed beyond the octaves
+LONGEST_STEP, MOST_OPERATORS_BACK = 2_560, 300  # the same of a training step, which costs more
 AT_ROUND = 2.0  # times what the next longer drawn length costs
 LONGEST_TEXT = 1024  # tokens whose inputs a state may not be large enough to hold
 NEGLIGIBLE = 5e-3  # of the cost at the longest length: what chunks that are not full leave over
+# Of memory in use at once: linear doubles from octave to octave, T log T grows 2.2-fold at these lengths.
+STEEPER = 2.35
+CURVED = 2.6  # the same of second differences, in which what is linear vanishes
+LITTLE = 40  # KiB of Python's own, below which lists as long as a text come and go by chance
 
 
 class Complexity(Gate):
@@ -30,9 +37,9 @@ class Complexity(Gate):
 
     The forward pass is counted at five octaves of a drawn length, on beyond 8192 tokens unless that takes thousands of
     operators, and at round lengths; what operators compute, allocate, read and write, whether or not a formula knows
-    them; and the candidate's lines that Python runs. The state may not be as large as a text itself. Cannot see work
-    that Python's built-in functions do outside torch, quadratic work that starts beyond 8192 tokens, nor, in a loop
-    over tokens, beyond 1264.
+    them; the candidate's lines that Python runs, and the memory of its objects. The state may not be as large as a text
+    itself. Cannot see work that Python's built-in functions do outside torch, quadratic work that starts beyond 8192
+    tokens, nor, in a loop over tokens, beyond 1264.
     """
 
     name = "complexity"
@@ -61,18 +68,24 @@ class Complexity(Gate):
         return None
 
     def _lines(self, subject: Subject) -> Finding | None:
-        counted = {}
-        for tokens in (length // 2 for length in _lengths(subject)):
+        """What Python does and holds; the first of the two calls at a length fills what is filled once."""
+        lines, kept = {}, {}
+        for tokens in _halves(subject):
             with torch.no_grad():
-                x_BTD = subject.inputs(1, tokens, "complexity")
-                counted[str(tokens)] = counting.count_lines(run, subject.mixer(train=True), x_BTD)
-        growth = quadratic_growth([float(lines) for lines in counted.values()])
-        if growth is None:
-            return None
+                call = run, subject.mixer(train=True), subject.inputs(1, tokens, "complexity")
+                lines[str(tokens)] = counting.count_lines(*call)
+                kept[str(tokens)] = python_peak(*call) >> 10
+        if growth := quadratic_growth([*lines.values()]):
+            return self._python("the number of lines that Python runs", lines, SUPERLINEAR, growth)
+        if max(kept.values()) > LITTLE and (growth := swelling([*kept.values()])):
+            return self._python("the memory of Python's own objects, in KiB,", kept, STEEPER, growth)
+        return None
+
+    def _python(self, words: str, counted: dict[str, int], most: float, growth: float) -> Finding:
         return self.finds(
-            "the number of lines that Python runs grows quadratically with the length",
+            f"{words} grows quadratically with the length",
             example=counted,
-            expected=f"second differences grow less than {SUPERLINEAR}-fold an octave",
+            expected=f"grows less than {most}-fold an octave",
             actual=f"{growth:.2f}-fold",
         )
 
@@ -102,11 +115,37 @@ class Complexity(Gate):
         return self.finds(reason, example=sizes, expected=f"at most {most} bytes", actual=f"{max(sizes.values())}")
 
 
+class PeakMemory(Gate):
+    """What a training step holds at once, forward and backward pass, grows with the length as a list of tokens does.
+
+    Measured from outside: the memory that operators made and that anything still holds, at drawn lengths; a matrix of
+    all pairs shows whatever holds it, and of whatever type. Cannot see what one operator uses within itself, nor what
+    starts beyond 2,300 tokens or, in a loop over tokens, beyond 570.
+    """
+
+    name = "peak_memory"
+    cost = Cost.COUNTED
+
+    def check(self, subject: Subject) -> Finding | None:
+        """The steps that `BackwardCost` counts, too."""
+        held = {str(tokens): step.peak_bytes for tokens, step in [*_steps(subject).items()][-len(OCTAVES) :]}
+        growth = swelling([*held.values()])
+        if growth is None:
+            return None
+        return self.finds(
+            "what a training step holds in memory grows faster than the length: keep nothing of all pairs of tokens",
+            example=held,
+            expected=f"grows less than {STEEPER}-fold an octave",
+            actual=f"{growth:.2f}-fold",
+        )
+
+
 class BackwardCost(Gate):
     """The backward pass, too, grows less than quadratically.
 
     A warning: slicing a sequence in a loop costs one full-length gradient a slice, which is quadratic and
-    cheap at first; split, unbind or chunk it once instead. Cannot see what starts beyond 512 tokens.
+    cheap at first; split, unbind or chunk it once instead. Cannot see what starts beyond 2,300 tokens or, in a loop,
+    beyond 570.
     """
 
     name = "backward_cost"
@@ -115,12 +154,40 @@ class BackwardCost(Gate):
 
     def check(self, subject: Subject) -> Finding | None:
         """Only the backward pass is counted."""
-        costs = {}
-        for tokens in (length // 2 for length in _lengths(subject)):
-            x_BTD = subject.inputs(1, tokens, "complexity").requires_grad_(True)
-            y_BTD, _ = run(subject.mixer(train=True), x_BTD)
-            costs[tokens] = counting.count(y_BTD.sum().backward)
-        return _growth_finding(self, costs)
+        return _growth_finding(self, {tokens: step.backward for tokens, step in _steps(subject).items()})
+
+
+class Step(NamedTuple):
+    """What the backward pass of a step costs, and the most bytes that both passes hold at once."""
+
+    backward: counting.Counted
+    peak_bytes: int
+
+
+def _steps(subject: Subject) -> dict[int, Step]:
+    """Steps at half the drawn lengths, and at longer ones while they take few operators."""
+
+    def steps() -> dict[int, Step]:
+        taken = {tokens: _step(subject, tokens) for tokens in _halves(subject)}
+        while 2 * max(taken) <= LONGEST_STEP and taken[max(taken)].backward.operators <= MOST_OPERATORS_BACK:
+            taken[2 * max(taken)] = _step(subject, 2 * max(taken))
+        return taken
+
+    return subject.once("steps", steps)
+
+
+def _step(subject: Subject, tokens: int) -> Step:
+    mixer, x_BTD = subject.mixer(train=True), subject.inputs(1, tokens, "complexity").requires_grad_(True)
+    with uncollected():
+        with Live() as live:
+            y_BTD, _ = run(mixer, x_BTD)
+        with counting.Counter(live.memory) as counter:
+            y_BTD.sum().backward()
+    return Step(counter.cost, live.memory.peak)
+
+
+def _halves(subject: Subject) -> list[int]:
+    return [tokens // 2 for tokens in _lengths(subject)]
 
 
 def _lengths(subject: Subject) -> list[int]:
@@ -170,7 +237,7 @@ def _unknown(cost: counting.Counted) -> str:
     return f"; no formula is known for {names}, which counts as all pairs: write it with others" if names else ""
 
 
-def quadratic_growth(costs: list[float]) -> float | None:
+def quadratic_growth(costs: Sequence[float], most: float = SUPERLINEAR) -> float | None:
     """How the second differences of costs at T, 2T … 16T grow, where that means T**2; None where it does not.
 
     Both steps have to say so: a kink (a chunk that fills up, a path that opens) makes one step of any size.
@@ -179,7 +246,18 @@ def quadratic_growth(costs: list[float]) -> float | None:
     if min(differences) <= 0 or differences[-1] <= NEGLIGIBLE * costs[-1]:
         return None
     growth = min(later / earlier for earlier, later in pairwise(differences))
-    return growth if growth > SUPERLINEAR else None
+    return growth if growth > most else None
+
+
+def swelling(held: Sequence[float]) -> float | None:
+    """How memory at T, 2T … 16T grows where that is more than T log T; None where it is not.
+
+    Either the steps of the last octaves say so, whatever was largest before, or the second differences of all, beneath
+    what is linear.
+    """
+    steps = [later - earlier for earlier, later in pairwise(held)]
+    growth = min(later / max(earlier, 1) for earlier, later in pairwise(steps[-3:]))
+    return growth if growth > STEEPER else quadratic_growth(held, CURVED)
 
 
 def tripling(costs: list[float]) -> float | None:

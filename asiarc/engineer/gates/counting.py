@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from types import FrameType
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from asiarc.engineer.gates.guard import CANDIDATE_FILE
+from asiarc.engineer.gates.live import Memory, tensors_in
 
 
 class Counted(NamedTuple):
@@ -55,11 +56,12 @@ class Counter(TorchDispatchMode):
     """Counts operators while active: `cost` is the sum.
 
     `narrowest` is the narrowest floating type that was made; `spreads` says that a Fourier transform ran, whose
-    rounding goes from one position to all.
+    rounding goes from one position to all. With a `memory`, what is made is followed in it as well.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, memory: Memory | None = None) -> None:
         super().__init__()
+        self.memory = memory
         self.cost = Counted()
         self.narrowest = torch.float64
         self.spreads = False
@@ -74,11 +76,13 @@ class Counter(TorchDispatchMode):
     ) -> Any:
         """Runs the operator and adds its cost."""
         result = func(*args, **(kwargs or {}))
-        made = [*_tensors(result)]
+        made = [*tensors_in(result)]
         if func.is_view or not made:
             return result
-        given = [*_tensors(args), *_tensors(kwargs)]
+        given = [*tensors_in(args), *tensors_in(kwargs)]
         flops = _flops(func, args, kwargs or {}, result, given, made)
+        if self.memory is not None:
+            self.memory.take(made)
         self.cost = self.cost.with_one(func, flops, given, made)
         self.spreads = self.spreads or _rule(func).name.startswith("fft_")
         for tensor in made:
@@ -153,17 +157,6 @@ def _rule(func: Any) -> _Rule:
     name = name.strip("_").removesuffix("_backward").removesuffix("_forward")
     tagged = {torch.Tag.pointwise, torch.Tag.reduction} & set(func.tags)
     return _Rule(packet, name, name in _EACH_ELEMENT or bool(tagged))
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """The tensors among an operator's arguments or results."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for child in value:
-            yield from _tensors(child)
-    elif isinstance(value, dict):
-        yield from _tensors([*value.values()])
 
 
 _aten = torch.ops.aten

@@ -22,7 +22,7 @@ BASELINE_NAMES: tuple[str, ...] = (
 """Every baseline, from the plainest memory to the richest, the quadratic reference last."""
 
 QUADRATIC = frozenset({"softmax_attention"})
-"""Baselines whose state grows with the text: exempt from the complexity gate, never a parent."""
+"""Baselines whose state grows with the text: exempt from the gates of cost, never a parent."""
 
 
 def baseline_source(name: str) -> str:
