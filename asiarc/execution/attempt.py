@@ -1,4 +1,4 @@
-"""The one place that catches everything: a call becomes a value or a `Caught`.
+"""The one place that catches everything, `raised_by`, and how a call becomes a value or a `Caught`.
 
 Whatever a candidate raises, `SystemExit` and exceptions whose own text raises included, ends here and nowhere
 else.
@@ -11,9 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from asiarc.core.plain import plain
+
+T = TypeVar("T")
 
 TEXT_LIMIT = 4000
 _OUT_OF_MEMORY = ("can't allocate memory", "cannot allocate memory", "out of memory", "not enough memory")
@@ -39,11 +41,19 @@ def attempt(call: Callable[[], Any]) -> tuple[Any, Caught | None]:
     return _attempt(call, _describe)
 
 
-def _attempt(call: Callable[[], Any], describe: Callable[[BaseException], Caught]) -> tuple[Any, Caught | None]:
+def raised_by(call: Callable[[], T]) -> tuple[T, None] | tuple[None, BaseException]:
+    """Return `(call(), None)`, or `(None, exception)` if it raises anything at all: for who looks at the exception and
+    raises again what it does not know."""
     try:
         return call(), None
     except BaseException as error:  # noqa: BLE001
-        caught = error
+        return None, error
+
+
+def _attempt(call: Callable[[], Any], describe: Callable[[BaseException], Caught]) -> tuple[Any, Caught | None]:
+    value, caught = raised_by(call)
+    if caught is None:
+        return value, None
     if describe is _named:
         return None, _named(caught)
     # Describing runs the exception's own code, which may raise in turn.

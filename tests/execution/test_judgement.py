@@ -1,11 +1,13 @@
 """The parts that face what a hostile process may send, without a process: judgement, frames, the call filter."""
 
+import ast
 import dataclasses
 import itertools
 import json
 import math
 import signal
 import struct
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from asiarc.core.outcome import Outcome
 from asiarc.core.plain import plain
 from asiarc.execution import Limits, frames, seccomp
-from asiarc.execution.attempt import Caught, attempt
+from asiarc.execution.attempt import Caught, attempt, raised_by
 from asiarc.execution.judge import account_result
 
 LIMITS = Limits(wall_s=2, cpu_s=3, result_bytes=1000)
@@ -109,6 +111,37 @@ def test_messages_survive_any_cut(messages, cuts):
             found.append(message)
     assert found == messages
     assert not buffer
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def catches_all(file):
+    """The lines of a file that catch whatever is raised."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ExceptHandler):
+            caught = {"everything"} if node.type is None else {getattr(n, "id", "") for n in ast.walk(node.type)}
+            if caught & {"everything", "Exception", "BaseException"}:
+                yield f"{file.relative_to(ROOT)}:{node.lineno}"
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "suppress":
+            if {getattr(n, "id", "") for n in node.args} & {"Exception", "BaseException"}:
+                yield f"{file.relative_to(ROOT)}:{node.lineno}"
+
+
+def test_one_place_in_the_project_catches_everything():
+    folders = ("asiarc", "kernels", "campaigns", "reproductions")
+    files = [ROOT / "conftest.py", ROOT / "noxfile.py", *(f for name in folders for f in (ROOT / name).rglob("*.py"))]
+    places = [place for file in files for place in catches_all(file)]
+    assert [place.partition(":")[0] for place in places] == ["asiarc/execution/attempt.py"], places
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), SystemExit(3), GeneratorExit()])
+def test_whatever_is_raised_comes_back_as_it_was(error):
+    def fail():
+        raise error
+
+    assert raised_by(fail) == (None, error)
+    assert raised_by(lambda: 3) == (3, None)
 
 
 def test_attempt_reports_a_value_or_a_failure():

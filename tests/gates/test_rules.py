@@ -252,3 +252,12 @@ def test_the_smallest_recordings_can_be_examined(shape):
     model = build(source(), MICRO.at(d_model=32), "0", hidden=16).eval()
     inputs = inputs_of(model, IDS[: shape[0], : shape[1]])
     assert examine([layer.mixer for layer in model.layers], inputs, seed="x") is None
+
+
+@pytest.mark.parametrize("error", [KeyError("ours"), AssertionError("ours"), KeyboardInterrupt(), SystemExit(2)])
+def test_a_fault_of_the_gates_is_no_finding(error):
+    def gate():
+        raise error
+
+    with pytest.raises(type(error)):
+        guarded(gate)

@@ -1,17 +1,14 @@
-"""The one place where whatever a candidate raises is caught and turned into a finding.
-
-Unusual: `guarded` catches `Exception`. Everything else in the project catches narrowly; here any class is
-possible, because the code that raises was written by nobody we know.
-"""
+"""The one place where whatever a candidate raises is turned into a finding."""
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from asiarc.core.errors import CandidateError
+from asiarc.execution.attempt import raised_by
 
 T = TypeVar("T")
 
@@ -36,15 +33,16 @@ def guarded(call: Callable[[], T]) -> T | CandidateFailure:
     RuntimeError (a backward pass has no candidate frame), when a method of Mixer does not take what the contract
     gives it, or when it says itself that the contract is broken. Any other is a fault of the gates and passes through.
     """
-    try:
-        return call()
-    except Exception as error:  # generated code may raise any class; a fault of ours is raised again below
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if frame.filename.startswith(CANDIDATE_FILE)]
-        refused = isinstance(error, TypeError) and str(error).startswith("Mixer.")
-        if not (lines or refused or isinstance(error, (RuntimeError, ContractError, CandidateError))):
-            raise
-        return CandidateFailure(_describe(error, lines[-1] if lines else None))
+    value, error = raised_by(call)
+    if error is None:
+        return cast(T, value)
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename.startswith(CANDIDATE_FILE)]
+    refused = isinstance(error, TypeError) and str(error).startswith("Mixer.")
+    own = lines or refused or isinstance(error, (RuntimeError, ContractError, CandidateError))
+    if not (isinstance(error, Exception) and own):
+        raise error
+    return CandidateFailure(_describe(error, lines[-1] if lines else None))
 
 
 def _describe(error: Exception, line: int | None) -> str:
