@@ -41,6 +41,9 @@ class StudyItem(PlainItem):
         if not self.is_due:
             pytest.skip(f"{self.name} is trained from the {self.study.tier} tier upwards")
         lab = self.config.stash[LAB]
+        if self.config.option.asiarc_retry:
+            dropped = self.study.retry(self.name, lab.tier, lab.archive)
+            lab.say(f"study {self.name}: {dropped or 'retry: nothing failed'}", always=True)
         workshop = Workshop(lab.archive, lab.executor)
         result = self.study.run(self.name, lab.tier, lab.archive, workshop, lab.say)
         self.user_properties += [("asiarc_run", result.run), ("tier", lab.tier)]

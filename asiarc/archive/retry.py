@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from asiarc.archive.cells import load_cell
 from asiarc.archive.store import Archive
 
 _BROKEN = "outcome IN ('crashed', 'timed_out', 'out_of_memory', 'unscored')"
@@ -36,9 +39,7 @@ def forget_failures(archive: Archive, run: str) -> str:
         for key in replies:
             archive.drop("asked", "key = ?", key)
             archive.drop("exchanges", "key = ?", key)
-        for key in trials:
-            archive.drop("uses", "trial = ?", key)
-            archive.drop("trials", "key = ?", key)
+        _drop_trials(archive, trials)
         archive.drop("admissions", f"{_BROKEN} AND address IN (SELECT address FROM proposals WHERE run = ?)", run)
         for table in ("results", "insights", "versions", "decisions", "judgements", "proposals"):
             archive.drop(table, "run = ? AND number >= ?", run, first)
@@ -46,6 +47,32 @@ def forget_failures(archive: Archive, run: str) -> str:
             archive.drop(table, "run = ?", run)
     told = f"{len(replies)} replies, {len(trials)} trials, {len(candidates)} candidates that failed"
     return f"retry: dropped {told}, and the {len(proposals)} proposals from number {first} on"
+
+
+def forget_failures_of_study(archive: Archive, run: str, addresses: Collection[str], stage: str) -> str:
+    """The same of a study: its mixers are named by `addresses`, and `stage` is what a finished one is kept under."""
+    trials = _keys(archive, f"SELECT key FROM trials WHERE {_BROKEN} AND {_USED}", run)
+    marks = ", ".join("?" * len(addresses))
+    admissions = _keys(archive, f"SELECT key FROM admissions WHERE {_BROKEN} AND address IN ({marks})", *addresses)
+    others = archive.rows("SELECT stage, result FROM stages WHERE run = ? AND stage != ?", run, stage)
+    probes = [row["stage"] for row in others if "failed" in (load_cell(row["result"]) or {})]
+    if not (trials or admissions or probes):
+        return ""
+    with archive.transaction():
+        _drop_trials(archive, trials)
+        for key in admissions:
+            archive.drop("admissions", "key = ?", key)
+        for name in (*probes, stage):
+            archive.drop("stages", "run = ? AND stage = ?", run, name)
+        archive.drop("uses", "run = ?", run)  # what is kept is used again where it is asked for again
+    told = f"{len(trials)} trials, {len(admissions)} admissions, {len(probes)} probes that failed"
+    return f"retry: dropped {told}"
+
+
+def _drop_trials(archive: Archive, keys: Collection[object]) -> None:
+    for key in keys:
+        archive.drop("uses", "trial = ?", key)
+        archive.drop("trials", "key = ?", key)
 
 
 def _keys(archive: Archive, query: str, *values: object) -> list[object]:

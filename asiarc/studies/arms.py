@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, field_validator, model_validator
 
 from asiarc.archive.results import CampaignResult, mean_gain, paired_by_seed
+from asiarc.archive.retry import forget_failures
 from asiarc.campaign.declaration import ARMS, Budget, Campaign, Declaration, Stage, by_tier
 from asiarc.campaign.identity import made_by, provenance, run_identity
 from asiarc.core.candidate import content_address
@@ -123,6 +124,18 @@ class Search(Declaration):
         result = self.result(archive, tier, name)
         archive.finish_stage(record, RECORD, result.as_dict())
         return result
+
+    def retry(self, name: str, tier: Tier, archive: Archive) -> str:
+        """Drop what failed for want of a machine, of its arms and of their winners' trials, so that `run` does it again;
+        what was dropped, in words.
+        """
+        needs_tier(tier, self.tier, f"search {name}")
+        runs = {(arm, repeat): self.run_of(name, arm, repeat, tier) for arm in self.arms for repeat in range(self.repeats)}
+        told = {}
+        if all(archive.stage_result(run, "explore") is not None for run in runs.values()):
+            told["winners"] = self._winners(name, tier, archive)[0].retry(name, tier, archive)
+        told |= {f"{arm}, repeat {repeat + 1}": forget_failures(archive, run) for (arm, repeat), run in runs.items()}
+        return "; ".join(f"{which}: {dropped}" for which, dropped in told.items() if dropped)
 
     def _announce(self, name: str, tier: Tier, archive: Archive) -> str:
         """Remember the search as a run of its own, which says what its arms' runs are."""

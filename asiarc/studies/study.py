@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, model_validator
 
 from asiarc.archive.results import Values, paired_by_seed, values_of
+from asiarc.archive.retry import forget_failures_of_study
 from asiarc.campaign.declaration import Declaration
 from asiarc.campaign.identity import made_by, provenance
 from asiarc.core.candidate import content_address, motivation
@@ -141,6 +142,11 @@ class Study(Declaration):
             archive.add_run(run, name, tier, 0, identity, provenance())
             self._conduct(run, tier, archive, workshop, _Progress(self, say, archive, run))
         return self.result(archive, tier, name)
+
+    def retry(self, name: str, tier: Tier, archive: Archive) -> str:
+        """Drop what failed for want of a machine, so that `run` does it again; what was dropped, in words."""
+        needs_tier(tier, self.tier, f"study {name}")
+        return forget_failures_of_study(archive, digest(self.identity(tier)), list(self.addresses.values()), STAGE)
 
     def _conduct(self, run: str, tier: Tier, archive: Archive, workshop: Workshop, progress: _Progress) -> None:
         for name, source in self.mixers.items():

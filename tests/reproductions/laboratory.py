@@ -1,6 +1,7 @@
 """A laboratory without torch for studies: what a trial gives is said by a world, a function of the mixer's name.
 
-A world is ``world(name, task, seed) -> value``; the gates admit all but those that are named, probes answer as told.
+A world is ``world(name, task, seed) -> value``; the gates admit all but those that are named, probes answer as told. `ends` says of a
+job how the machine broke it.
 """
 
 from __future__ import annotations
@@ -47,10 +48,11 @@ class Laboratory:
         rejected: Mapping[str, str] | None = None,
         probes: Callable[[str, str, str], dict[str, Any]] = lambda name, task, seed: {},
         interrupt_at: int | None = None,
+        ends: Callable[[Job], Result | None] = lambda job: None,
     ) -> None:
         self.names = {content_address(source): name for name, source in names.items()}
         self.world, self.rejected, self.probes = world, rejected or {}, probes
-        self.interrupt_at = interrupt_at
+        self.interrupt_at, self.ends = interrupt_at, ends
         self.jobs: list[Job] = []
 
     def run(self, jobs: Sequence[Job], on_result: Callable[[int, Result], None]) -> list[Result]:
@@ -58,7 +60,7 @@ class Laboratory:
         for index, job in enumerate(jobs):
             if len(self.jobs) == self.interrupt_at:
                 raise KeyboardInterrupt
-            results.append(self.answer(job))
+            results.append(self.ends(job) or self.answer(job))
             self.jobs.append(job)
             on_result(index, results[-1])
         return results

@@ -134,6 +134,29 @@ class TestStudy:
                 self.run(archive, third)
                 assert third.jobs == []
 
+    @pytest.mark.parametrize("kind", ["trial:train", "trial:admission", "probe:run"])
+    def test_a_retry_asks_again_what_the_machine_broke_and_nothing_else(self, tmp_path, kind):
+        def broken(job):
+            concerned = job.payload["source"] == TWO["mamba2"] and job.function.endswith(kind)
+            concerned = concerned and (kind == "trial:admission" or job.payload["seed"] == "study/1")
+            return Result("timed_out", reason="overloaded") if concerned else None
+
+        with Archive(tmp_path / "whole") as archive:
+            expected = self.run(archive, self.laboratory())
+        with Archive(tmp_path / "broken") as archive:
+            first, later = self.laboratory(ends=broken), self.laboratory()
+            self.run(archive, first)
+            told = self.study.retry("it", "full", archive)
+            assert told.count("1") == 1 and "that failed" in told, told
+            found = self.run(archive, later)
+            assert found.as_dict() == expected.as_dict() and found.probes == expected.probes
+            assert {t.key: t.value for t in found.trials} == {t.key: t.value for t in expected.trials}
+            kept = [job for job in first.jobs if broken(job) is None]
+            asked = Counter(job.as_text() for job in [*kept, *later.jobs])
+            assert set(asked.values()) == {1}, "what ended well is not asked again"
+            assert self.study.retry("it", "full", archive) == "", "nothing is left that failed"
+            assert self.run(archive, last := self.laboratory()) and last.jobs == []
+
     def test_equal_trials_of_two_studies_are_one(self, archive):
         self.run(archive, self.laboratory())
         laboratory = self.laboratory()
@@ -557,6 +580,23 @@ class TestSearch:
         assert found.same_winner("full", "full") == 2 and found.same_winner("full", "random") < 2
         count = len(laboratory.jobs)
         assert count and search("arms", archive, hashed).jobs == [], "a finished search is not run again"
+
+    def test_a_retry_searches_again_where_the_machine_broke_and_measures_the_winners_again(self, archive, small):
+        def overloaded(job):
+            seed = str(job.payload.get("seed", ""))
+            broken = seed == "study/1" or noise(job.payload["source"], "broken", seed, 1.0) > 1
+            return Result("timed_out", reason="overloaded") if broken and job.referee else None
+
+        declared = SEARCH.faults.model_copy(update={"candidates": 4})
+        first, later = Anyone(hashed), Anyone(hashed)
+        first.ends = overloaded
+        declared.run("faults", "full", archive, Workshop(archive, first), lambda _: None)
+        assert any(t.outcome.kind == "timed_out" for t in declared.result(archive, "full", "faults").measured.trials)
+        told = declared.retry("faults", "full", archive)
+        assert "winners: retry: dropped" in told and "repeat 1: retry: dropped" in told
+        declared.run("faults", "full", archive, Workshop(archive, later), lambda _: None)
+        assert later.jobs and not archive.rows("SELECT key FROM trials WHERE outcome != 'scored'")
+        assert declared.retry("faults", "full", archive) == ""
 
     def test_the_winner_is_measured_on_seeds_that_no_arm_saw(self, archive, small):
         search("faults", archive, hashed)
