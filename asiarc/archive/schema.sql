@@ -46,6 +46,9 @@ CREATE TABLE IF NOT EXISTS insights (       -- what the analyst wrote about a pr
 CREATE TABLE IF NOT EXISTS stages (         -- a finished stage and what it hands to the next
     run TEXT NOT NULL REFERENCES runs, stage TEXT NOT NULL, result TEXT NOT NULL, PRIMARY KEY (run, stage)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS losses (         -- how often in a row the machine failed under a job, by the job's key
+    key TEXT PRIMARY KEY, times INTEGER NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS verdicts (       -- what the evidence last said of each claim, by tier
     claim TEXT NOT NULL, tier TEXT NOT NULL, item TEXT NOT NULL, verdict TEXT NOT NULL, created_at TEXT NOT NULL,
     PRIMARY KEY (claim, tier, item)

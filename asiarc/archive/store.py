@@ -505,6 +505,20 @@ class Archive:
             "measures": load_cell(row["measures"]),
         }
 
+    # --- losses ---------------------------------------------------------------------------------------------------
+
+    def losses(self, key: str) -> int:
+        """How often in a row the machine failed under a job."""
+        found = self.rows("SELECT times FROM losses WHERE key = ?", key)
+        return int(found[0]["times"]) if found else 0
+
+    def set_losses(self, key: str, times: int) -> None:
+        """Keep how often it did; 0: the job came to an end of its own."""
+        if times:
+            self._insert("losses", dict(key=key, times=times), replace=True)
+        elif self.losses(key):
+            self.drop("losses", "key = ?", key)
+
     # --- trials ---------------------------------------------------------------------------------------------------
 
     def add_trial(

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -30,6 +30,8 @@ from asiarc.tasks import get_task
 ADMIT_LIMITS = Limits(wall_s=240, cpu_s=90, memory_bytes=6 * 2**30)
 SANDBOX_DEVICE: Device = "cpu"  # where candidates are admitted, timed and probed
 GATE_EXAMPLES = 8
+ECHO = Job("asiarc.execution.job:echo", {}, label="echo")  # no candidate is in it
+LOSSES = 3  # how often in a row a job may end as the machine's fault, before it is the job's own
 VERSIONS = "asiarc.engineer.workshop:node_versions"
 
 
@@ -141,7 +143,10 @@ class Workshop:
         self.deadline = deadline
         self.new_trials = 0
 
-    def _run(self, jobs: Sequence[Job], shape: type[returned.Shape], on_result: Callable[[int, Result], None]) -> None:
+    def _run(
+        self, jobs: Mapping[str, Job], shape: type[returned.Shape], on_result: Callable[[int, Result], None]
+    ) -> None:
+        """Run jobs by their keys; those that the machine failed under are answered last."""
         if not jobs:
             return
         if self.deadline is not None and time.monotonic() > self.deadline:
@@ -149,7 +154,30 @@ class Workshop:
                 f"the campaign's minutes are used up with {len(jobs)} pieces of work of this step left; everything "
                 "finished is kept: run the same command again to go on, or raise minutes in the campaign's budget"
             )
-        self.executor.run(jobs, lambda index, result: on_result(index, returned.checked(result, shape)))
+        keys, lost = [*jobs], dict[int, Result]()
+
+        def deliver(index: int, result: Result) -> None:
+            result = returned.checked(result, shape)
+            if result.status == "infrastructure":
+                lost[index] = result
+            else:
+                self.archive.set_losses(keys[index], 0)
+                on_result(index, result)
+
+        self.executor.run([*jobs.values()], deliver)
+        for index, result in sorted(lost.items()):
+            on_result(index, self._blamed(keys[index], result))
+
+    def _blamed(self, key: str, result: Result) -> Result:
+        """A job whose process ends the machine's own would never end as anything else: where that happened `LOSSES`
+        times in a row, and a job without a candidate runs, it is the job's crash."""
+        times = self.archive.losses(key) + 1
+        if times < LOSSES or self.executor.run([ECHO])[0].status != "ok":
+            self.archive.set_losses(key, times)
+            return result
+        self.archive.set_losses(key, 0)
+        reason = f"the machine failed under it {times} times in a row, and under no other job: {result.reason}"
+        return replace(result, status="crashed", reason=reason)
 
     def admit(
         self, candidates: dict[str, str], recipe: Recipe, *, exempt: dict[str, frozenset[str]] | None = None
@@ -191,7 +219,7 @@ class Workshop:
             outcome, findings, measures = _read_admission(result)
             self.archive.add_admission(keys[address], address, outcome, findings, measures, result.cpu_s)
 
-        self._run(jobs, returned.AdmissionShape, store)
+        self._run(dict(zip((keys[a] for a in missing), jobs, strict=True)), returned.AdmissionShape, store)
         admissions = {address: self.archive.admission(key) for address, key in keys.items()}
         return {address: admission for address, admission in admissions.items() if admission is not None}
 
@@ -224,7 +252,7 @@ class Workshop:
             outcome = _pace_outcome(result, allowed)
             self.archive.add_admission(keys[address], address, outcome, [], result.value, result.cpu_s)
 
-        self._run(jobs, returned.PaceShape, store)
+        self._run(dict(zip((keys[a] for a in missing), jobs, strict=True)), returned.PaceShape, store)
         kept = {address: self.archive.admission(key) for address, key in keys.items()}
         return {address: admission["outcome"] for address, admission in kept.items() if admission is not None}
 
@@ -241,7 +269,7 @@ class Workshop:
                 numbers = (result.value or {}).get("fingerprint") or []
                 self.archive.add_behaviour(probes, missing[index], numbers)
 
-        self._run(jobs, returned.FingerprintShape, store)
+        self._run(dict(zip((f"{probes} {a}" for a in missing), jobs, strict=True)), returned.FingerprintShape, store)
         return {address: self.archive.behaviour(probes, address) or None for address in candidates}
 
     def behaving_as(self, fingerprint: Sequence[float], within: float, recipe: Recipe) -> list[str]:
@@ -264,7 +292,7 @@ class Workshop:
         missing.sort(key=lambda r: -r.recipe.tokens)  # long ones first, so that no worker idles at the end
         if any(request.device == "cuda" for request in missing):
             self._needs_gpu()
-        jobs = [request.job for request in missing]
+        jobs = {request.key: request.job for request in missing}
 
         def store(index: int, result: Result) -> None:
             trial = self._store_trial(missing[index], result)

@@ -18,7 +18,7 @@ from asiarc.core.device import DEVICES
 from asiarc.core.errors import ExecutionError
 from asiarc.core.recipe import MICRO, Recipe
 from asiarc.engineer.trainer import train
-from asiarc.engineer.workshop import Request, Workshop
+from asiarc.engineer.workshop import LOSSES, Request, Workshop
 from asiarc.execution import InlineExecutor, Limits, LocalExecutor, Result
 from asiarc.models.backbone import build, count_parameters
 from asiarc.models.baselines import baseline_source
@@ -195,7 +195,8 @@ class Answering:
         self.jobs += jobs
         answers = [self.results.pop(0) for _ in jobs]
         for index, answer in enumerate(answers):
-            on_result(index, answer)
+            if on_result:
+                on_result(index, answer)
         return answers
 
 
@@ -255,6 +256,61 @@ def test_a_fault_of_the_machine_is_no_outcome_of_the_candidate(archive, recipe, 
         stored(archive, request(recipe), executor)
     assert archive.trial(request(recipe).key).outcome.kind == "unscored"
     assert stored(archive, request(recipe), executor).value == result.value["value"]
+
+
+def losing(times, *then):
+    """The machine fails under a job so often."""
+    return [*[Result("infrastructure", None, "the worker died")] * times, *then]
+
+
+def test_a_job_that_takes_the_machine_with_it_every_time_is_recorded_at_last(archive, recipe):
+    executor = Answering(*losing(LOSSES), Result("ok", {}))
+    for _ in range(LOSSES - 1):
+        with pytest.raises(ExecutionError, match="the worker died"):
+            stored(archive, request(recipe), executor)
+        assert archive.trial(request(recipe).key).outcome.kind == "unscored"
+    trial = stored(archive, request(recipe), executor)
+    assert trial.outcome.kind == "crashed" and trial.value is None
+    said = "the machine failed under it 3 times in a row, and under no other job: the worker died"
+    assert trial.outcome.reason == said
+    assert executor.jobs[-1].function == "asiarc.execution.job:echo", "no candidate is in the job that decides"
+    assert stored(archive, request(recipe), executor) == trial and len(executor.jobs) == LOSSES + 1
+
+
+def test_where_the_machine_fails_under_every_job_no_candidate_is_blamed(archive, recipe, result):
+    executor = Answering(*losing(4 * LOSSES))  # one job that decides for each that is lost once more
+    for _ in range(LOSSES + 2):
+        with pytest.raises(ExecutionError, match="the worker died"):
+            stored(archive, request(recipe), executor)
+    assert archive.trial(request(recipe).key).outcome.kind == "unscored"
+    assert stored(archive, request(recipe), Answering(result)).value == result.value["value"]
+    assert archive.losses(request(recipe).key) == 0
+
+
+@pytest.mark.parametrize("other", ["scored", "crashed"])
+def test_only_losses_in_a_row_count(archive, recipe, result, other):
+    """An ending of its own in between, as of a trial that a retry asks again, begins the count anew."""
+    ending = result if other == "scored" else Result("crashed", None, "so it was")
+    executor = Answering(*losing(LOSSES - 1), ending, *losing(LOSSES - 1), result)
+    for ends in ("unscored", "unscored", other, "unscored", "unscored", "scored"):
+        try:
+            assert stored(archive, request(recipe), executor).outcome.kind == ends
+        except ExecutionError:
+            assert ends == "unscored"
+        if ends != "unscored":
+            archive.drop("uses", "trial = ?", request(recipe).key)
+            archive.drop("trials", "key = ?", request(recipe).key)
+
+
+def test_a_gate_that_takes_the_machine_with_it_is_bounded_as_well(archive, recipe):
+    executor = Answering(*losing(LOSSES), Result("ok", {}))
+    asked = request(recipe)
+    archive.add_candidate(asked.address, "name", asked.source, "")
+    kinds = [
+        Workshop(archive, executor).admit({asked.address: asked.source}, recipe)[asked.address]["outcome"].kind
+        for _ in range(LOSSES + 1)
+    ]
+    assert kinds == ["unscored"] * (LOSSES - 1) + ["crashed"] * 2
 
 
 def test_a_device_that_is_not_there_fails_the_machine_and_not_the_candidate(archive, recipe, monkeypatch):
