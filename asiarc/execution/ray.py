@@ -1,8 +1,9 @@
 """`RayExecutor`: the same jobs on a Ray cluster, each in the sandbox of the node that runs it.
 
 One actor per worker holds a `LocalExecutor` with a single warm worker; jobs and results travel as JSON text. The
-driver alone owns the archive, as with the local executor, and results do not depend on which node gave them. Nodes
-must have the driver's versions: an actor that has others refuses. Needs the extra ``ray``.
+driver alone owns the archive, as with the local executor, and results do not depend on which node gave them. A text of
+one's own that the driver built travels to the nodes that lack it, by its key, checked by its hash. Nodes must have the
+driver's versions: an actor that has others refuses. Needs the extra ``ray``.
 
 A cluster: ``ray start --head`` on one machine, ``ray start --address=HEAD:6379`` on the others, each with the same
 installation, then ``RayExecutor(address="HEAD:6379")`` on the head.
@@ -18,13 +19,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from asiarc.core.errors import ExecutionError
-from asiarc.execution.job import Job
+from asiarc.core.errors import ExecutionError, TaskError
+from asiarc.execution.job import Job, Result
 from asiarc.execution.judge import received
 from asiarc.execution.local import LocalExecutor
 from asiarc.execution.round import Round, Warm
+from asiarc.tasks import corpus, own_text
 
 try:
     import ray
@@ -38,6 +40,14 @@ def _answer(function: str) -> dict[str, str]:
     """What ``"package.module:callable"`` says here."""
     module, _, name = function.partition(":")
     return getattr(importlib.import_module(module), name)()
+
+
+class _Own(NamedTuple):
+    """A text of one's own on its way: its files are Ray's, who fetches what a list holds only when asked."""
+
+    key: str
+    content_hash: str
+    files: list[Any]
 
 
 class _Node:
@@ -59,7 +69,13 @@ class _Node:
             return ""
         return f"{platform.node()} has {', '.join(wrong)}: install the driver's versions there"
 
-    def run(self, text: str) -> str:
+    def run(self, text: str, own: _Own | None = None) -> str:
+        """A job's result; `own` is the text of one's own that it opens, fetched where this node lacks it."""
+        try:
+            if own and not corpus.holds(own.key, own.content_hash):
+                corpus.unpack(own.key, own.content_hash, ray.get(own.files[0]))
+        except TaskError as error:
+            return json.dumps(asdict(Result("infrastructure", reason=f"{platform.node()}: {error}")))
         return json.dumps(asdict(self._executor.run([Job.from_text(text)])[0]))
 
 
@@ -94,6 +110,7 @@ class RayExecutor(Warm):
         self._starting: dict[Any, Any] = {}  # the future of its first answer -> actor
         self._busy: dict[Any, Any] = {}  # the future of its result -> actor
         self._idle: list[Any] = []
+        self._texts: dict[str, _Own] = {}
         self._head, self._lost = ray.get_runtime_context().gcs_address, ""
 
     @property
@@ -110,7 +127,7 @@ class RayExecutor(Warm):
         """End this executor's actors and what they run; the cluster stays, and a lost one has ended them itself."""
         for actor in () if self._lost else (*self._starting.values(), *self._busy.values(), *self._idle):
             ray.kill(actor)
-        self._starting, self._busy, self._idle = {}, {}, []
+        self._starting, self._busy, self._idle, self._texts = {}, {}, [], {}
 
     def _require_head(self) -> None:
         """Raise `ExecutionError` where the head does not answer; asked before every call of Ray that needs it.
@@ -138,10 +155,18 @@ class RayExecutor(Warm):
         return self._idle[-1] if self._idle else None
 
     def _give(self, worker: Any, job: Job) -> Any:
-        future = worker.run.remote(job.as_text())
+        future = worker.run.remote(job.as_text(), self._own_text(job))
         self._idle.remove(worker)
         self._busy[future] = worker
         return future
+
+    def _own_text(self, job: Job) -> _Own | None:
+        """What a node needs that the driver alone has built: put into the cluster once."""
+        key = own_text(job.payload["task"]) if "task" in job.payload else None
+        if key is not None and key not in self._texts:
+            content_hash, files = corpus.packed(key)
+            self._texts[key] = _Own(key, content_hash, [ray.put(files)])
+        return self._texts[key] if key is not None else None
 
     def _serve(self, round_: Round) -> None:
         futures = [*self._starting, *self._busy]

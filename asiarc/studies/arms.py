@@ -126,11 +126,11 @@ class Search(Declaration):
         return result
 
     def retry(self, name: str, tier: Tier, archive: Archive) -> str:
-        """Drop what failed for want of a machine, of its arms and of their winners' trials, so that `run` does it again;
-        what was dropped, in words.
-        """
+        """As `Study.retry`, of its arms and of their winners' trials."""
         needs_tier(tier, self.tier, f"search {name}")
-        runs = {(arm, repeat): self.run_of(name, arm, repeat, tier) for arm in self.arms for repeat in range(self.repeats)}
+        runs = {
+            (arm, repeat): self.run_of(name, arm, repeat, tier) for arm in self.arms for repeat in range(self.repeats)
+        }
         told = {}
         if all(archive.stage_result(run, "explore") is not None for run in runs.values()):
             told["winners"] = self._winners(name, tier, archive)[0].retry(name, tier, archive)

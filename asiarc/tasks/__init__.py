@@ -32,6 +32,7 @@ __all__ = [
     "Training",
     "check_name",
     "get_task",
+    "own_text",
     "with_own_text",
 ]
 
@@ -73,6 +74,12 @@ def with_own_text(name: str, folder: Path, *, build: bool) -> str:
     from asiarc.tasks.corpus import keep_text
 
     return f"text:{keep_text(path)}"
+
+
+def own_text(name: str) -> str | None:
+    """The key of the text of one's own that a task reads; None where it reads another or none."""
+    base, level = parse_name(name)
+    return level if base == "text" and is_key(level) else None
 
 
 def is_key(level: str) -> bool:

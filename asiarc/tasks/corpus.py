@@ -20,7 +20,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -88,10 +88,44 @@ def keep_text(root: Path) -> str:
 
 def kept_corpus(key: str) -> Corpus:
     """The corpus that `keep_text` built. Raises `TaskError` where the cache does not hold it any more."""
-    found = _read(cache_folder() / "corpora" / f"own-{key}")
+    found = _read(_kept(key))
     if found is None:
         raise TaskError(f"the text {key} is not kept in {cache_folder()}: run again the campaign that names its file.")
     return found
+
+
+def packed(key: str) -> tuple[str, dict[str, bytes]]:
+    """The hash and the files of a text that `keep_text` built, for the way to another machine. Raises `TaskError`."""
+    corpus = kept_corpus(key)
+    names = ("index.json", *(f"{split}.txt" for split in SPLITS))
+    return corpus.content_hash, {name: (_kept(key) / name).read_bytes() for name in names}
+
+
+def holds(key: str, content_hash: str) -> bool:
+    """Whether the cache of this machine has a text of one's own, and with this hash."""
+    found = _read(_kept(key))
+    return found is not None and found.content_hash == content_hash
+
+
+def unpack(key: str, content_hash: str, files: Mapping[str, bytes]) -> None:
+    """Keep a text that another machine `packed`. Raises `TaskError` where its bytes are not those of its hash."""
+    if files.keys() != {"index.json", *(f"{split}.txt" for split in SPLITS)} or content_hash != _content_hash(
+        {split: files[f"{split}.txt"] for split in SPLITS}
+    ):
+        raise TaskError(f"the text {key} did not arrive as it was sent: run again.")
+    found = _read(_kept(key))
+    if found is not None and found.content_hash != content_hash:
+        shutil.rmtree(_kept(key), ignore_errors=True)
+        _verified.cache_clear()
+    with _draft(_kept(key)) as draft:
+        for name, content in files.items():
+            (draft / name).write_bytes(content)
+    if not holds(key, content_hash):
+        raise TaskError(f"the text {key} does not read back from {_kept(key)}: run again.")
+
+
+def _kept(key: str) -> Path:
+    return cache_folder() / "corpora" / f"own-{key}"
 
 
 def fineweb_edu_corpus(megabytes: int) -> Corpus:
@@ -145,13 +179,8 @@ def _deal(sections: list[Section], source: str) -> dict[str, list[tuple[str, byt
 
 
 def _write(folder: Path, dealt: dict[str, list[tuple[str, bytes]]]) -> None:
-    """All files of a corpus at once: a rename decides between processes that build the same one."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix="draft-", dir=folder.parent))
-    except OSError as error:
-        raise _no_access(folder.parent, error) from error
-    try:
+    """The files of a corpus."""
+    with _draft(folder) as draft:
         index = {}
         for split, members in dealt.items():
             ends = list(itertools.accumulate(len(text) for _, text in members))
@@ -162,6 +191,18 @@ def _write(folder: Path, dealt: dict[str, list[tuple[str, bytes]]]) -> None:
         hashes = {split: _hash(text) for split, text in texts.items()}
         record = {"content_hash": _content_hash(texts), "hashes": hashes, "sections": index}
         (draft / "index.json").write_text(json.dumps(record), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _draft(folder: Path) -> Iterator[Path]:
+    """All files of a folder at once: a rename decides between processes that build the same one."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix="draft-", dir=folder.parent))
+    except OSError as error:
+        raise _no_access(folder.parent, error) from error
+    try:
+        yield draft
         draft.chmod(0o755)  # a worker may run as another user
         with contextlib.suppress(OSError):  # another process was first, with the same bytes
             draft.rename(folder)

@@ -18,6 +18,7 @@ from asiarc.engineer.workshop import VERSIONS  # noqa: E402
 from asiarc.execution import Job, Limits, LocalExecutor  # noqa: E402
 from asiarc.execution import ray as on_ray  # noqa: E402
 from asiarc.execution.round import Round  # noqa: E402
+from asiarc.tasks import get_task, with_own_text  # noqa: E402
 from tests.rigs.sandbox.attacks import MODULE  # noqa: E402
 
 jobs = [
@@ -60,7 +61,7 @@ with on_ray.RayExecutor(versions=VERSIONS, preload=(), readable=[here], gpus_per
         executor.run(jobs[:1])
     except ExecutionError as error:
         shown["no room"] = str(error)
-third = cluster.add_node(num_cpus=2, num_gpus=2)
+third = cluster.add_node(num_cpus=2, num_gpus=2, env_vars={"ASIARC_CACHE": str(folder / "elsewhere")})
 cluster.wait_for_nodes()
 with on_ray.RayExecutor(versions=VERSIONS, preload=(), readable=[here, folder], gpus_per_job=1) as executor:
     devices = Job("sandbox_jobs:device", {"path": str(folder / "both")})
@@ -74,9 +75,19 @@ with on_ray.RayExecutor(versions=VERSIONS, preload=(), readable=[here, folder], 
     killer.start()
     shown["devices"] = [r.value for r in executor.run([devices, devices])]
     killer.join()
+
+    (folder / "book.txt").write_text("\n\n".join(f"{i} times {i} are {i * i}, said the book." * 3 for i in range(4000)))
+    own = with_own_text("text:book.txt", folder, build=True)
+    shown["sent"] = get_task(own).content_hash
+    reads = Job("sandbox_jobs:reads_text", {"task": own})
+    shown["read"] = [(r.status, r.reason, r.value) for r in executor.run([reads, reads])]
+[kept] = (folder / "elsewhere" / "corpora").iterdir()
+(kept / "train.txt").write_text("another text")
+with on_ray.RayExecutor(versions=VERSIONS, preload=(), readable=[here, folder], gpus_per_job=1) as executor:
+    shown["read where it was damaged"] = [(r.status, r.reason, r.value) for r in executor.run([reads])]
 cluster.remove_node(third)
 
-on_ray.versions = lambda: {"python": "2.7", "asiarc": "0", "torch": "0"}
+on_ray._answer = lambda function: {"python": "2.7"}  # here alone: a node asks its own
 with on_ray.RayExecutor(versions=VERSIONS, preload=(), readable=[here]) as executor:
     shown["refused"] = [(r.status, r.reason) for r in executor.run(jobs[:1])]
 (folder / "shown.json").write_text(json.dumps(shown))

@@ -201,3 +201,15 @@ def prints_and_ends(payload):
 
 def raises_text(payload):
     raise ValueError(payload["text"])
+
+
+def reads_text(payload):
+    """What the text of a task is here, as far as a candidate's process may read it."""
+    from asiarc.tasks import get_task
+
+    corpus = get_task(payload["task"]).corpus
+    return {
+        "hash": corpus.content_hash,
+        "splits": sorted(corpus.texts),
+        "start": bytes(corpus.texts["train"][:20]).hex(),
+    }

@@ -21,6 +21,7 @@ def shown(tmp_path_factory):
     quiet = {
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "ASIARC_CACHE": str(folder / "here"),
         "PYTHONPATH": f"{HERE}{os.pathsep}{search_path()}",
     }
     done = subprocess.run(
@@ -52,6 +53,14 @@ def test_each_job_has_a_gpu_of_its_own(shown):
     assert sorted(value["device"] for value in shown["devices"]) == ["0", "1"]
 
 
+def test_a_text_of_ones_own_goes_to_the_node_that_lacks_it(shown):
+    """The node keeps its texts in another folder than the driver; a candidate's process sees no held-out split."""
+    assert len(shown["read"]) == 2
+    for status, reason, value in (*shown["read"], *shown["read where it was damaged"]):
+        assert status == "ok", reason
+        assert value["hash"] == shown["sent"] and bytes.fromhex(value["start"])[:4].strip()
+
+
 def test_a_cluster_without_room_is_said_at_once(shown):
     assert "no GPU for a job" in shown["no room"]
 
@@ -59,5 +68,5 @@ def test_a_cluster_without_room_is_said_at_once(shown):
 def test_other_versions_are_refused(shown):
     [(status, reason)] = shown["refused"]
     assert status == "infrastructure"
-    assert "instead of 2.7" in reason and "engine" in reason
+    assert "instead of 2.7" in reason and "code of" in reason
     assert "install the driver's versions" in reason

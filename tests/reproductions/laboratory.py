@@ -1,7 +1,7 @@
 """A laboratory without torch for studies: what a trial gives is said by a world, a function of the mixer's name.
 
-A world is ``world(name, task, seed) -> value``; the gates admit all but those that are named, probes answer as told. `ends` says of a
-job how the machine broke it.
+A world is ``world(name, task, seed) -> value``; the gates admit all but those that are named, probes
+answer as told. `ends` says how the machine broke a job.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from asiarc.core.errors import TaskError
 from asiarc.tasks import BOS, SPLITS, get_task
 from asiarc.tasks import prose as prose_module
-from asiarc.tasks.corpus import docstring_corpus, path_corpus
+from asiarc.tasks.corpus import docstring_corpus, holds, keep_text, kept_corpus, packed, path_corpus, unpack
 from asiarc.tasks.prose import docstring_sections, prose_paragraphs, without_near_duplicates
 
 WORDS = [
@@ -321,3 +321,57 @@ def test_text_documents_are_distinct_windows_inside_one_section(tmp_path):
 def test_the_default_corpus_names_real_packages():
     for package in prose_module.PACKAGES:
         assert prose_module._package_folder(package).is_dir()
+
+
+def test_a_text_that_travels_is_the_text_that_was_built(tmp_path, monkeypatch):
+    key = keep_text(write_texts(tmp_path / "book"))
+    here, (content_hash, files) = kept_corpus(key), packed(key)
+    monkeypatch.setenv("ASIARC_CACHE", str(tmp_path / "another machine"))
+    assert not holds(key, content_hash)
+    unpack(key, content_hash, files)
+    there = kept_corpus(key)
+    assert holds(key, content_hash) and there.content_hash == here.content_hash and there.sections == here.sections
+    assert all(np.array_equal(there.texts[split], here.texts[split]) for split in SPLITS)
+    assert (tmp_path / "another machine" / "corpora" / f"own-{key}").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_text_that_arrives_otherwise_is_refused(tmp_path, monkeypatch):
+    key = keep_text(write_texts(tmp_path / "book"))
+    content_hash, files = packed(key)
+    monkeypatch.setenv("ASIARC_CACHE", str(tmp_path / "another machine"))
+    for name, content in files.items():
+        wrong = (files | {name: content[:-1]}, {n: c for n, c in files.items() if n != name}, files | {"more": b""})
+        for sent in wrong if name != "index.json" else wrong[1:]:
+            with pytest.raises(TaskError, match="did not arrive"):
+                unpack(key, content_hash, sent)
+    with pytest.raises(TaskError, match="does not read back"):
+        unpack(key, content_hash, files | {"index.json": files["index.json"].replace(b"validation", b"validatiom")})
+    unpack(key, content_hash, files)
+    assert holds(key, content_hash)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_text_of_the_same_key_and_another_hash_is_replaced(tmp_path, monkeypatch, whole):
+    key, other = keep_text(write_texts(tmp_path / "book")), keep_text(write_texts(tmp_path / "other", files=20))
+    (content_hash, files), (_, others) = packed(key), packed(other)
+    monkeypatch.setenv("ASIARC_CACHE", str(tmp_path / "another machine"))
+    folder = tmp_path / "another machine" / "corpora" / f"own-{key}"
+    folder.mkdir(parents=True)
+    for name, content in others.items():
+        (folder / name).write_bytes(content if whole else content[:-1])
+    assert not holds(key, content_hash)
+    unpack(key, content_hash, files)
+    assert kept_corpus(key).content_hash == content_hash
+
+
+def test_a_text_that_arrives_twice_stays_where_it_is(tmp_path):
+    key = keep_text(write_texts(tmp_path / "book"))
+    folder = tmp_path / "cache" / "corpora" / f"own-{key}"
+    before = folder.stat().st_ino
+    unpack(key, *packed(key))
+    assert folder.stat().st_ino == before, "another worker of the node may read it"
+
+
+def test_what_is_not_kept_cannot_be_sent():
+    with pytest.raises(TaskError, match="is not kept"):
+        packed("book-0123456789abcdef")
