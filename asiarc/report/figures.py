@@ -133,11 +133,13 @@ def effects(figure: Figure, rows: Rows) -> None:
                 axes.plot([edge], [place], mark, color=colour, markersize=5, clip_on=False)
         if left <= mean <= right:
             axes.plot([mean], [place], "o", color=colour, markerfacecolor=colour if fresh else "none", markersize=6)
-        label = decided({"decision": row["decision"], "effect": {"low": low}})
+        label = plain(decided({"decision": row["decision"], "effect": {"low": low}}), 60)
         axes.annotate(label, (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
     axes.axvline(0, color=INK, linewidth=0.9)
     axes.set_xlim(left, right)
-    axes.set_yticks(range(len(rows)), [f"{row['stage']}: {plain(row['baseline'])} (n={row['n']})" for row in rows])
+    axes.set_yticks(
+        range(len(rows)), [f"{plain(row['stage'])}: {plain(row['baseline'])} (n={plain(row['n'])})" for row in rows]
+    )
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(f"gain on {plain(rows[0]['task'])} in the metric's unit; arrows: the interval goes on")
@@ -155,7 +157,7 @@ def forest(figure: Figure, rows: Rows) -> None:
             axes.plot([low, high], [place, place], color=colour, solid_capstyle="butt")
             axes.plot([mean], [place], "o", color=colour, markersize=5)
         axes.axvline(0, color=INK, linewidth=0.9)
-        labels = [f"{plain(row['ahead'], 30)} over {plain(row['behind'], 20)} (n={row['n']})" for row in mine]
+        labels = [f"{plain(row['ahead'], 30)} over {plain(row['behind'], 20)} (n={plain(row['n'])})" for row in mine]
         axes.set_yticks(range(len(mine)), labels, fontsize=7.5)
         axes.set_ylim(len(mine) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
@@ -166,7 +168,7 @@ def scatter(figure: Figure, rows: Rows) -> None:
     """Bits a byte on text against the mean accuracy on the synthetic tasks; squares are baselines, named."""
     axes = figure.subplots()
     for (role,), some in _groups(rows, "role").items():
-        axes.plot(_numbers(some, "text"), _numbers(some, "mean"), "s" if role == "baseline" else "o", label=role,
+        axes.plot(_numbers(some, "text"), _numbers(some, "mean"), "s" if role == "baseline" else "o", label=plain(role),
                   color=PALETTE[1] if role == "baseline" else PALETTE[0], markersize=5, alpha=0.8)  # fmt: skip
     for row in rows:
         if row["role"] == "baseline":
@@ -224,7 +226,7 @@ def curves(figure: Figure, rows: Rows) -> None:
         )
     axes.set_xlabel("training steps")
     axes.set_ylabel("loss (bits a scored token)")
-    axes.set_title(f"{rows[0]['task']}, {rows[0]['stage']}; dashed: baselines")
+    axes.set_title(f"{plain(rows[0]['task'])}, {plain(rows[0]['stage'])}; dashed: baselines")
     figure.legend(loc="outside lower left", ncols=3)
 
 
@@ -263,7 +265,7 @@ def population(figure: Figure, rows: Rows) -> None:
             color=PALETTE[4],
             markersize=5,
             transform=axes.get_xaxis_transform(),
-            label=outcome.replace("_", " "),
+            label=plain(outcome.replace("_", " ")),
             clip_on=False,
         )
     axes.axhline(0, color=INK, linewidth=0.8, alpha=0.6)
@@ -321,14 +323,14 @@ def components(figure: Figure, rows: Rows) -> None:
     for place, (_, leading, rest) in enumerate(points):
         axes.plot([leading, rest], [place, place], color=INK, linewidth=0.8, alpha=0.5, zorder=1)
     places = list(range(len(points)))
-    axes.plot([p[1] for p in points], places, "o", color=PALETTE[0], label=f"leading {rows[0]['of_leading']}")
+    axes.plot([p[1] for p in points], places, "o", color=PALETTE[0], label=f"leading {plain(rows[0]['of_leading'])}")
     axes.plot(
         [p[2] for p in points],
         places,
         "o",
         color=PALETTE[1],
         markerfacecolor="none",
-        label=f"other {rows[0]['of_rest']}",
+        label=f"other {plain(rows[0]['of_rest'])}",
     )
     axes.set_yticks(places, [point[0] for point in points], fontsize=8)
     axes.set_xlabel("share of candidates with the choice")
@@ -411,7 +413,8 @@ def _layout(
     leaves, stack = 0, [("-1", False)]
     while stack:
         key, expanded = stack.pop()
-        below = [row["number"] for row in children.get((key,), [])]
+        # A generation further on each time: what goes round in a circle, in a report that somebody changed, ends.
+        below = [n for row in children.get((key,), []) if depth[n := row["number"]] == depth[key] + 1]
         if below and not expanded:
             stack += [(key, True), *((child, False) for child in reversed(below))]
         elif below:
@@ -432,8 +435,8 @@ def transfer(figure: Figure, rows: Rows) -> None:
         for (role,), some in _groups(mine, "role").items():
             axes.plot(_numbers(some, "gain_from"), _numbers(some, "gain_to"), "s" if role == "baseline" else "o",
                       color=PALETTE[1] if role == "baseline" else PALETTE[0], markersize=5, alpha=0.8)  # fmt: skip
-        axes.set_xlabel(f"gain: {first}", fontsize=8)
-        axes.set_ylabel(f"gain: {second}", fontsize=8)
+        axes.set_xlabel(f"gain: {plain(first)}", fontsize=8)
+        axes.set_ylabel(f"gain: {plain(second)}", fontsize=8)
         axes.set_title(f"n = {len(mine)}", fontsize=8)
         axes.tick_params(labelsize=7)
         axes.locator_params(nbins=4)
@@ -475,7 +478,7 @@ def _cell(axes: Axes, x: float, y: float, place: float, text: str) -> None:
 
 def _task_label(rows: Rows, task: str) -> str:
     metric = next(row["metric"] for row in rows if row["task"] == task)
-    return f"{plain(task, 18)}\n{'bits a byte' if metric == 'bits_per_byte' else metric}"
+    return f"{plain(task, 18)}\n{'bits a byte' if metric == 'bits_per_byte' else plain(metric)}"
 
 
 FIGURES: dict[str, Callable[[Figure, Rows], None]] = {

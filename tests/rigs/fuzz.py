@@ -9,6 +9,7 @@ from __future__ import annotations
 import faulthandler
 import json
 import shutil
+import signal
 import sqlite3
 import sys
 import tempfile
@@ -27,7 +28,8 @@ from tests.rigs import ROOT
 
 QUICK = ROOT / "results" / "reproduction" / "quick"
 SECONDS, SECONDS_PER_BYTE = 20.0, 2e-4  # of the processor: a floor for what any input costs, and what a byte may
-STUCK = 60  # seconds, after which it is told where it stands
+STUCK = 60.0  # of the processor as well, after which it is told where it stands, and ends
+FOUND = Path(tempfile.gettempdir()) / "asiarc-fuzz"  # where inputs go that were slow or broke something
 ODD: tuple[Any, ...] = (
     None, True, 0, -1, 1e308, -1e308, 2**70, float("nan"), "", "nan", "\0", "x" * 5000, "../../etc/passwd", "\ud800",
     [], {}, [[]], {"": None}, [None], "2.5", "delta_net", {"values": {}}, 10**400,
@@ -286,8 +288,14 @@ TARGETS: dict[str, Callable[[], Given]] = {
 @click.argument("target", type=click.Choice(list(TARGETS)))
 @click.option("--seconds", type=click.IntRange(min=1), default=60, show_default=True)
 @click.option("--seed", type=click.IntRange(min=1), default=1, show_default=True)
-def main(target: str, seconds: int, seed: int) -> None:
+@click.option("--found", type=click.Path(file_okay=False, path_type=Path), default=FOUND, show_default=True,
+              help="the folder for inputs that were slow or broke something; in no checkout")  # fmt: skip
+def main(target: str, seconds: int, seed: int, found: Path) -> None:
     """Feed one reader until the time is up or something else than an AsiarcError comes out; exit status 1 then."""
+    found = found.resolve()
+    if any((folder / ".git").exists() for folder in (found, *found.parents)):
+        raise click.UsageError(f"{found} is in a checkout, where what is found would be committed: name another folder")
+    found.mkdir(parents=True, exist_ok=True)
     try:
         import atheris
     except ImportError as error:
@@ -298,12 +306,14 @@ def main(target: str, seconds: int, seed: int) -> None:
     with atheris.instrument_imports(include=rooms):
         given = TARGETS[target]()
 
+    faulthandler.register(signal.SIGPROF, chain=True)
+
     def once(data: bytes) -> None:
-        faulthandler.dump_traceback_later(STUCK, exit=True)
+        signal.setitimer(signal.ITIMER_PROF, STUCK)
         start = time.process_time()
         with suppress(AsiarcError):
             given(Draws(data))
-        faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_PROF, 0)
         spent = time.process_time() - start
         if spent > SECONDS + SECONDS_PER_BYTE * len(data):
             raise AssertionError(f"{spent:.1f} CPU-seconds for {len(data)} bytes")
@@ -313,6 +323,7 @@ def main(target: str, seconds: int, seed: int) -> None:
             sys.argv[0],
             f"-max_total_time={seconds}",
             f"-seed={seed}",
+            f"-artifact_prefix={found}/",
             "-max_len=4096",
             "-len_control=0",
             "-rss_limit_mb=4096",
