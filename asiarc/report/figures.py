@@ -36,6 +36,7 @@ OUTCOME_MARKS = {
 LABELLED = 28  # nodes up to which the lineage tree carries names
 TREE_LEADERS = 24  # leading candidates whose ancestry is drawn when the population is larger than that
 CHOICES = 16  # choices of the grammar whose shares are drawn
+LARGEST = 1e100  # matplotlib finds no ticks where the range of an axis comes near that of a float
 PAIRS = 6  # pairs of levels in the transfer figure
 
 SETTINGS: dict[Any, Any] = {
@@ -105,7 +106,10 @@ def plain(text: str, limit: int = 26) -> str:
 
 
 def _numbers(rows: Rows, column: str) -> list[float]:
-    return [value for row in rows if (value := number(row[column])) is not None]
+    found = [value for row in rows if (value := number(row[column])) is not None]
+    if any(abs(value) > LARGEST for value in found):
+        raise ValueError(f"{column} holds a number beyond {LARGEST:g}, which no axis can show")
+    return found
 
 
 def _groups(rows: Rows, *columns: str) -> dict[tuple[str, ...], list[dict[str, str]]]:
