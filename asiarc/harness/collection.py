@@ -223,7 +223,7 @@ def outcome(request: pytest.FixtureRequest) -> CampaignResult:
     run = lab.run(campaign, name, request.path)
     try:
         for stage in campaign.stages:
-            run.ensure(stage)
+            lab.ensure(run, stage)
     except AsiarcError as error:
         pytest.fail(f"{name} could not be run: {error}", pytrace=False)
     return CampaignResult.load(lab.archive, run.run)

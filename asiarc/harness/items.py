@@ -124,9 +124,10 @@ class StageItem(PlainItem):
 
     def runtest(self) -> None:
         lab = self.config.stash[LAB]
+        lab.say(f"{self.parent.name} {self.name} at tier {lab.tier}")  # first: what follows imports for seconds
         run = lab.run(self.parent.campaign, self.parent.name, self.path)
-        lab.say(f"{self.parent.name} {self.name} at tier {lab.tier}, run {run.run}")
-        result = run.ensure(self.stage)
+        lab.say(f"  run {run.run} in {lab.place}")
+        result = lab.ensure(run, self.stage)
         self.user_properties += [("asiarc_run", run.run), ("tier", lab.tier), ("entrants", len(result["entrants"]))]
         if self.name == "explore" and not result["finalists"]:
             raise EvidenceError(
@@ -150,10 +151,11 @@ class ArmItem(PlainItem):
 
     def runtest(self) -> None:
         lab = self.config.stash[LAB]
+        lab.say(f"{self.parent.name} arm {self.name} at tier {lab.tier}")
         run = lab.run(self.parent.campaign, self.parent.name, self.path, self.name)
-        lab.say(f"{self.parent.name} arm {self.name} at tier {lab.tier}, run {run.run}")
+        lab.say(f"  run {run.run} in {lab.place}")
         for stage in run.campaign.stages:
-            run.ensure(stage)
+            lab.ensure(run, stage)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         return self.path, 0, f"{self.parent.name}::{self.name}"

@@ -15,10 +15,10 @@ Say = Callable[[str], None]
 
 
 class Progress:
-    """`say` gets a line for each candidate and each generation, `detail` one for each trial."""
+    """`say` gets a line for each candidate and each generation, `detail` one for each trial, `beat` one in ten trials."""
 
-    def __init__(self, archive: Archive, say: Say, detail: Say) -> None:
-        self.archive, self.say, self.detail = archive, say, detail
+    def __init__(self, archive: Archive, say: Say, detail: Say, beat: Say | None = None) -> None:
+        self.archive, self.say, self.detail, self.beat = archive, say, detail, beat or say
         self._trials, self._cpu_s = 0, 0.0
 
     def started(self, run: str, label: str, tier: str, identity: dict[str, Any]) -> None:
@@ -29,6 +29,10 @@ class Progress:
             more = f"; and {len(moved) - SHOWN} more" if len(moved) > SHOWN else ""
             self.say(f"  a new run: since the last one moved {'; '.join(moved[:SHOWN])}{more}")
 
+    def baselines(self, names: Sequence[str]) -> None:
+        """The first work of a search, which may take a minute before there is more to say."""
+        self.say(f"  the gates look at {', '.join(names)}, which are then trained as every candidate will be")
+
     def trial(self, trial: Trial) -> None:
         """A trial that was trained."""
         shown = f"{trial.value:.4f}" if trial.value is not None else str(trial.outcome)
@@ -37,7 +41,7 @@ class Progress:
         self._trials += 1
         self._cpu_s += trial.cpu_s
         if self._trials % HEARTBEAT == 0:
-            self.say(f"  {self._trials} trials trained, {self._cpu_s:.0f} CPU-seconds; last {where}  {shown}")
+            self.beat(f"  {self._trials} trials trained, {self._cpu_s:.0f} CPU-seconds; last {where}  {shown}")
 
     def given_up(self, number: int, name: str, outcome: Outcome) -> None:
         """A candidate that was turned away or broke."""
