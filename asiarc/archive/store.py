@@ -87,7 +87,17 @@ def _writer_lock(folder: Path) -> Iterator[None]:
         lock.truncate()
         lock.write(f"process {os.getpid()}")
         lock.flush()
-        yield
+        try:
+            yield
+        finally:
+            lock.truncate(0)  # whoever watches sees that nobody writes any more
+
+
+def _keep_from_git(folder: Path) -> None:
+    """A store that was not named, ``.asiarc`` in somebody's repository, is nothing to commit; a named one may be."""
+    ignored = folder / ".gitignore"
+    if folder.name.startswith(".") and not ignored.exists():
+        ignored.write_text("*\n", encoding="utf-8")
 
 
 def _refusal(folder: Path, error: Exception) -> ArchiveError:
@@ -189,6 +199,7 @@ class Archive:
             with _in_words(folder):
                 if write:
                     folder.mkdir(parents=True, exist_ok=True)
+                    _keep_from_git(folder)
                     opened.enter_context(_writer_lock(folder))
                     shutil.rmtree(folder / "partial", ignore_errors=True)  # what a killed writer was writing
                 elif not (folder / "archive.db").exists():

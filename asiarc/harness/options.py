@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,11 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="machine-readable
 WORKERS = click.option(
     "--workers", type=click.IntRange(min=1), default=2, show_default=True, help="processes that train at once"
 )
+
+
+def told(data: Any) -> None:
+    """What --json prints: one value of JSON, on stdout."""
+    click.echo(json.dumps(data, indent=1, default=str))
 
 
 class Commands(click.Group):

@@ -15,7 +15,7 @@ Say = Callable[[str], None]
 
 
 class Progress:
-    """`say` gets a line for each candidate and each generation, `detail` one for each trial, `beat` one in ten trials."""
+    """`say` gets a line for each candidate and each generation, `detail` one a trial, `beat` one in ten trials."""
 
     def __init__(self, archive: Archive, say: Say, detail: Say, beat: Say | None = None) -> None:
         self.archive, self.say, self.detail, self.beat = archive, say, detail, beat or say
