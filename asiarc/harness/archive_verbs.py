@@ -243,10 +243,10 @@ def diff(a: str, b: str, store: Path, as_json: bool) -> None:
     with reading(store) as archive:
         one, other = candidate_in(archive, a), candidate_in(archive, b)
     changed = changes(one["genome"], other["genome"])
-    names = [f"{row['address']} {row['name']}" for row in (one, other)]
-    lines = list(unified_diff(one["source"].splitlines(), other["source"].splitlines(), *names, lineterm=""))
+    mine, theirs = (f"{row['address']} {row['name']}" for row in (one, other))
+    lines = list(unified_diff(one["source"].splitlines(), other["source"].splitlines(), mine, theirs, lineterm=""))
     if as_json:
-        told({"a": names[0], "b": names[1], "genome": changed, "source": lines})
+        told({"a": mine, "b": theirs, "genome": changed, "source": lines})
         return
     for name, (before, after) in changed.items():
         click.echo(f"{name}: {before} -> {after}")
@@ -276,7 +276,7 @@ def watch(campaign: str | None, tier: Tier | None, store: Path, once: bool, as_j
 
         if as_json:
             told(look().as_dict() | {"is_finished": look().is_finished, "is_written": writer_of(store) is not None})
-        elif once or not sys.stdout.isatty():
+        elif once or not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb":
             _print_frames(look, store, once=once)
         else:
             _watch_live(look, store, campaign)

@@ -150,7 +150,7 @@ def _say_plan(session: pytest.Session) -> None:
 
     lab = session.config.stash[LAB]
     rows = [row for item in session.items if isinstance(item, (StageItem, ArmItem)) for row in item.planned()]
-    for line in plan_lines(rows, lab.tier, lab.folder, session.config.option.asiarc_workers):
+    for line in plan_lines(rows, lab.tier, lab.folder, session.config.option.asiarc_workers, lab.width):
         lab.say(line, always=True)
 
 
@@ -174,6 +174,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return super()._split_scope(nodeid) if dist in grouped else nodeid
 
     return OneWorker(config, log) if dist != "each" else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
+    """A worker has no terminal: once, where the run can be followed."""
+    config = node.config
+    lab, places = config.stash[LAB], config.stash[PLACES]
+    ours = (config.rootpath / nodeid.partition("::")[0] for nodeid in ids)
+    if not lab.is_elsewhere and any(places.holds(file, CAMPAIGN_FILES, TOML_FILES) for file in ours):
+        lab.is_elsewhere = True
+        lab.say("campaigns run one after another in one worker of pytest-xdist; follow them with: asiarc watch")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -84,7 +84,7 @@ def _of_logs(a: str, b: str, metric: str | None) -> tuple[tuple[str, str], list[
     for text in (a, b):
         if not is_log(text):
             raise EvidenceError(f"{text!r} is no sample log, the other one is; give two samples_*.jsonl of one task")
-    found = compare_samples(*(load_samples(Path(text)) for text in (a, b)), metric)
+    found = compare_samples(load_samples(Path(a)), load_samples(Path(b)), metric)
     decision = decide(found.effect, fresh_seeds=True, fresh_items=True)
     where = found.metric if found.filter == "none" else f"{found.metric},{found.filter}"
     return (a, b), [Compared(f"{found.task}, {where}", found.effect, decision)]

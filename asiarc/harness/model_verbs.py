@@ -82,12 +82,12 @@ def report(campaign: str, tier: Tier, store: Path, as_json: bool) -> None:
     from asiarc.report.models import model_lines
 
     with latest_run(campaign, tier, store) as (archive, run):
-        found, told, spent = (facts(archive, run), model_lines(archive, run), ledger_of_run(archive, run).lines())
+        found, models, spent = (facts(archive, run), model_lines(archive, run), ledger_of_run(archive, run).lines())
     if as_json:
         told(found)
     else:
-        asked = [*told, *lines(found), *spent]
-        click.echo("\n".join(asked if told else ["no language model was asked in this run"]))
+        asked = [*models, *lines(found), *spent]
+        click.echo("\n".join(asked if models else ["no language model was asked in this run"]))
 
 
 @main.command()

@@ -32,6 +32,7 @@ class Lab:
         self.folder = Path(config.option.asiarc_store or config.rootpath / ".asiarc")
         self.verdicts: list[Verdict] = []
         self.told: list[tuple[str, list[str]]] = []  # what workers of pytest-xdist said at their end
+        self.is_elsewhere = False  # whether campaigns run in a worker of pytest-xdist
         self._archive: Archive | None = None
         self._executor: Any = None
         self._runs: dict[tuple[int, str], Run] = {}
@@ -106,6 +107,12 @@ class Lab:
         option = self.config.option
         return partial(connect, option.asiarc_llm, option.asiarc_llm_base_url, file.with_suffix(".jsonl"), self.say)
 
+    @property
+    def width(self) -> int | None:
+        """Columns of the terminal; None where there is none."""
+        reporter: Any = self.config.pluginmanager.getplugin("terminalreporter")
+        return int(reporter._tw.fullwidth) if reporter is not None and reporter.isatty else None
+
     def ensure(self, run: Run, stage: StageName) -> dict[str, Any]:
         """A stage's result; while it runs, a person at a terminal sees how far it is."""
         finished = self.archive.stage_result(run.run, stage)
@@ -149,7 +156,7 @@ class Lab:
             return
         with self._uncaptured():
             reporter.ensure_newline()
-            for part in live.folded(line, reporter._tw.fullwidth) if reporter.isatty else [line]:
+            for part in live.folded(line, self.width) if self.width else [line]:
                 reporter.write_line(part)
 
     def detail(self, line: str) -> None:

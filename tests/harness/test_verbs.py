@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import click
@@ -333,27 +334,33 @@ def test_commands_are_walked_as_the_surface_is():
     assert {f"asiarc {' '.join(path)}" for path in LEAVES} == {path for path, _ in commands(main, "asiarc")}
 
 
-HEAVY = [
-    "torch",
-    "numpy",
-    "scipy",
-    "rich",
-    "lm_eval",
-    "pydantic",
-    "transformers",
-    "jinja2",
-    "pytest",
-    "asiarc.execution",
-    "asiarc.archive.store",
-]
+HEAVY = {"torch", "numpy", "scipy", "rich", "lm_eval", "pydantic", "jinja2", "pytest", "asiarc.execution"}
 
 
 def test_help_imports_nothing_heavy():
     code = (
         "import sys; from asiarc.harness.cli import main; main(['--help'], standalone_mode=False);"
-        f"print('heavy:', sorted(set({HEAVY}) & set(sys.modules)))"
+        f"print('heavy:', sorted({HEAVY} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
     )
     assert "heavy: []" in done.stdout and "watch" in done.stdout
+
+
+@pytest.mark.parametrize("words", ["schema --json", "cognition search overwriting --json", "cognition check --json"])
+def test_answers_for_programs_are_json_and_nothing_else(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, words.split())
+    assert done.exit_code == 0 and json.loads(done.stdout)
+
+
+def test_a_campaign_as_toml_and_as_json_is_the_same(tmp_path):
+    file = tmp_path / "campaign_told.toml"
+    file.write_text('start_from = "delta_net"\nbaselines = ["delta_net"]\nexplore = {tasks = ["text"]}\n'
+                    'budget = {smoke = {candidates = 4, minutes = 1}}\n')  # fmt: skip
+    python = tmp_path / "campaign_told.py"
+    python.write_text(f"from pathlib import Path\nfrom asiarc.campaign.declaration import load_toml\n"
+                      f"a = load_toml(Path({str(file)!r}))\n")  # fmt: skip
+    texts = [CliRunner().invoke(main, ["spec", str(python), *more]).output for more in ([], ["--json"])]
+    assert tomllib.loads(texts[0]) == json.loads(texts[1])
