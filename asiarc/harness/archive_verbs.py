@@ -20,7 +20,7 @@ import click
 
 from asiarc.core.errors import EvidenceError, unknown_name
 from asiarc.core.recipe import TIERS, Tier
-from asiarc.harness.options import AS_JSON, STORE, TIER, latest_run, told
+from asiarc.harness.options import AS_JSON, STORE, TIER, latest_run, say, told
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -137,11 +137,11 @@ def why_rejected(campaign: str, candidate: str | None, tier: Tier, store: Path, 
         )
         return
     by_gate = ", ".join(f"{n} {gate}" for gate, n in counts.most_common()) or "none"
-    click.echo(f"{len(failed)} of {len(rows)} not scored: {by_gate}")
+    say(f"{len(failed)} of {len(rows)} not scored: {by_gate}")
     for row in failed:
-        click.echo(f"#{row['number']} {row['address']} {row['name']}: {row['outcome']}")
+        say(f"#{row['number']} {row['address']} {row['name']}: {row['outcome']}")
         for finding in gates[row["address"]]:
-            click.echo(f"    {finding['gate']:<20} {finding['verdict']:<9} {finding['reason']}")
+            say(f"    {finding['gate']:<20} {finding['verdict']:<9} {finding['reason']}")
 
 
 def _is_asked(row: Row, candidate: str | None) -> bool:
@@ -189,7 +189,7 @@ def lineage(candidate: str, tier: Tier, store: Path, as_json: bool) -> None:
             "line": list(map(asdict, line)), "children": list(map(asdict, children)),
         })  # fmt: skip
         return
-    click.echo(f"{run['campaign']} at tier {tier}, run {run['run']}; gains are over start_from, on the deepest rung")
+    say(f"{run['campaign']} at tier {tier}, run {run['run']}; gains are over start_from, on the deepest rung")
     for one in line:
         _print_ancestor(one, "")
     click.echo(f"{len(children)} children" if children else "no children")
@@ -219,14 +219,14 @@ def _print_ancestor(one: Ancestor, indent: str) -> None:
     gain = one.outcome if one.gain is None else f"gain {one.gain:+.4f}"
     gain = "" if one.number is None else gain
     step = "" if one.step is None else f" ({one.step:+.4f} against its parent)"
-    click.echo(f"{indent}{number} {one.address} {one.name}  {gain}{step}".rstrip())
+    say(f"{indent}{number} {one.address} {one.name}  {gain}{step}".rstrip())
     changed = [*(f"+{tag}" for tag in one.added), *(f"-{tag}" for tag in one.removed)]
     if changed:
-        click.echo(f"{indent}    {' '.join(changed)}")
+        say(f"{indent}    {' '.join(changed)}")
     if one.motivation.strip():
-        click.echo(f"{indent}    {first_line(one.motivation)}")
+        say(f"{indent}    {first_line(one.motivation)}")
     if one.other_parents:
-        click.echo(f"{indent}    also from {', '.join(one.other_parents)}")
+        say(f"{indent}    also from {', '.join(one.other_parents)}")
 
 
 @click.command()

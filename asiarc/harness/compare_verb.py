@@ -11,7 +11,7 @@ import click
 from asiarc.core.errors import EvidenceError
 from asiarc.core.recipe import Tier
 from asiarc.harness.archive_verbs import candidate_in, reading
-from asiarc.harness.options import AS_JSON, STORE, TIER, told
+from asiarc.harness.options import AS_JSON, STORE, TIER, say, told
 
 if TYPE_CHECKING:
     from asiarc.archive.results import CampaignResult
@@ -58,9 +58,11 @@ def compare(a: str, b: str, tier: Tier, store: Path, metric: str | None, as_json
     if as_json:
         told({"a": names[0], "b": names[1], "effects": [asdict(one) for one in found]})
         return
-    click.echo(f"A  {names[0]}\nB  {names[1]}")
+    say(f"A  {names[0]}")
+    say(f"B  {names[1]}")
     for one in found:
-        click.echo(f"{one.on}: {one.effect.explain()}\n  {in_words(one)}")
+        say(f"{one.on}: {one.effect.explain()}")
+        say(f"  {in_words(one)}")
 
 
 def in_words(one: Compared) -> str:

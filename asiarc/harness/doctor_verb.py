@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from asiarc.core.recipe import TIERS, Tier
-from asiarc.harness.options import AS_JSON, STORE, WORKERS, told
+from asiarc.harness.options import AS_JSON, STORE, WORKERS, say, told
 
 if TYPE_CHECKING:
     from asiarc.campaign.declaration import Campaign
@@ -40,9 +40,10 @@ def doctor(store: Path, workers: int, as_json: bool) -> None:
         told({"machine": facts, "sandbox": rows, "not_held": loose, "tiers": tiers, "rate": rate})
         return
     _print_machine(facts, layers, loose)
-    click.echo(f"\nOne campaign of each tier: three baselines, text, {workers} workers. {rate}")
+    click.echo()
+    say(f"One campaign of each tier: three baselines, text, {workers} workers. {rate}")
     for tier, row in tiers.items():
-        click.echo(f"{tier:<6} {row['said']}")
+        say(f"{tier:<6} {row['said']}")
 
 
 def _print_machine(facts: dict[str, Any], layers: list[tuple[str, bool, str]], loose: list[str]) -> None:
@@ -51,16 +52,16 @@ def _print_machine(facts: dict[str, Any], layers: list[tuple[str, bool, str]], l
     from asiarc.harness.archive_verbs import console
 
     for name in ("python", "platform", "cpu", "cores", "git_commit"):
-        click.echo(f"{name:<12} {facts[name]}")
-    click.echo(f"memory       {memory_gb():.0f} GB, about {MEMORY_GB:.0f} GB a worker")
+        say(f"{name:<12} {facts[name]}")
+    say(f"memory       {memory_gb():.0f} GB, about {MEMORY_GB:.0f} GB a worker")
     packages = ", ".join(f"{package} {version}" for package, version in facts["packages"].items())
-    click.echo(f"packages     {packages}")
+    say(f"packages     {packages}")
     table = Table("layer", Column("offered", no_wrap=True), Column("what it holds", overflow="fold"), box=None)
     for layer, offered, detail in layers:
         table.add_row(layer, "yes" if offered else "no", detail)
     console().print(table)
     for kind in loose:
-        click.echo(f"not held     {kind}")
+        say(f"not held     {kind}")
 
 
 def memory_gb() -> float:

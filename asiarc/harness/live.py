@@ -7,15 +7,14 @@ frame around it; colour is the terminal's to have. rich is imported when the fir
 from __future__ import annotations
 
 import os
-import re
-import textwrap
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
-import pytest
+from asiarc.harness.options import folded
 
 if TYPE_CHECKING:
+    import pytest
     from rich.console import Console, RenderableType
 
     from asiarc.studies.frame import Frame
@@ -74,18 +73,6 @@ def drawn(frame: Frame | None, seconds: float | None = None) -> RenderableType:
         minutes, rest = divmod(int(seconds), 60)
         table.add_row("elapsed", f"{minutes}:{rest:02}")
     return table
-
-
-def folded(line: str, width: int) -> list[str]:
-    """A line in pieces that fit: its columns moved together, then broken between words; what follows is indented."""
-    if len(line) < width:
-        return [line]
-    text = line.lstrip()
-    indent = line[: len(line) - len(text)]
-    return textwrap.wrap(
-        re.sub(r"  +", "  ", text), width - 1, initial_indent=indent, subsequent_indent=f"{indent}    ",
-        break_long_words=False, break_on_hyphens=False,
-    )  # fmt: skip
 
 
 class LiveTable:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +47,25 @@ def told(data: Any) -> None:
     click.echo(json.dumps(data, indent=1, default=str))
 
 
+def folded(line: str, width: int) -> list[str]:
+    """A line in pieces that fit: its columns moved together, then broken between words; what follows is indented."""
+    if len(line) < width:
+        return [line]
+    text = line.lstrip()
+    indent = line[: len(line) - len(text)]
+    return textwrap.wrap(
+        re.sub(r"  +", "  ", text), width - 1, initial_indent=indent, subsequent_indent=f"{indent}    ",
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def say(line: str, *, err: bool = False) -> None:
+    """A line for a person: on a terminal broken between words, in a pipe as it is."""
+    stream = sys.stderr if err else sys.stdout
+    pieces = folded(line, shutil.get_terminal_size().columns) if stream.isatty() else [line]
+    click.echo("\n".join(pieces), err=err)
+
+
 class Commands(click.Group):
     """Turns an `AsiarcError` into its message and exit status 1, without a traceback; suggests a verb for a typo."""
 
@@ -51,7 +74,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except AsiarcError as error:
-            click.echo(f"asiarc: {error}", err=True)
+            say(f"asiarc: {error}", err=True)
             ctx.exit(1)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:

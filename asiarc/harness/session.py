@@ -16,6 +16,7 @@ from asiarc.campaign.declaration import Campaign
 from asiarc.core.recipe import StageName, Tier
 from asiarc.evidence.claims import Verdict
 from asiarc.harness import live
+from asiarc.harness.options import folded
 
 if TYPE_CHECKING:
     from asiarc.archive.store import Archive
@@ -156,7 +157,7 @@ class Lab:
             return
         with self._uncaptured():
             reporter.ensure_newline()
-            for part in live.folded(line, self.width) if self.width else [line]:
+            for part in folded(line, self.width) if self.width else [line]:
                 reporter.write_line(part)
 
     def detail(self, line: str) -> None:

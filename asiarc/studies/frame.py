@@ -100,9 +100,9 @@ def look(archive: Archive, run: str, workers: int = 2, campaign: Campaign | None
     stage = next((stage for stage in stages if stage not in finished), stages[-1])
     done = _done(archive, run, found["created_at"], is_running=len(finished) < len(stages))
     planned = _planned(campaign or campaign_of(result.spec, tier), stages, tier)
-    endings, proposed = result.endings_by_kind, result.proposed
-    to_come = 0 if "explore" in finished else max(0, result.spec["candidates"] - proposed)
-    left = {s: _left(archive, planned, done, s, to_come, workers) for s in stages if s not in finished}
+    endings = result.endings_by_kind
+    gates_s = 0.0 if "explore" in finished else _gates_left(result)
+    left = {s: _left(archive, planned, done, s, gates_s, workers) for s in stages if s not in finished}
     return Frame(
         campaign=result.name,
         tier=tier,
@@ -112,7 +112,7 @@ def look(archive: Archive, run: str, workers: int = 2, campaign: Campaign | None
         stages=stages,
         finished=finished,
         candidates=result.spec["candidates"],
-        proposed=proposed,
+        proposed=result.proposed,
         admitted=archive.rows(_ADMITTED, run)[0]["n"],
         scored=sum(row["count"] for row in endings if row["outcome"] == "scored"),
         rejected=dict(Counter({row["gate"]: row["count"] for row in endings if row["gate"]}).most_common()),
@@ -174,22 +174,30 @@ def _left(
     planned: dict[Kind, tuple[int, Recipe]],
     done: dict[Kind, Spent],
     stage: StageName,
-    to_come: int,
+    gates_s: float,
     workers: int,
 ) -> Range | None:
-    """Seconds that a stage may still take; None where its trials are not known."""
+    """Seconds that a stage may still take; None where its trials are not known. A machine that is busy with other
+    things, which a trial's wall time shows, moves the upper end."""
     if not planned:
         return None
-    rate, cpu_s, wall_s = measured_rate(archive), 0.0, 0.0
+    rate, cpu_s = measured_rate(archive), 0.0
     for kind, (count, recipe) in planned.items():
         if kind[0] == stage:
             spent = done.get(kind, Spent())
-            guess = cpu_s_of([(1, recipe)], rate)
-            more = max(0, count - spent.count)
-            cpu_s += more * (spent.cpu_s / spent.count if spent.count else guess)
-            wall_s += more * (spent.wall_s / spent.count if spent.count else guess)
-    gates_s = to_come * ADMISSION_S if stage == "explore" else 0.0
-    return cpu_s / workers, SLOWER * (max(cpu_s, wall_s) + gates_s) / workers
+            each = spent.cpu_s / spent.count if spent.count else cpu_s_of([(1, recipe)], rate)
+            cpu_s += max(0, count - spent.count) * each
+    busy = sum(s.wall_s for s in done.values()) / max(1e-9, sum(s.cpu_s for s in done.values()))
+    return cpu_s / workers, SLOWER * max(1.0, busy) * (cpu_s + (gates_s if stage == "explore" else 0.0)) / workers
+
+
+def _gates_left(result: CampaignResult) -> float:
+    """CPU-seconds of the gates for the candidates that they have not looked at, as those so far took."""
+    (row,) = result.archive.rows(
+        "SELECT COUNT(DISTINCT p.number) AS seen, AVG(a.cpu_s) AS cpu_s FROM proposals p "
+        "JOIN admissions a ON a.address = p.address WHERE p.run = ?", result.run,
+    )  # fmt: skip
+    return max(0, result.spec["candidates"] - row["seen"]) * max(ADMISSION_S, row["cpu_s"] or 0.0)
 
 
 def _total(ranges: Iterable[Range | None]) -> Range | None:

@@ -15,7 +15,7 @@ import pytest
 from asiarc import Budget, Campaign, Stage, by_tier
 from asiarc.archive.store import Archive
 from asiarc.harness import live
-from asiarc.harness.live import folded
+from asiarc.harness.options import folded
 from asiarc.harness.session import Lab
 from asiarc.studies.frame import Best, Frame, rows_of
 from asiarc.studies.plan import COLUMNS, plan_lines
