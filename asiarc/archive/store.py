@@ -136,6 +136,9 @@ def set_aside(folder: Path) -> Path:
         return folder.rename(next(name for name in names if not name.exists()))
 
 
+NEWS = ("trials", "stages", "verdicts")  # what changes a report
+
+
 def _cell(number: float) -> int:
     return round(number / CELL)
 
@@ -195,6 +198,7 @@ class Archive:
 
     def __init__(self, folder: Path, *, write: bool = True) -> None:
         self.folder = folder
+        self.has_news = False  # whether a trial, a stage or a verdict was added since it was opened
         with ExitStack() as opened:  # what was opened is closed again where the rest fails
             with _in_words(folder):
                 if write:
@@ -271,7 +275,9 @@ class Archive:
 
     def _insert(self, table: str, row: Mapping[str, Any], *, replace: bool = False) -> None:
         values = [json.dumps(v) if isinstance(v, (dict, list, tuple)) else v for v in row.values()]
+        before = self._db.total_changes
         self._execute(_insertion(table, tuple(row), replace=replace), values)
+        self.has_news |= table in NEWS and self._db.total_changes > before
 
     def restore(self, table: str, row: Mapping[str, Any]) -> None:
         """Put a row back as a query gave it; `ValueError` for a column that the table has not."""

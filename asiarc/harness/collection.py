@@ -282,5 +282,5 @@ def summary(lab: Lab) -> list[tuple[str, list[str]]]:
         arms = arm_lines(lab.archive, [(run.name, run.campaign.arm, run.run) for run in lab.runs])
     verdicts = sorted(lab.verdicts, key=lambda v: v.claim)
     claims = [f"{verdict.claim:<5} {verdict.verdict:<28} {verdict.statement}" for verdict in verdicts]
-    told = [("language models", spend), ("arms", arms), ("claims", claims)]
+    told = [("language models", spend), ("arms", arms), ("claims", claims), ("campaigns", lab.answers())]
     return [(title, lines) for title, lines in told if lines]

@@ -129,6 +129,8 @@ class StageItem(PlainItem):
         lab.say(f"  run {run.run} in {lab.place}")
         result = lab.ensure(run, self.stage)
         self.user_properties += [("asiarc_run", run.run), ("tier", lab.tier), ("entrants", len(result["entrants"]))]
+        if self.name == self.parent.campaign.stages[-1]:
+            self.user_properties += lab.answer_of(run).items()
         if self.name == "explore" and not result["finalists"]:
             raise EvidenceError(
                 f"none of {result['candidates']} candidates was scored; asiarc why-rejected lists the reasons, --retry "

@@ -48,7 +48,8 @@ def reproduce(
     for claim in claims:
         if claim not in register:
             raise EvidenceError(unknown_name("claim", claim, register))
-    common = ["--tier", tier, "--store", str(store), "--workers", str(workers), "--no-header", *pytest_arguments]
+    common = ["--tier", tier, "--store", str(store), "--workers", str(workers), "--no-header", "--asiarc-no-report"]
+    common += pytest_arguments
     if release:
         common += ["--release", str(release)]
     names = needed(register.values())

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asiarc.campaign.declaration import Campaign
+from asiarc.core.errors import AsiarcError
 from asiarc.core.recipe import StageName, Tier
 from asiarc.evidence.claims import Verdict
 from asiarc.harness import live
@@ -107,6 +108,39 @@ class Lab:
 
         option = self.config.option
         return partial(connect, option.asiarc_llm, option.asiarc_llm_base_url, file.with_suffix(".jsonl"), self.say)
+
+    def answer_of(self, run: Run) -> dict[str, Any]:
+        """What a finished run found, as single values."""
+        from asiarc.archive.results import CampaignResult
+        from asiarc.report.answer import facts_of, properties
+
+        return properties(facts_of(CampaignResult.load(self.archive, run.run)))
+
+    def answers(self) -> list[str]:
+        """One line for each campaign that ran: what it found, and where its report is."""
+        runs = [run.run for run in self.runs if not run.campaign.arm]
+        if not runs:
+            return []
+        from asiarc.archive.results import CampaignResult
+        from asiarc.report.answer import answer_line, facts_of
+
+        where = self._report()
+        return [f"{answer_line(facts_of(CampaignResult.load(self.archive, run)))}; report: {where}" for run in runs]
+
+    def _report(self) -> str:
+        """The path of the report of this session's tier, written anew where it would say something new."""
+        from asiarc.report import write
+
+        folder = self.folder / "reproduction" / self.tier
+        page = folder / "report.html"
+        if self.config.option.asiarc_no_report:
+            return f"asiarc report --tier {self.tier} --store {self.folder}"
+        if self.archive.has_news or not page.exists():
+            try:
+                write(self.archive, self.tier, folder)
+            except AsiarcError as error:
+                return f"none, {error}"
+        return str(page)
 
     @property
     def width(self) -> int | None:

@@ -18,7 +18,7 @@ from asiarc.archive.store import Archive
 from asiarc.campaign.identity import kernels_folder
 from asiarc.core.errors import EvidenceError
 from asiarc.core.recipe import STAGES, StageName
-from asiarc.evidence.claims import Verdict, load_register
+from asiarc.evidence.claims import Claim, Verdict, load_register
 from asiarc.evidence.effects import Effect, decide, mean_interval, paired_effect
 from asiarc.evidence.multiplicity import benjamini_hochberg
 from asiarc.evidence.transfer import rank_correlation
@@ -45,8 +45,7 @@ def project_folder(folder: Path) -> Path:
 
 def claim_facts(archive: Archive, tier: str, folder: Path) -> Row:
     """The verdicts of a tier, each with what the register says of its claim, and the claims without one."""
-    path = project_folder(folder) / "reproductions" / "claims.toml"
-    register = load_register(path) if path.exists() else {}
+    register = _register(folder)
     decided: list[Row] = []
     for verdict in archive.verdicts(tier):
         claim = register.get(verdict["claim"])
@@ -58,6 +57,18 @@ def claim_facts(archive: Archive, tier: str, folder: Path) -> Row:
         "open": open_claims,
         "counts": dict(Counter(row["verdict"]["verdict"] for row in decided)),
     }
+
+
+def in_todays_words(claims: Row, folder: Path) -> Row:
+    """A report's claims with what the register says of them now; those that it no longer has stay as they are."""
+    now = {claim_id: claim.model_dump() for claim_id, claim in _register(folder).items()}
+    decided = [{**row, "register": now.get(row["verdict"]["claim"], row["register"])} for row in claims["decided"]]
+    return {**claims, "decided": decided, "open": [now.get(claim["id"], claim) for claim in claims["open"]]}
+
+
+def _register(folder: Path) -> dict[str, Claim]:
+    path = project_folder(folder) / "reproductions" / "claims.toml"
+    return load_register(path) if path.exists() else {}
 
 
 # --- campaigns --------------------------------------------------------------------------------------------------------

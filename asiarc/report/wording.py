@@ -7,12 +7,15 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from asiarc.tasks import get_task
 
 Row = Mapping[str, Any]
 
+_HEAD, _ROW = re.compile(r"<th[ >].*?</th>", re.DOTALL), re.compile(r"<tr.*?</tr>", re.DOTALL)
+_CELL = re.compile(r"<td\b([ >])")
+_TAG, _WORDS = re.compile(r"<[^>]*>"), re.compile(r"\s+")
 _MARKDOWN = re.compile(r"([\\`*_\[\]|#~!<>&$])")
 
 
@@ -151,6 +154,26 @@ def badge(verdict: str) -> str:
     )
 
 
+# --- HTML -------------------------------------------------------------------------------------------------------------
+
+
+def command(line: str) -> Markup:
+    """A command that breaks at its spaces and between the parts of a path, never inside a word."""
+    return Markup(re.sub(r"(/|(?=::)|(?<=[a-z])(?=_))", r"\1<wbr>", str(escape(line))))
+
+
+def labelled(rows: str) -> Markup:
+    """A table's rows (of our own templates) whose cells say their column, for where columns do not fit side by side."""
+    top = rows[: rows.find("</thead>") + 1]
+    heads = [_WORDS.sub(" ", _TAG.sub(" ", head)).strip() for head in _HEAD.findall(top)]
+
+    def row(found: re.Match[str]) -> str:
+        names = iter(heads)
+        return _CELL.sub(lambda cell: f'<td data-label="{next(names, "")}"{cell[1]}', found[0])
+
+    return Markup(_ROW.sub(row, rows))
+
+
 # --- Markdown ---------------------------------------------------------------------------------------------------------
 
 
@@ -205,6 +228,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
         fence,
         reading,
         remarks,
+        command,
+        labelled,
     )
 }
 GLOBALS: dict[str, Callable[..., Any]] = {"share": share, "plural": plural, "short": short}

@@ -52,7 +52,7 @@ def still() -> Iterator[None]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(asiarc.tasks.task, "docstring_corpus", lambda: SimpleNamespace(content_hash="a text"))
-        patch.setattr(asiarc.loop.run, "provenance", lambda: {"git_commit": "none"})
+        patch.setattr(asiarc.loop.run, "provenance", lambda: {"git_commit": "none", "git_dirty": ""})
         patch.setattr(asiarc.core.recipe, "_PLANS", PLANS)
         yield
 
