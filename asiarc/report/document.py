@@ -72,10 +72,12 @@ def write(archive: Archive, tier: str, folder: Path, *, campaigns: Sequence[str]
 def write_again(folder: Path) -> Path:
     """Write a report again from its extract, or from its data where it is of the format without one; its HTML file.
 
-    What claims say is the register's, as it stands in the checkout around it.
+    What claims say is the register's, as it stands in the checkout around it; what captions say is this version's.
     """
     report = read_report(folder)
     if report["format"] == facts.WITHOUT_EXTRACT:
+        for figure in figures_of(report):
+            figure["caption"] = CAPTIONS[figure["kind"]]
         claims = facts.in_todays_words(report["claims"], folder)
         (folder / "report.json").write_text(text_of({**report, "claims": claims}), encoding="utf-8")
     else:

@@ -55,6 +55,12 @@ def score(row: Row | None, metric: str) -> str:
     return f"{fixed(row['mean'], metric)} {within}".strip()
 
 
+def score_html(row: Row | None, metric: str) -> Markup:
+    """A score whose interval may stand on a line of its own."""
+    mean, _, within = score(row, metric).partition(" ")
+    return Markup("{} <span class=\"interval\">{}</span>").format(mean, within) if within else Markup(mean)
+
+
 def possible(row: Row, metric: str) -> Row:
     """The row with an accuracy's interval cut at 0 and 1, beyond which no mean lies whatever a t distribution says."""
     if metric != "accuracy" or row.get("low") is None:
@@ -133,6 +139,17 @@ def decided(row: Row) -> str:
     """A decision in words. What its own seeds or items chose is never better, wherever its interval lies."""
     decision, low = row["decision"], (row["effect"] or {}).get("low")
     return f"{decision}: it was chosen by this" if decision == "cannot tell" and low and low > 0 else str(decision)
+
+
+def measured(verdict: Row) -> list[str]:
+    """What stands beside a verdict's own value: effect and interval (the effect where the value is another number),
+    n, test."""
+    effect, value = verdict["effect"], verdict["our_value"]
+    told = [] if effect is None or short(effect).lstrip("+-") in value else [f"effect {short(effect)}"]
+    within = interval(verdict, short)
+    shown = [" ".join([*told, within]).strip()] if told or within else []
+    shown += [f"n = {count(verdict['n'])}"] if verdict["n"] is not None else []
+    return [*shown, verdict["test"]] if verdict["test"] else shown
 
 
 def plural(number: float, noun: str) -> str:
@@ -230,6 +247,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
         remarks,
         command,
         labelled,
+        measured,
+        score_html,
     )
 }
 GLOBALS: dict[str, Callable[..., Any]] = {"share": share, "plural": plural, "short": short}
