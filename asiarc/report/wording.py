@@ -141,15 +141,13 @@ def decided(row: Row) -> str:
     return f"{decision}: it was chosen by this" if decision == "cannot tell" and low and low > 0 else str(decision)
 
 
-def measured(verdict: Row) -> list[str]:
-    """What stands beside a verdict's own value: effect and interval (the effect where the value is another number),
-    n, test."""
-    effect, value = verdict["effect"], verdict["our_value"]
-    told = [] if effect is None or short(effect).lstrip("+-") in value else [f"effect {short(effect)}"]
-    within = interval(verdict, short)
-    shown = [" ".join([*told, within]).strip()] if told or within else []
-    shown += [f"n = {count(verdict['n'])}"] if verdict["n"] is not None else []
-    return [*shown, verdict["test"]] if verdict["test"] else shown
+def measured(verdict: Row) -> str:
+    """What stands beside a verdict's own value: the interval, of its effect where that is another number; n; test."""
+    value, within = verdict["our_value"], interval(verdict, short)
+    is_said = verdict["effect"] is None or (value and not within) or short(verdict["effect"]).lstrip("+-") in value
+    told = within if is_said else f"effect {short(verdict['effect'])} {within}".strip()
+    n = f"n = {count(verdict['n'])}" if verdict["n"] is not None else ""
+    return ", ".join(filter(None, (told, n, verdict["test"])))
 
 
 def plural(number: float, noun: str) -> str:
