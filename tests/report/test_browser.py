@@ -37,7 +37,7 @@ function seen(frame) {{
 }}
 onload = () => {{
   for (const f of document.querySelectorAll("iframe"))
-    f.contentDocument.querySelectorAll("details.opened, details").forEach(d => d.open = true);
+    f.contentDocument.querySelectorAll("details").forEach(d => d.open = true);
   document.body.textContent = JSON.stringify([...document.querySelectorAll("iframe")].map(seen));
 }}
 </script>"""
@@ -65,11 +65,17 @@ def measure(folder: Path, written: Path, scheme: int) -> list[dict[str, object]]
     return json.loads(found[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
 
 
-@pytest.mark.parametrize("scheme", [1, 0], ids=["light", "dark"])
-@pytest.mark.parametrize("report", ["written", "with_studies", "published"])
+@pytest.fixture
+def published():
+    """The largest report that is committed."""
+    return Path(__file__).parents[2] / "results" / "reproduction" / "full"
+
+
+@pytest.mark.parametrize(("report", "scheme"), [("written", 1), ("with_studies", 0), ("published", 1)])
 def test_nothing_sticks_out_and_the_first_screen_says_what_was_found(request, tmp_path, report, scheme):
     written = request.getfixturevalue(report)
-    said = opening(read_report(written))["sentences"]
+    found = read_report(written)
+    said, verdicts = opening(found)["sentences"], found["claims"]["counts"]
     drawn = len(list((written / "figures").glob("*.svg")))
     assert len(said) == 4
     for width, seen in zip((PHONE, DESK), measure(tmp_path, written, scheme), strict=True):
@@ -77,20 +83,8 @@ def test_nothing_sticks_out_and_the_first_screen_says_what_was_found(request, tm
         assert [text for text, _ in seen["found"]] == said
         assert max(bottom for _, bottom in seen["found"]) <= HEIGHT
         assert seen["figures"] == drawn
-
-
-@pytest.fixture
-def published():
-    """The largest report that is committed."""
-    return Path(__file__).parents[2] / "results" / "reproduction" / "full"
-
-
-def test_a_verdict_shows_its_claims_and_no_others(published, tmp_path):
-    report = read_report(published)
-    verdicts = report["claims"]["counts"]
-    for seen in measure(tmp_path, published, 1):
-        assert seen["claims"] == sum(verdicts.values())
-        assert seen["filtered"] == ["contradicted"] * verdicts["contradicted"]
+        assert seen["claims"] == sum(verdicts.values())  # and with a verdict chosen, its claims and no others
+        assert seen.get("filtered", []) == ["contradicted"] * verdicts.get("contradicted", 0)
 
 
 @pytest.mark.parametrize(("scheme", "value"), [("light", 1), ("dark", 0)])
