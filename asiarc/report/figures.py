@@ -457,8 +457,8 @@ def transfer(figure: Figure, rows: Rows) -> None:
         for (role,), some in _groups(mine, "role").items():
             axes.plot(_numbers(some, "gain_from"), _numbers(some, "gain_to"), "s" if role == "baseline" else "o",
                       color=PALETTE[1] if role == "baseline" else PALETTE[0], markersize=5, alpha=0.8)  # fmt: skip
-        axes.set_xlabel(f"gain: {first}", fontsize=7)
-        axes.set_ylabel(f"gain: {second}", fontsize=7)
+        axes.set_xlabel(f"gain: {plain(first)}", fontsize=7)
+        axes.set_ylabel(f"gain: {plain(second)}", fontsize=7)
         axes.set_title(f"n = {len(mine)}", fontsize=8)
         axes.tick_params(labelsize=7)
         axes.locator_params(nbins=4)
@@ -501,7 +501,7 @@ def _cell(axes: Axes, x: float, y: float, place: float, text: str) -> None:
 
 def _task_label(rows: Rows, task: str) -> str:
     metric = next(row["metric"] for row in rows if row["task"] == task)
-    return f"{plain(task)}\n{'bits a byte' if metric == 'bits_per_byte' else metric}"
+    return f"{plain(task)}\n{'bits a byte' if metric == 'bits_per_byte' else plain(metric)}"
 
 
 FIGURES: dict[str, Callable[[Figure, Rows], None]] = {
