@@ -26,7 +26,8 @@ from asiarc.campaign.content import content_of, file_hash
 from asiarc.core.errors import CampaignError, TaskError, nearest, unknown_name
 from asiarc.core.recipe import STAGES, TIERS, StageName, Tier
 from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC
-from asiarc.tasks import check_name, with_own_text
+from asiarc.tasks import check_name, opened
+from asiarc.tasks.declared import DeclaredTask
 
 IDENTITY_VERSION = 2
 RESEARCHERS = ("grammar", "random", "llm")
@@ -132,13 +133,20 @@ def by_tier(**budgets: Budget) -> ByTier:
 class Stage(Declaration):
     """One stage: what is measured, and on how many seeds."""
 
-    tasks: tuple[str, ...] = Field(min_length=1, description="names of tasks, e.g. ('text', 'overwrite')")
+    tasks: tuple[str, ...] = Field(min_length=1, description="names of tasks, or tasks of your own, e.g. ('text', 'tasks/copying.py:copying')")
     seeds: int = Field(default=1, ge=1, le=64, description="training seeds a candidate")
     top: int | None = Field(default=None, ge=1, description="verify only: how many finalists of explore enter")
     learning_rates: tuple[float, ...] = Field(
         default=(),
         description="verify only: grid searched for every candidate and baseline alike; empty: the recipe's own rate",
     )
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _places_of_tasks(cls, tasks: Any) -> Any:
+        if not isinstance(tasks, (list, tuple)):
+            return tasks
+        return tuple(task.place if isinstance(task, DeclaredTask) else task for task in tasks)
 
     @field_validator("tasks")
     @classmethod
@@ -384,8 +392,8 @@ class Campaign(Declaration):
         return found
 
     def at(self, folder: Path, *, build: bool = True) -> Campaign:
-        """The campaign of a file in `folder`, where its relative paths start: texts of one's own by their keys, each
-        built once (without `build` only looked for), entries by their places.
+        """The campaign of a file in `folder`, where its relative paths start: texts and tasks of one's own by their
+        keys, each built once (without `build` only looked for, and checked), entries by their places.
 
         Raises `CampaignError` with the field whose text or entries are not to be had.
         """
@@ -397,7 +405,7 @@ class Campaign(Declaration):
         for name in STAGES:
             stage: Stage | None = getattr(self, name)
             try:
-                tasks = () if stage is None else tuple(with_own_text(task, folder, build=build) for task in stage.tasks)
+                tasks = () if stage is None else tuple(opened(task, folder, build=build) for task in stage.tasks)
             except TaskError as error:
                 raise _at(name, CampaignError(f"{name}: {error}")) from error
             if stage is not None and tasks != stage.tasks:
