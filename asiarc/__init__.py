@@ -1,7 +1,8 @@
 """asiarc: pytest for architecture discovery.
 
 A campaign file needs four names: ``from asiarc import Budget, Campaign, Stage, by_tier``; a task of one's own needs
-`task`, a researcher of one's own `Context` and `Proposal` with what they hold. They are imported when first asked for, so that kernels, models and the trainer run where pydantic is not installed.
+`task`, a researcher of one's own `Context` and `Proposal` with what they hold. They are imported
+when first asked for, so that kernels, models and the trainer run where pydantic is not installed.
 """
 
 from __future__ import annotations

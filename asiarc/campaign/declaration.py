@@ -133,7 +133,9 @@ def by_tier(**budgets: Budget) -> ByTier:
 class Stage(Declaration):
     """One stage: what is measured, and on how many seeds."""
 
-    tasks: tuple[str, ...] = Field(min_length=1, description="names of tasks, or tasks of your own, e.g. ('text', 'tasks/copying.py:copying')")
+    tasks: tuple[str, ...] = Field(
+        min_length=1, description="names of tasks, or your own: ('text', 'overwrite', 'tasks/copying.py:copying')"
+    )
     seeds: int = Field(default=1, ge=1, le=64, description="training seeds a candidate")
     top: int | None = Field(default=None, ge=1, description="verify only: how many finalists of explore enter")
     learning_rates: tuple[float, ...] = Field(

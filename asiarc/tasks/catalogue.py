@@ -260,7 +260,9 @@ def parse_name(name: str) -> tuple[str, str]:
         return FILE, name
     base = ALIASES.get(base, base)
     if base not in CATALOGUE:
-        then = "Levels follow a colon (overwrite:hard); text:/path reads your own text, file.py:function is your own task."
+        then = (
+            "Levels follow a colon (overwrite:hard); text:/path reads your own text, file.py:function is your own task."
+        )
         raise TaskError(unknown_name("task", name, (*CATALOGUE, *ALIASES), then=then))
     levels = CATALOGUE[base].levels
     if level in levels or (base == "text" and level):

@@ -24,7 +24,7 @@ Generator = Callable[..., Any]
 class DeclaredTask:
     """A generator with what is declared of it; calling it calls the generator.
 
-    `place` is what a campaign's ``tasks`` may hold in its stead: ``file.py:function``, with a level after another colon.
+    `place` is what a campaign's ``tasks`` may hold in its stead: ``file.py:function`` or ``file.py:function:level``.
     """
 
     generator: Generator
@@ -45,6 +45,12 @@ class DeclaredTask:
         """The file that the generator stands in."""
         code: CodeType = self.generator.__code__
         return Path(code.co_filename)
+
+    @property
+    def line(self) -> int:
+        """The line of it at which the generator begins."""
+        code: CodeType = self.generator.__code__
+        return code.co_firstlineno
 
     @property
     def place(self) -> str:
@@ -77,7 +83,7 @@ def task(
     training: Training = CHECK,
     choices: str = "",
 ) -> Callable[[Generator], DeclaredTask]:
-    """Make a task of the generator below it: ``generator(rng, count, **settings) -> (inputs_BT, targets_BT)``, integers.
+    """Make a task of the generator below it: ``generator(rng, count, **settings)`` gives ``(inputs_BT, targets_BT)``.
 
     Every row of ``inputs_BT`` opens with 0 and goes on in ASCII; ``targets_BT[:, t]`` is what is due once t characters
     are read, or -100 where nothing is. `chance` is the accuracy of the best reader who knows the task and the position

@@ -52,9 +52,9 @@ def source_of(file: Path, function: str) -> Source:
     """A generator's part of a file, which is read and not run. Raises `TaskError`."""
     try:
         text = file.read_bytes().decode("utf-8-sig")
-        body = ast.parse(text).body
+        body = ast.parse(text, str(file)).body
     except OSError as error:
-        raise TaskError(f"no file {str(file)!r}: a task is named FILE.py:FUNCTION, from the campaign's file.") from error
+        raise TaskError(f"no file {str(file)!r} to read: a task is named FILE.py:FUNCTION.") from error
     except (SyntaxError, ValueError) as error:
         raise TaskError(f"{file}:{getattr(error, 'lineno', 1)}: this is no Python: {error}") from error
     functions = [node.name for node in body if isinstance(node, ast.FunctionDef)]
@@ -118,20 +118,20 @@ def made(source: Source) -> DeclaredTask:
         exec(compile(source.text, source.file, "exec", dont_inherit=True), vars(module))
     found = vars(module).get(source.function)
     if not isinstance(found, DeclaredTask):
-        raise TaskError(f"{source.file}: {source.function} is declared as no task: put @asiarc.task(chance=...) above it")
+        raise TaskError(f"{source.file}: {source.function} is no task yet: put @asiarc.task(chance=...) above it")
     return found
 
 
 @contextmanager
-def told_at(file: str, who: str) -> Iterator[None]:
-    """What a person's code raises is a `TaskError` that names its line."""
+def told_at(file: str, who: str, line: int = 1) -> Iterator[None]:
+    """What a person's code raises is a `TaskError` that names its line, or `line` where it was not reached."""
     try:
         yield
     except FAULTS as error:
         if isinstance(error, TaskError):
             raise
         own = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-        line = own[-1] if own else getattr(error, "lineno", None) or 1
+        line = own[-1] if own else getattr(error, "lineno", None) or line
         raise TaskError(f"{file}:{line}: {who} raises {type(error).__name__}: {error}") from error
 
 
