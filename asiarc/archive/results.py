@@ -170,8 +170,8 @@ class CampaignResult:
             return task
         told = ", ".join(f"{task} ({get_task(task).chance:.3f})" for task in self.at_chance(stage))
         raise EvidenceError(
-            f"nothing decides in {stage} of {self.name}: no baseline could be told from chance on {told}; train longer, "
-            "or take an easier level"
+            f"nothing decides in {stage} of {self.name}: no baseline could be told from chance on {told}; train "
+            "longer, or take an easier level"
         )
 
     def task_called(self, name: str, stage: str) -> str:

@@ -33,6 +33,7 @@ class DeclaredTask:
     level: str = BASE
 
     def __call__(self, *args: Any, **settings: Any) -> Any:
+        """What the generator gives."""
         return self.generator(*args, **settings)
 
     @property

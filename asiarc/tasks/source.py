@@ -80,17 +80,16 @@ def _first_line(node: ast.stmt) -> int:
 
 def _check_imports(node: ast.stmt, file: Path) -> None:
     """Jobs have the installed packages, and of one's own files this one. Raises `TaskError`."""
-    for found in ast.walk(node):
+    for found in (one for one in ast.walk(node) if isinstance(one, (ast.Import, ast.ImportFrom))):
         if isinstance(found, ast.ImportFrom) and (found.level or any(alias.name == "*" for alias in found.names)):
             raise _not_here(file, found, "." * found.level + (found.module or ""))
-        names = [alias.name for alias in found.names] if isinstance(found, ast.Import) else []
-        names += [str(found.module)] if isinstance(found, ast.ImportFrom) else []
+        names = [alias.name for alias in found.names] if isinstance(found, ast.Import) else [str(found.module)]
         for name in names:
             if not _is_installed(name.partition(".")[0]):
                 raise _not_here(file, found, name)
 
 
-def _not_here(file: Path, node: ast.stmt, name: str) -> TaskError:
+def _not_here(file: Path, node: ast.Import | ast.ImportFrom, name: str) -> TaskError:
     return TaskError(
         f"{file}:{node.lineno}: a task may import installed packages by their names, and jobs have nothing else beside "
         f"its file: put what it needs of {name!r} into the file"
@@ -131,8 +130,8 @@ def told_at(file: str, who: str, line: int = 1) -> Iterator[None]:
         if isinstance(error, TaskError):
             raise
         own = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-        line = own[-1] if own else getattr(error, "lineno", None) or line
-        raise TaskError(f"{file}:{line}: {who} raises {type(error).__name__}: {error}") from error
+        at = own[-1] if own else getattr(error, "lineno", None) or line
+        raise TaskError(f"{file}:{at}: {who} raises {type(error).__name__}: {error}") from error
 
 
 def keep(source: Source) -> str:

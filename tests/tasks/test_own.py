@@ -97,7 +97,9 @@ def test_the_key_is_what_the_generator_rests_on(written, tmp_path):
 
 
 def test_what_is_kept_is_the_generators_part_each_line_in_its_place(written):
-    campaign = COPYING + "\n\nquestion = asiarc.Campaign(nonsense=True)\n\n\ndef test_seen(outcome):\n    assert outcome\n"
+    campaign = (
+        COPYING + "\n\nquestion = asiarc.Campaign(nonsense=True)\n\n\ndef test_seen(outcome):\n    assert outcome\n"
+    )
     path, _, name = written("from asiarc import Budget\n" + campaign).rpartition(":")
     source = source_of(Path(path), name)
     assert "Campaign" not in source.text and "test_seen" not in source.text and "Budget" not in source.text
@@ -187,7 +189,7 @@ def test_a_function_that_jobs_could_not_find():
 
 
 def test_a_level_that_is_not_there():
-    with pytest.raises(TaskError, match="unknown level of task 'ones': 'lon'. Did you mean 'long'"):
+    with pytest.raises(TaskError, match=r"unknown level of task 'ones': 'lon'\. Did you mean 'long'"):
         ones.at("lon")
 
 
@@ -210,7 +212,10 @@ WRONG = {  # what is told -> what is put in the place of what in COPYING
     "more than chance=0.1 says": ("chance=0.25", "chance=0.1"),
     r"tasks.py:18: copying raises IndexError": ("rng.integers(4", "rng.integers(5"),
     r"tasks.py:15: copying raises TypeError: .*'characters'": ('"base": {"letters": 8}', '"base": {"characters": 8}'),
-    "at level 'hard': inputs_BT is float64": ("return answers(", "return letters > 8 and (said_BT * 1.0, said_BT) or answers("),
+    "at level 'hard': inputs_BT is float64": (
+        "return answers(",
+        "return letters > 8 and (said_BT * 1.0, said_BT) or answers(",
+    ),
     "put what it needs of 'helpers'": ("LETTERS = ", "from helpers import LETTERS\nLETTERS = LETTERS or "),
     "put what it needs of '.tables'": ("LETTERS = ", "from .tables import LETTERS\nLETTERS = LETTERS or "),
     "is no task yet": ("@asiarc.task(", "@(lambda **_: lambda made: made)("),
@@ -232,7 +237,7 @@ def test_a_wrong_generator_is_refused_before_anything_is_kept(written, tmp_path,
 
 def test_a_misspelt_place(written, tmp_path):
     place = written(COPYING)
-    with pytest.raises(TaskError, match="unknown task of tasks.py: 'coping'. Did you mean 'copying'"):
+    with pytest.raises(TaskError, match=r"unknown task of tasks\.py: 'coping'\. Did you mean 'copying'"):
         opened(place.replace(":copying", ":coping"), tmp_path, build=False)
     with pytest.raises(TaskError, match="no file or folder"):
         opened("elsewhere.py:copying", tmp_path, build=False)
