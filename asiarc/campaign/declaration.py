@@ -26,7 +26,7 @@ from asiarc.campaign.content import content_of, file_hash
 from asiarc.core.errors import CampaignError, TaskError, nearest, unknown_name
 from asiarc.core.recipe import STAGES, TIERS, StageName, Tier
 from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC
-from asiarc.tasks import check_name, opened
+from asiarc.tasks import check_name, is_text, opened
 from asiarc.tasks.declared import DeclaredTask
 
 IDENTITY_VERSION = 2
@@ -404,10 +404,12 @@ class Campaign(Declaration):
             if not path.exists():
                 raise _at("cognition", CampaignError(f"cognition: no entries at {path}; name a TOML file or a folder"))
         stages: dict[str, Any] = {"cognition": tuple(map(str, entries))}
+        declared = [task for stage in (self.explore, self.verify, self.confirm) if stage for task in stage.tasks]
+        text = next(filter(is_text, declared), "")  # what is trained for documents that bring nothing to train on
         for name in STAGES:
             stage: Stage | None = getattr(self, name)
             try:
-                tasks = () if stage is None else tuple(opened(task, folder, build=build) for task in stage.tasks)
+                tasks = tuple(opened(task, folder, build=build, text=text) for task in stage.tasks) if stage else ()
             except TaskError as error:
                 raise _at(name, CampaignError(f"{name}: {error}")) from error
             if stage is not None and tasks != stage.tasks:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asiarc.core.errors import TaskError
-from asiarc.tasks.catalogue import ALIASES, BASE, CATALOGUE, FILE, OWN, Training, parse_name
+from asiarc.tasks.catalogue import ALIASES, BASE, CATALOGUE, DOCUMENTS, FILE, LM_EVAL, OWN, YAML, Training, parse_name
 
 if TYPE_CHECKING:
     from asiarc.tasks.task import Batch, Task
@@ -32,6 +32,7 @@ __all__ = [
     "Training",
     "check_name",
     "get_task",
+    "is_text",
     "opened",
     "own_text",
 ]
@@ -56,8 +57,12 @@ def get_task(name: str) -> Task:
     corpus is read before the first batch, document or identity is asked for.
     """
     base, level = parse_name(name)
-    if base == FILE:
+    if base in (FILE, LM_EVAL):
         return get_task(opened(name, Path(), build=True))
+    if base == DOCUMENTS:
+        from asiarc.tasks.documents import DocumentsTask
+
+        return DocumentsTask(level)
     if base == OWN:
         from asiarc.tasks.own import OwnTask
 
@@ -68,17 +73,22 @@ def get_task(name: str) -> Task:
     return (TextTask if CATALOGUE[base].kind == "text" else SyntheticTask)(base, level)
 
 
-def opened(name: str, folder: Path, *, build: bool) -> str:
-    """The name by which a job opens what is one's own, a text or a generator: by its key, once it is built and checked;
-    other names as they are.
+def opened(name: str, folder: Path, *, build: bool, text: str = "text") -> str:
+    """The name by which a job opens what is one's own, a text, a generator or documents: by its key, once it is built
+    and checked; other names as they are.
 
-    ``~`` is home, a relative path starts at `folder`. Without `build` nothing is written: a text is only looked for, a
-    generator is checked all the same. Raises `TaskError`.
+    ``~`` is home, a relative path starts at `folder`. Documents that bring nothing to train on are read by models that
+    are trained on the task `text` (empty: there is none). Without `build` nothing is written: a text is only looked
+    for, a generator is checked all the same, and of a YAML what it says. Raises `TaskError`.
     """
     base, level = parse_name(name)
+    if base == FILE and name.endswith(YAML):
+        return _documents(name, folder, text if not build else text and opened(text, folder, build=True), build=build)
+    if base == LM_EVAL:
+        return _named_documents(level, text and opened(text, folder, build=True)) if build else name
     if base == FILE:
         return _generator(name, folder, build=build)
-    if base == OWN:
+    if base in (OWN, DOCUMENTS):
         return name
     if base != "text" or level in CATALOGUE["text"].levels or is_key(level):
         return name
@@ -110,6 +120,36 @@ def _generator(place: str, folder: Path, *, build: bool) -> str:
     return f"{OWN}:{keep(source)}" + (f":{level}" if level and level != BASE else "")
 
 
+def _documents(place: str, folder: Path, text: str, *, build: bool) -> str:
+    """The name of a YAML's documents by their key, or its place as it was given."""
+    from asiarc.tasks.rendering import declared, rendered_file, trains
+
+    file = own_path(place, folder)
+    if not trains(declared(file)) and not text:
+        raise TaskError(
+            f"{file} names no training_split, and the campaign has no text to train on: add 'text' to its tasks, or "
+            "name a training_split"
+        )
+    if not build:
+        return place
+    from asiarc.tasks.documents import keep_documents
+
+    return f"{DOCUMENTS}:{keep_documents(rendered_file(file), text)}"
+
+
+def _named_documents(name: str, text: str) -> str:
+    from asiarc.tasks.documents import keep_documents
+    from asiarc.tasks.rendering import rendered_name
+
+    return f"{DOCUMENTS}:{keep_documents(rendered_name(name), text)}"
+
+
+def is_text(name: str) -> bool:
+    """Whether a name is that of a text to train on, which every byte of is asked for."""
+    base, _ = parse_name(name)
+    return base in CATALOGUE and CATALOGUE[base].kind == "text"
+
+
 def is_key(level: str) -> bool:
     """Whether what follows ``text:`` is the key of a text that was built, and no path."""
     return re.fullmatch(r"[a-z0-9_]+-[0-9a-f]{16}", level) is not None
@@ -124,7 +164,7 @@ def own_path(path: str, folder: Path) -> Path:
     if not found.exists():
         raise TaskError(
             f"no file or folder {str(found)!r}: text:PATH takes a UTF-8 text file or a folder of them, "
-            "FILE.py:FUNCTION a generator."
+            "FILE.py:FUNCTION a generator, FILE.yaml a task of lm-eval's."
         )
     return found
 

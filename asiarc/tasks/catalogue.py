@@ -25,7 +25,10 @@ Role = Literal["decides", "capability", "reported"]
 Style = Literal["choice", "cloze", "rolling"]
 
 BASE = "base"
-OWN, FILE = "own", "file"  # stand for a task of one's own: by its key, and by the place of its file
+# Stand for a task of one's own: a generator and given documents by their keys, and both by the place of their file.
+OWN, DOCUMENTS, FILE = "own", "documents", "file"
+LM_EVAL = "lm_eval"  # stands for a task that lm-eval brings
+YAML = (".yaml", ".yml")
 PLACE = re.compile(r"(?P<file>.+\.py):(?P<function>[^\W\d]\w*)(?::(?P<level>[\w.-]+))?", re.DOTALL)
 KEY = r"[a-z0-9_]+-[0-9a-f]{16}"
 
@@ -94,7 +97,7 @@ class Listing:
 
 CHECK = Training(num_layers=1, num_heads=1, d_model=64, mlp_ratio=0.0, steps=300, batch_size=64, learning_rate=1e-2)
 _DEEP = Training(num_layers=2, num_heads=2, d_model=64, mlp_ratio=2.0, steps=600, batch_size=64, learning_rate=3e-3)
-_TEXT = Training(num_layers=2, num_heads=2, d_model=64, mlp_ratio=2.0, steps=500, batch_size=32, learning_rate=3e-3)
+TEXT = Training(num_layers=2, num_heads=2, d_model=64, mlp_ratio=2.0, steps=500, batch_size=32, learning_rate=3e-3)
 
 _MAD = "MAD, Poli et al. 2024, arXiv:2403.17844"
 
@@ -121,7 +124,7 @@ CATALOGUE: dict[str, Listing] = {
         role="decides",
         style="rolling",
         levels={BASE: {"length": 128}},
-        training=_TEXT,
+        training=TEXT,
     ),
     "fineweb-edu": Listing(
         summary="educational web pages, byte by byte; needs a network once",
@@ -129,7 +132,7 @@ CATALOGUE: dict[str, Listing] = {
         role="decides",
         style="rolling",
         levels={BASE: {"length": 128, "megabytes": 100}, "large": {"length": 2048, "megabytes": 4_000}},
-        training=_TEXT,
+        training=TEXT,
     ),
     "overwrite": Listing(
         summary="keys are bound again and again; at the end every key is asked for its latest value",
@@ -251,18 +254,18 @@ ALIASES: dict[str, str] = {"state_tracking": "s3"}
 
 
 def parse_name(name: str) -> tuple[str, str]:
-    """``(task, level)`` of a task name; for ``text:/path`` the level is the path, for `OWN` a key and perhaps a level,
-    for `FILE` the name itself. Raises `TaskError`."""
+    """``(task, level)`` of a task name; for ``text:/path`` the level is the path, for `OWN` and `DOCUMENTS` a key (and
+    perhaps a level), for `FILE` the name itself. Raises `TaskError`."""
     base, _, level = name.partition(":")
     if base == OWN and re.fullmatch(rf"{KEY}(:[\w.-]+)?", level):
         return base, level
-    if base != "text" and PLACE.fullmatch(name):
+    if (base == DOCUMENTS and re.fullmatch(KEY, level)) or (base == LM_EVAL and re.fullmatch(r"\w[\w.-]*", level)):
+        return base, level
+    if base != "text" and (PLACE.fullmatch(name) or name.endswith(YAML)):
         return FILE, name
     base = ALIASES.get(base, base)
     if base not in CATALOGUE:
-        then = (
-            "Levels follow a colon (overwrite:hard); text:/path reads your own text, file.py:function is your own task."
-        )
+        then = "Levels follow a colon (overwrite:hard); text:/path, file.py:function and file.yaml are your own."
         raise TaskError(unknown_name("task", name, (*CATALOGUE, *ALIASES), then=then))
     levels = CATALOGUE[base].levels
     if level in levels or (base == "text" and level):
