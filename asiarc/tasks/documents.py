@@ -107,6 +107,7 @@ class DocumentsTask(Task):
         )  # fmt: skip
         super().__init__(f"{DOCUMENTS}:{key}", BASE, listing)
         self.kind = "text"
+        self.trained_on = str(self.record["text"])
         self.held_out = min(count for count, _ in self.record["held"].values())
 
     @property
@@ -116,7 +117,7 @@ class DocumentsTask(Task):
     @cached_property
     def text(self) -> Task | None:
         """The text that is trained on, where the documents bring nothing."""
-        return get_task(self.record["text"]) if self.record["text"] else None
+        return get_task(self.trained_on) if self.trained_on else None
 
     @property
     def seq_len(self) -> int:  # noqa: D102

@@ -146,8 +146,8 @@ def rendered_name(name: str) -> Rendered:
             (task,) = manager.load([name])["tasks"].values()
     except FAULTS as error:
         raise TaskError(
-            f"lm_eval:{name}: its data are not here ({type(error).__name__}: {str(error).splitlines()[0][:200]}). Fetch "
-            f"them once where there is a network, into the cache of datasets: lm-eval run --tasks {name} --model dummy"
+            f"lm_eval:{name}: its data are not here ({type(error).__name__}: {str(error)[:200]}). Fetch them where "
+            f"there is a network, into the cache of datasets: lm-eval run --tasks {name} --model dummy --limit 1"
         ) from error
     _check_kind(f"lm_eval:{name}", task.config.to_dict())
     with _told(f"lm_eval:{name}"):

@@ -52,10 +52,12 @@ class Task(ABC):
     ``name`` is the canonical name, ``chance`` the accuracy of the best reader who never looks (None for
     text), ``levels`` the difficulty table, ``training`` a model and budget that suit it, ``decides`` whether
     its score may rank mixers (``role`` says what else it is for), ``held_out`` how many documents a split has (None
-    where they are made as they are asked for, or are text).
+    where they are made as they are asked for, or are text), ``trained_on`` the text that models are trained on where
+    the task brings nothing to train on.
     """
 
     held_out: int | None = None
+    trained_on = ""
 
     def __init__(self, base: str, level: str, entry: Listing | None = None) -> None:
         entry = entry or CATALOGUE[base]

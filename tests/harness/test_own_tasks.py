@@ -3,6 +3,8 @@ a task that measures nothing may decide."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from asiarc import Stage
@@ -102,6 +104,13 @@ def test_a_place_that_is_not_there_is_told_when_collected(pytester, folder):
     folder(**{"campaign_a.py": QUESTION.format(task='"../tasks/coping.py:copying"')})
     result = pytester.runpytest_inprocess("campaigns", "--collect-only")
     result.stdout.fnmatch_lines(["*campaign_a.py:6: question: explore: no file or folder '*tasks/coping.py'*"])
+
+
+def test_what_the_page_shows_is_collected(pytester, folder):
+    page = (Path(__file__).parents[2] / "docs" / "own.md").read_text(encoding="utf-8")
+    folder(**{"campaign_page.py": page.partition("```python\n")[2].partition("```")[0]})
+    result = pytester.runpytest_inprocess("campaigns", "--collect-only", "-q")
+    assert [line for line in result.outlines if "::" in line] == ["campaigns/campaign_page.py::letters::explore"]
 
 
 def test_what_is_planned_is_what_was_asked(pytester, folder):

@@ -1,4 +1,4 @@
-"""Tasks of lm-eval's as YAML: rendered as lm-eval asks, dealt once, trained on what they bring, refused with a reason."""
+"""Tasks of lm-eval's as YAML: rendered as lm-eval asks, dealt once, trained on what they bring, or refused."""
 
 from __future__ import annotations
 
@@ -67,6 +67,10 @@ def sentences(split, count):
     return [{"text": f"{split} {number} is {COLOURS[number % 3]}"} for number in range(count)]
 
 
+def paragraph(number):
+    return " ".join("".join(rng_of(number, word).choices("abcdefgh", k=6)) for word in range(60))
+
+
 def lines(rows):
     return "".join(json.dumps(row) + "\n" for row in rows)
 
@@ -82,7 +86,7 @@ def folder(tmp_path, monkeypatch):
         "data/train.jsonl": lines(things("train", 40)), "data/test.jsonl": lines(things("test", 50)),
         "data/stories.json": json.dumps(sentences("story", 30)),
         "data/words.jsonl": lines(sentences("word", 20)), "data/more.jsonl": lines(sentences("more", 24)),
-        "book.txt": "\n\n".join(" ".join("".join(rng_of(n, k).choices("abcdefgh", k=6)) for k in range(60)) for n in range(200)),
+        "book.txt": "\n\n".join(map(paragraph, range(200))),
     }  # fmt: skip
     for name, text in files.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
@@ -145,7 +149,7 @@ def test_our_documents_are_scored_as_lm_eval_scores_the_file(folder, monkeypatch
     mine, ours = made(folder, "choice.yaml"), []
     for split in ("validation", "confirmation"):
         (folder / "ours.jsonl").write_text(lines(mine.documents(split, 99, "items")))
-        ours += accuracy(mine.lm_eval_config(str(folder / f"ours.jsonl")) | {"task": f"ours_{split}"})
+        ours += accuracy(mine.lm_eval_config(str(folder / "ours.jsonl")) | {"task": f"ours_{split}"})
     assert len(theirs) == 50 and sorted(theirs) == sorted(ours) and 0 < sum(ours) < 50
 
 
@@ -270,7 +274,7 @@ def test_a_task_that_lm_eval_brings_is_refused_where_its_data_are_not(folder, mo
 
     check_name("lm_eval:lambada_openai")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "nothing")
-    with pytest.raises(TaskError, match=r"lm_eval:lambada_openai: its data are not here.*Fetch them once"):
+    with pytest.raises(TaskError, match=r"lm_eval:lambada_openai: its data are not here.*Fetch them where"):
         opened("lm_eval:lambada_openai", folder, build=True, text="text:book.txt")
     with pytest.raises(TaskError, match=r"unknown task of lm-eval's 'lambada_opnai'\. Did you mean 'lambada_openai'"):
         opened("lm_eval:lambada_opnai", folder, build=True, text="text:book.txt")
