@@ -65,7 +65,7 @@ def _yaml(file: Path) -> Any:
     class Loader(yaml.SafeLoader):
         """Functions of the file's neighbours are named, not imported."""
 
-    Loader.add_constructor("!function", lambda loader, node: f"!function {loader.construct_scalar(node)}")
+    Loader.add_constructor("!function", lambda _, node: f"!function {node.value}")
     try:
         return yaml.load(file.read_bytes(), Loader)  # the safe one
     except OSError as error:
@@ -113,11 +113,12 @@ def _files(file: Path, config: dict[str, Any]) -> dict[str, Path]:
     by_split = named if isinstance(named, dict) else {"train": named}
     found = {}
     for split in {str(config[key]) for key in SPLITS if config.get(key)}:
-        if not isinstance(by_split.get(split), str):
+        path = by_split.get(split)
+        if not isinstance(path, str):
             raise TaskError(
                 f"{file}: the split {split!r} has no file; write dataset_kwargs: {{data_files: {{{split}: FILE}}}}"
             )
-        found[split] = file.parent / Path(by_split[split]).expanduser()
+        found[split] = file.parent / Path(path).expanduser()
     return found
 
 
