@@ -3,6 +3,7 @@
 from asiarc.core.errors import (
     ArchiveError,
     AsiarcError,
+    BrokenRuleError,
     BudgetExhaustedError,
     CampaignError,
     CandidateError,
@@ -16,6 +17,7 @@ from asiarc.core.errors import (
 __all__ = [
     "ArchiveError",
     "AsiarcError",
+    "BrokenRuleError",
     "BudgetExhaustedError",
     "CampaignError",
     "CandidateError",

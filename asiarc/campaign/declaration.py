@@ -26,7 +26,8 @@ from asiarc.campaign.content import content_of, file_hash
 from asiarc.core.errors import CampaignError, TaskError, nearest, unknown_name
 from asiarc.core.recipe import STAGES, TIERS, StageName, Tier
 from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC
-from asiarc.tasks import check_name, with_own_text
+from asiarc.tasks import check_name, is_text, opened
+from asiarc.tasks.declared import DeclaredTask
 
 IDENTITY_VERSION = 2
 RESEARCHERS = ("grammar", "random", "llm")
@@ -132,13 +133,22 @@ def by_tier(**budgets: Budget) -> ByTier:
 class Stage(Declaration):
     """One stage: what is measured, and on how many seeds."""
 
-    tasks: tuple[str, ...] = Field(min_length=1, description="names of tasks, e.g. ('text', 'overwrite')")
+    tasks: tuple[str, ...] = Field(
+        min_length=1, description="names of tasks, or your own: ('text', 'overwrite', 'tasks/copying.py:copying')"
+    )
     seeds: int = Field(default=1, ge=1, le=64, description="training seeds a candidate")
     top: int | None = Field(default=None, ge=1, description="verify only: how many finalists of explore enter")
     learning_rates: tuple[float, ...] = Field(
         default=(),
         description="verify only: grid searched for every candidate and baseline alike; empty: the recipe's own rate",
     )
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _places_of_tasks(cls, tasks: Any) -> Any:
+        if not isinstance(tasks, (list, tuple)):
+            return tasks
+        return tuple(task.place if isinstance(task, DeclaredTask) else task for task in tasks)
 
     @field_validator("tasks")
     @classmethod
@@ -384,8 +394,8 @@ class Campaign(Declaration):
         return found
 
     def at(self, folder: Path, *, build: bool = True) -> Campaign:
-        """The campaign of a file in `folder`, where its relative paths start: texts of one's own by their keys, each
-        built once (without `build` only looked for), entries by their places.
+        """The campaign of a file in `folder`, where its relative paths start: texts and tasks of one's own by their
+        keys, each built once (without `build` only looked for, and checked), entries by their places.
 
         Raises `CampaignError` with the field whose text or entries are not to be had.
         """
@@ -394,10 +404,12 @@ class Campaign(Declaration):
             if not path.exists():
                 raise _at("cognition", CampaignError(f"cognition: no entries at {path}; name a TOML file or a folder"))
         stages: dict[str, Any] = {"cognition": tuple(map(str, entries))}
+        declared = [task for stage in (self.explore, self.verify, self.confirm) if stage for task in stage.tasks]
+        text = next(filter(is_text, declared), "")  # what is trained for documents that bring nothing to train on
         for name in STAGES:
             stage: Stage | None = getattr(self, name)
             try:
-                tasks = () if stage is None else tuple(with_own_text(task, folder, build=build) for task in stage.tasks)
+                tasks = tuple(opened(task, folder, build=build, text=text) for task in stage.tasks) if stage else ()
             except TaskError as error:
                 raise _at(name, CampaignError(f"{name}: {error}")) from error
             if stage is not None and tasks != stage.tasks:

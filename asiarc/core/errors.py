@@ -46,6 +46,10 @@ class ExecutionError(AsiarcError):
     """The machine could not run the work (no worker starts, a tool is missing); no candidate is to blame."""
 
 
+class BrokenRuleError(AsiarcError, AssertionError):
+    """A researcher, task or policy of one's own breaks a rule of its contract; see `asiarc.testing`."""
+
+
 class EvidenceError(AsiarcError):
     """A statistic was asked of data that cannot give it (too few pairs, unequal lengths)."""
 

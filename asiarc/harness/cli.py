@@ -50,11 +50,11 @@ def baselines(tier: Tier, store: Path, workers: int, as_json: bool, tasks: str, 
     from asiarc.report.baselines import render
     from asiarc.report.facts import baseline_facts, baseline_trials
     from asiarc.studies.baselines import NAME, table
-    from asiarc.tasks import with_own_text
+    from asiarc.tasks import opened
     from asiarc.tasks.catalogue import CATALOGUE
 
     chosen_tasks = [task for task in CATALOGUE if task != "fineweb-edu"] if tasks == "all" else tasks.split(",")
-    chosen_tasks = [with_own_text(task, Path(), build=True) for task in chosen_tasks]
+    chosen_tasks = [opened(task, Path(), build=True) for task in chosen_tasks]
     study = table(BASELINE_NAMES if names == "all" else names.split(","), chosen_tasks, seeds)
     with Archive(store) as archive, trial_executor(workers) as executor:
         say = lambda line: click.echo(line, err=True)  # noqa: E731

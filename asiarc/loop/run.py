@@ -139,6 +139,8 @@ class Run:
             )
 
     def _finish(self, stage: StageName, result: dict[str, Any]) -> dict[str, Any]:
+        if self.bench.at_chance.get(stage):
+            result |= {"at_chance": list(self.bench.at_chance[stage])}
         self.archive.finish_stage(self.run, stage, result)
         return result
 

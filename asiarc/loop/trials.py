@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from asiarc.archive.results import Values, mean_gain, values_of
+from asiarc.archive.results import Values, mean_gain, ranking_tasks, values_of
 from asiarc.archive.store import Archive, Trial
 from asiarc.campaign.declaration import Campaign
 from asiarc.core.candidate import content_address, motivation
@@ -18,11 +18,12 @@ from asiarc.core.errors import ExecutionError
 from asiarc.core.outcome import SCORED, Outcome
 from asiarc.core.recipe import MICRO, Recipe, StageName, StagePlan, Tier, stage_plan
 from asiarc.engineer.workshop import Request, Workshop
+from asiarc.evidence.shares import are_at_chance
 from asiarc.models.baselines import QUADRATIC, baseline_source
 from asiarc.researcher.designs import BASELINES
 from asiarc.researcher.novelty import SAME
 from asiarc.search.protocol import Traits
-from asiarc.tasks import get_task
+from asiarc.tasks import Task, get_task
 
 COSTS = frozenset({"complexity", "peak_memory"})  # what the quadratic reference is let off
 CAPABILITY_SHARE = 0.5  # the share of start_from's distance from chance that a capability check asks for
@@ -51,6 +52,7 @@ class Bench:
         self.archive, self.workshop, self.said = archive, workshop, said
         self.baselines = {name: self._keep(name) for name in campaign.baselines}
         self.start = self.baselines[campaign.start_from]
+        self.at_chance: dict[str, tuple[str, ...]] = {}
 
     def _keep(self, baseline: str) -> str:
         source = baseline_source(baseline)
@@ -63,9 +65,23 @@ class Bench:
         return stage_plan(self.tier, stage)
 
     def deciding(self, stage: StageName) -> tuple[str, ...]:
-        """The tasks of a stage that decide; with none that may, all of them do."""
-        tasks = self.campaign.stage(stage).tasks
-        return tuple(task for task in tasks if get_task(task).decides) or tasks
+        """The tasks that a stage's gains are means over: those that decide and that its baselines, once trained, can be
+        told from chance on; with none that may, what is left of that rule."""
+        return ranking_tasks(self.campaign.stage(stage).tasks, self.at_chance.get(stage, ()))
+
+    def look_for_chance(self, stage: StageName, trials: Sequence[Trial]) -> None:
+        """Note the tasks of a stage on which no baseline can be told from chance, from their trials."""
+        found = []
+        for name in dict.fromkeys(trial.task for trial in trials):
+            task = get_task(name)
+            values = [values_of(trials, address, name) for address in self.baselines.values()]
+            means = [mean(by_seed) for by_seed in values if by_seed]
+            if task.chance is not None and are_at_chance(means, task.chance, self._items(stage, task)):
+                found.append(name)
+        self.at_chance[stage] = tuple(found)
+
+    def _items(self, stage: StageName, task: Task) -> int:
+        return min(self.plan(stage).documents, task.held_out or self.plan(stage).documents)
 
     def tasks(self, stage: StageName, rung: int) -> tuple[str, ...]:
         """What is trained on a rung: what decides, and on the last rung the capability checks too."""
@@ -147,10 +163,11 @@ class Bench:
         """Explore's baselines on the last rung, on all of its seeds; start_from's other trials come when gains are
         paired with them."""
         last = len(self.plan("explore").rungs) - 1
-        for trials in self.evaluate(
+        found = self.evaluate(
             [(address, last, seed) for address in self.baselines.values() for seed in range(self.seeds("explore"))]
-        ).values():
-            self._all_scored(trials)
+        )
+        trials = self._all_scored([trial for some in found.values() for trial in some])
+        self.look_for_chance("explore", trials)
 
     def start_loss(self) -> float | None:
         """start_from's mean loss on the last rung over what decides; None where any of that is an accuracy."""
@@ -220,7 +237,7 @@ class Bench:
             for seed in range(self.seeds(stage))
         ]
         trials = self.workshop.train(self.run, requests, self.said)
-        self._all_scored([t for t in trials if t.address in self.baselines.values()])
+        self.look_for_chance(stage, self._all_scored([t for t in trials if t.address in self.baselines.values()]))
         return trials
 
     def tune(self, addresses: Sequence[str]) -> dict[str, float]:

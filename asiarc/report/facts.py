@@ -242,10 +242,10 @@ def stage_facts(reading: CampaignResult, stage: StageName) -> Row:
     baselines = set(reading.baselines.values())
     others = sorted({t["address"] for t in trials} - baselines - set(listed), key=lambda a: reading.numbers.get(a, -1))
     candidates = [*listed, *others] if stage not in reading.stages else listed
-    deciding = reading.deciding_tasks(stage)
+    ranking, at_chance = reading.ranking_tasks(stage), reading.at_chance(stage)
     tasks = sorted(
         (task for task in reading.tasks(stage) if any(t["task"] == task for t in trials)),
-        key=lambda t: t not in deciding,
+        key=lambda t: t not in ranking,
     )
     rows = [_mixer_row(reading, address, "candidate", trials, values, tasks) for address in candidates]
     rows += [_mixer_row(reading, address, "baseline", trials, values, tasks) for address in reading.baselines.values()]
@@ -254,7 +254,7 @@ def stage_facts(reading: CampaignResult, stage: StageName) -> Row:
         "finished": stage in reading.stages,
         "fresh": stage == FRESH,
         "entrants": len(entrants.get("entrants", [])),
-        "tasks": [_task_facts(task, trials) for task in tasks],
+        "tasks": [_task_facts(task, trials, at_chance=task in at_chance) for task in tasks],
         "rows": in_order(rows, tasks),
         "told_apart": told_apart(rows, reading.spec["start_from"], tasks[0]) if stage == "verify" else None,
     }
@@ -280,12 +280,12 @@ def told_apart(rows: Sequence[Row], start: str, task: str) -> Row | None:
     return {"ahead": ahead, "compared": len(effects), "baseline": start, "task": task, "rate": FALSE_SHARE}
 
 
-def _task_facts(name: str, trials: Sequence[Row]) -> Row:
+def _task_facts(name: str, trials: Sequence[Row], *, at_chance: bool) -> Row:
     task = get_task(name)
     return {
         "name": name, "metric": task.metric, "higher_is_better": task.higher_is_better, "chance": task.chance,
-        "decides": task.decides, "steps": max(t["steps"] for t in trials if t["task"] == name),
-    }  # fmt: skip
+        "decides": task.decides and not at_chance, "steps": max(t["steps"] for t in trials if t["task"] == name),
+    } | ({"at_chance": True} if at_chance else {})  # fmt: skip
 
 
 def _mixer_row(

@@ -82,7 +82,7 @@ def _board(result: CampaignResult, addresses: list[tuple[str, bool]]) -> Board:
 
 def _gains(result: CampaignResult, rungs: list[int], start: str) -> defaultdict[str, defaultdict[int, list[float]]]:
     """Address to rung to the gain of each seed, the mean over what decides, where all of that was scored."""
-    deciding = result.deciding_tasks(EXPLORE)
+    deciding = result.ranking_tasks(EXPLORE)
     values: dict[tuple[str, int, str], dict[str, float]] = defaultdict(dict)
     for address, rung, seed, task, value in _values(result, rungs, deciding):
         values[address, rung, seed][task] = value

@@ -498,7 +498,7 @@ def _winners(full: CampaignResult, other: CampaignResult) -> str:
     stage = "confirm" if "confirm" in full.stages else "verify"
     try:
         mine, theirs = full.winner, other.winner
-        task = full.deciding_tasks(stage)[0]
+        task = full.first_that_decides(stage)
         effect = paired_by_seed(mine.values(task, stage), theirs.values(task, stage), task)
     except EvidenceError as error:
         return f"no winners to compare ({error})"

@@ -127,6 +127,8 @@ def plan_lines(
         calls, usd = _models(campaign, candidates, tier)
         columns = (str(candidates), str(trials), mtokens, str(calls), f"{minutes:.1f}", f"{usd:.2f}", done)
         lines += _named(nodeid, *columns) if width and width < WIDE else [_row(nodeid, *columns)]
+        texts = {task: get_task(task).trained_on for task in campaign.stage(stage).tasks}
+        lines += [f"    {task} brings no training text: {text} is trained on" for task, text in texts.items() if text]
         if stage != "explore":
             lines.append(f"    {resolved(campaign, stage, tier)}")
     known = "as trials stored here took" if rate != TOKENS_PER_CPU_S else "a guess until trials are stored here"
