@@ -94,7 +94,7 @@ def answer(payload: Payload, line: Line) -> Payload:
     if "ended" not in told:
         seed = line.receive(SEED_BYTES).decode()
         with _denormals_flushed():
-            model = _rebuilt(payload, recipe, tensors)
+            model = rebuilt(payload, recipe, tensors)
             line.send(json.dumps(_examined(payload, recipe, model, seed)).encode())
             answer_all(line, reader(model.eval()))
     return {}
@@ -124,7 +124,7 @@ def _target(payload: Payload, recipe: Recipe) -> int | None:
     return total_parameters(mixer_parameters(payload["match_source"], recipe), recipe, hidden)
 
 
-def _rebuilt(payload: Payload, recipe: Recipe, tensors: dict[str, torch.Tensor]) -> AsiarcForCausalLM:
+def rebuilt(payload: Payload, recipe: Recipe, tensors: dict[str, torch.Tensor]) -> AsiarcForCausalLM:
     """The trial's model as it was before training, with the parameters that were kept."""
     gate = tensors.get("layers.0.mlp.gate.weight")
     model = build(payload["source"], recipe, payload["seed"], hidden=0 if gate is None else len(gate))
