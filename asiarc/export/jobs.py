@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ def hand_over(payload: Payload, line: Line) -> Payload:
     line.send(json.dumps(told).encode())
     if "ended" not in told:
         model = rebuilt(payload, Recipe(**payload["recipe"]), tensors).cpu()
-        shared = set(model.all_tied_weights_keys)
+        shared = set(model._tied_weights_keys)
         line.send(save({n: t.contiguous() for n, t in model.state_dict().items() if n not in shared}))
     return {}
 
@@ -59,6 +60,7 @@ def keep(secret: Payload, line: Line) -> Payload:
     if broken:
         raise ExecutionError(f"the trained model holds what is no number: {', '.join(broken[:3])}")
     save_file(tensors, secret["file"], {"format": "pt"})
+    Path(secret["file"]).chmod(0o644)
     return {"tensors": len(tensors), "parameters": sum(tensor.numel() for tensor in tensors.values())}
 
 
@@ -75,7 +77,7 @@ def nothing(payload: Payload) -> Payload:
 def answer(payload: Payload, line: Line) -> Payload:
     """Load a finished folder and read what a trial's referee gives it (in the sandbox)."""
     from asiarc.engineer.dialogue import answer_all
-    from asiarc.engineer.trial import SEED_BYTES, reader
+    from asiarc.engineer.trial import SEED_BYTES, denormals_flushed, reader
 
     folder = Path(payload["folder"])
     modelling = _imported(next(folder.glob(f"{MODELLING}*.py")))
@@ -85,7 +87,8 @@ def answer(payload: Payload, line: Line) -> Payload:
     line.receive(SEED_BYTES)
     sizes = {"hidden": model.config.intermediate_size, "state_bytes": 0, "flops_per_token": 0}
     line.send(json.dumps({"rejected": None, **sizes}).encode())
-    answer_all(line, reader(model))
+    with denormals_flushed():
+        answer_all(line, reader(model))
     return {}
 
 
@@ -93,5 +96,6 @@ def _imported(file: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None and spec.loader is not None, file
     module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
