@@ -13,7 +13,7 @@ from asiarc.archive.cells import load_cell
 from asiarc.archive.results import CampaignResult
 from asiarc.archive.store import Archive, Trial
 from asiarc.core.candidate import content_address
-from asiarc.core.errors import EvidenceError, unknown_name
+from asiarc.core.errors import EvidenceError, nearest
 from asiarc.core.recipe import STAGES, Recipe, Tier, stage_plan
 from asiarc.engineer.workshop import Request
 from asiarc.models.baselines import BASELINE_NAMES, baseline_source
@@ -89,10 +89,11 @@ def _rank(trial: Trial) -> tuple[Any, ...]:
 def _candidate(archive: Archive, given: str, tier: Tier) -> Row:
     address = content_address(baseline_source(given)) if given in BASELINE_NAMES else _winner(archive, given, tier)
     found = archive.rows(
-        "SELECT * FROM candidates WHERE address = ?1 OR (?1 IS NULL AND (address LIKE ?2 || '%' OR name = ?2))",
+        "SELECT * FROM candidates WHERE address = ?1 OR "
+        "(?1 IS NULL AND ?2 != '' AND (substr(address, 1, length(?2)) = ?2 OR name = ?2))",
         address, given,
     )  # fmt: skip
-    if len(found) == 1 and given:
+    if len(found) == 1:
         return found[0]
     if address:
         raise EvidenceError(_never(given, tier))
@@ -102,8 +103,12 @@ def _candidate(archive: Archive, given: str, tier: Tier) -> Row:
         raise EvidenceError(f"{len(found)} candidates are called {given!r}: {shown}{more}; give more of the address")
     names = {row["name"] for row in archive.rows("SELECT DISTINCT name FROM candidates LIMIT 1000")}
     campaigns = {row["campaign"] for row in archive.runs(tier=tier) if "spec" in row["identity"]}
-    then = "Or the beginning of an address; asiarc show CAMPAIGN lists them."
-    raise EvidenceError(unknown_name("candidate", given, names | campaigns | set(BASELINE_NAMES), then=then))
+    close = nearest(given, names | campaigns | set(BASELINE_NAMES))
+    raise EvidenceError(
+        f"unknown candidate {given!r}.{f' Did you mean {close!r}?' if close else ''} Valid: a campaign, for its winner "
+        f"({', '.join(sorted(campaigns)) or f'none was run at tier {tier}'}); a baseline ({', '.join(BASELINE_NAMES)}); "
+        "the name or the beginning of the address of a candidate, which asiarc show CAMPAIGN lists"
+    )
 
 
 def _winner(archive: Archive, campaign: str, tier: Tier) -> str | None:
@@ -124,8 +129,8 @@ def _unscored(archive: Archive, row: Row, tier: Tier, campaign: str | None) -> s
     where = f"at tier {tier}" + (f" in {campaign}" if campaign else "")
     others = archive.rows(_ELSEWHERE, row["address"])
     if others:
-        told = ", ".join(f"{other['campaign']} (--tier {other['tier']})" for other in others)
-        return f"{row['name']} {row['address']} was not scored {where}, but in {told}"
+        told = ", ".join(f"--tier {other['tier']} (in {other['campaign']})" for other in others)
+        return f"{row['name']} {row['address']} was not scored {where}; it was {told}: say that instead"
     if row["name"] in BASELINE_NAMES:
         return _never(row["name"], tier)
     ended = archive.rows(_ENDED, row["address"])
