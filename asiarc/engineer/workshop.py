@@ -126,9 +126,7 @@ def _pace_outcome(result: Result, allowed: float) -> Outcome:
     return Outcome("rejected", slow, "time")
 
 
-def trial_executor(
-    workers: int, where: str = "local", gpus_per_job: float = 0, readable: Sequence[Path] = ()
-) -> Warm:
+def trial_executor(workers: int, where: str = "local", gpus_per_job: float = 0, readable: Sequence[Path] = ()) -> Warm:
     """Warm workers for admissions and trials: they hold what a trial imports, and may read `readable` beside it.
 
     `where` is "local", "ray" or "ray:ADDRESS"; raises `ExecutionError` where no such cluster answers.

@@ -9,7 +9,6 @@ from typing import Any
 
 from asiarc.archive.results import CampaignResult
 from asiarc.archive.store import Archive
-from asiarc.core.errors import EvidenceError
 from asiarc.evidence.effects import decide
 from asiarc.export.chosen import Chosen
 from asiarc.tasks import get_task

@@ -70,7 +70,7 @@ def choose(archive: Archive, given: str, tier: Tier, campaign: str | None = None
     Raises `EvidenceError` where nothing or too much has that name, and for what was never scored at the tier.
     """
     row = _candidate(archive, given, tier)
-    found = [r for r in archive.rows(_TRIALS, row["address"], tier, campaign)]
+    found = archive.rows(_TRIALS, row["address"], tier, campaign)
     trials = [(trial, r) for r in found if (trial := archive.trial(r["key"])) and trial.stage in STAGES]
     if not trials:
         raise EvidenceError(_unscored(archive, row, tier, campaign))
@@ -104,10 +104,10 @@ def _candidate(archive: Archive, given: str, tier: Tier) -> Row:
     names = {row["name"] for row in archive.rows("SELECT DISTINCT name FROM candidates LIMIT 1000")}
     campaigns = {row["campaign"] for row in archive.runs(tier=tier) if "spec" in row["identity"]}
     close = nearest(given, names | campaigns | set(BASELINE_NAMES))
+    winners = ", ".join(sorted(campaigns)) or f"none was run at tier {tier}"
     raise EvidenceError(
         f"unknown candidate {given!r}.{f' Did you mean {close!r}?' if close else ''} Valid: a campaign, for its winner "
-        f"({', '.join(sorted(campaigns)) or f'none was run at tier {tier}'}); a baseline ({', '.join(BASELINE_NAMES)}); "
-        "the name or the beginning of the address of a candidate, which asiarc show CAMPAIGN lists"
+        f"({winners}); a baseline ({', '.join(BASELINE_NAMES)}); the name or the beginning of the address of a candidate, which asiarc show CAMPAIGN lists"
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from asiarc.campaign.identity import version_of
 from asiarc.core.recipe import Recipe
-from asiarc.export.jobs import MODELLING
+from asiarc.export.jobs import AUTO
 from asiarc.export.modelling import modelling_file
 from asiarc.tasks import get_task
 
@@ -19,25 +19,21 @@ TOKENS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
 
 def module_name(name: str) -> str:
     """The name of a candidate's modelling module."""
-    return MODELLING + (re.sub(r"\W+", "_", name).strip("_").lower() or "candidate")
+    return "modeling_" + (re.sub(r"\W+", "_", name).strip("_").lower() or "candidate")
 
 
-def write_code(folder: Path, name: str, source: str, title: str) -> bool:
-    """Write the modelling file; returns whether it needs einops beside torch and transformers."""
-    text, needs_einops = modelling_file(source, title)
-    (folder / f"{module_name(name)}.py").write_text(text, encoding="utf-8")
-    return needs_einops
+def write_model(
+    folder: Path, name: str, source: str, title: str, recipe: Recipe, hidden: int, provenance: dict[str, Any]
+) -> bool:
+    """Write the modelling file and the configurations: sizes, where the classes are, and where the model comes from.
 
-
-def write_configuration(folder: Path, name: str, recipe: Recipe, hidden: int, provenance: dict[str, Any]) -> None:
-    """Write config.json and generation_config.json: sizes, where the classes are, and where the model comes from."""
-    module, version = module_name(name), version_of("transformers")
+    Returns whether it needs einops beside torch and transformers.
+    """
+    module, version, modelling = module_name(name), version_of("transformers"), modelling_file(source, title)
+    (folder / f"{module}.py").write_text(modelling.text, encoding="utf-8")
     config = {
-        "architectures": ["AsiarcForCausalLM"],
-        "auto_map": {
-            "AutoConfig": f"{module}.AsiarcConfig",
-            "AutoModelForCausalLM": f"{module}.AsiarcForCausalLM",
-        },
+        "architectures": [modelling.model],
+        "auto_map": {"AutoConfig": f"{module}.{modelling.config}", AUTO: f"{module}.{modelling.model}"},
         "model_type": "asiarc",
         "vocab_size": recipe.vocab_size,
         "hidden_size": recipe.d_model,
@@ -52,6 +48,7 @@ def write_configuration(folder: Path, name: str, recipe: Recipe, hidden: int, pr
     }
     _write(folder / "config.json", config)
     _write(folder / "generation_config.json", {"do_sample": False, **TOKENS, "transformers_version": version})
+    return modelling.needs_einops
 
 
 def write_tokenizer(folder: Path) -> None:

@@ -12,9 +12,9 @@ import ast
 import builtins
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from graphlib import TopologicalSorter
 
 from asiarc.core.reach import Code, Place
@@ -26,7 +26,7 @@ IMPORT, BUILTIN = "import", "builtin"
 
 @dataclass(frozen=True)
 class Piece:
-    """A statement of a module's top level: the names that it binds, its text, and where in it names are the module's."""
+    """A statement of a module's top level: what it binds, its text, and where in it names are the module's."""
 
     module: str
     names: frozenset[str]
@@ -35,43 +35,45 @@ class Piece:
     line: int  # where it began
 
 
-@dataclass
+@dataclass(frozen=True)
 class Source:
-    """A module as pieces, by name; what its imports bind; and statements that bind nothing, by the name they begin with."""
+    """A module as pieces, by name; what its imports bind; statements that bind nothing, by the name they begin with."""
 
-    module: str
-    text: str
-    imports: dict[str, str] = field(default_factory=dict)
-    pieces: dict[str, Piece] = field(default_factory=dict)
-    effects: dict[str, list[Piece]] = field(default_factory=lambda: defaultdict(list))
-    docstring: str = ""
+    docstring: str
+    imports: Mapping[str, str]
+    pieces: Mapping[str, Piece]
+    effects: Mapping[str, Sequence[Piece]]
 
-    def __post_init__(self) -> None:
-        tree, lines = ast.parse(self.text), self.text.splitlines()
-        self.docstring = ast.get_docstring(tree) or ""
-        end = 0
-        for node, following in zip(tree.body, [*tree.body[1:], None], strict=True):
-            start, end = end, node.end_lineno or node.lineno
-            if _is_text(node):
-                continue
-            if following is not None and _is_text(following):
-                end = following.end_lineno or end
-            if isinstance(node, (ast.Import, ast.ImportFrom)):
-                self.imports |= imported(node)
-            elif isinstance(node, ast.If):  # for types
-                self.imports |= {n: o for one in node.body if _is_import(one) for n, o in imported(one).items()}
-            else:
-                self._take(node, lines, start, end)
 
-    def _take(self, node: ast.stmt, lines: list[str], start: int, end: int) -> None:
-        while not lines[start].strip():
-            start += 1
-        found = tuple(Use(use.name, use.line - start, use.column) for use in uses(node, lines))
-        names = frozenset(bound(node))
-        piece = Piece(self.module, names, tuple(lines[start:end]), found, start)
-        self.pieces |= dict.fromkeys(names, piece)
-        if not names and found:
-            self.effects[found[0].name].append(piece)
+@cache
+def read(module: str, text: str) -> Source:
+    """A module's text in pieces, each with the comments before it and the text that documents it."""
+    tree, lines = ast.parse(text), text.splitlines()
+    imports: dict[str, str] = {}
+    pieces: dict[str, Piece] = {}
+    effects: defaultdict[str, list[Piece]] = defaultdict(list)
+    end = 0
+    for node, following in zip(tree.body, [*tree.body[1:], None], strict=True):
+        start, end = end, node.end_lineno or node.lineno
+        if following is not None and _is_text(following):
+            end = following.end_lineno or end
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            imports |= imported(node)
+        elif isinstance(node, ast.If):  # for types
+            imports |= {n: o for one in node.body if not _is_text(one) for n, o in imported(one).items()}
+        elif not _is_text(node):
+            piece = _piece(module, node, lines, start, end)
+            pieces |= dict.fromkeys(piece.names, piece)
+            if not piece.names and piece.uses:
+                effects[piece.uses[0].name].append(piece)
+    return Source(ast.get_docstring(tree) or "", imports, pieces, dict(effects))
+
+
+def _piece(module: str, node: ast.stmt, lines: list[str], start: int, end: int) -> Piece:
+    while not lines[start].strip():
+        start += 1
+    found = tuple(Use(use.name, use.line - start, use.column) for use in uses(node, lines))
+    return Piece(module, frozenset(bound(node)), tuple(lines[start:end]), found, start)
 
 
 def _in_order(lines: list[str]) -> list[str]:
@@ -110,12 +112,10 @@ class Inliner:
         if module not in self._sources:
             file = self.code.file(module)
             assert file is not None, f"there is no {module}"
-            source = Source(module, self.code.text(file))
-            for (of, name), text in self.replaced.items():
-                if of == module:
-                    (piece,) = set(Source(module, text).pieces.values())
-                    source.pieces[name] = piece
-            self._sources[module] = source
+            source = read(module, self.code.text(file))
+            others = {name: text for (of, name), text in self.replaced.items() if of == module}
+            pieces = {name: read(module, text).pieces[name] for name, text in others.items()}
+            self._sources[module] = replace(source, pieces=source.pieces | pieces)
         return self._sources[module]
 
     def key(self, module: str, name: str) -> Key:
@@ -142,7 +142,7 @@ class Inliner:
             if piece in self.found:
                 continue
             self.found[piece] = None
-            todo += (one for name in piece.names for one in self.source(piece.module).effects[name])
+            todo += (one for name in piece.names for one in self.source(piece.module).effects.get(name, ()))
             keys = (self.key(piece.module, use.name) for use in piece.uses)
             todo += (self.source(module).pieces[name] for module, name in keys if module not in (IMPORT, BUILTIN))
 
@@ -162,15 +162,16 @@ class Inliner:
 
     def name_all(self) -> None:
         """Give everything a name of its own in the file: the one that it has, where that is free."""
-        used = {(self.key(piece.module, use.name), use.name, piece.module) for piece in self.found for use in piece.uses}
-        for key, name, module in sorted(used):
+        places = {(piece.module, use.name) for piece in self.found for use in piece.uses}
+        used = sorted((self.key(module, name), name, module) for module, name in places)
+        for key, name, module in used:
             if key[0] == IMPORT:
                 self.name(key, name, module)
         for module in self.modules:
             for piece in self.pieces(module):
                 for name in sorted(piece.names):
                     self.name((module, name), name, module)
-        for key, name, module in sorted(used):
+        for key, name, module in used:
             if key[0] == BUILTIN and hasattr(builtins, name):
                 self.name(key, name, module)
 

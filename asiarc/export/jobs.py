@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from asiarc.execution.line import Line
 
 Payload = dict[str, Any]
-MODELLING = "modeling_"  # what Hugging Face's files of this kind are called
+AUTO = "AutoModelForCausalLM"
 _TOLD_BYTES = 1 << 20
 
 
@@ -80,8 +80,9 @@ def answer(payload: Payload, line: Line) -> Payload:
     from asiarc.engineer.trial import SEED_BYTES, denormals_flushed, reader
 
     folder = Path(payload["folder"])
-    modelling = _imported(next(folder.glob(f"{MODELLING}*.py")))
-    model = modelling.AsiarcForCausalLM.from_pretrained(folder, local_files_only=True).to(payload["device"]).eval()
+    module, name = json.loads((folder / "config.json").read_text())["auto_map"][AUTO].split(".")
+    model_class = getattr(_imported(folder / f"{module}.py"), name)
+    model = model_class.from_pretrained(folder, local_files_only=True).to(payload["device"]).eval()
     parameters = sum(p.numel() for p in model.parameters())
     line.send(json.dumps({"parameters": parameters, "target": None}).encode())
     line.receive(SEED_BYTES)

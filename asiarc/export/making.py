@@ -33,9 +33,7 @@ def _sandbox(folder: Path) -> AbstractContextManager[Executor]:
     return trial_executor(1, readable=[folder])
 
 
-def export(
-    archive: Archive, chosen: Chosen, into: Path, say: Callable[[str], None], opened: Opened = _sandbox
-) -> Row:
+def export(archive: Archive, chosen: Chosen, into: Path, say: Callable[[str], None], opened: Opened = _sandbox) -> Row:
     """Write the folder `into`, which must be empty or not there; what was written and measured, as plain data.
 
     The candidate's code runs in the sandbox alone. Raises `ExecutionError` for a folder that holds something, a device
@@ -65,14 +63,13 @@ def _export(
     if "ended" in kept:
         raise ExecutionError(f"trained again, it ended as {kept['ended']}: {kept['reason']}; nothing was written")
     title = f"{chosen.name}, a language model that asiarc exported; candidate {chosen.address}."
-    needs_einops = files.write_code(folder, chosen.name, chosen.source, title)
-    files.write_configuration(folder, chosen.name, chosen.recipe, trial.details["hidden"], provenance_of(chosen))
+    needs_einops = files.write_model(
+        folder, chosen.name, chosen.source, title, chosen.recipe, trial.details["hidden"], provenance_of(chosen)
+    )
     files.write_tokenizer(folder)
     say("loading the folder and scoring it, as anybody would")
     payload = {"folder": str(folder), "device": request.device}
-    reading = replace(
-        request.job, function=f"{jobs}:nothing", payload=payload, then=f"{jobs}:answer", label=f"export {chosen.address}"
-    )
+    reading = replace(request.job, function=f"{jobs}:nothing", payload=payload, then=f"{jobs}:answer")
     scored = _value(returned.checked(executor.run([reading])[0], returned.TrialShape))
     found = {
         "folder": str(into),
@@ -83,7 +80,7 @@ def _export(
         "parameters": scored.get("parameters"),
         "metric": trial.metric,
         "stored": trial.value,
-        **_agreement(chosen, scored),
+        **agreement(chosen, scored),
         "task": files.write_task(folder, request.job.secret),
         "provenance": provenance_of(chosen),
     }
@@ -91,7 +88,7 @@ def _export(
     return found | {"files": sorted(file.name for file in folder.iterdir())}
 
 
-def _agreement(chosen: Chosen, scored: Row) -> Row:
+def agreement(chosen: Chosen, scored: Row) -> Row:
     """The folder's score, and how it compares with the stored one."""
     value, stored = scored.get("value"), chosen.trial.value
     if value is None:
@@ -101,8 +98,8 @@ def _agreement(chosen: Chosen, scored: Row) -> Row:
     if apart > FAR:
         raise ExecutionError(
             f"trained again, {chosen.name} scores {value:.4f} where {stored:.4f} is stored: asiarc, a package or the "
-            "corpus is another one than when the trial was made. Run the campaign again, or export with the versions of "
-            "its run; nothing was written"
+            "corpus is another one than when the trial was made. Run the campaign again, or export with the versions "
+            "of its run; nothing was written"
         )
     said = "equal" if apart < 1e-6 else f"{apart:.2g} apart: another processor or version rounds otherwise"
     return {"score": value, "agreement": said}

@@ -192,16 +192,23 @@ def _edited(source: str, edits: Iterable[Edit]) -> str:
 
 
 def _heading(module: str, docstring: str) -> str:
-    told = [f"# {line}".rstrip() for line in docstring.splitlines()]
+    told = [f"# {line}".rstrip() for line in docstring.splitlines() if module != LOADER]  # it tells of more
     title = f"# ---- {module} "
     return "\n".join([title.ljust(120, "-"), *told])
 
 
-def modelling_file(source: str, title: str, code: Code | None = None) -> tuple[str, bool]:
-    """The text of the file around a candidate's source, under a title; and whether it needs einops.
+@dataclass(frozen=True)
+class Modelling:
+    """A modelling file: its text, what its classes are called, and whether it needs einops, too."""
 
-    Reads sources, and runs none of them.
-    """
+    text: str
+    config: str
+    model: str
+    needs_einops: bool
+
+
+def modelling_file(source: str, title: str, code: Code | None = None) -> Modelling:
+    """The file around a candidate's source, under a title; reads sources, and runs none of them."""
     code = code or installed()
     candidate = Candidate(source, code)
     inliner = Inliner(code, replaced(code), candidate.taken | {"Mixer": (CANDIDATE, "Mixer")})
@@ -210,7 +217,7 @@ def modelling_file(source: str, title: str, code: Code | None = None) -> tuple[s
     if any("" not in paths for paths in candidate.wanted.values()):
         inliner.name(NAMESPACE, "SimpleNamespace", CANDIDATE)
     sections = {
-        module: [_heading(module, "" if module == LOADER else inliner.source(module).docstring), *map(inliner.text, inliner.pieces(module))]
+        module: [_heading(module, inliner.source(module).docstring), *map(inliner.text, inliner.pieces(module))]
         for module in inliner.modules
     }
     around = [sections.pop(module) for module in (LOADER, BACKBONE)]
@@ -220,4 +227,6 @@ def modelling_file(source: str, title: str, code: Code | None = None) -> tuple[s
     head = f'"""{title}\n\n{textwrap.fill(f"In this file, in order: {parts}.", 118)}\n"""'
     imports = ["from __future__ import annotations", "", *inliner.import_lines()]
     text = "\n\n\n".join(["\n".join([head, "", *imports]), *body]) + "\n"
-    return text.replace('"asiarc::', f'"asiarc_{content_address(source)}::'), candidate.needs_einops
+    own = text.replace('"asiarc::', f'"asiarc_{content_address(source)}::')  # torch has one operator of a name
+    config, model = (inliner.meant[root] for root in ROOTS)
+    return Modelling(own, config, model, candidate.needs_einops)

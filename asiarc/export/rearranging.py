@@ -57,7 +57,7 @@ def applied(x: Any, pattern: str, given: dict[str, int], shrink: Callable[[Tenso
     hidden = hidden_axes(left, x) if "..." in left else 0
     before, after = axis_groups(left, hidden), axis_groups(right, hidden)
     sizes = sizes_of(before, x.shape, given)
-    axes, wanted = sum(before, []), sum(after, [])
+    axes, wanted = ([axis for group in groups for axis in group] for groups in (before, after))
     kept, gone = [axis for axis in wanted if axis in axes], [axis for axis in axes if axis not in wanted]
     if any(len(group) != 1 for group in before):
         x = x.reshape([sizes[axis] for axis in axes])

@@ -30,8 +30,7 @@ def exported(folder, name, source, *, recipe=TINY):
             weight.add_(0.05 * torch.randn(weight.shape, generator=generator))
     tensors = {name: tensor for name, tensor in model.state_dict().items() if name != "lm_head.weight"}
     save_file(tensors, folder / files.WEIGHTS, {"format": "pt"})
-    files.write_code(folder, name, source, "A model of the tests.")
-    files.write_configuration(folder, name, recipe, HIDDEN, {})
+    files.write_model(folder, name, source, "A model of the tests.", recipe, HIDDEN, {})
     files.write_tokenizer(folder)
     ids = torch.randint(1, 256, (3, 21), generator=generator)
     with torch.no_grad():
@@ -48,11 +47,13 @@ def elsewhere(tmp_path_factory):
     def run(script, *arguments):
         home = tmp_path_factory.mktemp("home")
         environment = {
-            "PATH": os.environ["PATH"], "HOME": str(home), "HF_HOME": str(home), "HF_MODULES_CACHE": str(home / "modules"),
-            "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1",
+            "PATH": os.environ["PATH"], "HOME": str(home), "HF_HOME": str(home), "HF_HUB_OFFLINE": "1",
+            "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1",
         }  # fmt: skip
         command = [sys.executable, "-I", str(Path(__file__).with_name(script)), *map(str, arguments)]
-        done = subprocess.run(command, env=environment, cwd=home, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command, env=environment, cwd=home, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300
+        )
         assert done.returncode == 0, done.stderr[-4000:]
         return json.loads(done.stdout.splitlines()[-1])
 

@@ -1,6 +1,6 @@
 """Somebody who scores an exported folder with lm-eval's own command, as the model card says, where asiarc is not.
 
-``python judge.py FOLDER TASK OUTPUT``; prints the task's row of results as JSON.
+``python judge.py FOLDER TASK OUTPUT``; prints the tasks' rows of results as JSON.
 """
 
 from __future__ import annotations
@@ -34,4 +34,4 @@ if __name__ == "__main__":
     cli_evaluate()
     (written,) = Path(output).rglob("results*.json")
     assert not set(BLOCKED) & set(sys.modules), "somebody imported what is not there"
-    print("\n" + json.dumps(json.loads(written.read_text())["results"][task]))
+    sys.stdout.write("\n" + json.dumps(json.loads(written.read_text())["results"]))

@@ -1,7 +1,7 @@
-"""Somebody who has torch and transformers, and neither asiarc nor einops nor a network: what exported folders do there.
+"""Somebody who has torch and transformers, neither asiarc nor einops nor a network: what exported folders do there.
 
-``python stranger.py FOLDER...``: each holds a model and ``reference.pt`` with `ids`, `logits` and `greedy`. Prints a JSON
-object: folder -> check -> the largest difference, or whether it holds.
+``python stranger.py FOLDER...``: each holds a model and ``reference.pt`` with `ids`, `logits` and `greedy`. Prints a
+JSON object: folder -> check -> the largest difference, or whether it holds.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def checks(folder, again):
     for name, copy in (("pickled", pickle.loads(pickle.dumps(model))), ("saved", saved(model))):
         yield name, apart(copy(ids_BT).logits, whole)
     model.save_pretrained(again)
-    yield "saved again", apart(AutoModelForCausalLM.from_pretrained(again, trust_remote_code=True)(ids_BT).logits, whole)
+    reloaded = AutoModelForCausalLM.from_pretrained(again, trust_remote_code=True)
+    yield "saved again", apart(reloaded(ids_BT).logits, whole)
     small = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True, dtype=torch.bfloat16)
     assert small.dtype == torch.bfloat16
     yield "bfloat16", apart(small(ids_BT).logits.softmax(-1), whole.softmax(-1))
@@ -99,8 +100,13 @@ def saved(model):
 def tokens(tokenizer, model):
     text = "naïve \x01 日本 \n"
     ids = tokenizer(text).input_ids
-    ends = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
-    return ids == list(text.encode()) and tokenizer.decode(ids) == text and ends == {0, model.generation_config.eos_token_id}
+    ends = {
+        tokenizer.bos_token_id,
+        tokenizer.eos_token_id,
+        tokenizer.pad_token_id,
+        model.generation_config.eos_token_id,
+    }
+    return ids == list(text.encode()) and tokenizer.decode(ids) == text and ends == {0}
 
 
 @torch.enable_grad()
@@ -114,4 +120,4 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     found = {name: dict(checks(Path(name), Path(name) / "again")) for name in sys.argv[1:]}
     assert not set(Blocked.names) & set(sys.modules), "somebody imported what is not there"
-    print(json.dumps(found))
+    sys.stdout.write(json.dumps(found))
