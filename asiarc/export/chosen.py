@@ -82,7 +82,7 @@ def choose(archive: Archive, given: str, tier: Tier, campaign: str | None = None
 
 
 def _rank(trial: Trial) -> tuple[Any, ...]:
-    stage = STAGES.index(trial.stage)  # type: ignore[arg-type]
+    stage = STAGES.index(trial.stage)
     return -stage, get_task(trial.task).kind != "text", -trial.steps, trial.task, trial.seed
 
 
@@ -104,10 +104,12 @@ def _candidate(archive: Archive, given: str, tier: Tier) -> Row:
     names = {row["name"] for row in archive.rows("SELECT DISTINCT name FROM candidates LIMIT 1000")}
     campaigns = {row["campaign"] for row in archive.runs(tier=tier) if "spec" in row["identity"]}
     close = nearest(given, names | campaigns | set(BASELINE_NAMES))
+    hint = f" Did you mean {close!r}?" if close else ""
     winners = ", ".join(sorted(campaigns)) or f"none was run at tier {tier}"
     raise EvidenceError(
-        f"unknown candidate {given!r}.{f' Did you mean {close!r}?' if close else ''} Valid: a campaign, for its winner "
-        f"({winners}); a baseline ({', '.join(BASELINE_NAMES)}); the name or the beginning of the address of a candidate, which asiarc show CAMPAIGN lists"
+        f"unknown candidate {given!r}.{hint} Valid: a campaign, for its winner ({winners}); a baseline "
+        f"({', '.join(BASELINE_NAMES)}); a candidate's name or the beginning of its address, which asiarc show "
+        "CAMPAIGN lists"
     )
 
 

@@ -115,7 +115,7 @@ class Inliner:
             source = read(module, self.code.text(file))
             others = {name: text for (of, name), text in self.replaced.items() if of == module}
             pieces = {name: read(module, text).pieces[name] for name, text in others.items()}
-            self._sources[module] = replace(source, pieces=source.pieces | pieces)
+            self._sources[module] = replace(source, pieces={**source.pieces, **pieces})
         return self._sources[module]
 
     def key(self, module: str, name: str) -> Key:

@@ -78,11 +78,11 @@ class Candidate:
                 self.taken |= {n: (IMPORT, o) for n, o in imported(node).items() if not o.startswith("__future__")}
             elif not self._is_ours(node):
                 self.taken |= {name: (CANDIDATE, name) for name in bound(node)}
-        for node in filter(self._is_ours, ast.walk(self.tree)):
-            for name, origin in imported(node).items():
+        for one in filter(self._is_ours, ast.walk(self.tree)):
+            for name, origin in imported(one).items():
                 self.wanted[name] = dict(self._used(name, origin))
                 whole = self.wanted[name].get("")
-                is_outermost = node in self.tree.body
+                is_outermost = one in self.tree.body
                 self.taken[name] = whole if whole and is_outermost else (CANDIDATE, name)
 
     @cached_property

@@ -94,7 +94,9 @@ def reduce(x: Any, pattern: str, reduction: str, **sizes: int) -> Tensor:
     def shrink(x: Tensor, axes: list[int]) -> Tensor:
         if reduction == "prod":
             return x.flatten(axes[0]).prod(-1)
-        return {"sum": torch.sum, "mean": torch.mean, "max": torch.amax, "min": torch.amin}[reduction](x, axes)
+        ways: dict[str, Any] = {"sum": torch.sum, "mean": torch.mean, "max": torch.amax, "min": torch.amin}
+        shrunk: Tensor = ways[reduction](x, axes)
+        return shrunk
 
     return applied(x, pattern, sizes, shrink)
 

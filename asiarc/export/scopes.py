@@ -134,7 +134,8 @@ class _Reader:
             before = len(self.found)
             self.statement(one)
             if binds:  # what it binds here is the class's, what it reads may be the module's under the same name
-                targets = {(n.lineno, n.col_offset) for n in ast.walk(one) if _is_target(n)}
+                names = [n for n in ast.walk(one) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+                targets = {(n.lineno, n.col_offset) for n in names}
                 self.found[before:] = [u for u in self.found[before:] if (u.line, u.column) not in targets]
             self.of_class = after
         self.of_class = around
@@ -145,7 +146,3 @@ class _Reader:
         kept, node.generators[0].iter = node.generators[0].iter, ast.Constant(None)
         self.inside(names, list(ast.iter_child_nodes(node)))
         node.generators[0].iter = kept
-
-
-def _is_target(node: ast.AST) -> bool:
-    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -18,11 +19,12 @@ from asiarc.engineer.workshop import Request, Workshop
 from asiarc.execution import InlineExecutor, Result
 from asiarc.export import making
 from asiarc.export.chosen import choose
+from asiarc.export.folder import write_task
 from asiarc.harness.cli import main
+from asiarc.models.backbone import build
 from asiarc.models.baselines import baseline_source
-from asiarc.tasks import with_own_text
+from asiarc.tasks import get_task, with_own_text
 from tests.engineer.here import score
-from tests.export.conftest import exported
 
 RECIPE = MICRO.at(d_model=32, num_layers=1, batch_size=8, seq_len=64, steps=6)
 SOURCE = baseline_source("mamba2")
@@ -83,14 +85,31 @@ def test_what_lies_in_the_folder(done):
 
 
 def test_lm_eval_elsewhere_gives_the_same_scores(done, elsewhere, tmp_path):
-    """The trial's own text; and of an untrained model a task of choice, whose contexts open as the referee's do."""
-    from asiarc.export.folder import write_task
-    from asiarc.models.backbone import AsiarcForCausalLM
-    from asiarc.tasks import get_task
-
-    folder, told = done
-    found = elsewhere("judge.py", folder, told["task"], tmp_path / "text")
+    """The trial's own text, and a task of choice, whose contexts open as the referee's do."""
+    folder, told = tmp_path / "model", done[1]
+    shutil.copytree(done[0], folder)
+    task, secret = (
+        get_task("compression"),
+        {"task": "compression", "split": "validation", "documents": 96, "items": "x"},
+    )
+    (folder / "task").rename(tmp_path / "text")
+    name = write_task(folder, secret | {"recipe": RECIPE.as_dict()})
+    for file in (tmp_path / "text").glob("*.yaml"):
+        (folder / "task" / file.name).write_text(file.read_text().replace("task/documents", "../text/documents"))
+    found = elsewhere("judge.py", folder, f"{told['task']},{name}", tmp_path / "out")
     assert found[told["task"]]["bits_per_byte,none"] == pytest.approx(told["score"], abs=1e-5)
+    (mine,) = score(trained(folder), [(task, task.documents("validation", 96, "x"))], max_length=2048)
+    assert 0 < mine.value < 1, "which tells one model from another"
+    assert found[name]["acc,none"] == mine.value
+
+
+def trained(folder):
+    """asiarc's own model, with the numbers of a folder."""
+    tensors = load_file(folder / "model.safetensors")
+    model = build(SOURCE, RECIPE, "tests", hidden=len(tensors["layers.0.mlp.gate.weight"]))
+    assert model.load_state_dict(tensors, strict=False).missing_keys == ["lm_head.weight"]
+    model.tie_weights()
+    return model
 
 
 def test_a_folder_that_holds_something_is_refused(store, tmp_path):
