@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 from safetensors.torch import load_file
+from transformers import dynamic_module_utils
 
 from asiarc.archive.store import Archive
+from asiarc.audit import named
 from asiarc.core.candidate import content_address
 from asiarc.core.errors import ExecutionError
 from asiarc.core.recipe import MICRO
@@ -101,6 +104,14 @@ def test_lm_eval_elsewhere_gives_the_same_scores(done, elsewhere, tmp_path):
     (mine,) = score(trained(folder), [(task, task.documents("validation", 96, "x"))], max_length=2048)
     assert 0 < mine.value < 1, "which tells one model from another"
     assert found[name]["acc,none"] == mine.value
+
+
+def test_the_audit_examines_it_like_anybodys_model(done, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    found = named.examine_exported({"folder": str(done[0])})
+    assert set(found["properties"].values()) == {True}, found["reasons"]
 
 
 def trained(folder):
