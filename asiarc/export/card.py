@@ -114,7 +114,8 @@ def _evidence(archive: Archive, chosen: Chosen, found: Row) -> Iterator[str]:
     if not rows:
         yield from ("", "Nothing is claimed of it against other mixers: no stage with fresh seeds has compared it.")
         return
-    yield from ("", "Gains on fresh seeds and fresh texts, positive where this model is ahead:", "")
+    told = f"Gains at tier {chosen.run['tier']}, on fresh seeds and fresh texts, positive where this model is ahead:"
+    yield from ("", told, "")
     yield from ("| task | over | gain | interval | pairs | may be said |", "|---|---|---|---|---|---|")
     for row in rows:
         interval = f"[{row['low']:+.4f}, {row['high']:+.4f}]"
