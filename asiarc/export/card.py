@@ -164,6 +164,8 @@ def _limits(chosen: Chosen, found: Row) -> Iterator[str]:
         f"- It was trained and scored on texts of {recipe.seq_len} bytes. What it does beyond is not known.",
         "- The kernels for GPUs are not in the file: on a GPU it computes as on a CPU, slower than asiarc does.",
         "- Padding on the right is read over where no cache goes on from it, and refused where one does.",
+        "- Pickled whole (`torch.save(model)`), it is read by a process that has loaded this folder, or has called "
+        "`transformers.dynamic_module_utils.init_hf_modules()`; what `save_pretrained` wrote, by any.",
         "- No filter, no alignment, no test of what it says about people.",
     )
 
