@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterator
 from typing import Any
@@ -176,8 +175,3 @@ def summary_line(found: Row) -> str:
         f"{found['folder']}: {found['candidate']} {found['address']}, {found['parameters']:,} parameters, "
         f"{found['metric']} {found['score']:.4f} ({found['agreement']})"
     )
-
-
-def as_json(found: Row) -> str:
-    """The same for a program to read."""
-    return json.dumps(found, indent=1)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from asiarc.core.recipe import Tier
-from asiarc.harness.options import AS_JSON, STORE, TIER
+from asiarc.harness.options import AS_JSON, STORE, TIER, say, told
 
 
 @click.command()
@@ -21,12 +21,14 @@ def export(candidate: str, folder: Path, campaign: str | None, tier: Tier, store
     """A model folder that transformers and lm-eval load without asiarc: of an address, of a campaign's winner by the
     campaign's name, or of a baseline. It is trained again as it was, scored, and refused if the score is another."""
     from asiarc.archive.store import Archive
-    from asiarc.export.card import as_json as told
     from asiarc.export.card import summary_line
     from asiarc.export.chosen import choose
     from asiarc.export.making import export as make
 
     with Archive(store, write=False) as archive:
         chosen = choose(archive, candidate, tier, campaign)
-        found = make(archive, chosen, folder, lambda line: click.echo(line, err=True))
-    click.echo(told(found) if as_json else summary_line(found))
+        found = make(archive, chosen, folder, lambda line: say(line, err=True))
+    if as_json:
+        told(found)
+    else:
+        say(summary_line(found))
