@@ -17,6 +17,7 @@ from asiarc.harness.archive_verbs import console, result_of
 from asiarc.harness.audit_verb import audit
 from asiarc.harness.compare_verb import compare
 from asiarc.harness.doctor_verb import doctor
+from asiarc.harness.export_verb import export
 from asiarc.harness.model_verbs import main as llm
 from asiarc.harness.options import AS_JSON, STORE, TIER, WORKERS, Commands, project_store, told
 
@@ -366,7 +367,7 @@ def read_by(folder: Path) -> str:
     return f"read by campaigns that name their folder: cognition=({str(folder.resolve())!r},)"
 
 
-for verb in (audit, compare, doctor):
+for verb in (audit, compare, doctor, export):
     main.add_command(verb)
 for name in ("diff", "lineage", "show", "source", "watch", "why_rejected"):
     main.add_command(getattr(archive_verbs, name))
