@@ -1,7 +1,8 @@
 """asiarc: pytest for architecture discovery.
 
-A campaign file needs four names: ``from asiarc import Budget, Campaign, Stage, by_tier``. They are imported when first
-asked for, so that kernels, models and the trainer run where pydantic is not installed.
+A campaign file needs four names: ``from asiarc import Budget, Campaign, Stage, by_tier``, a kernel file up to four:
+``from asiarc import Input, Kernel, Limits, Speed``. They are imported when first asked for, so that kernels, models and
+the trainer run where pydantic is not installed.
 """
 
 from __future__ import annotations
@@ -10,12 +11,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from asiarc.campaign.declaration import Budget, ByTier, Campaign, Models, Stage, by_tier
+    from asiarc.core.kernel import Input, Kernel, Limits, Speed
 
-__all__ = ["Budget", "ByTier", "Campaign", "Models", "Stage", "by_tier"]
+__all__ = ["Budget", "ByTier", "Campaign", "Input", "Kernel", "Limits", "Models", "Speed", "Stage", "by_tier"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
+    if name in ("Input", "Kernel", "Limits", "Speed"):
+        from asiarc.core import kernel
+
+        return getattr(kernel, name)
     if name in __all__:
         from asiarc.campaign import declaration as spec
 

@@ -19,8 +19,8 @@ from asiarc.harness.session import LAB
 # --- campaigns --------------------------------------------------------------------------------------------------------
 
 
-class CampaignModule(pytest.Module):
-    """A campaign file: a Python module whose declaration errors are told at their line."""
+class DeclaringModule(pytest.Module):
+    """A Python module whose declaration errors are told at their line."""
 
     def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
         if isinstance(excinfo.value, AsiarcError):
@@ -37,10 +37,14 @@ class CampaignModule(pytest.Module):
         return next((k.lineno for call in around for k in call.keywords if k.arg == field), start)
 
     def declaration_line(self, name: str) -> int:
-        """Where a campaign is assigned to its name."""
+        """Where something is assigned to its name."""
         assigned = [node for node in ast.parse(self.path.read_bytes()).body if isinstance(node, ast.Assign)]
         targets = {getattr(target, "id", ""): node.lineno for node in assigned for target in node.targets}
         return targets.get(name, 1)
+
+
+class CampaignModule(DeclaringModule):
+    """A campaign file."""
 
 
 class TomlCampaign(pytest.File):

@@ -70,6 +70,19 @@ def test_state_hand_over_and_packing(op, shape, data):
 
 
 @both
+@pytest.mark.parametrize("lengths", [(6, 8), (1, 2, 2, 3), (5, 0, 7, 33)])
+def test_the_last_inputs_of_packed_sequences_of_like_lengths_are_each_ones_own(op, lengths):
+    """Sequences of like lengths are padded to one batch; the padding is nobody's last input."""
+    x, weight, _ = inputs(3, 1, sum(lengths), 3, 5)
+    states = inputs(4, len(lengths), 1, 3, 5)[2]
+    bounds = torch.tensor([0, *lengths]).cumsum(0)
+    finals = op(x, weight, initial_state=states, cu_seqlens=bounds)[1]
+    for i, (a, b) in enumerate(zip(bounds, bounds[1:], strict=False)):
+        alone = op(x[:, a:b], weight, initial_state=states[i : i + 1])[1] if b > a else states[i : i + 1]
+        assert same((finals[i : i + 1],), (alone,))
+
+
+@both
 def test_a_prefix_keeps_its_bits_and_the_past_has_no_gradient_to_the_future(op):
     x, weight, state = inputs(1, 2, 90, 6, 33, torch.float32)
     other = x.clone()

@@ -13,7 +13,7 @@ from hypothesis.strategies import SearchStrategy
 from torch import Tensor, nn
 
 from asiarc.engineer.gates.causality import WORDS
-from asiarc.engineer.gates.drawing import choice, whole
+from asiarc.core.drawing import choice, whole
 from asiarc.engineer.gates.gate import PropertyGate, Violation
 from asiarc.engineer.gates.guard import CandidateFailure, guarded
 from asiarc.engineer.gates.subject import Subject, local_error, run
