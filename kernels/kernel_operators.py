@@ -38,6 +38,7 @@ def declared(operator: Operator) -> Kernel:
         holds=(*carries, "batch", "deterministic", "gradients"),
         at_most={"error": ERROR},
         sizes=dict(B=4, T=256, H=4, D=32),
+        ranges=dict(H=(1, 3), D=(1, 39)),
         dtypes=tuple(ERROR),
     )
 

@@ -45,7 +45,7 @@ class Input(KernelDeclaration):
 
     axes: str = Field(description="names of its axes in order, e.g. 'B T H D'")
     values: str | tuple[float, float] = Field(default="normal", description="a named range, or (low, high)")
-    also: tuple[str, ...] = Field(default=(), description="other ranges that it is checked with, e.g. ('open', 'reset')")
+    also: tuple[str, ...] = Field(default=(), description="other ranges to check it with, e.g. ('open', 'reset')")
     dtype: str = Field(default="", description="the case's own; 'wide' never below float32; 'int64', 'int32', 'bool'")
 
     @field_validator("axes")
@@ -216,7 +216,7 @@ class Kernel(KernelDeclaration):
         if {"causal", "hand_over", "packing"} & set(self.holds) and not timed:
             raise ValueError(f"no input has the axis {self.time!r}, along which {', '.join(self.holds)} would hold")
         if "hand_over" in self.holds and not self.states:
-            raise ValueError("hand_over needs states={'initial_state': 'final_state'}: which output continues which input")
+            raise ValueError("hand_over needs states={'initial_state': 'final_state'}: what continues an input")
         if "batch" in self.holds and not any(axis_of(self.batch, one.axes) == 0 for one in self.inputs.values()):
             raise ValueError(f"no input begins with the axis {self.batch!r}, along which batch would hold")
 

@@ -84,8 +84,8 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 
 
 def pytest_pycollect_makeitem(collector: Any, name: str, obj: object) -> Any:
-    """A `Campaign` in a campaign file becomes its stages, a `Kernel` in a kernel file its checks, a decider in a claim file
-    a claim item."""
+    """A `Campaign` in a campaign file becomes its stages, a `Kernel` in a kernel file its checks, a decider in a claim
+    file a claim item."""
     if isinstance(obj, Campaign) and isinstance(collector, CampaignModule):
         return CampaignNode.of(collector, name, obj)
     if isinstance(obj, Kernel) and isinstance(collector, KernelModule):

@@ -1,9 +1,9 @@
 """The door to pytest: asiarc's options, and where its files may lie; all else is in `asiarc.harness.collection`.
 
 An installed asiarc does nothing in a project that has nothing for it. Files are asiarc's where they lie in a declared
-folder (``asiarc_paths`` in the pytest ini; by default ``campaigns``, ``kernels`` and ``reproductions``, if a file in them
-speaks of asiarc) or are named on the command line and speak of asiarc. Only then is the rest of the plugin loaded. An option is
-``--asiarc-NAME``, and where there is something for asiarc also ``--NAME``, unless that is another's.
+folder (``asiarc_paths`` in the pytest ini; by default ``campaigns``, ``kernels`` and ``reproductions``, if a file in
+them speaks of asiarc) or are named on the command line and speak of asiarc. Only then is the rest of the plugin loaded.
+An option is ``--asiarc-NAME``, and where there is something for asiarc also ``--NAME``, unless that is another's.
 """
 
 from __future__ import annotations

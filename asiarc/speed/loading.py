@@ -15,7 +15,7 @@ def declared_kernels(file: Path, roots: Iterable[Path] = ()) -> dict[str, Kernel
     """The kernels of a file by name; `KernelError` where it declares none."""
     found = kernels_in(module_of(file, roots))
     if not found:
-        raise KernelError(f"{file} declares no kernel; write NAME = Kernel(function=..., reference=..., inputs={{...}})")
+        raise KernelError(f"{file} declares no kernel; write NAME = Kernel(function=..., reference=..., ...)")
     return found
 
 

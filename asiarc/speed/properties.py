@@ -6,6 +6,7 @@ values that a case is made of: a sum of terms that cancel is not wrong by their 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -133,9 +134,8 @@ def causal(case: Case, cut: int) -> str:
         for name, x in inputs.items()
     }
     made = {name: text for name, text in case.kernel.made.items() if axis_of(case.kernel.time, text) is not None}
-    before, after = (
-        cut_at(case, {n: x for n, x in run(case, given).items() if n in made}, made, 0, at) for given in (inputs, changed)
-    )
+    results = [{n: x for n, x in run(case, given).items() if n in made} for given in (inputs, changed)]
+    before, after = (cut_at(case, result, made, 0, at) for result in results)
     wrong = apart(after, before, case.kernel.bound(case.dtype))
     return wrong and f"{wrong}: before token {at}, when only tokens from {at} on changed"
 
@@ -162,11 +162,12 @@ def packs(case: Case, cut: int) -> str:
     axes = in_axes(one)
     bounds = sorted({0, cut % (tokens + 1), cut // 7 % (tokens + 1), tokens})
     packed = run(one, inputs, **{kernel.packing: torch.tensor(bounds)})
-    pieces = [run(one, cut_at(one, inputs, axes, a, b)) for a, b in zip(bounds, bounds[1:], strict=False)]
+    pieces = [run(one, cut_at(one, inputs, axes, a, b)) for a, b in itertools.pairwise(bounds)]
     alone = joined(one, pieces)
     timed = {name for name, text in kernel.made.items() if axis_of(kernel.time, text) is not None}
     finals = {n: torch.cat([p[n] for p in pieces]) for n in alone if n in kernel.states.values()}
-    wrong = apart(packed, {n: x for n, x in (alone | finals).items() if n in timed or n in finals}, kernel.bound(one.dtype))
+    wanted = {n: x for n, x in (alone | finals).items() if n in timed or n in finals}
+    wrong = apart(packed, wanted, kernel.bound(one.dtype))
     return wrong and f"{wrong}: packed with boundaries {bounds}"
 
 
@@ -189,7 +190,9 @@ def is_deterministic(case: Case, cut: int) -> str:
     first, second = case.outcome(inputs=inputs), case.outcome(inputs=inputs)
     differ = [n for n in first if not torch.equal(first[n].nan_to_num(), second[n].nan_to_num())]
     changed = [n for n, x in before.items() if not torch.equal(x, inputs[n])]
-    return f"{differ[0]} differs from call to call" if differ else f"{changed[0]} was changed in place" if changed else ""
+    if differ:
+        return f"{differ[0]} differs from call to call"
+    return f"{changed[0]} was changed in place" if changed else ""
 
 
 ALWAYS = "reference"

@@ -25,7 +25,7 @@ from asiarc.speed.worker import Worker, WorkerError, loaded_worker, serve
 
 Role = Literal["function", "peer"]
 PEER_ERROR = 1e-2
-"""Largest error of a peer that is timed: another kernel's precision is not ours to hold, that it computes the same is."""
+"""Largest error of a peer that is timed: its precision is its own affair, but it must compute the same."""
 
 
 def roots_of(tree: Path) -> list[Path]:

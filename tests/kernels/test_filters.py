@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -77,7 +79,7 @@ def test_the_last_inputs_of_packed_sequences_of_like_lengths_are_each_ones_own(o
     states = inputs(4, len(lengths), 1, 3, 5)[2]
     bounds = torch.tensor([0, *lengths]).cumsum(0)
     finals = op(x, weight, initial_state=states, cu_seqlens=bounds)[1]
-    for i, (a, b) in enumerate(zip(bounds, bounds[1:], strict=False)):
+    for i, (a, b) in enumerate(itertools.pairwise(bounds)):
         alone = op(x[:, a:b], weight, initial_state=states[i : i + 1])[1] if b > a else states[i : i + 1]
         assert same((finals[i : i + 1],), (alone,))
 
