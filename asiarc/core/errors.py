@@ -30,6 +30,10 @@ class KernelError(DeclarationError):
     """A kernel's declaration cannot be checked as written; correct the named field."""
 
 
+class ExtraMissingError(AsiarcError):
+    """Campaigns need packages that kernel files do not; the message says how they are installed."""
+
+
 class CandidateError(AsiarcError):
     """A candidate file cannot be read as one; see the candidate contract in the README."""
 

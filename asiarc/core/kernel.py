@@ -7,14 +7,14 @@ and a function may be named (``"package.module:function"``, beside the file or i
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from asiarc.core.axes import AXIS, NAME, axis_of
-from asiarc.core.declared import Declaration
-from asiarc.core.errors import KernelError, unknown_name
+from asiarc.core.declared import Declaration, at_field
+from asiarc.core.errors import DeclarationError, KernelError, unknown_name
 
 Property = Literal["causal", "hand_over", "packing", "batch", "deterministic", "gradients"]
 HOLDS: tuple[str, ...] = get_args(Property)
@@ -24,7 +24,7 @@ VALUES = ("normal", "unit", "log_decay", "open", "strong", "reset", "share", "ta
 """What a trained layer gives an argument: standard normal values; rows of length one; a log-decay that mostly
 remembers, one that forgets nothing, e^-20 a token, one token in ten clearing all; a share in (0, 1); taps of a length
 near one; values near one; a tenth of a normal value."""
-LIMITS = ("error", "operators", "bytes")
+T = TypeVar("T")
 
 
 class KernelDeclaration(Declaration):
@@ -121,6 +121,27 @@ class Speed(KernelDeclaration):
         return self
 
 
+def _refused(field: str, text: str) -> DeclarationError:
+    return at_field(field, KernelError(f"Kernel: {text}"))
+
+
+def _within(field: str, make: Callable[[], T]) -> T:
+    """What `make` makes; its error is told where the field stands."""
+    try:
+        return make()
+    except KernelError as error:
+        raise at_field(field, error) from None
+
+
+def _input(name: str, given: Any) -> Any:
+    if not isinstance(given, str):
+        return given
+    try:
+        return Input(axes=given)
+    except KernelError as error:
+        raise at_field("inputs", KernelError(f"inputs[{name!r}]: {error}")) from None
+
+
 def _function(field: str, given: Any) -> Any:
     if isinstance(given, str) and not re.match(r"^[\w.]+:\w+$", given):
         raise ValueError(f"{field}={given!r} names no function; write 'package.module:function'")
@@ -164,12 +185,12 @@ class Kernel(KernelDeclaration):
     def _inputs(cls, inputs: Any) -> Any:
         if not isinstance(inputs, Mapping):
             return inputs
-        return {name: Input(axes=given) if isinstance(given, str) else given for name, given in inputs.items()}
+        return {name: _input(name, given) for name, given in inputs.items()}
 
     @field_validator("at_most", mode="before")
     @classmethod
     def _limits(cls, given: Any) -> Any:
-        return Limits(**given) if isinstance(given, Mapping) else given
+        return _within("at_most", lambda: Limits(**given)) if isinstance(given, Mapping) else given
 
     @field_validator("outputs")
     @classmethod
@@ -193,32 +214,39 @@ class Kernel(KernelDeclaration):
         return names
 
     @model_validator(mode="after")
-    def _possible(self) -> Kernel:
+    def _known_lengths(self) -> Kernel:
         for field, given in (("sizes", self.sizes), ("ranges", self.ranges)):
             for name, found in given.items():
-                if name not in self.axes:
-                    raise ValueError(unknown_name(f"axis in {field}", name, self.axes))
                 low, high = found if isinstance(found, tuple) else (found, found)
+                if name not in self.axes:
+                    raise _refused(field, unknown_name(f"axis in {field}", name, self.axes))
                 if not 1 <= low <= high:
-                    raise ValueError(f"{field}[{name!r}] = {found}: give lengths of at least 1, the lower one first")
-        for given, made in self.states.items():
-            if given not in self.inputs or made not in self.made:
-                known = unknown_name("input", given, self.inputs)
-                raise ValueError(known if given not in self.inputs else unknown_name("output", made, self.made))
-        for dtype in self.dtypes:
-            if not {dtype, ""} & self.at_most.error.keys():
-                raise ValueError(f"at_most names no error for {dtype}; name one, or one number for all dtypes")
-        self._has_what_holds()
+                    raise _refused(field, f"{field}[{name!r}] = {found}: lengths are at least 1, the lower one first")
         return self
 
-    def _has_what_holds(self) -> None:
+    @model_validator(mode="after")
+    def _possible(self) -> Kernel:
+        for given, made in self.states.items():
+            for kind, name, known in (("input", given, self.inputs), ("output", made, self.made)):
+                if name not in known:
+                    raise _refused("states", unknown_name(kind, name, known))
+        for dtype in self.dtypes:
+            if not {dtype, ""} & self.at_most.error.keys():
+                raise _refused("at_most", f"at_most names no error for {dtype}; name one, or one number for all dtypes")
+        if missing := self._lacks():
+            raise _refused("holds", missing)
+        return self
+
+    def _lacks(self) -> str:
+        """What a property that is said to hold would need."""
         timed = [name for name, given in self.inputs.items() if axis_of(self.time, given.axes) is not None]
         if {"causal", "hand_over", "packing"} & set(self.holds) and not timed:
-            raise ValueError(f"no input has the axis {self.time!r}, along which {', '.join(self.holds)} would hold")
+            return f"no input has the axis {self.time!r}, along which {', '.join(self.holds)} would hold"
         if "hand_over" in self.holds and not self.states:
-            raise ValueError("hand_over needs states={'initial_state': 'final_state'}: what continues an input")
+            return "hand_over needs states={'initial_state': 'final_state'}: which output continues which input"
         if "batch" in self.holds and not any(axis_of(self.batch, one.axes) == 0 for one in self.inputs.values()):
-            raise ValueError(f"no input begins with the axis {self.batch!r}, along which batch would hold")
+            return f"no input begins with the axis {self.batch!r}, along which batch would hold"
+        return ""
 
     @property
     def axes(self) -> tuple[str, ...]:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
 
-def module_of(file: Path, roots: Iterable[Path] = ()) -> ModuleType:
-    """The module of a Python file; it may import what lies beside it and below `roots`."""
+def module_of(file: Path) -> ModuleType:
+    """The module of a Python file; it may import what lies beside it."""
     spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[file.stem] = module  # where dataclasses and pickles look for it
-    for folder in (*roots, file.resolve().parent):
-        if str(folder) not in sys.path:
-            sys.path.insert(0, str(folder))
+    if str(file.resolve().parent) not in sys.path:
+        sys.path.insert(0, str(file.resolve().parent))
     spec.loader.exec_module(module)
     return module

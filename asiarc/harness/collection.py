@@ -268,8 +268,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: pytest.ExitCode, config: pytest.Config) -> None:
-    """The claim table after pytest's own summary; after Ctrl-C, how to go on."""
+    """The claim table after pytest's own summary; after Ctrl-C, how to go on; what a CI's page shows, as asked."""
     lab = config.stash[LAB]
+    if config.option.asiarc_summary:
+        _write_summary(terminalreporter.stats, config)
     if exitstatus == pytest.ExitCode.INTERRUPTED and lab.has_run:
         terminalreporter.write_line(
             f"stopped; every finished trial is kept in {lab.folder}: the same command goes on from there"
@@ -278,6 +280,17 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: pytest.ExitCode, 
         terminalreporter.section(title)
         for line in lines:
             terminalreporter.write_line(line)
+
+
+def _write_summary(stats: dict[str, list[Any]], config: pytest.Config) -> None:
+    from asiarc.harness.markdown import table, write
+
+    places = config.stash[PLACES]
+    patterns = (CAMPAIGN_FILES, CLAIM_FILES, KERNEL_FILES, TOML_FILES)
+    told = (report for some in stats.values() for report in some if hasattr(report, "nodeid"))
+    files = {report.nodeid.partition("::")[0] for report in told}
+    ours = (file for file in files if places.holds(config.rootpath / file, *patterns))
+    write(config.invocation_params.dir / config.option.asiarc_summary, table(stats, ours))
 
 
 def summary(lab: Lab) -> list[tuple[str, list[str]]]:

@@ -12,6 +12,7 @@ import pytest
 
 from asiarc.campaign.declaration import Campaign, load_toml
 from asiarc.core.errors import AsiarcError, EvidenceError
+from asiarc.core.extras import require_campaigns
 from asiarc.core.recipe import TIERS, StageName
 from asiarc.evidence.claims import Mark, Verdict, check_snapshot, load_register, reach_verdict, record_snapshot
 from asiarc.harness.session import LAB
@@ -196,6 +197,7 @@ class ClaimItem(PlainItem):
         return claim is not None and claim.needs.startswith("campaign")
 
     def runtest(self) -> None:
+        require_campaigns()
         from asiarc.report.evidence import LabEvidence
 
         lab = self.config.stash[LAB]

@@ -54,6 +54,11 @@ class KernelItem(PlainItem):
 
     parent: KernelNode
 
+    def setup(self) -> None:
+        from asiarc.speed.loading import importable
+
+        importable(self.path)
+
     def hold(self, found: Sequence[str]) -> None:
         """Fail with what was found."""
         if found:
@@ -106,6 +111,7 @@ class SpeedItem(KernelItem):
     found: Compared
 
     def setup(self) -> None:
+        super().setup()
         if trouble := self.measure():
             pytest.fail(self.told(trouble), pytrace=False)
 
@@ -132,7 +138,7 @@ class SpeedItem(KernelItem):
 def keep_history(item: pytest.Item, found: Compared) -> None:
     """The slices' times and the ratio in pytest-benchmark's store, where it is installed and in use."""
     session = getattr(item.config, "_benchmarksession", None)
-    if session is None or session.disabled:
+    if session is None or session.disabled or not found.seconds:
         return
     from pytest_benchmark.fixture import BenchmarkFixture  # type: ignore[import-not-found]
     from pytest_benchmark.utils import NameWrapper  # type: ignore[import-not-found]

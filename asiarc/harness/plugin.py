@@ -50,6 +50,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         metavar="ROLE=NAME",
         help="ask another model in a role than the campaign names (it must be priced there)",
     ),
+    "summary": dict(type=Path, default=None, metavar="FILE", help="write a Markdown table of what ran, for CI"),
     "release": dict(type=Path, default=None, metavar="DIR", help="the paper's released data, if you have it"),
     "claims-only": dict(default="", metavar="IDS", help="decide only these claims, e.g. C07a,C29"),
     "strict-claims": dict(action="store_true", help="a contradicted claim fails its item"),

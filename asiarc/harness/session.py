@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asiarc.campaign.declaration import Campaign
+from asiarc.core.extras import require_campaigns
 from asiarc.core.recipe import StageName, Tier
 from asiarc.evidence.claims import Verdict
 from asiarc.harness import live
@@ -74,6 +75,7 @@ class Lab:
 
     def run(self, campaign: Campaign, name: str, file: Path, arm: str = "") -> Run:
         """One campaign's run (or one of its arms) at the tier asked for; its minutes count from the first call."""
+        require_campaigns()
         from asiarc.engineer.workshop import Workshop
         from asiarc.loop.run import Run
 

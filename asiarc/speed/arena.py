@@ -36,6 +36,7 @@ from asiarc.kernels.kernel_operators import KERNELS
 from asiarc.speed import worker
 from asiarc.speed.cases import Call, Case, Tensors, exact, gradients, outputs_of, resolved
 from asiarc.speed.lean import too_much
+from asiarc.speed.loading import importable, loaded_below, roots_of
 from asiarc.speed.properties import broken, inaccurate
 
 ALLOWED_KERNELS = {"asiarc.kernels", "asiarc.kernels.chunked"}
@@ -158,6 +159,7 @@ class DeclaringSide:
         Returns the declarations as plain data, without their functions.
         """
         torch.set_num_threads(1)
+        importable(Path(file))
         module = module_of(Path(file))
         if name:
             self.kernels = {name: KERNELS[name].model_copy(update={"function": getattr(module, name)})}
@@ -225,6 +227,8 @@ class KernelSide:
         self.outputs, self.leaves = outputs, leaves
         self.shipped = not file or declares  # what a file needs to declare itself is no call of a library
         sys.addaudithook(self.audit)
+        if declares:
+            importable(Path(file))
         module = module_of(Path(file)) if file else importlib.import_module(f"asiarc.kernels.{name}")
         declared = kernels_in(module)[name] if declares else None
         self.call: Call = resolved(declared.function) if declared else getattr(module, name)
@@ -232,7 +236,8 @@ class KernelSide:
         self.shipped = not file
         if plain_thread:
             self.call = in_a_plain_thread(self.call)
-        return {"runs": list(declared.runs if declared else getattr(module, "RUNS", ()))}
+        sources = loaded_below(roots_of(Path(file))[0]) if declares else []
+        return {"runs": list(declared.runs if declared else getattr(module, "RUNS", ())), "sources": sources}
 
     def audit(self, event: str, args: tuple[Any, ...]) -> None:
         """Notes what reaches outside; a hook that cannot be taken off again."""

@@ -16,7 +16,7 @@ import hashlib
 import math
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from asiarc.core.seeds import seed_of
 from asiarc.kernels.kernel_operators import KERNELS
 from asiarc.speed.arena import ALLOWED_KERNELS, serve_kernel
 from asiarc.speed.cases import Case, Tensors, error_of, exact
+from asiarc.speed.loading import roots_of
 from asiarc.speed.worker import Worker, WorkerError, raw
 
 CHECKS = (
@@ -38,6 +39,8 @@ CHECKS = (
     "settings", "patches", "files", "surroundings", "floor", "goldens",
 )  # fmt: skip
 ALLOWED_IMPORTS = {"torch", "math", "einops", "typing", "collections.abc", "__future__", *ALLOWED_KERNELS}
+DECLARED_IMPORTS = {"asiarc", "triton", "functools", "dataclasses", "itertools"}
+"""What a file that declares kernels, and what it imports of its own repository, may import besides."""
 BANNED_NAMES = {"eval", "exec", "compile", "__import__", "open", "globals", "vars", "breakpoint"}
 WRONG, COARSE, UNEVEN = 1e-2, 2, 6
 """Global error that is plainly wrong; most times the declared one, and most times of any 16 tokens of a head."""
@@ -191,9 +194,9 @@ def compare(actual: Tensors, right: Tensors, bound: float) -> Findings:
     return found
 
 
-def imports_of(source: str, declares: bool = False) -> str:
-    """What a kernel's source reaches for that it may not; a declaration needs asiarc, and may need Triton."""
-    roots = {"torch", "einops"} | ({"asiarc", "triton", "functools"} if declares else set())
+def imports_of(source: str, more: Collection[str] = ()) -> str:
+    """What a kernel's source reaches for that it may not, for `more` packages that it may import."""
+    roots = {"torch", "einops", *more}
     try:
         tree = ast.parse(source)
     except SyntaxError as error:
@@ -228,7 +231,7 @@ def check_results(e: Examination) -> None:
         e.finds("declared path", f"says that it runs on {missing}, ran {facts['operators']}" if missing else "")
     far = e.case("far", B=1, T=400, family="open")
     wrong = e.compare(e.call(far)[1][0], far)
-    e.finds("long memory", " ".join(wrong.values()) and f"{wrong} at {far.place}")
+    e.finds("long memory", wrong and f"{'; '.join(wrong.values())} at {far.place}")
 
 
 def check_memory(e: Examination) -> None:
@@ -239,7 +242,7 @@ def check_memory(e: Examination) -> None:
     earlier = {name: first[name] for name in kept}
     e.finds("aliases", "" if kept and same_bits(earlier, kept) else "an earlier output changed with a later call")
     if wrong := e.compare(second, two):
-        e.finds("fresh data", f"new data in the same buffers: {wrong}")
+        e.finds("fresh data", f"new data in the same buffers: {'; '.join(wrong.values())}")
     repeated, (third, _, _) = e.call(one)
     e.finds("fresh data", "the same data in new buffers gives other results" if e.differs(first, third) else "")
     elements = [f["elements"] for f in (facts, again, repeated)]
@@ -270,7 +273,7 @@ def check_timed(e: Examination) -> None:
     for index in {0, pick % CALLS, pick // CALLS % CALLS, CALLS - 1}:
         (actual,) = e.worker.exchange("give", index=index)[1]
         wrong = e.compare(actual, sets[index % len(sets)])
-        e.finds("timed outputs", f"call {index}: {wrong}" if wrong else "")
+        e.finds("timed outputs", wrong and f"call {index}: {'; '.join(wrong.values())}")
     large = timed.at(
         sizes=LARGE.get(timed.name, timed.sizes), seed=seed_of("judge", e.seed, "large") % 2**31
     )
@@ -350,7 +353,7 @@ def examined(subject: Subject, seed: int = 0, only: str | None = None) -> Judged
     """Everything that is wrong with a kernel."""
     file = subject.file
     name = file.stem if file else f"asiarc.kernels.{subject.name}"
-    static = imports_of(read_source(file), declares=subject.answers is not None) if file else ""
+    static = imports_of(read_source(file)) if file and not subject.answers else ""
     steps = [step for step, checks in STEPS.items() if only is None or only in checks] or [check_faults]
     with tempfile.TemporaryDirectory(prefix="asiarc-judge-") as folder, arena() as worker:
         home = Path(folder) / "a"
@@ -389,7 +392,7 @@ def arena() -> Worker:
 def load(e: Examination, home: Path, environ: dict[str, str], argv: list[str], *, plain_thread: bool = False) -> None:
     """Loads a kernel into an arena."""
     subject = e.subject
-    e.runs = e.worker.ask(
+    answer = e.worker.ask(
         "load",
         file=str(subject.file.resolve()) if subject.file else "",
         name=subject.name,
@@ -399,7 +402,13 @@ def load(e: Examination, home: Path, environ: dict[str, str], argv: list[str], *
         environ={"HOME": str(home), "TMPDIR": str(home), "PATH": "/usr/bin:/bin", **environ},
         argv=argv,
         plain_thread=plain_thread,
-    )["runs"]
+    )
+    e.runs = answer["runs"]
+    for source in map(Path, answer["sources"]):
+        own = {path.stem for root in roots_of(source) for path in root.iterdir()}
+        beside = {path.stem for path in source.parent.iterdir()}
+        wrong = imports_of(read_source(source), {*DECLARED_IMPORTS, *own, *beside})
+        e.finds("imports", wrong and f"{source.name}: {wrong}")
     if subject.file is not None and subject.answers is None and not e.runs:
         e.finds("declared path", "declares no RUNS")
 

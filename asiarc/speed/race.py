@@ -28,18 +28,13 @@ PEER_ERROR = 1e-2
 """Largest error of a peer that is timed: its precision is its own affair, but it must compute the same."""
 
 
-def roots_of(tree: Path) -> list[Path]:
-    """Where a repository's own modules are found."""
-    return [folder for folder in (tree / "src", tree) if folder.is_dir()]
-
-
 class DeclaredSide(Side):
     """What a worker can be asked of a declared kernel."""
 
-    def load(self, file: str, name: str, role: Role, tree: str, other: str) -> dict[str, Any]:
-        """Loads a kernel of a file in a tree; `other` is the tree that nothing may come from."""
+    def load(self, file: str, name: str, role: Role, other: str) -> dict[str, Any]:
+        """Loads a kernel of a file; `other` is the tree that nothing may come from."""
         torch.set_num_threads(1)
-        self.name, self.kernel, self.other = name, one_kernel(Path(file), name, roots_of(Path(tree))), other
+        self.name, self.kernel, self.other = name, one_kernel(Path(file), name), other
         assert role == "function" or self.kernel.speed is not None
         self.call = resolved(self.kernel.function if role == "function" else self.kernel.speed.peer)
         return {}
@@ -94,8 +89,8 @@ def once(file: Path, name: str, kernel: Kernel, base: Path, tree: Path, root: Pa
     role: Role = "function" if root else "peer"
     bound = kernel.bound(case.dtype)
     other = bound if root else max(bound, PEER_ERROR)
-    here = dict(file=str(file), name=name, role="function", tree=mine or str(file.parent), other=theirs)
-    there = dict(file=str(base), name=name, role=role, tree=theirs or str(file.parent), other=mine)
+    here = dict(file=str(file), name=name, role="function", other=theirs)
+    there = dict(file=str(base), name=name, role=role, other=mine)
     if root and not base.exists():
         raise SpeedError(f"{file.name} is not in commit {kernel.speed.commit}: there is nothing to compare with.")
     with loaded_worker(serve_declared, core, **there) as a, loaded_worker(serve_declared, core, **here) as b:
