@@ -5,12 +5,14 @@ The benches, the goldens, the speed gate and the judge read them here. Axes: B b
 
 from __future__ import annotations
 
-from asiarc.core.kernel import Input, Kernel
+from typing import Any
+
+from asiarc.core.kernel import Input, Kernel, Limits, Property
 from asiarc.kernels.operators import OPERATORS, Operator
 
 ERROR = {"float32": 5e-6, "bfloat16": 1.5e-2, "float16": 2e-3, "float64": 1e-14}
 STATE = "initial_state"
-INPUTS = {
+INPUTS: dict[str, dict[str, Any]] = {
     "q": dict(values="unit"),
     "k": dict(values="unit"),
     "g": dict(values="log_decay", also=("open", "strong", "reset"), dtype="wide"),
@@ -27,7 +29,7 @@ def declared(operator: Operator) -> Kernel:
     """An operator as a kernel."""
     axes = {name: text for name, text in operator.axes("D").items() if name not in operator.optional}
     has_state = STATE in axes
-    carries = ("causal", "hand_over", "packing") if has_state else ()
+    carries: tuple[Property, ...] = ("causal", "hand_over", "packing") if has_state else ()
     first = next(iter(axes.values()))
     return Kernel(
         function=f"asiarc.kernels.{operator}:{operator}",
@@ -36,7 +38,7 @@ def declared(operator: Operator) -> Kernel:
         outputs={"o": first} | ({"final_state": axes[STATE]} if has_state else {}),
         states={STATE: "final_state"} if has_state else {},
         holds=(*carries, "batch", "deterministic", "gradients"),
-        at_most={"error": ERROR},
+        at_most=Limits(error=ERROR),
         sizes=dict(B=4, T=256, H=4, D=32),
         ranges=dict(H=(1, 3), D=(1, 39)),
         dtypes=tuple(ERROR),

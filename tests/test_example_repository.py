@@ -1,4 +1,4 @@
-"""A kernel author's repository as its CI runs it: green, red on a wrong and on a slow kernel, never green unmeasured."""
+"""A kernel author's repository as its CI runs it: green, red on a wrong and a slow kernel, never green unmeasured."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXAMPLE = Path(__file__).parent / "example_repository"
 # A test machine is shared: what is tested is what is made of times, not how quiet it is.
 QUIET = "from asiarc.speed import machine\n\nmachine.MOST_LOAD = machine.MOST_STOLEN = machine.MOST_OTHER = {most}\n"
 HONEST = "def decay(x, gate, initial_state=None):\n"
-SLOW = f"{HONEST}    for _ in range(20):\n        by_token(x, gate, initial_state)\n"
+SLOW = f"{HONEST}    for _ in range(6):\n        by_token(x, gate, initial_state)\n"
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_a_slow_kernel_is_red(repository):
     status, output, counts, _ = ci(repository, "-k", "lean or speed")
     assert (status, counts) == (1, dict(tests=2, failures=2, errors=0)), output
     assert re.search(r"operators: [\d,]+, at most 180", output)
-    assert re.search(r"takes \d+\.\d+ \[.*\] times the other side's time, at most 3", output)
+    assert re.search(r"takes \d+\.\d+ \[.*\] times the other side's time, at most 1.5", output)
 
 
 def test_a_noisy_machine_is_an_error_and_not_a_pass(repository):

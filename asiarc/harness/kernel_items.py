@@ -140,8 +140,8 @@ def keep_history(item: pytest.Item, found: Compared) -> None:
     session = getattr(item.config, "_benchmarksession", None)
     if session is None or session.disabled or not found.seconds:
         return
-    from pytest_benchmark.fixture import BenchmarkFixture  # type: ignore[import-not-found]
-    from pytest_benchmark.utils import NameWrapper  # type: ignore[import-not-found]
+    from pytest_benchmark.fixture import BenchmarkFixture
+    from pytest_benchmark.utils import NameWrapper
 
     readings = (time for seconds in found.seconds for time in (0.0, seconds))
     options = session.options | {"timer": NameWrapper(lambda: next(readings))}

@@ -95,11 +95,12 @@ def cut_at(case: Case, tensors: Tensors, axes: dict[str, str], start: int, stop:
 def joined(case: Case, parts: Sequence[Tensors]) -> Tensors:
     """The outputs of consecutive pieces as those of the whole: along time end to end, else the last."""
     made = case.kernel.made
-    at = {name: axis_of(case.kernel.time, axes) for name, axes in made.items()}
-    return {
-        name: parts[-1][name] if at[name] is None else torch.cat([part[name] for part in parts], dim=at[name])
-        for name in parts[-1]
-    }
+    return {name: end_to_end([part[name] for part in parts], axis_of(case.kernel.time, made[name])) for name in made}
+
+
+def end_to_end(parts: Sequence[Tensor], axis: int | None) -> Tensor:
+    """Pieces joined along an axis; without one, the last."""
+    return parts[-1] if axis is None else torch.cat(list(parts), dim=axis)
 
 
 def in_axes(case: Case) -> dict[str, str]:
@@ -125,19 +126,16 @@ def causal(case: Case, cut: int) -> str:
     tokens = case.sizes[case.kernel.time]
     if tokens < 2:
         return ""
-    at, inputs, axes = 1 + cut % (tokens - 1), detached(case.inputs()), in_axes(case)
+    token, inputs, axes = 1 + cut % (tokens - 1), detached(case.inputs()), in_axes(case)
     others = detached(case.at(seed=case.seed + 1).inputs())
-    past, later = cut_at(case, inputs, axes, 0, at), cut_at(case, others, axes, at, tokens)
+    past, later = cut_at(case, inputs, axes, 0, token), cut_at(case, others, axes, token, tokens)
     along = {name: axis_of(case.kernel.time, text) for name, text in axes.items()}
-    changed = {
-        name: x if along[name] is None else torch.cat((past[name], later[name]), dim=along[name])
-        for name, x in inputs.items()
-    }
+    changed = {n: inputs[n] if at is None else end_to_end((past[n], later[n]), at) for n, at in along.items()}
     made = {name: text for name, text in case.kernel.made.items() if axis_of(case.kernel.time, text) is not None}
     results = [{n: x for n, x in run(case, given).items() if n in made} for given in (inputs, changed)]
-    before, after = (cut_at(case, result, made, 0, at) for result in results)
+    before, after = (cut_at(case, result, made, 0, token) for result in results)
     wrong = apart(after, before, case.kernel.bound(case.dtype))
-    return wrong and f"{wrong}: before token {at}, when only tokens from {at} on changed"
+    return wrong and f"{wrong}: before token {token}, when only tokens from {token} on changed"
 
 
 def hands_over(case: Case, cut: int) -> str:

@@ -35,7 +35,7 @@ class DeclaredSide(Side):
         """Loads a kernel of a file; `other` is the tree that nothing may come from."""
         torch.set_num_threads(1)
         self.name, self.kernel, self.other = name, one_kernel(Path(file), name), other
-        assert role == "function" or self.kernel.speed is not None
+        assert self.kernel.speed is not None
         self.call = resolved(self.kernel.function if role == "function" else self.kernel.speed.peer)
         return {}
 

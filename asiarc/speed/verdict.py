@@ -70,8 +70,8 @@ def ask_for(worker: Worker, file: Path, name: str) -> dict[str, Kernel]:
 
 def without_functions(plain: dict[str, Any]) -> Kernel:
     """A declaration from plain data; what is a function stays where it is."""
-    given = plain.pop("speed")
-    speed = given and Speed(**{n: "the:worker" if n == "peer" else value for n, value in given.items() if value})
+    given: dict[str, Any] | None = plain.pop("speed")
+    speed = Speed(**given | {"peer": "the:worker" if given["peer"] else None}) if given else None
     return Kernel(function="the:worker", reference="the:worker", speed=speed, **plain)
 
 

@@ -14,6 +14,6 @@ decay = Kernel(
     states={"initial_state": "final_state"},
     holds=("causal", "hand_over", "batch", "deterministic", "gradients"),
     at_most=Limits(error=1e-5, operators=180, bytes=1_500_000),
-    speed=Speed(peer="decay:by_token", at_most=3.0),
+    speed=Speed(peer="decay:by_token", at_most=1.5),
     sizes={"B": 2, "T": 48, "D": 16},
 )
