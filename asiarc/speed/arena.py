@@ -154,7 +154,8 @@ class DeclaringSide:
     """
 
     def load(self, file: str, name: str) -> dict[str, Any]:
-        """Loads a file that declares kernels, or, with a name, one that defines another function for that one of ours.
+        """Loads a file that declares kernels, or, with a name, one that defines another function for that one of ours,
+        which takes its tensors in float32 and no boundaries.
 
         Returns the declarations as plain data, without their functions.
         """
@@ -162,7 +163,9 @@ class DeclaringSide:
         importable(Path(file))
         module = module_of(Path(file))
         if name:
-            self.kernels = {name: KERNELS[name].model_copy(update={"function": getattr(module, name)})}
+            asked = tuple(prop for prop in KERNELS[name].holds if prop != "packing")
+            changes = {"function": getattr(module, name), "dtypes": ("float32",), "holds": asked}
+            self.kernels = {name: KERNELS[name].model_copy(update=changes)}
         else:
             self.kernels = kernels_in(module)
         return {"kernels": {name: self.plain(kernel) for name, kernel in self.kernels.items()}}

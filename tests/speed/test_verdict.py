@@ -105,7 +105,7 @@ def test_a_function_named_as_an_operator_of_ours_is_held_against_ours(name, pass
 def test_a_file_without_a_kernel_is_told_what_one_is(tmp_path):
     file = tmp_path / "kernel_kad.py"
     file.write_text("def nothing(): pass\n")
-    with pytest.raises(KernelError, match="declares no kernel .*Did you mean 'kda'"):
+    with pytest.raises(KernelError, match=r"declares no kernel .*Did you mean 'kda'"):
         verdict.judge_file(file)
     file.write_text("import nothing_of_the_kind\n")
     with pytest.raises(KernelError, match="cannot be loaded: ModuleNotFoundError"):
