@@ -1,8 +1,9 @@
 """asiarc: pytest for architecture discovery.
 
 A campaign file needs four names: ``from asiarc import Budget, Campaign, Stage, by_tier``; a task of one's own needs
-`task`, a researcher of one's own `Context` and `Proposal` with what they hold. They are imported
-when first asked for, so that kernels, models and the trainer run where pydantic is not installed.
+`task`, a researcher of one's own `Context` and `Proposal` with what they hold; a kernel file up to four: ``from asiarc
+import Input, Kernel, Limits, Speed``. They are imported when first asked for, so that kernels, models and the trainer
+run where pydantic is not installed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from asiarc.campaign.declaration import Budget, ByTier, Campaign, Models, Stage, by_tier
+    from asiarc.core.kernel import Input, Kernel, Limits, Speed
     from asiarc.core.proposal import (
         CognitionHit,
         Context,
@@ -36,13 +38,17 @@ __all__ = [
     "Context",
     "Earlier",
     "Failure",
+    "Input",
     "Insight",
+    "Kernel",
+    "Limits",
     "Models",
     "Origin",
     "Proposal",
     "Relative",
     "Researcher",
     "Reviser",
+    "Speed",
     "Stage",
     "Training",
     "Tried",
@@ -51,6 +57,7 @@ __all__ = [
 ]
 _PLACES = {
     "asiarc.campaign.declaration": ("Budget", "ByTier", "Campaign", "Models", "Stage", "by_tier"),
+    "asiarc.core.kernel": ("Input", "Kernel", "Limits", "Speed"),
     "asiarc.tasks.catalogue": ("Training",),
     "asiarc.tasks.declared": ("task",),
 }

@@ -8,21 +8,14 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import tomli_w
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from asiarc.campaign.content import content_of, file_hash
+from asiarc.core.declared import Declaration
+from asiarc.core.declared import at_field as _at
 from asiarc.core.errors import CampaignError, TaskError, nearest, unknown_name
 from asiarc.core.recipe import STAGES, TIERS, StageName, Tier
 from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC
@@ -49,44 +42,13 @@ RESOURCES = ("state_bytes", "flops", "parameters", "time")
 T = TypeVar("T")
 
 
-def _explain(model: type[BaseModel], error: ValidationError) -> CampaignError:
-    """The first problem of a declaration, with the nearest valid choice and the field to look at."""
-    # A misspelt field is also a missing one, and the misspelling is what helps.
-    first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    field = str(first["loc"][0]) if first["loc"] else ""
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        text = unknown_name(f"field of {model.__name__}", field, model.model_fields)
-    elif first["type"] == "missing":
-        text = f"{model.__name__} needs the field {field!r}: {model.model_fields[field].description}"
-    else:
-        text = f"{model.__name__}.{where}: {first['msg'].removeprefix('Value error, ')}"
-        if first["type"] != "value_error":
-            text += f" (given: {first['input']!r})"
-    others = error.error_count() - 1
-    return _at(field, CampaignError(text + (f" ({others} more after this one)" if others else "")))
+class CampaignDeclaration(Declaration):
+    """A part of a campaign."""
+
+    refused = CampaignError
 
 
-def _at(field: str, error: CampaignError) -> CampaignError:
-    error.field = field
-    return error
-
-
-class Declaration(BaseModel):
-    """A frozen model whose errors are `CampaignError`s."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    if not TYPE_CHECKING:
-
-        def __init__(self, **data: Any) -> None:
-            try:
-                super().__init__(**data)
-            except ValidationError as error:
-                raise _explain(type(self), error) from None
-
-
-class Budget(Declaration):
+class Budget(CampaignDeclaration):
     """Hard caps of one campaign at one tier. Reaching `minutes` stops the stage and says so; nothing done is lost."""
 
     candidates: int = Field(ge=1, description="how many candidates explore evaluates")
@@ -94,7 +56,7 @@ class Budget(Declaration):
     usd: float = Field(default=0.0, ge=0, description="cap on money spent on language models")
 
 
-class ByTier(Declaration):
+class ByTier(CampaignDeclaration):
     """One value for each tier; a tier that is not named cannot be run."""
 
     smoke: Budget | None = None
@@ -130,7 +92,7 @@ def by_tier(**budgets: Budget) -> ByTier:
     return ByTier(**budgets)
 
 
-class Stage(Declaration):
+class Stage(CampaignDeclaration):
     """One stage: what is measured, and on how many seeds."""
 
     tasks: tuple[str, ...] = Field(
@@ -170,7 +132,7 @@ class Stage(Declaration):
         return rates
 
 
-class Models(Declaration):
+class Models(CampaignDeclaration):
     """The language models of a campaign by role, what they cost, and how they are asked.
 
     A role without a model is done without one: the analyst by arithmetic, the check of motivations and the judge not at
@@ -236,7 +198,7 @@ class Models(Declaration):
         return self
 
 
-class Campaign(Declaration):
+class Campaign(CampaignDeclaration):
     """A question and how it is searched. See `campaigns/` for examples; the test functions below it are its answers."""
 
     start_from: str = Field(description="the baseline whose design the search starts from and is compared with")

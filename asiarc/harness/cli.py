@@ -18,6 +18,7 @@ from asiarc.harness.audit_verb import audit
 from asiarc.harness.compare_verb import compare
 from asiarc.harness.doctor_verb import doctor
 from asiarc.harness.export_verb import export
+from asiarc.harness.kernel_verbs import main as kernel
 from asiarc.harness.model_verbs import main as llm
 from asiarc.harness.options import AS_JSON, STORE, TIER, WORKERS, Commands, project_store, told
 
@@ -372,3 +373,4 @@ for verb in (audit, compare, doctor, export):
 for name in ("diff", "lineage", "show", "source", "watch", "why_rejected"):
     main.add_command(getattr(archive_verbs, name))
 main.add_command(llm, "llm")
+main.add_command(kernel, "kernel")

@@ -12,6 +12,7 @@ import pytest
 
 from asiarc.campaign.declaration import Campaign, load_toml
 from asiarc.core.errors import AsiarcError, EvidenceError
+from asiarc.core.extras import require_campaigns
 from asiarc.core.recipe import TIERS, StageName
 from asiarc.evidence.claims import Mark, Verdict, check_snapshot, load_register, reach_verdict, record_snapshot
 from asiarc.harness.session import LAB
@@ -19,8 +20,8 @@ from asiarc.harness.session import LAB
 # --- campaigns --------------------------------------------------------------------------------------------------------
 
 
-class CampaignModule(pytest.Module):
-    """A campaign file: a Python module whose declaration errors are told at their line."""
+class DeclaringModule(pytest.Module):
+    """A Python module whose declaration errors are told at their line."""
 
     def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
         if isinstance(excinfo.value, AsiarcError):
@@ -37,10 +38,14 @@ class CampaignModule(pytest.Module):
         return next((k.lineno for call in around for k in call.keywords if k.arg == field), start)
 
     def declaration_line(self, name: str) -> int:
-        """Where a campaign is assigned to its name."""
+        """Where something is assigned to its name."""
         assigned = [node for node in ast.parse(self.path.read_bytes()).body if isinstance(node, ast.Assign)]
         targets = {getattr(target, "id", ""): node.lineno for node in assigned for target in node.targets}
         return targets.get(name, 1)
+
+
+class CampaignModule(DeclaringModule):
+    """A campaign file."""
 
 
 class TomlCampaign(pytest.File):
@@ -194,6 +199,7 @@ class ClaimItem(PlainItem):
         return claim is not None and claim.needs.startswith("campaign")
 
     def runtest(self) -> None:
+        require_campaigns()
         from asiarc.report.evidence import LabEvidence
 
         lab = self.config.stash[LAB]

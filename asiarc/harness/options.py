@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from asiarc.core.errors import AsiarcError, EvidenceError, unknown_name
+from asiarc.core.extras import PACKAGE, extra_missing, missing
 from asiarc.core.recipe import TIERS, Tier
 
 if TYPE_CHECKING:
@@ -74,8 +75,13 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except AsiarcError as error:
-            say(f"asiarc: {error}", err=True)
-            ctx.exit(1)
+            text = str(error)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] == PACKAGE:
+                raise
+            text = str(extra_missing(", ".join(missing()) or error.name))
+        say(f"asiarc: {text}", err=True)
+        return ctx.exit(1)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """A verb by its exact name."""

@@ -14,6 +14,7 @@ import pytest
 
 from asiarc.campaign.declaration import Campaign
 from asiarc.core.errors import AsiarcError
+from asiarc.core.extras import require_campaigns
 from asiarc.core.recipe import StageName, Tier
 from asiarc.evidence.claims import Verdict
 from asiarc.harness import live
@@ -75,6 +76,7 @@ class Lab:
 
     def run(self, campaign: Campaign, name: str, file: Path, arm: str = "") -> Run:
         """One campaign's run (or one of its arms) at the tier asked for; its minutes count from the first call."""
+        require_campaigns()
         from asiarc.engineer.workshop import Workshop
         from asiarc.loop.run import Run
 

@@ -21,7 +21,7 @@ from pydantic import Field, field_validator, model_validator
 
 from asiarc.archive.results import CampaignResult, mean_gain, paired_by_seed
 from asiarc.archive.retry import forget_failures
-from asiarc.campaign.declaration import ARMS, Budget, Campaign, Declaration, Stage, by_tier
+from asiarc.campaign.declaration import ARMS, Budget, Campaign, CampaignDeclaration, Stage, by_tier
 from asiarc.campaign.identity import made_by, provenance, run_identity
 from asiarc.core.candidate import content_address
 from asiarc.core.digest import digest
@@ -45,7 +45,7 @@ TOKENS_PER_CPU_S = 25_000  # of one thread and the micro model, gates and scorin
 RESAMPLES = 2000
 
 
-class Search(Declaration):
+class Search(CampaignDeclaration):
     """What is searched: by which arms (`FULL` or a name of `declaration.ARMS`), how often and how long."""
 
     arms: tuple[str, ...] = Field(default=(FULL,), min_length=1)
