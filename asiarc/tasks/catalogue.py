@@ -123,7 +123,7 @@ CATALOGUE: dict[str, Listing] = {
         source="docstrings of the packages that asiarc is installed with (asiarc.tasks.prose)",
         role="decides",
         style="rolling",
-        levels={BASE: {"length": 128}},
+        levels={BASE: {"length": 128}, "read-1024": {"length": 128, "reads": 1024}},
         training=TEXT,
     ),
     "fineweb-edu": Listing(

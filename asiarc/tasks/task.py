@@ -85,6 +85,10 @@ class Task(ABC):
     def seq_len(self) -> int:
         """Positions of an input, BOS included."""
 
+    def read_length(self, trained: int) -> int:
+        """Positions that are read at once when it is scored: as many as were trained, unless the level says more."""
+        return int(self.settings.get("reads", trained))
+
     @property
     @abstractmethod
     def content_hash(self) -> str | None:
@@ -207,21 +211,23 @@ class TextTask(Task):
         return Batch(inputs_BT, targets_BT)
 
     def documents(self, split: Split, count: int, *address: Part) -> list[Document]:
-        """Up to ``count`` distinct windows of 512 bytes, none reaching over the end of its section.
+        """Up to ``count`` distinct windows of 512 bytes, or of what is read at once where that is more; none reaches
+        over the end of its section.
 
         ``text`` is the window (a character cut in two at its edge is left out), ``section`` where it comes
         from.
         """
+        size = max(DOCUMENT_BYTES, self.read_length(1))
         windows = [
             (name, start)
             for name, begin, end in self.corpus.sections[split]
-            for start in range(begin, end - DOCUMENT_BYTES + 1, DOCUMENT_BYTES)
+            for start in range(begin, end - size + 1, size)
         ]
         chosen = self._rng(split, (*address, "documents")).permutation(len(windows))[:count]
         text_N = self.corpus.texts[split]
 
         def text(start: int) -> str:
-            return text_N[start : start + DOCUMENT_BYTES].tobytes().decode("utf-8", errors="ignore")
+            return text_N[start : start + size].tobytes().decode("utf-8", errors="ignore")
 
         return [{"text": text(start), "section": name} for name, start in (windows[i] for i in chosen)]
 
