@@ -1,4 +1,4 @@
-"""A delta-rule memory and a window of exact attention in every head: what was said long ago, and what was said just now.
+"""A delta-rule memory and a window of exact attention in every head: what was said long ago, and what just now.
 
 Both read with the same queries and keys; a gate for each head and token weighs the two answers. The window is sixteen
 tokens, so that time and state stay linear and fixed.

@@ -1,8 +1,9 @@
 """A page of the documentation as a person would follow it: files written, commands typed, in order.
 
-A fenced block in ``sh`` is typed, in an empty folder of the page's own. A block in any other language is written to the
-file that the line before it names (a paragraph that ends in ```path`:``). ``sh in checkout`` is typed in the root of
-this checkout, ``sh needs NAME`` is shown and not typed, for one of `NEEDS`. A ``text`` block holds lines that the commands before it print, ``...`` for what varies.
+A fenced block in ``sh`` is typed, in an empty folder of the page's own; ``sh in checkout`` in the root of this
+checkout; ``sh needs NAME`` is shown and not typed, for one of `NEEDS`. A block in any other language is written to the
+file that the line before it names (a paragraph that ends in ```path`:``). A ``text`` block holds lines that the
+commands before it print, ``...`` for what varies.
 """
 
 from __future__ import annotations
