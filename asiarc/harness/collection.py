@@ -27,6 +27,7 @@ from asiarc.core.recipe import TIERS
 from asiarc.evidence.claims import mark_of
 from asiarc.harness.items import ArmItem, CampaignModule, CampaignNode, ClaimItem, ClaimModule, StageItem, TomlCampaign
 from asiarc.harness.kernel_items import KernelModule, KernelNode
+from asiarc.harness.options import folded
 from asiarc.harness.plugin import CAMPAIGN_FILES, CLAIM_FILES, KERNEL_FILES, PLACES, TOML_FILES
 from asiarc.harness.session import LAB, Lab
 
@@ -279,7 +280,8 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: pytest.ExitCode, 
     for title, lines in lab.told or summary(lab):
         terminalreporter.section(title)
         for line in lines:
-            terminalreporter.write_line(line)
+            for part in folded(line, lab.width) if lab.width else [line]:
+                terminalreporter.write_line(part)
 
 
 def _write_summary(stats: dict[str, list[Any]], config: pytest.Config) -> None:
