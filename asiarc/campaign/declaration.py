@@ -6,27 +6,20 @@ Light on purpose: collecting campaigns imports this module and neither torch nor
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, overload
 
 import tomli_w
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from asiarc.campaign.content import content_of, file_hash
+from asiarc.campaign.frozen import Declaration, FieldError, at_field
+from asiarc.campaign.recipe import Recipe, RecipeByTier, WithRecipe, faults, longer_than, recipe_at, without_text
 from asiarc.core.errors import CampaignError, TaskError, nearest, unknown_name
-from asiarc.core.recipe import STAGES, TIERS, StageName, Tier
+from asiarc.core.recipe import STAGES, TIERS, StageName, StagePlan, Tier, stage_plan
 from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC
-from asiarc.tasks import check_name, with_own_text
+from asiarc.tasks import check_name, is_key, own_path, with_own_text
 
 IDENTITY_VERSION = 2
 RESEARCHERS = ("grammar", "random", "llm")
@@ -45,44 +38,6 @@ POLICIES = {  # name -> the class, which the search imports: a declaration stays
 }
 MATCHABLE = ("parameters",)
 RESOURCES = ("state_bytes", "flops", "parameters", "time")
-T = TypeVar("T")
-
-
-def _explain(model: type[BaseModel], error: ValidationError) -> CampaignError:
-    """The first problem of a declaration, with the nearest valid choice and the field to look at."""
-    # A misspelt field is also a missing one, and the misspelling is what helps.
-    first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    field = str(first["loc"][0]) if first["loc"] else ""
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        text = unknown_name(f"field of {model.__name__}", field, model.model_fields)
-    elif first["type"] == "missing":
-        text = f"{model.__name__} needs the field {field!r}: {model.model_fields[field].description}"
-    else:
-        text = f"{model.__name__}.{where}: {first['msg'].removeprefix('Value error, ')}"
-        if first["type"] != "value_error":
-            text += f" (given: {first['input']!r})"
-    others = error.error_count() - 1
-    return _at(field, CampaignError(text + (f" ({others} more after this one)" if others else "")))
-
-
-def _at(field: str, error: CampaignError) -> CampaignError:
-    error.field = field
-    return error
-
-
-class Declaration(BaseModel):
-    """A frozen model whose errors are `CampaignError`s."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    if not TYPE_CHECKING:
-
-        def __init__(self, **data: Any) -> None:
-            try:
-                super().__init__(**data)
-            except ValidationError as error:
-                raise _explain(type(self), error) from None
 
 
 class Budget(Declaration):
@@ -116,7 +71,7 @@ class ByTier(Declaration):
         """The budget of a tier; `CampaignError` names the tiers that have one."""
         budget: Budget | None = getattr(self, tier)
         if budget is None:
-            raise _at("budget", CampaignError(self.without(tier)))
+            raise at_field("budget", CampaignError(self.without(tier)))
         return budget
 
     def without(self, tier: Tier) -> str:
@@ -124,13 +79,18 @@ class ByTier(Declaration):
         return f"no budget for tier {tier!r}; this campaign declares: {', '.join(self.tiers)}"
 
 
-def by_tier(**budgets: Budget) -> ByTier:
-    """``by_tier(smoke=Budget(...), quick=Budget(...))``."""
-    return ByTier(**budgets)
+@overload
+def by_tier(**values: Budget) -> ByTier: ...
+@overload
+def by_tier(**values: Recipe) -> RecipeByTier: ...
+def by_tier(**values: Any) -> ByTier | RecipeByTier:
+    """``by_tier(smoke=Budget(...), quick=Budget(...))``; recipes go by tier the same way."""
+    recipes = values and all(isinstance(value, Recipe) for value in values.values())
+    return RecipeByTier(**values) if recipes else ByTier(**values)
 
 
-class Stage(Declaration):
-    """One stage: what is measured, and on how many seeds."""
+class Stage(WithRecipe):
+    """One stage: what is measured, on how many seeds and, where it is said, with which recipe."""
 
     tasks: tuple[str, ...] = Field(min_length=1, description="names of tasks, e.g. ('text', 'overwrite')")
     seeds: int = Field(default=1, ge=1, le=64, description="training seeds a candidate")
@@ -226,7 +186,7 @@ class Models(Declaration):
         return self
 
 
-class Campaign(Declaration):
+class Campaign(WithRecipe):
     """A question and how it is searched. See `campaigns/` for examples; the test functions below it are its answers."""
 
     start_from: str = Field(description="the baseline whose design the search starts from and is compared with")
@@ -352,6 +312,36 @@ class Campaign(Declaration):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _trainable(self) -> Campaign:
+        """What the campaign says of its recipe can be trained, at every tier that has a budget."""
+        for tier in self.budget.tiers:
+            for name in self.stages:
+                fault = next(self._faults(name, tier), "")
+                if fault:
+                    places = [name, "verify"] if name == "confirm" and self.confirm is None else [name]
+                    own = (place for place in places if getattr(getattr(self, place), "recipe", None))
+                    raise FieldError(next(own, "recipe"), f"{name} at tier {tier}: {fault}")
+        return self
+
+    def _faults(self, name: StageName, tier: Tier) -> Iterator[str]:
+        stage, said = self.stage(name), self._said(name, tier)
+        if not said:
+            return
+        is_own = "seq_len" in recipe_at(stage.recipe, tier).said
+        tasks = stage.tasks if is_own else [task for one in self.stages for task in self.stage(one).tasks]
+        if fault := without_text(said, tasks):
+            yield fault
+        is_matched = "parameters" in self.match
+        yield from faults(
+            self.plan(name, tier),
+            stage.tasks,
+            tier,
+            start_from=self.start_from,
+            baselines=self.baselines,
+            is_matched=is_matched,
+        )
+
     def model_post_init(self, _: Any) -> None:
         """Look at a researcher that is an object before it is asked anything."""
         if not isinstance(self.researcher, str):
@@ -392,17 +382,31 @@ class Campaign(Declaration):
         entries = [folder / Path(path).expanduser() for path in self.cognition]
         for path in entries:
             if not path.exists():
-                raise _at("cognition", CampaignError(f"cognition: no entries at {path}; name a TOML file or a folder"))
+                raise at_field(
+                    "cognition", CampaignError(f"cognition: no entries at {path}; name a TOML file or a folder")
+                )
         stages: dict[str, Any] = {"cognition": tuple(map(str, entries))}
         for name in STAGES:
             stage: Stage | None = getattr(self, name)
             try:
                 tasks = () if stage is None else tuple(with_own_text(task, folder, build=build) for task in stage.tasks)
+                too_long = self._too_long(name, folder) if stage else ""
             except TaskError as error:
-                raise _at(name, CampaignError(f"{name}: {error}")) from error
+                raise at_field(name, CampaignError(f"{name}: {error}")) from error
+            if too_long:
+                raise at_field(name, CampaignError(f"{name}: {too_long}"))
             if stage is not None and tasks != stage.tasks:
                 stages[name] = stage.model_copy(update={"tasks": tasks})
         return self.model_copy(update=stages)
+
+    def _too_long(self, name: StageName, folder: Path) -> str:
+        """Why a text of one's own in a stage that is declared is too short, at the first tier at which it is."""
+        stage: Stage = getattr(self, name)
+        own = [(task, task.partition(":")[2]) for task in stage.tasks if task.startswith("text:")]
+        paths = [(task, own_path(level, folder)) for task, level in own if not is_key(level)]
+        said = [self._said(name, tier) for tier in self.budget.tiers] if name in self.stages else []
+        faults_found = (longer_than(one, task, path) for one in said for task, path in paths)
+        return next(filter(None, faults_found), "")
 
     @property
     def arm(self) -> str:
@@ -428,6 +432,13 @@ class Campaign(Declaration):
             stage = self.verify.model_copy(update={"top": None, "learning_rates": ()})
         return stage
 
+    def plan(self, name: StageName, tier: Tier) -> StagePlan:
+        """What a stage trains at a tier: the tier's plan, over it what the campaign says, over that what the stage."""
+        return stage_plan(tier, name).over(self._said(name, tier))
+
+    def _said(self, name: StageName, tier: Tier) -> dict[str, Any]:
+        return recipe_at(self.stage(name).recipe, tier).over(recipe_at(self.recipe, tier)).said
+
     def resolved(self, tier: Tier) -> dict[str, Any]:
         """Every field with its value at one tier, as plain data: what the archive keeps and the identity hashes."""
         patience = {"silence_s", "longest_s"}  # changes no reply, so that a stopped run goes on with more of it
@@ -436,6 +447,9 @@ class Campaign(Declaration):
         data["researcher"] = self.researcher if isinstance(self.researcher, str) else self._researcher
         data["candidates"] = budget.candidates
         data["cognition"] = {Path(path).name: file_hash(Path(path)) for path in self.cognition}
+        for part in (data, *(data[stage] for stage in STAGES if data[stage])):
+            del part["recipe"]  # which stands, by stage, in what each trains
+        data["recipe"] = {name: said for name in self.stages if (said := self._said(name, tier))}
         return data | ({"arm": self.arm} if self.arm else {})
 
 
@@ -453,7 +467,8 @@ def load_toml(path: Path) -> Campaign:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CampaignError(f"not TOML: {error}") from error
     for stage in STAGES:
-        data |= {stage: _from_table(Stage, data[stage], stage)} if stage in data else {}
+        data |= {stage: _from_table(Stage, _with_recipe(data[stage], stage), stage)} if stage in data else {}
+    data = _with_recipe(data, "")
     if "models" in data:
         data["models"] = _from_table(Models, data["models"], "models")
     if isinstance(data.get("budget"), dict):
@@ -463,6 +478,16 @@ def load_toml(path: Path) -> Campaign:
         }
         data["budget"] = _from_table(ByTier, tiers, "budget")
     return Campaign(**data)
+
+
+def _with_recipe(data: Any, table: str) -> Any:
+    """A table whose recipe, where it has one, is read: an error names the recipe's own table."""
+    recipe = data.get("recipe") if isinstance(data, dict) else None
+    if not isinstance(recipe, dict):
+        return data
+    name = f"{table}.recipe".lstrip(".")
+    tiers = {tier: _from_table(Recipe, recipe[tier], f"{name}.{tier}") for tier in TIERS if tier in recipe}
+    return data | {"recipe": _from_table(RecipeByTier if tiers else Recipe, recipe | tiers, name)}
 
 
 def _from_table(model: type[Declaration], table: Any, name: str) -> Any:

@@ -25,7 +25,7 @@ from asiarc.core.candidate import content_address
 from asiarc.core.device import PRECISION, Device, backend_on, device_type
 from asiarc.core.digest import digest
 from asiarc.core.reach import installed
-from asiarc.core.recipe import Tier, stage_plan
+from asiarc.core.recipe import Tier
 from asiarc.models.baselines import baseline_source
 from asiarc.tasks import get_task
 
@@ -100,7 +100,7 @@ def run_identity(campaign: Campaign, name: str, tier: Tier) -> dict[str, Any]:
         "tier": tier,
         "seed": campaign.seed,
         "spec": campaign.resolved(tier),
-        "plans": {stage: asdict(stage_plan(tier, stage)) for stage in campaign.stages},
+        "plans": {stage: asdict(campaign.plan(stage, tier)) for stage in campaign.stages},
         "baselines": {one: _address(one) for one in campaign.baselines},
         "tasks": {task: _task(task) for task in tasks},
         "definitions": _definitions(),

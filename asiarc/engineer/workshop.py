@@ -17,11 +17,11 @@ from typing import Any
 from asiarc.archive.store import Archive, Trial
 from asiarc.campaign.code import ENTRIES, kernel, operators, reached
 from asiarc.campaign.identity import all_kernels, made_by, versions
-from asiarc.core.device import Device, device_type
+from asiarc.core.device import PRECISION, Device, device_type
 from asiarc.core.digest import digest
 from asiarc.core.errors import BudgetExhaustedError, ExecutionError
 from asiarc.core.outcome import SCORED, Outcome
-from asiarc.core.recipe import Recipe
+from asiarc.core.recipe import TRIAL_MEMORY_BYTES, TrialRecipe
 from asiarc.engineer import returned
 from asiarc.execution import Executor, Job, Limits, LocalExecutor, Result, executor_on
 from asiarc.execution.round import Warm
@@ -44,7 +44,7 @@ class Request:
     task: str
     stage: str
     seed: str
-    recipe: Recipe
+    recipe: TrialRecipe
     match: tuple[str, str] | None  # (address, source) of the candidate whose size the model is brought to
     split: str
     documents: int
@@ -91,6 +91,7 @@ class Request:
             "match": self.match[0] if self.match else None,
             "task_identity": get_task(self.task).identity,
             **made_by("trial", sources=sources, device=self.device),
+            "precision": self.recipe.precision or PRECISION[self.device],
         }
         return digest(made | self._settings)
 
@@ -101,7 +102,7 @@ class Request:
         cpu_s = 120 + r.tokens / 1000
         numbers = r.vocab_size * r.d_model + r.num_layers * (16 + 3 * r.mlp_ratio) * r.d_model**2
         kept_bytes = (64 << 20) + 8 * round(numbers)  # twice what the trained parameters take
-        return Limits(wall_s=4 * cpu_s, cpu_s=cpu_s, memory_bytes=8 * 2**30, file_bytes=kept_bytes)
+        return Limits(wall_s=4 * cpu_s, cpu_s=cpu_s, memory_bytes=TRIAL_MEMORY_BYTES, file_bytes=kept_bytes)
 
 
 def _outcome(result: Result) -> Outcome:
@@ -180,7 +181,7 @@ class Workshop:
         return replace(result, status="crashed", reason=reason)
 
     def admit(
-        self, candidates: dict[str, str], recipe: Recipe, *, exempt: dict[str, frozenset[str]] | None = None
+        self, candidates: dict[str, str], recipe: TrialRecipe, *, exempt: dict[str, frozenset[str]] | None = None
     ) -> dict[str, dict[str, Any]]:
         """Run the gates on each ``address -> source``; the stored admissions by address."""
         exemptions = {address: sorted((exempt or {}).get(address, ())) for address in candidates}
@@ -224,7 +225,7 @@ class Workshop:
         return {address: admission for address, admission in admissions.items() if admission is not None}
 
     def within_time(
-        self, candidates: dict[str, str], against: tuple[str, str], allowed: float, recipe: Recipe
+        self, candidates: dict[str, str], against: tuple[str, str], allowed: float, recipe: TrialRecipe
     ) -> dict[str, Outcome]:
         """Rejected is each ``address -> source`` whose step surely takes over `allowed` times that of `against`.
 
@@ -256,7 +257,7 @@ class Workshop:
         kept = {address: self.archive.admission(key) for address, key in keys.items()}
         return {address: admission["outcome"] for address, admission in kept.items() if admission is not None}
 
-    def fingerprints(self, candidates: dict[str, str], recipe: Recipe) -> dict[str, list[float] | None]:
+    def fingerprints(self, candidates: dict[str, str], recipe: TrialRecipe) -> dict[str, list[float] | None]:
         """What each ``address -> source`` computes on fixed probes; None where that cannot be said."""
         size, probes = {"d_model": recipe.d_model, "num_heads": recipe.num_heads}, _probes(recipe)
         missing = [a for a in candidates if self.archive.behaviour(probes, a) is None]
@@ -272,7 +273,7 @@ class Workshop:
         self._run(dict(zip((f"{probes} {a}" for a in missing), jobs, strict=True)), returned.FingerprintShape, store)
         return {address: self.archive.behaviour(probes, address) or None for address in candidates}
 
-    def behaving_as(self, fingerprint: Sequence[float], within: float, recipe: Recipe) -> list[str]:
+    def behaving_as(self, fingerprint: Sequence[float], within: float, recipe: TrialRecipe) -> list[str]:
         """The addresses whose every number is within a distance of these, in order."""
         return self.archive.behaving_as(_probes(recipe), fingerprint, within)
 
@@ -366,7 +367,7 @@ def node_versions() -> dict[str, str]:
     return {"python": platform.python_version(), **code, **kernels, **versions()}
 
 
-def _probes(recipe: Recipe) -> str:
+def _probes(recipe: TrialRecipe) -> str:
     """The name of the probes that fingerprints of a size are taken with: those of two names are not compared."""
     size = {"d_model": recipe.d_model, "num_heads": recipe.num_heads}
     made = made_by("fingerprint", device=SANDBOX_DEVICE) | {"kernels": all_kernels(SANDBOX_DEVICE)}

@@ -26,7 +26,7 @@ from asiarc.campaign.identity import made_by, provenance, run_identity
 from asiarc.core.candidate import content_address
 from asiarc.core.digest import digest
 from asiarc.core.errors import CampaignError, EvidenceError, unknown_name
-from asiarc.core.recipe import MICRO, Recipe, Tier, stage_plan
+from asiarc.core.recipe import MICRO, Tier, TrialRecipe
 from asiarc.core.seeds import seed_of
 from asiarc.evidence.effects import Effect, paired_effect
 from asiarc.models.baselines import baseline_source
@@ -91,7 +91,7 @@ class Search(Declaration):
 
     # --- cost -----------------------------------------------------------------------------------------------------
 
-    def trials(self, tier: Tier) -> list[tuple[int, Recipe]]:
+    def trials(self, tier: Tier) -> list[tuple[int, TrialRecipe]]:
         """How many trials of which kind it takes at most."""
         from asiarc.studies.plan import stage_trials
 
@@ -238,7 +238,7 @@ def arms_of(
         repeats=repeats,
         candidates=candidates,
         seeds=seeds,
-        steps=stage_plan(tier, "explore").rungs[-1],
+        steps=question.plan("explore", tier).rungs[-1],
         explore_as=tier,
         tier=tier,
     )

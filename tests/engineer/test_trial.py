@@ -16,7 +16,7 @@ from asiarc.archive.store import Archive
 from asiarc.core.candidate import content_address
 from asiarc.core.device import DEVICES
 from asiarc.core.errors import ExecutionError
-from asiarc.core.recipe import MICRO, Recipe
+from asiarc.core.recipe import MICRO, TrialRecipe
 from asiarc.engineer.trainer import train
 from asiarc.engineer.workshop import LOSSES, Request, Workshop
 from asiarc.execution import InlineExecutor, Limits, LocalExecutor, Result
@@ -364,7 +364,7 @@ def test_every_field_is_moved():
 @settings(deadline=None, max_examples=12)
 @given(data=st.data())
 def test_a_key_moves_with_any_field_and_with_nothing_else(name, data):
-    first = Request(source="", recipe=Recipe(**drawn(data, OF_PROTOCOL)), **drawn(data, MOVES))
+    first = Request(source="", recipe=TrialRecipe(**drawn(data, OF_PROTOCOL)), **drawn(data, MOVES))
     to = data.draw({**MOVES, **OF_PROTOCOL}[name], label="to")
     if name in MOVES:
         second = replace(first, **{name: to}, source="# a comment")
@@ -378,8 +378,8 @@ def test_a_key_does_not_depend_on_the_process(recipe):
     """Nothing of this process (hash seed, order of imports) is in it."""
     asked = request(recipe)
     code = (
-        "import json, sys; from asiarc.engineer.workshop import Request; from asiarc.core.recipe import Recipe\n"
-        "fields = json.load(sys.stdin); fields['recipe'] = Recipe(**fields['recipe'])\n"
+        "import json, sys; from asiarc.engineer.workshop import Request; from asiarc.core.recipe import TrialRecipe\n"
+        "fields = json.load(sys.stdin); fields['recipe'] = TrialRecipe(**fields['recipe'])\n"
         "fields['match'] = tuple(fields['match']); print(Request(**fields).key, 'torch' in sys.modules)"
     )
     given_ = json.dumps({f.name: getattr(asked, f.name) for f in fields(Request)} | {"recipe": recipe.as_dict()})

@@ -89,7 +89,7 @@ MOVES = {
     "asiarc.core.device:PRECISION": "trial",
     "asiarc.core.genome:DELTA": "run",
     "asiarc.core.outcome:Outcome": "trial, admission, pace, run",
-    "asiarc.core.recipe:Recipe.tokens": "trial, admission, run",
+    "asiarc.core.recipe:TrialRecipe.tokens": "trial, admission, run",
     "asiarc.core.recipe:StagePlan.runs": "run",
     "asiarc.core.recipe:_PLANS": "run",
     "asiarc.core.seeds:seed_of": "trial, admission, pace, fingerprint, run, task text, task overwrite, task parity",
