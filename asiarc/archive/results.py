@@ -170,7 +170,7 @@ class CampaignResult:
         """A baseline of the campaign by name."""
         if name not in self.spec["baselines"]:
             raise EvidenceError(unknown_name("baseline of this campaign", name, self.spec["baselines"]))
-        return self.entrant(self.baselines.get(name) or content_address(baseline_source(name)), name)
+        return self.entrant(self.baselines.get(name) or self.declared[name], name)
 
     def best_baseline(self, stage: str) -> Entrant:
         """The baseline with the best mean on the first deciding task of a stage."""
@@ -324,6 +324,13 @@ class CampaignResult:
     # --- who took part --------------------------------------------------------------------------------------------
 
     @cached_property
+    def declared(self) -> dict[str, str]:
+        """Baseline name to address, as the run's identity has it: of the shipped sources, or of the user's own file."""
+        run = self.archive.run(self.run)
+        known = (run or {"identity": {}})["identity"].get("baselines", {})
+        return {name: known.get(name) or content_address(baseline_source(name)) for name in self.spec["baselines"]}
+
+    @cached_property
     def baselines(self) -> dict[str, str]:
         """Baseline name to address, as trained in this run; one that has no trial yet is left out."""
         trained = {trial["address"] for trial in self.held_trials}
@@ -331,7 +338,7 @@ class CampaignResult:
         found = {}
         for name in self.spec["baselines"]:
             stored = self.archive.rows("SELECT address FROM candidates WHERE name = ? ORDER BY rowid DESC", name)
-            known = [content_address(baseline_source(name)), *(row["address"] for row in stored)]
+            known = [self.declared[name], *(row["address"] for row in stored)]
             here = [address for address in known if address in trained and address not in proposed]
             if here:
                 found[name] = here[0]

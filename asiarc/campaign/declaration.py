@@ -15,6 +15,7 @@ from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_
 
 from asiarc.campaign.content import content_of, file_hash
 from asiarc.campaign.frozen import Declaration, FieldError, at_field
+from asiarc.campaign.own import OWN_PATTERN, Baseline, baseline_at, called, check_given, check_names
 from asiarc.campaign.recipe import Recipe, RecipeByTier, WithRecipe, faults, longer_than, recipe_at, without_text
 from asiarc.core.errors import CampaignError, TaskError, nearest, unknown_name
 from asiarc.core.recipe import STAGES, TIERS, StageName, StagePlan, Tier, stage_plan
@@ -189,8 +190,12 @@ class Models(Declaration):
 class Campaign(WithRecipe):
     """A question and how it is searched. See `campaigns/` for examples; the test functions below it are its answers."""
 
-    start_from: str = Field(description="the baseline whose design the search starts from and is compared with")
-    baselines: tuple[str, ...] = Field(min_length=1, description="published mixers trained beside the candidates")
+    start_from: str = Field(
+        description="the baseline, by name or path, whose design the search starts from and is compared with"
+    )
+    baselines: tuple[str, ...] = Field(
+        min_length=1, description="trained beside the candidates: published mixers by name, files of your own by path"
+    )
     explore: Stage = Field(description="the search: small models, few seeds")
     verify: Stage | None = Field(default=None, description="the finalists again: longer training, fresh seeds")
     confirm: Stage | None = Field(
@@ -216,12 +221,13 @@ class Campaign(WithRecipe):
     budget: ByTier = Field(description="by_tier(smoke=Budget(...), quick=Budget(...))")
     seed: int = Field(default=0, ge=0, description="everything random in the campaign follows from it")
     _arm: str = PrivateAttr(default="")  # which of `arms` this is; see `as_arm`
+    _baselines: dict[str, Baseline] = PrivateAttr(default_factory=dict)  # by name, once `at` has read them
     _researcher: dict[str, Any] = PrivateAttr(default_factory=dict)  # what an object was made of before it was asked
 
     @field_validator("start_from")
     @classmethod
     def _known_start(cls, name: str) -> str:
-        _check_baseline(name)
+        check_given(name)
         if name in QUADRATIC:
             allowed = ", ".join(n for n in BASELINE_NAMES if n not in QUADRATIC)
             raise ValueError(f"{name!r} is a quadratic reference and never a parent; start from one of: {allowed}")
@@ -231,9 +237,8 @@ class Campaign(WithRecipe):
     @classmethod
     def _known_baselines(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            _check_baseline(name)
-        if len(set(names)) != len(names):
-            raise ValueError(f"a baseline is named twice: {', '.join(names)}")
+            check_given(name)
+        check_names(names)
         return names
 
     @field_validator("researcher")
@@ -375,9 +380,9 @@ class Campaign(WithRecipe):
 
     def at(self, folder: Path, *, build: bool = True) -> Campaign:
         """The campaign of a file in `folder`, where its relative paths start: texts of one's own by their keys, each
-        built once (without `build` only looked for), entries by their places.
+        built once (without `build` only looked for), entries by their places, baselines of one's own by their names.
 
-        Raises `CampaignError` with the field whose text or entries are not to be had.
+        Raises `CampaignError` with the field whose text, entries or file are not to be had.
         """
         entries = [folder / Path(path).expanduser() for path in self.cognition]
         for path in entries:
@@ -385,7 +390,9 @@ class Campaign(WithRecipe):
                 raise at_field(
                     "cognition", CampaignError(f"cognition: no entries at {path}; name a TOML file or a folder")
                 )
+        found = {one.name: one for one in self._read(folder)}
         stages: dict[str, Any] = {"cognition": tuple(map(str, entries))}
+        stages |= {"baselines": tuple(found), "start_from": called(self.start_from)}
         for name in STAGES:
             stage: Stage | None = getattr(self, name)
             try:
@@ -397,7 +404,21 @@ class Campaign(WithRecipe):
                 raise at_field(name, CampaignError(f"{name}: {too_long}"))
             if stage is not None and tasks != stage.tasks:
                 stages[name] = stage.model_copy(update={"tasks": tasks})
-        return self.model_copy(update=stages)
+        located = self.model_copy(update=stages)
+        located._baselines = found
+        return located
+
+    def _read(self, folder: Path) -> Iterator[Baseline]:
+        """The baselines, each read where it lies."""
+        for given in self.baselines:
+            try:
+                yield self._baselines.get(given) or baseline_at(given, folder)
+            except CampaignError as error:
+                raise at_field("baselines", CampaignError(f"baselines: {error}")) from error
+
+    def baseline(self, name: str) -> Baseline:
+        """One of the baselines by its name; a file's is read by `at`."""
+        return self._baselines.get(name) or baseline_at(name, Path.cwd())
 
     def _too_long(self, name: StageName, folder: Path) -> str:
         """Why a text of one's own in a stage that is declared is too short, at the first tier at which it is."""
@@ -453,13 +474,6 @@ class Campaign(WithRecipe):
         return data | ({"arm": self.arm} if self.arm else {})
 
 
-def _check_baseline(name: str) -> None:
-    if name not in BASELINE_NAMES:
-        raise ValueError(
-            unknown_name("baseline", name, BASELINE_NAMES, then="A candidate file of your own may be added there.")
-        )
-
-
 def load_toml(path: Path) -> Campaign:
     """A campaign from a TOML file; the same model, the same errors, each with the table that it is in."""
     try:
@@ -513,8 +527,9 @@ def json_schema() -> dict[str, Any]:
     """
     schema = Campaign.model_json_schema()
     fields = schema["properties"]
-    fields["start_from"]["enum"] = [name for name in BASELINE_NAMES if name not in QUADRATIC]
-    fields["baselines"] |= {"items": {"enum": list(BASELINE_NAMES)}, "uniqueItems": True}
+    own = {"type": "string", "pattern": OWN_PATTERN}
+    fields["start_from"]["anyOf"] = [{"enum": [name for name in BASELINE_NAMES if name not in QUADRATIC]}, own]
+    fields["baselines"] |= {"items": {"anyOf": [{"enum": list(BASELINE_NAMES)}, own]}, "uniqueItems": True}
     fields["match"]["items"] = {"enum": list(MATCHABLE)}
     fields["at_most"] |= {
         "propertyNames": {"enum": list(RESOURCES)},

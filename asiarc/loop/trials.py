@@ -13,13 +13,13 @@ from typing import Any
 from asiarc.archive.results import Values, mean_gain, values_of
 from asiarc.archive.store import Archive, Trial
 from asiarc.campaign.declaration import Campaign
-from asiarc.core.candidate import content_address, motivation
+from asiarc.campaign.recipe import fits, total
+from asiarc.core.candidate import motivation
 from asiarc.core.device import PRECISION, device_type
-from asiarc.core.errors import ExecutionError
+from asiarc.core.errors import CampaignError, ExecutionError
 from asiarc.core.outcome import SCORED, Outcome
 from asiarc.core.recipe import MICRO, StageName, StagePlan, Tier, TrialRecipe, steps_said
 from asiarc.engineer.workshop import Request, Workshop
-from asiarc.models.baselines import QUADRATIC, baseline_source
 from asiarc.researcher.designs import BASELINES
 from asiarc.researcher.novelty import SAME
 from asiarc.search.protocol import Traits
@@ -51,13 +51,13 @@ class Bench:
         self.campaign, self.tier, self.run = campaign, tier, run
         self.archive, self.workshop, self.said = archive, workshop, said
         self.baselines = {name: self._keep(name) for name in campaign.baselines}
-        self.exempt = {self.baselines[n]: frozenset({"complexity"}) for n in self.baselines if n in QUADRATIC}
+        self.exempt = {address: campaign.baseline(name).exempt for name, address in self.baselines.items()}
         self.start = self.baselines[campaign.start_from]
         self.sizes = admitted_at([self.plan(stage) for stage in campaign.stages])
 
     def _keep(self, baseline: str) -> str:
-        source = baseline_source(baseline)
-        address = content_address(source)
+        declared = self.campaign.baseline(baseline)
+        address, source = declared.address, declared.source
         self.archive.add_candidate(address, baseline, source, motivation(source), genome_of(baseline))
         return address
 
@@ -115,13 +115,39 @@ class Bench:
         return found
 
     def admit_baselines(self) -> None:
-        """Baselines pass the same gates (but for the quadratic reference's cost); raises where one does not."""
+        """Baselines pass the same gates (but for the quadratic reference's cost), and can be brought to start_from's
+        size; `CampaignError` where one does not."""
         self._check_lengths()
         admissions = self._admissions(list(self.baselines.values()))
         for name, address in self.baselines.items():
-            outcome = admissions[address]["outcome"]
+            outcome, told = admissions[address]["outcome"], self.campaign.baseline(name).told
             if outcome != SCORED:
-                raise ExecutionError(f"the baseline {name} was not admitted: {outcome}")
+                raise CampaignError(
+                    f"the baseline {told} is not admitted: {outcome}; nothing was trained. Mend it, or leave it out"
+                )
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        """Every baseline can be brought to start_from's size, counted from what the gates measured."""
+        if "parameters" not in self.campaign.match:
+            return
+        for stage in self.campaign.stages:
+            text = self.plan(stage).text
+            size = next((s for s in self.sizes if (s.d_model, s.num_heads) == (text.d_model, text.num_heads)), None)
+            if size is None or not text.mlp_ratio:
+                continue
+            stored = self.workshop.admit({a: self.source(a) for a in self.exempt}, size, exempt=self.exempt)
+            mixers = {name: stored[address]["measures"]["parameters"] for name, address in self.baselines.items()}
+            start = mixers[self.campaign.start_from]
+            target = total(text, start, round(text.mlp_ratio * text.d_model))
+            for name, mixer in mixers.items():
+                if not fits(text, target, mixer):
+                    told = self.campaign.baseline(name).told
+                    raise CampaignError(
+                        f"no width of the MLP brings the baseline {told} ({mixer:,.0f} parameters a mixer) to the size "
+                        f"of {self.campaign.start_from} ({start:,.0f}) in {stage}; give a larger mlp_ratio, a smaller "
+                        "mixer, or match=()"
+                    )
 
     def _check_lengths(self) -> None:
         """A window of every length that the campaign says is to be had; `TaskError` says how long the text is."""
