@@ -326,9 +326,7 @@ class CampaignResult:
     @cached_property
     def declared(self) -> dict[str, str]:
         """Baseline name to address, as the run's identity has it: of the shipped sources, or of the user's own file."""
-        run = self.archive.run(self.run)
-        known = (run or {"identity": {}})["identity"].get("baselines", {})
-        return {name: known.get(name) or content_address(baseline_source(name)) for name in self.spec["baselines"]}
+        return {name: address_in(self.archive, self.run, name) for name in self.spec["baselines"]}
 
     @cached_property
     def baselines(self) -> dict[str, str]:
@@ -461,6 +459,13 @@ def spend_of(archive: Archive, runs: Sequence[str]) -> Row:
         "(SELECT value FROM json_each(?)))", json.dumps(list(runs)),
     )  # fmt: skip
     return row
+
+
+def address_in(archive: Archive, run: str, baseline: str) -> str:
+    """The address of a run's baseline, as its identity has it."""
+    kept = archive.run(run)
+    known = (kept or {"identity": {}})["identity"].get("baselines", {})
+    return str(known.get(baseline) or content_address(baseline_source(baseline)))
 
 
 def _by_mixer(trials: list[Row]) -> dict[str, dict[str, Values]]:

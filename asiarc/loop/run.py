@@ -69,6 +69,7 @@ class Run:
         self.annex = Annex(archive)
         self.team = Team(campaign, self.run, self.annex, campaign.budget.at(tier).usd, connect)
         baselines = set(self.bench.baselines.values())
+        self.progress.baselines = {address: name for name, address in self.bench.baselines.items()}
         self.drafts = Drafts(archive, self.run, baselines, only_new="syntax" in campaign.novelty)
         self.surroundings = Surroundings(campaign, self.run, archive, self.team, self.bench.start, baselines)
 
