@@ -1,4 +1,5 @@
-"""Mixers of one's own beside the shipped baselines: a candidate file by its path, named as the file is.
+"""Mixers of one's own beside the shipped baselines: a candidate file by its path, named as the file is, and a class of
+transformers (`asiarc.models.library` wraps it), named as the class is.
 
 A declaration names them; `Campaign.at` reads each once, from where the campaign's file lies, and from then on a
 campaign knows them by name and source. What they are is their content: their address is in a run's identity, their
@@ -8,16 +9,28 @@ place is not.
 from __future__ import annotations
 
 import ast
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from asiarc.core.candidate import address_of, parse, read_source
 from asiarc.core.errors import CampaignError, CandidateError, unknown_name
 from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC, baseline_source
 
-INSTEAD = "Or give the path of a candidate file of your own, relative to the campaign's: mixers/mine.py."
-OWN_PATTERN = r"/|\.py$|^~"  # what is a path, and no name
+INSTEAD = (
+    "Or give the path of a candidate file of your own, relative to the campaign's (mixers/mine.py), or a class of "
+    "transformers (transformers:qwen3_next.Qwen3NextGatedDeltaNet)."
+)
+OWN_PATTERN = r"/|\.py$|^~|^transformers:\w+\.\w+$"  # what is a path or a class, and no name
+WRAPPED = '''"""{given}, wrapped to the contract."""
+
+from asiarc.models.library import wrapped
+
+Mixer = wrapped("{given}")
+'''
+LIBRARIES = ("transformers", "fla")
 
 
 @dataclass(frozen=True)
@@ -45,19 +58,75 @@ def is_path(given: str) -> bool:
     return "/" in given or given.endswith(".py") or given.startswith("~")
 
 
+def is_class(given: str) -> bool:
+    """Whether a baseline is given as a class of a library."""
+    return ":" in given and not is_path(given)
+
+
 def called(given: str) -> str:
-    """The name of a baseline in tables and results: a file's is its stem."""
+    """The name of a baseline in tables and results: a file's is its stem, a class has its own."""
+    if is_class(given):
+        return given.rpartition(".")[2]
     return Path(given).stem if is_path(given) else given
 
 
 def check_given(given: str) -> None:
     """Raise `ValueError` for what names no baseline and is no path; nothing is read."""
-    if not is_path(given) and given not in BASELINE_NAMES:
+    if is_class(given):
+        _check_class(given)
+    elif not is_path(given) and given not in BASELINE_NAMES:
         raise ValueError(unknown_name("baseline", given, BASELINE_NAMES, then=INSTEAD))
     if is_path(given) and not given.endswith(".py"):
         raise ValueError(
             f"{given!r} is no candidate file: one is a Python file that defines class Mixer, mixers/mine.py"
         )
+
+
+def _check_class(given: str) -> None:
+    library, _, path = given.partition(":")
+    if library not in LIBRARIES:
+        raise ValueError(unknown_name("library", library, LIBRARIES, then=INSTEAD))
+    if library == "fla":
+        raise ValueError(
+            f"{given!r}: FLA's layers run in Triton on a GPU alone, and gates examine every mixer on the CPU, so it "
+            "could not be admitted; take a shipped baseline, or transformers:qwen3_next.Qwen3NextGatedDeltaNet"
+        )
+    model, _, name = path.rpartition(".")
+    known = _linear_classes(model)
+    if name not in known:
+        where = (
+            f"class of transformers.models.{model} whose forward takes cache_params (a state that can be handed over):"
+        )
+        raise ValueError(unknown_name(where, name, known) if known else _no_model(given, model))
+
+
+def _no_model(given: str, model: str) -> str:
+    return (
+        f"{given!r}: transformers has no model {model!r} with a mixer whose state can be handed over; write "
+        "transformers:MODEL.Class, as in transformers:qwen3_next.Qwen3NextGatedDeltaNet"
+    )
+
+
+@cache
+def _linear_classes(model: str) -> tuple[str, ...]:
+    """The classes of a model of transformers whose own forward takes a linear cache, read from its source."""
+    found = importlib.util.find_spec("transformers")
+    folder = Path(found.origin).parent if found and found.origin else Path()
+    file = folder / "models" / model / f"modeling_{model}.py"
+    if not model.isidentifier() or not file.is_file():
+        return ()
+    classes = [node for node in ast.parse(file.read_bytes()).body if isinstance(node, ast.ClassDef)]
+    return tuple(node.name for node in classes if _is_linear_mixer(node))
+
+
+def _is_linear_mixer(node: ast.ClassDef) -> bool:
+    methods = {one.name: one.args for one in node.body if isinstance(one, ast.FunctionDef)}
+    arguments = {name: {a.arg for a in args.args} for name, args in methods.items()}
+    return (
+        "cache_params" in arguments.get("forward", ())
+        and "hidden_states" in arguments["forward"]
+        and {"config", "layer_idx"} <= arguments.get("__init__", set())
+    )
 
 
 def check_names(givens: Sequence[str]) -> None:
@@ -76,6 +145,8 @@ def check_names(givens: Sequence[str]) -> None:
 
 def baseline_at(given: str, folder: Path) -> Baseline:
     """A baseline as it is declared in a campaign of a folder; `CampaignError` where its file is none of a candidate."""
+    if is_class(given):
+        return Baseline(called(given), WRAPPED.format(given=given), frozenset({"static"}), given)
     if not is_path(given):
         return Baseline(given, baseline_source(given), frozenset({"complexity"} if given in QUADRATIC else ()))
     try:

@@ -83,6 +83,8 @@ class Run:
     def explore(self) -> dict[str, Any]:
         """Search: propose, admit and train `budget.candidates` candidates, generation by generation."""
         self.bench.admit_baselines()
+        for line in self.bench.verdicts():
+            self.progress.say(f"  {line}")
         self.bench.train_baselines()
         plan = self.bench.plan("explore")
         search = Exploration(self.campaign, self.name, self.tier, plan, self.bench.start_loss)

@@ -6,6 +6,7 @@ difference against `start_from` over common seeds, positive when the candidate i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -126,6 +127,18 @@ class Bench:
                     f"the baseline {told} is not admitted: {outcome}; nothing was trained. Mend it, or leave it out"
                 )
         self._check_sizes()
+
+    def verdicts(self) -> list[str]:
+        """What the gates said of each baseline that is not a shipped one."""
+        lines = []
+        for name, address in self.baselines.items():
+            declared = self.campaign.baseline(name)
+            if declared.given:
+                findings = self._admissions([address])[address]["findings"]
+                told = Counter(finding["verdict"] for finding in findings)
+                noted = [f"{f['gate']} {f['verdict']}" for f in findings if f["verdict"] != "passed"]
+                lines.append(", ".join([f"{declared.told}: {told['passed']} gates passed", *noted]))
+        return lines
 
     def _check_sizes(self) -> None:
         """Every baseline can be brought to start_from's size, counted from what the gates measured."""
