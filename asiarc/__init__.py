@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from asiarc.campaign.declaration import Budget, ByTier, Campaign, Models, Recipe, Stage, by_tier
+    from asiarc.campaign.declaration import Budget, ByTier, Campaign, Models, Stage, by_tier
+    from asiarc.campaign.recipe import Recipe
 
 __all__ = ["Budget", "ByTier", "Campaign", "Models", "Recipe", "Stage", "by_tier"]
 __version__ = "0.1.0"

@@ -410,11 +410,17 @@ class Campaign(WithRecipe):
 
     def _read(self, folder: Path) -> Iterator[Baseline]:
         """The baselines, each read where it lies."""
+        known: dict[str, Baseline] = {}
         for given in self.baselines:
             try:
-                yield self._baselines.get(given) or baseline_at(given, folder)
+                found = self._baselines.get(given) or baseline_at(given, folder)
             except CampaignError as error:
                 raise at_field("baselines", CampaignError(f"baselines: {error}")) from error
+            twin = known.setdefault(found.address, found)
+            if twin is not found:
+                same = f"{twin.told} and {found.told} are one mixer by their content; leave one out"
+                raise at_field("baselines", CampaignError(f"baselines: {same}"))
+            yield found
 
     def baseline(self, name: str) -> Baseline:
         """One of the baselines by its name; a file's is read by `at`."""

@@ -23,7 +23,7 @@ SIZE_TOLERANCE = 0.02  # by how much a model may miss the number of parameters t
 
 @dataclass(frozen=True)
 class TrialRecipe:
-    """Everything that fixes a trial but the candidate, the task and the seed.
+    """Everything that fixes a trial but the candidate, the task and the seed; `name` says which sizes it started from.
 
     Sizes: `d_model` channels, `num_layers` blocks of `num_heads` heads, SwiGLU of `mlp_ratio` x d_model hidden
     units (0: no MLP), sequences of `seq_len` tokens, `batch_size` sequences a step. Optimiser: AdamW, linear
@@ -135,7 +135,7 @@ class StagePlan:
         if not said:
             return self
         fields = {name: value for name, value in said.items() if name not in ("steps", "tokens")}
-        text = self.text.at(name="own", **fields)
+        text = self.text.at(**fields)
         last = steps_said(said, text) or self.rungs[-1]
         rungs = dict.fromkeys(max(1, round(steps * last / self.rungs[-1])) for steps in self.rungs)
         return replace(self, text=text, rungs=tuple(rungs), said=tuple(sorted(said.items())))

@@ -442,7 +442,7 @@ def planned_recipe(task: str, plan: StagePlan, steps: int) -> TrialRecipe:
     if get_task(task).kind == "text" or not plan.said:
         return found
     said = dict(plan.said)
-    found = found.at(name="own", **{n: v for n, v in said.items() if n not in ("seq_len", "steps", "tokens")})
+    found = found.at(**{n: v for n, v in said.items() if n not in ("seq_len", "steps", "tokens")})
     last = steps_said(said, found)
     return found.at(steps=max(1, round(last * steps / plan.rungs[-1]))) if last else found
 

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from asiarc.archive.results import Values, paired_by_seed, values_of
 from asiarc.archive.retry import forget_failures_of_study
-from asiarc.campaign.declaration import Declaration
+from asiarc.campaign.frozen import Declaration
 from asiarc.campaign.identity import made_by, provenance
 from asiarc.core.candidate import content_address, motivation
 from asiarc.core.digest import digest
