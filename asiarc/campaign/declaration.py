@@ -191,7 +191,7 @@ class Campaign(WithRecipe):
     """A question and how it is searched. See `campaigns/` for examples; the test functions below it are its answers."""
 
     start_from: str = Field(
-        description="the baseline, by name or path, whose design the search starts from and is compared with"
+        description="the baseline whose design the search starts from and is compared with, by name or path"
     )
     baselines: tuple[str, ...] = Field(
         min_length=1, description="trained beside the candidates: published mixers by name, files of your own by path"

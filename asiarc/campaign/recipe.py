@@ -72,6 +72,12 @@ class RecipeByTier(Declaration):
     full: Recipe | None = None
     paper: Recipe | None = None
 
+    @model_validator(mode="after")
+    def _not_empty(self) -> RecipeByTier:
+        if not any(getattr(self, tier) for tier in TIERS):
+            raise ValueError(f"no tier is named; name at least one of {', '.join(TIERS)}, or leave the recipe out")
+        return self
+
 
 AnyRecipe = Recipe | RecipeByTier
 

@@ -117,15 +117,17 @@ class Bench:
 
     def admit_baselines(self) -> None:
         """Baselines pass the same gates (but for the quadratic reference's cost), and can be brought to start_from's
-        size; `CampaignError` where one does not."""
+        size; `CampaignError` where one does not, `ExecutionError` where that could not be seen."""
         self._check_lengths()
         admissions = self._admissions(list(self.baselines.values()))
         for name, address in self.baselines.items():
             outcome, told = admissions[address]["outcome"], self.campaign.baseline(name).told
-            if outcome != SCORED:
+            if outcome.kind == "rejected":
                 raise CampaignError(
                     f"the baseline {told} is not admitted: {outcome}; nothing was trained. Mend it, or leave it out"
                 )
+            if outcome != SCORED:
+                raise ExecutionError(f"the gates could not examine the baseline {told}: {outcome}")
         self._check_sizes()
 
     def verdicts(self) -> list[str]:

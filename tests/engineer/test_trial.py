@@ -348,6 +348,7 @@ OF_PROTOCOL = {
     **{f: st.sampled_from([0.0, 0.5, 0.25]) for f in ("mlp_ratio", "learning_rate", "warmup", "final_lr")},
     **{f: st.sampled_from([0.0, 0.5, 1.0]) for f in ("weight_decay", "clip")},
     **{f: st.integers(1, 3) for f in ("vocab_size", "evaluations")},
+    "precision": st.sampled_from([None, "float32", "bfloat16"]),
 }
 
 

@@ -34,7 +34,8 @@ loose = st.fixed_dictionaries(
     },
 )  # fmt: skip
 recipes = st.builds(lambda one, other: Recipe(**one | other), lengths, loose)
-any_recipe = st.none() | recipes | st.dictionaries(st.sampled_from(TIERS), recipes).map(lambda d: RecipeByTier(**d))
+by_tiers = st.dictionaries(st.sampled_from(TIERS), recipes, min_size=1).map(lambda named: RecipeByTier(**named))
+any_recipe = st.none() | recipes | by_tiers
 
 model_names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
 
