@@ -31,19 +31,19 @@ ROOTS: dict[Entry, tuple[str, ...]] = {
     ),
     "admission": (
         "asiarc.engineer.trial:admission",
-        "asiarc.engineer.workshop:ADMIT_LIMITS",
+        "asiarc.engineer.workshop:admit_limits",
         "asiarc.engineer.workshop:_read_admission",
         "asiarc.models.library:wrapped",
     ),
     "pace": (
         "asiarc.engineer.pace:pace",
-        "asiarc.engineer.workshop:ADMIT_LIMITS",
+        "asiarc.engineer.workshop:admit_limits",
         "asiarc.engineer.workshop:_pace_outcome",
         "asiarc.models.library:wrapped",
     ),
     "fingerprint": (
         "asiarc.engineer.fingerprint:fingerprint",
-        "asiarc.engineer.workshop:ADMIT_LIMITS",
+        "asiarc.engineer.workshop:admit_limits",
         "asiarc.models.library:wrapped",
     ),
     "run": tuple(f"asiarc.loop.run:Run.{stage}" for stage in ("explore", "verify", "confirm")),

@@ -30,6 +30,7 @@ from asiarc.models.library import wrapped
 
 Mixer = wrapped("{given}")
 '''
+COSTS = frozenset({"complexity", "peak_memory"})  # what the quadratic reference is let off
 LIBRARIES = ("transformers", "fla")
 
 
@@ -148,7 +149,7 @@ def baseline_at(given: str, folder: Path) -> Baseline:
     if is_class(given):
         return Baseline(called(given), WRAPPED.format(given=given), frozenset({"static"}), given)
     if not is_path(given):
-        return Baseline(given, baseline_source(given), frozenset({"complexity"} if given in QUADRATIC else ()))
+        return Baseline(given, baseline_source(given), COSTS if given in QUADRATIC else frozenset())
     try:
         path = folder / Path(given).expanduser()
         source = read_source(path)

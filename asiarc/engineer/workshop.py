@@ -27,7 +27,9 @@ from asiarc.execution import Executor, Job, Limits, LocalExecutor, Result, execu
 from asiarc.execution.round import Warm
 from asiarc.tasks import get_task
 
-ADMIT_LIMITS = Limits(wall_s=240, cpu_s=90, memory_bytes=6 * 2**30)
+ADMIT_LIMITS = Limits(wall_s=240, cpu_s=90, memory_bytes=6 * 2**30)  # up to `ADMIT_WIDTH`; wider mixers have longer
+ADMIT_WIDTH = 256
+MICRO_PARAMETERS = 200_000  # about: models up to these train a thousand tokens a second at the very least
 SANDBOX_DEVICE: Device = "cpu"  # where candidates are admitted, timed and probed
 GATE_EXAMPLES = 8
 ECHO = Job("asiarc.execution.job:echo", {}, label="echo")  # no candidate is in it
@@ -99,10 +101,16 @@ class Request:
     def limits(self) -> Limits:
         """Generous: a budget is in steps, the sandbox only ends what has gone wrong."""
         r = self.recipe
-        cpu_s = 120 + r.tokens / 1000
         numbers = r.vocab_size * r.d_model + r.num_layers * (16 + 3 * r.mlp_ratio) * r.d_model**2
+        cpu_s = 120 + r.tokens / 1000 * max(1.0, numbers / MICRO_PARAMETERS)
         kept_bytes = (64 << 20) + 8 * round(numbers)  # twice what the trained parameters take
         return Limits(wall_s=4 * cpu_s, cpu_s=cpu_s, memory_bytes=TRIAL_MEMORY_BYTES, file_bytes=kept_bytes)
+
+
+def admit_limits(d_model: int) -> Limits:
+    """What examining a mixer of a width may take: CPU-seconds grow with its 1.4th power, allowed is the square."""
+    longer = max(1.0, (d_model / ADMIT_WIDTH) ** 2)
+    return replace(ADMIT_LIMITS, wall_s=ADMIT_LIMITS.wall_s * longer, cpu_s=ADMIT_LIMITS.cpu_s * longer)
 
 
 def _outcome(result: Result) -> Outcome:
@@ -209,7 +217,7 @@ class Workshop:
                     "max_examples": GATE_EXAMPLES,
                     "exempt": exemptions[address],
                 },
-                ADMIT_LIMITS,
+                admit_limits(recipe.d_model),
                 label=f"admit {address}",
             )
             for address in missing
@@ -246,7 +254,8 @@ class Workshop:
         }
         missing = [address for address, key in keys.items() if not self._admitted(key)]
         payloads = [{"source": candidates[a], "against": against[1], **size} for a in missing]
-        jobs = [Job("asiarc.engineer.pace:pace", payload, ADMIT_LIMITS, label="pace") for payload in payloads]
+        limits = admit_limits(recipe.d_model)
+        jobs = [Job("asiarc.engineer.pace:pace", payload, limits, label="pace") for payload in payloads]
 
         def store(index: int, result: Result) -> None:
             address = missing[index]
@@ -263,7 +272,8 @@ class Workshop:
         missing = [a for a in candidates if self.archive.behaviour(probes, a) is None]
         function = "asiarc.engineer.fingerprint:fingerprint"
         payloads = [{"source": candidates[address], **size} for address in missing]
-        jobs = [Job(function, payload, ADMIT_LIMITS, label="fingerprint") for payload in payloads]
+        limits = admit_limits(recipe.d_model)
+        jobs = [Job(function, payload, limits, label="fingerprint") for payload in payloads]
 
         def store(index: int, result: Result) -> None:
             if result.status != "infrastructure":

@@ -26,7 +26,6 @@ from asiarc.researcher.novelty import SAME
 from asiarc.search.protocol import Traits
 from asiarc.tasks import get_task
 
-COSTS = frozenset({"complexity", "peak_memory"})  # what the quadratic reference is let off
 CAPABILITY_SHARE = 0.5  # the share of start_from's distance from chance that a capability check asks for
 LEARNT = 0.1  # accuracy above chance below which start_from itself has learnt nothing that could be lost
 MEASURED = {"state_bytes": "state_bytes", "flops": "flops_per_token", "parameters": "parameters"}

@@ -18,7 +18,7 @@ from asiarc.core.device import DEVICES
 from asiarc.core.errors import ExecutionError
 from asiarc.core.recipe import MICRO, TrialRecipe
 from asiarc.engineer.trainer import train
-from asiarc.engineer.workshop import LOSSES, Request, Workshop
+from asiarc.engineer.workshop import ADMIT_LIMITS, LOSSES, Request, Workshop, admit_limits
 from asiarc.execution import InlineExecutor, Limits, LocalExecutor, Result
 from asiarc.models.backbone import build, count_parameters
 from asiarc.models.baselines import baseline_source
@@ -354,6 +354,14 @@ OF_PROTOCOL = {
 
 def drawn(data, names_and_choices):
     return {name: data.draw(choices, label=name) for name, choices in names_and_choices.items()}
+
+
+def test_limits_grow_with_what_a_recipe_says():
+    sizes = [MICRO.at(d_model=width, num_layers=layers) for width, layers in ((64, 2), (256, 4), (1024, 8))]
+    allowed = [replace(request(MICRO), recipe=one).limits.cpu_s for one in sizes]
+    assert allowed[0] < 2000 < allowed[1] < allowed[2], "a thousand tokens a second, fewer for a larger model"
+    assert admit_limits(64) == admit_limits(256) == ADMIT_LIMITS
+    assert admit_limits(512).cpu_s == 4 * ADMIT_LIMITS.cpu_s
 
 
 def test_every_field_is_moved():
