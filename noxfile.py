@@ -87,6 +87,13 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """These pages built offline into .nox/docs, warnings as errors, and every command in them run. -- -k PAGE"""
+    run(session, "sphinx", "-q", "-W", "--keep-going", "-b", "html", "docs", ".nox/docs")
+    run(session, "pytest", "-q", "tests/docs/pages.py", *session.posargs)
+
+
+@nox.session
 def reproduce(session: nox.Session) -> None:
     """The paper's claims: campaigns and deciders, a table and a report, and whether it agrees with the published run.
     -- --tier smoke|quick|full"""

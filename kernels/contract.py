@@ -277,6 +277,15 @@ def padded_rows(x_T: Tensor, rows_NL: Tensor, total: int) -> Tensor:
     return tokens[rows_NL].reshape(rows_NL.shape[0], rows_NL.shape[1] * steps, *x_T.shape[1:])
 
 
+def last_inputs(x_TD: Tensor, state_NDP: Tensor, bounds: Tensor) -> Tensor:
+    """The last P inputs of each packed sequence, [N, D, P], which reach into its state where it is shorter."""
+    P = state_NDP.shape[2]
+    since_start = (bounds[1:] - bounds[:-1])[:, None] - P + torch.arange(P, device=bounds.device)
+    own = x_TD[(bounds[:-1, None] + since_start).clamp(min=0)].mT
+    before = state_NDP.gather(2, (since_start + P).clamp(max=max(P - 1, 0))[:, None].expand(state_NDP.shape))
+    return torch.where((since_start >= 0)[:, None], own, before)
+
+
 # (x, weight, state) -> (y, final_state), dtype already the one to compute in.
 Filter = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -337,6 +346,8 @@ def causal_filter(
     with no_autocast(x):
         wide = [x.to(dtype)]
         y, final = run(wide, state) if bounds is None else over_sequences(run, wide, state, bounds)
+        if bounds is not None:  # the zero rows that pad a sequence are inputs, too
+            final = last_inputs(wide[0][0], state, torch.tensor(bounds, device=x.device))
         y = y if bias is None else y + bias.to(dtype)
         y = y if activation is None else torch.nn.functional.silu(y)
     return y.to(x.dtype), final.to(state_dtype)

@@ -10,10 +10,9 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from asiarc.core.axes import shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +70,23 @@ class Operator:
         found: Callable[..., Any] = getattr(importlib.import_module(f"asiarc.kernels.{self.name}"), name)
         return found
 
+    def axes(self, V: str = "V", HV: str = "H") -> dict[str, str]:
+        """The axes of every tensor argument by name, as a kernel declares them; D stands for K where V is D."""
+        K, rows = ("D" if V == "D" else "K"), "T" if self.steps == 1 else f"{self.steps}*T"
+        if self.kind == "filter":
+            x = {"x_BTD": f"B T H*{K}", "initial_state": f"B H*{K} {self.taps - 1}"}
+            taps = f"H*{K} {self.taps}"
+            return x | ({"weight_DK": taps} if self.name == "fir" else {"weight_DW": taps, "bias": f"H*{K}"})
+        if self.kind == "norm":
+            gate = {"gate": f"B T H {K}", "weight": K} if self.name == "gated_rms_norm" else {}
+            return {"x": f"B T H {K}", **gate}
+        made = {"q": f"B T H {K}", "k": f"B {rows} H {K}", "v": f"B {rows} {HV} {V}"}
+        if self.gated:
+            made["g"] = f"B T {HV}" + (f" {K}" if self.gate == "channel" else "")
+        if self.erases:
+            made["beta"] = f"B {rows} {HV}"
+        return made | {"initial_state": f"B {HV} {K} {V}"}
+
     def shapes(
         self, B: int, T: int, H: int, K: int, *, V: int = 0, groups: int = 1, steps: int = 0
     ) -> dict[str, tuple[int, ...]]:
@@ -78,20 +94,9 @@ class Operator:
 
         A sequence operator has H * `groups` value heads, a filter H * K channels.
         """
-        V, HV, rows = V or K, H * groups, T * (steps or self.steps)
-        if self.kind == "filter":
-            x = {"x_BTD": (B, T, H * K), "initial_state": (B, H * K, self.taps - 1)}
-            taps = (H * K, self.taps)
-            return x | ({"weight_DK": taps} if self.name == "fir" else {"weight_DW": taps, "bias": taps[:1]})
-        if self.kind == "norm":
-            gate = {"gate": (B, T, H, K), "weight": (K,)} if self.name == "gated_rms_norm" else {}
-            return {"x": (B, T, H, K), **gate}
-        made: dict[str, tuple[int, ...]] = {"q": (B, T, H, K), "k": (B, rows, H, K), "v": (B, rows, HV, V)}
-        if self.gated:
-            made["g"] = (B, T, HV, K)[: 2 + self.gate_axes]
-        if self.erases:
-            made["beta"] = (B, rows, HV)
-        return made | {"initial_state": (B, HV, K, V)}
+        own = dataclasses.replace(self, steps=steps or self.steps)
+        sizes = dict(B=B, T=T, H=H, K=K, V=V or K, HV=H * groups)
+        return {name: shape(axes, sizes) for name, axes in own.axes(HV="HV").items()}
 
 
 OPERATORS = {
@@ -112,21 +117,3 @@ OPERATORS = {
     )
 }
 SEQUENCE = tuple(name for name, operator in OPERATORS.items() if operator.kind == "sequence")
-
-
-def trained(argument: str, normal: Tensor) -> Tensor:
-    """What a trained layer gives an argument, of standard normal values: unit queries and keys, gates that mostly
-    remember, strengths in (0, 1), taps of a length near one."""
-    from torch.nn import functional as F
-
-    if argument in ("q", "k"):
-        return F.normalize(normal, dim=-1)
-    if argument == "g":
-        return F.logsigmoid(normal + 3)
-    if argument == "beta":
-        return normal.sigmoid()
-    if argument in ("weight_DW", "weight_DK"):
-        return normal / normal.shape[1] ** 0.5
-    if argument == "weight":
-        return 1 + 0.1 * normal
-    return 0.1 * normal if argument == "bias" else normal

@@ -58,7 +58,7 @@ LISTING = """
         style="choice",
         levels={BASE: {"length": 9, "values": 2}},
         chance=lambda settings: 0.5,
-        training=_CHECK,
+        training=CHECK,
     ),
 """
 POLICY = '''\

@@ -11,6 +11,7 @@ addresses that a stage handed over). Counts and sums are asked of the archive an
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -64,6 +65,13 @@ def mean_gain(candidate: Mapping[str, float], baseline: Mapping[str, float], *, 
     return sum(sign * (candidate[seed] - baseline[seed]) for seed in common) / len(common)
 
 
+def ranking_tasks(tasks: tuple[str, ...], at_chance: Sequence[str]) -> tuple[str, ...]:
+    """What gains are means over: the tasks that may decide, without those at chance; where that leaves none, with them;
+    where none may decide, all."""
+    may = tuple(task for task in tasks if get_task(task).decides)
+    return tuple(task for task in may if task not in at_chance) or may or tasks
+
+
 def paired_by_seed(candidate: Values, baseline: Values, task: str, *, num_comparisons: int = 1) -> Effect:
     """The paired effect of two sides on a task, by seed; `EvidenceError` for fewer than two common seeds."""
     return paired_effect(
@@ -92,10 +100,7 @@ class Entrant:
         `task` defaults to the first task that decides. Raises `EvidenceError` when the stage or task is not the
         campaign's, has not been run, or has fewer than two common seeds.
         """
-        tasks = self.result.tasks(stage)
-        task = task or self.result.deciding_tasks(stage)[0]
-        if task not in tasks:
-            raise EvidenceError(unknown_name(f"task of {stage}:", task, tasks))
+        task = self.result.task_called(task, stage) if task else self.result.first_that_decides(stage)
         other = self.result.baseline(baseline)
         mine, theirs = self.values(task, stage), other.values(task, stage)
         if not mine or not theirs:
@@ -146,15 +151,41 @@ class CampaignResult:
             raise EvidenceError(f"{self.name} declares no {stage}, so nothing was verified; declare verify=Stage(...)")
         return tuple(spec["tasks"])
 
+    def at_chance(self, stage: str) -> tuple[str, ...]:
+        """The tasks of a finished stage on which no baseline could be told from chance."""
+        return tuple((self.archive.stage_result(self.run, stage) or {}).get("at_chance", ()))
+
+    def ranking_tasks(self, stage: str) -> tuple[str, ...]:
+        """What a stage's gains are means over (`ranking_tasks`): never empty."""
+        return ranking_tasks(self.tasks(stage), self.at_chance(stage))
+
     def deciding_tasks(self, stage: str) -> tuple[str, ...]:
-        """The tasks of a stage that may decide; all of them when none may."""
+        """The tasks of a stage that decide; all of them when none may. One at chance never does: there may be none."""
+        at_chance = self.at_chance(stage)
+        return tuple(task for task in self.ranking_tasks(stage) if task not in at_chance)
+
+    def first_that_decides(self, stage: str) -> str:
+        """The first of `deciding_tasks`; `EvidenceError` where all are at chance."""
+        for task in self.deciding_tasks(stage):
+            return task
+        told = ", ".join(f"{task} ({get_task(task).chance:.3f})" for task in self.at_chance(stage))
+        raise EvidenceError(
+            f"nothing decides in {stage} of {self.name}: no baseline could be told from chance on {told}; train "
+            "longer, or take an easier level"
+        )
+
+    def task_called(self, name: str, stage: str) -> str:
+        """A stage's task by its name, or a task of one's own by its function's. Raises `EvidenceError`."""
         tasks = self.tasks(stage)
-        return tuple(task for task in tasks if get_task(task).decides) or tasks
+        mine = [task for task in tasks if re.fullmatch(rf"own:{re.escape(name.lower())}-[0-9a-f]{{16}}", task)]
+        if name not in tasks and len(mine) != 1:
+            raise EvidenceError(unknown_name(f"task of {stage}:", name, tasks))
+        return name if name in tasks else mine[0]
 
     def num_comparisons(self, stage: str) -> int:
         """Candidates that entered the stage, times the baselines and the deciding tasks they are compared on."""
         entrants = max(1, len(self.stage(stage)["entrants"]))
-        return entrants * len(self.spec["baselines"]) * len(self.deciding_tasks(stage))
+        return entrants * len(self.spec["baselines"]) * len(ranking_tasks(self.tasks(stage), ()))
 
     def entrant(self, address: str, name: str | None = None) -> Entrant:
         """Any candidate of the archive as an entrant of this run."""
@@ -174,7 +205,7 @@ class CampaignResult:
 
     def best_baseline(self, stage: str) -> Entrant:
         """The baseline with the best mean on the first deciding task of a stage."""
-        task = self.deciding_tasks(stage)[0]
+        task = self.ranking_tasks(stage)[0]
         sign = 1 if get_task(task).higher_is_better else -1
 
         def mean(baseline: Entrant) -> float:
@@ -444,7 +475,7 @@ class CampaignResult:
                     values[self.start].get(task, {}),
                     higher_is_better=get_task(task).higher_is_better,
                 )
-                for task in self.deciding_tasks(stage)
+                for task in self.ranking_tasks(stage)
             ]
             scored = [gain for gain in each if gain is not None]
             if scored and len(scored) == len(each):

@@ -87,7 +87,17 @@ def _writer_lock(folder: Path) -> Iterator[None]:
         lock.truncate()
         lock.write(f"process {os.getpid()}")
         lock.flush()
-        yield
+        try:
+            yield
+        finally:
+            lock.truncate(0)  # whoever watches sees that nobody writes any more
+
+
+def _keep_from_git(folder: Path) -> None:
+    """A store that was not named, ``.asiarc`` in somebody's repository, is nothing to commit; a named one may be."""
+    ignored = folder / ".gitignore"
+    if folder.name.startswith(".") and not ignored.exists():
+        ignored.write_text("*\n", encoding="utf-8")
 
 
 def _refusal(folder: Path, error: Exception) -> ArchiveError:
@@ -124,6 +134,9 @@ def set_aside(folder: Path) -> Path:
     with _writer_lock(folder):
         names = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(1))
         return folder.rename(next(name for name in names if not name.exists()))
+
+
+NEWS = ("trials", "stages", "verdicts")  # what changes a report
 
 
 def _cell(number: float) -> int:
@@ -185,10 +198,12 @@ class Archive:
 
     def __init__(self, folder: Path, *, write: bool = True) -> None:
         self.folder = folder
+        self.has_news = False  # whether a trial, a stage or a verdict was added since it was opened
         with ExitStack() as opened:  # what was opened is closed again where the rest fails
             with _in_words(folder):
                 if write:
                     folder.mkdir(parents=True, exist_ok=True)
+                    _keep_from_git(folder)
                     opened.enter_context(_writer_lock(folder))
                     shutil.rmtree(folder / "partial", ignore_errors=True)  # what a killed writer was writing
                 elif not (folder / "archive.db").exists():
@@ -260,7 +275,9 @@ class Archive:
 
     def _insert(self, table: str, row: Mapping[str, Any], *, replace: bool = False) -> None:
         values = [json.dumps(v) if isinstance(v, (dict, list, tuple)) else v for v in row.values()]
+        before = self._db.total_changes
         self._execute(_insertion(table, tuple(row), replace=replace), values)
+        self.has_news |= table in NEWS and self._db.total_changes > before
 
     def restore(self, table: str, row: Mapping[str, Any]) -> None:
         """Put a row back as a query gave it; `ValueError` for a column that the table has not."""

@@ -78,14 +78,16 @@ def examine_exported(payload: Payload) -> Payload:
 
 
 def _load(folder: Path) -> nn.Module:
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, dynamic_module_utils
 
     from asiarc.models.backbone import AsiarcForCausalLM
 
-    kind = json.loads((folder / "config.json").read_text()).get("model_type")
-    model_class: Any = AsiarcForCausalLM if kind == "asiarc" else AutoModelForCausalLM
-    options: dict[str, Any] = {} if kind == "asiarc" else {"trust_remote_code": True}  # the sandbox is around it
-    loaded: nn.Module = model_class.from_pretrained(folder, local_files_only=True, use_safetensors=True, **options)
+    options = {"local_files_only": True, "use_safetensors": True}
+    if json.loads((folder / "config.json").read_text()).get("mixer_source"):
+        loaded: nn.Module = AsiarcForCausalLM.from_pretrained(folder, **options)  # which saved it
+    else:
+        dynamic_module_utils.HF_MODULES_CACHE = str(Path.cwd() / "modules")  # the job's own folder can be written
+        loaded = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True, **options)
     return loaded.eval()
 
 

@@ -1,27 +1,23 @@
-"""What an audit found: one row a program with its verdict, totals, a figure, and the command that prints them."""
+"""What an audit found: one row a program with its verdict, totals, and a figure."""
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import click
 from pydantic import Field, model_validator
-from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
 from asiarc.audit import PROPERTIES
-from asiarc.audit.targets import Program, read
+from asiarc.audit.targets import Program
 from asiarc.core.errors import CandidateError
 from asiarc.core.plain import plain
 from asiarc.engineer.returned import Shape, checked
-from asiarc.execution import Executor, Job, Limits, LocalExecutor, Result
+from asiarc.execution import Executor, Job, Limits, Result
 
 # The gates that answer the same question of a candidate file.
 GATES_OF = {
@@ -198,12 +194,13 @@ def table(rows: Sequence[Row]) -> Table:
         found += (
             [f"{_sizes(row)} parameters (recorded), {row['cost']:.2f} x DeltaNet's FLOPs"] if row.get("cost") else []
         )
-        name = Text(_name(row), overflow="fold")
+        name = Text(name_of(row), overflow="fold")
         drawn.add_row(Text(row["verdict"], style=colour), name, Text("\n".join(map(_plain, found)), overflow="fold"))
     return drawn
 
 
-def _name(row: Row) -> str:
+def name_of(row: Row) -> str:
+    """What a program is called, fit to be printed."""
     return _plain(str(row.get("name_new") or row["name"]))
 
 
@@ -228,44 +225,7 @@ def _sizes(row: Row) -> str:
     return f"{actual} ({recorded})"
 
 
-def _preloaded(programs: Sequence[Program]) -> tuple[str, ...]:
+def preloaded(programs: Sequence[Program]) -> tuple[str, ...]:
     """What each worker imports once: transformers only where it will be needed."""
     wanted = any(p.form == "exported" or "transformers" in p.payload.get("program", "") for p in programs)
     return (*PRELOAD, "transformers.cache_utils") if wanted else PRELOAD
-
-
-@click.command()
-@click.argument("target", metavar="PATH")
-@click.option("--adapter", metavar="MODULE:FUNCTION", help="builds a module:Class: (class, width, heads) -> nn.Module")
-@click.option("--json", "as_json", is_flag=True, help="rows and totals as JSON on stdout; progress goes to stderr")
-@click.option("--figure", "drawing", type=click.Path(path_type=Path), help="draw the totals (.svg, .png, .pdf)")
-@click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="programs at once")
-def audit(target: str, adapter: str | None, as_json: bool, drawing: Path | None, workers: int) -> None:
-    """Examine programs, all of them in the sandbox: admitted, or rejected by which gate and why.
-
-    PATH is a candidate file, a folder of them, the release of ASI-Arch (data/106.json), a model's folder (config.json
-    and .safetensors), or a class named as module:Class. Exits with 1 unless all are admitted.
-
-    A candidate meets the gates of a campaign; others are asked for the same properties, one by one (--json has them
-    all). Parameters are counted in the configuration that the records call 340M, FLOPs a token against DeltaNet's.
-    """
-    programs = read(target, adapter)
-    done = 0
-
-    def progress(index: int, row: Row) -> None:
-        nonlocal done
-        done += 1
-        said = f"{_name(row)}: {row['verdict']} {row['gate']}"
-        click.echo(f"[{done}/{len(programs)}] {said}"[:80], err=True)
-
-    readable = [program.readable for program in programs if program.readable]
-    with LocalExecutor(workers, _preloaded(programs), readable=readable) as executor:
-        rows = audit_rows(programs, executor, progress)
-    if drawing:
-        figure(rows, drawing)
-    if as_json:
-        click.echo(json.dumps({"rows": rows, "totals": totals(rows)}, indent=1, allow_nan=False))
-    else:
-        Console(width=None if sys.stdout.isatty() else 80).print(table(rows))
-        click.echo(summary(rows))
-    sys.exit(0 if all(row["verdict"] == "admitted" for row in rows) else 1)

@@ -66,6 +66,11 @@ STOPS: dict[str, str] = {
     "asiarc.tasks.corpus": "is in the identity of each task that reads it",
     "asiarc.tasks.synthetic": "is in the identity of each task that draws from it",
     "asiarc.tasks.lm_eval_config": "is in the identity of each task",
+    "asiarc.tasks.own": "is in the identity of each task of one's own",
+    "asiarc.tasks.documents": "is in the identity of each task of given documents",
+    "asiarc.tasks.rendering": "makes documents, whose content is their task's key",
+    "asiarc.tasks.source": "makes the keys of tasks of one's own",
+    "asiarc.tasks.keep": "keeps what is in the identity of each task that opens it",
 }
 """What is reached and decides no number: a module with all below it, or a definition."""
 

@@ -14,13 +14,23 @@ import tomli_w
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from asiarc.campaign.content import content_of, file_hash
-from asiarc.campaign.frozen import Declaration, FieldError, at_field
 from asiarc.campaign.own import OWN_PATTERN, Baseline, baseline_at, called, check_given, check_names
-from asiarc.campaign.recipe import Recipe, RecipeByTier, WithRecipe, faults, longer_than, recipe_at, without_text
+from asiarc.campaign.recipe import (
+    CampaignDeclaration,
+    Recipe,
+    RecipeByTier,
+    WithRecipe,
+    faults,
+    longer_than,
+    recipe_at,
+    without_text,
+)
+from asiarc.core.declared import Declaration, FieldError, at_field
 from asiarc.core.errors import CampaignError, TaskError, nearest, unknown_name
 from asiarc.core.recipe import STAGES, TIERS, StageName, StagePlan, Tier, stage_plan
 from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC
-from asiarc.tasks import check_name, is_key, own_path, with_own_text
+from asiarc.tasks import check_name, is_text, opened
+from asiarc.tasks.declared import DeclaredTask
 
 IDENTITY_VERSION = 2
 RESEARCHERS = ("grammar", "random", "llm")
@@ -41,7 +51,7 @@ MATCHABLE = ("parameters",)
 RESOURCES = ("state_bytes", "flops", "parameters", "time")
 
 
-class Budget(Declaration):
+class Budget(CampaignDeclaration):
     """Hard caps of one campaign at one tier. Reaching `minutes` stops the stage and says so; nothing done is lost."""
 
     candidates: int = Field(ge=1, description="how many candidates explore evaluates")
@@ -49,7 +59,7 @@ class Budget(Declaration):
     usd: float = Field(default=0.0, ge=0, description="cap on money spent on language models")
 
 
-class ByTier(Declaration):
+class ByTier(CampaignDeclaration):
     """One value for each tier; a tier that is not named cannot be run."""
 
     smoke: Budget | None = None
@@ -93,13 +103,22 @@ def by_tier(**values: Any) -> ByTier | RecipeByTier:
 class Stage(WithRecipe):
     """One stage: what is measured, on how many seeds and, where it is said, with which recipe."""
 
-    tasks: tuple[str, ...] = Field(min_length=1, description="names of tasks, e.g. ('text', 'overwrite')")
+    tasks: tuple[str, ...] = Field(
+        min_length=1, description="names of tasks, or your own: ('text', 'overwrite', 'tasks/copying.py:copying')"
+    )
     seeds: int = Field(default=1, ge=1, le=64, description="training seeds a candidate")
     top: int | None = Field(default=None, ge=1, description="verify only: how many finalists of explore enter")
     learning_rates: tuple[float, ...] = Field(
         default=(),
         description="verify only: grid searched for every candidate and baseline alike; empty: the recipe's own rate",
     )
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _places_of_tasks(cls, tasks: Any) -> Any:
+        if not isinstance(tasks, (list, tuple)):
+            return tasks
+        return tuple(task.place if isinstance(task, DeclaredTask) else task for task in tasks)
 
     @field_validator("tasks")
     @classmethod
@@ -121,7 +140,7 @@ class Stage(WithRecipe):
         return rates
 
 
-class Models(Declaration):
+class Models(CampaignDeclaration):
     """The language models of a campaign by role, what they cost, and how they are asked.
 
     A role without a model is done without one: the analyst by arithmetic, the check of motivations and the judge not at
@@ -379,8 +398,9 @@ class Campaign(WithRecipe):
         return found
 
     def at(self, folder: Path, *, build: bool = True) -> Campaign:
-        """The campaign of a file in `folder`, where its relative paths start: texts of one's own by their keys, each
-        built once (without `build` only looked for), entries by their places, baselines of one's own by their names.
+        """The campaign of a file in `folder`, where its relative paths start: texts and tasks of one's own by their
+        keys, each built once (without `build` only looked for, and checked), entries by their places, baselines of
+        one's own by their names.
 
         Raises `CampaignError` with the field whose text, entries or file are not to be had.
         """
@@ -393,10 +413,12 @@ class Campaign(WithRecipe):
         found = {one.name: one for one in self._read(folder)}
         stages: dict[str, Any] = {"cognition": tuple(map(str, entries))}
         stages |= {"baselines": tuple(found), "start_from": called(self.start_from)}
+        declared = [task for stage in (self.explore, self.verify, self.confirm) if stage for task in stage.tasks]
+        text = next(filter(is_text, declared), "")  # what is trained for documents that bring nothing to train on
         for name in STAGES:
             stage: Stage | None = getattr(self, name)
             try:
-                tasks = () if stage is None else tuple(with_own_text(task, folder, build=build) for task in stage.tasks)
+                tasks = tuple(opened(task, folder, build=build, text=text) for task in stage.tasks) if stage else ()
                 too_long = self._too_long(name, folder) if stage else ""
             except TaskError as error:
                 raise at_field(name, CampaignError(f"{name}: {error}")) from error
@@ -429,11 +451,8 @@ class Campaign(WithRecipe):
     def _too_long(self, name: StageName, folder: Path) -> str:
         """Why a text of one's own in a stage that is declared is too short, at the first tier at which it is."""
         stage: Stage = getattr(self, name)
-        own = [(task, task.partition(":")[2]) for task in stage.tasks if task.startswith("text:")]
-        paths = [(task, own_path(level, folder)) for task, level in own if not is_key(level)]
         said = [self._said(name, tier) for tier in self.budget.tiers] if name in self.stages else []
-        faults_found = (longer_than(one, task, path) for one in said for task, path in paths)
-        return next(filter(None, faults_found), "")
+        return next(filter(None, (longer_than(one, stage.tasks, folder) for one in said)), "")
 
     @property
     def arm(self) -> str:

@@ -132,13 +132,18 @@ def moved_fields(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         a, b = old.get(key), new.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
             moved += [f"{key}.{inner}" for inner in moved_fields(a, b)]
-        elif a != b:
+        elif _as_stored(a) != _as_stored(b):
             moved.append(f"{key}: {_shown(a)} -> {_shown(b)}")
     return moved
 
 
+def _as_stored(value: Any) -> Any:
+    """A value as JSON gives it back, in which a tuple is a list."""
+    return [_as_stored(one) for one in value] if isinstance(value, (list, tuple)) else value
+
+
 def _shown(value: Any) -> str:
-    return f"{len(value)} fields" if isinstance(value, dict) and value else str(value)
+    return f"{len(value)} fields" if isinstance(value, dict) and value else str(_as_stored(value))
 
 
 def _git(*arguments: str) -> str:

@@ -12,17 +12,25 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from asiarc.campaign.frozen import Declaration
+from asiarc.core.declared import Declaration
 from asiarc.core.device import device_type
+from asiarc.core.errors import CampaignError
 from asiarc.core.recipe import SIZE_TOLERANCE, TIERS, TRIAL_MEMORY_BYTES, Precision, StagePlan, Tier, TrialRecipe
 from asiarc.models.baselines import mixer_size
+from asiarc.tasks import is_key, is_text, own_path
 from asiarc.tasks.catalogue import CATALOGUE, parse_name
 
 BYTES_A_PARAMETER = 16  # float32: itself, its gradient, and the two means of AdamW
 SYNTHETIC_LENGTH = 64  # positions of a synthetic task, about: for the estimate of memory
 
 
-class Recipe(Declaration):
+class CampaignDeclaration(Declaration):
+    """A part of a campaign."""
+
+    refused = CampaignError
+
+
+class Recipe(CampaignDeclaration):
     """What is trained, as far as it is said; the rest is as the tier has it (`asiarc.core.recipe`).
 
     `steps` (or `tokens`) are those of the last rung; the lower rungs of explore keep their proportion to it. Synthetic
@@ -64,7 +72,7 @@ class Recipe(Declaration):
         return self.model_dump(mode="json", exclude_none=True)
 
 
-class RecipeByTier(Declaration):
+class RecipeByTier(CampaignDeclaration):
     """A recipe for each tier; one that is not named is trained as the tier has it."""
 
     smoke: Recipe | None = None
@@ -99,7 +107,7 @@ def recipe_at(recipe: AnyRecipe | None, tier: Tier) -> Recipe:
     return found or Recipe()
 
 
-class WithRecipe(Declaration):
+class WithRecipe(CampaignDeclaration):
     """A part of a campaign that may say how it is trained."""
 
     recipe: AnyRecipe | None = Field(
@@ -133,7 +141,7 @@ def faults(
 
 def without_text(said: Mapping[str, Any], tasks: Sequence[str]) -> str:
     """Why a length that is said says nothing, where no task is text; empty where it does."""
-    if "seq_len" not in said or any(map(is_text, tasks)):
+    if "seq_len" not in said or any(_training(task, {}) is None for task in tasks):
         return ""
     return (
         f"seq_len={said['seq_len']} is the length of text, and none of {', '.join(dict.fromkeys(tasks))} is text; how "
@@ -141,18 +149,21 @@ def without_text(said: Mapping[str, Any], tasks: Sequence[str]) -> str:
     )
 
 
-def longer_than(said: Mapping[str, Any], task: str, path: Path) -> str:
-    """Why a text of one's own is too short for the length that is said; empty where it may be long enough."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    size = sum(file.stat().st_size for file in files if file.is_file())
+def longer_than(said: Mapping[str, Any], tasks: Sequence[str], folder: Path) -> str:
+    """Why a text of one's own is too short for the length that is said; empty where each may be long enough.
+
+    Raises `TaskError` where a text is not there.
+    """
     wanted = said.get("seq_len", 0)
-    return f"{task} has {size:,} bytes, fewer than seq_len={wanted:,}; give at most {size:,}" if wanted > size else ""
-
-
-def is_text(task: str) -> bool:
-    """Whether a task is text, of which a recipe says how long its windows are."""
-    listing = CATALOGUE.get(parse_name(task)[0])
-    return listing is not None and listing.kind == "text"
+    for task in tasks if wanted else ():
+        base, level = parse_name(task)
+        if base == "text" and level not in CATALOGUE["text"].levels and not is_key(level):
+            path = own_path(level, folder)
+            files = path.rglob("*") if path.is_dir() else [path]
+            size = sum(file.stat().st_size for file in files if file.is_file())
+            if wanted > size:
+                return f"{task} has {size:,} bytes, fewer than seq_len={wanted:,}; give at most {size:,}"
+    return ""
 
 
 def _training(task: str, said: Mapping[str, Any]) -> TrialRecipe | None:

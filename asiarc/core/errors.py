@@ -15,11 +15,23 @@ class AsiarcError(Exception):
     """Root of every error that a user of asiarc can cause and mend."""
 
 
-class CampaignError(AsiarcError):
-    """A campaign's declaration cannot be run as written; correct the named field."""
+class DeclarationError(AsiarcError):
+    """What a file declares cannot be run as written; correct the named field."""
 
     field = ""  # the field to look at
     table = ""  # in TOML, the table that it stands in
+
+
+class CampaignError(DeclarationError):
+    """A campaign's declaration cannot be run as written; correct the named field."""
+
+
+class KernelError(DeclarationError):
+    """A kernel's declaration cannot be checked as written; correct the named field."""
+
+
+class ExtraMissingError(AsiarcError):
+    """Campaigns need packages that kernel files do not; the message says how they are installed."""
 
 
 class CandidateError(AsiarcError):
@@ -44,6 +56,10 @@ class ArchiveError(AsiarcError):
 
 class ExecutionError(AsiarcError):
     """The machine could not run the work (no worker starts, a tool is missing); no candidate is to blame."""
+
+
+class BrokenRuleError(AsiarcError, AssertionError):
+    """A researcher, task or policy of one's own breaks a rule of its contract; see `asiarc.testing`."""
 
 
 class EvidenceError(AsiarcError):

@@ -24,7 +24,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from asiarc.core.candidate import names_of
 from asiarc.core.digest import digest
@@ -358,8 +358,54 @@ class UserCode(Code):
         if found is None or not found.endswith(".py"):
             return None
         file = Path(found)
-        is_foreign = any(file.is_relative_to(folder) for folder in _foreign())
-        return file if module.partition(".")[0] == self.own or not is_foreign else None
+        return file if module.partition(".")[0] == self.own or not is_foreign(file) else None
+
+
+class OneFile(Code):
+    """One text as a module of its own, ``own``, and nothing around it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(Path())
+        self._modules["own"] = read_module("own", False, text)
+
+    def owns(self, dotted: str) -> bool:  # noqa: D102
+        return dotted == "own"
+
+    def file(self, module: str) -> Path | None:  # noqa: D102
+        return None
+
+
+def part_of(text: str, name: str) -> tuple[Reached, list[ast.stmt]]:
+    """What a definition of a text reaches in it, and the statements that make it: definitions, what the file does
+    besides, and the imports that they use, in order."""
+    reached = OneFile(text).reach([f"own:{name}"])
+    wanted = {found.partition(".")[0] for _, found in reached.places}
+    body = ast.parse(text).body
+    made = [node for node in body if not _imports(node) and _is_wanted(node, wanted)]
+    used = {found.id for node in made for found in ast.walk(node) if isinstance(found, ast.Name)}
+    needed = [node for node in body if _imports(node) and not used.isdisjoint(_bound(node, ""))]
+    return reached, sorted([*made, *needed, *_futures(body)], key=lambda node: node.lineno)
+
+
+def _imports(node: ast.stmt) -> TypeGuard[ast.Import | ast.ImportFrom]:
+    return isinstance(node, (ast.Import, ast.ImportFrom)) and getattr(node, "module", "") != "__future__"
+
+
+def _futures(body: list[ast.stmt]) -> list[ast.stmt]:
+    return [node for node in body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
+
+
+def _is_wanted(node: ast.stmt, wanted: set[str]) -> bool:
+    """Whether a statement makes something that is wanted; what makes nothing is wanted with anything (``""``)."""
+    if _stands_alone(node) or _for_types(node) or isinstance(node, ast.ImportFrom):
+        return False
+    names = _targets(node)
+    return not wanted.isdisjoint(names) if names else "" in wanted
+
+
+def is_foreign(file: Path) -> bool:
+    """Whether a file is the interpreter's, an installed package's or this one's."""
+    return any(file.is_relative_to(folder) for folder in _foreign())
 
 
 @cache

@@ -169,8 +169,9 @@ def score(secret: dict[str, Any], line: Line) -> dict[str, Any]:
     if "ended" in kept:
         kind = kept["ended"] if kept["ended"] in ENDINGS else "crashed"
         return {"ended": kind, "reason": str(kept.get("reason"))} | trained
-    documents = windows(task.documents(secret["split"], secret["documents"], secret["items"]), recipe.seq_len)
-    lm = StreamedLM(Model(line, recipe.vocab_size), recipe.seq_len)
+    length = task.read_length(recipe.seq_len)
+    documents = windows(task.documents(secret["split"], secret["documents"], secret["items"]), length)
+    lm = StreamedLM(Model(line, recipe.vocab_size), length)
     try:
         _sizes_match(parameters, kept.get("target"))
         line.send(digest(secret).encode())  # of the examination: told when nothing can be made of it any more

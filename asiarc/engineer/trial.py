@@ -73,7 +73,7 @@ def train(payload: Payload) -> Payload:
     What is kept are the parameters alone, and beside them the curve, on which no decision rests; or how the training
     ended instead, as `diverged` or `size` with a reason.
     """
-    with _denormals_flushed():
+    with denormals_flushed():
         tensors, told = _train(payload)
     save_file(tensors, KEPT, {"told": json.dumps(told)})
     return {}
@@ -93,8 +93,8 @@ def answer(payload: Payload, line: Line) -> Payload:
     line.send(json.dumps(told).encode())
     if "ended" not in told:
         seed = line.receive(SEED_BYTES).decode()
-        with _denormals_flushed():
-            model = _rebuilt(payload, recipe, tensors)
+        with denormals_flushed():
+            model = rebuilt(payload, recipe, tensors)
             line.send(json.dumps(_examined(payload, recipe, model, seed)).encode())
             answer_all(line, reader(model.eval()))
     return {}
@@ -124,7 +124,7 @@ def _target(payload: Payload, recipe: TrialRecipe) -> int | None:
     return total_parameters(mixer_parameters(payload["match_source"], recipe), recipe, hidden)
 
 
-def _rebuilt(payload: Payload, recipe: TrialRecipe, tensors: dict[str, torch.Tensor]) -> AsiarcForCausalLM:
+def rebuilt(payload: Payload, recipe: TrialRecipe, tensors: dict[str, torch.Tensor]) -> AsiarcForCausalLM:
     """The trial's model as it was before training, with the parameters that were kept."""
     gate = tensors.get("layers.0.mlp.gate.weight")
     model = build(payload["source"], recipe, payload["seed"], hidden=0 if gate is None else len(gate))
@@ -174,7 +174,7 @@ def reader(model: AsiarcForCausalLM) -> Callable[[Reading, Tokens], NDArray[np.f
 
 
 @contextmanager
-def _denormals_flushed() -> Iterator[None]:
+def denormals_flushed() -> Iterator[None]:
     """Decayed states go denormal, and denormals are slow; the mode is the thread's, and a caller here has its own."""
     torch.set_flush_denormal(True)
     try:

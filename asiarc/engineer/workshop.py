@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from asiarc.archive.store import Archive, Trial
@@ -134,12 +135,12 @@ def _pace_outcome(result: Result, allowed: float) -> Outcome:
     return Outcome("rejected", slow, "time")
 
 
-def trial_executor(workers: int, where: str = "local", gpus_per_job: float = 0) -> Warm:
-    """Warm workers for admissions and trials: they hold what a trial imports.
+def trial_executor(workers: int, where: str = "local", gpus_per_job: float = 0, readable: Sequence[Path] = ()) -> Warm:
+    """Warm workers for admissions and trials: they hold what a trial imports, and may read `readable` beside it.
 
     `where` is "local", "ray" or "ray:ADDRESS"; raises `ExecutionError` where no such cluster answers.
     """
-    local = LocalExecutor(workers, preload=("torch", "asiarc.engineer.warm"))
+    local = LocalExecutor(workers, preload=("torch", "asiarc.engineer.warm"), readable=readable)
     return executor_on(where, local, versions=VERSIONS, gpus_per_job=gpus_per_job)
 
 

@@ -82,12 +82,14 @@ class Claim(BaseModel):
 
     `weakest_tier` is the smallest tier that can speak to the claim at all; `full_tier` the smallest at which
     it can be reproduced or contradicted as stated. In between, agreement is "reproduced at smaller scale" and
-    disagreement is "inconclusive", with what was seen in the note.
+    disagreement is "inconclusive", with what was seen in the note. `theme` is what the claim is about, in a few words:
+    claims of one theme are read together.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str = Field(pattern=r"^C\d{2}[a-z]?$")
+    theme: str = ""
     statement: str = Field(min_length=10)
     place: str
     kind: Literal["method", "quality", "scaling", "cost", "speed"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal, TypeVar
 
 from asiarc.core.errors import EvidenceError
@@ -103,6 +103,36 @@ def paired_effect(
         radius = float(student.isf(alpha / 2, n - 1)) * error
         low, high, test = mean - radius, mean + radius, "paired t"
     return Effect(mean, low, high, n, sd, p_value, test, level, num_comparisons, unpaired)
+
+
+def paired_items(
+    candidate: Mapping[Seed, float], baseline: Mapping[Seed, float], *, higher_is_better: bool, level: float = 0.95
+) -> Effect:
+    """As `paired_effect`, paired by item; where every value is 0 or 1 the p-value is McNemar's exact one.
+
+    The interval stays that of the mean difference, which for right and wrong is the share of items won less that lost.
+    Few disagreements make it too narrow; the exact p-value then decides, and the interval reaches to zero.
+    """
+    found = paired_effect(candidate, baseline, higher_is_better=higher_is_better, level=level)
+    differences, _ = paired_differences(candidate, baseline, higher_is_better=higher_is_better)
+    if {*candidate.values(), *baseline.values()} - {0.0, 1.0}:
+        return found
+    p_value = mcnemar(differences.count(1.0), differences.count(-1.0))
+    low, high = found.low, found.high
+    if p_value >= 1 - level:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return replace(found, low=low, high=high, p_value=p_value, test="McNemar, exact")
+
+
+def mcnemar(won: int, lost: int) -> float:
+    """The two-sided exact p-value of so many items won and lost, where a coin would decide each."""
+    n = won + lost
+    if n > 1_000:  # beyond what exact terms say more precisely than scipy's
+        from scipy.stats import binomtest
+
+        return float(binomtest(won, n).pvalue)
+    tail = sum(math.comb(n, k) for k in range(min(won, lost) + 1))
+    return min(1.0, 2 * tail / 2**n)
 
 
 def bootstrap_effect(

@@ -255,11 +255,12 @@ def _environment(scratch: Path) -> dict[str, str]:
 
 def _training_texts() -> list[str]:
     """The files of the cache that jobs may read, as patterns: what is held out is none of them."""
-    return [f"{glob.escape(_texts())}/corpora/*/{name}" for name in ("train.txt", "index.json")]
+    names = ("corpora/*/train.txt", "corpora/*/index.json", "own/*/open.json")
+    return [f"{glob.escape(_texts())}/{name}" for name in names]
 
 
 def _texts() -> str:
-    from asiarc.tasks.corpus import cache_folder  # brings numpy: not before a worker starts
+    from asiarc.tasks.keep import cache_folder
 
     return str(cache_folder().resolve())
 

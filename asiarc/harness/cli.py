@@ -4,77 +4,36 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.table import Table as RichTable
 
-from asiarc.audit.table import audit
-from asiarc.campaign.loading import declared
-from asiarc.core.errors import CampaignError, EvidenceError
-from asiarc.core.recipe import TIERS, Tier
+from asiarc.core.errors import CampaignError
+from asiarc.core.recipe import Tier
+from asiarc.harness import archive_verbs
+from asiarc.harness.archive_verbs import console, result_of
+from asiarc.harness.audit_verb import audit
+from asiarc.harness.compare_verb import compare
+from asiarc.harness.doctor_verb import doctor
+from asiarc.harness.export_verb import export
+from asiarc.harness.kernel_verbs import main as kernel
 from asiarc.harness.model_verbs import main as llm
-from asiarc.harness.options import AS_JSON, STORE, TIER, WORKERS, Commands, latest_run, project_store
+from asiarc.harness.options import AS_JSON, STORE, TIER, WORKERS, Commands, project_store, told
 
 if TYPE_CHECKING:
-    from asiarc.archive.results import CampaignResult
-    from asiarc.archive.store import Archive
     from asiarc.cognition.base import Find
 
 OUTPUT = click.option(
     "--output", type=click.Path(path_type=Path), help="default: .asiarc/reproduction/TIER in the project's root"
 )
-console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
 
 
 @click.group(cls=Commands)
 @click.version_option(package_name="asiarc")
 def main() -> None:
     """Pytest for architecture discovery. Campaigns run with: pytest campaigns --tier smoke"""
-
-
-@main.command()
-@AS_JSON
-def doctor(as_json: bool) -> None:
-    """What this machine offers: versions, processor, and the layers of the sandbox that hold candidate code."""
-    from asiarc.campaign.identity import provenance
-    from asiarc.execution import doctor as layers_here
-    from asiarc.execution.layers import not_held
-
-    facts, layers = provenance(), layers_here()
-    loose = not_held(layer for layer, offered, _ in layers if offered)
-    if as_json:
-        rows = [dict(zip(("layer", "offered", "detail"), row, strict=True)) for row in layers]
-        held = {"sandbox": rows, "not_held": loose, "tiers": tiers_here()}
-        click.echo(json.dumps({"machine": facts, **held}, indent=1))
-        return
-    for name in ("python", "platform", "cpu", "cores", "git_commit"):
-        click.echo(f"{name:<12} {facts[name]}")
-    packages = ", ".join(f"{package} {version}" for package, version in facts["packages"].items())
-    click.echo(f"packages     {packages}")
-    table = RichTable("layer of the sandbox", "offered", "what it holds", box=None)
-    for layer, offered, detail in layers:
-        table.add_row(layer, "yes" if offered else "no", detail)
-    console.print(table)
-    for kind in loose:
-        click.echo(f"not held     {kind}")
-    for tier, told in tiers_here().items():
-        click.echo(f"tier {tier:<7} {told}")
-
-
-def tiers_here() -> dict[str, str]:
-    """What each tier can do on this machine."""
-    from asiarc.core.device import device_type
-
-    on_gpu = device_type() == "cuda"
-    small = "runs here, on " + ("the GPU" if on_gpu else "the CPU; pytest --plan says how long it takes")
-    paper = "runs here; its text is downloaded once" if on_gpu else "its models need a GPU, and torch finds none here"
-    return {tier: paper if tier == "paper" else small for tier in TIERS}
 
 
 @main.command()
@@ -93,20 +52,20 @@ def baselines(tier: Tier, store: Path, workers: int, as_json: bool, tasks: str, 
     from asiarc.report.baselines import render
     from asiarc.report.facts import baseline_facts, baseline_trials
     from asiarc.studies.baselines import NAME, table
-    from asiarc.tasks import with_own_text
+    from asiarc.tasks import opened
     from asiarc.tasks.catalogue import CATALOGUE
 
     chosen_tasks = [task for task in CATALOGUE if task != "fineweb-edu"] if tasks == "all" else tasks.split(",")
-    chosen_tasks = [with_own_text(task, Path(), build=True) for task in chosen_tasks]
+    chosen_tasks = [opened(task, Path(), build=True) for task in chosen_tasks]
     study = table(BASELINE_NAMES if names == "all" else names.split(","), chosen_tasks, seeds)
     with Archive(store) as archive, trial_executor(workers) as executor:
         say = lambda line: click.echo(line, err=True)  # noqa: E731
         study.run(NAME, tier, archive, Workshop(archive, executor), say)
         found = baseline_facts(baseline_trials(archive, tier, []))
     if as_json:
-        click.echo(json.dumps(found, indent=1))
+        told(found)
     else:
-        render(console, found, tier)
+        render(console(), found, tier)
 
 
 @main.command(context_settings={"ignore_unknown_options": True})
@@ -123,6 +82,7 @@ def baselines(tier: Tier, store: Path, workers: int, as_json: bool, tasks: str, 
     help="the paper's released data, if you have it",
 )
 @OUTPUT
+@AS_JSON
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 def reproduce(
     tier: Tier,
@@ -131,20 +91,28 @@ def reproduce(
     claims: str,
     release: Path | None,
     output: Path | None,
+    as_json: bool,
     pytest_arguments: tuple[str, ...],
 ) -> None:
-    """Run the shipped campaigns and decide the paper's claims; ends in the claim table and a report."""
+    """Run the shipped campaigns and decide the paper's claims; ends in the claim table and a report.
+
+    With --json all of that goes to stderr, and stdout gets the exit status and where the report is.
+    """
     from asiarc.harness.reproduce import reproduce as run
 
+    output = output or project_store() / "reproduction" / tier
     status = run(
         tier,
         store,
         workers=workers,
         claims=[c for c in claims.split(",") if c],
         release=release,
-        output=output or project_store() / "reproduction" / tier,
+        output=output,
         pytest_arguments=list(pytest_arguments),
+        to_stderr=as_json,
     )
+    if as_json:
+        told({"exit_status": status, "report": output})
     sys.exit(status)
 
 
@@ -153,17 +121,22 @@ def reproduce(
 @STORE
 @OUTPUT
 @click.option("--again", is_flag=True, help="from what lies in the report's folder, without the archive")
-def report(tier: Tier, store: Path, output: Path | None, again: bool) -> None:
+@AS_JSON
+def report(tier: Tier, store: Path, output: Path | None, again: bool, as_json: bool) -> None:
     """Write the report of what the archive holds at a tier: HTML, Markdown, JSON, figures and the rows behind them."""
     from asiarc.archive.store import Archive
     from asiarc.report import write, write_again
 
     output = output or project_store() / "reproduction" / tier
     if again:
-        click.echo(f"report: {write_again(output)}")
-        return
-    with Archive(store, write=False) as archive:
-        click.echo(f"report: {write(archive, tier, output)}")
+        place = write_again(output)
+    else:
+        with Archive(store, write=False) as archive:
+            place = write(archive, tier, output)
+    if as_json:
+        told({"report": place})
+    else:
+        click.echo(f"report: {place}")
 
 
 @main.command()
@@ -173,11 +146,16 @@ def report(tier: Tier, store: Path, output: Path | None, again: bool) -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="who may sign it: an allowed-signers file of ssh-keygen",
 )
-def verify(folder: Path, signers: Path | None) -> None:
+@AS_JSON
+def verify(folder: Path, signers: Path | None, as_json: bool) -> None:
     """Make a report again from the rows that it rests on, and compare; exit status 1 where anything differs."""
     from asiarc.report import examine
 
     found = examine(folder, signers)
+    if as_json:
+        told({"verified": not found.problems, "compared": found.compared, "not_proved": found.unproved,
+              "problems": found.problems})  # fmt: skip
+        sys.exit(bool(found.problems))
     for heading, lines in (("compared", found.compared), ("not proved", found.unproved), ("wrong", found.problems)):
         for line in lines:
             click.echo(f"{heading}: {line}")
@@ -193,72 +171,10 @@ def release(folder: Path, as_json: bool) -> None:
     from asiarc.evidence.release import analyse_release, render
 
     findings = analyse_release(folder)
-    click.echo(json.dumps(findings.as_dict(), indent=1) if as_json else render(findings))
-
-
-@main.command()
-@click.argument("campaign")
-@TIER
-@STORE
-@AS_JSON
-def show(campaign: str, tier: Tier, store: Path, as_json: bool) -> None:
-    """A campaign's candidates, best first: outcome, rung, gain, name and motivation."""
-    with _result(campaign, tier, store) as (result, _):
-        rows = sorted(result.candidates, key=lambda row: (-row["rung"], -(row["gain"] or -9e9), row["number"]))
     if as_json:
-        click.echo(json.dumps([{**row, "outcome": str(row["outcome"])} for row in rows], indent=1))
-        return
-    table = RichTable("#", "address", "name", "rung", "gain", "outcome", "motivation", box=None)
-    for row in rows:
-        gain = "" if row["gain"] is None else f"{row['gain']:+.4f}"
-        first = row["motivation"].strip().partition("\n")[0]
-        table.add_row(
-            str(row["number"]), row["address"], row["name"], str(row["rung"]), gain, row["outcome"].kind, first[:80]
-        )
-    console.print(table)
-
-
-@main.command("why-rejected")
-@click.argument("campaign")
-@click.argument("candidate", required=False)
-@TIER
-@STORE
-def why_rejected(campaign: str, candidate: str | None, tier: Tier, store: Path) -> None:
-    """The reason of every candidate that was not scored; of one, with its table of gates."""
-    with _result(campaign, tier, store) as (result, archive):
-        asked = [
-            row for row in result.candidates if candidate in (None, row["name"]) or row["address"].startswith(candidate)
-        ]
-        if candidate and not asked:
-            raise EvidenceError(f"no candidate {candidate!r} in {campaign}; asiarc show {campaign} lists the addresses")
-        failed = [row for row in asked if row["outcome"].kind != "scored"]
-        counts = Counter(row["outcome"].gate or row["outcome"].kind for row in failed)
-        click.echo(
-            f"{len(failed)} of {len(asked)} not scored: "
-            + (", ".join(f"{n} {gate}" for gate, n in counts.most_common()) or "none")
-        )
-        for row in failed:
-            click.echo(f"#{row['number']} {row['address']} {row['name']}: {row['outcome']}")
-            if candidate:
-                for admission in archive.rows("SELECT findings FROM admissions WHERE address = ?", row["address"]):
-                    for finding in json.loads(admission["findings"]):
-                        click.echo(f"    {finding['gate']:<20} {finding['verdict']:<9} {finding['reason']}")
-
-
-@main.command()
-@click.argument("candidate")
-@STORE
-def source(candidate: str, store: Path) -> None:
-    """The full source of a candidate, by its address or the beginning of it."""
-    from asiarc.archive.store import Archive
-
-    with Archive(store, write=False) as archive:
-        found = archive.rows(
-            "SELECT address, source FROM candidates WHERE address LIKE ? || '%' OR name = ?", candidate, candidate
-        )
-    if len(found) != 1:
-        raise EvidenceError(f"{len(found)} candidates match {candidate!r}; asiarc show CAMPAIGN lists the addresses")
-    click.echo(found[0]["source"])
+        told(findings.as_dict())
+    else:
+        click.echo(render(findings))
 
 
 @main.command()
@@ -276,6 +192,7 @@ def source(candidate: str, store: Path) -> None:
 @click.option("--seeds", type=click.IntRange(min=2), default=2, show_default=True, help="fresh ones, of each winner")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("results") / "arms", show_default=True)
 @click.option("--plan", is_flag=True, help="say how long it takes, and run nothing")
+@AS_JSON
 def arms(
     file: Path,
     tier: Tier,
@@ -287,9 +204,11 @@ def arms(
     seeds: int,
     output: Path,
     plan: bool,
+    as_json: bool,
 ) -> None:
     """A campaign's search with and without a part of it, repeated at equal compute: a table, and what may be said."""
     from asiarc.archive.store import Archive
+    from asiarc.campaign.loading import declared
     from asiarc.engineer.workshop import Workshop, trial_executor
     from asiarc.studies import arms as side_by_side
 
@@ -297,8 +216,11 @@ def arms(
     campaign = campaign.at(file.parent)
     search = side_by_side.arms_of(campaign, names, tier, repeats=repeats, candidates=candidates, seeds=seeds)
     trials = sum(count for count, _ in search.trials(tier))
-    click.echo(f"at most {trials} trials, about {search.minutes(workers):.0f} minutes", err=True)
+    minutes = search.minutes(workers)
+    click.echo(f"at most {trials} trials, about {minutes:.0f} minutes", err=True)
     if plan:
+        if as_json:
+            told({"most_trials": trials, "about_minutes": minutes})
         return
     with Archive(store) as archive, trial_executor(workers) as executor:
         say = lambda line: click.echo(line, err=True)  # noqa: E731
@@ -308,26 +230,36 @@ def arms(
     output.mkdir(parents=True, exist_ok=True)
     (output / f"{name}-{tier}.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     (output / f"{name}-{tier}.txt").write_text(text + "\n", encoding="utf-8")
+    if as_json:
+        told(found)
+        return
     click.echo(f"{text}\nwritten to {output / f'{name}-{tier}'}.json and .txt")
 
 
 @main.command()
-def schema() -> None:
+@click.option("--json", "as_json", is_flag=True, help="as without it: a schema is JSON")
+def schema(as_json: bool) -> None:
     """The JSON Schema of a TOML campaign, for editors."""
     from asiarc.campaign.declaration import json_schema
 
-    click.echo(json.dumps(json_schema(), indent=1))
+    told(json_schema())
 
 
 @main.command()
 @click.argument("file", type=click.Path(exists=True, path_type=Path))
-def spec(file: Path) -> None:
+@AS_JSON
+def spec(file: Path, as_json: bool) -> None:
     """A campaign file's declaration as TOML."""
     from asiarc.campaign.declaration import to_toml
+    from asiarc.campaign.loading import declared
 
     if file.suffix != ".py":
         raise CampaignError(f"{file} is not a Python campaign file; a TOML campaign is its own declaration")
-    click.echo(to_toml(declared(file)[1]), nl=False)
+    text = to_toml(declared(file)[1])
+    if as_json:
+        told(tomllib.loads(text))
+    else:
+        click.echo(text, nl=False)
 
 
 @main.group()
@@ -351,21 +283,35 @@ INTO = click.option(
 @OWN
 @DENSE
 @BASE_URL
-def cognition_search(query: str, k: int, folder: Path | None, dense: str | None, base_url: str | None) -> None:
+@AS_JSON
+def cognition_search(
+    query: str, k: int, folder: Path | None, dense: str | None, base_url: str | None, as_json: bool
+) -> None:
     """Entries that answer a weakness."""
-    from asiarc.harness.cognition_verbs import render_search
+    from asiarc.harness.cognition_verbs import found_entries, render_search
 
-    click.echo(render_search(query, k, folder, _find(folder, dense, base_url)))
+    find = _find(folder, dense, base_url)
+    if as_json:
+        told(
+            [{"score": hit.score, **hit.entry.model_dump(mode="json")} for hit in found_entries(query, k, folder, find)]
+        )
+    else:
+        click.echo(render_search(query, k, folder, find))
 
 
 @cognition.command("check")
 @OWN
-def cognition_check(folder: Path | None) -> None:
+@AS_JSON
+def cognition_check(folder: Path | None, as_json: bool) -> None:
     """Are all entries well formed, traceable and distinct?"""
     from asiarc.harness.cognition_verbs import check_report
 
     text, green = check_report(folder)
-    click.echo(text)
+    if as_json:
+        counts, *problems = text.splitlines()
+        told({"sound": green, "counts": counts, "problems": [] if green else problems[:-1]})
+    else:
+        click.echo(text)
     sys.exit(not green)
 
 
@@ -380,12 +326,17 @@ def _find(folder: Path | None, model: str | None, base_url: str | None) -> Find 
 @cognition.command("add")
 @click.argument("file", type=click.Path(exists=True, path_type=Path))
 @INTO
-def cognition_add(file: Path, folder: Path | None) -> None:
+@AS_JSON
+def cognition_add(file: Path, folder: Path | None, as_json: bool) -> None:
     """Add the entries of a TOML file to your own, after checking them; campaigns read them that name their folder."""
     from asiarc.harness.cognition_verbs import add
 
     into = folder or own_entries()
-    click.echo("added " + ", ".join(entry.id for entry in add(file, into)) + f"; {read_by(into)}")
+    added = [entry.id for entry in add(file, into)]
+    if as_json:
+        told({"added": added, "folder": into.resolve()})
+    else:
+        click.echo(f"added {', '.join(added)}; {read_by(into)}")
 
 
 @cognition.command("promote")
@@ -393,13 +344,17 @@ def cognition_add(file: Path, folder: Path | None) -> None:
 @TIER
 @STORE
 @INTO
-def cognition_promote(campaign: str, tier: Tier, store: Path, folder: Path | None) -> None:
+@AS_JSON
+def cognition_promote(campaign: str, tier: Tier, store: Path, folder: Path | None, as_json: bool) -> None:
     """Add what a campaign's winner has shown on fresh seeds and items, with its evidence."""
     from asiarc.harness.cognition_verbs import promote
 
     into = folder or own_entries()
-    with _result(campaign, tier, store) as (result, _):
+    with result_of(campaign, tier, store) as (result, _):
         entry = promote(result, into)
+    if as_json:
+        told({"added": [entry.id], "evidence": entry.evidence, "folder": into.resolve()})
+        return
     click.echo(f"added {entry.id}: {entry.grammar or entry.paper.title}. {entry.evidence}; {read_by(into)}")
 
 
@@ -413,14 +368,9 @@ def read_by(folder: Path) -> str:
     return f"read by campaigns that name their folder: cognition=({str(folder.resolve())!r},)"
 
 
-@contextmanager
-def _result(campaign: str, tier: Tier, store: Path) -> Iterator[tuple[CampaignResult, Archive]]:
-    """What the latest run of a campaign found, and the archive it is in."""
-    from asiarc.archive.results import CampaignResult
-
-    with latest_run(campaign, tier, store) as (archive, run):
-        yield CampaignResult.load(archive, run), archive
-
-
-main.add_command(audit)
+for verb in (audit, compare, doctor, export):
+    main.add_command(verb)
+for name in ("diff", "lineage", "show", "source", "watch", "why_rejected"):
+    main.add_command(getattr(archive_verbs, name))
 main.add_command(llm, "llm")
+main.add_command(kernel, "kernel")

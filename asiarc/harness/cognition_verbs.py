@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asiarc.cognition.base import Base, Find, shipped
+from asiarc.cognition.base import Base, Find, Hit, shipped
 from asiarc.cognition.check import check, check_entries
 from asiarc.cognition.entry import CognitionError, Entry, as_toml, load_file
 
@@ -29,11 +30,19 @@ def by_meaning(base: Base, model: str, base_url: str | None, kept: Path) -> Find
 
 def render_search(query: str, k: int = 3, extra: Path | None = None, find: Find | None = None) -> str:
     """The k best entries for a weakness, readable; says so when none shares a word with it."""
-    base = Base.load(extra) if extra else shipped()
-    found = (find or base.search)(query, k)
+    found = found_entries(query, k, extra, find)
     if not found:
-        return f"none of {len(base)} entries shares a word with {query!r}; use other words."
+        return f"none of {len(_base(extra))} entries shares a word with {query!r}; use other words."
     return "\n\n".join(_rendered(hit.entry, hit.score) for hit in found)
+
+
+def found_entries(query: str, k: int = 3, extra: Path | None = None, find: Find | None = None) -> Sequence[Hit]:
+    """The k best entries for a weakness, the best first."""
+    return (find or _base(extra).search)(query, k)
+
+
+def _base(extra: Path | None) -> Base:
+    return Base.load(extra) if extra else shipped()
 
 
 def _rendered(entry: Entry, score: float) -> str:

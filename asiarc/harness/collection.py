@@ -2,7 +2,8 @@
 
 A `Campaign` object in a `campaign_*.py` file (or a `campaign_*.toml` file) is collected as its stages,
 ``file::name::explore``, ``::verify``, ``::confirm``; the test functions below it are ordinary tests that ask the
-`outcome` fixture. Functions under `@decides` in ``claim_*.py`` are collected as claims. Nothing here imports torch or
+`outcome` fixture. A `Kernel` in a `kernel_*.py` file is collected as its checks, ``file::name::accuracy`` and so on.
+Functions under `@decides` in ``claim_*.py`` are collected as claims. Nothing here imports torch or
 scipy: collecting is instant, and running happens in worker processes.
 
 Under pytest-xdist all that asiarc collects goes to one worker, in order: one archive has one writer.
@@ -21,10 +22,12 @@ import pytest
 from asiarc.campaign.declaration import Campaign
 from asiarc.campaign.loading import declared_in
 from asiarc.core.errors import AsiarcError, CampaignError, unknown_name
+from asiarc.core.kernel import Kernel
 from asiarc.core.recipe import TIERS
 from asiarc.evidence.claims import mark_of
 from asiarc.harness.items import ArmItem, CampaignModule, CampaignNode, ClaimItem, ClaimModule, StageItem, TomlCampaign
-from asiarc.harness.plugin import CAMPAIGN_FILES, CLAIM_FILES, PLACES, TOML_FILES
+from asiarc.harness.kernel_items import KernelModule, KernelNode
+from asiarc.harness.plugin import CAMPAIGN_FILES, CLAIM_FILES, KERNEL_FILES, PLACES, TOML_FILES
 from asiarc.harness.session import LAB, Lab
 
 if TYPE_CHECKING:
@@ -75,13 +78,18 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
         return CampaignModule.from_parent(parent, path=module_path)
     if places.holds(module_path, CLAIM_FILES):
         return ClaimModule.from_parent(parent, path=module_path)
+    if places.holds(module_path, KERNEL_FILES):
+        return KernelModule.from_parent(parent, path=module_path)
     return None
 
 
 def pytest_pycollect_makeitem(collector: Any, name: str, obj: object) -> Any:
-    """A `Campaign` in a campaign file becomes its stages, a decider in a claim file a claim item."""
+    """A `Campaign` in a campaign file becomes its stages, a `Kernel` in a kernel file its checks, a decider in a claim
+    file a claim item."""
     if isinstance(obj, Campaign) and isinstance(collector, CampaignModule):
         return CampaignNode.of(collector, name, obj)
+    if isinstance(obj, Kernel) and isinstance(collector, KernelModule):
+        return KernelNode.of(collector, name, obj)
     mark = mark_of(obj)
     if mark is not None and isinstance(collector, ClaimModule):
         return ClaimItem.from_parent(collector, name=name, decider=obj, mark=mark)
@@ -129,7 +137,7 @@ def campaigns_asked(item: pytest.Item) -> list[tuple[str, Campaign]]:
 
 def is_ours(item: pytest.Item) -> bool:
     """Whether an item stands in a file of asiarc's."""
-    return any(item.getparent(kind) for kind in (CampaignModule, TomlCampaign, ClaimModule))
+    return any(item.getparent(kind) for kind in (CampaignModule, TomlCampaign, ClaimModule, KernelModule))
 
 
 @pytest.hookimpl(trylast=True)
@@ -150,7 +158,7 @@ def _say_plan(session: pytest.Session) -> None:
 
     lab = session.config.stash[LAB]
     rows = [row for item in session.items if isinstance(item, (StageItem, ArmItem)) for row in item.planned()]
-    for line in plan_lines(rows, lab.tier, lab.folder, session.config.option.asiarc_workers):
+    for line in plan_lines(rows, lab.tier, lab.folder, session.config.option.asiarc_workers, lab.width):
         lab.say(line, always=True)
 
 
@@ -174,6 +182,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return super()._split_scope(nodeid) if dist in grouped else nodeid
 
     return OneWorker(config, log) if dist != "each" else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
+    """A worker has no terminal: once, where the run can be followed."""
+    config = node.config
+    lab, places = config.stash[LAB], config.stash[PLACES]
+    ours = (config.rootpath / nodeid.partition("::")[0] for nodeid in ids)
+    if not lab.is_elsewhere and any(places.holds(file, CAMPAIGN_FILES, TOML_FILES) for file in ours):
+        lab.is_elsewhere = True
+        lab.say("campaigns run one after another in one worker of pytest-xdist; follow them with: asiarc watch")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -223,7 +242,7 @@ def outcome(request: pytest.FixtureRequest) -> CampaignResult:
     run = lab.run(campaign, name, request.path)
     try:
         for stage in campaign.stages:
-            run.ensure(stage)
+            lab.ensure(run, stage)
     except AsiarcError as error:
         pytest.fail(f"{name} could not be run: {error}", pytrace=False)
     return CampaignResult.load(lab.archive, run.run)
@@ -249,8 +268,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: pytest.ExitCode, config: pytest.Config) -> None:
-    """The claim table after pytest's own summary; after Ctrl-C, how to go on."""
+    """The claim table after pytest's own summary; after Ctrl-C, how to go on; what a CI's page shows, as asked."""
     lab = config.stash[LAB]
+    if config.option.asiarc_summary:
+        _write_summary(terminalreporter.stats, config)
     if exitstatus == pytest.ExitCode.INTERRUPTED and lab.has_run:
         terminalreporter.write_line(
             f"stopped; every finished trial is kept in {lab.folder}: the same command goes on from there"
@@ -259,6 +280,17 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: pytest.ExitCode, 
         terminalreporter.section(title)
         for line in lines:
             terminalreporter.write_line(line)
+
+
+def _write_summary(stats: dict[str, list[Any]], config: pytest.Config) -> None:
+    from asiarc.harness.markdown import table, write
+
+    places = config.stash[PLACES]
+    patterns = (CAMPAIGN_FILES, CLAIM_FILES, KERNEL_FILES, TOML_FILES)
+    told = (report for some in stats.values() for report in some if hasattr(report, "nodeid"))
+    files = {report.nodeid.partition("::")[0] for report in told}
+    ours = (file for file in files if places.holds(config.rootpath / file, *patterns))
+    write(config.invocation_params.dir / config.option.asiarc_summary, table(stats, ours))
 
 
 def summary(lab: Lab) -> list[tuple[str, list[str]]]:
@@ -271,5 +303,5 @@ def summary(lab: Lab) -> list[tuple[str, list[str]]]:
         arms = arm_lines(lab.archive, [(run.name, run.campaign.arm, run.run) for run in lab.runs])
     verdicts = sorted(lab.verdicts, key=lambda v: v.claim)
     claims = [f"{verdict.claim:<5} {verdict.verdict:<28} {verdict.statement}" for verdict in verdicts]
-    told = [("language models", spend), ("arms", arms), ("claims", claims)]
+    told = [("language models", spend), ("arms", arms), ("claims", claims), ("campaigns", lab.answers())]
     return [(title, lines) for title, lines in told if lines]

@@ -12,6 +12,7 @@ import pytest
 
 from asiarc.campaign.declaration import Campaign, load_toml
 from asiarc.core.errors import AsiarcError, EvidenceError
+from asiarc.core.extras import require_campaigns
 from asiarc.core.recipe import TIERS, StageName
 from asiarc.evidence.claims import Mark, Verdict, check_snapshot, load_register, reach_verdict, record_snapshot
 from asiarc.harness.session import LAB
@@ -19,8 +20,8 @@ from asiarc.harness.session import LAB
 # --- campaigns --------------------------------------------------------------------------------------------------------
 
 
-class CampaignModule(pytest.Module):
-    """A campaign file: a Python module whose declaration errors are told at their line."""
+class DeclaringModule(pytest.Module):
+    """A Python module whose declaration errors are told at their line."""
 
     def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
         if isinstance(excinfo.value, AsiarcError):
@@ -37,10 +38,14 @@ class CampaignModule(pytest.Module):
         return next((k.lineno for call in around for k in call.keywords if k.arg == field), start)
 
     def declaration_line(self, name: str) -> int:
-        """Where a campaign is assigned to its name."""
+        """Where something is assigned to its name."""
         assigned = [node for node in ast.parse(self.path.read_bytes()).body if isinstance(node, ast.Assign)]
         targets = {getattr(target, "id", ""): node.lineno for node in assigned for target in node.targets}
         return targets.get(name, 1)
+
+
+class CampaignModule(DeclaringModule):
+    """A campaign file."""
 
 
 class TomlCampaign(pytest.File):
@@ -124,10 +129,13 @@ class StageItem(PlainItem):
 
     def runtest(self) -> None:
         lab = self.config.stash[LAB]
+        lab.say(f"{self.parent.name} {self.name} at tier {lab.tier}")  # first: what follows imports for seconds
         run = lab.run(self.parent.campaign, self.parent.name, self.path)
-        lab.say(f"{self.parent.name} {self.name} at tier {lab.tier}, run {run.run}")
-        result = run.ensure(self.stage)
+        lab.say(f"  run {run.run} in {lab.place}")
+        result = lab.ensure(run, self.stage)
         self.user_properties += [("asiarc_run", run.run), ("tier", lab.tier), ("entrants", len(result["entrants"]))]
+        if self.name == self.parent.campaign.stages[-1]:
+            self.user_properties += lab.answer_of(run).items()
         if self.name == "explore" and not result["finalists"]:
             raise EvidenceError(
                 f"none of {result['candidates']} candidates was scored; asiarc why-rejected lists the reasons, --retry "
@@ -150,10 +158,11 @@ class ArmItem(PlainItem):
 
     def runtest(self) -> None:
         lab = self.config.stash[LAB]
+        lab.say(f"{self.parent.name} arm {self.name} at tier {lab.tier}")
         run = lab.run(self.parent.campaign, self.parent.name, self.path, self.name)
-        lab.say(f"{self.parent.name} arm {self.name} at tier {lab.tier}, run {run.run}")
+        lab.say(f"  run {run.run} in {lab.place}")
         for stage in run.campaign.stages:
-            run.ensure(stage)
+            lab.ensure(run, stage)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         return self.path, 0, f"{self.parent.name}::{self.name}"
@@ -190,6 +199,7 @@ class ClaimItem(PlainItem):
         return claim is not None and claim.needs.startswith("campaign")
 
     def runtest(self) -> None:
+        require_campaigns()
         from asiarc.report.evidence import LabEvidence
 
         lab = self.config.stash[LAB]

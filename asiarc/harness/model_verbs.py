@@ -3,15 +3,17 @@ here, too. Nothing heavy is imported before a command runs."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import click
 
 from asiarc.core.recipe import Tier
-from asiarc.harness.options import AS_JSON, STORE, TIER, WORKERS, Commands, latest_run, project_store
+from asiarc.harness.options import AS_JSON, STORE, TIER, WORKERS, Commands, latest_run, project_store, told
 
 FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
@@ -27,7 +29,8 @@ def main() -> None:
 @WORKERS
 @click.option("--base-url", default=None, metavar="URL", help="an OpenAI-compatible endpoint (default: OpenAI's own)")
 @click.option("--store", type=click.Path(path_type=Path), default=None, help="default: .asiarc/recording of its name")
-def record(file: Path, tier: Tier, workers: int, base_url: str | None, store: Path | None) -> None:
+@AS_JSON
+def record(file: Path, tier: Tier, workers: int, base_url: str | None, store: Path | None, as_json: bool) -> None:
     """Run a campaign, ask its models what is not recorded yet, and keep the exchanges beside its file."""
     from asiarc.harness.recording import cassette_of
     from asiarc.harness.recording import record as asked
@@ -35,9 +38,12 @@ def record(file: Path, tier: Tier, workers: int, base_url: str | None, store: Pa
 
     folder = store or project_store() / f"recording-{file.stem}"
     try:
-        found = asked(file, folder, tier, base_url=base_url, workers=workers, say=click.echo)
+        found = asked(file, folder, tier, base_url=base_url, workers=workers, say=_say(as_json))
     except KeyboardInterrupt:
         raise click.ClickException(f"stopped; every reply is kept in {folder}: the same command goes on") from None
+    if as_json:
+        told({"recorded": cassette_of(file), "facts": found})
+        return
     click.echo("\n".join([*lines(found), f"recorded in {cassette_of(file)}; replay it with: asiarc llm replay {file}"]))
 
 
@@ -45,7 +51,8 @@ def record(file: Path, tier: Tier, workers: int, base_url: str | None, store: Pa
 @FILE
 @TIER
 @WORKERS
-def replay(file: Path, tier: Tier, workers: int) -> None:
+@AS_JSON
+def replay(file: Path, tier: Tier, workers: int, as_json: bool) -> None:
     """Run a recorded campaign anew, without key or network; exit status 1 unless all is equal to the last bit."""
     from asiarc.harness.recording import replay as replayed
     from asiarc.llm.address import KEYS
@@ -53,7 +60,10 @@ def replay(file: Path, tier: Tier, workers: int) -> None:
 
     for name in KEYS:
         os.environ.pop(name, None)
-    found = replayed(file, tier, workers=workers, say=click.echo)
+    found = replayed(file, tier, workers=workers, say=_say(as_json))
+    if as_json:
+        told({"is_identical": found.is_identical, "differences": found.differences, "drift": found.drift})
+        sys.exit(not found.is_identical)
     said = list(found.differences)
     if found.drift:
         said.append(f"measured numbers differ by at most {found.drift:.2g}: another processor rounds otherwise")
@@ -72,22 +82,32 @@ def report(campaign: str, tier: Tier, store: Path, as_json: bool) -> None:
     from asiarc.report.models import model_lines
 
     with latest_run(campaign, tier, store) as (archive, run):
-        found, told, spent = (facts(archive, run), model_lines(archive, run), ledger_of_run(archive, run).lines())
+        found, models, spent = (facts(archive, run), model_lines(archive, run), ledger_of_run(archive, run).lines())
     if as_json:
-        click.echo(json.dumps(found, indent=1))
+        told(found)
     else:
-        asked = [*told, *lines(found), *spent]
-        click.echo("\n".join(asked if told else ["no language model was asked in this run"]))
+        asked = [*models, *lines(found), *spent]
+        click.echo("\n".join(asked if models else ["no language model was asked in this run"]))
 
 
 @main.command()
 @click.argument("campaign")
 @TIER
 @STORE
-def judge(campaign: str, tier: Tier, store: Path) -> None:
+@AS_JSON
+def judge(campaign: str, tier: Tier, store: Path, as_json: bool) -> None:
     """What the judge is worth, over all runs of a campaign: agreement with itself and with held-out gains."""
     from asiarc.analyst.marking import reliability_over
 
     with latest_run(campaign, tier, store) as (archive, _):
         runs = [row["run"] for row in archive.runs(campaign, tier)]
-        click.echo(reliability_over(archive, runs).line())
+        found = reliability_over(archive, runs)
+    if as_json:
+        told(asdict(found) | {"line": found.line()})
+    else:
+        click.echo(found.line())
+
+
+def _say(as_json: bool) -> Callable[[str], None]:
+    """Where progress goes: not among data."""
+    return partial(click.echo, err=as_json)

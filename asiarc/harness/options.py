@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from asiarc.core.errors import AsiarcError, EvidenceError, unknown_name
+from asiarc.core.extras import PACKAGE, extra_missing, missing
 from asiarc.core.recipe import TIERS, Tier
 
 if TYPE_CHECKING:
@@ -37,6 +43,30 @@ WORKERS = click.option(
 )
 
 
+def told(data: Any) -> None:
+    """What --json prints: one value of JSON, on stdout."""
+    click.echo(json.dumps(data, indent=1, default=str))
+
+
+def folded(line: str, width: int) -> list[str]:
+    """A line in pieces that fit: its columns moved together, then broken between words; what follows is indented."""
+    if len(line) < width:
+        return [line]
+    text = line.lstrip()
+    indent = line[: len(line) - len(text)]
+    return textwrap.wrap(
+        re.sub(r"  +", "  ", text), width - 1, initial_indent=indent, subsequent_indent=f"{indent}    ",
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def say(line: str, *, err: bool = False) -> None:
+    """A line for a person: on a terminal broken between words, in a pipe as it is."""
+    stream = sys.stderr if err else sys.stdout
+    pieces = folded(line, shutil.get_terminal_size().columns) if stream.isatty() else [line]
+    click.echo("\n".join(pieces), err=err)
+
+
 class Commands(click.Group):
     """Turns an `AsiarcError` into its message and exit status 1, without a traceback; suggests a verb for a typo."""
 
@@ -45,8 +75,13 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except AsiarcError as error:
-            click.echo(f"asiarc: {error}", err=True)
-            ctx.exit(1)
+            text = str(error)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] == PACKAGE:
+                raise
+            text = str(extra_missing(", ".join(missing()) or error.name))
+        say(f"asiarc: {text}", err=True)
+        return ctx.exit(1)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """A verb by its exact name."""

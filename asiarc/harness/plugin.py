@@ -1,9 +1,9 @@
 """The door to pytest: asiarc's options, and where its files may lie; all else is in `asiarc.harness.collection`.
 
 An installed asiarc does nothing in a project that has nothing for it. Files are asiarc's where they lie in a declared
-folder (``asiarc_paths`` in the pytest ini; by default ``campaigns`` and ``reproductions``, if a file in them speaks of
-asiarc) or are named on the command line and speak of asiarc. Only then is the rest of the plugin loaded. An option is
-``--asiarc-NAME``, and where there is something for asiarc also ``--NAME``, unless that is another's.
+folder (``asiarc_paths`` in the pytest ini; by default ``campaigns``, ``kernels`` and ``reproductions``, if a file in
+them speaks of asiarc) or are named on the command line and speak of asiarc. Only then is the rest of the plugin loaded.
+An option is ``--asiarc-NAME``, and where there is something for asiarc also ``--NAME``, unless that is another's.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ import pytest
 
 from asiarc.core.recipe import TIERS
 
-FOLDERS = ("campaigns", "reproductions")
+FOLDERS = ("campaigns", "kernels", "reproductions")
 CAMPAIGN_FILES, CLAIM_FILES, TOML_FILES = "campaign_*.py", "claim_*.py", "campaign_*.toml"
+KERNEL_FILES = "kernel_*.py"
 _SPEAKS = {
     ".py": re.compile(rb"^(?:\xef\xbb\xbf)?\s*(from|import)\s+asiarc\b", re.MULTILINE),
     ".toml": re.compile(rb"^\W*(start_from|baselines|explore|budget)\b", re.MULTILINE),
@@ -49,6 +50,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
         metavar="ROLE=NAME",
         help="ask another model in a role than the campaign names (it must be priced there)",
     ),
+    "no-report": dict(action="store_true", help="end with the answers alone, and write no report"),
+    "summary": dict(type=Path, default=None, metavar="FILE", help="write a Markdown table of what ran, for CI"),
     "release": dict(type=Path, default=None, metavar="DIR", help="the paper's released data, if you have it"),
     "claims-only": dict(default="", metavar="IDS", help="decide only these claims, e.g. C07a,C29"),
     "strict-claims": dict(action="store_true", help="a contradicted claim fails its item"),
@@ -77,7 +80,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("asiarc", "architecture discovery (among campaigns also without the prefix: --tier, ...)")
     for name, settings in OPTIONS.items():
         group.addoption(f"--asiarc-{name}", **settings)
-    parser.addini("asiarc_paths", "folders of campaigns and claims", type="paths", default=[])
+    parser.addini("asiarc_paths", "folders of campaigns, kernels and claims", type="paths", default=[])
 
 
 @pytest.hookimpl(wrapper=True)
@@ -99,7 +102,7 @@ def pytest_configure(config: pytest.Config) -> None:
     places = config.stash[PLACES] if PLACES in config.stash else places_of(config, config.args)
     config.stash[PLACES] = places
     for folder in places.folders:
-        for pattern in (CAMPAIGN_FILES, CLAIM_FILES):
+        for pattern in (CAMPAIGN_FILES, CLAIM_FILES, KERNEL_FILES):
             for between in ("/", "/*/"):
                 config.addinivalue_line("python_files", glob.escape(str(folder)) + between + pattern)
     if places.folders or places.files:
@@ -122,7 +125,7 @@ def places_of(config: pytest.Config, arguments: Sequence[str]) -> Places:
 
 
 def _candidates(folder: Path) -> Iterator[Path]:
-    for pattern in (CAMPAIGN_FILES, CLAIM_FILES, TOML_FILES):
+    for pattern in (CAMPAIGN_FILES, CLAIM_FILES, KERNEL_FILES, TOML_FILES):
         yield from folder.rglob(pattern)
 
 

@@ -35,8 +35,12 @@ def reproduce(
     release: Path | None,
     output: Path,
     pytest_arguments: Sequence[str] = (),
+    to_stderr: bool = False,
 ) -> int:
-    """Run everything at a tier; pytest's exit status (0 also when claims are contradicted: that is a verdict)."""
+    """Run everything at a tier; pytest's exit status (0 also when claims are contradicted: that is a verdict).
+
+    All that is said goes to stdout, or to stderr where stdout is wanted for data.
+    """
     for folder in (CAMPAIGNS, REPRODUCTIONS):
         if not folder.is_dir():
             raise EvidenceError(f"no folder {folder}/ in {Path.cwd()}; run this from the root of a checkout of asiarc")
@@ -44,26 +48,28 @@ def reproduce(
     for claim in claims:
         if claim not in register:
             raise EvidenceError(unknown_name("claim", claim, register))
-    common = ["--tier", tier, "--store", str(store), "--workers", str(workers), "--no-header", *pytest_arguments]
+    common = ["--tier", tier, "--store", str(store), "--workers", str(workers), "--no-header", "--asiarc-no-report"]
+    common += pytest_arguments
     if release:
         common += ["--release", str(release)]
     names = needed(register.values())
     files = [str(file) for name in names for file in sorted(CAMPAIGNS.glob(f"campaign_{name}.*"))]
     click.echo(
         f"reproduce at tier {tier}: campaign {', '.join(names)}, then {len(claims) or 'all'} claims, then the report "
-        f"in {output}"
+        f"in {output}",
+        err=to_stderr,
     )
     only = ["--claims-only", ",".join(claims)] if claims else []
     everything = [*files, str(REPRODUCTIONS), *only, *common]
-    status = _pytest([*everything, "--plan", "-q"])
+    status = _pytest([*everything, "--plan", "-q"], to_stderr=to_stderr)
     if "--plan" in pytest_arguments:
         return status
     if status in (0, NO_TESTS):
-        status = _pytest(everything)
+        status = _pytest(everything, to_stderr=to_stderr)
     with Archive(store, write=False) as archive:
-        click.echo(f"report: {write(archive, tier, output, campaigns=names)}")
+        click.echo(f"report: {write(archive, tier, output, campaigns=names)}", err=to_stderr)
     if (PUBLISHED / tier / "report.json").exists():
-        click.echo(agreement(PUBLISHED / tier, output))
+        click.echo(agreement(PUBLISHED / tier, output), err=to_stderr)
     return status
 
 
@@ -72,9 +78,11 @@ def needed(claims: Iterable[Claim]) -> list[str]:
     return sorted({name for claim in claims for name in re.findall(r"campaign (\w+)", claim.needs)})
 
 
-def _pytest(arguments: Sequence[str]) -> int:
+def _pytest(arguments: Sequence[str], *, to_stderr: bool) -> int:
     """Run pytest in a process of its own, so that Ctrl-C is pytest's to handle; we wait for it to finish its step."""
-    process = subprocess.Popen([sys.executable, "-m", "pytest", *arguments])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pytest", *arguments], stdout=sys.stderr.fileno() if to_stderr else None
+    )
     while True:
         try:
             return process.wait()

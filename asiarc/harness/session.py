@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asiarc.campaign.declaration import Campaign
-from asiarc.core.recipe import Tier
+from asiarc.core.errors import AsiarcError
+from asiarc.core.extras import require_campaigns
+from asiarc.core.recipe import StageName, Tier
 from asiarc.evidence.claims import Verdict
+from asiarc.harness import live
+from asiarc.harness.options import folded
 
 if TYPE_CHECKING:
     from asiarc.archive.store import Archive
@@ -29,9 +35,11 @@ class Lab:
         self.folder = Path(config.option.asiarc_store or config.rootpath / ".asiarc")
         self.verdicts: list[Verdict] = []
         self.told: list[tuple[str, list[str]]] = []  # what workers of pytest-xdist said at their end
+        self.is_elsewhere = False  # whether campaigns run in a worker of pytest-xdist
         self._archive: Archive | None = None
         self._executor: Any = None
         self._runs: dict[tuple[int, str], Run] = {}
+        self._table: live.LiveTable | None = None
 
     @property
     def archive(self) -> Archive:
@@ -43,6 +51,12 @@ class Lab:
                 self.say(f"the earlier archive is kept in {set_aside(self.folder)}")
             self._archive = Archive(self.folder)
         return self._archive
+
+    @property
+    def place(self) -> Path:
+        """The archive's folder as a person names it from the root of the project."""
+        inside = self.folder.absolute().is_relative_to(self.config.rootpath)
+        return self.folder.absolute().relative_to(self.config.rootpath) if inside else self.folder
 
     @property
     def has_run(self) -> bool:
@@ -62,6 +76,7 @@ class Lab:
 
     def run(self, campaign: Campaign, name: str, file: Path, arm: str = "") -> Run:
         """One campaign's run (or one of its arms) at the tier asked for; its minutes count from the first call."""
+        require_campaigns()
         from asiarc.engineer.workshop import Workshop
         from asiarc.loop.run import Run
 
@@ -72,7 +87,7 @@ class Lab:
             deadline = time.monotonic() + 60 * asked.budget.at(self.tier).minutes
             workshop = Workshop(self.archive, self.executor, deadline=deadline)
             self._runs[key] = Run(
-                asked, name, self.tier, self.archive, workshop, self.say, self.detail, self._connect(file)
+                asked, name, self.tier, self.archive, workshop, self.say, self.detail, self._connect(file), self.beat
             )
             if self.config.option.asiarc_retry:
                 self._retry(self._runs[key])
@@ -96,19 +111,101 @@ class Lab:
         option = self.config.option
         return partial(connect, option.asiarc_llm, option.asiarc_llm_base_url, file.with_suffix(".jsonl"), self.say)
 
-    def say(self, line: str, *, always: bool = False) -> None:
-        """A line of progress, past pytest's capture; -q wants none."""
-        reporter = self.config.pluginmanager.getplugin("terminalreporter")
+    def answer_of(self, run: Run) -> dict[str, Any]:
+        """What a finished run found, as single values."""
+        from asiarc.archive.results import CampaignResult
+        from asiarc.report.answer import facts_of, properties
+
+        return properties(facts_of(CampaignResult.load(self.archive, run.run)))
+
+    def answers(self) -> list[str]:
+        """One line for each campaign that ran: what it found, and where its report is."""
+        runs = [run.run for run in self.runs if not run.campaign.arm]
+        if not runs:
+            return []
+        from asiarc.archive.results import CampaignResult
+        from asiarc.report.answer import answer_line, facts_of
+
+        where = self._report()
+        return [f"{answer_line(facts_of(CampaignResult.load(self.archive, run)))}; report: {where}" for run in runs]
+
+    def _report(self) -> str:
+        """The path of the report of this session's tier, written anew where it would say something new."""
+        from asiarc.report import write
+
+        folder = self.folder / "reproduction" / self.tier
+        page = folder / "report.html"
+        if self.config.option.asiarc_no_report:
+            return f"asiarc report --tier {self.tier} --store {self.folder}"
+        if self.archive.has_news or not page.exists():
+            try:
+                write(self.archive, self.tier, folder)
+            except AsiarcError as error:
+                return f"none, {error}"
+        return str(page)
+
+    @property
+    def width(self) -> int | None:
+        """Columns of the terminal; None where there is none."""
+        reporter: Any = self.config.pluginmanager.getplugin("terminalreporter")
+        return int(reporter._tw.fullwidth) if reporter is not None and reporter.isatty else None
+
+    def ensure(self, run: Run, stage: StageName) -> dict[str, Any]:
+        """A stage's result; while it runs, a person at a terminal sees how far it is."""
+        finished = self.archive.stage_result(run.run, stage)
+        if finished:
+            return finished
+        with self._shown(run):
+            return run.ensure(stage)
+
+    @contextmanager
+    def _shown(self, run: Run) -> Iterator[None]:
+        """The live table, where there is a terminal for it; gone again when anybody else may write."""
+        if self._table or not live.suits(self.config):
+            yield
+            return
+        from asiarc.studies.frame import look
+
+        option, reporter = self.config.option, self.config.pluginmanager.getplugin("terminalreporter")
+        with self._uncaptured():
+            reporter.ensure_newline()
+            reporter.flush()
+            screen = os.fdopen(os.dup(reporter._tw._file.fileno()), "w", encoding="utf-8", errors="replace")
+        console = live.console_on(screen, colour=reporter.hasmarkup)
+        read = partial(look, self.archive, run.run, option.asiarc_workers, run.campaign)
+        with screen, live.LiveTable(console, read, redirect=option.capture == "no") as self._table:
+            try:
+                yield
+            finally:
+                self._table = None
+
+    def _uncaptured(self) -> Any:
         capture = self.config.pluginmanager.getplugin("capturemanager")
+        return capture.global_and_fixture_disabled() if capture else nullcontext()
+
+    def say(self, line: str, *, always: bool = False) -> None:
+        """A line of progress, past pytest's capture; -q wants none. On a terminal it breaks between words."""
+        reporter: Any = self.config.pluginmanager.getplugin("terminalreporter")
         if reporter is None or (self.config.option.verbose < 0 and not always):
             return
-        with capture.global_and_fixture_disabled() if capture else nullcontext():
+        if self._table:
+            self._table.say(line)
+            return
+        with self._uncaptured():
             reporter.ensure_newline()
-            reporter.write_line(line)
+            for part in folded(line, self.width) if self.width else [line]:
+                reporter.write_line(part)
 
     def detail(self, line: str) -> None:
-        """A line that only -v shows."""
+        """A line that only -v shows; with or without it the live table moves on."""
         if self.config.option.verbose > 0:
+            self.say(line)
+        elif self._table:
+            self._table.refresh()
+
+    def beat(self, line: str) -> None:
+        """A line that says that all goes on, where no table does."""
+        if not self._table:
             self.say(line)
 
     def close(self) -> None:

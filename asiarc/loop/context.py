@@ -16,7 +16,7 @@ from asiarc.archive.annex import Annex
 from asiarc.archive.store import Archive
 from asiarc.campaign.declaration import Campaign
 from asiarc.cognition.library import read_up
-from asiarc.core.proposal import CognitionHit, Context, Earlier, Failure, Insight, Relative
+from asiarc.core.proposal import CognitionHit, Context, Earlier, Failure, Insight, Relative, Tried
 from asiarc.core.seeds import seed_of
 from asiarc.loop.agents import Team
 from asiarc.search.campaign import LEADING, Exploration
@@ -128,7 +128,7 @@ class Surroundings:
         rows = self.archive.motivations(self.run, number)
         return tuple(Earlier(**row) for row in rows if row["motivation"])
 
-    def _tried(self, number: int) -> Any:
+    def _tried(self, number: int) -> tuple[Tried, ...]:
         if self.campaign.researcher != "llm":
             return ()
         before = [

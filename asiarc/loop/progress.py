@@ -15,11 +15,11 @@ Say = Callable[[str], None]
 
 
 class Progress:
-    """`say` gets a line for each candidate and each generation, `detail` one for each trial."""
+    """`say` gets a line for each candidate and each generation, `detail` one a trial, `beat` one in ten trials."""
 
-    def __init__(self, archive: Archive, say: Say, detail: Say) -> None:
-        self.archive, self.say, self.detail = archive, say, detail
-        self.baselines: dict[str, str] = {}  # name by address: a user's file may be a candidate of an earlier run
+    def __init__(self, archive: Archive, say: Say, detail: Say, beat: Say | None = None) -> None:
+        self.archive, self.say, self.detail, self.beat = archive, say, detail, beat or say
+        self.called: dict[str, str] = {}  # name by address: a user's file may be a candidate of an earlier run
         self._trials, self._cpu_s = 0, 0.0
 
     def started(self, run: str, label: str, tier: str, identity: dict[str, Any]) -> None:
@@ -30,6 +30,10 @@ class Progress:
             more = f"; and {len(moved) - SHOWN} more" if len(moved) > SHOWN else ""
             self.say(f"  a new run: since the last one moved {'; '.join(moved[:SHOWN])}{more}")
 
+    def baselines(self, names: Sequence[str]) -> None:
+        """The first work of a search, which may take a minute before there is more to say."""
+        self.say(f"  the gates look at {', '.join(names)}, which are then trained as every candidate will be")
+
     def trial(self, trial: Trial) -> None:
         """A trial that was trained."""
         shown = f"{trial.value:.4f}" if trial.value is not None else str(trial.outcome)
@@ -38,7 +42,7 @@ class Progress:
         self._trials += 1
         self._cpu_s += trial.cpu_s
         if self._trials % HEARTBEAT == 0:
-            self.say(f"  {self._trials} trials trained, {self._cpu_s:.0f} CPU-seconds; last {where}  {shown}")
+            self.beat(f"  {self._trials} trials trained, {self._cpu_s:.0f} CPU-seconds; last {where}  {shown}")
 
     def given_up(self, number: int, name: str, outcome: Outcome) -> None:
         """A candidate that was turned away or broke."""
@@ -71,4 +75,4 @@ class Progress:
         """A candidate's name."""
         row = self.archive.candidate(address)
         assert row is not None, address
-        return self.baselines.get(address, str(row["name"]))
+        return self.called.get(address, str(row["name"]))

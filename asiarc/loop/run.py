@@ -43,7 +43,8 @@ from asiarc.search.protocol import Evaluation
 class Run:
     """One campaign at one tier over one archive; `explore`, `verify` and `confirm` return what they hand over.
 
-    `say` gets a line for each candidate and each generation, `detail` one for each trial. `connect` gives the client of
+    `say` gets a line for each candidate and each generation, `detail` one for each trial, `beat` (`say` where there is
+    none) one in ten. `connect` gives the client of
     its language models, where the campaign names any; without it they are replayed.
     """
 
@@ -57,19 +58,20 @@ class Run:
         say: Say,
         detail: Say = lambda _: None,
         connect: Connect = replay_only,
+        beat: Say | None = None,
     ) -> None:
         self.campaign, self.name, self.tier, self.archive = campaign, name, tier, archive
         self.label = f"{name}/{campaign.arm}" if campaign.arm else name  # an arm draws from the same seeds
         identity = run_identity(campaign, name, tier)
         self.run = digest(identity)
-        self.progress = Progress(archive, say, detail)
+        self.progress = Progress(archive, say, detail, beat)
         self.progress.started(self.run, self.label, tier, identity)
         archive.add_run(self.run, self.label, tier, campaign.seed, identity, provenance())
         self.bench = Bench(campaign, tier, self.run, archive, workshop, self.progress.trial)
         self.annex = Annex(archive)
         self.team = Team(campaign, self.run, self.annex, campaign.budget.at(tier).usd, connect)
         baselines = set(self.bench.baselines.values())
-        self.progress.baselines = {address: name for name, address in self.bench.baselines.items()}
+        self.progress.called = {address: name for name, address in self.bench.baselines.items()}
         self.drafts = Drafts(archive, self.run, baselines, only_new="syntax" in campaign.novelty)
         self.surroundings = Surroundings(campaign, self.run, archive, self.team, self.bench.start, baselines)
 
@@ -82,6 +84,7 @@ class Run:
 
     def explore(self) -> dict[str, Any]:
         """Search: propose, admit and train `budget.candidates` candidates, generation by generation."""
+        self.progress.baselines(self.campaign.baselines)
         self.bench.admit_baselines()
         for line in self.bench.verdicts():
             self.progress.say(f"  {line}")
@@ -139,6 +142,8 @@ class Run:
             )
 
     def _finish(self, stage: StageName, result: dict[str, Any]) -> dict[str, Any]:
+        if self.bench.at_chance.get(stage):
+            result |= {"at_chance": list(self.bench.at_chance[stage])}
         self.archive.finish_stage(self.run, stage, result)
         return result
 

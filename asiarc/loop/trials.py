@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from asiarc.archive.results import Values, mean_gain, values_of
+from asiarc.archive.results import Values, mean_gain, ranking_tasks, values_of
 from asiarc.archive.store import Archive, Trial
 from asiarc.campaign.declaration import Campaign
 from asiarc.campaign.recipe import fits, total
@@ -21,10 +21,11 @@ from asiarc.core.errors import CampaignError, ExecutionError
 from asiarc.core.outcome import SCORED, Outcome
 from asiarc.core.recipe import MICRO, StageName, StagePlan, Tier, TrialRecipe, steps_said
 from asiarc.engineer.workshop import Request, Workshop
+from asiarc.evidence.shares import are_at_chance
 from asiarc.researcher.designs import BASELINES
 from asiarc.researcher.novelty import SAME
 from asiarc.search.protocol import Traits
-from asiarc.tasks import get_task
+from asiarc.tasks import Task, get_task
 
 CAPABILITY_SHARE = 0.5  # the share of start_from's distance from chance that a capability check asks for
 LEARNT = 0.1  # accuracy above chance below which start_from itself has learnt nothing that could be lost
@@ -54,6 +55,7 @@ class Bench:
         self.exempt = {address: campaign.baseline(name).exempt for name, address in self.baselines.items()}
         self.start = self.baselines[campaign.start_from]
         self.sizes = admitted_at([self.plan(stage) for stage in campaign.stages])
+        self.at_chance: dict[str, tuple[str, ...]] = {}
 
     def _keep(self, baseline: str) -> str:
         declared = self.campaign.baseline(baseline)
@@ -66,9 +68,23 @@ class Bench:
         return self.campaign.plan(stage, self.tier)
 
     def deciding(self, stage: StageName) -> tuple[str, ...]:
-        """The tasks of a stage that decide; with none that may, all of them do."""
-        tasks = self.campaign.stage(stage).tasks
-        return tuple(task for task in tasks if get_task(task).decides) or tasks
+        """The tasks that a stage's gains are means over: those that decide and that its baselines, once trained, can be
+        told from chance on; with none that may, what is left of that rule."""
+        return ranking_tasks(self.campaign.stage(stage).tasks, self.at_chance.get(stage, ()))
+
+    def look_for_chance(self, stage: StageName, trials: Sequence[Trial]) -> None:
+        """Note the tasks of a stage on which no baseline can be told from chance, from their trials."""
+        found = []
+        for name in dict.fromkeys(trial.task for trial in trials):
+            task = get_task(name)
+            values = [values_of(trials, address, name) for address in self.baselines.values()]
+            means = [mean(by_seed) for by_seed in values if by_seed]
+            if task.chance is not None and are_at_chance(means, task.chance, self._items(stage, task)):
+                found.append(name)
+        self.at_chance[stage] = tuple(found)
+
+    def _items(self, stage: StageName, task: Task) -> int:
+        return min(self.plan(stage).documents, task.held_out or self.plan(stage).documents)
 
     def tasks(self, stage: StageName, rung: int) -> tuple[str, ...]:
         """What is trained on a rung: what decides, and on the last rung the capability checks too."""
@@ -209,10 +225,11 @@ class Bench:
         """Explore's baselines on the last rung, on all of its seeds; start_from's other trials come when gains are
         paired with them."""
         last = len(self.plan("explore").rungs) - 1
-        for trials in self.evaluate(
+        found = self.evaluate(
             [(address, last, seed) for address in self.baselines.values() for seed in range(self.seeds("explore"))]
-        ).values():
-            self._all_scored(trials)
+        )
+        trials = self._all_scored([trial for some in found.values() for trial in some])
+        self.look_for_chance("explore", trials)
 
     def start_loss(self) -> float | None:
         """start_from's mean loss on the last rung over what decides; None where any of that is an accuracy."""
@@ -282,7 +299,7 @@ class Bench:
             for seed in range(self.seeds(stage))
         ]
         trials = self.workshop.train(self.run, requests, self.said)
-        self._all_scored([t for t in trials if t.address in self.baselines.values()])
+        self.look_for_chance(stage, self._all_scored([t for t in trials if t.address in self.baselines.values()]))
         return trials
 
     def tune(self, addresses: Sequence[str]) -> dict[str, float]:

@@ -125,7 +125,7 @@ class AsiarcForCausalLM(PreTrainedModel, GenerationMixin):
     """A causal language model around a candidate's mixer.
 
     ``model(input_ids, labels=...)`` gives loss and logits; ``generate`` works with greedy search, sampling and beams;
-    ``save_pretrained`` and ``from_pretrained`` keep the mixer's source in the configuration. Loading a model executes
+    ``save_pretrained`` and ``from_pretrained`` keep the mixer's source beside the weights. Loading a model executes
     that source: load only what you trust.
     """
 

@@ -25,7 +25,7 @@ from asiarc.archive.results import CampaignResult, Row
 from asiarc.archive.store import Archive
 from asiarc.campaign.identity import provenance
 from asiarc.core.errors import EvidenceError
-from asiarc.report import facts, studies, tables, wording
+from asiarc.report import answer, facts, studies, tables, wording
 from asiarc.report.figures import draw, inline
 from asiarc.studies.arms import arm_lines
 
@@ -70,9 +70,17 @@ def write(archive: Archive, tier: str, folder: Path, *, campaigns: Sequence[str]
 
 
 def write_again(folder: Path) -> Path:
-    """Write a report again from its extract, or from its data where it is of the format without one; its HTML file."""
+    """Write a report again from its extract, or from its data where it is of the format without one; its HTML file.
+
+    What claims say is the register's, as it stands in the checkout around it; what captions say is this version's.
+    """
     report = read_report(folder)
-    if report["format"] == facts.FORMAT:
+    if report["format"] == facts.WITHOUT_EXTRACT:
+        for figure in figures_of(report):
+            figure["caption"] = CAPTIONS[figure["kind"]]
+        claims = facts.in_todays_words(report["claims"], folder)
+        (folder / "report.json").write_text(text_of({**report, "claims": claims}), encoding="utf-8")
+    else:
         with in_words(f"{folder}: the rows of {EXTRACT}"), extract.opened(folder / EXTRACT) as rows:
             _clear(folder)
             asked, written = rows.head["campaigns"], report["provenance"]
@@ -251,7 +259,7 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters |= wording.FILTERS
-    environment.globals |= wording.GLOBALS
+    environment.globals |= wording.GLOBALS | answer.GLOBALS
     return environment
 
 

@@ -18,7 +18,7 @@ from asiarc.archive.store import Archive
 from asiarc.campaign.identity import kernels_folder
 from asiarc.core.errors import EvidenceError
 from asiarc.core.recipe import STAGES, StageName
-from asiarc.evidence.claims import Verdict, load_register
+from asiarc.evidence.claims import Claim, Verdict, load_register
 from asiarc.evidence.effects import Effect, decide, mean_interval, paired_effect
 from asiarc.evidence.multiplicity import benjamini_hochberg
 from asiarc.evidence.transfer import rank_correlation
@@ -45,8 +45,7 @@ def project_folder(folder: Path) -> Path:
 
 def claim_facts(archive: Archive, tier: str, folder: Path) -> Row:
     """The verdicts of a tier, each with what the register says of its claim, and the claims without one."""
-    path = project_folder(folder) / "reproductions" / "claims.toml"
-    register = load_register(path) if path.exists() else {}
+    register = _register(folder)
     decided: list[Row] = []
     for verdict in archive.verdicts(tier):
         claim = register.get(verdict["claim"])
@@ -58,6 +57,18 @@ def claim_facts(archive: Archive, tier: str, folder: Path) -> Row:
         "open": open_claims,
         "counts": dict(Counter(row["verdict"]["verdict"] for row in decided)),
     }
+
+
+def in_todays_words(claims: Row, folder: Path) -> Row:
+    """A report's claims with what the register says of them now; those that it no longer has stay as they are."""
+    now = {claim_id: claim.model_dump() for claim_id, claim in _register(folder).items()}
+    decided = [{**row, "register": now.get(row["verdict"]["claim"], row["register"])} for row in claims["decided"]]
+    return {**claims, "decided": decided, "open": [now.get(claim["id"], claim) for claim in claims["open"]]}
+
+
+def _register(folder: Path) -> dict[str, Claim]:
+    path = project_folder(folder) / "reproductions" / "claims.toml"
+    return load_register(path) if path.exists() else {}
 
 
 # --- campaigns --------------------------------------------------------------------------------------------------------
@@ -231,10 +242,10 @@ def stage_facts(reading: CampaignResult, stage: StageName) -> Row:
     baselines = set(reading.baselines.values())
     others = sorted({t["address"] for t in trials} - baselines - set(listed), key=lambda a: reading.numbers.get(a, -1))
     candidates = [*listed, *others] if stage not in reading.stages else listed
-    deciding = reading.deciding_tasks(stage)
+    ranking, at_chance = reading.ranking_tasks(stage), reading.at_chance(stage)
     tasks = sorted(
         (task for task in reading.tasks(stage) if any(t["task"] == task for t in trials)),
-        key=lambda t: t not in deciding,
+        key=lambda t: t not in ranking,
     )
     rows = [_mixer_row(reading, address, "candidate", trials, values, tasks) for address in candidates]
     rows += [_mixer_row(reading, address, "baseline", trials, values, tasks) for address in reading.baselines.values()]
@@ -243,7 +254,7 @@ def stage_facts(reading: CampaignResult, stage: StageName) -> Row:
         "finished": stage in reading.stages,
         "fresh": stage == FRESH,
         "entrants": len(entrants.get("entrants", [])),
-        "tasks": [_task_facts(task, trials) for task in tasks],
+        "tasks": [_task_facts(task, trials, at_chance=task in at_chance) for task in tasks],
         "rows": in_order(rows, tasks),
         "told_apart": told_apart(rows, reading.spec["start_from"], tasks[0]) if stage == "verify" else None,
     }
@@ -269,12 +280,12 @@ def told_apart(rows: Sequence[Row], start: str, task: str) -> Row | None:
     return {"ahead": ahead, "compared": len(effects), "baseline": start, "task": task, "rate": FALSE_SHARE}
 
 
-def _task_facts(name: str, trials: Sequence[Row]) -> Row:
+def _task_facts(name: str, trials: Sequence[Row], *, at_chance: bool) -> Row:
     task = get_task(name)
     return {
         "name": name, "metric": task.metric, "higher_is_better": task.higher_is_better, "chance": task.chance,
-        "decides": task.decides, "steps": max(t["steps"] for t in trials if t["task"] == name),
-    }  # fmt: skip
+        "decides": task.decides and not at_chance, "steps": max(t["steps"] for t in trials if t["task"] == name),
+    } | ({"at_chance": True} if at_chance else {})  # fmt: skip
 
 
 def _mixer_row(

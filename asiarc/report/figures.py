@@ -1,7 +1,8 @@
 """Figures as SVG, drawn from CSV rows (text) alone; the same rows give the same bytes.
 
 Text and axes take the reader's own colour (`currentColor`), series use mid tones, the ground is transparent: one file
-reads well in light and in dark. matplotlib is used without pyplot, so no global state is touched but its settings,
+reads well in light and in dark. Figures are as wide as a phone: names stand above what they name and are not cut, many
+lines are drawn a panel each. matplotlib is used without pyplot, so no global state is touched but its settings,
 which are put back.
 """
 
@@ -11,6 +12,7 @@ import io
 import math
 import re
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from asiarc.report.tables import number
@@ -35,6 +37,8 @@ OUTCOME_MARKS = {
 }
 LABELLED = 28  # nodes up to which the lineage tree carries names
 TREE_LEADERS = 24  # leading candidates whose ancestry is drawn when the population is larger than that
+WIDTH = 4.2  # inches; a page shows an inch as about 80 pixels on a phone, as a hundred on a desk
+LONGEST = 96  # characters of a name that are drawn; those of people's own mixers are shorter
 CHOICES = 16  # choices of the grammar whose shares are drawn
 LARGEST = 1e100  # matplotlib finds no ticks where the range of an axis comes near that of a float
 PAIRS = 6  # pairs of levels in the transfer figure
@@ -78,7 +82,7 @@ def draw(kind: str, rows: Rows) -> str:
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(SETTINGS)
-        figure = Figure(figsize=(7.0, 3.6))
+        figure = Figure(figsize=(WIDTH, 2.9))
         FIGURES[kind](figure, rows)
         drawn = io.StringIO()
         figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
@@ -86,10 +90,10 @@ def draw(kind: str, rows: Rows) -> str:
 
 
 def _tidy(svg: str) -> str:
-    """One `<svg>` element that scales, without prologue and without ids that nothing refers to."""
+    """One `<svg>` element of its own size that scales, without prologue and without ids that nothing refers to."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'<g id="[A-Za-z_]+[0-9]*">', "<g>", svg)
-    svg = re.sub(r' (width|height)="[0-9.]+pt"', "", svg, count=2)
+    svg = re.sub(r' (width|height)="([0-9.]+)pt"', lambda m: f' {m[1]}="{1.6 * float(m[2]):.0f}"', svg, count=2)
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     return svg.replace(INK, "currentColor").replace(">", f">{THEME}", 1)
 
@@ -99,10 +103,13 @@ def inline(svg: str) -> str:
     return svg.replace(THEME, "", 1)
 
 
-def plain(text: str, limit: int = 26) -> str:
-    """A name that any font can draw, cut to `limit` characters."""
-    safe = "".join(c if c.isprintable() and c.isascii() else "?" for c in text)
-    return safe if len(safe) <= limit else safe[: limit - 1] + "~"
+def plain(text: str, line: int = LONGEST) -> str:
+    """A name that any font can draw, in lines of at most `line` characters that end where its words do."""
+    safe = "".join(c if c.isprintable() and c.isascii() else "?" for c in text)[:LONGEST]
+    lines = [""]
+    for word in re.findall(rf".{{1,{line}}}?(?:[ _-]|$)|.{{1,{line}}}", safe):
+        lines = [*lines[:-1], lines[-1] + word] if len(lines[-1] + word) <= line else [*lines, word]
+    return "\n".join(lines)
 
 
 def _numbers(rows: Rows, column: str) -> list[float]:
@@ -124,7 +131,7 @@ def _groups(rows: Rows, *columns: str) -> dict[tuple[str, ...], list[dict[str, s
 
 def effects(figure: Figure, rows: Rows) -> None:
     """Forest plot: the winner's gain over each baseline; filled on fresh seeds and items, hollow on others."""
-    figure.set_size_inches(7.0, 1.2 + 0.3 * len(rows))
+    figure.set_size_inches(WIDTH, 0.8 + 0.34 * len(rows))
     axes = figure.subplots()
     left, right = _telling_range(rows)
     for place, row in enumerate(rows):
@@ -137,34 +144,40 @@ def effects(figure: Figure, rows: Rows) -> None:
                 axes.plot([edge], [place], mark, color=colour, markersize=5, clip_on=False)
         if left <= mean <= right:
             axes.plot([mean], [place], "o", color=colour, markerfacecolor=colour if fresh else "none", markersize=6)
-        label = plain(decided({"decision": row["decision"], "effect": {"low": low}}), 60)
-        axes.annotate(label, (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
-    axes.axvline(0, color=INK, linewidth=0.9)
+        told = plain(decided({"decision": row["decision"], "effect": {"low": low}}))
+        _above(axes, place, f"{plain(row['stage'])}, over {plain(row['baseline'])} (n={plain(row['n'])}): {told}")
     axes.set_xlim(left, right)
-    axes.set_yticks(
-        range(len(rows)), [f"{plain(row['stage'])}: {plain(row['baseline'])} (n={plain(row['n'])})" for row in rows]
-    )
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+    _without_ticks(axes, len(rows))
+    axes.set_xlabel(f"gain on {plain(rows[0]['task'])} in the metric's unit\narrows: the interval goes on")
+
+
+def _above(axes: Axes, place: int, text: str) -> None:
+    """What an interval is of, on a line of its own: beside it there is no room on a phone."""
+    axes.annotate(text, (0.0, place - 0.3), xycoords=("axes fraction", "data"), va="center", fontsize=7.5)
+
+
+def _without_ticks(axes: Axes, count: int) -> None:
+    axes.axvline(0, color=INK, linewidth=0.9)
+    axes.set_yticks([])
+    axes.set_ylim(count - 0.5, -0.7)
+    axes.spines["left"].set_visible(False)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel(f"gain on {plain(rows[0]['task'])} in the metric's unit; arrows: the interval goes on")
 
 
 def forest(figure: Figure, rows: Rows) -> None:
     """Forest plot of a study's paired effects, a panel a task; grey where the interval holds zero."""
     panels = list(_groups(rows, "task").items())
-    tallest = max(len(mine) for _, mine in panels)
-    figure.set_size_inches(7.0, len(panels) * (0.9 + 0.22 * tallest))
-    for axes, ((task,), mine) in zip(figure.subplots(len(panels), 1, squeeze=False).flat, panels, strict=True):
+    heights = [0.7 + 0.34 * len(mine) for _, mine in panels]
+    figure.set_size_inches(WIDTH, sum(heights))
+    drawn = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights).flat
+    for axes, ((task,), mine) in zip(drawn, panels, strict=True):
         for place, row in enumerate(mine):
             low, mean, high = (float(row[key]) for key in ("low", "mean", "high"))
             colour = PALETTE[0] if low > 0 else PALETTE[4] if high < 0 else PALETTE[-1]
             axes.plot([low, high], [place, place], color=colour, solid_capstyle="butt")
             axes.plot([mean], [place], "o", color=colour, markersize=5)
-        axes.axvline(0, color=INK, linewidth=0.9)
-        labels = [f"{plain(row['ahead'], 30)} over {plain(row['behind'], 20)} (n={plain(row['n'])})" for row in mine]
-        axes.set_yticks(range(len(mine)), labels, fontsize=7.5)
-        axes.set_ylim(len(mine) - 0.5, -0.5)
-        axes.grid(axis="y", visible=False)
+            _above(axes, place, f"{plain(row['ahead'])} over {plain(row['behind'])} (n={plain(row['n'])})")
+        _without_ticks(axes, len(mine))
         axes.set_xlabel(f"gain on {plain(task)} in the metric's unit", fontsize=8)
 
 
@@ -176,7 +189,7 @@ def scatter(figure: Figure, rows: Rows) -> None:
                   color=PALETTE[1] if role == "baseline" else PALETTE[0], markersize=5, alpha=0.8)  # fmt: skip
     for row in rows:
         if row["role"] == "baseline":
-            axes.annotate(plain(row["mixer"], 18), (float(row["text"]), float(row["mean"])), xytext=(5.0, 3.0),
+            axes.annotate(plain(row["mixer"]), (float(row["text"]), float(row["mean"])), xytext=(5.0, 3.0),
                           textcoords="offset points", fontsize=7)  # fmt: skip
     axes.invert_xaxis()
     axes.set_xlabel("bits a byte on text (better to the right)")
@@ -187,7 +200,7 @@ def scatter(figure: Figure, rows: Rows) -> None:
 def discoveries(figure: Figure, rows: Rows) -> None:
     """Discoveries so far along the proposals: the mean over repeats of each arm, band from lowest to highest."""
     axes = figure.subplots()
-    for colour, ((arm,), mine) in zip(PALETTE, _groups(rows, "arm").items(), strict=False):
+    for colour, ((arm,), mine) in zip(cycle(PALETTE), _groups(rows, "arm").items(), strict=False):
         by_number = _groups(mine, "number")
         numbers = [float(place) for (place,) in by_number]
         counts = [_numbers(at, "discoveries") for at in by_number.values()]
@@ -196,8 +209,8 @@ def discoveries(figure: Figure, rows: Rows) -> None:
         axes.plot(numbers, [math.fsum(c) / len(c) for c in counts], color=colour, label=plain(arm))
     axes.locator_params(axis="x", integer=True)
     axes.set_xlabel("proposals of a repeat")
-    axes.set_ylabel("discoveries so far, mean over repeats")
-    figure.legend(loc="outside lower left", ncols=3)
+    axes.set_ylabel("discoveries so far\n(mean over repeats)")
+    figure.legend(loc="outside lower left", ncols=2)
 
 
 def _telling_range(rows: Rows) -> tuple[float, float]:
@@ -209,29 +222,35 @@ def _telling_range(rows: Rows) -> tuple[float, float]:
 
 
 def curves(figure: Figure, rows: Rows) -> None:
-    """Loss along training: mean over seeds, band from the lowest to the highest seed."""
-    axes = figure.subplots()
-    colours = iter(PALETTE * 3)
-    for (_, role, mixer), mine in _groups(rows, "address", "role", "mixer").items():
-        by_step = _groups(mine, "step")
-        steps = [float(step) for (step,) in by_step]
-        values = [_numbers(at, "held_out_bits") for at in by_step.values()]
-        colour = next(colours)
-        axes.fill_between(
-            steps, [min(v) for v in values], [max(v) for v in values], color=colour, alpha=0.15, linewidth=0
-        )
-        axes.plot(
-            steps,
-            [math.fsum(v) / len(v) for v in values],
-            "--" if role == "baseline" else "-",
-            color=colour,
-            linewidth=2.4 if role == "winner" else 1.5,
-            label=plain(mixer) + (" (winner)" if role == "winner" else ""),
-        )
-    axes.set_xlabel("training steps")
-    axes.set_ylabel("loss (bits a scored token)")
-    axes.set_title(f"{plain(rows[0]['task'])}, {plain(rows[0]['stage'])}; dashed: baselines")
-    figure.legend(loc="outside lower left", ncols=3)
+    """Loss along training, a panel a mixer: mean over seeds in a band from lowest to highest; the others in grey."""
+    groups = list(_groups(rows, "address", "role", "mixer").items())
+    courses = [_course(mine) for _, mine in groups]
+    columns = 2 if len(groups) <= 8 else 3
+    lines = math.ceil(len(groups) / columns)
+    figure.set_size_inches(WIDTH, 0.7 + 1.25 * lines)
+    panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+    for axes, ((_, role, mixer), _), mine in zip(panels.flat, groups, courses, strict=False):
+        for steps, means, _, _ in courses:
+            axes.plot(steps, means, color=INK, linewidth=0.6, alpha=0.25)
+        colour = PALETTE[1] if role == "baseline" else PALETTE[0]
+        steps, means, lowest, highest = mine
+        axes.fill_between(steps, lowest, highest, color=colour, alpha=0.25, linewidth=0)
+        axes.plot(steps, means, "--" if role == "baseline" else "-", color=colour, linewidth=1.8)
+        named = plain(mixer, 30 if columns == 2 else 19) + (f"\n({role})" if role in ("winner", "baseline") else "")
+        axes.set_title(named, fontsize=7, fontweight="bold" if role == "winner" else "normal")
+        axes.tick_params(labelsize=7)
+    for axes in list(panels.flat)[len(groups) :]:
+        axes.set_visible(False)
+    figure.supxlabel(f"training steps ({plain(rows[0]['task'])}, {plain(rows[0]['stage'])})", fontsize=8)
+    figure.supylabel("loss (bits a scored token)", fontsize=8)
+
+
+def _course(rows: Rows) -> tuple[list[float], list[float], list[float], list[float]]:
+    """Steps, and at each the mean over seeds, the lowest and the highest."""
+    by_step = _groups(rows, "step")
+    values = [_numbers(at, "held_out_bits") for at in by_step.values()]
+    means = [math.fsum(v) / len(v) for v in values]
+    return [float(step) for (step,) in by_step], means, [min(v) for v in values], [max(v) for v in values]
 
 
 def population(figure: Figure, rows: Rows) -> None:
@@ -275,8 +294,8 @@ def population(figure: Figure, rows: Rows) -> None:
     axes.axhline(0, color=INK, linewidth=0.8, alpha=0.6)
     axes.set_xlabel("proposal number")
     axes.locator_params(axis="x", integer=True)
-    axes.set_ylabel("gain over the start" + (" (lowest clipped)" if gains and gains[0] < floor else ""))
-    figure.legend(loc="outside lower left", ncols=3)
+    axes.set_ylabel("gain over the start" + ("\n(lowest clipped)" if gains and gains[0] < floor else ""))
+    figure.legend(loc="outside lower left", ncols=2)
 
 
 def _lower_edge(gains: Sequence[float]) -> float:
@@ -289,8 +308,8 @@ def _lower_edge(gains: Sequence[float]) -> float:
 
 def search(figure: Figure, rows: Rows) -> None:
     """Three panels: candidates ahead of the start over CPU time, the leading ones' mean gain, the mixers' sizes."""
-    figure.set_size_inches(7.0, 2.5)
-    ahead, pool, sizes = figure.subplots(1, 3)
+    figure.set_size_inches(WIDTH, 5.4)
+    ahead, pool, sizes = figure.subplots(3, 1)
     ahead.step(_numbers(rows, "cpu_s"), _numbers(rows, "ahead"), where="post", color=PALETTE[0])
     ahead.set_xlabel("CPU-seconds of explore")
     ahead.set_title("candidates ahead of the start")
@@ -314,7 +333,7 @@ def components(figure: Figure, rows: Rows) -> None:
     """Share of the leading quarter (filled) and of the rest (hollow) that made each choice."""
     points = [
         (
-            plain(row["choice"], 34),
+            plain(row["choice"], 26),
             float(row["leading"]) / float(row["of_leading"]),
             float(row["rest"]) / float(row["of_rest"]),
         )
@@ -322,7 +341,7 @@ def components(figure: Figure, rows: Rows) -> None:
     ]
     points = sorted(points, key=lambda point: (-abs(point[1] - point[2]), point[0]))[:CHOICES]
     points.sort(key=lambda point: point[1] - point[2])
-    figure.set_size_inches(7.0, 1.0 + 0.22 * len(points))
+    figure.set_size_inches(WIDTH, 1.0 + 0.26 * len(points))
     axes = figure.subplots()
     for place, (_, leading, rest) in enumerate(points):
         axes.plot([leading, rest], [place, place], color=INK, linewidth=0.8, alpha=0.5, zorder=1)
@@ -336,7 +355,7 @@ def components(figure: Figure, rows: Rows) -> None:
         markerfacecolor="none",
         label=f"other {plain(rows[0]['of_rest'])}",
     )
-    axes.set_yticks(places, [point[0] for point in points], fontsize=8)
+    axes.set_yticks(places, [point[0] for point in points], fontsize=7)
     axes.set_xlabel("share of candidates with the choice")
     axes.set_xlim(-0.03, 1.03)
     figure.legend(loc="outside lower left", ncols=2)
@@ -350,7 +369,7 @@ def lineage(figure: Figure, rows: Rows) -> None:
     children = _groups(list(nodes.values()), "parent")
     depth, height = _layout(nodes, children)
     leaves = max(height.values()) + 1
-    figure.set_size_inches(7.0, min(10.0, max(1.8, 0.75 + 0.21 * leaves)))
+    figure.set_size_inches(WIDTH, min(9.0, max(1.8, 0.75 + 0.19 * leaves)))
     axes = figure.subplots()
     for key, row in nodes.items():
         if row["parent"] in nodes:
@@ -379,16 +398,15 @@ def lineage(figure: Figure, rows: Rows) -> None:
     )
     if len(nodes) <= LABELLED:
         for key, row in nodes.items():
-            if (key,) in children:  # inside the tree there is room for a number only
-                label, offset, side = (plain(row["name"], 22) if key == "-1" else f"#{key}", (0.0, 6.0), "center")
-            else:
-                label, offset, side = f"#{key} {plain(row['name'], 22)}", (7.0, -2.5), "left"
+            inside = (key,) in children  # there is room for a number only; names by number are in the data
+            label = plain(row["name"]) if key == "-1" else f"#{key}" + (" winner" if row["role"] == "winner" else "")
+            offset, side = ((0.0, 6.0), "left" if key == "-1" else "center") if inside else ((7.0, -2.5), "left")
             axes.annotate(
                 label, (depth[key], height[key]), xytext=offset, textcoords="offset points", fontsize=7, ha=side
             )
     figure.colorbar(dots, ax=axes, label="gain over the start", extend="both", shrink=0.8, aspect=25)
     axes.set_axis_off()
-    axes.set_xlim(-0.4, max(depth.values()) + (1.2 if len(nodes) <= LABELLED else 0.3))
+    axes.set_xlim(-0.4, max(depth.values()) + (0.9 if len(nodes) <= LABELLED else 0.3))
 
 
 def _tree(rows: Rows) -> dict[str, dict[str, str]]:
@@ -431,16 +449,16 @@ def _layout(
 def transfer(figure: Figure, rows: Rows) -> None:
     """Gain at one rung or stage against gain at another, a panel a pair; squares are baselines."""
     pairs = sorted(_groups(rows, "from", "to").items(), key=lambda item: -len(item[1]))[:PAIRS]
-    columns = min(3, len(pairs))
+    columns = min(2, len(pairs))
     lines = math.ceil(len(pairs) / columns)
-    figure.set_size_inches(7.0, 2.5 * lines + 0.2)
+    figure.set_size_inches(WIDTH, 2.1 * lines + 0.2)
     panels = figure.subplots(lines, columns, squeeze=False).flat
     for axes, ((first, second), mine) in zip(panels, pairs, strict=False):
         for (role,), some in _groups(mine, "role").items():
             axes.plot(_numbers(some, "gain_from"), _numbers(some, "gain_to"), "s" if role == "baseline" else "o",
                       color=PALETTE[1] if role == "baseline" else PALETTE[0], markersize=5, alpha=0.8)  # fmt: skip
-        axes.set_xlabel(f"gain: {plain(first)}", fontsize=8)
-        axes.set_ylabel(f"gain: {plain(second)}", fontsize=8)
+        axes.set_xlabel(f"gain: {plain(first)}", fontsize=7)
+        axes.set_ylabel(f"gain: {plain(second)}", fontsize=7)
         axes.set_title(f"n = {len(mine)}", fontsize=8)
         axes.tick_params(labelsize=7)
         axes.locator_params(nbins=4)
@@ -451,7 +469,7 @@ def transfer(figure: Figure, rows: Rows) -> None:
 def tasks(figure: Figure, rows: Rows) -> None:
     """Baselines by tasks: the number is the mean, the shade its place between the ends of the column."""
     names, columns = list(dict.fromkeys(row["baseline"] for row in rows)), list(_groups(rows, "task"))
-    figure.set_size_inches(max(3.6, min(7.0, 2.0 + 1.15 * len(columns))), 1.1 + 0.38 * len(names))
+    figure.set_size_inches(WIDTH, 1.5 + 0.3 * len(names))
     axes = figure.subplots()
     for x, (task,) in enumerate(columns):
         mine = [row for row in rows if row["task"] == task]
@@ -461,8 +479,9 @@ def tasks(figure: Figure, rows: Rows) -> None:
             place = (mean - low) / span
             place = place if row["higher_is_better"] == "True" else 1 - place
             _cell(axes, x, names.index(row["baseline"]), place, f"{mean:.3f}")
-    axes.set_xticks(range(len(columns)), [_task_label(rows, task) for (task,) in columns], fontsize=8)
-    axes.set_yticks(range(len(names)), [plain(name) for name in names])
+    axes.set_xticks(range(len(columns)), [_task_label(rows, task) for (task,) in columns], fontsize=7, rotation=60,
+                    ha="left", rotation_mode="anchor")  # fmt: skip
+    axes.set_yticks(range(len(names)), [plain(name, 24) for name in names], fontsize=7)
     axes.set_xlim(-0.5, len(columns) - 0.5)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(visible=False)
@@ -477,12 +496,12 @@ def _cell(axes: Axes, x: float, y: float, place: float, text: str) -> None:
     axes.add_patch(
         Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, facecolor=PALETTE[0], alpha=0.06 + 0.5 * place, linewidth=0)
     )
-    axes.annotate(text, (x, y), ha="center", va="center", fontsize=8.5)
+    axes.annotate(text, (x, y), ha="center", va="center", fontsize=7)
 
 
 def _task_label(rows: Rows, task: str) -> str:
     metric = next(row["metric"] for row in rows if row["task"] == task)
-    return f"{plain(task, 18)}\n{'bits a byte' if metric == 'bits_per_byte' else plain(metric)}"
+    return f"{plain(task)}\n{'bits a byte' if metric == 'bits_per_byte' else plain(metric)}"
 
 
 FIGURES: dict[str, Callable[[Figure, Rows], None]] = {

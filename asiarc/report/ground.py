@@ -142,7 +142,7 @@ def _gain(
     """The mean gain over the deciding tasks of a stage; None where one is missing."""
     gains = [
         mean_gain(mine.get(task, {}), theirs.get(task, {}), higher_is_better=get_task(task).higher_is_better)
-        for task in reading.deciding_tasks(stage)
+        for task in reading.ranking_tasks(stage)
     ]
     known = [gain for gain in gains if gain is not None]
     return sum(known) / len(known) if len(known) == len(gains) else None

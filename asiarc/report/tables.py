@@ -27,7 +27,7 @@ def curves(reading: CampaignResult, facts: Row) -> list[Row]:
         trials = reading.stage_trials(stage)
         if not trials:
             continue
-        task = reading.deciding_tasks(stage)[0]
+        task = reading.ranking_tasks(stage)[0]
         shown = _shown(facts, stage)
         role = {row["address"]: row["role"] for row in shown}
         keys = {t["key"]: t for t in trials if t["task"] == task and t["address"] in role}

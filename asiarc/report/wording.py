@@ -7,12 +7,15 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from asiarc.tasks import get_task
 
 Row = Mapping[str, Any]
 
+_HEAD, _ROW = re.compile(r"<th[ >].*?</th>", re.DOTALL), re.compile(r"<tr.*?</tr>", re.DOTALL)
+_CELL = re.compile(r"<td\b([ >])")
+_TAG, _WORDS = re.compile(r"<[^>]*>"), re.compile(r"\s+")
 _MARKDOWN = re.compile(r"([\\`*_\[\]|#~!<>&$])")
 
 
@@ -50,6 +53,12 @@ def score(row: Row | None, metric: str) -> str:
         return "–"
     within = interval(possible(row, metric), lambda v: fixed(v, metric))
     return f"{fixed(row['mean'], metric)} {within}".strip()
+
+
+def score_html(row: Row | None, metric: str) -> Markup:
+    """A score whose interval may stand on a line of its own."""
+    mean, _, within = score(row, metric).partition(" ")
+    return Markup("{} <span class=\"interval\">{}</span>").format(mean, within) if within else Markup(mean)
 
 
 def possible(row: Row, metric: str) -> Row:
@@ -132,6 +141,15 @@ def decided(row: Row) -> str:
     return f"{decision}: it was chosen by this" if decision == "cannot tell" and low and low > 0 else str(decision)
 
 
+def measured(verdict: Row) -> str:
+    """What stands beside a verdict's own value: the interval, of its effect where that is another number; n; test."""
+    value, within = verdict["our_value"], interval(verdict, short)
+    is_said = verdict["effect"] is None or (value and not within) or short(verdict["effect"]).lstrip("+-") in value
+    told = within if is_said else f"effect {short(verdict['effect'])} {within}".strip()
+    n = f"n = {count(verdict['n'])}" if verdict["n"] is not None else ""
+    return ", ".join(filter(None, (told, n, verdict["test"])))
+
+
 def plural(number: float, noun: str) -> str:
     """``1 trial``, ``2 trials``."""
     return f"{count(number)} {noun}{'' if number == 1 else 's'}"
@@ -149,6 +167,26 @@ def badge(verdict: str) -> str:
         if verdict in ("partly", "no worse")
         else "open"
     )
+
+
+# --- HTML -------------------------------------------------------------------------------------------------------------
+
+
+def command(line: str) -> Markup:
+    """A command that breaks at its spaces and between the parts of a path, never inside a word."""
+    return Markup(re.sub(r"(/|(?=::)|(?<=[a-z])(?=_))", r"\1<wbr>", str(escape(line))))
+
+
+def labelled(rows: str) -> Markup:
+    """A table's rows (of our own templates) whose cells say their column, for where columns do not fit side by side."""
+    top = rows[: rows.find("</thead>") + 1]
+    heads = [_WORDS.sub(" ", _TAG.sub(" ", head)).strip() for head in _HEAD.findall(top)]
+
+    def row(found: re.Match[str]) -> str:
+        names = iter(heads)
+        return _CELL.sub(lambda cell: f'<td data-label="{next(names, "")}"{cell[1]}', found[0])
+
+    return Markup(_ROW.sub(row, rows))
 
 
 # --- Markdown ---------------------------------------------------------------------------------------------------------
@@ -205,6 +243,10 @@ FILTERS: dict[str, Callable[..., Any]] = {
         fence,
         reading,
         remarks,
+        command,
+        labelled,
+        measured,
+        score_html,
     )
 }
 GLOBALS: dict[str, Callable[..., Any]] = {"share": share, "plural": plural, "short": short}

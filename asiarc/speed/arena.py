@@ -8,19 +8,20 @@ rewrites this process's memory: that is what the sandbox of `asiarc.execution` i
 from __future__ import annotations
 
 import builtins
+import contextlib
 import gc
-import importlib.util
+import importlib
 import json
 import math
 import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, FrameType
 from typing import Any
 
 import torch
@@ -28,9 +29,15 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from asiarc.core.kernel import Kernel, kernels_in
+from asiarc.core.loading import module_of
 from asiarc.execution.attempt import attempt
+from asiarc.kernels.kernel_operators import KERNELS
 from asiarc.speed import worker
-from asiarc.speed.cases import Call, Tensors, outputs_of
+from asiarc.speed.cases import Call, Case, Tensors, exact, gradients, outputs_of, resolved
+from asiarc.speed.lean import too_much
+from asiarc.speed.loading import importable, loaded_below, roots_of
+from asiarc.speed.properties import broken, inaccurate
 
 ALLOWED_KERNELS = {"asiarc.kernels", "asiarc.kernels.chunked"}
 WATCHED: tuple[Any, ...] = (
@@ -120,6 +127,70 @@ def in_a_plain_thread(call: Call) -> Call:
     return run
 
 
+def code_of(call: Call) -> CodeType | None:
+    """The code of a Python function."""
+    return getattr(call, "__code__", None)
+
+
+@contextlib.contextmanager
+def watched(entered: set[CodeType]) -> Iterator[None]:
+    """Notes the code of every Python function that is entered in this thread meanwhile."""
+
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        entered.add(frame.f_code)
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)
+
+
+class DeclaringSide:
+    """What the judge can ask of a file that declares kernels: what it says, its reference, and its checks.
+
+    What is said here is the file's own word; the judge asks its kernel again in an arena.
+    """
+
+    def load(self, file: str, name: str) -> dict[str, Any]:
+        """Loads a file that declares kernels, or, with a name, one that defines another function for that one of ours,
+        which takes its tensors in float32 and no boundaries.
+
+        Returns the declarations as plain data, without their functions.
+        """
+        torch.set_num_threads(1)
+        importable(Path(file))
+        module = module_of(Path(file))
+        if name:
+            asked = tuple(prop for prop in KERNELS[name].holds if prop != "packing")
+            changes = {"function": getattr(module, name), "dtypes": ("float32",), "holds": asked}
+            self.kernels = {name: KERNELS[name].model_copy(update=changes)}
+        else:
+            self.kernels = kernels_in(module)
+        return {"kernels": {name: self.plain(kernel) for name, kernel in self.kernels.items()}}
+
+    def plain(self, kernel: Kernel) -> dict[str, Any]:
+        """A declaration without its functions; of a peer, that there is one."""
+        speed = kernel.speed and kernel.speed.model_dump() | {"peer": kernel.speed.peer is not None}
+        return kernel.model_dump(exclude={"function", "reference"}) | {"speed": speed}
+
+    def exact(self, plain: dict[str, Any], tensors: list[Tensors]) -> dict[str, Any]:
+        """The right answers of a case."""
+        case = Case(kernel=self.kernels[plain["name"]], **plain)
+        leaves = {n: x.requires_grad_(case.kernel.inputs[n].differentiable) for n, x in tensors[0].items()}
+        return {"tensors": [exact(case, leaves)]}
+
+    def check(self, name: str) -> dict[str, Any]:
+        """What the declaration's own checks find: accuracy, properties, lean."""
+        kernel = self.kernels[name]
+        return {
+            "accuracy": inaccurate(name, kernel),
+            "properties": [f"{prop} does not hold: {text}" for prop, text in broken(name, kernel).items()],
+            "lean": too_much(name, kernel),
+        }
+
+
 class KernelSide:
     """What the judge can ask of a kernel."""
 
@@ -131,9 +202,20 @@ class KernelSide:
         self.timed: list[Tensors] = []
 
     def load(
-        self, file: str, operator: str, shipped: bool, environ: dict[str, str], argv: list[str], plain_thread: bool
+        self,
+        file: str,
+        name: str,
+        declares: bool,
+        outputs: list[str],
+        leaves: list[str],
+        environ: dict[str, str],
+        argv: list[str],
+        plain_thread: bool,
     ) -> dict[str, Any]:
-        """Loads the kernel in the given surroundings; says which operators it declares to run on."""
+        """Loads the kernel in the given surroundings; says which operators it declares to run on.
+
+        The file declares the kernel `name`, or defines a function of that name; without a file it is one of ours.
+        """
         torch.set_num_threads(1)
         warm_up()
         sys.dont_write_bytecode = True
@@ -141,28 +223,24 @@ class KernelSide:
         os.environ.update(environ)
         sys.argv = argv
         os.chdir(environ["HOME"])
-        for name in [
-            n for n in sys.modules if n.startswith("asiarc.kernels") or n.split(".")[0] in ("fla", "transformers")
-        ]:
-            del sys.modules[name]
+        for loaded in list(sys.modules):
+            if loaded.startswith("asiarc.kernels") or loaded.split(".")[0] in ("fla", "transformers"):
+                del sys.modules[loaded]
         self.attributes, self.settings, self.tasks = attributes(), settings(), tasks()
-        self.shipped = shipped
+        self.outputs, self.leaves = outputs, leaves
+        self.shipped = not file or declares  # what a file needs to declare itself is no call of a library
         sys.addaudithook(self.audit)
-        module = self.module(file, operator)
-        self.call: Call = getattr(module, operator)
+        if declares:
+            importable(Path(file))
+        module = module_of(Path(file)) if file else importlib.import_module(f"asiarc.kernels.{name}")
+        declared = kernels_in(module)[name] if declares else None
+        self.call: Call = resolved(declared.function) if declared else getattr(module, name)
+        self.known = {code_of(resolved(declared.reference))} - {None, code_of(self.call)} if declared else set()
+        self.shipped = not file
         if plain_thread:
             self.call = in_a_plain_thread(self.call)
-        return {"runs": list(getattr(module, "RUNS", ()))}
-
-    def module(self, file: str, operator: str) -> ModuleType:
-        """The kernel's module: a file, or one of ours."""
-        if self.shipped:
-            return importlib.import_module(f"asiarc.kernels.{operator}")
-        spec = importlib.util.spec_from_file_location("kernel", file)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
+        sources = loaded_below(roots_of(Path(file))[0]) if declares else []
+        return {"runs": list(declared.runs if declared else getattr(module, "RUNS", ())), "sources": sources}
 
     def audit(self, event: str, args: tuple[Any, ...]) -> None:
         """Notes what reaches outside; a hook that cannot be taken off again."""
@@ -181,12 +259,14 @@ class KernelSide:
     def run(self, tensors: list[Tensors], same_buffers: bool = False, poison: bool = False) -> dict[str, Any]:
         """One forward and backward pass; gives the outcome, the inputs as they are afterwards, and what was seen."""
         inputs, upstream = self.placed(tensors[0], same_buffers), list(tensors[1].values())
+        entered: set[CodeType] = set()
         if poison:
             torch.use_deterministic_algorithms(True, warn_only=True)
         try:
             with Operators() as seen:
-                result = self.call(**inputs)
-                outputs = outputs_of(result)
+                with watched(entered):
+                    result = self.call(**inputs)
+                outputs = outputs_of(result, self.outputs)
                 found = self.gradients(outputs, inputs, upstream)
         finally:
             if poison:
@@ -194,7 +274,9 @@ class KernelSide:
         running = tasks() - self.tasks
         plain = all(type(x) is Tensor and x.untyped_storage().nbytes() > 0 for x in outputs.values())
         plain = plain and all(x.layout is torch.strided for x in outputs.values())
-        outcome = {n: x.detach() for n, x in outputs.items()} | {f"d{n}": d for n, d in found.items()}
+        if self.known & entered:
+            self.events.append("imports: calls its own reference")
+        outcome = {n: x.detach() for n, x in outputs.items()} | found
         given = {x.untyped_storage().data_ptr() for x in inputs.values()}
         facts = {
             "operators": sorted(set(seen.names)),
@@ -214,19 +296,13 @@ class KernelSide:
                 for name, x in tensors.items():
                     self.buffers[name].copy_(x)
         else:
-            self.buffers = {name: x.clone().requires_grad_() for name, x in tensors.items()}
+            self.buffers = {name: x.clone().requires_grad_(name in self.leaves) for name, x in tensors.items()}
         return self.buffers
 
     def gradients(self, outputs: Tensors, inputs: Mapping[str, Tensor], upstream: list[Tensor]) -> Tensors:
-        """The gradient of every input; zero where none arrives."""
-        if not any(x.requires_grad for x in outputs.values()):
-            return {name: torch.zeros_like(x) for name, x in inputs.items()}
-        pairs = [(o, d) for o, d in zip(outputs.values(), upstream, strict=True) if o.requires_grad]
-        found = torch.autograd.grad(
-            [o for o, _ in pairs], list(inputs.values()), [d for _, d in pairs],
-            allow_unused=True, materialize_grads=True,
-        )  # fmt: skip
-        return dict(zip(inputs, found, strict=True))
+        """The gradient of every leaf, d + its name; zero where none arrives."""
+        pairs = [(o, d.to(o.dtype)) for o, d in zip(outputs.values(), upstream, strict=True) if o.requires_grad]
+        return gradients(pairs, {name: inputs[name] for name in self.leaves})
 
     def fault(self, tensors: list[Tensors], share: float) -> dict[str, Any]:
         """Makes one operator of the forward pass raise, a `share` of the way in; says whether the kernel returned."""
@@ -240,7 +316,10 @@ class KernelSide:
     def take(self, tensors: list[Tensors]) -> dict[str, Any]:
         """Input sets for the timed calls, (inputs, upstream) in turn."""
         pairs = zip(tensors[::2], tensors[1::2], strict=True)
-        self.sets = [({n: x.requires_grad_() for n, x in a.items()}, list(b.values())) for a, b in pairs]
+        self.sets = [
+            ({name: x.requires_grad_(name in self.leaves) for name, x in inputs.items()}, list(upstream.values()))
+            for inputs, upstream in pairs
+        ]
         return {}
 
     def go(self, calls: int, slower: float = 0.0) -> dict[str, Any]:
@@ -249,9 +328,9 @@ class KernelSide:
         self.timed = []
         for i in range(calls):
             inputs, upstream = self.sets[i % len(self.sets)]
-            outputs = outputs_of(self.call(**inputs))
+            outputs = outputs_of(self.call(**inputs), self.outputs)
             found = self.gradients(outputs, inputs, upstream)
-            self.timed.append({n: x.detach() for n, x in outputs.items()} | {f"d{n}": d for n, d in found.items()})
+            self.timed.append({n: x.detach() for n, x in outputs.items()} | found)
         return {"running": tasks() - self.tasks}
 
     def give(self, index: int) -> dict[str, Any]:
@@ -266,6 +345,11 @@ class KernelSide:
             f"{name}: {old} -> {settings()[name]}" for name, old in self.settings.items() if settings()[name] != old
         ]
         return {"patched": patched, "settings": changed, "events": self.events, "running": tasks() - self.tasks}
+
+
+def serve_declaring(connection: Connection) -> None:
+    """The child's main loop for a file that declares kernels."""
+    worker.serve(connection, DeclaringSide())
 
 
 def serve_kernel(connection: Connection) -> None:

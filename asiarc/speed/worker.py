@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -135,3 +136,16 @@ class Worker:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def loaded_worker(target: Any, core: int | None, **what: Any) -> Worker:
+    """A worker that has loaded `what` and then stays on a core; raises `WorkerError` where it cannot be loaded."""
+    worker = Worker(target)
+    try:
+        worker.ask("load", **what)
+    except WorkerError:
+        worker.close()
+        raise
+    if core is not None:
+        os.sched_setaffinity(worker.pid, {core})
+    return worker

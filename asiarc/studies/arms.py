@@ -22,9 +22,9 @@ from pydantic import Field, field_validator, model_validator
 from asiarc.archive.results import CampaignResult, address_in, mean_gain, paired_by_seed
 from asiarc.archive.retry import forget_failures
 from asiarc.campaign.declaration import ARMS, Budget, Campaign, Stage, by_tier
-from asiarc.campaign.frozen import Declaration
 from asiarc.campaign.identity import made_by, provenance, run_identity
 from asiarc.campaign.own import Baseline
+from asiarc.campaign.recipe import CampaignDeclaration
 from asiarc.core.digest import digest
 from asiarc.core.errors import CampaignError, EvidenceError, unknown_name
 from asiarc.core.recipe import MICRO, Tier, TrialRecipe
@@ -45,7 +45,7 @@ TOKENS_PER_CPU_S = 25_000  # of one thread and the micro model, gates and scorin
 RESAMPLES = 2000
 
 
-class Search(Declaration):
+class Search(CampaignDeclaration):
     """What is searched: by which arms (`FULL` or a name of `declaration.ARMS`), how often and how long."""
 
     arms: tuple[str, ...] = Field(default=(FULL,), min_length=1)
@@ -507,7 +507,7 @@ def _winners(full: CampaignResult, other: CampaignResult) -> str:
     stage = "confirm" if "confirm" in full.stages else "verify"
     try:
         mine, theirs = full.winner, other.winner
-        task = full.deciding_tasks(stage)[0]
+        task = full.first_that_decides(stage)
         effect = paired_by_seed(mine.values(task, stage), theirs.values(task, stage), task)
     except EvidenceError as error:
         return f"no winners to compare ({error})"

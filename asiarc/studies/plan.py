@@ -23,6 +23,8 @@ GROWTH = 0.75
 GPU_FLOPS = 4e14  # a second: 40 % of an H100's bfloat16 peak, which small models do not reach
 TRIAL_OVERHEAD_S = 1.0  # building, evaluating and scoring a model
 ADMISSION_S = 4.0
+WIDE = 136  # columns that the table takes
+COLUMNS = ("candidates", "trials", "Mtokens", "LLM calls", "minutes", "usd", "done")
 
 
 Trials = list[tuple[int, TrialRecipe]]  # how many of which kind
@@ -100,14 +102,18 @@ def measured_rate(archive: Archive | None) -> float:
 
 
 def plan_lines(
-    stages: Iterable[tuple[str, Campaign, str, StageName]], tier: Tier, folder: Path, workers: int
+    stages: Iterable[tuple[str, Campaign, str, StageName]],
+    tier: Tier,
+    folder: Path,
+    workers: int,
+    width: int | None = None,
 ) -> list[str]:
-    """The table that --plan prints."""
+    """The table that --plan prints; where a terminal of so many columns has no room for it, its numbers by name."""
     archive = Archive(folder, write=False) if (folder / "archive.db").exists() else None
     rate = measured_rate(archive)
     lines = [
         f"plan at tier {tier}, {workers} workers, {_speed(tier, rate)}:",
-        _row("item", "candidates", "trials", "Mtokens", "LLM calls", "minutes", "usd", "done"),
+        *([] if width and width < WIDE else [_row("item", *COLUMNS)]),
     ]
     total = 0.0
     for nodeid, campaign, name, stage in stages:
@@ -120,7 +126,9 @@ def plan_lines(
         trials, mtokens = sum(count for count, _ in rows), f"{tokens_of(rows) / 1e6:.1f}"
         calls, usd = _models(campaign, candidates, tier)
         columns = (str(candidates), str(trials), mtokens, str(calls), f"{minutes:.1f}", f"{usd:.2f}", done)
-        lines.append(_row(nodeid, *columns))
+        lines += _named(nodeid, *columns) if width and width < WIDE else [_row(nodeid, *columns)]
+        texts = {task: get_task(task).trained_on for task in campaign.stage(stage).tasks}
+        lines += [f"    {task} brings no training text: {text} is trained on" for task, text in texts.items() if text]
         if stage != "explore":
             lines.append(f"    {resolved(campaign, stage, tier)}")
     known = "as trials stored here took" if rate != TOKENS_PER_CPU_S else "a guess until trials are stored here"
@@ -164,6 +172,12 @@ def _models(campaign: Campaign, candidates: int, tier: Tier) -> tuple[int, float
 def _row(item: str, *columns: str) -> str:
     *numbers, done = columns
     return f"  {item:<60}" + "".join(f"{number:>11}" for number in numbers) + f"  {done}"
+
+
+def _named(item: str, *columns: str) -> list[str]:
+    *numbers, done = columns
+    told = (f"{number} {name}" for number, name in zip(numbers, COLUMNS, strict=False))
+    return [f"  {item}", f"    {', '.join(told)}; {'done' if done == 'yes' else 'not done'}"]
 
 
 def _is_done(archive: Archive, name: str, tier: Tier, stage: StageName, campaign: Campaign) -> bool:

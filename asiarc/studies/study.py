@@ -16,8 +16,8 @@ from pydantic import Field, model_validator
 
 from asiarc.archive.results import Values, paired_by_seed, values_of
 from asiarc.archive.retry import forget_failures_of_study
-from asiarc.campaign.frozen import Declaration
 from asiarc.campaign.identity import made_by, provenance
+from asiarc.campaign.recipe import CampaignDeclaration
 from asiarc.core.candidate import content_address, motivation
 from asiarc.core.digest import digest
 from asiarc.core.errors import EvidenceError, ExecutionError, TaskError, unknown_name
@@ -41,7 +41,7 @@ def needs_tier(tier: Tier, needed: Tier, what: str) -> None:
         raise EvidenceError(f"{what} is trained from the {needed} tier upwards, not at {tier}")
 
 
-class Study(Declaration):
+class Study(CampaignDeclaration):
     """What is trained. Seeds are 0, 1, … of an address that all studies share, so that their trials pair."""
 
     STAGE_OF_TRIALS: ClassVar[str] = "confirm"  # what its trials are marked as

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asiarc.core.errors import TaskError
-from asiarc.tasks.catalogue import ALIASES, CATALOGUE, Training, parse_name
+from asiarc.tasks.catalogue import ALIASES, BASE, CATALOGUE, DOCUMENTS, FILE, LM_EVAL, OWN, YAML, Training, parse_name
 
 if TYPE_CHECKING:
     from asiarc.tasks.task import Batch, Task
@@ -32,8 +32,9 @@ __all__ = [
     "Training",
     "check_name",
     "get_task",
+    "is_text",
+    "opened",
     "own_text",
-    "with_own_text",
 ]
 
 BOS = 0
@@ -44,28 +45,51 @@ TASK_NAMES: tuple[str, ...] = (*CATALOGUE, *ALIASES)
 
 
 def check_name(name: str) -> None:
-    """Raise `TaskError` unless ``name`` is a task, ``task:level`` or ``text:/path``; no data is read."""
+    """Raise `TaskError` unless ``name`` has the form of a task's; no data is read."""
     parse_name(name)
 
 
 def get_task(name: str) -> Task:
     """The task called ``name``: one of `TASK_NAMES`, with a level after a colon where wanted.
 
-    ``text:/a/file-or-folder`` reads any UTF-8 text instead of the default corpus. Raises `TaskError` for an
-    unknown task or level. No corpus is read before the first batch, document or identity is asked for.
+    ``text:/a/file-or-folder`` reads any UTF-8 text instead of the default corpus, ``file.py:function`` is a generator
+    of one's own; both are built for this where they are not yet. Raises `TaskError` for an unknown task or level. No
+    corpus is read before the first batch, document or identity is asked for.
     """
+    base, level = parse_name(name)
+    if base in (FILE, LM_EVAL):
+        return get_task(opened(name, Path(), build=True))
+    if base == DOCUMENTS:
+        from asiarc.tasks.documents import DocumentsTask
+
+        return DocumentsTask(level)
+    if base == OWN:
+        from asiarc.tasks.own import OwnTask
+
+        key, _, at = level.partition(":")
+        return OwnTask(key, at or BASE)
     from asiarc.tasks.task import SyntheticTask, TextTask
 
-    base, level = parse_name(name)
     return (TextTask if CATALOGUE[base].kind == "text" else SyntheticTask)(base, level)
 
 
-def with_own_text(name: str, folder: Path, *, build: bool) -> str:
-    """The name by which a job opens the text of ``text:PATH``: by its key, once it is built; other names as they are.
+def opened(name: str, folder: Path, *, build: bool, text: str = "text") -> str:
+    """The name by which a job opens what is one's own, a text, a generator or documents: by its key, once it is built
+    and checked; other names as they are.
 
-    ``~`` is home, a relative path starts at `folder`. Without `build` the text is only looked for. Raises `TaskError`.
+    ``~`` is home, a relative path starts at `folder`. Documents that bring nothing to train on are read by models that
+    are trained on the task `text` (empty: there is none). Without `build` nothing is written: a text is only looked
+    for, a generator is checked all the same, and of a YAML what it says. Raises `TaskError`.
     """
     base, level = parse_name(name)
+    if base == FILE and name.endswith(YAML):
+        return _documents(name, folder, text if not build else text and opened(text, folder, build=True), build=build)
+    if base == LM_EVAL:
+        return _named_documents(level, text and opened(text, folder, build=True)) if build else name
+    if base == FILE:
+        return _generator(name, folder, build=build)
+    if base in (OWN, DOCUMENTS):
+        return name
     if base != "text" or level in CATALOGUE["text"].levels or is_key(level):
         return name
     path = own_path(level, folder)
@@ -82,6 +106,50 @@ def own_text(name: str) -> str | None:
     return level if base == "text" and is_key(level) else None
 
 
+def _generator(place: str, folder: Path, *, build: bool) -> str:
+    """The name of a generator by its key, or its place as it was given; checked in any case."""
+    from asiarc.tasks.own import check_once
+    from asiarc.tasks.source import keep, made, placed, source_of
+
+    path, function, level = placed(place)
+    source = source_of(own_path(str(path), folder), function)
+    declared = made(source)
+    check_once(source.key, declared.at(level or BASE))
+    if not build:
+        return place
+    return f"{OWN}:{keep(source)}" + (f":{level}" if level and level != BASE else "")
+
+
+def _documents(place: str, folder: Path, text: str, *, build: bool) -> str:
+    """The name of a YAML's documents by their key, or its place as it was given."""
+    from asiarc.tasks.rendering import declared, rendered_file, trains
+
+    file = own_path(place, folder)
+    if not trains(declared(file)) and not text:
+        raise TaskError(
+            f"{file} names no training_split, and the campaign has no text to train on: add 'text' to its tasks, or "
+            "name a training_split"
+        )
+    if not build:
+        return place
+    from asiarc.tasks.documents import keep_documents
+
+    return f"{DOCUMENTS}:{keep_documents(rendered_file(file), text)}"
+
+
+def _named_documents(name: str, text: str) -> str:
+    from asiarc.tasks.documents import keep_documents
+    from asiarc.tasks.rendering import rendered_name
+
+    return f"{DOCUMENTS}:{keep_documents(rendered_name(name), text)}"
+
+
+def is_text(name: str) -> bool:
+    """Whether a name is that of a text to train on, which every byte of is asked for."""
+    base, _ = parse_name(name)
+    return base in CATALOGUE and CATALOGUE[base].kind == "text"
+
+
 def is_key(level: str) -> bool:
     """Whether what follows ``text:`` is the key of a text that was built, and no path."""
     return re.fullmatch(r"[a-z0-9_]+-[0-9a-f]{16}", level) is not None
@@ -94,7 +162,10 @@ def own_path(path: str, folder: Path) -> Path:
     except RuntimeError as error:
         raise TaskError(f"text:{path}: {error}; write the folder out.") from error
     if not found.exists():
-        raise TaskError(f"no file or folder {str(found)!r}: text:PATH takes a UTF-8 text file or a folder of them.")
+        raise TaskError(
+            f"no file or folder {str(found)!r}: text:PATH takes a UTF-8 text file or a folder of them, "
+            "FILE.py:FUNCTION a generator, FILE.yaml a task of lm-eval's."
+        )
     return found
 
 

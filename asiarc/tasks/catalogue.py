@@ -11,6 +11,7 @@ character but what the reader should know at that point, so that an earlier answ
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import comb
@@ -24,6 +25,12 @@ Role = Literal["decides", "capability", "reported"]
 Style = Literal["choice", "cloze", "rolling"]
 
 BASE = "base"
+# Stand for a task of one's own: a generator and given documents by their keys, and both by the place of their file.
+OWN, DOCUMENTS, FILE = "own", "documents", "file"
+LM_EVAL = "lm_eval"  # stands for a task that lm-eval brings
+YAML = (".yaml", ".yml")
+PLACE = re.compile(r"(?P<file>.+\.py):(?P<function>[^\W\d]\w*)(?::(?P<level>[\w.-]+))?", re.DOTALL)
+KEY = r"[a-z0-9_]+-[0-9a-f]{16}"
 
 
 @dataclass(frozen=True)
@@ -88,9 +95,9 @@ class Listing:
         return "text" if self.style == "rolling" else "synthetic"
 
 
-_CHECK = Training(num_layers=1, num_heads=1, d_model=64, mlp_ratio=0.0, steps=300, batch_size=64, learning_rate=1e-2)
+CHECK = Training(num_layers=1, num_heads=1, d_model=64, mlp_ratio=0.0, steps=300, batch_size=64, learning_rate=1e-2)
 _DEEP = Training(num_layers=2, num_heads=2, d_model=64, mlp_ratio=2.0, steps=600, batch_size=64, learning_rate=3e-3)
-_TEXT = Training(num_layers=2, num_heads=2, d_model=64, mlp_ratio=2.0, steps=500, batch_size=32, learning_rate=3e-3)
+TEXT = Training(num_layers=2, num_heads=2, d_model=64, mlp_ratio=2.0, steps=500, batch_size=32, learning_rate=3e-3)
 
 _MAD = "MAD, Poli et al. 2024, arXiv:2403.17844"
 
@@ -116,8 +123,8 @@ CATALOGUE: dict[str, Listing] = {
         source="docstrings of the packages that asiarc is installed with (asiarc.tasks.prose)",
         role="decides",
         style="rolling",
-        levels={BASE: {"length": 128}},
-        training=_TEXT,
+        levels={BASE: {"length": 128}, "read-1024": {"length": 128, "reads": 1024}},
+        training=TEXT,
     ),
     "fineweb-edu": Listing(
         summary="educational web pages, byte by byte; needs a network once",
@@ -125,7 +132,7 @@ CATALOGUE: dict[str, Listing] = {
         role="decides",
         style="rolling",
         levels={BASE: {"length": 128, "megabytes": 100}, "large": {"length": 2048, "megabytes": 4_000}},
-        training=_TEXT,
+        training=TEXT,
     ),
     "overwrite": Listing(
         summary="keys are bound again and again; at the end every key is asked for its latest value",
@@ -138,7 +145,7 @@ CATALOGUE: dict[str, Listing] = {
             "extreme": {"keys": 16, "writes": 112, "values": 26},
         },
         chance=_one_of("values"),
-        training=_CHECK,
+        training=CHECK,
     ),
     "reset": Listing(
         summary="'#' voids every binding; after '?' keys are asked for, bound or void ('-')",
@@ -150,7 +157,7 @@ CATALOGUE: dict[str, Listing] = {
             "hard": {"segments": 8, "pairs": 8, "queries": 7, "keys": 36, "values": 26},
         },
         chance=_null_or_value,
-        training=_CHECK,
+        training=CHECK,
     ),
     "recall": Listing(
         summary="distinct keys are bound once, then all are asked for in another order (multi-query recall)",
@@ -163,7 +170,7 @@ CATALOGUE: dict[str, Listing] = {
             "hard": {"pairs": 32, "keys": 36, "values": 26},
         },
         chance=_one_of("values"),
-        training=_CHECK,
+        training=CHECK,
     ),
     "selective_copying": Listing(
         summary="letters are strewn among dots; after '|' they come again, in order, without the dots",
@@ -185,7 +192,7 @@ CATALOGUE: dict[str, Listing] = {
             "hard": {"length": 256, "keys": 32, "values": 26, "noise": 0.0},
         },
         chance=_one_of("values"),
-        training=_CHECK,
+        training=CHECK,
     ),
     "fuzzy_recall": Listing(
         summary="a stream of pairs whose keys and values are one to three letters long",
@@ -224,7 +231,7 @@ CATALOGUE: dict[str, Listing] = {
         style="choice",
         levels={BASE: {"length": 32}, "hard": {"length": 128}},
         chance=lambda _: 1 / 2,
-        training=_CHECK,
+        training=CHECK,
     ),
     "s3": Listing(
         summary="after every letter, a permutation of three things: which of the six is the product so far?",
@@ -238,7 +245,7 @@ CATALOGUE: dict[str, Listing] = {
         },
         # An odd number of swaps is a swap, an even number is not: whoever counts knows that much.
         chance=lambda settings: 1 / 3 if settings["generators"] == 3 else 1 / 6,
-        training=_CHECK,
+        training=CHECK,
     ),
 }
 
@@ -247,11 +254,18 @@ ALIASES: dict[str, str] = {"state_tracking": "s3"}
 
 
 def parse_name(name: str) -> tuple[str, str]:
-    """``(task, level)`` of a task name; for ``text:/path`` the level is the path. Raises `TaskError`."""
+    """``(task, level)`` of a task name; for ``text:/path`` the level is the path, for `OWN` and `DOCUMENTS` a key (and
+    perhaps a level), for `FILE` the name itself. Raises `TaskError`."""
     base, _, level = name.partition(":")
+    if base == OWN and re.fullmatch(rf"{KEY}(:[\w.-]+)?", level):
+        return base, level
+    if (base == DOCUMENTS and re.fullmatch(KEY, level)) or (base == LM_EVAL and re.fullmatch(r"\w[\w.-]*", level)):
+        return base, level
+    if base != "text" and (PLACE.fullmatch(name) or name.endswith(YAML)):
+        return FILE, name
     base = ALIASES.get(base, base)
     if base not in CATALOGUE:
-        then = "Levels follow a colon (overwrite:hard); text:/path reads your own text."
+        then = "Levels follow a colon (overwrite:hard); text:/path, file.py:function and file.yaml are your own."
         raise TaskError(unknown_name("task", name, (*CATALOGUE, *ALIASES), then=then))
     levels = CATALOGUE[base].levels
     if level in levels or (base == "text" and level):

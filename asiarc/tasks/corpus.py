@@ -4,8 +4,7 @@ read.
 Sources: the docstrings of the installed packages (``text``), any UTF-8 file or folder (``text:/path``),
 FineWeb-Edu. All go the same way: sections (a module, a piece of a file, a page) -> near-duplicates dropped
 across all of them -> whole sections dealt to a split by the hash of their name -> one text a split. The hash
-over the three texts is the corpus's identity. The cache folder is ``$ASIARC_CACHE``, else
-``$XDG_CACHE_HOME/asiarc``, else ``~/.cache/asiarc``.
+over the three texts is the corpus's identity. They are kept in the `cache_folder`.
 """
 
 from __future__ import annotations
@@ -15,11 +14,9 @@ import hashlib
 import importlib.metadata
 import itertools
 import json
-import os
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -30,6 +27,7 @@ from numpy.typing import NDArray
 
 from asiarc.core.errors import TaskError
 from asiarc.tasks import SPLITS, own_path
+from asiarc.tasks.keep import as_json, cache_folder, keep_files, no_access
 from asiarc.tasks.prose import PACKAGES, Section, docstring_sections, without_near_duplicates
 
 BUILDER_VERSION = 2  # goes up whenever the same sources give other bytes
@@ -117,9 +115,7 @@ def unpack(key: str, content_hash: str, files: Mapping[str, bytes]) -> None:
     if found is not None and found.content_hash != content_hash:
         shutil.rmtree(_kept(key), ignore_errors=True)
         _verified.cache_clear()
-    with _draft(_kept(key)) as draft:
-        for name, content in files.items():
-            (draft / name).write_bytes(content)
+    keep_files(_kept(key), files)
     if not holds(key, content_hash):
         raise TaskError(f"the text {key} does not read back from {_kept(key)}: run again.")
 
@@ -134,13 +130,6 @@ def fineweb_edu_corpus(megabytes: int) -> Corpus:
     Raises `TaskError` when it is neither cached nor to be reached.
     """
     return _cached(f"fineweb-edu-{BUILDER_VERSION}-{megabytes}", lambda: _pages(megabytes * 1_000_000))
-
-
-def cache_folder() -> Path:
-    """Where built corpora are kept; asked anew each time, so that the environment may move it."""
-    if "ASIARC_CACHE" in os.environ:
-        return Path(os.environ["ASIARC_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "asiarc"
 
 
 def _cached(key: str, sections: Callable[[], Iterable[Section]], source: str = "") -> Corpus:
@@ -179,39 +168,15 @@ def _deal(sections: list[Section], source: str) -> dict[str, list[tuple[str, byt
 
 
 def _write(folder: Path, dealt: dict[str, list[tuple[str, bytes]]]) -> None:
-    """The files of a corpus."""
-    with _draft(folder) as draft:
-        index = {}
-        for split, members in dealt.items():
-            ends = list(itertools.accumulate(len(text) for _, text in members))
-            starts = [0, *ends[:-1]]
-            index[split] = [[name, start, end] for (name, _), start, end in zip(members, starts, ends, strict=True)]
-            (draft / f"{split}.txt").write_bytes(b"".join(text for _, text in members))
-        texts = {split: (draft / f"{split}.txt").read_bytes() for split in SPLITS}
-        hashes = {split: _hash(text) for split, text in texts.items()}
-        record = {"content_hash": _content_hash(texts), "hashes": hashes, "sections": index}
-        (draft / "index.json").write_text(json.dumps(record), encoding="utf-8")
-
-
-@contextlib.contextmanager
-def _draft(folder: Path) -> Iterator[Path]:
-    """All files of a folder at once: a rename decides between processes that build the same one."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix="draft-", dir=folder.parent))
-    except OSError as error:
-        raise _no_access(folder.parent, error) from error
-    try:
-        yield draft
-        draft.chmod(0o755)  # a worker may run as another user
-        with contextlib.suppress(OSError):  # another process was first, with the same bytes
-            draft.rename(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def _no_access(folder: Path, error: OSError) -> TaskError:
-    return TaskError(f"cannot keep text in {folder} ({error.strerror}): set ASIARC_CACHE to a folder of your own.")
+    index = {}
+    for split, members in dealt.items():
+        ends = list(itertools.accumulate(len(text) for _, text in members))
+        starts = [0, *ends[:-1]]
+        index[split] = [[name, start, end] for (name, _), start, end in zip(members, starts, ends, strict=True)]
+    texts = {split: b"".join(text for _, text in dealt[split]) for split in SPLITS}
+    hashes = {split: _hash(text) for split, text in texts.items()}
+    record = {"content_hash": _content_hash(texts), "hashes": hashes, "sections": index}
+    keep_files(folder, {f"{split}.txt": text for split, text in texts.items()} | {"index.json": as_json(record)})
 
 
 @lru_cache(maxsize=4)
@@ -234,7 +199,7 @@ def _read(folder: Path) -> Corpus | None:
     except (FileNotFoundError, NotADirectoryError):
         pass
     except PermissionError as error:
-        raise _no_access(folder, error) from error
+        raise no_access(folder, error) from error
     except (ValueError, KeyError) as damage:
         sys.stderr.write(f"asiarc: {folder} is damaged ({damage}); building it again\n")
     if folder.exists():

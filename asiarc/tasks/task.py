@@ -20,7 +20,7 @@ from asiarc.core.errors import TaskError
 from asiarc.core.reach import Code, installed
 from asiarc.core.seeds import Part, seed_of
 from asiarc.tasks import BOS, IGNORE, SPLITS, is_key
-from asiarc.tasks.catalogue import BASE, CATALOGUE, Kind, Settings, Style, Training
+from asiarc.tasks.catalogue import BASE, CATALOGUE, Kind, Listing, Settings, Style, Training
 from asiarc.tasks.corpus import Corpus, docstring_corpus, fineweb_edu_corpus, kept_corpus, path_corpus
 from asiarc.tasks.lm_eval_config import lm_eval_config, template
 from asiarc.tasks.synthetic import GENERATORS, choices
@@ -51,16 +51,21 @@ class Task(ABC):
 
     ``name`` is the canonical name, ``chance`` the accuracy of the best reader who never looks (None for
     text), ``levels`` the difficulty table, ``training`` a model and budget that suit it, ``decides`` whether
-    its score may rank mixers (``role`` says what else it is for).
+    its score may rank mixers (``role`` says what else it is for), ``held_out`` how many documents a split has (None
+    where they are made as they are asked for, or are text), ``trained_on`` the text that models are trained on where
+    the task brings nothing to train on.
     """
 
-    def __init__(self, base: str, level: str) -> None:
-        entry = CATALOGUE[base]
+    held_out: int | None = None
+    trained_on = ""
+
+    def __init__(self, base: str, level: str, entry: Listing | None = None) -> None:
+        entry = entry or CATALOGUE[base]
         self.base = base
         self.level = level
         self.name = base if level == BASE else f"{base}:{level}"
         self.kind: Kind = entry.kind
-        self.metric = "bits_per_byte" if entry.kind == "text" else "accuracy"
+        self.metric = "bits_per_byte" if entry.style == "rolling" else "accuracy"
         self.higher_is_better = self.metric == "accuracy"
         self.summary = entry.summary
         self.source = entry.source
@@ -79,6 +84,10 @@ class Task(ABC):
     @abstractmethod
     def seq_len(self) -> int:
         """Positions of an input, BOS included."""
+
+    def read_length(self, trained: int) -> int:
+        """Positions that are read at once when it is scored: as many as were trained, unless the level says more."""
+        return int(self.settings.get("reads", trained))
 
     @property
     @abstractmethod
@@ -164,7 +173,7 @@ class SyntheticTask(Task):
         start = stop = int(rng.choice(np.flatnonzero(starts)))
         while self.style == "cloze" and stop + 1 < len(is_answer_T) and is_answer_T[stop + 1]:
             stop += 1
-        document = {"context": _text(inputs_T[1 : start + 1]), "target": _text(targets_T[start : stop + 1])}
+        document = {"context": text_of(inputs_T[1 : start + 1]), "target": text_of(targets_T[start : stop + 1])}
         if self.style == "cloze":
             return document
         return document | {"choices": self.choices, "answer": self.choices.index(document["target"])}
@@ -202,21 +211,23 @@ class TextTask(Task):
         return Batch(inputs_BT, targets_BT)
 
     def documents(self, split: Split, count: int, *address: Part) -> list[Document]:
-        """Up to ``count`` distinct windows of 512 bytes, none reaching over the end of its section.
+        """Up to ``count`` distinct windows of 512 bytes, or of what is read at once where that is more; none reaches
+        over the end of its section.
 
         ``text`` is the window (a character cut in two at its edge is left out), ``section`` where it comes
         from.
         """
+        size = max(DOCUMENT_BYTES, self.read_length(1))
         windows = [
             (name, start)
             for name, begin, end in self.corpus.sections[split]
-            for start in range(begin, end - DOCUMENT_BYTES + 1, DOCUMENT_BYTES)
+            for start in range(begin, end - size + 1, size)
         ]
         chosen = self._rng(split, (*address, "documents")).permutation(len(windows))[:count]
         text_N = self.corpus.texts[split]
 
         def text(start: int) -> str:
-            return text_N[start : start + DOCUMENT_BYTES].tobytes().decode("utf-8", errors="ignore")
+            return text_N[start : start + size].tobytes().decode("utf-8", errors="ignore")
 
         return [{"text": text(start), "section": name} for name, start in (windows[i] for i in chosen)]
 
@@ -233,5 +244,6 @@ def _code(base: str, code: Code | None = None) -> str:
     return (code or installed()).reach(roots, STOPS).whole
 
 
-def _text(codes: NDArray[np.int64]) -> str:
+def text_of(codes: NDArray[np.int64]) -> str:
+    """Codes as the characters that they are."""
     return codes.astype(np.uint8).tobytes().decode("ascii")

@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from asiarc.audit import PROPERTIES, named, targets
 from asiarc.audit.program import construct
 from asiarc.audit.specimen import Specimen, read
-from asiarc.audit.table import audit
 from asiarc.core.errors import CandidateError
 from asiarc.core.recipe import TrialRecipe
+from asiarc.harness.audit_verb import audit
 from asiarc.models.backbone import build
 from asiarc.models.baselines import baseline_source
 

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from asiarc.audit import PROPERTIES, helpers, targets
 from asiarc.audit.released import examine
-from asiarc.audit.table import audit, figure, summary, table, totals
+from asiarc.audit.table import figure, summary, table, totals
+from asiarc.harness.audit_verb import audit
 
 GOOD = """
 from __future__ import annotations

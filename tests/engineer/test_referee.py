@@ -159,7 +159,7 @@ TOLD = {"curve": [[1, 2.0, 3.0]], "hidden": 32, "parameters": 100, "target": Non
 FOUND = {"rejected": None, "hidden": 32, "state_bytes": 64, "flops_per_token": 9.5}
 
 
-def verdict(recipe, told=TOLD, found=FOUND, read=None):
+def verdict(recipe, told=TOLD, found=FOUND, read=None, **asked):
     """The referee's verdict on a job that says just this, each as JSON or as the bytes themselves."""
     mine, theirs = Line.pair()
 
@@ -174,7 +174,7 @@ def verdict(recipe, told=TOLD, found=FOUND, read=None):
     thread = threading.Thread(target=job)
     thread.start()
     try:
-        return score(request(recipe).job.secret, mine)
+        return score(request(recipe, **asked).job.secret, mine)
     finally:
         mine.close()
         thread.join()
@@ -186,6 +186,14 @@ def test_a_plain_account_is_scored(recipe):
     assert found["metric"] == "accuracy" and found["parameters"] == 100 and found["state_bytes"] == 64
     assert found["curve"] == [[1, 2.0, 3.0]]
     assert {type(v) for k, v in found.items() if k != "items"} <= {int, float, str, list}
+
+
+@pytest.mark.parametrize("length", [16, 48])
+def test_a_text_is_read_in_one_go_as_far_as_its_task_says(recipe, text_name, monkeypatch, length):
+    spy = Spy()
+    monkeypatch.setattr("asiarc.tasks.task.Task.read_length", lambda task, trained: length)
+    found = verdict(recipe, read=spy.read, task=text_name)
+    assert found["metric"] == "bits_per_byte" and max(len(row) for rows in spy.rows for row in rows) == length
 
 
 @pytest.mark.parametrize(

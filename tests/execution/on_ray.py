@@ -18,7 +18,7 @@ from asiarc.engineer.workshop import VERSIONS  # noqa: E402
 from asiarc.execution import Job, Limits, LocalExecutor  # noqa: E402
 from asiarc.execution import ray as on_ray  # noqa: E402
 from asiarc.execution.round import Round  # noqa: E402
-from asiarc.tasks import get_task, with_own_text  # noqa: E402
+from asiarc.tasks import get_task, opened  # noqa: E402
 from tests.rigs.sandbox.attacks import MODULE  # noqa: E402
 
 jobs = [
@@ -77,7 +77,7 @@ with on_ray.RayExecutor(versions=VERSIONS, preload=(), readable=[here, folder], 
     killer.join()
 
     (folder / "book.txt").write_text("\n\n".join(f"{i} times {i} are {i * i}, said the book." * 3 for i in range(4000)))
-    own = with_own_text("text:book.txt", folder, build=True)
+    own = opened("text:book.txt", folder, build=True)
     shown["sent"] = get_task(own).content_hash
     reads = Job("sandbox_jobs:reads_text", {"task": own})
     shown["read"] = [(r.status, r.reason, r.value) for r in executor.run([reads, reads])]

@@ -85,6 +85,10 @@ def opens(payload):
     return {"text": Path(payload["path"]).read_text()}
 
 
+def reads(payload):
+    return {"text": Path(payload["path"]).read_text()}
+
+
 def modules(payload):
     return {"torch": "torch" in sys.modules}
 

@@ -18,6 +18,9 @@ import pytest
 from asiarc.core.errors import ExecutionError
 from asiarc.execution import InlineExecutor, Job, Limits, LocalExecutor, doctor
 from asiarc.execution.layers import _KINDS, LAYERS, not_held
+from asiarc.tasks.documents import keep_documents
+from asiarc.tasks.keep import own_folder
+from asiarc.tasks.rendering import Rendered
 
 HERE = Path(__file__).parent
 
@@ -376,3 +379,18 @@ def test_a_payload_must_be_json(job):
 def test_messages_of_any_size_pass(executor, job, size):
     text = "".join(random.Random(size).choices('ab\n"é\\', k=size))
     assert executor.run([job("echo", {"text": text})])[0].value == {"text": text}
+
+
+def test_of_a_task_of_ones_own_a_job_reads_what_is_trained_on(job, tmp_path, monkeypatch):
+    monkeypatch.setenv("ASIARC_CACHE", str(tmp_path / "cache"))
+    rows = [{"context": f"{number} is", "target": " even" if number % 2 else " odd"} for number in range(20)]
+    found = Rendered("parity", "cloze", "reported", 0.5, {"training": rows, "validation": [], "test": rows[:16]})
+    folder = own_folder(keep_documents(found, ""))
+    names = ["open.json", "validation.json", "confirmation.json"]
+    with LocalExecutor(preload=(), readable=[HERE]) as executor:
+        known, *held = executor.run([job("reads", {"path": str(folder / name)}) for name in names])
+    assert "18 is odd" in known.value["text"] and "2 is odd" not in known.value["text"]
+    if "landlock" not in known.layers:
+        pytest.skip("not contained here: needs landlock")
+    assert [result.status for result in held] == ["crashed", "crashed"]
+    assert all("PermissionError" in result.reason for result in held)

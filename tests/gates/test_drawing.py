@@ -7,7 +7,7 @@ import random
 import torch
 from hypothesis import strategies as st
 
-from asiarc.engineer.gates.drawing import choice, smallest_failing, whole
+from asiarc.core.drawing import choice, smallest_failing, whole
 from asiarc.engineer.gates.pristine import Pristine
 
 PAIRS = st.tuples(whole(1, 200), whole(0, 50))

@@ -19,5 +19,5 @@ def a_still_laboratory():
 @pytest.fixture
 def pytester(pytester):
     """A folder that is a root of its own, all of it for campaigns, where every warning is an error."""
-    pytester.makeini("[pytest]\nfilterwarnings = error\nasiarc_paths = .\n")
+    pytester.makeini("[pytest]\nfilterwarnings = error\nasiarc_paths = .\naddopts = --asiarc-no-report\n")
     return pytester

@@ -34,7 +34,8 @@ from asiarc.execution import Job, Result
 from asiarc.loop.run import Run
 from asiarc.models.baselines import BASELINE_NAMES, baseline_source
 
-CHANCE = {"overwrite": 1 / 16, "reset": 0.4}
+CHANCE = {"overwrite": 1 / 16, "reset": 0.4, "noise": 0.25, "copying": 0.25}
+NOT_LEARNT = {"noise"}  # tasks that nobody is better on than chance, unless it is stated
 START = content_address(baseline_source("delta_net"))
 BASELINE_OF = {content_address(baseline_source(name)): name for name in BASELINE_NAMES}
 PLANS = {
@@ -45,6 +46,7 @@ PLANS = {
     for stage in STAGES
 }
 TEXTS = {"train": np.zeros(4096, np.uint8)}
+PROVENANCE = dict(git_commit="none", git_dirty="", python="", packages={}, platform="", cpu="", cores=2, command=[])
 FULL_BUDGET = {tier: Budget(candidates=12, minutes=60) for tier in ("smoke", "quick", "full")}
 
 
@@ -57,7 +59,7 @@ def still() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         a_text = SimpleNamespace(content_hash="a text", texts=TEXTS)
         patch.setattr(asiarc.tasks.task, "docstring_corpus", lambda: a_text)
-        patch.setattr(asiarc.loop.run, "provenance", lambda: {"git_commit": "none"})
+        patch.setattr(asiarc.loop.run, "provenance", lambda: dict(PROVENANCE))
         patch.setattr(asiarc.core.recipe, "_PLANS", PLANS)
         yield
 
@@ -174,6 +176,12 @@ def place_of(payload: dict[str, Any]) -> str:
     return f"{payload['task'].partition(':')[0]}/{stage}/{number}"
 
 
+def known_as(task: str) -> str:
+    """The task without its level; one of a person's own by its function's name."""
+    base, _, rest = task.partition(":")
+    return rest.rpartition("-")[0] if base == "own" else base
+
+
 def _admission(payload: dict[str, Any], stated: dict[str, Any]) -> dict[str, Any]:
     if "REJECTED" in stated:
         finding = {"gate": stated["REJECTED"], "verdict": "rejected", "reason": "it looks ahead"}
@@ -187,7 +195,7 @@ def _admission(payload: dict[str, Any], stated: dict[str, Any]) -> dict[str, Any
 
 
 def _trial(payload: dict[str, Any], stated: dict[str, Any]) -> dict[str, Any]:
-    where, task = place_of(payload), payload["task"].partition(":")[0]
+    where, task = place_of(payload), known_as(payload["task"])
     for ending in ("diverged", "size"):
         if where in stated.get(ending.upper(), ()):
             return {"ended": ending, "reason": f"it {ending}"}
@@ -211,7 +219,7 @@ def _value(payload: dict[str, Any], stated: dict[str, Any], where: str, task: st
     recipe = payload["recipe"]
     own = rng_of("trial", address_of(payload["source"]), where, payload["split"]).gauss(0, 0.004)
     if task in CHANCE:
-        return CHANCE[task] + stated.get(task.upper(), 0.5) + own
+        return CHANCE[task] + stated.get(task.upper(), 0.0 if task in NOT_LEARNT else 0.5) + own
     shared = rng_of("data", where).gauss(0, 0.05)
     rate = 3 * abs(recipe["learning_rate"] - stated.get("BEST_RATE", recipe["learning_rate"]))
     gain = stated["GAIN"] + stated.get("LATE_GAIN", 0.0) * (payload["seed"].split("/")[1] != "explore")

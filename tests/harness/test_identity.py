@@ -83,6 +83,11 @@ def test_what_decides_a_number_moves_the_identity_and_is_named(field):
     assert any(line.startswith(field.partition(" ")[0]) for line in moved_fields(before, after))
 
 
+def test_a_stored_list_is_the_tuple_that_it_was():
+    assert moved_fields({"rungs": [12], "a": {"b": [[1]]}}, {"rungs": (12,), "a": {"b": ((1,),)}}) == []
+    assert moved_fields({"rungs": [12]}, {"rungs": (12, 60)}) == ["rungs: [12] -> [12, 60]"]
+
+
 def test_name_and_tier_are_part_of_it():
     identities = [run_identity(campaign(), name, tier) for name in ("a", "b") for tier in ("smoke", "quick")]
     assert len({digest(identity) for identity in identities}) == 4

@@ -203,3 +203,4 @@ def test_one_worker_of_xdist_runs_all_that_is_asiarcs(project):
     lines = [line for line in result.outlines if "PASSED" in line]
     assert len({line.split("]")[0] for line in lines if "campaigns/" in line or "reproductions/" in line}) == 1
     result.stdout.fnmatch_lines(["*claims*", "C07 *reproduced *by process smoke"])
+    assert sum("follow them with: asiarc watch" in line for line in result.outlines) == 1

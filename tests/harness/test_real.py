@@ -3,6 +3,8 @@ small as it gets."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from asiarc.archive.store import Archive
@@ -62,3 +64,56 @@ def test_the_same_seed_finds_the_same_with_any_number_of_workers(pytester, campa
     again.assert_outcomes(passed=2)
     again.stdout.no_fnmatch_line("*steps*CPU*")  # nothing was trained a second time
     assert what_happened(pytester.path / "store1") == one
+
+
+OWN = """
+import numpy as np
+import asiarc
+from asiarc import Budget, Campaign, Stage, by_tier
+
+
+@asiarc.task(chance=0.25, choices="ABCD", role="decides", training=asiarc.Training(1, 1, 32, 0.0, 80, 16, 1e-2))
+def copying(rng, count, *, letters=8):
+    said_BT = 65 + rng.integers(4, size=(count, letters))
+    text_BT = np.concatenate([said_BT, said_BT], axis=1)
+    inputs_BT = np.concatenate([np.zeros((count, 1), dtype=np.int64), text_BT[:, :-1]], axis=1)
+    return inputs_BT, np.where(np.arange(2 * letters) < letters, -100, text_BT)
+
+
+own = Campaign(
+    start_from="delta_net",
+    baselines=("delta_net",),
+    explore=Stage(tasks=(copying, "colours.yaml")),
+    verify=Stage(tasks=(copying,), seeds=2),
+    budget=by_tier(smoke=Budget(candidates=1, minutes=20)),
+)
+
+
+def test_verdict(outcome):
+    assert [task.partition("-")[0] for task in outcome.tasks("explore")] == ["own:copying", "documents:colours"]
+    gain = outcome.winner.gain_over("delta_net", "copying")
+    assert gain.n == 2 and gain.low <= gain.mean <= gain.high
+"""
+COLOURS = """
+task: colours
+dataset_path: json
+dataset_kwargs: {data_files: {train: train.jsonl, test: test.jsonl}}
+training_split: train
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{thing}} is"
+doc_to_choice: colours
+doc_to_target: right
+metric_list: [{metric: acc}]
+"""
+
+
+def test_a_generator_and_a_yaml_of_ones_own_go_to_a_verdict(pytester, monkeypatch):
+    monkeypatch.setenv("ASIARC_CACHE", str(pytester.path / "cache"))
+    campaign = pytester.makepyfile(campaign_own=OWN)
+    rows = [{"thing": f"thing {n}", "colours": ["red", "green", "blue"], "right": n % 3} for n in range(80)]
+    for name, some in (("train", rows[:40]), ("test", rows[40:])):
+        (pytester.path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
+    (pytester.path / "colours.yaml").write_text(COLOURS)
+    result = pytester.runpytest_subprocess(campaign, "--store", "store", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=4)

@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from asiarc.archive.results import CampaignResult
 from asiarc.archive.store import Archive
 from asiarc.execution import Result
 from asiarc.harness.session import Lab
@@ -147,6 +148,9 @@ def test_an_interruption_is_pytests_and_the_same_command_goes_on(harness):
     assert harness.content() == harness.content("whole")
 
 
+ANSWER = ("winner", "baseline", "task", "decision", "gain", "low", "high", "n")
+
+
 def test_junit_carries_the_run(harness):
     harness.run("--junitxml", "out.xml", "-o", "junit_family=xunit1")
     cases = {case.get("name"): case for case in ElementTree.parse(harness.pytester.path / "out.xml").iter("testcase")}
@@ -155,7 +159,36 @@ def test_junit_carries_the_run(harness):
         run = archive.runs()[0]["run"]
     for stage, entrants in (("explore", "4"), ("verify", "2"), ("confirm", "1")):
         properties = {p.get("name"): p.get("value") for p in cases[stage].iter("property")}
+        answered = {name: properties.pop(name) for name in ANSWER if name in properties}
         assert properties == {"asiarc_run": run, "tier": "smoke", "entrants": entrants}
+        assert set(answered) == (set(ANSWER) if stage == "confirm" else set())
+    assert answered["decision"] == "better" and answered["n"] == "2" and answered["baseline"] == "delta_net"
+    assert 0 < float(answered["low"]) < float(answered["gain"]) < float(answered["high"])
+
+
+def test_a_session_ends_with_the_answer_of_each_campaign(harness):
+    result = harness.run("-q")
+    (line,) = [line for line in result.outlines if line.startswith("question at smoke: ")]
+    (confirmed,) = [line for line in line.split("; ") if "report: " not in line]
+    with Archive(harness.pytester.path / ".asiarc", write=False) as archive:
+        gain = CampaignResult.load(archive, archive.runs()[0]["run"]).winner.gain_over("delta_net")
+    assert f"is better than delta_net by {gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] bits a byte" in confirmed
+    assert confirmed.endswith("on text, n = 2")
+
+
+def test_the_answer_names_the_report_which_is_drawn_once(harness):
+    harness.pytester.makeini("[pytest]\nasiarc_paths = .\n")
+    page = harness.pytester.path / ".asiarc" / "reproduction" / "smoke" / "report.html"
+    result = harness.run()
+    result.stdout.fnmatch_lines([f"question at smoke: *; report: {page}"])
+    drawn = page.stat().st_mtime_ns
+    harness.run()
+    assert page.stat().st_mtime_ns == drawn and "is better than delta_net" in page.read_text()
+
+
+def test_a_session_that_stops_early_says_what_is_not_finished(harness):
+    result = harness.run("-k", "explore")
+    result.stdout.fnmatch_lines(["question at smoke: no winner: verify is not finished; *"])
 
 
 def test_fresh_sets_the_archive_aside_and_starts_again(harness):

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from asiarc.core.errors import KernelInputError
 from asiarc.kernels.operators import OPERATORS, SEQUENCE, Operator
-from asiarc.speed.cases import Case
+from asiarc.speed.cases import shipped
 from tests.rigs.kernels import bench, peers
 from tests.rigs.kernels.bench import GRID, Record, Row, by_token, measure, sizes, summary
 
@@ -48,7 +48,7 @@ def test_one_wrong_head_of_one_sequence_gets_no_time(what, monkeypatch):
 
 @pytest.mark.parametrize("operator", SEQUENCE)
 def test_the_recurrence_in_segments_is_the_recurrence(operator):
-    case = Case(operator, 1, 200, 2, 3, dtype="float64")
+    case = shipped(operator, 1, 200, 2, 3, dtype="float64")
     x = {name: t for name, t in case.inputs().items() if name != "initial_state"}
     whole = OPERATORS[operator].call(**x, backend="reference")[0]
     torch.testing.assert_close(by_token(operator)(**x), whole, rtol=1e-12, atol=1e-12)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -67,6 +69,19 @@ def test_state_hand_over_and_packing(op, shape, data):
     packed, finals = op(x[:1], weight, initial_state=states, cu_seqlens=bounds)
     left, right = (op(part, weight, initial_state=state[:1]) for part in (x[:1, :cut], x[:1, cut:]))
     assert same((packed, finals), (torch.cat((left[0], right[0]), 1), torch.cat((left[1], state[:1], right[1]))))
+
+
+@both
+@pytest.mark.parametrize("lengths", [(6, 8), (1, 2, 2, 3), (5, 0, 7, 33)])
+def test_the_last_inputs_of_packed_sequences_of_like_lengths_are_each_ones_own(op, lengths):
+    """Sequences of like lengths are padded to one batch; the padding is nobody's last input."""
+    x, weight, _ = inputs(3, 1, sum(lengths), 3, 5)
+    states = inputs(4, len(lengths), 1, 3, 5)[2]
+    bounds = torch.tensor([0, *lengths]).cumsum(0)
+    finals = op(x, weight, initial_state=states, cu_seqlens=bounds)[1]
+    for i, (a, b) in enumerate(itertools.pairwise(bounds)):
+        alone = op(x[:, a:b], weight, initial_state=states[i : i + 1])[1] if b > a else states[i : i + 1]
+        assert same((finals[i : i + 1],), (alone,))
 
 
 @both

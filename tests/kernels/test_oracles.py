@@ -46,9 +46,9 @@ def test_others_compute_the_same(source, name, call):
 
 @pytest.mark.parametrize(("source", "name", "call"), POINTWISE, ids=lambda x: x if isinstance(x, str) else "")
 def test_others_filter_and_normalise_the_same(source, name, call):
-    case = speed.Case(name, 2, 70, 3, 16)
+    case = speed.shipped(name, 2, 70, 3, 16)
     tensors = {n: x for n, x in case.inputs().items() if n != "initial_state"}
-    function, upstream = case.op.call, case.upstream()[:1]
+    function, upstream = case.call, case.upstream()[:1]
     ours = speed.outcome(lambda **x: speed.outputs_of(function(**x))["o"], tensors, upstream)
     theirs = speed.outcome(lambda **x: call(*x.values()), tensors, upstream)
     assert max(speed.error_of(ours, theirs).values()) < 1e-5

@@ -35,7 +35,7 @@ class Desk:
 
     def __init__(self, pytester, monkeypatch):
         self.pytester, self.path = pytester, pytester.path
-        pytester.makeini("[pytest]\nfilterwarnings = error\nasiarc_paths = .\n")
+        pytester.makeini("[pytest]\nfilterwarnings = error\nasiarc_paths = .\naddopts = --asiarc-no-report\n")
         monkeypatch.setattr(Lab, "executor", property(lambda lab: self.executor))
         monkeypatch.setenv("OPENAI_API_KEY", KEY)
         self.write()

@@ -1,7 +1,8 @@
-"""The page in a real browser, light and dark, narrow and wide; skipped where there is no chromium."""
+"""The page in a real browser, light and dark, on a phone and on a desk; skipped where there is no chromium."""
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -10,17 +11,38 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from asiarc.report.answer import opening
+from asiarc.report.document import read_report
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-WIDTHS = (400, 1400)
-# A frame gives the page its width (a window has a least one); the script tells how wide its content came out.
+PHONE, DESK = 400, 1280
+HEIGHT = 900
+# A frame gives the page its width (a window has a least one); the script says what it looks like in it. Code may be
+# wider than its box, which scrolls.
 MEASURE = """<!doctype html><body>{frames}<script>
-const high = s => s.getBoundingClientRect().height > 60;
-const drawn = f => [...f.contentDocument.querySelectorAll("figure svg")].filter(high);
-onload = () => {{ document.body.textContent = [...document.querySelectorAll("iframe")]
-  .map(f => f.contentDocument.documentElement.scrollWidth + ":" + drawn(f).length).join(" ") }}
+const box = e => e.getBoundingClientRect();
+function seen(frame) {{
+  const page = frame.contentDocument, all = [...page.querySelectorAll("body *:not(pre *)")];
+  const wide = all.filter(e => box(e).right > frame.clientWidth + 1 && !e.closest("svg"));
+  const cut = [...page.querySelectorAll("code.command, .badge, figcaption, #found p")].filter(
+    e => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== "inline");
+  const only = page.getElementById("only-contradicted"), shown = () => [...page.querySelectorAll(".claim")].filter(
+    e => box(e).height > 0).map(e => e.className.split(" ")[1]);
+  const before = shown(), told = {{}};
+  if (only) {{ only.checked = true; told.filtered = shown(); }}
+  return {{...told, width: page.documentElement.scrollWidth, claims: before.length,
+    wide: wide.map(e => e.outerHTML.slice(0, 80)), cut: cut.map(e => e.outerHTML.slice(0, 80)),
+    found: [...page.querySelectorAll("#found p")].map(e => [e.textContent, box(e).bottom]),
+    figures: [...page.querySelectorAll("figure svg")].filter(s => box(s).height > 60).length}};
+}}
+onload = () => {{
+  for (const f of document.querySelectorAll("iframe"))
+    f.contentDocument.querySelectorAll("details").forEach(d => d.open = true);
+  document.body.textContent = JSON.stringify([...document.querySelectorAll("iframe")].map(seen));
+}}
 </script>"""
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium")
 
 
 def browse(folder: Path, *arguments: str) -> str:
@@ -29,23 +51,40 @@ def browse(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
 
 
-@pytest.mark.parametrize("report", ["written", "with_studies"])
-def test_nothing_sticks_out_and_every_figure_is_drawn(request, tmp_path, report):
-    written = request.getfixturevalue(report)
+def measure(folder: Path, written: Path, scheme: int) -> list[dict[str, object]]:
+    """What the page looks like on a phone and on a desk, everything unfolded."""
+    page = (written / "report.html").as_uri()
     frames = "".join(
-        f'<iframe src="{(written / "report.html").as_uri()}" width="{w}" height="900"></iframe>' for w in WIDTHS
+        f'<iframe src="{page}" width="{w}" height="{HEIGHT}" style="border:0"></iframe>' for w in (PHONE, DESK)
     )
-    page = tmp_path / "measure.html"
-    page.write_text(MEASURE.format(frames=frames))
-    text = browse(tmp_path, "--allow-file-access-from-files", "--dump-dom", page.as_uri())
-    found = [
-        tuple(map(int, pair))
-        for pair in re.findall(r"(\d+):(\d+)", re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL))
-    ]
-    figures = len(list((written / "figures").glob("*.svg")))
-    assert [figures] * len(WIDTHS) == [drawn for _, drawn in found]
-    for width, (content, _) in zip(WIDTHS, found, strict=True):
-        assert content <= width + 4
+    (folder / "measure.html").write_text(MEASURE.format(frames=frames))
+    text = browse(folder, "--allow-file-access-from-files", f"--blink-settings=preferredColorScheme={scheme}",
+                  "--dump-dom", (folder / "measure.html").as_uri())  # fmt: skip
+    found = re.search(r"<body>(\[.*\])</body>", text, flags=re.DOTALL)
+    assert found, text[-500:]
+    return json.loads(found[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+
+
+@pytest.fixture
+def published():
+    """The largest report that is committed."""
+    return Path(__file__).parents[2] / "results" / "reproduction" / "full"
+
+
+@pytest.mark.parametrize(("report", "scheme"), [("written", 1), ("with_studies", 0), ("published", 1)])
+def test_nothing_sticks_out_and_the_first_screen_says_what_was_found(request, tmp_path, report, scheme):
+    written = request.getfixturevalue(report)
+    found = read_report(written)
+    said, verdicts = opening(found)["sentences"], found["claims"]["counts"]
+    drawn = len(list((written / "figures").glob("*.svg")))
+    assert len(said) == 4
+    for width, seen in zip((PHONE, DESK), measure(tmp_path, written, scheme), strict=True):
+        assert (seen["wide"], seen["cut"], seen["width"]) == ([], [], width)
+        assert [text for text, _ in seen["found"]] == said
+        assert max(bottom for _, bottom in seen["found"]) <= HEIGHT
+        assert seen["figures"] == drawn
+        assert seen["claims"] == sum(verdicts.values())  # and with a verdict chosen, its claims and no others
+        assert seen.get("filtered", []) == ["contradicted"] * verdicts.get("contradicted", 0)
 
 
 @pytest.mark.parametrize(("scheme", "value"), [("light", 1), ("dark", 0)])

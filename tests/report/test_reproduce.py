@@ -19,14 +19,14 @@ PUBLISHED = ROOT / "results" / "reproduction" / "quick"
 def ran(monkeypatch, tmp_path, *arguments):
     """What `asiarc reproduce` hands to pytest, in order; the folders are the project's, the store is its own."""
     asked = []
-    monkeypatch.setattr(reproduce, "_pytest", lambda given: asked.append(given) or 0)
+    monkeypatch.setattr(reproduce, "_pytest", lambda given, **_: asked.append(given) or 0)
     monkeypatch.setattr(reproduce, "write", lambda archive, tier, output, campaigns: output / "report.html")
     monkeypatch.setattr(reproduce, "agreement", lambda published, found: f"agrees with {published}")
     monkeypatch.chdir(ROOT)
     paths = ["--store", str(tmp_path / "store"), "--output", str(tmp_path / "report")]
     result = CliRunner().invoke(cli.main, ["reproduce", *paths, *arguments])
     assert result.exit_code == 0, result.output
-    return asked, result.output
+    return asked, result.stdout if "--json" in arguments else result.output
 
 
 def test_a_plan_runs_nothing_and_writes_nothing(monkeypatch, tmp_path):
@@ -44,6 +44,12 @@ def test_a_run_says_its_plan_first_and_ends_in_the_report(monkeypatch, tmp_path)
     assert run[run.index("--claims-only") + 1] == "C07a,C29"
     report, agrees = said.splitlines()[-2:]
     assert "report:" in report and agrees == "agrees with results/reproduction/quick"
+
+
+def test_a_program_gets_the_status_and_the_place_and_nothing_else(monkeypatch, tmp_path):
+    Archive(tmp_path / "store").close()
+    _, said = ran(monkeypatch, tmp_path, "--tier", "quick", "--json")
+    assert json.loads(said) == {"exit_status": 0, "report": str(tmp_path / "report")}
 
 
 def test_it_writes_beside_what_is_published(monkeypatch, tmp_path):

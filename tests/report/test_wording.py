@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import html
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from asiarc.report.wording import count, duration, effect, fence, large, md, score, short, signed, size
+from asiarc.report.wording import (
+    command,
+    count,
+    duration,
+    effect,
+    fence,
+    labelled,
+    large,
+    md,
+    measured,
+    score,
+    short,
+    signed,
+    size,
+)
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable("table")
 
@@ -63,3 +79,39 @@ def test_numbers_are_shown_with_sensible_digits(shown, wanted):
 def test_a_missing_number_is_a_dash():
     assert {form(None) for form in (signed, short, count, large, size, duration, effect)} == {"–"}
     assert score({"mean": None}, "accuracy") == "–"
+
+
+@given(st.text(max_size=40))
+def test_a_command_breaks_between_words_and_is_copied_whole(line):
+    shown = str(command(line))
+    assert html.unescape(shown.replace("<wbr>", "")) == line
+    assert "<" not in shown.replace("<wbr>", "")
+
+
+def test_a_command_may_break_in_a_path():
+    assert command("pytest a/claim_b.py::c") == "pytest a/<wbr>claim<wbr>_b.py<wbr>::c"
+
+
+def test_cells_say_their_column():
+    rows = (
+        "<thead><tr><th>A <b>b</b></th><th class='n'>C</th></tr></thead>"
+        "<tr><td>1</td><td class='n'>2</td></tr><tr><th>x</th><td>3</td></tr>"
+    )
+    assert labelled(rows).partition("</thead>")[2] == (
+        "<tr><td data-label=\"A b\">1</td><td data-label=\"C\" class='n'>2</td></tr>"
+        '<tr><th>x</th><td data-label="A b">3</td></tr>'
+    )
+
+
+@pytest.mark.parametrize(("value", "says"), [
+    ("+0.406 bits a byte", "[0.352, 0.46], n = 5, paired t"),
+    ("98 of 101 pass", "effect 0.406 [0.352, 0.46], n = 5, paired t"),
+    ("", "effect 0.406 [0.352, 0.46], n = 5, paired t"),
+])  # fmt: skip
+def test_a_verdicts_numbers_stand_once(value, says):
+    row = {"effect": 0.406, "low": 0.352, "high": 0.46, "n": 5, "test": "paired t", "our_value": value}
+    assert measured(row) == says
+    bare = {"effect": None, "low": None, "high": None, "n": None, "test": "", "our_value": value}
+    assert measured(bare) == ""
+    without = "n = 5, paired t" if value else "effect 0.406, n = 5, paired t"
+    assert measured({**row, "low": None, "high": None}) == without

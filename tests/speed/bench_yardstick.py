@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from asiarc.kernels.operators import OPERATORS
-from asiarc.speed.cases import Case, error_of, exact, outcome, outputs_of
+from asiarc.speed.cases import error_of, exact, outcome, outputs_of, shipped
 from asiarc.speed.machine import Watch, require_own_process
 from asiarc.speed.paired import paired_ratio, timed
 from tests.rigs.kernels import peers
@@ -47,8 +47,8 @@ def peer_of(operator):
 
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_over_yardsticks(operator, benchmark):
-    case = Case(operator, 8, 256, 4, 32)
-    inputs, upstream, function = case.inputs(), case.upstream(), case.op.call
+    case = shipped(operator, 8, 256, 4, 32)
+    inputs, upstream, function = case.inputs(), case.upstream(), case.call
     bad = wrong(error_of(outcome(function, inputs, upstream), exact(case, inputs)), TOLERANCE)
     if bad:
         pytest.fail(f"wrong results are not timed: {bad}")

@@ -10,9 +10,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from asiarc.kernels.operators import OPERATORS, Operator
+from asiarc.kernels.kernel_operators import KERNELS
+from asiarc.kernels.operators import OPERATORS
 from asiarc.speed import NotMeasuredError
-from asiarc.speed.cases import Case, error_of, exact, families, outcome
+from asiarc.speed.cases import Case, error_of, exact, outcome, shipped
 from tests.rigs.kernels import error as accuracy
 from tests.rigs.kernels import goldens, instructions, structure
 from tests.rigs.kernels.__main__ import check, checked, main
@@ -42,10 +43,10 @@ def test_the_instruction_counts_are_as_committed():
 
 
 def test_every_operator_dtype_and_gate_family_has_an_accuracy_case():
-    cases = {(c.operator, c.dtype, c.family) for c in accuracy.CASES}
+    cases = {(c.name, c.dtype, c.family) for c in accuracy.CASES}
     for operator in OPERATORS:
         for dtype in accuracy.DTYPES:
-            for family in families(operator):
+            for family in KERNELS[operator].families:
                 assert (operator, dtype, family) in cases
 
 
@@ -71,19 +72,19 @@ def test_structure_is_exact_and_sees_one_more_copy(monkeypatch):
     case = structure.CASES[0]
     first = structure.structure_of(case)
     assert first == structure.structure_of(case)
-    honest = case.op.call
+    honest = case.call
     copying = property(lambda self: lambda **x: tuple(o.clone() for o in honest(**x)))
-    monkeypatch.setattr(Operator, "call", copying)
+    monkeypatch.setattr(Case, "call", copying)
     wasteful = structure.structure_of(case)
     assert wasteful["operators"] > first["operators"] and wasteful["allocated_bytes"] > first["allocated_bytes"]
 
 
 def test_a_coarser_operator_breaks_its_accuracy_golden(monkeypatch):
-    case = Case("gated_delta_rule", 2, 70, 2, 16)
+    case = shipped("gated_delta_rule", 2, 70, 2, 16)
     golden = accuracy.errors_of(case)
-    honest = case.op.call
+    honest = case.call
     coarser = property(lambda self: lambda **x: honest(**{n: t.bfloat16().float() for n, t in x.items()}))
-    monkeypatch.setattr(Operator, "call", coarser)
+    monkeypatch.setattr(Case, "call", coarser)
     rule = accuracy.rule_for(str(case))
     coarse = accuracy.errors_of(case)
     assert all("error" in rule(golden[name], coarse[name]) for name in golden)
@@ -160,9 +161,9 @@ def test_outside_valgrind_a_client_request_does_nothing():
 
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_cases_are_within_the_contract_and_right(operator):
-    case = Case(operator, 1, 20, 2, 8, "float32", "reset")
+    case = shipped(operator, 1, 20, 2, 8, family="reset")
     inputs = case.inputs()
-    found = outcome(case.op.call, inputs, case.upstream())
+    found = outcome(case.call, inputs, case.upstream())
     assert max(error_of(found, exact(case, inputs)).values()) < 1e-4
     assert all(f"d{name}" in found for name in inputs)
     assert torch.equal(next(iter(inputs.values())), next(iter(case.inputs().values())))

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import asiarc
 from asiarc.speed import NotMeasuredError, SpeedError, machine
-from asiarc.speed.cases import Case
+from asiarc.speed.cases import shipped
 from asiarc.speed.paired import Ratio
 from asiarc.speed.worker import WorkerError
 from tests.rigs.kernels import trees
@@ -20,7 +20,7 @@ from tests.rigs.kernels.__main__ import main
 from tests.rigs.kernels.trees import tree_worker, wrong
 
 ROOT = Path(asiarc.__file__).parent.parent
-CASE = Case("gated_delta_rule", 1, 40, 1, 8)
+CASE = shipped("gated_delta_rule", 1, 40, 1, 8)
 
 
 def run_git(folder, *arguments):
@@ -92,18 +92,18 @@ def copy(tmp_path_factory):
 def test_a_worker_runs_the_tree_it_was_given_and_knows_what_is_wrong(copy):
     with tree_worker(copy) as worker:
         assert trees.ready(worker, copy, CASE) == ""
-        files = worker.ask("prepare", case=vars(CASE), sets=1)["files"]
+        files = worker.ask("prepare", case=CASE.plain, sets=1)["files"]
         assert any(file.endswith("kernels/gated_delta_rule.py") for file in files)
         assert all(Path(file).is_relative_to(copy) for file in files)
         assert "loaded from elsewhere" in trees.ready(worker, copy / "asiarc", CASE)
-        assert "errors above" in trees.ready(worker, copy, Case("delta_rule", 1, 40, 1, 8))
+        assert "errors above" in trees.ready(worker, copy, shipped("delta_rule", 1, 40, 1, 8))
         # The installed package has this operator; a worker must not fall back to it.
-        missing = trees.ready(worker, copy, Case("kda", 1, 40, 1, 8))
+        missing = trees.ready(worker, copy, shipped("kda", 1, 40, 1, 8))
         assert "does not run" in missing or "loaded from elsewhere" in missing
 
 
 def test_wrong_results_and_missing_baselines_are_red_and_get_no_time(copy):
-    found = trees.compare_once(copy, copy, Case("delta_rule", 1, 40, 1, 8))
+    found = trees.compare_once(copy, copy, shipped("delta_rule", 1, 40, 1, 8))
     assert found.failed and found.base_ms is None and math.isnan(found.ratio.ratio)
     assert "RED, not timed" in found.line() and " ms" not in found.line()
 

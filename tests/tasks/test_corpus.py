@@ -318,6 +318,14 @@ def test_text_documents_are_distinct_windows_inside_one_section(tmp_path):
     json.dumps(everything)
 
 
+def test_what_is_read_at_length_comes_in_longer_documents(tmp_path):
+    task = get_task(f"text:{write_texts(tmp_path / 'texts')}")
+    assert task.read_length(128) == 128 == get_task("text").read_length(128)
+    assert get_task("text:read-1024").read_length(128) == 1024 and get_task("text:read-1024").seq_len == 128
+    task.settings = {"length": 128, "reads": 1024}
+    assert {len(d["text"]) for d in task.documents("validation", 20, "long")} == {1024}
+
+
 def test_the_default_corpus_names_real_packages():
     for package in prose_module.PACKAGES:
         assert prose_module._package_folder(package).is_dir()

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from torch import Tensor, nn
 
+from asiarc.core.drawing import choice, whole
 from asiarc.engineer.gates.causality import WORDS
-from asiarc.engineer.gates.drawing import choice, whole
 from asiarc.engineer.gates.gate import PropertyGate, Violation
 from asiarc.engineer.gates.guard import CandidateFailure, guarded
 from asiarc.engineer.gates.subject import Subject, local_error, run

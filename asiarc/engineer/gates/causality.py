@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from torch import Tensor, nn
 
-from asiarc.engineer.gates.drawing import choice, whole
+from asiarc.core.drawing import choice, whole
 from asiarc.engineer.gates.gate import PropertyGate, Violation
 from asiarc.engineer.gates.subject import GROWN, MOVED, Subject, from_a_layer, local_error, run, usual
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, T
 
 from hypothesis.strategies import SearchStrategy
 
+from asiarc.core.drawing import smallest_failing
 from asiarc.core.seeds import seed_of
-from asiarc.engineer.gates.drawing import smallest_failing
 from asiarc.engineer.gates.guard import CandidateFailure, guarded
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from torch import nn
 
-from asiarc.engineer.gates.drawing import choice, whole
+from asiarc.core.drawing import choice, whole
 from asiarc.engineer.gates.gate import Cost, Finding, Gate, PropertyGate, Violation
 from asiarc.engineer.gates.subject import MOVED, Subject, relative_error, run
 

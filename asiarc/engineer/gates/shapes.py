@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from torch import Tensor
 
-from asiarc.engineer.gates.drawing import choice, whole
+from asiarc.core.drawing import choice, whole
 from asiarc.engineer.gates.gate import Cost, Finding, Gate, PropertyGate, Violation
 from asiarc.engineer.gates.gradients import without_gradient
 from asiarc.engineer.gates.subject import Subject, plain_copy, relative_error, run

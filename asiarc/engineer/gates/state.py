@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from asiarc.core.candidate import make_mixer
+from asiarc.core.drawing import choice, whole
 from asiarc.engineer.gates.causality import WORDS
 from asiarc.engineer.gates.counting import UNFILLED
-from asiarc.engineer.gates.drawing import choice, whole
 from asiarc.engineer.gates.gate import Cost, Finding, Gate, PropertyGate, Violation
 from asiarc.engineer.gates.snapshot import changes, snapshot
 from asiarc.engineer.gates.subject import Subject, from_a_layer, local_error, relative_error, run

@@ -81,3 +81,8 @@ class UpperBound(Screened):
     def index(self, known: Posterior, board: Board, rng: np.random.Generator) -> np.ndarray:
         """The upper bound."""
         return known.mean + self.width * known.sd
+
+
+def screened_on(policy: object, board: Board) -> int | None:
+    """The rung that a policy screens newcomers on, which its estimates lean on; None where it has none."""
+    return policy._rung(board) if isinstance(policy, Screened) else None

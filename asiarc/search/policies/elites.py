@@ -24,7 +24,7 @@ class MapElites:
         """See `Policy`."""
         if runs := first_runs(board):
             return runs
-        elites = [i for i in self.elites(board).values() if i != ROOT]
+        elites = [i for i in self.elites(board).values() if i != ROOT and board.fit[i]]
         if not board.is_full or not elites:
             return []
         return board.evaluate(min(elites, key=lambda i: (board.counts[i, board.top], i)))

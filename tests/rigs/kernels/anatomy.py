@@ -211,10 +211,10 @@ def against_the_goal(ours: Memory, theirs: Memory) -> str:
 
 def report(operator: str, shape: str, names: tuple[str, ...]) -> Iterator[str]:
     """The anatomy of an operator at a shape ("BxTxHxD"), for each implementation named."""
-    from asiarc.speed.cases import Case
+    from asiarc.speed.cases import shipped
     from tests.rigs.kernels import bench
 
-    case = Case(operator, *bench.sizes(shape))
+    case = shipped(operator, *bench.sizes(shape))
     inputs = {name: x for name, x in case.inputs().items() if name != "initial_state"}
     upstream = case.upstream()[0].float()
     calls, missing = bench.implementations(operator, shape)

@@ -41,7 +41,7 @@ from asiarc.kernels.accuracy import errors
 from asiarc.kernels.definitions import recurrence
 from asiarc.kernels.operators import OPERATORS, SEQUENCE
 from asiarc.kernels.retention import log_decay
-from asiarc.speed.cases import Case, error_of, outputs_of
+from asiarc.speed.cases import error_of, outputs_of, shipped
 from asiarc.speed.paired import median_interval
 from tests.rigs.kernels import peers
 from tests.rigs.kernels.structure import map_from, peak_bytes, profiled
@@ -247,7 +247,7 @@ def product_gflops() -> float:
 
 def measure(operator: str, shape: str, rounds: int) -> list[Row]:
     """All rows of an operator at a shape."""
-    case = Case(operator, *sizes(shape))
+    case = shipped(operator, *sizes(shape))
     inputs = {name: x for name, x in case.inputs().items() if name != "initial_state"}
     upstream = case.upstream()[0].float()
     calls, rows = implementations(operator, shape)

@@ -11,25 +11,25 @@ import statistics
 
 import torch
 
-from asiarc.kernels.operators import OPERATORS
-from asiarc.speed.cases import Case, error_of, exact, families, outcome
+from asiarc.kernels.kernel_operators import KERNELS
+from asiarc.speed.cases import Case, error_of, exact, outcome, shipped
 from tests.rigs.kernels.goldens import Rule, Values, ratio_text
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 SEEDS = 3
 MOST_GROWTH = 1.25
 CASES = tuple(
-    Case(operator, 2, 70, 2, 16, dtype, family)
-    for operator in OPERATORS
+    shipped(operator, 2, 70, 2, 16, dtype=dtype, family=family)
+    for operator in KERNELS
     for dtype in DTYPES
-    for family in families(operator)
+    for family in KERNELS[operator].families
 )
 
 
 def errors_of(case: Case) -> dict[str, float]:
     """The largest error of outputs and of gradients."""
     inputs = case.inputs()
-    found = error_of(outcome(case.op.call, inputs, case.upstream()), exact(case, inputs))
+    found = error_of(outcome(case.call, inputs, case.upstream()), exact(case, inputs))
     gradients = {name for name in found if name.startswith("d")}
     return {
         "outputs": max(found[name] for name in found.keys() - gradients),
@@ -42,14 +42,14 @@ def measure(operators: tuple[str, ...] = ()) -> Values:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return {str(c): over_seeds(c) for c in CASES if not operators or c.operator in operators}
+        return {str(c): over_seeds(c) for c in CASES if not operators or c.name in operators}
     finally:
         torch.set_num_threads(threads)
 
 
 def over_seeds(case: Case) -> dict[str, float]:
     """Three seeds, so that one lucky rounding sets no golden."""
-    several = [errors_of(Case(**{**vars(case), "seed": seed})) for seed in range(SEEDS)]
+    several = [errors_of(case.at(seed=seed)) for seed in range(SEEDS)]
     return {name: float(f"{statistics.median(e[name] for e in several):.3g}") for name in several[0]}
 
 

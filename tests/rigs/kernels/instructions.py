@@ -98,15 +98,15 @@ def main(operators: list[str]) -> None:
     import torch
 
     from asiarc.kernels.operators import OPERATORS
-    from asiarc.speed.cases import Case, outcome
+    from asiarc.speed.cases import outcome, shipped
 
     request = Requests()
     assert request(RUNNING) or "--dry" in operators, "this process does not run under valgrind"
     torch.set_num_threads(1)
     names = []
     for operator in [name for name in operators if name != "--dry"] or OPERATORS:
-        case = Case(operator, 1, 128, 2, 32)
-        call, inputs, upstream = case.op.call, case.inputs(), case.upstream()
+        case = shipped(operator, 1, 128, 2, 32)
+        call, inputs, upstream = case.call, case.inputs(), case.upstream()
         for _ in range(2):
             outcome(call, inputs, upstream)
         gc.collect()

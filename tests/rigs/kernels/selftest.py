@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from asiarc.core.seeds import seed_of
-from asiarc.speed.cases import Case
+from asiarc.speed.cases import shipped
 from asiarc.speed.paired import ALARM, ALLOWED, LOOKS, Ratio, Verdict, best_of, confirmed, paired_ratio
 from tests.rigs.kernels.trees import compare
 
@@ -22,7 +22,7 @@ INJECTED = 0.05
 NOISE = (0.01, 0.027, 0.05)
 """Variation of single timings: a quiet machine, a hired CI runner, a shared box."""
 LEAST_CAUGHT, MOST_FALSE = 0.95, 0.01
-CASE = Case("gated_delta_rule", 2, 128, 2, 32)
+CASE = shipped("gated_delta_rule", 2, 128, 2, 32)
 
 
 @dataclass(frozen=True)

@@ -6,29 +6,26 @@ bytes allocated in all and held at the peak beyond the inputs, and bytes that au
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import gc
-import itertools
-import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from asiarc.kernels.operators import OPERATORS
-from asiarc.speed.cases import Case, outcome
+from asiarc.speed.cases import Case, outcome, shipped
+from asiarc.speed.lean import allocations, highest, muted, profiled
 from tests.rigs.kernels.goldens import Values, ratio_text
 
-CASES = tuple(Case(operator, 2, T, 2, D) for operator in OPERATORS for T, D in ((128, 32), (200, 64)))
+CASES = tuple(shipped(operator, 2, T, 2, D) for operator in OPERATORS for T, D in ((128, 32), (200, 64)))
 
 
 def structure_of(case: Case) -> dict[str, float]:
     """The metrics of a case, warm (what is only done once has been done)."""
-    call, inputs, upstream = case.op.call, case.inputs(), case.upstream()
+    call, inputs, upstream = case.call, case.inputs(), case.upstream()
 
     def work() -> None:
         outcome(call, inputs, upstream)
@@ -38,47 +35,6 @@ def structure_of(case: Case) -> dict[str, float]:
         "python_calls": python_calls(work),
         "saved_bytes": saved_bytes(lambda: call(**inputs), inputs),
     }
-
-
-@contextlib.contextmanager
-def muted() -> Iterator[None]:
-    """Nothing reaches stderr: the profiler's C++ part writes a line there at every start and stop."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-def profiled(work: Callable[[], object]) -> dict[str, float]:
-    """Operators, FLOPs and bytes by torch's own record of one run."""
-    activities = [ProfilerActivity.CPU]
-    with muted(), profile(activities=activities, profile_memory=True, with_flops=True, record_shapes=True) as record:
-        work()
-    changes = allocations(record)
-    operators = [e for e in record.events() if e.name.startswith("aten::")]
-    return {
-        "operators": len(operators),
-        "product_flops": sum(e.flops or 0 for e in operators if "mm" in e.name),
-        "allocated_bytes": sum(max(n, 0) for n in changes),
-        "peak_bytes": highest(changes),
-    }
-
-
-def allocations(record: profile) -> list[int]:
-    """Bytes taken (above zero) and given back (below), in order."""
-    assert record.profiler is not None and record.profiler.kineto_results is not None
-    raw: list[Any] = record.profiler.kineto_results.events()
-    events = sorted((e for e in raw if e.name() == "[memory]"), key=lambda e: e.start_ns())
-    return [e.nbytes() for e in events]
-
-
-def highest(changes: Iterable[int]) -> int:
-    """The most bytes held at once."""
-    return max(itertools.accumulate(changes, initial=0))
 
 
 def map_from(size: int = 32 * 2**20) -> None:
@@ -146,7 +102,7 @@ def measure(operators: tuple[str, ...] = ()) -> Values:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return {str(c): structure_of(c) for c in CASES if not operators or c.operator in operators}
+        return {str(c): structure_of(c) for c in CASES if not operators or c.name in operators}
     finally:
         torch.set_num_threads(threads)
 

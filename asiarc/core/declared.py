@@ -1,12 +1,18 @@
-"""What every part of a declaration is: frozen, typed, unknown fields refused, each error with the field to look at."""
+"""What is declared in a file is data: frozen, typed, unknown fields refused; an error names the field to look at."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from asiarc.core.errors import CampaignError, unknown_name
+from asiarc.core.errors import DeclarationError, unknown_name
+
+
+def at_field(field: str, error: DeclarationError) -> DeclarationError:
+    """The error, with the field that it is about."""
+    error.field = field
+    return error
 
 
 class FieldError(ValueError):
@@ -17,7 +23,22 @@ class FieldError(ValueError):
         self.field = field
 
 
-def explain(model: type[BaseModel], error: ValidationError) -> CampaignError:
+class Declaration(BaseModel):
+    """A frozen model whose errors are `DeclarationError`s, of the kind that `refused` names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    refused: ClassVar[type[DeclarationError]] = DeclarationError
+
+    if not TYPE_CHECKING:
+
+        def __init__(self, **data: Any) -> None:
+            try:
+                super().__init__(**data)
+            except ValidationError as error:
+                raise _explain(type(self), error) from None
+
+
+def _explain(model: type[Declaration], error: ValidationError) -> DeclarationError:
     """The first problem of a declaration, with the nearest valid choice and the field to look at."""
     # A misspelt field is also a missing one, and the misspelling is what helps.
     first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
@@ -33,24 +54,4 @@ def explain(model: type[BaseModel], error: ValidationError) -> CampaignError:
         if first["type"] != "value_error":
             text += f" (given: {first['input']!r})"
     others = error.error_count() - 1
-    return at_field(field, CampaignError(text + (f" ({others} more after this one)" if others else "")))
-
-
-def at_field(field: str, error: CampaignError) -> CampaignError:
-    """The error, with the field that it is about."""
-    error.field = field
-    return error
-
-
-class Declaration(BaseModel):
-    """A frozen model whose errors are `CampaignError`s."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    if not TYPE_CHECKING:
-
-        def __init__(self, **data: Any) -> None:
-            try:
-                super().__init__(**data)
-            except ValidationError as error:
-                raise explain(type(self), error) from None
+    return at_field(field, model.refused(text + (f" ({others} more after this one)" if others else "")))

@@ -1,0 +1,20 @@
+"""A file of a user's as a module, as pytest has it: found by its path, and it may import its neighbours."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+
+def module_of(file: Path) -> ModuleType:
+    """The module of a Python file; it may import what lies beside it."""
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module  # where dataclasses and pickles look for it
+    if str(file.resolve().parent) not in sys.path:
+        sys.path.insert(0, str(file.resolve().parent))
+    spec.loader.exec_module(module)
+    return module
