@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from asiarc.campaign.declaration import Budget, ByTier, Campaign, Models, Stage, by_tier
+    from asiarc.campaign.recipe import Recipe
     from asiarc.core.kernel import Input, Kernel, Limits, Speed
     from asiarc.core.proposal import (
         CognitionHit,
@@ -45,6 +46,7 @@ __all__ = [
     "Models",
     "Origin",
     "Proposal",
+    "Recipe",
     "Relative",
     "Researcher",
     "Reviser",
@@ -57,6 +59,7 @@ __all__ = [
 ]
 _PLACES = {
     "asiarc.campaign.declaration": ("Budget", "ByTier", "Campaign", "Models", "Stage", "by_tier"),
+    "asiarc.campaign.recipe": ("Recipe",),
     "asiarc.core.kernel": ("Input", "Kernel", "Limits", "Speed"),
     "asiarc.tasks.catalogue": ("Training",),
     "asiarc.tasks.declared": ("task",),

@@ -201,7 +201,7 @@ class CampaignResult:
         """A baseline of the campaign by name."""
         if name not in self.spec["baselines"]:
             raise EvidenceError(unknown_name("baseline of this campaign", name, self.spec["baselines"]))
-        return self.entrant(self.baselines.get(name) or content_address(baseline_source(name)), name)
+        return self.entrant(self.baselines.get(name) or self.declared[name], name)
 
     def best_baseline(self, stage: str) -> Entrant:
         """The baseline with the best mean on the first deciding task of a stage."""
@@ -355,6 +355,11 @@ class CampaignResult:
     # --- who took part --------------------------------------------------------------------------------------------
 
     @cached_property
+    def declared(self) -> dict[str, str]:
+        """Baseline name to address, as the run's identity has it: of the shipped sources, or of the user's own file."""
+        return {name: address_in(self.archive, self.run, name) for name in self.spec["baselines"]}
+
+    @cached_property
     def baselines(self) -> dict[str, str]:
         """Baseline name to address, as trained in this run; one that has no trial yet is left out."""
         trained = {trial["address"] for trial in self.held_trials}
@@ -362,7 +367,7 @@ class CampaignResult:
         found = {}
         for name in self.spec["baselines"]:
             stored = self.archive.rows("SELECT address FROM candidates WHERE name = ? ORDER BY rowid DESC", name)
-            known = [content_address(baseline_source(name)), *(row["address"] for row in stored)]
+            known = [self.declared[name], *(row["address"] for row in stored)]
             here = [address for address in known if address in trained and address not in proposed]
             if here:
                 found[name] = here[0]
@@ -485,6 +490,13 @@ def spend_of(archive: Archive, runs: Sequence[str]) -> Row:
         "(SELECT value FROM json_each(?)))", json.dumps(list(runs)),
     )  # fmt: skip
     return row
+
+
+def address_in(archive: Archive, run: str, baseline: str) -> str:
+    """The address of a run's baseline, as its identity has it."""
+    kept = archive.run(run)
+    known = (kept or {"identity": {}})["identity"].get("baselines", {})
+    return str(known.get(baseline) or content_address(baseline_source(baseline)))
 
 
 def _by_mixer(trials: list[Row]) -> dict[str, dict[str, Values]]:

@@ -27,21 +27,29 @@ ROOTS: dict[Entry, tuple[str, ...]] = {
         "asiarc.engineer.referee:score",
         "asiarc.engineer.workshop:Request.limits",
         "asiarc.engineer.workshop:_trial_outcome",
+        "asiarc.models.library:wrapped",
     ),
     "admission": (
         "asiarc.engineer.trial:admission",
-        "asiarc.engineer.workshop:ADMIT_LIMITS",
+        "asiarc.engineer.workshop:admit_limits",
         "asiarc.engineer.workshop:_read_admission",
+        "asiarc.models.library:wrapped",
     ),
     "pace": (
         "asiarc.engineer.pace:pace",
-        "asiarc.engineer.workshop:ADMIT_LIMITS",
+        "asiarc.engineer.workshop:admit_limits",
         "asiarc.engineer.workshop:_pace_outcome",
+        "asiarc.models.library:wrapped",
     ),
-    "fingerprint": ("asiarc.engineer.fingerprint:fingerprint", "asiarc.engineer.workshop:ADMIT_LIMITS"),
+    "fingerprint": (
+        "asiarc.engineer.fingerprint:fingerprint",
+        "asiarc.engineer.workshop:admit_limits",
+        "asiarc.models.library:wrapped",
+    ),
     "run": tuple(f"asiarc.loop.run:Run.{stage}" for stage in ("explore", "verify", "confirm")),
 }
-"""What answers: the jobs in the sandbox, each with its limits and what reads its answer, and the loop."""
+"""What answers: the jobs in the sandbox, each with its limits and what reads its answer, what a candidate may
+be wrapped in, and the loop."""
 
 STOPS: dict[str, str] = {
     "asiarc.core.errors": "says what a person did wrong",

@@ -6,18 +6,28 @@ Light on purpose: collecting campaigns imports this module and neither torch nor
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, overload
 
 import tomli_w
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from asiarc.campaign.content import content_of, file_hash
-from asiarc.core.declared import Declaration
-from asiarc.core.declared import at_field as _at
+from asiarc.campaign.own import OWN_PATTERN, Baseline, baseline_at, called, check_given, check_names
+from asiarc.campaign.recipe import (
+    CampaignDeclaration,
+    Recipe,
+    RecipeByTier,
+    WithRecipe,
+    faults,
+    longer_than,
+    recipe_at,
+    without_text,
+)
+from asiarc.core.declared import Declaration, FieldError, at_field
 from asiarc.core.errors import CampaignError, TaskError, nearest, unknown_name
-from asiarc.core.recipe import STAGES, TIERS, StageName, Tier
+from asiarc.core.recipe import STAGES, TIERS, StageName, StagePlan, Tier, stage_plan
 from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC
 from asiarc.tasks import check_name, is_text, opened
 from asiarc.tasks.declared import DeclaredTask
@@ -39,13 +49,6 @@ POLICIES = {  # name -> the class, which the search imports: a declaration stays
 }
 MATCHABLE = ("parameters",)
 RESOURCES = ("state_bytes", "flops", "parameters", "time")
-T = TypeVar("T")
-
-
-class CampaignDeclaration(Declaration):
-    """A part of a campaign."""
-
-    refused = CampaignError
 
 
 class Budget(CampaignDeclaration):
@@ -79,7 +82,7 @@ class ByTier(CampaignDeclaration):
         """The budget of a tier; `CampaignError` names the tiers that have one."""
         budget: Budget | None = getattr(self, tier)
         if budget is None:
-            raise _at("budget", CampaignError(self.without(tier)))
+            raise at_field("budget", CampaignError(self.without(tier)))
         return budget
 
     def without(self, tier: Tier) -> str:
@@ -87,13 +90,18 @@ class ByTier(CampaignDeclaration):
         return f"no budget for tier {tier!r}; this campaign declares: {', '.join(self.tiers)}"
 
 
-def by_tier(**budgets: Budget) -> ByTier:
-    """``by_tier(smoke=Budget(...), quick=Budget(...))``."""
-    return ByTier(**budgets)
+@overload
+def by_tier(**values: Budget) -> ByTier: ...
+@overload
+def by_tier(**values: Recipe) -> RecipeByTier: ...
+def by_tier(**values: Any) -> ByTier | RecipeByTier:
+    """``by_tier(smoke=Budget(...), quick=Budget(...))``; recipes go by tier the same way."""
+    recipes = values and all(isinstance(value, Recipe) for value in values.values())
+    return RecipeByTier(**values) if recipes else ByTier(**values)
 
 
-class Stage(CampaignDeclaration):
-    """One stage: what is measured, and on how many seeds."""
+class Stage(WithRecipe):
+    """One stage: what is measured, on how many seeds and, where it is said, with which recipe."""
 
     tasks: tuple[str, ...] = Field(
         min_length=1, description="names of tasks, or your own: ('text', 'overwrite', 'tasks/copying.py:copying')"
@@ -198,11 +206,15 @@ class Models(CampaignDeclaration):
         return self
 
 
-class Campaign(CampaignDeclaration):
+class Campaign(WithRecipe):
     """A question and how it is searched. See `campaigns/` for examples; the test functions below it are its answers."""
 
-    start_from: str = Field(description="the baseline whose design the search starts from and is compared with")
-    baselines: tuple[str, ...] = Field(min_length=1, description="published mixers trained beside the candidates")
+    start_from: str = Field(
+        description="the baseline whose design the search starts from and is compared with, by name or path"
+    )
+    baselines: tuple[str, ...] = Field(
+        min_length=1, description="trained beside the candidates: published mixers by name, files of your own by path"
+    )
     explore: Stage = Field(description="the search: small models, few seeds")
     verify: Stage | None = Field(default=None, description="the finalists again: longer training, fresh seeds")
     confirm: Stage | None = Field(
@@ -228,12 +240,13 @@ class Campaign(CampaignDeclaration):
     budget: ByTier = Field(description="by_tier(smoke=Budget(...), quick=Budget(...))")
     seed: int = Field(default=0, ge=0, description="everything random in the campaign follows from it")
     _arm: str = PrivateAttr(default="")  # which of `arms` this is; see `as_arm`
+    _baselines: dict[str, Baseline] = PrivateAttr(default_factory=dict)  # by name, once `at` has read them
     _researcher: dict[str, Any] = PrivateAttr(default_factory=dict)  # what an object was made of before it was asked
 
     @field_validator("start_from")
     @classmethod
     def _known_start(cls, name: str) -> str:
-        _check_baseline(name)
+        check_given(name)
         if name in QUADRATIC:
             allowed = ", ".join(n for n in BASELINE_NAMES if n not in QUADRATIC)
             raise ValueError(f"{name!r} is a quadratic reference and never a parent; start from one of: {allowed}")
@@ -243,9 +256,8 @@ class Campaign(CampaignDeclaration):
     @classmethod
     def _known_baselines(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            _check_baseline(name)
-        if len(set(names)) != len(names):
-            raise ValueError(f"a baseline is named twice: {', '.join(names)}")
+            check_given(name)
+        check_names(names)
         return names
 
     @field_validator("researcher")
@@ -324,6 +336,36 @@ class Campaign(CampaignDeclaration):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _trainable(self) -> Campaign:
+        """What the campaign says of its recipe can be trained, at every tier that has a budget."""
+        for tier in self.budget.tiers:
+            for name in self.stages:
+                fault = next(self._faults(name, tier), "")
+                if fault:
+                    places = [name, "verify"] if name == "confirm" and self.confirm is None else [name]
+                    own = (place for place in places if getattr(getattr(self, place), "recipe", None))
+                    raise FieldError(next(own, "recipe"), f"{name} at tier {tier}: {fault}")
+        return self
+
+    def _faults(self, name: StageName, tier: Tier) -> Iterator[str]:
+        stage, said = self.stage(name), self._said(name, tier)
+        if not said:
+            return
+        is_own = "seq_len" in recipe_at(stage.recipe, tier).said
+        tasks = stage.tasks if is_own else [task for one in self.stages for task in self.stage(one).tasks]
+        if fault := without_text(said, tasks):
+            yield fault
+        is_matched = "parameters" in self.match
+        yield from faults(
+            self.plan(name, tier),
+            stage.tasks,
+            tier,
+            start_from=self.start_from,
+            baselines=self.baselines,
+            is_matched=is_matched,
+        )
+
     def model_post_init(self, _: Any) -> None:
         """Look at a researcher that is an object before it is asked anything."""
         if not isinstance(self.researcher, str):
@@ -357,26 +399,60 @@ class Campaign(CampaignDeclaration):
 
     def at(self, folder: Path, *, build: bool = True) -> Campaign:
         """The campaign of a file in `folder`, where its relative paths start: texts and tasks of one's own by their
-        keys, each built once (without `build` only looked for, and checked), entries by their places.
+        keys, each built once (without `build` only looked for, and checked), entries by their places, baselines of
+        one's own by their names.
 
-        Raises `CampaignError` with the field whose text or entries are not to be had.
+        Raises `CampaignError` with the field whose text, entries or file are not to be had.
         """
         entries = [folder / Path(path).expanduser() for path in self.cognition]
         for path in entries:
             if not path.exists():
-                raise _at("cognition", CampaignError(f"cognition: no entries at {path}; name a TOML file or a folder"))
+                raise at_field(
+                    "cognition", CampaignError(f"cognition: no entries at {path}; name a TOML file or a folder")
+                )
+        found = {one.name: one for one in self._read(folder)}
         stages: dict[str, Any] = {"cognition": tuple(map(str, entries))}
+        stages |= {"baselines": tuple(found), "start_from": called(self.start_from)}
         declared = [task for stage in (self.explore, self.verify, self.confirm) if stage for task in stage.tasks]
         text = next(filter(is_text, declared), "")  # what is trained for documents that bring nothing to train on
         for name in STAGES:
             stage: Stage | None = getattr(self, name)
             try:
                 tasks = tuple(opened(task, folder, build=build, text=text) for task in stage.tasks) if stage else ()
+                too_long = self._too_long(name, folder) if stage else ""
             except TaskError as error:
-                raise _at(name, CampaignError(f"{name}: {error}")) from error
+                raise at_field(name, CampaignError(f"{name}: {error}")) from error
+            if too_long:
+                raise at_field(name, CampaignError(f"{name}: {too_long}"))
             if stage is not None and tasks != stage.tasks:
                 stages[name] = stage.model_copy(update={"tasks": tasks})
-        return self.model_copy(update=stages)
+        located = self.model_copy(update=stages)
+        located._baselines = found
+        return located
+
+    def _read(self, folder: Path) -> Iterator[Baseline]:
+        """The baselines, each read where it lies."""
+        known: dict[str, Baseline] = {}
+        for given in self.baselines:
+            try:
+                found = self._baselines.get(given) or baseline_at(given, folder)
+            except CampaignError as error:
+                raise at_field("baselines", CampaignError(f"baselines: {error}")) from error
+            twin = known.setdefault(found.address, found)
+            if twin is not found:
+                same = f"{twin.told} and {found.told} are one mixer by their content; leave one out"
+                raise at_field("baselines", CampaignError(f"baselines: {same}"))
+            yield found
+
+    def baseline(self, name: str) -> Baseline:
+        """One of the baselines by its name; a file's is read by `at`."""
+        return self._baselines.get(name) or baseline_at(name, Path.cwd())
+
+    def _too_long(self, name: StageName, folder: Path) -> str:
+        """Why a text of one's own in a stage that is declared is too short, at the first tier at which it is."""
+        stage: Stage = getattr(self, name)
+        said = [self._said(name, tier) for tier in self.budget.tiers] if name in self.stages else []
+        return next(filter(None, (longer_than(one, stage.tasks, folder) for one in said)), "")
 
     @property
     def arm(self) -> str:
@@ -402,6 +478,13 @@ class Campaign(CampaignDeclaration):
             stage = self.verify.model_copy(update={"top": None, "learning_rates": ()})
         return stage
 
+    def plan(self, name: StageName, tier: Tier) -> StagePlan:
+        """What a stage trains at a tier: the tier's plan, over it what the campaign says, over that what the stage."""
+        return stage_plan(tier, name).over(self._said(name, tier))
+
+    def _said(self, name: StageName, tier: Tier) -> dict[str, Any]:
+        return recipe_at(self.stage(name).recipe, tier).over(recipe_at(self.recipe, tier)).said
+
     def resolved(self, tier: Tier) -> dict[str, Any]:
         """Every field with its value at one tier, as plain data: what the archive keeps and the identity hashes."""
         patience = {"silence_s", "longest_s"}  # changes no reply, so that a stopped run goes on with more of it
@@ -410,14 +493,10 @@ class Campaign(CampaignDeclaration):
         data["researcher"] = self.researcher if isinstance(self.researcher, str) else self._researcher
         data["candidates"] = budget.candidates
         data["cognition"] = {Path(path).name: file_hash(Path(path)) for path in self.cognition}
+        for part in (data, *(data[stage] for stage in STAGES if data[stage])):
+            del part["recipe"]  # which stands, by stage, in what each trains
+        data["recipe"] = {name: said for name in self.stages if (said := self._said(name, tier))}
         return data | ({"arm": self.arm} if self.arm else {})
-
-
-def _check_baseline(name: str) -> None:
-    if name not in BASELINE_NAMES:
-        raise ValueError(
-            unknown_name("baseline", name, BASELINE_NAMES, then="A candidate file of your own may be added there.")
-        )
 
 
 def load_toml(path: Path) -> Campaign:
@@ -427,7 +506,8 @@ def load_toml(path: Path) -> Campaign:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CampaignError(f"not TOML: {error}") from error
     for stage in STAGES:
-        data |= {stage: _from_table(Stage, data[stage], stage)} if stage in data else {}
+        data |= {stage: _from_table(Stage, _with_recipe(data[stage], stage), stage)} if stage in data else {}
+    data = _with_recipe(data, "")
     if "models" in data:
         data["models"] = _from_table(Models, data["models"], "models")
     if isinstance(data.get("budget"), dict):
@@ -437,6 +517,16 @@ def load_toml(path: Path) -> Campaign:
         }
         data["budget"] = _from_table(ByTier, tiers, "budget")
     return Campaign(**data)
+
+
+def _with_recipe(data: Any, table: str) -> Any:
+    """A table whose recipe, where it has one, is read: an error names the recipe's own table."""
+    recipe = data.get("recipe") if isinstance(data, dict) else None
+    if not isinstance(recipe, dict):
+        return data
+    name = f"{table}.recipe".lstrip(".")
+    tiers = {tier: _from_table(Recipe, recipe[tier], f"{name}.{tier}") for tier in TIERS if tier in recipe}
+    return data | {"recipe": _from_table(RecipeByTier if tiers else Recipe, recipe | tiers, name)}
 
 
 def _from_table(model: type[Declaration], table: Any, name: str) -> Any:
@@ -462,8 +552,9 @@ def json_schema() -> dict[str, Any]:
     """
     schema = Campaign.model_json_schema()
     fields = schema["properties"]
-    fields["start_from"]["enum"] = [name for name in BASELINE_NAMES if name not in QUADRATIC]
-    fields["baselines"] |= {"items": {"enum": list(BASELINE_NAMES)}, "uniqueItems": True}
+    own = {"type": "string", "pattern": OWN_PATTERN}
+    fields["start_from"]["anyOf"] = [{"enum": [name for name in BASELINE_NAMES if name not in QUADRATIC]}, own]
+    fields["baselines"] |= {"items": {"anyOf": [{"enum": list(BASELINE_NAMES)}, own]}, "uniqueItems": True}
     fields["match"]["items"] = {"enum": list(MATCHABLE)}
     fields["at_most"] |= {
         "propertyNames": {"enum": list(RESOURCES)},

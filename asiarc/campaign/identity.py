@@ -21,12 +21,10 @@ from typing import Any
 
 from asiarc.campaign.code import ENTRIES, Entry, kernel, kernels_of, operators, reached
 from asiarc.campaign.declaration import IDENTITY_VERSION, Campaign
-from asiarc.core.candidate import content_address
 from asiarc.core.device import PRECISION, Device, backend_on, device_type
 from asiarc.core.digest import digest
 from asiarc.core.reach import installed
-from asiarc.core.recipe import Tier, stage_plan
-from asiarc.models.baselines import baseline_source
+from asiarc.core.recipe import Tier
 from asiarc.tasks import get_task
 
 PACKAGES = (
@@ -100,8 +98,8 @@ def run_identity(campaign: Campaign, name: str, tier: Tier) -> dict[str, Any]:
         "tier": tier,
         "seed": campaign.seed,
         "spec": campaign.resolved(tier),
-        "plans": {stage: asdict(stage_plan(tier, stage)) for stage in campaign.stages},
-        "baselines": {one: _address(one) for one in campaign.baselines},
+        "plans": {stage: asdict(campaign.plan(stage, tier)) for stage in campaign.stages},
+        "baselines": {one: campaign.baseline(one).address for one in campaign.baselines},
         "tasks": {task: _task(task) for task in tasks},
         "definitions": _definitions(),
         **made_by(*ENTRIES),
@@ -109,11 +107,6 @@ def run_identity(campaign: Campaign, name: str, tier: Tier) -> dict[str, Any]:
     }
     plain: dict[str, Any] = json.loads(json.dumps(found))  # as an archive gives it back: nothing moves but what moved
     return plain
-
-
-@cache
-def _address(baseline: str) -> str:
-    return content_address(baseline_source(baseline))
 
 
 def _task(name: str) -> str:

@@ -15,6 +15,14 @@ def at_field(field: str, error: DeclarationError) -> DeclarationError:
     return error
 
 
+class FieldError(ValueError):
+    """What a validator of a whole declaration raises about one of its fields."""
+
+    def __init__(self, field: str, text: str) -> None:
+        super().__init__(text)
+        self.field = field
+
+
 class Declaration(BaseModel):
     """A frozen model whose errors are `DeclarationError`s, of the kind that `refused` names."""
 
@@ -34,8 +42,9 @@ def _explain(model: type[Declaration], error: ValidationError) -> DeclarationErr
     """The first problem of a declaration, with the nearest valid choice and the field to look at."""
     # A misspelt field is also a missing one, and the misspelling is what helps.
     first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    field = str(first["loc"][0]) if first["loc"] else ""
-    where = ".".join(str(part) for part in first["loc"])
+    told = getattr(first.get("ctx", {}).get("error"), "field", "")
+    field = told or (str(first["loc"][0]) if first["loc"] else "")
+    where = told or ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         text = unknown_name(f"field of {model.__name__}", field, model.model_fields)
     elif first["type"] == "missing":

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from asiarc.core.errors import ExecutionError, unknown_name
+from asiarc.core.recipe import Precision
 
 Device = Literal["cpu", "cuda"]
 DEVICES: tuple[Device, ...] = get_args(Device)
 VARIABLE = "ASIARC_DEVICE"
 
-PRECISION: Mapping[Device, str] = {"cpu": "float32", "cuda": "bfloat16"}
+PRECISION: Mapping[Device, Precision] = {"cpu": "float32", "cuda": "bfloat16"}
 """The dtype that a training step computes in, by torch's name; weights are kept in float32, autocast does the rest."""
 
 

@@ -6,19 +6,24 @@ within seconds; the paper's own sizes are named so that they can be built, count
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from math import ceil
 from typing import Any, Literal, get_args
 
 Tier = Literal["smoke", "quick", "full", "paper"]
 StageName = Literal["explore", "verify", "confirm"]
+Precision = Literal["float32", "bfloat16"]
 TIERS: tuple[Tier, ...] = get_args(Tier)
 STAGES: tuple[StageName, ...] = get_args(StageName)
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+TRIAL_MEMORY_BYTES = 8 * 2**30  # what a trial's process may take in the sandbox
 SIZE_TOLERANCE = 0.02  # by how much a model may miss the number of parameters that it is brought to
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Everything that fixes a trial but the candidate, the task and the seed.
+class TrialRecipe:
+    """Everything that fixes a trial but the candidate, the task and the seed; `name` says which sizes it started from.
 
     Sizes: `d_model` channels, `num_layers` blocks of `num_heads` heads, SwiGLU of `mlp_ratio` x d_model hidden
     units (0: no MLP), sequences of `seq_len` tokens, `batch_size` sequences a step. Optimiser: AdamW, linear
@@ -40,13 +45,14 @@ class Recipe:
     clip: float = 1.0
     vocab_size: int = 256
     evaluations: int = 5  # losses along the curve, each on the same rows of the training split
+    precision: Precision | None = None  # what a step computes in; None: as the device does (`core.device.PRECISION`)
 
     @property
     def tokens(self) -> int:
         """Training tokens of one trial."""
         return self.steps * self.batch_size * self.seq_len
 
-    def at(self, **changes: Any) -> Recipe:
+    def at(self, **changes: Any) -> TrialRecipe:
         """The same recipe with some fields changed."""
         return replace(self, **changes)
 
@@ -55,7 +61,7 @@ class Recipe:
         return asdict(self)
 
 
-MICRO = Recipe(
+MICRO = TrialRecipe(
     "micro",
     d_model=64,
     num_layers=2,
@@ -66,8 +72,10 @@ MICRO = Recipe(
     steps=250,
     learning_rate=8e-3,
 )
-SMALL = Recipe("small", d_model=128, num_layers=4, num_heads=4, mlp_ratio=2.0, seq_len=256, batch_size=16, steps=1000)
-MEDIUM = Recipe(
+SMALL = TrialRecipe(
+    "small", d_model=128, num_layers=4, num_heads=4, mlp_ratio=2.0, seq_len=256, batch_size=16, steps=1000
+)
+MEDIUM = TrialRecipe(
     "medium",
     d_model=256,
     num_layers=6,
@@ -79,7 +87,7 @@ MEDIUM = Recipe(
     learning_rate=1.5e-3,
 )
 # The paper's exploration and verification sizes (arXiv 2507.18074, section 4.1 and appendix A.2): GPT-2 tokens.
-PAPER_20M = Recipe(
+PAPER_20M = TrialRecipe(
     "paper-20m",
     d_model=256,
     num_layers=8,
@@ -91,7 +99,7 @@ PAPER_20M = Recipe(
     learning_rate=3e-4,
     vocab_size=50_257,
 )
-PAPER_340M = Recipe(
+PAPER_340M = TrialRecipe(
     "paper-340m",
     d_model=1024,
     num_layers=24,
@@ -110,13 +118,27 @@ RECIPES = {p.name: p for p in (MICRO, SMALL, MEDIUM, PAPER_20M, PAPER_340M)}
 class StagePlan:
     """What one stage trains at one tier: text rungs in steps, and how far capability checks are trained."""
 
-    text: Recipe
+    text: TrialRecipe
     rungs: tuple[int, ...]  # steps of text training
     keep: float  # explore's budget is what it costs to take so much of each rung to the next; see `runs`
     capability: float  # share of a synthetic task's own suggested steps
     documents: int  # lm-eval documents per task
     most_seeds: int = 64  # smoke exercises every path on fewer seeds than a campaign declares
     most_entrants: int = 64  # and carries fewer finalists
+    said: tuple[tuple[str, Any], ...] = ()  # of a campaign's own recipe: holds for synthetic tasks too
+
+    def over(self, said: Mapping[str, Any]) -> StagePlan:
+        """The plan with what a campaign says of it: fields of `TrialRecipe`, or `tokens` in place of `steps`.
+
+        Steps and tokens are the last rung's; the rungs below keep their proportion, those that fall together are one.
+        """
+        if not said:
+            return self
+        fields = {name: value for name, value in said.items() if name not in ("steps", "tokens")}
+        text = self.text.at(**fields)
+        last = steps_said(said, text) or self.rungs[-1]
+        rungs = dict.fromkeys(max(1, round(steps * last / self.rungs[-1])) for steps in self.rungs)
+        return replace(self, text=text, rungs=tuple(rungs), said=tuple(sorted(said.items())))
 
     @property
     def costs(self) -> tuple[float, ...]:
@@ -145,6 +167,13 @@ _PLANS: dict[tuple[str, str], StagePlan] = {
     ("paper", "verify"): StagePlan(PAPER_340M, (2000,), 1.0, 1.0, 500),
     ("paper", "confirm"): StagePlan(PAPER_340M, (30_000,), 1.0, 1.0, 500),
 }
+
+
+def steps_said(said: Mapping[str, Any], recipe: TrialRecipe) -> int | None:
+    """The steps that were said, or that the tokens that were said take with a recipe's batch; None for neither."""
+    if tokens := said.get("tokens"):
+        return ceil(tokens / (recipe.batch_size * recipe.seq_len))
+    return said.get("steps")
 
 
 def stage_plan(tier: Tier, stage: StageName) -> StagePlan:

@@ -26,7 +26,7 @@ from torch import nn
 
 from asiarc.core.candidate import read_source
 from asiarc.core.errors import TaskError
-from asiarc.core.recipe import RECIPES, Recipe
+from asiarc.core.recipe import RECIPES, TrialRecipe
 from asiarc.engineer.trainer import Curve, train
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def spread(model: AsiarcForCausalLM, by: By) -> nn.Module:
     return model
 
 
-def train_spread(source: str, task: Task, recipe: Recipe, seed: str, by: By, device: torch.device) -> Curve:
+def train_spread(source: str, task: Task, recipe: TrialRecipe, seed: str, by: By, device: torch.device) -> Curve:
     """Train one source with all processes of the group; the curve of a single process, on every process.
 
     Raises `DivergedError` on the process whose share diverged, which ends the group.

@@ -24,7 +24,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from asiarc.core.digest import digest
 from asiarc.core.outcome import DivergedError
-from asiarc.core.recipe import SIZE_TOLERANCE, Recipe
+from asiarc.core.recipe import SIZE_TOLERANCE, TrialRecipe
 from asiarc.engineer.dialogue import Logs, Model, Tokens
 from asiarc.engineer.scoring import byte_tokenizer, score_documents, windows
 from asiarc.execution.line import Line, LineError
@@ -162,7 +162,7 @@ def score(secret: dict[str, Any], line: Line) -> dict[str, Any]:
 
     Takes task, split, documents, items, recipe. `LineError` passes through: the job hung up, or talks nonsense.
     """
-    recipe, task = Recipe(**secret["recipe"]), get_task(secret["task"])
+    recipe, task = TrialRecipe(**secret["recipe"]), get_task(secret["task"])
     kept = _told(line)
     parameters = _whole(kept.get("parameters"))
     trained = {"curve": _curve(kept.get("curve")), "parameters": parameters}

@@ -18,7 +18,7 @@ from asiarc.core.outcome import DivergedError
 
 if TYPE_CHECKING:
     from asiarc.core.device import Device
-    from asiarc.core.recipe import Recipe
+    from asiarc.core.recipe import TrialRecipe
     from asiarc.models.backbone import AsiarcForCausalLM
     from asiarc.tasks import Batch, Task
 
@@ -35,7 +35,7 @@ class Curve:
     rows: tuple[tuple[int, float, float], ...]
 
 
-def learning_rate_at(step: int, recipe: Recipe) -> float:
+def learning_rate_at(step: int, recipe: TrialRecipe) -> float:
     """Linear warm-up, then cosine from the peak to `final_lr` x the peak; steps count from 0."""
     warmup = max(1, round(recipe.warmup * recipe.steps))
     if step < warmup:
@@ -45,14 +45,15 @@ def learning_rate_at(step: int, recipe: Recipe) -> float:
     return recipe.learning_rate * (recipe.final_lr + (1 - recipe.final_lr) * cosine)
 
 
-def train(model: AsiarcForCausalLM, task: Task, recipe: Recipe, seed: str) -> Curve:
+def train(model: AsiarcForCausalLM, task: Task, recipe: TrialRecipe, seed: str) -> Curve:
     """Train in place for `recipe.steps` steps and return the curve.
 
-    AdamW (beta 0.9, 0.95; weight decay on matrices only), gradient norm clipped, in the `PRECISION` of the
-    model's device. Raises `DivergedError` when a loss is not a number or, after warm-up, three times its first value.
+    AdamW (beta 0.9, 0.95; weight decay on matrices only), gradient norm clipped, in the recipe's precision, or the
+    `PRECISION` of the model's device. Raises `DivergedError` when a loss is not a number or, after warm-up, three times
+    its first value.
     """
     device = next(model.parameters()).device
-    step_dtype = getattr(torch, PRECISION[cast("Device", device.type)])
+    step_dtype = getattr(torch, recipe.precision or PRECISION[cast("Device", device.type)])
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     optimiser = torch.optim.AdamW(

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from asiarc.core.outcome import DivergedError
-from asiarc.core.recipe import Recipe
+from asiarc.core.recipe import TrialRecipe
 from asiarc.engineer.dialogue import Reading, Tokens, answer_all
 from asiarc.engineer.gates import admit
 from asiarc.engineer.gates.again import examine, inputs_of
@@ -47,7 +47,7 @@ def admission(payload: Payload) -> Payload:
     Takes source, seed, recipe, exempt, max_examples, limits (measured quantity -> largest value allowed);
     gives findings, and measures when admitted.
     """
-    recipe = Recipe(**payload["recipe"])
+    recipe = TrialRecipe(**payload["recipe"])
     start = time.process_time()
     verdict = admit(
         payload["source"],
@@ -85,7 +85,7 @@ def answer(payload: Payload, line: Line) -> Payload:
     What is told is told before the candidate's code is loaded: nothing of it can be the candidate's word. The model is
     built anew and given the kept parameters, so what training left anywhere else is not there.
     """
-    recipe = Recipe(**payload["recipe"])
+    recipe = TrialRecipe(**payload["recipe"])
     with safe_open(KEPT, "pt") as kept:
         tensors = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118 - it is no dict
         told = json.loads(kept.metadata()["told"])
@@ -101,7 +101,7 @@ def answer(payload: Payload, line: Line) -> Payload:
 
 
 def _train(payload: Payload) -> tuple[dict[str, torch.Tensor], Payload]:
-    recipe, task = Recipe(**payload["recipe"]), get_task(payload["task"])
+    recipe, task = TrialRecipe(**payload["recipe"]), get_task(payload["task"])
     hidden = round(recipe.mlp_ratio * recipe.d_model)
     try:
         if (target := _target(payload, recipe)) is not None:
@@ -116,7 +116,7 @@ def _train(payload: Payload) -> tuple[dict[str, torch.Tensor], Payload]:
     return trained, {"curve": [list(row) for row in curve.rows]}
 
 
-def _target(payload: Payload, recipe: Recipe) -> int | None:
+def _target(payload: Payload, recipe: TrialRecipe) -> int | None:
     """The number of parameters that the model is brought to; None where none is asked for."""
     hidden = round(recipe.mlp_ratio * recipe.d_model)
     if payload["match_source"] is None or not hidden:
@@ -124,7 +124,7 @@ def _target(payload: Payload, recipe: Recipe) -> int | None:
     return total_parameters(mixer_parameters(payload["match_source"], recipe), recipe, hidden)
 
 
-def rebuilt(payload: Payload, recipe: Recipe, tensors: dict[str, torch.Tensor]) -> AsiarcForCausalLM:
+def rebuilt(payload: Payload, recipe: TrialRecipe, tensors: dict[str, torch.Tensor]) -> AsiarcForCausalLM:
     """The trial's model as it was before training, with the parameters that were kept."""
     gate = tensors.get("layers.0.mlp.gate.weight")
     model = build(payload["source"], recipe, payload["seed"], hidden=0 if gate is None else len(gate))
@@ -137,7 +137,7 @@ def rebuilt(payload: Payload, recipe: Recipe, tensors: dict[str, torch.Tensor]) 
     return model.to(payload["device"])
 
 
-def _examined(payload: Payload, recipe: Recipe, model: AsiarcForCausalLM, seed: str) -> Payload:
+def _examined(payload: Payload, recipe: TrialRecipe, model: AsiarcForCausalLM, seed: str) -> Payload:
     """What the gates find in the trained mixers, and sizes: state_bytes a sequence, flops_per_token forward.
 
     The mixers are given what they were trained on: a batch of the recipe's size, on the trial's device.

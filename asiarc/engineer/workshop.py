@@ -18,17 +18,19 @@ from typing import Any
 from asiarc.archive.store import Archive, Trial
 from asiarc.campaign.code import ENTRIES, kernel, operators, reached
 from asiarc.campaign.identity import all_kernels, made_by, versions
-from asiarc.core.device import Device, device_type
+from asiarc.core.device import PRECISION, Device, device_type
 from asiarc.core.digest import digest
 from asiarc.core.errors import BudgetExhaustedError, ExecutionError
 from asiarc.core.outcome import SCORED, Outcome
-from asiarc.core.recipe import Recipe
+from asiarc.core.recipe import TRIAL_MEMORY_BYTES, TrialRecipe
 from asiarc.engineer import returned
 from asiarc.execution import Executor, Job, Limits, LocalExecutor, Result, executor_on
 from asiarc.execution.round import Warm
 from asiarc.tasks import get_task
 
-ADMIT_LIMITS = Limits(wall_s=240, cpu_s=90, memory_bytes=6 * 2**30)
+ADMIT_LIMITS = Limits(wall_s=240, cpu_s=90, memory_bytes=6 * 2**30)  # up to `ADMIT_WIDTH`; wider mixers have longer
+ADMIT_WIDTH = 256
+MICRO_PARAMETERS = 200_000  # about: models up to these train a thousand tokens a second at the very least
 SANDBOX_DEVICE: Device = "cpu"  # where candidates are admitted, timed and probed
 GATE_EXAMPLES = 8
 ECHO = Job("asiarc.execution.job:echo", {}, label="echo")  # no candidate is in it
@@ -45,7 +47,7 @@ class Request:
     task: str
     stage: str
     seed: str
-    recipe: Recipe
+    recipe: TrialRecipe
     match: tuple[str, str] | None  # (address, source) of the candidate whose size the model is brought to
     split: str
     documents: int
@@ -92,6 +94,7 @@ class Request:
             "match": self.match[0] if self.match else None,
             "task_identity": get_task(self.task).identity,
             **made_by("trial", sources=sources, device=self.device),
+            "precision": self.recipe.precision or PRECISION[self.device],
         }
         return digest(made | self._settings)
 
@@ -99,10 +102,16 @@ class Request:
     def limits(self) -> Limits:
         """Generous: a budget is in steps, the sandbox only ends what has gone wrong."""
         r = self.recipe
-        cpu_s = 120 + r.tokens / 1000
         numbers = r.vocab_size * r.d_model + r.num_layers * (16 + 3 * r.mlp_ratio) * r.d_model**2
+        cpu_s = 120 + r.tokens / 1000 * max(1.0, numbers / MICRO_PARAMETERS)
         kept_bytes = (64 << 20) + 8 * round(numbers)  # twice what the trained parameters take
-        return Limits(wall_s=4 * cpu_s, cpu_s=cpu_s, memory_bytes=8 * 2**30, file_bytes=kept_bytes)
+        return Limits(wall_s=4 * cpu_s, cpu_s=cpu_s, memory_bytes=TRIAL_MEMORY_BYTES, file_bytes=kept_bytes)
+
+
+def admit_limits(d_model: int) -> Limits:
+    """What examining a mixer of a width may take: CPU-seconds grow with its 1.4th power, allowed is the square."""
+    longer = max(1.0, (d_model / ADMIT_WIDTH) ** 2)
+    return replace(ADMIT_LIMITS, wall_s=ADMIT_LIMITS.wall_s * longer, cpu_s=ADMIT_LIMITS.cpu_s * longer)
 
 
 def _outcome(result: Result) -> Outcome:
@@ -181,7 +190,7 @@ class Workshop:
         return replace(result, status="crashed", reason=reason)
 
     def admit(
-        self, candidates: dict[str, str], recipe: Recipe, *, exempt: dict[str, frozenset[str]] | None = None
+        self, candidates: dict[str, str], recipe: TrialRecipe, *, exempt: dict[str, frozenset[str]] | None = None
     ) -> dict[str, dict[str, Any]]:
         """Run the gates on each ``address -> source``; the stored admissions by address."""
         exemptions = {address: sorted((exempt or {}).get(address, ())) for address in candidates}
@@ -209,7 +218,7 @@ class Workshop:
                     "max_examples": GATE_EXAMPLES,
                     "exempt": exemptions[address],
                 },
-                ADMIT_LIMITS,
+                admit_limits(recipe.d_model),
                 label=f"admit {address}",
             )
             for address in missing
@@ -225,7 +234,7 @@ class Workshop:
         return {address: admission for address, admission in admissions.items() if admission is not None}
 
     def within_time(
-        self, candidates: dict[str, str], against: tuple[str, str], allowed: float, recipe: Recipe
+        self, candidates: dict[str, str], against: tuple[str, str], allowed: float, recipe: TrialRecipe
     ) -> dict[str, Outcome]:
         """Rejected is each ``address -> source`` whose step surely takes over `allowed` times that of `against`.
 
@@ -246,7 +255,8 @@ class Workshop:
         }
         missing = [address for address, key in keys.items() if not self._admitted(key)]
         payloads = [{"source": candidates[a], "against": against[1], **size} for a in missing]
-        jobs = [Job("asiarc.engineer.pace:pace", payload, ADMIT_LIMITS, label="pace") for payload in payloads]
+        limits = admit_limits(recipe.d_model)
+        jobs = [Job("asiarc.engineer.pace:pace", payload, limits, label="pace") for payload in payloads]
 
         def store(index: int, result: Result) -> None:
             address = missing[index]
@@ -257,13 +267,14 @@ class Workshop:
         kept = {address: self.archive.admission(key) for address, key in keys.items()}
         return {address: admission["outcome"] for address, admission in kept.items() if admission is not None}
 
-    def fingerprints(self, candidates: dict[str, str], recipe: Recipe) -> dict[str, list[float] | None]:
+    def fingerprints(self, candidates: dict[str, str], recipe: TrialRecipe) -> dict[str, list[float] | None]:
         """What each ``address -> source`` computes on fixed probes; None where that cannot be said."""
         size, probes = {"d_model": recipe.d_model, "num_heads": recipe.num_heads}, _probes(recipe)
         missing = [a for a in candidates if self.archive.behaviour(probes, a) is None]
         function = "asiarc.engineer.fingerprint:fingerprint"
         payloads = [{"source": candidates[address], **size} for address in missing]
-        jobs = [Job(function, payload, ADMIT_LIMITS, label="fingerprint") for payload in payloads]
+        limits = admit_limits(recipe.d_model)
+        jobs = [Job(function, payload, limits, label="fingerprint") for payload in payloads]
 
         def store(index: int, result: Result) -> None:
             if result.status != "infrastructure":
@@ -273,7 +284,7 @@ class Workshop:
         self._run(dict(zip((f"{probes} {a}" for a in missing), jobs, strict=True)), returned.FingerprintShape, store)
         return {address: self.archive.behaviour(probes, address) or None for address in candidates}
 
-    def behaving_as(self, fingerprint: Sequence[float], within: float, recipe: Recipe) -> list[str]:
+    def behaving_as(self, fingerprint: Sequence[float], within: float, recipe: TrialRecipe) -> list[str]:
         """The addresses whose every number is within a distance of these, in order."""
         return self.archive.behaving_as(_probes(recipe), fingerprint, within)
 
@@ -367,7 +378,7 @@ def node_versions() -> dict[str, str]:
     return {"python": platform.python_version(), **code, **kernels, **versions()}
 
 
-def _probes(recipe: Recipe) -> str:
+def _probes(recipe: TrialRecipe) -> str:
     """The name of the probes that fingerprints of a size are taken with: those of two names are not compared."""
     size = {"d_model": recipe.d_model, "num_heads": recipe.num_heads}
     made = made_by("fingerprint", device=SANDBOX_DEVICE) | {"kernels": all_kernels(SANDBOX_DEVICE)}

@@ -14,7 +14,7 @@ from asiarc.archive.results import CampaignResult
 from asiarc.archive.store import Archive, Trial
 from asiarc.core.candidate import content_address
 from asiarc.core.errors import EvidenceError, nearest
-from asiarc.core.recipe import STAGES, Recipe, Tier, stage_plan
+from asiarc.core.recipe import STAGES, Tier, TrialRecipe, stage_plan
 from asiarc.engineer.workshop import Request
 from asiarc.models.baselines import BASELINE_NAMES, baseline_source
 from asiarc.tasks import get_task
@@ -40,7 +40,7 @@ class Chosen:
     source: str
     motivation: str
     trial: Trial
-    recipe: Recipe
+    recipe: TrialRecipe
     run: Row
 
     @property
@@ -77,7 +77,7 @@ def choose(archive: Archive, given: str, tier: Tier, campaign: str | None = None
     trial, stored = min(((t, r) for t, r in trials if r["run"] == trials[-1][1]["run"]), key=lambda one: _rank(one[0]))
     run = archive.run(stored["run"])
     assert run is not None, "a trial's run is kept"
-    recipe = Recipe(**load_cell(stored["recipe"]))
+    recipe = TrialRecipe(**load_cell(stored["recipe"]))
     return Chosen(row["address"], row["name"], row["source"], row["motivation"], trial, recipe, run)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from asiarc.campaign.identity import version_of
-from asiarc.core.recipe import Recipe
+from asiarc.core.recipe import TrialRecipe
 from asiarc.export.jobs import AUTO
 from asiarc.export.modelling import modelling_file
 from asiarc.tasks import get_task
@@ -23,7 +23,7 @@ def module_name(name: str) -> str:
 
 
 def write_model(
-    folder: Path, name: str, source: str, title: str, recipe: Recipe, hidden: int, provenance: dict[str, Any]
+    folder: Path, name: str, source: str, title: str, recipe: TrialRecipe, hidden: int, provenance: dict[str, Any]
 ) -> bool:
     """Write the modelling file and the configurations: sizes, where the classes are, and where the model comes from.
 

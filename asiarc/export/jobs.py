@@ -29,7 +29,7 @@ def hand_over(payload: Payload, line: Line) -> Payload:
     from safetensors import safe_open
     from safetensors.torch import save
 
-    from asiarc.core.recipe import Recipe
+    from asiarc.core.recipe import TrialRecipe
     from asiarc.engineer.trial import rebuilt
     from asiarc.execution.job import KEPT
 
@@ -38,7 +38,7 @@ def hand_over(payload: Payload, line: Line) -> Payload:
         told = json.loads(kept.metadata()["told"])
     line.send(json.dumps(told).encode())
     if "ended" not in told:
-        model = rebuilt(payload, Recipe(**payload["recipe"]), tensors).cpu()
+        model = rebuilt(payload, TrialRecipe(**payload["recipe"]), tensors).cpu()
         shared = set(model._tied_weights_keys)
         line.send(save({n: t.contiguous() for n, t in model.state_dict().items() if n not in shared}))
     return {}

@@ -78,7 +78,7 @@ class Surroundings:
         insight = self._insight(row["address"]) if self._has_analyst else None
         return Relative(
             address=row["address"],
-            name=row["name"],
+            name=self.campaign.start_from if number == START else row["name"],
             source=row["source"],
             genome=row["genome"],
             scores=scores,

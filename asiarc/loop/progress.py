@@ -19,6 +19,7 @@ class Progress:
 
     def __init__(self, archive: Archive, say: Say, detail: Say, beat: Say | None = None) -> None:
         self.archive, self.say, self.detail, self.beat = archive, say, detail, beat or say
+        self.called: dict[str, str] = {}  # name by address: a user's file may be a candidate of an earlier run
         self._trials, self._cpu_s = 0, 0.0
 
     def started(self, run: str, label: str, tier: str, identity: dict[str, Any]) -> None:
@@ -74,4 +75,4 @@ class Progress:
         """A candidate's name."""
         row = self.archive.candidate(address)
         assert row is not None, address
-        return str(row["name"])
+        return self.called.get(address, str(row["name"]))

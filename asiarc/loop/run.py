@@ -71,6 +71,7 @@ class Run:
         self.annex = Annex(archive)
         self.team = Team(campaign, self.run, self.annex, campaign.budget.at(tier).usd, connect)
         baselines = set(self.bench.baselines.values())
+        self.progress.called = {address: name for name, address in self.bench.baselines.items()}
         self.drafts = Drafts(archive, self.run, baselines, only_new="syntax" in campaign.novelty)
         self.surroundings = Surroundings(campaign, self.run, archive, self.team, self.bench.start, baselines)
 
@@ -85,6 +86,8 @@ class Run:
         """Search: propose, admit and train `budget.candidates` candidates, generation by generation."""
         self.progress.baselines(self.campaign.baselines)
         self.bench.admit_baselines()
+        for line in self.bench.verdicts():
+            self.progress.say(f"  {line}")
         self.bench.train_baselines()
         plan = self.bench.plan("explore")
         search = Exploration(self.campaign, self.name, self.tier, plan, self.bench.start_loss)

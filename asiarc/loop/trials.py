@@ -6,6 +6,7 @@ difference against `start_from` over common seeds, positive when the candidate i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,19 +14,19 @@ from typing import Any
 from asiarc.archive.results import Values, mean_gain, ranking_tasks, values_of
 from asiarc.archive.store import Archive, Trial
 from asiarc.campaign.declaration import Campaign
-from asiarc.core.candidate import content_address, motivation
-from asiarc.core.errors import ExecutionError
+from asiarc.campaign.recipe import fits, total
+from asiarc.core.candidate import motivation
+from asiarc.core.device import PRECISION, device_type
+from asiarc.core.errors import CampaignError, ExecutionError
 from asiarc.core.outcome import SCORED, Outcome
-from asiarc.core.recipe import MICRO, Recipe, StageName, StagePlan, Tier, stage_plan
+from asiarc.core.recipe import MICRO, StageName, StagePlan, Tier, TrialRecipe, steps_said
 from asiarc.engineer.workshop import Request, Workshop
 from asiarc.evidence.shares import are_at_chance
-from asiarc.models.baselines import QUADRATIC, baseline_source
 from asiarc.researcher.designs import BASELINES
 from asiarc.researcher.novelty import SAME
 from asiarc.search.protocol import Traits
 from asiarc.tasks import Task, get_task
 
-COSTS = frozenset({"complexity", "peak_memory"})  # what the quadratic reference is let off
 CAPABILITY_SHARE = 0.5  # the share of start_from's distance from chance that a capability check asks for
 LEARNT = 0.1  # accuracy above chance below which start_from itself has learnt nothing that could be lost
 MEASURED = {"state_bytes": "state_bytes", "flops": "flops_per_token", "parameters": "parameters"}
@@ -51,18 +52,20 @@ class Bench:
         self.campaign, self.tier, self.run = campaign, tier, run
         self.archive, self.workshop, self.said = archive, workshop, said
         self.baselines = {name: self._keep(name) for name in campaign.baselines}
+        self.exempt = {address: campaign.baseline(name).exempt for name, address in self.baselines.items()}
         self.start = self.baselines[campaign.start_from]
+        self.sizes = admitted_at([self.plan(stage) for stage in campaign.stages])
         self.at_chance: dict[str, tuple[str, ...]] = {}
 
     def _keep(self, baseline: str) -> str:
-        source = baseline_source(baseline)
-        address = content_address(source)
+        declared = self.campaign.baseline(baseline)
+        address, source = declared.address, declared.source
         self.archive.add_candidate(address, baseline, source, motivation(source), genome_of(baseline))
         return address
 
     def plan(self, stage: StageName) -> StagePlan:
         """What this tier trains in a stage."""
-        return stage_plan(self.tier, stage)
+        return self.campaign.plan(stage, self.tier)
 
     def deciding(self, stage: StageName) -> tuple[str, ...]:
         """The tasks that a stage's gains are means over: those that decide and that its baselines, once trained, can be
@@ -101,8 +104,8 @@ class Bench:
 
     def admit(self, addresses: Sequence[str]) -> dict[str, Outcome]:
         """The gates' outcome of each candidate, and the campaign's own caps on resources (`at_most`), time last."""
-        admissions = self.workshop.admit({a: self.source(a) for a in addresses}, MICRO)
-        base = self.workshop.admit({self.start: self.source(self.start)}, MICRO)[self.start]["measures"]
+        admissions = self._admissions(addresses)
+        base = self._admissions([self.start])[self.start]["measures"]
         outcomes = {
             address: self._within_caps(admission["measures"], base)
             if admission["outcome"] == SCORED
@@ -112,18 +115,77 @@ class Bench:
         if "time" in self.campaign.at_most:
             admitted = {a: self.source(a) for a, outcome in outcomes.items() if outcome == SCORED}
             start, allowed = (self.start, self.source(self.start)), self.campaign.at_most["time"]
-            outcomes |= self.workshop.within_time(admitted, start, allowed, MICRO)
+            outcomes |= self.workshop.within_time(admitted, start, allowed, self.sizes[0])
         return outcomes
 
+    def _admissions(self, addresses: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What the gates found at every size that the campaign trains: the first rejection, or what they measured at
+        the first size, explore's."""
+        found: dict[str, dict[str, Any]] = {}
+        for size in self.sizes:
+            left = {a: self.source(a) for a in addresses if a not in found or found[a]["outcome"] == SCORED}
+            exempt = {a: self.exempt[a] for a in left if a in self.exempt}
+            for address, admission in self.workshop.admit(left, size, exempt=exempt).items():
+                if address not in found or admission["outcome"] != SCORED:
+                    found[address] = admission
+        return found
+
     def admit_baselines(self) -> None:
-        """Baselines pass the same gates (but for the quadratic reference's cost); raises where one does not."""
-        sources = {address: self.source(address) for address in self.baselines.values()}
-        exempt = {self.baselines[n]: COSTS for n in self.baselines if n in QUADRATIC}
-        admissions = self.workshop.admit(sources, MICRO, exempt=exempt)
+        """Baselines pass the same gates (but for the quadratic reference's cost), and can be brought to start_from's
+        size; `CampaignError` where one does not, `ExecutionError` where that could not be seen."""
+        self._check_lengths()
+        admissions = self._admissions(list(self.baselines.values()))
         for name, address in self.baselines.items():
-            outcome = admissions[address]["outcome"]
+            outcome, told = admissions[address]["outcome"], self.campaign.baseline(name).told
+            if outcome.kind == "rejected":
+                raise CampaignError(
+                    f"the baseline {told} is not admitted: {outcome}; nothing was trained. Mend it, or leave it out"
+                )
             if outcome != SCORED:
-                raise ExecutionError(f"the baseline {name} was not admitted: {outcome}")
+                raise ExecutionError(f"the gates could not examine the baseline {told}: {outcome}")
+        self._check_sizes()
+
+    def verdicts(self) -> list[str]:
+        """What the gates said of each baseline that is not a shipped one."""
+        lines = []
+        for name, address in self.baselines.items():
+            declared = self.campaign.baseline(name)
+            if declared.given:
+                findings = self._admissions([address])[address]["findings"]
+                told = Counter(finding["verdict"] for finding in findings)
+                noted = [f"{f['gate']} {f['verdict']}" for f in findings if f["verdict"] != "passed"]
+                lines.append(", ".join([f"{declared.told}: {told['passed']} gates passed", *noted]))
+        return lines
+
+    def _check_sizes(self) -> None:
+        """Every baseline can be brought to start_from's size, counted from what the gates measured."""
+        if "parameters" not in self.campaign.match:
+            return
+        for stage in self.campaign.stages:
+            text = self.plan(stage).text
+            size = next((s for s in self.sizes if (s.d_model, s.num_heads) == (text.d_model, text.num_heads)), None)
+            if size is None or not text.mlp_ratio:
+                continue
+            stored = self.workshop.admit({a: self.source(a) for a in self.exempt}, size, exempt=self.exempt)
+            mixers = {name: stored[address]["measures"]["parameters"] for name, address in self.baselines.items()}
+            start = mixers[self.campaign.start_from]
+            target = total(text, start, round(text.mlp_ratio * text.d_model))
+            for name, mixer in mixers.items():
+                if not fits(text, target, mixer):
+                    told = self.campaign.baseline(name).told
+                    raise CampaignError(
+                        f"no width of the MLP brings the baseline {told} ({mixer:,.0f} parameters a mixer) to the size "
+                        f"of {self.campaign.start_from} ({start:,.0f}) in {stage}; give a larger mlp_ratio, a smaller "
+                        "mixer, or match=()"
+                    )
+
+    def _check_lengths(self) -> None:
+        """A window of every length that the campaign says is to be had; `TaskError` says how long the text is."""
+        for stage in self.campaign.stages:
+            wanted = dict(self.plan(stage).said).get("seq_len")
+            for task in self.campaign.stage(stage).tasks if wanted else ():
+                if get_task(task).kind == "text":
+                    get_task(task).batch("train", 1, "is there", seq_len=wanted)
 
     def _within_caps(self, measures: dict[str, float], base: dict[str, float]) -> Outcome:
         for resource, factor in self.campaign.at_most.items():
@@ -137,7 +199,7 @@ class Bench:
 
     def traits(self, address: str) -> Traits:
         """What an admitted candidate is: its mechanism, and its cost relative to start_from."""
-        admitted = self.workshop.admit({a: self.source(a) for a in (address, self.start)}, MICRO)
+        admitted = self._admissions([address, self.start])
         mine, base = (admitted[a]["measures"] for a in (address, self.start))
         row = self.archive.candidate(address)
         return Traits(
@@ -149,11 +211,11 @@ class Bench:
     def alike(self, address: str) -> list[str]:
         """The baselines first, then every candidate of the archive that computes what this one computes, in order."""
         known = [*self.baselines.values(), address]
-        prints = self.workshop.fingerprints({a: self.source(a) for a in known}, MICRO)
+        prints = self.workshop.fingerprints({a: self.source(a) for a in known}, self.sizes[0])
         mine = prints[address]
         if mine is None:
             return []
-        found = self.workshop.behaving_as(mine, SAME * max(map(abs, mine)), MICRO)
+        found = self.workshop.behaving_as(mine, SAME * max(map(abs, mine)), self.sizes[0])
         first = [a for a in self.baselines.values() if a in found]
         return first + [a for a in found if a not in first and a != address]
 
@@ -265,7 +327,7 @@ class Bench:
         is_matched = "parameters" in self.campaign.match
         return trial_request(
             (address, self.source(address)), task, stage + purpose, f"{self.campaign.seed}/{stage}{purpose}/{seed}",
-            trial_recipe(task, plan.text, plan.rungs[rung], plan.capability),
+            planned_recipe(task, plan, plan.rungs[rung]),
             match=(self.start, self.source(self.start)) if is_matched else None, documents=plan.documents, rate=rate,
         )  # fmt: skip
 
@@ -311,12 +373,19 @@ class Bench:
         return True
 
 
+def admitted_at(plans: Sequence[StagePlan]) -> list[TrialRecipe]:
+    """The sizes (width and heads) that candidates are examined at: those that are said, in the order of the stages, or
+    the micro size where none is."""
+    said = [plan.text for plan in plans if dict(plan.said).keys() & {"d_model", "num_heads"}]
+    return list({(recipe.d_model, recipe.num_heads): recipe for recipe in reversed(said)}.values())[::-1] or [MICRO]
+
+
 def trial_request(
     mixer: tuple[str, str],
     task: str,
     stage: str,
     seed: str,
-    recipe: Recipe,
+    recipe: TrialRecipe,
     *,
     match: tuple[str, str] | None,
     documents: int,
@@ -333,7 +402,9 @@ def trial_request(
         task=task,
         stage=stage,
         seed=seed,
-        recipe=recipe.at(learning_rate=rate) if rate else recipe,
+        recipe=recipe.at(
+            learning_rate=rate or recipe.learning_rate, precision=recipe.precision or PRECISION[device_type()]
+        ),
         match=match,
         split="confirmation" if stage == "confirm" else "validation",
         documents=documents,
@@ -363,13 +434,13 @@ def best_rates(
     }  # the best of each comes last
 
 
-def trial_recipe(task: str, text: Recipe, steps: int, capability: float) -> Recipe:
+def trial_recipe(task: str, text: TrialRecipe, steps: int, capability: float) -> TrialRecipe:
     """The recipe of one trial: the stage's on text, a synthetic task's own with its steps times `capability`."""
     chosen = get_task(task)
     if chosen.kind == "text":
         return text.at(steps=steps)
     t = chosen.training
-    return Recipe(
+    return TrialRecipe(
         name=f"{task} micro",
         d_model=t.d_model,
         num_layers=t.num_layers,
@@ -380,6 +451,18 @@ def trial_recipe(task: str, text: Recipe, steps: int, capability: float) -> Reci
         steps=max(4, round(t.steps * capability)),
         learning_rate=t.learning_rate,
     )
+
+
+def planned_recipe(task: str, plan: StagePlan, steps: int) -> TrialRecipe:
+    """The recipe of a stage's trial on a rung of `steps`: what a campaign says holds for its synthetic tasks too, but
+    for `seq_len`: how long they are is their level's."""
+    found = trial_recipe(task, plan.text, steps, plan.capability)
+    if get_task(task).kind == "text" or not plan.said:
+        return found
+    said = dict(plan.said)
+    found = found.at(**{n: v for n, v in said.items() if n not in ("seq_len", "steps", "tokens")})
+    last = steps_said(said, found)
+    return found.at(steps=max(1, round(last * steps / plan.rungs[-1]))) if last else found
 
 
 def genome_of(baseline: str) -> dict[str, Any] | None:

@@ -30,7 +30,7 @@ from asiarc.core.seeds import seed_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from asiarc.core.recipe import Recipe
+    from asiarc.core.recipe import TrialRecipe
 
 
 class SizeMismatchError(Exception):
@@ -274,7 +274,7 @@ def _seeded(*address: str | int) -> Iterator[None]:
         yield
 
 
-def build(source: str, recipe: Recipe, seed: str, *, hidden: int) -> AsiarcForCausalLM:
+def build(source: str, recipe: TrialRecipe, seed: str, *, hidden: int) -> AsiarcForCausalLM:
     """The model of one trial, with weights that depend on `seed` only.
 
     Shared parts (embeddings, norms, MLP) get the same weights for every candidate, also where matching gave them
@@ -299,7 +299,7 @@ def build(source: str, recipe: Recipe, seed: str, *, hidden: int) -> AsiarcForCa
     return model
 
 
-def _shared_weight(name: str, shape: torch.Size, seed: str, recipe: Recipe) -> torch.Tensor:
+def _shared_weight(name: str, shape: torch.Size, seed: str, recipe: TrialRecipe) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed_of("init", seed, name))
     if name.startswith("embed"):
         return torch.randn(shape, generator=generator) * recipe.d_model**-0.5
@@ -315,19 +315,19 @@ def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def mixer_parameters(source: str, recipe: Recipe) -> int:
+def mixer_parameters(source: str, recipe: TrialRecipe) -> int:
     """Parameters of one mixer at a recipe's sizes."""
     with _seeded("count"):
         return count_parameters(make_mixer(load_mixer(source), recipe.d_model, recipe.num_heads))
 
 
-def total_parameters(per_mixer: int, recipe: Recipe, hidden: int) -> int:
+def total_parameters(per_mixer: int, recipe: TrialRecipe, hidden: int) -> int:
     """Parameters of the whole model, from those of one mixer and the width of its MLP."""
     d = recipe.d_model
     return recipe.vocab_size * d + d + recipe.num_layers * (per_mixer + 2 * d + 3 * d * hidden)
 
 
-def matched_hidden(per_mixer: int, recipe: Recipe, target: int, *, tolerance: float = SIZE_TOLERANCE) -> int:
+def matched_hidden(per_mixer: int, recipe: TrialRecipe, target: int, *, tolerance: float = SIZE_TOLERANCE) -> int:
     """The MLP width that brings the whole model to `target` parameters within `tolerance`.
 
     Raises `SizeMismatchError` when no width does: the mixer alone is too large.

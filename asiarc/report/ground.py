@@ -11,12 +11,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from asiarc.archive.extract import Extract
-from asiarc.archive.results import CampaignResult, Row, Values, mean_gain, values_of
+from asiarc.archive.results import CampaignResult, Row, Values, address_in, mean_gain, values_of
 from asiarc.archive.store import Archive, Trial
-from asiarc.core.candidate import address_of, content_address
+from asiarc.core.candidate import address_of
 from asiarc.core.digest import digest
 from asiarc.core.recipe import StageName
-from asiarc.models.baselines import baseline_source
 from asiarc.report import studies
 from asiarc.report.compare import close
 from asiarc.studies.arms import first_rung_gains
@@ -236,7 +235,8 @@ def _search(archive: Archive, row: Row) -> Iterator[str]:
     if record is None or measured is None:
         return
     trials = _decisive(archive.trials(measured["run"]))
-    start = values_of(trials, content_address(baseline_source(declared["start_from"])), "text")
+    any_run = next(run for runs in row["identity"]["runs"].values() for run in runs)
+    start = values_of(trials, address_in(archive, any_run, declared["start_from"]), "text")
     for arm, runs in row["identity"]["runs"].items():
         for repeat, run in enumerate(runs):
             first = first_rung_gains(archive, run, declared["start_from"])

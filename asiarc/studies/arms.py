@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from asiarc.archive.results import CampaignResult, mean_gain, paired_by_seed
+from asiarc.archive.results import CampaignResult, address_in, mean_gain, paired_by_seed
 from asiarc.archive.retry import forget_failures
-from asiarc.campaign.declaration import ARMS, Budget, Campaign, CampaignDeclaration, Stage, by_tier
+from asiarc.campaign.declaration import ARMS, Budget, Campaign, Stage, by_tier
 from asiarc.campaign.identity import made_by, provenance, run_identity
-from asiarc.core.candidate import content_address
+from asiarc.campaign.own import Baseline
+from asiarc.campaign.recipe import CampaignDeclaration
 from asiarc.core.digest import digest
 from asiarc.core.errors import CampaignError, EvidenceError, unknown_name
-from asiarc.core.recipe import MICRO, Recipe, Tier, stage_plan
+from asiarc.core.recipe import MICRO, Tier, TrialRecipe
 from asiarc.core.seeds import seed_of
 from asiarc.evidence.effects import Effect, paired_effect
-from asiarc.models.baselines import baseline_source
 from asiarc.studies.study import Say, Study, StudyResult, needs_tier
 
 if TYPE_CHECKING:
@@ -91,14 +91,14 @@ class Search(CampaignDeclaration):
 
     # --- cost -----------------------------------------------------------------------------------------------------
 
-    def trials(self, tier: Tier) -> list[tuple[int, Recipe]]:
+    def trials(self, tier: Tier) -> list[tuple[int, TrialRecipe]]:
         """How many trials of which kind it takes at most."""
         from asiarc.studies.plan import stage_trials
 
         explored = self.explored_at(tier)
         rows = stage_trials(self.campaign(self.arms[0], 0, explored), "explore", explored)
         runs = len(self.arms) * self.repeats
-        measured = self._study({self.start_from: baseline_source(self.start_from)}).trials(tier)
+        measured = self._study({self.start_from: self._start.source}).trials(tier)
         return [
             *((runs * count, recipe) for count, recipe in rows),
             *(((runs + 1) * count, recipe) for count, recipe in measured),
@@ -152,8 +152,11 @@ class Search(CampaignDeclaration):
     @property
     def start(self) -> dict[str, str]:
         """Address to source of what all arms start from."""
-        source = baseline_source(self.start_from)
-        return {content_address(source): source}
+        return {self._start.address: self._start.source}
+
+    @property
+    def _start(self) -> Baseline:
+        return self.campaign(self.arms[0], 0, self.explored_at(self.tier)).baseline(self.start_from)
 
     def _fingerprint(self, run: str, archive: Archive, workshop: Workshop) -> None:
         if archive.stage_result(run, BEHAVIOUR) is None:
@@ -162,7 +165,7 @@ class Search(CampaignDeclaration):
 
     def _winners(self, name: str, tier: Tier, archive: Archive) -> tuple[Study, dict[tuple[str, int], str | None]]:
         """The study of all winners and the start; and the address of each arm's winner by repeat."""
-        sources = {self.start_from: baseline_source(self.start_from)}
+        sources = {self.start_from: self._start.source}
         winners: dict[tuple[str, int], str | None] = {}
         for arm in self.arms:
             for repeat in range(self.repeats):
@@ -231,6 +234,12 @@ def arms_of(
     """The comparison of a campaign's full loop with some arms; winners train as long as explore's last rung."""
     if not arms:
         raise CampaignError("name at least one arm to compare with the full loop, e.g. --arm no_cognition")
+    sizes = dict(question.plan("explore", tier).said).keys() - {"steps", "tokens"}
+    if sizes:
+        raise CampaignError(
+            f"the arms' winners are trained at the micro size, and this campaign's recipe says "
+            f"{', '.join(sorted(sizes))}: declare arms=('no_cognition',) in the campaign, whose stages train as it says"
+        )
     return ArmsOf(
         question=question,
         arms=(FULL, *arms),
@@ -238,7 +247,7 @@ def arms_of(
         repeats=repeats,
         candidates=candidates,
         seeds=seeds,
-        steps=stage_plan(tier, "explore").rungs[-1],
+        steps=question.plan("explore", tier).rungs[-1],
         explore_as=tier,
         tier=tier,
     )
@@ -361,7 +370,7 @@ def first_rung_gains(archive: Archive, run: str, start_from: str) -> dict[str, f
     scored = [(t.steps, t.address, t.seed, t.value) for t in trials if t.value is not None]
     if not scored:
         raise EvidenceError("the run has no scored trial on text in explore")
-    steps, start = min(scored)[0], content_address(baseline_source(start_from))
+    steps, start = min(scored)[0], address_in(archive, run, start_from)
     first = {(address, seed): value for rung, address, seed, value in scored if rung == steps}
     seed = min(its_seed for address, its_seed in first if address == start)
     return {

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from asiarc.core.candidate import content_address
 from asiarc.core.outcome import SCORED, Outcome
-from asiarc.core.recipe import Recipe, Tier, stage_plan
+from asiarc.core.recipe import Tier, TrialRecipe, stage_plan
 from asiarc.engineer.workshop import Workshop
 from asiarc.loop.trials import trial_recipe
 from asiarc.models.baselines import baseline_source
@@ -62,7 +62,7 @@ class Baselines(Study):
         """More seeds where an order is read off."""
         return self.signature_seeds if task in {read for _, _, read in SIGNATURES} else self.seeds
 
-    def recipe(self, task: str, tier: Tier) -> Recipe:
+    def recipe(self, task: str, tier: Tier) -> TrialRecipe:
         """Verify's, shorter below the full tier for tasks that only report."""
         plan = stage_plan(tier, "verify")
         is_short = tier in ("smoke", "quick") and get_task(task).role == "reported"

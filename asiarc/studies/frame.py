@@ -15,7 +15,7 @@ from asiarc.archive.results import CampaignResult
 from asiarc.archive.store import Archive
 from asiarc.campaign.declaration import Budget, ByTier, Campaign
 from asiarc.core.errors import AsiarcError
-from asiarc.core.recipe import STAGES, Recipe, StageName, Tier
+from asiarc.core.recipe import STAGES, StageName, Tier, TrialRecipe
 from asiarc.search.leading import leading
 from asiarc.studies.plan import ADMISSION_S, cpu_s_of, measured_rate, stage_trials
 
@@ -158,9 +158,9 @@ def _done(archive: Archive, run: str, since: str, *, is_running: bool) -> dict[K
     return found
 
 
-def _planned(campaign: Campaign | None, stages: Iterable[StageName], tier: Tier) -> dict[Kind, tuple[int, Recipe]]:
+def _planned(campaign: Campaign | None, stages: Iterable[StageName], tier: Tier) -> dict[Kind, tuple[int, TrialRecipe]]:
     """How many trials of each kind are planned, at most."""
-    found: dict[Kind, tuple[int, Recipe]] = {}
+    found: dict[Kind, tuple[int, TrialRecipe]] = {}
     for stage in stages if campaign else ():
         assert campaign is not None
         for count, recipe in stage_trials(campaign, stage, tier):
@@ -171,7 +171,7 @@ def _planned(campaign: Campaign | None, stages: Iterable[StageName], tier: Tier)
 
 def _left(
     archive: Archive,
-    planned: dict[Kind, tuple[int, Recipe]],
+    planned: dict[Kind, tuple[int, TrialRecipe]],
     done: dict[Kind, Spent],
     stage: StageName,
     gates_s: float,

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from asiarc.archive.store import Archive
 from asiarc.campaign.declaration import Campaign
-from asiarc.core.recipe import MICRO, Recipe, StageName, Tier, stage_plan
+from asiarc.core.recipe import MICRO, StageName, Tier, TrialRecipe
 from asiarc.evidence.power import detectable_difference
-from asiarc.loop.trials import trial_recipe
+from asiarc.loop.trials import planned_recipe
 from asiarc.studies.verdicts import USEFUL
 from asiarc.tasks import get_task
 
@@ -27,10 +27,10 @@ WIDE = 136  # columns that the table takes
 COLUMNS = ("candidates", "trials", "Mtokens", "LLM calls", "minutes", "usd", "done")
 
 
-Trials = list[tuple[int, Recipe]]  # how many of which kind
+Trials = list[tuple[int, TrialRecipe]]  # how many of which kind
 
 
-def flops_per_token(recipe: Recipe) -> float:
+def flops_per_token(recipe: TrialRecipe) -> float:
     """Forward FLOPs of a DeltaNet model, about: embedding, MLP, and six d x d products a mixer."""
     d = recipe.d_model
     return 2 * (recipe.vocab_size * d + recipe.num_layers * (6 + 3 * recipe.mlp_ratio) * d * d)
@@ -66,12 +66,12 @@ def _slower(flops: float) -> float:
 
 def stage_trials(campaign: Campaign, stage: StageName, tier: Tier) -> Trials:
     """The trials of one stage by kind; an upper bound where candidates fail."""
-    plan, declared = stage_plan(tier, stage), campaign.stage(stage)
+    plan, declared = campaign.plan(stage, tier), campaign.stage(stage)
     deciding = [task for task in declared.tasks if get_task(task).decides] or list(declared.tasks)
     baselines, seeds = len(campaign.baselines), min(declared.seeds, plan.most_seeds)
 
-    def row(models: int, task: str, steps: int) -> tuple[int, Recipe]:
-        return models, trial_recipe(task, plan.text, steps, plan.capability)
+    def row(models: int, task: str, steps: int) -> tuple[int, TrialRecipe]:
+        return models, planned_recipe(task, plan, steps)
 
     if stage == "explore":
         rows, entrants = [], campaign.budget.at(tier).candidates
@@ -140,7 +140,7 @@ def plan_lines(
 
 def resolved(campaign: Campaign, stage: StageName, tier: Tier) -> str:
     """Which gain of one candidate a stage's seeds tell from none, at the noise of a short trial."""
-    plan, declared = stage_plan(tier, stage), campaign.stage(stage)
+    plan, declared = campaign.plan(stage, tier), campaign.stage(stage)
     seeds = min(declared.seeds, plan.most_seeds)
     if seeds < 2:
         return "one seed tells no gain from noise"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from asiarc.core.recipe import Recipe
+from asiarc.core.recipe import TrialRecipe
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +44,7 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
     from asiarc.tasks import get_task
 
     torch.set_flush_denormal(True)  # as in a trial
-    recipe, task = Recipe(**payload["recipe"]), get_task(payload["task"])
+    recipe, task = TrialRecipe(**payload["recipe"]), get_task(payload["task"])
     model = build(watched(payload["source"]), recipe, payload["seed"], hidden=payload["hidden"])
     model = model.to(payload["device"])
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
@@ -57,7 +57,7 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
     return {"moved": moved, **_gates(model, task, recipe), **_farther(model, task, recipe)}
 
 
-def _gates(model: AsiarcForCausalLM, task: Task, recipe: Recipe) -> dict[str, float]:
+def _gates(model: AsiarcForCausalLM, task: Task, recipe: TrialRecipe) -> dict[str, float]:
     import torch
 
     from asiarc.engineer.trainer import evaluate
@@ -82,7 +82,7 @@ def summary(weights_LBTHP: Tensor) -> dict[str, float]:
     }
 
 
-def _farther(model: AsiarcForCausalLM, task: Task, recipe: Recipe) -> dict[str, float]:
+def _farther(model: AsiarcForCausalLM, task: Task, recipe: TrialRecipe) -> dict[str, float]:
     import torch
 
     from asiarc.tasks import IGNORE

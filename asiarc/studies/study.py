@@ -16,13 +16,13 @@ from pydantic import Field, model_validator
 
 from asiarc.archive.results import Values, paired_by_seed, values_of
 from asiarc.archive.retry import forget_failures_of_study
-from asiarc.campaign.declaration import CampaignDeclaration
 from asiarc.campaign.identity import made_by, provenance
+from asiarc.campaign.recipe import CampaignDeclaration
 from asiarc.core.candidate import content_address, motivation
 from asiarc.core.digest import digest
 from asiarc.core.errors import EvidenceError, ExecutionError, TaskError, unknown_name
 from asiarc.core.outcome import SCORED, Outcome
-from asiarc.core.recipe import MICRO, TIERS, Recipe, Tier, stage_plan
+from asiarc.core.recipe import MICRO, TIERS, Tier, TrialRecipe, stage_plan
 from asiarc.tasks import check_name, get_task
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Study(CampaignDeclaration):
         """Content address by name."""
         return {name: content_address(source) for name, source in self.mixers.items()}
 
-    def recipe(self, task: str, tier: Tier) -> Recipe:
+    def recipe(self, task: str, tier: Tier) -> TrialRecipe:
         """The model and budget of a trial: micro on text, the paper's exploration at the paper tier."""
         from asiarc.loop.trials import trial_recipe
 
@@ -123,7 +123,7 @@ class Study(CampaignDeclaration):
 
     # --- cost -----------------------------------------------------------------------------------------------------
 
-    def trials(self, tier: Tier) -> list[tuple[int, Recipe]]:
+    def trials(self, tier: Tier) -> list[tuple[int, TrialRecipe]]:
         """How many trials of which kind it takes, if the gates admit all; a watched mixer is trained twice."""
         tuned = len(self.learning_rates) if len(self.learning_rates) > 1 else 0
         rows = [(len(self.mixers) * self.seeds_on(task), self.recipe(task, tier)) for task in self.tasks]

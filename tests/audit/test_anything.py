@@ -14,7 +14,7 @@ from asiarc.audit import PROPERTIES, named, targets
 from asiarc.audit.program import construct
 from asiarc.audit.specimen import Specimen, read
 from asiarc.core.errors import CandidateError
-from asiarc.core.recipe import Recipe
+from asiarc.core.recipe import TrialRecipe
 from asiarc.harness.audit_verb import audit
 from asiarc.models.backbone import build
 from asiarc.models.baselines import baseline_source
@@ -129,7 +129,7 @@ def test_outputs_are_found_in_what_is_returned(result):
 def exported(tmp_path_factory):
     """A sound model, one whose mixer sees the future, and a folder without weights."""
     folder = tmp_path_factory.mktemp("models")
-    recipe = Recipe("test", 32, 2, 2, 1.0, 64, 2, 4, 1e-3)
+    recipe = TrialRecipe("test", 32, 2, 2, 1.0, 64, 2, 4, 1e-3)
     leaking = MIXED.replace("class Mixer", "class Inner", 1) + (
         "\n\nclass Mixer(nn.Module):\n    def __init__(self, d_model, num_heads, **kwargs):\n"
         "        super().__init__()\n"

@@ -158,6 +158,13 @@ def test_float32_on_a_cpu(tiny):
 # --- loss and curve ---------------------------------------------------------------------------------------------------
 
 
+def test_the_recipe_says_the_precision_of_a_step(tiny):
+    plain, same, coarse = (trained(tiny, precision=name) for name in (None, "float32", "bfloat16"))
+    assert same[1].rows == plain[1].rows != coarse[1].rows
+    assert coarse[1].rows[-1][2] == pytest.approx(plain[1].rows[-1][2], abs=0.1)
+    assert {p.dtype for p in coarse[0].parameters()} == {torch.float32}, "weights are kept in float32"
+
+
 def test_batch_loss_is_the_mean_over_scored_tokens_by_hand(tiny):
     model, batch = build(PLAIN, tiny, "0", hidden=8), Alphabet().batch("train", 3, "x", seq_len=7)
     with torch.no_grad():

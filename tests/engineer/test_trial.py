@@ -16,9 +16,9 @@ from asiarc.archive.store import Archive
 from asiarc.core.candidate import content_address
 from asiarc.core.device import DEVICES
 from asiarc.core.errors import ExecutionError
-from asiarc.core.recipe import MICRO, Recipe
+from asiarc.core.recipe import MICRO, TrialRecipe
 from asiarc.engineer.trainer import train
-from asiarc.engineer.workshop import LOSSES, Request, Workshop
+from asiarc.engineer.workshop import ADMIT_LIMITS, LOSSES, Request, Workshop, admit_limits
 from asiarc.execution import InlineExecutor, Limits, LocalExecutor, Result
 from asiarc.models.backbone import build, count_parameters
 from asiarc.models.baselines import baseline_source
@@ -348,11 +348,20 @@ OF_PROTOCOL = {
     **{f: st.sampled_from([0.0, 0.5, 0.25]) for f in ("mlp_ratio", "learning_rate", "warmup", "final_lr")},
     **{f: st.sampled_from([0.0, 0.5, 1.0]) for f in ("weight_decay", "clip")},
     **{f: st.integers(1, 3) for f in ("vocab_size", "evaluations")},
+    "precision": st.sampled_from([None, "float32", "bfloat16"]),
 }
 
 
 def drawn(data, names_and_choices):
     return {name: data.draw(choices, label=name) for name, choices in names_and_choices.items()}
+
+
+def test_limits_grow_with_what_a_recipe_says():
+    sizes = [MICRO.at(d_model=width, num_layers=layers) for width, layers in ((64, 2), (256, 4), (1024, 8))]
+    allowed = [replace(request(MICRO), recipe=one).limits.cpu_s for one in sizes]
+    assert allowed[0] < 2000 < allowed[1] < allowed[2], "a thousand tokens a second, fewer for a larger model"
+    assert admit_limits(64) == admit_limits(256) == ADMIT_LIMITS
+    assert admit_limits(512).cpu_s == 4 * ADMIT_LIMITS.cpu_s
 
 
 def test_every_field_is_moved():
@@ -364,7 +373,7 @@ def test_every_field_is_moved():
 @settings(deadline=None, max_examples=12)
 @given(data=st.data())
 def test_a_key_moves_with_any_field_and_with_nothing_else(name, data):
-    first = Request(source="", recipe=Recipe(**drawn(data, OF_PROTOCOL)), **drawn(data, MOVES))
+    first = Request(source="", recipe=TrialRecipe(**drawn(data, OF_PROTOCOL)), **drawn(data, MOVES))
     to = data.draw({**MOVES, **OF_PROTOCOL}[name], label="to")
     if name in MOVES:
         second = replace(first, **{name: to}, source="# a comment")
@@ -378,8 +387,8 @@ def test_a_key_does_not_depend_on_the_process(recipe):
     """Nothing of this process (hash seed, order of imports) is in it."""
     asked = request(recipe)
     code = (
-        "import json, sys; from asiarc.engineer.workshop import Request; from asiarc.core.recipe import Recipe\n"
-        "fields = json.load(sys.stdin); fields['recipe'] = Recipe(**fields['recipe'])\n"
+        "import json, sys; from asiarc.engineer.workshop import Request; from asiarc.core.recipe import TrialRecipe\n"
+        "fields = json.load(sys.stdin); fields['recipe'] = TrialRecipe(**fields['recipe'])\n"
         "fields['match'] = tuple(fields['match']); print(Request(**fields).key, 'torch' in sys.modules)"
     )
     given_ = json.dumps({f.name: getattr(asked, f.name) for f in fields(Request)} | {"recipe": recipe.as_dict()})

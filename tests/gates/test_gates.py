@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from asiarc.campaign.own import COSTS
 from asiarc.engineer.gates import GATES, Admission, admit
 from asiarc.engineer.gates.gate import Cost
-from asiarc.loop.trials import COSTS
 from tests.rigs.gates.corpus import caught_by, main, named_gate
 
 HERE = Path(__file__).parent

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from asiarc import Budget, ByTier, Campaign, Models, Stage
+from asiarc import Budget, ByTier, Campaign, Models, Recipe, Stage
 from asiarc.campaign.declaration import ARMS, NOVELTY, POLICIES, RESEARCHERS, RESOURCES, ROLES
+from asiarc.campaign.recipe import RecipeByTier
 from asiarc.core.recipe import TIERS
 from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC
 from asiarc.tasks.catalogue import ALIASES, CATALOGUE
@@ -20,6 +21,21 @@ tasks = st.one_of(
 task_lists = st.lists(tasks, min_size=1, max_size=4, unique=True).map(tuple)
 budgets = st.builds(Budget, candidates=st.integers(1, 10**9), minutes=amounts, usd=st.just(0.0) | amounts)
 rates = st.lists(st.floats(1e-9, 0.999), max_size=4, unique=True).map(tuple)
+
+# What is said of sizes has to fit together; of these, anything goes with anything.
+lengths = st.fixed_dictionaries({}, optional={"steps": st.integers(1, 10**8)}) | st.fixed_dictionaries(
+    {"tokens": st.integers(1, 10**13)}
+)
+loose = st.fixed_dictionaries(
+    {},
+    optional={
+        "batch_size": st.integers(1, 64), "num_layers": st.integers(1, 4), "learning_rate": st.floats(1e-9, 0.999),
+        "precision": st.sampled_from(["float32", "bfloat16"]),
+    },
+)  # fmt: skip
+recipes = st.builds(lambda one, other: Recipe(**one | other), lengths, loose)
+by_tiers = st.dictionaries(st.sampled_from(TIERS), recipes, min_size=1).map(lambda named: RecipeByTier(**named))
+any_recipe = st.none() | recipes | by_tiers
 
 model_names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
 
@@ -47,7 +63,7 @@ def campaigns(draw) -> Campaign:
     """Any campaign whose researcher has a name."""
     baselines = draw(st.lists(st.sampled_from(BASELINE_NAMES), min_size=1, unique=True))
     start = draw(st.sampled_from([name for name in BASELINE_NAMES if name not in QUADRATIC]))
-    plain = st.builds(Stage, tasks=task_lists, seeds=st.integers(1, 64))
+    plain = st.builds(Stage, tasks=task_lists, seeds=st.integers(1, 64), recipe=any_recipe)
     tuned = st.builds(
         Stage, tasks=task_lists, seeds=st.integers(1, 64), top=st.none() | st.integers(1, 99), learning_rates=rates
     )
@@ -70,6 +86,7 @@ def campaigns(draw) -> Campaign:
         match=draw(st.sampled_from([(), ("parameters",)])),
         at_most=draw(st.dictionaries(st.sampled_from(RESOURCES), st.floats(1, 1e9))),
         budget=ByTier(**tiers),
+        recipe=draw(any_recipe),
         seed=draw(st.integers(0, 2**70)),
     )
 

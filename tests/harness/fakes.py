@@ -17,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import asiarc.core.recipe
@@ -39,9 +40,12 @@ START = content_address(baseline_source("delta_net"))
 BASELINE_OF = {content_address(baseline_source(name)): name for name in BASELINE_NAMES}
 PLANS = {
     (tier, stage): StagePlan(MICRO, rungs if stage == "explore" else (250,), keep, 0.5, documents=64)
-    for tier, rungs, keep in (("smoke", (12,), 1.0), ("quick", (60, 125), 1 / 3), ("full", (60, 125, 250), 1 / 3))
+    for tier, rungs, keep in (
+        ("smoke", (12,), 1.0), ("quick", (60, 125), 1 / 3), ("full", (60, 125, 250), 1 / 3), ("paper", (250,), 1.0),
+    )
     for stage in STAGES
 }
+TEXTS = {"train": np.zeros(4096, np.uint8)}
 PROVENANCE = dict(git_commit="none", git_dirty="", python="", packages={}, platform="", cpu="", cores=2, command=[])
 FULL_BUDGET = {tier: Budget(candidates=12, minutes=60) for tier in ("smoke", "quick", "full")}
 
@@ -53,7 +57,8 @@ def still() -> Iterator[None]:
     Around every test of the harness, and around each run, so that fixtures that live longer than a test have it too.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asiarc.tasks.task, "docstring_corpus", lambda: SimpleNamespace(content_hash="a text"))
+        a_text = SimpleNamespace(content_hash="a text", texts=TEXTS)
+        patch.setattr(asiarc.tasks.task, "docstring_corpus", lambda: a_text)
         patch.setattr(asiarc.loop.run, "provenance", lambda: dict(PROVENANCE))
         patch.setattr(asiarc.core.recipe, "_PLANS", PLANS)
         yield

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from asiarc.core.candidate import load_mixer
 from asiarc.core.errors import CandidateError
-from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC, baseline_source
+from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC, baseline_source, mixer_size
 
 D, H = 32, 2
 K = D // H
@@ -268,3 +268,11 @@ def test_reading_a_baseline_imports_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("name", BASELINE_NAMES)
+def test_the_size_by_arithmetic_is_the_size(name):
+    for d_model, num_heads in ((32, 2), (48, 1), (96, 4), (60, 3)):
+        made = load_mixer(baseline_source(name))(d_model, num_heads)
+        assert mixer_size(name, d_model, num_heads) == sum(p.numel() for p in made.parameters()), (d_model, num_heads)
+    assert mixer_size("mine", 32, 2) is None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import click
 
-from asiarc.core.recipe import RECIPES, Recipe
+from asiarc.core.recipe import RECIPES, TrialRecipe
 
 TOKENS_SHORT = 64  # length of the sequences of a smoke training
 BYTES_TRAINED = 16  # a float32 parameter, its gradient and two moments
@@ -36,7 +36,7 @@ class Size:
         return BYTES_TRAINED * self.parameters
 
 
-def size_of(source: str, recipe: Recipe) -> Size:
+def size_of(source: str, recipe: TrialRecipe) -> Size:
     """A model's size without building it: from one mixer at the recipe's width (runs the source)."""
     from asiarc.engineer.gates.measure import measure
     from asiarc.models.backbone import total_parameters
@@ -51,7 +51,7 @@ def size_of(source: str, recipe: Recipe) -> Size:
     )
 
 
-def smoke_train(source: str, recipe: Recipe, steps: int) -> tuple[int, list[float]]:
+def smoke_train(source: str, recipe: TrialRecipe, steps: int) -> tuple[int, list[float]]:
     """Build the whole model and take a few steps on short rows; its parameters and the loss in bits of each step."""
     from asiarc.engineer.trainer import train
     from asiarc.models.backbone import build, count_parameters

@@ -5,6 +5,7 @@ Reading one imports no torch: a baseline is handled as source, exactly as a cand
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import resources
 
 from asiarc.core.errors import CandidateError, unknown_name
@@ -23,6 +24,22 @@ BASELINE_NAMES: tuple[str, ...] = (
 
 QUADRATIC = frozenset({"softmax_attention"})
 """Baselines whose state grows with the text: exempt from the gates of cost, never a parent."""
+
+_SIZES: dict[str, Callable[[int, int], int]] = {  # of d_model and num_heads
+    "linear_attention": lambda d, h: 4 * d * d + d // h,
+    "retnet": lambda d, h: 5 * d * d + d // h,
+    "gla": lambda d, h: 5 * d * d + 33 * d + d // h,
+    "mamba2": lambda d, h: 3 * d * d + 4 * d + d * h + 3 * h + (9 + 2 * d) * (d // h),
+    "delta_net": lambda d, h: 4 * d * d + 12 * d + d * h + d // h,
+    "gated_delta_net": lambda d, h: 5 * d * d + 12 * d + 2 * d * h + 2 * h + d // h,
+    "kda": lambda d, h: 4 * d * d + 13 * d + d * h + h + (1 + 4 * d) * (d // h),
+    "softmax_attention": lambda d, h: 4 * d * d + 12 * d,
+}
+
+
+def mixer_size(name: str, d_model: int, num_heads: int) -> int | None:
+    """Parameters of one mixer of a baseline, by arithmetic; None for one that is not shipped."""
+    return _SIZES[name](d_model, num_heads) if name in _SIZES else None
 
 
 def baseline_source(name: str) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from asiarc.core.recipe import Recipe
+from asiarc.core.recipe import TrialRecipe
 from asiarc.models.baselines import baseline_source
 from asiarc.speed.paired import median_interval
 from tests.rigs.kernels import peers
@@ -94,7 +94,7 @@ def source_with(mixer: str, by: str) -> str:
     return source if by in (OURS, COMPILED) else source.replace(ours, theirs)
 
 
-def first_gradients(model: Any, task: Any, recipe: Recipe) -> dict[str, Tensor]:
+def first_gradients(model: Any, task: Any, recipe: TrialRecipe) -> dict[str, Tensor]:
     """The loss of the first batch and its gradient in every parameter."""
     from asiarc.engineer.trainer import batch_loss
 
@@ -131,7 +131,7 @@ def compiled(model: Any) -> Any:
     return model
 
 
-def measure(mixer: str, recipe: Recipe, rounds: int, names: Sequence[str] = BY) -> list[Speed]:
+def measure(mixer: str, recipe: TrialRecipe, rounds: int, names: Sequence[str] = BY) -> list[Speed]:
     """Ours, which comes first, and other implementations in one mixer at one size."""
     from asiarc.engineer.trainer import train
     from asiarc.models.backbone import build
@@ -164,7 +164,7 @@ def measure(mixer: str, recipe: Recipe, rounds: int, names: Sequence[str] = BY) 
     return rows
 
 
-def record(rows: list[Speed], recipe: Recipe) -> dict[str, Any]:
+def record(rows: list[Speed], recipe: TrialRecipe) -> dict[str, Any]:
     """The rows with what they were taken on."""
     from asiarc.campaign.identity import provenance
 

@@ -21,7 +21,7 @@ from asiarc.core.digest import digest
 from asiarc.core.genome import Genome
 from asiarc.core.outcome import SCORED, Outcome
 from asiarc.core.proposal import Context, Proposal, Relative
-from asiarc.core.recipe import MICRO, Recipe
+from asiarc.core.recipe import MICRO, TrialRecipe
 from asiarc.core.seeds import rng_of, seed_of
 from asiarc.engineer.workshop import Request, Workshop
 from asiarc.execution import Executor
@@ -84,7 +84,9 @@ def _individual(proposal: Proposal, parent: str) -> Individual:
 class Recording:
     """A recording of `size` candidates on `seeds` seeds in one archive; `record` goes on where it was left."""
 
-    def __init__(self, archive: Archive, executor: Executor, size: int, seeds: int, recipe: Recipe = RECIPE) -> None:
+    def __init__(
+        self, archive: Archive, executor: Executor, size: int, seeds: int, recipe: TrialRecipe = RECIPE
+    ) -> None:
         self.archive, self.workshop, self.seeds = archive, Workshop(archive, executor), seeds
         self.recipe = recipe
         self.people = population(size)

@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import fmean, median
 
 from asiarc.archive.store import Archive
-from asiarc.core.recipe import Recipe, Tier, stage_plan
+from asiarc.core.recipe import Tier, TrialRecipe, stage_plan
 from asiarc.execution import Job, LocalExecutor
 from tests.rigs.sandbox.attacks import ECHO
 from tests.rigs.sandbox.endurance import Stand
@@ -166,9 +166,9 @@ torch.set_num_threads(1)
 torch.set_flush_denormal(True)
 from asiarc.engineer.trainer import train
 from asiarc.models.backbone import build
-from asiarc.core.recipe import Recipe
+from asiarc.core.recipe import TrialRecipe
 from asiarc.tasks import get_task
-recipe, task = Recipe(**json.loads(sys.argv[1])), get_task("text")
+recipe, task = TrialRecipe(**json.loads(sys.argv[1])), get_task("text")
 model = build(sys.argv[2], recipe, "0/explore/0", hidden=round(recipe.mlp_ratio * recipe.d_model))
 train(model, task, recipe.at(steps=2), "warm")
 started = time.process_time()
@@ -177,7 +177,7 @@ print(time.process_time() - started)
 """
 
 
-def bare_train_s(source: str, recipe: Recipe, at_once: int) -> float:
+def bare_train_s(source: str, recipe: TrialRecipe, at_once: int) -> float:
     """Mean CPU-seconds of the trainer's loop alone, in so many plain processes at once."""
     command = [sys.executable, "-c", BARE, json.dumps(recipe.as_dict()), source]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

@@ -1,0 +1,268 @@
+"""A campaign's own recipe: what it says of sizes, budget and rate over its tier's, and which of that cannot be trained.
+
+Everything is judged at collection, by arithmetic alone: no mixer is made, no text is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from asiarc.core.declared import Declaration
+from asiarc.core.device import device_type
+from asiarc.core.errors import CampaignError
+from asiarc.core.recipe import SIZE_TOLERANCE, TIERS, TRIAL_MEMORY_BYTES, Precision, StagePlan, Tier, TrialRecipe
+from asiarc.models.baselines import mixer_size
+from asiarc.tasks import is_key, is_text, own_path
+from asiarc.tasks.catalogue import CATALOGUE, parse_name
+
+BYTES_A_PARAMETER = 16  # float32: itself, its gradient, and the two means of AdamW
+SYNTHETIC_LENGTH = 64  # positions of a synthetic task, about: for the estimate of memory
+
+
+class CampaignDeclaration(Declaration):
+    """A part of a campaign."""
+
+    refused = CampaignError
+
+
+class Recipe(CampaignDeclaration):
+    """What is trained, as far as it is said; the rest is as the tier has it (`asiarc.core.recipe`).
+
+    `steps` (or `tokens`) are those of the last rung; the lower rungs of explore keep their proportion to it. Synthetic
+    tasks have a training of their own, over which what is said holds too, but for `seq_len`: their level says how long
+    they are. The vocabulary is the tier's: 256 bytes below the paper tier.
+    """
+
+    d_model: int | None = Field(default=None, ge=16, le=16_384, description="channels")
+    num_layers: int | None = Field(default=None, ge=1, le=256, description="blocks of a mixer and an MLP")
+    num_heads: int | None = Field(default=None, ge=1, le=1024, description="heads; they divide d_model")
+    mlp_ratio: float | None = Field(
+        default=None, ge=0, le=64, description="hidden units of the MLP over d_model, before sizes are matched; 0: none"
+    )
+    seq_len: int | None = Field(default=None, ge=8, le=1_048_576, description="tokens of a sequence of text")
+    batch_size: int | None = Field(default=None, ge=1, le=65_536, description="sequences a step")
+    steps: int | None = Field(default=None, ge=1, le=10**8, description="steps of a trial on the last rung")
+    tokens: int | None = Field(default=None, ge=1, le=10**13, description="training tokens, in place of steps")
+    learning_rate: float | None = Field(default=None, gt=0, lt=1, description="AdamW's peak rate")
+    precision: Precision | None = Field(
+        default=None, description="what a step computes in; not given: float32 on a CPU, bfloat16 on a GPU"
+    )
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Recipe:
+        if self.steps and self.tokens:
+            raise ValueError(f"steps={self.steps} and tokens={self.tokens} both say how long; give one of them")
+        return self
+
+    def over(self, other: Recipe | None) -> Recipe:
+        """This recipe, and what it does not say as another has it."""
+        theirs = other.said if other else {}
+        if self.steps or self.tokens:
+            theirs = {name: value for name, value in theirs.items() if name not in ("steps", "tokens")}
+        return Recipe(**theirs | self.said)
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What is said, by field."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+class RecipeByTier(CampaignDeclaration):
+    """A recipe for each tier; one that is not named is trained as the tier has it."""
+
+    smoke: Recipe | None = None
+    quick: Recipe | None = None
+    full: Recipe | None = None
+    paper: Recipe | None = None
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> RecipeByTier:
+        if not any(getattr(self, tier) for tier in TIERS):
+            raise ValueError(f"no tier is named; name at least one of {', '.join(TIERS)}, or leave the recipe out")
+        return self
+
+
+AnyRecipe = Recipe | RecipeByTier
+
+
+def read_recipe(value: Any) -> Any:
+    """What a field `recipe` may be, from a recipe, `by_tier` of recipes, or plain data of either."""
+    if isinstance(value, dict):
+        return (RecipeByTier if value.keys() & set(TIERS) else Recipe)(**value)
+    if value is not None and not isinstance(value, AnyRecipe):
+        raise ValueError(
+            f"a recipe is Recipe(d_model=...) or by_tier(smoke=Recipe(...)), {type(value).__name__} is neither"
+        )
+    return value
+
+
+def recipe_at(recipe: AnyRecipe | None, tier: Tier) -> Recipe:
+    """What is said at one tier."""
+    found: Recipe | None = getattr(recipe, tier) if isinstance(recipe, RecipeByTier) else recipe
+    return found or Recipe()
+
+
+class WithRecipe(CampaignDeclaration):
+    """A part of a campaign that may say how it is trained."""
+
+    recipe: AnyRecipe | None = Field(
+        default=None, description="Recipe(d_model=..., ...) over the tier's, or by_tier(smoke=Recipe(...)) of them"
+    )
+
+    @field_validator("recipe", mode="before")
+    @classmethod
+    def _any_recipe(cls, value: Any) -> Any:
+        return read_recipe(value)
+
+
+# --- what cannot be trained -------------------------------------------------------------------------------------------
+
+
+def faults(
+    plan: StagePlan, tasks: Sequence[str], tier: Tier, *, start_from: str, baselines: Sequence[str], is_matched: bool
+) -> Iterator[str]:
+    """Why what a campaign says of a stage cannot be trained, each with the nearest that can."""
+    said = dict(plan.said)
+    of_text = [task for task in tasks if is_text(task)]
+    recipes = [plan.text] if of_text else []
+    recipes += [recipe for task in tasks if (recipe := _training(task, said)) is not None]
+    for recipe in recipes:
+        yield from _uneven(recipe)
+        if device_type() == "cpu" and tier != "paper":
+            yield from _too_large(recipe)
+    if is_matched and of_text and not plan.text.d_model % plan.text.num_heads:
+        yield from _unmatched(plan.text, start_from, baselines)
+
+
+def without_text(said: Mapping[str, Any], tasks: Sequence[str]) -> str:
+    """Why a length that is said says nothing, where no task is text; empty where it does."""
+    if "seq_len" not in said or any(_training(task, {}) is None for task in tasks):
+        return ""
+    return (
+        f"seq_len={said['seq_len']} is the length of text, and none of {', '.join(dict.fromkeys(tasks))} is text; how "
+        "long a synthetic task is follows from its level: leave seq_len out, or name a level (overwrite:hard)"
+    )
+
+
+def longer_than(said: Mapping[str, Any], tasks: Sequence[str], folder: Path) -> str:
+    """Why a text of one's own is too short for the length that is said; empty where each may be long enough.
+
+    Raises `TaskError` where a text is not there.
+    """
+    wanted = said.get("seq_len", 0)
+    for task in tasks if wanted else ():
+        base, level = parse_name(task)
+        if base == "text" and level not in CATALOGUE["text"].levels and not is_key(level):
+            path = own_path(level, folder)
+            files = path.rglob("*") if path.is_dir() else [path]
+            size = sum(file.stat().st_size for file in files if file.is_file())
+            if wanted > size:
+                return f"{task} has {size:,} bytes, fewer than seq_len={wanted:,}; give at most {size:,}"
+    return ""
+
+
+def _training(task: str, said: Mapping[str, Any]) -> TrialRecipe | None:
+    """A synthetic task's own recipe, and what is said over it; None for text and for tasks of the user's own."""
+    listing = CATALOGUE.get(parse_name(task)[0])
+    if listing is None or listing.kind == "text":
+        return None
+    t = listing.training
+    own = TrialRecipe(
+        task, t.d_model, t.num_layers, t.num_heads, t.mlp_ratio, SYNTHETIC_LENGTH, t.batch_size, t.steps
+    )  # fmt: skip
+    return own.at(**{name: v for name, v in said.items() if name not in ("seq_len", "steps", "tokens")})
+
+
+def _uneven(recipe: TrialRecipe) -> Iterator[str]:
+    d, h = recipe.d_model, recipe.num_heads
+    if d % h:
+        heads = min((n for n in range(1, d + 1) if d % n == 0), key=lambda n: abs(n - h))
+        width = h * max(1, round(d / h))
+        yield f"num_heads={h} does not divide d_model={d}; the nearest that do: num_heads={heads}, or d_model={width}"
+
+
+def least_memory(recipe: TrialRecipe) -> tuple[int, int]:
+    """Bytes that training takes at least: of what is trained, and of one sequence of a step.
+
+    A parameter is `BYTES_A_PARAMETER`; a mixer has at least four d x d matrices; a token keeps its logits and their
+    gradient, and in each layer eight d-vectors (two norms' inputs and outputs, four projections) and three of the MLP.
+    """
+    d, hidden = recipe.d_model, recipe.mlp_ratio * recipe.d_model
+    numbers = recipe.vocab_size * d + recipe.num_layers * d * (4 * d + 3 * hidden)
+    kept = 2 * recipe.vocab_size + recipe.num_layers * (8 * d + 3 * hidden)
+    return round(BYTES_A_PARAMETER * numbers), round(4 * recipe.seq_len * kept)
+
+
+def _too_large(recipe: TrialRecipe) -> Iterator[str]:
+    trained, sequence = least_memory(recipe)
+    if trained + recipe.batch_size * sequence <= TRIAL_MEMORY_BYTES:
+        return
+    needs = f"a trial takes at least {(trained + recipe.batch_size * sequence) / 2**30:.1f} GiB"
+    nearest = "; ".join(f"{name}={value}" for name, value in _fitting(recipe))
+    yield f"{needs}, the sandbox gives it {TRIAL_MEMORY_BYTES / 2**30:g}; the nearest that may fit: {nearest}"
+
+
+def _fitting(recipe: TrialRecipe) -> Iterator[tuple[str, int]]:
+    """One field's largest value that may fit, the others as they are: of the batch, else the length, else the width."""
+    trained, sequence = least_memory(recipe)
+    left = TRIAL_MEMORY_BYTES - trained
+    if left >= sequence:
+        yield "batch_size", left // sequence
+    elif left > sequence // recipe.seq_len * 8:
+        yield "batch_size", 1
+        yield "seq_len", left * recipe.seq_len // sequence
+    else:
+        widths = range(recipe.d_model - recipe.num_heads, 0, -recipe.num_heads)
+        small = recipe.at(batch_size=1, seq_len=min(recipe.seq_len, 128))
+        yield "d_model", next((d for d in widths if sum(least_memory(small.at(d_model=d))) <= TRIAL_MEMORY_BYTES), 1)
+
+
+def _unmatched(recipe: TrialRecipe, start_from: str, baselines: Sequence[str]) -> Iterator[str]:
+    """What no width of the MLP brings to start_from's size; mixers of the user's own are counted when they are made."""
+    target = mixer_size(start_from, recipe.d_model, recipe.num_heads)
+    if not recipe.mlp_ratio:
+        yield (
+            "mlp_ratio=0 leaves no MLP whose width could bring models to one size; give mlp_ratio=1, or match=() for "
+            "models of the sizes that they have"
+        )
+        return
+    if target is None:
+        return
+    hidden = round(recipe.mlp_ratio * recipe.d_model)
+    sizes = {name: mixer_size(name, recipe.d_model, recipe.num_heads) for name in baselines}
+    short = {name: size for name, size in sizes.items() if size and not _fits(recipe, target, size, hidden)}
+    if short:
+        name = max(short, key=lambda one: short[one])
+        enough = next(h for h in count(hidden + 1) if all(_fits(recipe, target, s, h) for s in short.values()))
+        yield (
+            f"no width of the MLP brings {name} ({short[name]:,} parameters a mixer) to the size of {start_from} "
+            f"({target:,} a mixer, {hidden} hidden units) within {SIZE_TOLERANCE:.0%}; the nearest mlp_ratio at which "
+            f"one does: {_rounded_up(enough / recipe.d_model):g}"
+        )
+
+
+def _rounded_up(ratio: float) -> float:
+    """To two digits behind the point, upwards."""
+    return -(-round(ratio * 1e6) // 10_000) / 100
+
+
+def _fits(recipe: TrialRecipe, start: int, mixer: int, hidden: int) -> bool:
+    return fits(recipe, total(recipe, start, hidden), mixer)
+
+
+def total(recipe: TrialRecipe, mixer: int, hidden: int) -> int:
+    """Parameters of a whole model (as `asiarc.models.backbone.total_parameters` has it, which imports torch)."""
+    d = recipe.d_model
+    return recipe.vocab_size * d + d + recipe.num_layers * (mixer + 2 * d + 3 * d * hidden)
+
+
+def fits(recipe: TrialRecipe, target: int, mixer: int) -> bool:
+    """Whether some width of the MLP brings a model of mixers of a size to `target` parameters within the tolerance."""
+    each = 3 * recipe.d_model * recipe.num_layers
+    hidden = max(1, round((target - total(recipe, mixer, 0)) / each))
+    return abs(total(recipe, mixer, hidden) - target) <= SIZE_TOLERANCE * target
