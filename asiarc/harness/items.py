@@ -94,7 +94,8 @@ class CampaignNode(pytest.Collector):
 
     def __repr__(self) -> str:
         """As --collect-only lists it: with its question, so that the list of campaigns is a table of contents."""
-        question = " ".join((getattr(getattr(self.parent, "obj", None), "__doc__", None) or "").split("\n\n")[0].split())
+        docstring = getattr(getattr(self.parent, "obj", None), "__doc__", None) or ""
+        question = " ".join(docstring.partition("\n\n")[0].split())
         return f"<Campaign {self.name}{question and ': '}{question}>"
 
     def collect(self) -> list[pytest.Item]:
