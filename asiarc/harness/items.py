@@ -92,6 +92,11 @@ class CampaignNode(pytest.Collector):
         node.campaign = campaign
         return node
 
+    def __repr__(self) -> str:
+        """As --collect-only lists it: with its question, so that the list of campaigns is a table of contents."""
+        question = " ".join((getattr(getattr(self.parent, "obj", None), "__doc__", None) or "").split("\n\n")[0].split())
+        return f"<Campaign {self.name}{question and ': '}{question}>"
+
     def collect(self) -> list[pytest.Item]:
         self.campaign.at(self.path.parent, build=False)
         stages = [StageItem.from_parent(self, name=stage) for stage in self.campaign.stages]

@@ -3,8 +3,9 @@ read.
 
 Sources: the docstrings of the installed packages (``text``), any UTF-8 file or folder (``text:/path``),
 FineWeb-Edu. All go the same way: sections (a module, a piece of a file, a page) -> near-duplicates dropped
-across all of them -> whole sections dealt to a split by the hash of their name -> one text a split. The hash
-over the three texts is the corpus's identity. They are kept in the `cache_folder`.
+across all of them -> whole sections dealt to a split by the hash of their name, those of a text of one's own by the
+hash of what they say -> one text a split. The hash over the three texts is the corpus's identity. They are kept in the
+`cache_folder`.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ SECTION_BYTES = 16_384
 PARAGRAPH_BYTES = 4_096
 SMALLEST_SPLIT_BYTES = 2_048
 _SEPARATOR = "\n\n"
+Place = Callable[[str, bytes], str]  # of a section's name and text, what it is dealt by
 _DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 
 
@@ -72,15 +74,16 @@ def path_corpus(path: str) -> Corpus:
 
 def keep_text(root: Path) -> str:
     """Build the corpus of a text of one's own, unless the cache has it; its key, ``book-0123456789abcdef``: the name,
-    for people, and the hash of what it is made of, wherever it lies. Raises `TaskError`."""
+    for people, and the hash of what it is made of, wherever it lies. Which split a section goes to, its text says.
+    Raises `TaskError`."""
     files = [root] if root.is_file() else sorted(f for f in root.rglob("*") if _is_visible_file(f, root))
     contents = {f.name if f == root else f.relative_to(root).as_posix(): f.read_bytes() for f in files}
-    digest = hashlib.blake2b(json.dumps(BUILDER_VERSION).encode())
+    digest = hashlib.blake2b(json.dumps([BUILDER_VERSION, "by text"]).encode())
     for name, content in contents.items():
-        digest.update(json.dumps([name, len(content)]).encode() + content)
+        digest.update(json.dumps([name if root.is_dir() else "", len(content)]).encode() + content)
     slug = re.sub(r"[^a-z0-9]+", "_", root.resolve().stem.lower()).strip("_")[:24] or "text"
     key = f"{slug}-{digest.hexdigest()[:16]}"
-    _cached(f"own-{key}", lambda: _file_sections(contents), str(root))
+    _cached(f"own-{key}", lambda: _file_sections(contents), str(root), _text_hash)
     return key
 
 
@@ -132,24 +135,34 @@ def fineweb_edu_corpus(megabytes: int) -> Corpus:
     return _cached(f"fineweb-edu-{BUILDER_VERSION}-{megabytes}", lambda: _pages(megabytes * 1_000_000))
 
 
-def _cached(key: str, sections: Callable[[], Iterable[Section]], source: str = "") -> Corpus:
+def _cached(
+    key: str, sections: Callable[[], Iterable[Section]], source: str = "", place: Place | None = None
+) -> Corpus:
     """The corpus kept under ``key``; built from ``sections()`` if it is not there or not whole any more; `source`
-    is what people call it."""
+    is what people call it, `place` what sections are dealt by."""
     folder = cache_folder() / "corpora" / key
     corpus = _read(folder)
     if corpus is None:
-        _write(folder, _deal(without_near_duplicates(sections()), source or key))
+        _write(folder, _deal(without_near_duplicates(sections()), source or key, place or _name_hash))
         corpus = _read(folder)
         assert corpus is not None, f"{folder} does not read back"
     return corpus
 
 
-def _deal(sections: list[Section], source: str) -> dict[str, list[tuple[str, bytes]]]:
-    """Every section to one split: by the order of the hashes of their names, the held-out shares first."""
+def _name_hash(name: str, text: bytes) -> str:
+    return _short_hash(name)
+
+
+def _text_hash(name: str, text: bytes) -> str:
+    return _hash(text)
+
+
+def _deal(sections: list[Section], source: str, place: Place) -> dict[str, list[tuple[str, bytes]]]:
+    """Every section to one split: by the order of the hashes that are their places, the held-out shares first."""
     encoded = {name: (_SEPARATOR.join(paragraphs) + _SEPARATOR).encode() for name, paragraphs in sections}
     share = HELD_OUT_SHARE * sum(map(len, encoded.values()))
     dealt: dict[str, list[tuple[str, bytes]]] = {split: [] for split in SPLITS}
-    held_out = iter(sorted(encoded, key=_short_hash))
+    held_out = iter(sorted(encoded, key=lambda name: place(name, encoded[name])))
     for split in ("validation", "confirmation"):
         size = 0.0
         while size < share and (name := next(held_out, None)) is not None:

@@ -331,6 +331,15 @@ def test_the_default_corpus_names_real_packages():
         assert prose_module._package_folder(package).is_dir()
 
 
+def test_a_file_of_another_name_is_split_alike(tmp_path):
+    text = "\n\n".join(file.read_text() for file in sorted(write_texts(tmp_path / "book").iterdir()))
+    (tmp_path / "one.txt").write_text(text)
+    (tmp_path / "another name.md").write_text(text)
+    one, other = (path_corpus(str(tmp_path / name)) for name in ("one.txt", "another name.md"))
+    assert one.content_hash == other.content_hash
+    assert all(np.array_equal(one.texts[split], other.texts[split]) for split in SPLITS)
+
+
 def test_a_text_that_travels_is_the_text_that_was_built(tmp_path, monkeypatch):
     key = keep_text(write_texts(tmp_path / "book"))
     here, (content_hash, files) = kept_corpus(key), packed(key)
