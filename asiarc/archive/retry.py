@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from asiarc.archive.cells import load_cell
-from asiarc.archive.store import Archive
+
+if TYPE_CHECKING:
+    from asiarc.archive.store import Archive
 
 _BROKEN = "outcome IN ('crashed', 'timed_out', 'out_of_memory', 'unscored')"
 _FAILED = f"({_BROKEN} OR gate = 'reply')"
