@@ -5,24 +5,11 @@ The benches, the goldens, the speed gate and the judge read them here. Axes: B b
 
 from __future__ import annotations
 
-from typing import Any
-
 from asiarc.core.kernel import Input, Kernel, Limits, Property
 from asiarc.kernels.operators import OPERATORS, Operator
+from asiarc.kernels.ranges import INPUTS, STATE
 
 ERROR = {"float32": 5e-6, "bfloat16": 1.5e-2, "float16": 2e-3, "float64": 1e-14}
-STATE = "initial_state"
-INPUTS: dict[str, dict[str, Any]] = {
-    "q": dict(values="unit"),
-    "k": dict(values="unit"),
-    "g": dict(values="log_decay", also=("open", "strong", "reset"), dtype="wide"),
-    "beta": dict(values="share", dtype="wide"),
-    "weight_DW": dict(values="taps"),
-    "weight_DK": dict(values="taps"),
-    "weight": dict(values="near_one"),
-    "bias": dict(values="small"),
-    STATE: dict(dtype="wide"),
-}
 
 
 def declared(operator: Operator) -> Kernel:

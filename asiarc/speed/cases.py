@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from asiarc.core.axes import shape
 from asiarc.core.kernel import Input, Kernel
 from asiarc.core.seeds import seed_of
 from asiarc.kernels.accuracy import errors
 from asiarc.kernels.kernel_operators import KERNELS
+from asiarc.kernels.ranges import ranged
 
 Call = Callable[..., Any]
 Tensors = dict[str, Tensor]
@@ -33,27 +33,6 @@ def resolved(function: Call | str) -> Call:
     module, _, name = function.partition(":")
     found: Call = getattr(importlib.import_module(module), name)
     return found
-
-
-def ranged(values: str | tuple[float, float], normal: Tensor, again: Tensor | None = None) -> Tensor:
-    """What a named range makes of standard normal values; `again` are others, which a reset is drawn by."""
-    if not isinstance(values, str):
-        low, high = values
-        return low + (high - low) * torch.special.ndtr(normal)
-    log_decay = F.logsigmoid(normal + 3)
-    made: dict[str, Callable[[], Tensor]] = {
-        "normal": lambda: normal,
-        "unit": lambda: F.normalize(normal, dim=-1),
-        "log_decay": lambda: log_decay,
-        "open": lambda: 0 * log_decay,
-        "strong": lambda: log_decay - 20,
-        "reset": lambda: torch.where((normal if again is None else again) > 1.28, -torch.inf, log_decay),
-        "share": normal.sigmoid,
-        "taps": lambda: normal / normal.shape[-1] ** 0.5,
-        "near_one": lambda: 1 + 0.1 * normal,
-        "small": lambda: 0.1 * normal,
-    }
-    return made[values]()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

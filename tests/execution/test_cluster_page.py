@@ -19,11 +19,11 @@ pytestmark = pytest.mark.skipif(not PAGE.exists(), reason="a checkout has the pa
 
 
 def blocks(kind):
-    return re.findall(rf"```{kind}\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    return re.findall(rf"```{kind}[^\n]*\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
 def commands(start):
-    lines = [line for block in blocks("bash") for line in block.splitlines()]
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
     return [shlex.split(line) for line in lines if line.startswith(start)]
 
 

@@ -26,7 +26,7 @@ from asiarc.export.folder import write_task
 from asiarc.harness.cli import main
 from asiarc.models.backbone import build
 from asiarc.models.baselines import baseline_source
-from asiarc.tasks import get_task, with_own_text
+from asiarc.tasks import get_task, opened
 from tests.engineer.here import score
 
 RECIPE = MICRO.at(d_model=32, num_layers=1, batch_size=8, seq_len=64, steps=6)
@@ -42,7 +42,7 @@ def store(tmp_path_factory):
         rng = rng_of("book")
         words = ["".join(rng.choices("abcdefgh", k=6)) for _ in range(3000)]
         (root / "book.txt").write_text("\n\n".join(" ".join(rng.choices(words, k=60)) for _ in range(600)))
-        task = with_own_text(f"text:{root / 'book.txt'}", root, build=True)
+        task = opened(f"text:{root / 'book.txt'}", root, build=True)
         address = content_address(SOURCE)
         request = Request(address, SOURCE, task, "verify", "0/verify/0", RECIPE, None, "validation", 16, device="cpu")
         with Archive(root / "store") as archive:

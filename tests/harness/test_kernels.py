@@ -220,6 +220,7 @@ def test_what_is_not_measured_is_an_error_and_never_a_pass(project, monkeypatch,
 
 def test_beside_workers_and_on_a_loaded_machine_nothing_is_timed(project, monkeypatch):
     pytester = project(GOOD)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     monkeypatch.setattr(machine, "MOST_LOAD", -1.0)
     result = pytester.runpytest_inprocess("-k", "speed")
     result.assert_outcomes(errors=1, deselected=3)
@@ -232,6 +233,7 @@ def test_beside_workers_and_on_a_loaded_machine_nothing_is_timed(project, monkey
 
 def test_history_is_kept_in_the_store_of_pytest_benchmark(project, monkeypatch):
     pytest.importorskip("pytest_benchmark")
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     ratio = Ratio(0.5, 0.4, 0.6, 16, "ok")
     timed(monkeypatch, ratio, base_ms=2.0, head_ms=1.0, seconds=(0.001, 0.003), limit=2.0)
     pytester = project(GOOD)

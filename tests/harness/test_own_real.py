@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from asiarc.archive.results import CampaignResult
@@ -70,7 +72,7 @@ def test_it_is_answered(pytester, question):
         found = CampaignResult.load(archive, run["run"])
         assert found.baselines.keys() == {"mean"} and found.best_baseline("explore").name == "mean"
     assert '"d_model": 48' in row["recipe"] and '"precision": "bfloat16"' in row["recipe"]
-    shown = pytester.run("asiarc", "show", "mine_on_mine", "--store", "store")
+    shown = pytester.run(sys.executable, "-m", "asiarc", "show", "mine_on_mine", "--store", "store")
     assert shown.ret == 0
-    reported = pytester.run("asiarc", "report", "--store", "store", "--output", "report")
+    reported = pytester.run(sys.executable, "-m", "asiarc", "report", "--store", "store", "--output", "report")
     assert reported.ret == 0 and "gains over mean" in (pytester.path / "report" / "report.md").read_text()

@@ -16,7 +16,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "language_models.md"
 TEXT = PAGE.read_text()
 COMMANDS = [
     shlex.split(line)
-    for block in re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
+    for block in re.findall(r"```sh[^\n]*\n(.*?)```", TEXT, re.DOTALL)
     for line in block.splitlines()
     if line.startswith("asiarc ")
 ]

@@ -668,7 +668,10 @@ class FakeResult:
     run, spec = "a run", {"start_from": "delta_net"}
 
     def __init__(self, rows, rungs=None, genomes=None, pool=()):
-        self.archive, self.rows, self.rungs, self.genomes, self.pool = self, rows, rungs, genomes, pool
+        self.rows, self.rungs, self.genomes, self.pool = rows, rungs, genomes, pool
+        self.archive = SimpleNamespace(
+            proposals=self.proposals, trials=self.trials, results=self.results, run=lambda run: None
+        )
 
     def proposals(self, run):
         return [

@@ -67,9 +67,8 @@ if importlib.util.find_spec("asiarc") is None:
 from asiarc.kernels.accuracy import errors  # noqa: E402
 from asiarc.kernels.blocked import Config, Variant, blocked, chosen, configurations, every_configuration, kernels  # noqa: E402
 from asiarc.kernels.chunked import chunked  # noqa: E402
-from asiarc.kernels.kernel_operators import KERNELS  # noqa: E402
 from asiarc.kernels.operators import OPERATORS  # noqa: E402
-from asiarc.speed.cases import ranged  # noqa: E402
+from asiarc.kernels.ranges import INPUTS, ranged  # noqa: E402
 from asiarc.speed.paired import median_interval  # noqa: E402
 
 FLA_SHAPES = ((1, 8192, 96, 128), (2, 16384, 16, 128), (4, 2048, 16, 128), (4, 4096, 64, 128), (8, 2048, 32, 256),
@@ -113,7 +112,7 @@ def make_inputs(operator: str, shape: Shape, dtype: torch.dtype, seed: int, devi
         return torch.randn(sizes, generator=generator, device=device)
 
     shapes = OPERATORS[operator].shapes(B, T, H, D)
-    ranges = {name: given.values for name, given in KERNELS[operator].inputs.items()}
+    ranges = {name: INPUTS.get(name, {}).get("values", "normal") for name in shapes}
     made = {n: ranged(ranges[n], normal(*size)) for n, size in shapes.items() if n != "initial_state"}
     if "g" in made:
         made["g"].transpose(0, 2)[::4] = 0.0
