@@ -43,6 +43,13 @@ def test_a_backward_pass_is_counted():
     assert count(loss.backward).flops >= 2 * 4 * 8 * 8
 
 
+@pytest.mark.parametrize("of", [torch.softmax, torch.log_softmax], ids=["softmax", "log_softmax"])
+def test_the_backward_pass_of_a_row_of_shares_is_known_by_its_elements(of):
+    x = torch.randn(4, 16, requires_grad=True)
+    counted = count(of(x, -1).sum().backward)
+    assert not counted.unknown and counted.flops < 4 * 16 * 8
+
+
 @pytest.mark.parametrize("power", [1.0, 1.5, 1.7])
 def test_less_than_quadratic_passes(power):
     assert quadratic_growth([1000 + 50 * t + t**power for t in LENGTHS]) is None

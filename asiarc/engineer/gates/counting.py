@@ -154,7 +154,7 @@ class _Rule(NamedTuple):
 def _rule(func: Any) -> _Rule:
     name = func.overloadpacket.__name__
     packet = getattr(torch.ops.aten, name.rstrip("_"), func.overloadpacket)
-    name = name.strip("_").removesuffix("_backward").removesuffix("_forward")
+    name = name.strip("_").removesuffix("_data").removesuffix("_backward").removesuffix("_forward")
     tagged = {torch.Tag.pointwise, torch.Tag.reduction} & set(func.tags)
     return _Rule(packet, name, name in _EACH_ELEMENT or bool(tagged))
 
@@ -175,8 +175,8 @@ linalg_solve_triangular triangular_solve linalg_inv_ex linalg_solve_ex linalg_lu
 linalg_cholesky_ex cholesky_inverse cholesky_solve linalg_det linalg_slogdet linalg_qr linalg_householder_product
 linalg_svd linalg_eig linalg_eigh linalg_matrix_exp cdist euclidean_dist
 """
-# What touches each element of its largest tensor a fixed number of times, sorting included; an underscore, "_forward"
-# or "_backward" around a name is left away.
+# What touches each element of its largest tensor a fixed number of times, sorting included; an underscore, "_forward",
+# "_backward" or "_backward_data" around a name is left away.
 _EACH_ELEMENT_NAMES = """
 arange bernoulli eye fill full full_like linspace lift_fresh new_full new_ones new_zeros ones ones_like rand randn
 randint randn_like rand_like randperm scalar_tensor tril_indices triu_indices uniform normal zero zeros zeros_like
