@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from asiarc.report.document import read_report
+from tests.rigs import questions
 from tests.rigs.readme import BLOCK, EVIDENCE, FULL, SHOWN, SHOWN_IN_FULL, block
 
 ROOT = Path(__file__).parents[2]
@@ -32,3 +33,18 @@ def test_it_says_what_the_report_says(monkeypatch):
     assert fresh and all(f"{effect['mean']:+.4f}" in text for effect in fresh)
     (svg,) = [line.rpartition("(")[2].rstrip(")") for line in text.splitlines() if line.startswith("![")]
     assert Path(svg).exists()
+
+
+def test_the_table_of_questions_is_current(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    found = questions.BLOCK.search(questions.PAGE.read_text(encoding="utf-8"))
+    assert found and found[0] == found[1] + questions.block() + found[2], "python -m tests.rigs questions --write"
+    asked = questions.questions().values()
+    assert len(asked) >= 12 and all(text.endswith(("?", ".")) for text in asked)
+
+
+def test_the_question_that_was_published_is_answered(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    (row,) = [line for line in questions.block().splitlines() if "`delta_text`" in line]
+    fresh = [gain["effect"] for gain in read_report(EVIDENCE)["campaigns"][0]["gains"] if gain["fresh"]]
+    assert f"{fresh[0]['mean']:+.4f}" in row

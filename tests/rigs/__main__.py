@@ -35,6 +35,7 @@ RIGS = {
     "ladder": Rig("ladder", "what a mixer costs at every named recipe; --train builds it"),
     "cognition": Rig("cognition.quality", "does retrieval find what answers a weakness?"),
     "kernels": Rig("kernels.__main__", "speed gate, benches, compiled binaries, GPU checks of the kernels"),
+    "questions": Rig("questions", "the shipped campaigns with their answers, from the committed reports"),
     "readme": Rig("readme", "the README's result block, from the committed reports"),
 }  # fmt: skip
 

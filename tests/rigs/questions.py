@@ -1,0 +1,51 @@
+"""The table of the shipped campaigns with their answers, written from the committed report."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import click
+
+from asiarc.report.answer import answer
+from asiarc.report.document import read_report
+from asiarc.report.wording import md
+
+CAMPAIGNS, EVIDENCE, PAGE = Path("campaigns"), Path("results/campaigns"), Path("docs/campaigns.md")
+PUBLISHED = Path("results/reproduction/quick")  # what the paper's claims rest on is published there
+BLOCK = re.compile(r"(<!-- python -m tests.rigs questions --write -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def questions() -> dict[str, str]:
+    """The question of each shipped campaign by its name: the first paragraph of its file."""
+    files = sorted(CAMPAIGNS.glob("campaign_*.py"))
+    docs = {f.stem.removeprefix("campaign_"): ast.get_docstring(ast.parse(f.read_bytes())) or "" for f in files}
+    return {name: " ".join(text.partition("\n\n")[0].split()) for name, text in docs.items()}
+
+
+def answers() -> dict[str, str]:
+    """What each campaign of the committed reports found, by its name."""
+    reports = [read_report(folder) for folder in (EVIDENCE, PUBLISHED) if (folder / "report.json").exists()]
+    return {campaign["name"]: answer(campaign) for report in reports for campaign in report["campaigns"]}
+
+
+def block() -> str:
+    """The table as Markdown; a campaign that has not been run at quick says so."""
+    found = answers()
+    rows = [
+        f"| `{name}` | {md(question)} | {md(found.get(name, 'not run at quick yet'))} |"
+        for name, question in questions().items()
+    ]
+    return "\n".join(["", "| campaign | question | at quick |", "|---|---|---|", *rows, "", ""])
+
+
+@click.command()
+@click.option("--write", "write", is_flag=True, help=f"put the table into {PAGE}")
+def main(write: bool) -> None:
+    """The shipped campaigns with what they found, from the committed reports."""
+    if write:
+        text = PAGE.read_text(encoding="utf-8")
+        PAGE.write_text(BLOCK.sub(lambda found: found[1] + block() + found[2], text), encoding="utf-8")
+    else:
+        click.echo(block(), nl=False)
