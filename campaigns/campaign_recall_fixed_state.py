@@ -14,5 +14,4 @@ recall_fixed_state = Campaign(
 
 
 def test_no_state_is_larger(outcome):
-    start = outcome.winner.state_bytes
-    assert start is not None and start <= 1.0 * outcome.entrant("delta_net").state_bytes
+    assert outcome.winner.state_bytes <= outcome.baseline("delta_net").state_bytes
