@@ -14,4 +14,4 @@ recall_fixed_state = Campaign(
 
 
 def test_no_state_is_larger(outcome):
-    assert outcome.winner.state_bytes <= outcome.baseline("delta_net").state_bytes
+    assert outcome.winner.measures["state_bytes"] <= outcome.baseline("delta_net").measures["state_bytes"]
