@@ -14,9 +14,11 @@ ROOTS = (".git", "pyproject.toml", "pytest.ini", "setup.py", "setup.cfg", "tox.i
 
 
 def roots_of(file: Path) -> list[Path]:
-    """Where the modules of a file's repository are found: its root and its ``src``; the file's folder without one."""
+    """Where the modules of a file's repository are found: its root and its ``src``; where nothing tells a root, the
+    folder that holds ``kernels/``, or else the file's own."""
     around = file.resolve().parents
-    root = next((folder for folder in around if any((folder / name).exists() for name in ROOTS)), around[0])
+    alone = around[1] if around[0].name == "kernels" and len(around) > 1 else around[0]
+    root = next((folder for folder in around if any((folder / name).exists() for name in ROOTS)), alone)
     return [folder for folder in (root, root / "src") if folder.is_dir()]
 
 
