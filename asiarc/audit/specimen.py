@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from asiarc.core.seeds import Part, seed_of
 from asiarc.engineer.gates.counting import Counter
 from asiarc.engineer.gates.guard import ContractError
+from asiarc.engineer.gates.live import OperatorMode
 from asiarc.engineer.gates.subject import Rounding, Subject
 from asiarc.execution.attempt import Caught, attempt
 
@@ -232,12 +232,8 @@ def read(result: Any) -> tuple[Tensor, Any]:
     raise MalformedError(f"forward returned {type(result).__name__}, neither a tensor nor a tuple that begins with one")
 
 
-class _Still(TorchDispatchMode):
+class _Still(OperatorMode):
     """Random numbers are all one half, so that noise is the same at every length and in every batch."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

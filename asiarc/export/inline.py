@@ -36,7 +36,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Source:
+class ModuleSource:
     """A module as pieces, by name; what its imports bind; statements that bind nothing, by the name they begin with."""
 
     docstring: str
@@ -46,7 +46,7 @@ class Source:
 
 
 @cache
-def read(module: str, text: str) -> Source:
+def read(module: str, text: str) -> ModuleSource:
     """A module's text in pieces, each with the comments before it and the text that documents it."""
     tree, lines = ast.parse(text), text.splitlines()
     imports: dict[str, str] = {}
@@ -66,7 +66,7 @@ def read(module: str, text: str) -> Source:
             pieces |= dict.fromkeys(piece.names, piece)
             if not piece.names and piece.uses:
                 effects[piece.uses[0].name].append(piece)
-    return Source(ast.get_docstring(tree) or "", imports, pieces, dict(effects))
+    return ModuleSource(ast.get_docstring(tree) or "", imports, pieces, dict(effects))
 
 
 def _piece(module: str, node: ast.stmt, lines: list[str], start: int, end: int) -> Piece:
@@ -105,9 +105,9 @@ class Inliner:
         self.found: dict[Piece, None] = {}
         self.meant: dict[Key, str] = {}  # what stands for what, in the file
         self.imports: dict[str, Key] = {name: key for name, key in taken.items() if key[0] == IMPORT}
-        self._sources: dict[str, Source] = {}
+        self._sources: dict[str, ModuleSource] = {}
 
-    def source(self, module: str) -> Source:
+    def source(self, module: str) -> ModuleSource:
         """A module of the package, read once."""
         if module not in self._sources:
             file = self.code.file(module)

@@ -54,7 +54,7 @@ def replaced(code: Code) -> dict[Place, str]:
 
 
 @dataclass
-class Edit:
+class SourceEdit:
     """A span of the candidate's text, in lines from 0 and columns in bytes, and what stands there instead."""
 
     start: tuple[int, int]
@@ -138,15 +138,15 @@ class Candidate:
 
     def text(self, meant: dict[Key, str]) -> str:
         """The source as the file has it: verbatim but for imports of what is in the file, and what never runs."""
-        edits = [Edit(_start(node), _end(node)) for node in self.dropped]
+        edits = [SourceEdit(_start(node), _end(node)) for node in self.dropped]
         for node in ast.walk(self.tree):
             if self._is_lifted(node):
-                edits.append(Edit(_start(node), _end(node)))
+                edits.append(SourceEdit(_start(node), _end(node)))
             elif self._is_ours(node):
                 bindings = (self._binding(name, meant) for name in imported(node))
                 nested = node not in self.tree.body
                 text = "; ".join(filter(None, bindings)) or ("pass" if nested else "")
-                edits.append(Edit(_start(node), _end(node), text))
+                edits.append(SourceEdit(_start(node), _end(node), text))
         return _edited(self.source.removeprefix("\ufeff"), edits)
 
     def _binding(self, name: str, meant: dict[Key, str]) -> str:
@@ -181,7 +181,7 @@ def _end(node: ast.AST) -> tuple[int, int]:
     return node.end_lineno - 1, node.end_col_offset  # type: ignore[attr-defined]
 
 
-def _edited(source: str, edits: Iterable[Edit]) -> str:
+def _edited(source: str, edits: Iterable[SourceEdit]) -> str:
     lines: list[bytes | None] = [line.encode() for line in source.splitlines()]
     for edit in sorted(edits, key=lambda one: one.start, reverse=True):
         (first, left), (last, right) = edit.start, edit.end

@@ -27,7 +27,7 @@ class Use:
 
 def uses(statement: ast.stmt, lines: Sequence[str]) -> list[Use]:
     """The places in a statement of a module's top level where a name is the module's; what it binds among them."""
-    reader = _Reader(lines)
+    reader = _ScopeReader(lines)
     reader.statement(statement)
     return sorted(reader.found, key=lambda use: (use.line, use.column))
 
@@ -61,7 +61,7 @@ def _parameters(arguments: ast.arguments) -> list[ast.arg]:
     return [one for one in every if one is not None]
 
 
-class _Reader:
+class _ScopeReader:
     def __init__(self, lines: Sequence[str]) -> None:
         self.lines = lines
         self.found: list[Use] = []

@@ -27,7 +27,7 @@ SAID = {
 
 
 @dataclass(frozen=True)
-class Compared:
+class TaskComparison:
     """One effect of A over B: on what, and what it allows one to say."""
 
     on: str
@@ -65,7 +65,7 @@ def compare(a: str, b: str, tier: Tier, store: Path, metric: str | None, as_json
         say(f"  {in_words(one)}")
 
 
-def in_words(one: Compared) -> str:
+def in_words(one: TaskComparison) -> str:
     """What an effect allows one to say, and where its interval says more, why that may not be said."""
     if one.decision == "cannot tell" and one.effect.low > 0:
         return (
@@ -79,7 +79,7 @@ def is_log(text: str) -> bool:
     return text.endswith(".jsonl")
 
 
-def _of_logs(a: str, b: str, metric: str | None) -> tuple[tuple[str, str], list[Compared]]:
+def _of_logs(a: str, b: str, metric: str | None) -> tuple[tuple[str, str], list[TaskComparison]]:
     from asiarc.evidence.effects import decide
     from asiarc.evidence.samples import compare_samples, load_samples
 
@@ -89,10 +89,10 @@ def _of_logs(a: str, b: str, metric: str | None) -> tuple[tuple[str, str], list[
     found = compare_samples(load_samples(Path(a)), load_samples(Path(b)), metric)
     decision = decide(found.effect, fresh_seeds=True, fresh_items=True)
     where = found.metric if found.filter == "none" else f"{found.metric},{found.filter}"
-    return (a, b), [Compared(f"{found.task}, {where}", found.effect, decision)]
+    return (a, b), [TaskComparison(f"{found.task}, {where}", found.effect, decision)]
 
 
-def _of_archive(archive: Archive, a: str, b: str, tier: Tier) -> tuple[tuple[str, str], list[Compared]]:
+def _of_archive(archive: Archive, a: str, b: str, tier: Tier) -> tuple[tuple[str, str], list[TaskComparison]]:
     runs = [_run_of(archive, text, tier) for text in (a, b)]
     if all(runs):
         return _of_runs(*(run for run in runs if run is not None))
@@ -117,15 +117,15 @@ def _run_of(archive: Archive, text: str, tier: Tier) -> CampaignResult | None:
     return CampaignResult.load(archive, found[-1]["run"]) if found else None
 
 
-def _of_runs(a: CampaignResult, b: CampaignResult) -> tuple[tuple[str, str], list[Compared]]:
+def _of_runs(a: CampaignResult, b: CampaignResult) -> tuple[tuple[str, str], list[TaskComparison]]:
     from asiarc.analyst.pairs import of_runs
 
     mine, theirs, gains = of_runs(a, b)
     names = [f"{one.address} {one.name}, of {run.name}@{run.run}" for one, run in ((mine, a), (theirs, b))]
-    return (names[0], names[1]), [Compared(f"{g.stage}, {g.task}", g.effect, g.decision) for g in gains]
+    return (names[0], names[1]), [TaskComparison(f"{g.stage}, {g.task}", g.effect, g.decision) for g in gains]
 
 
-def _of_candidates(archive: Archive, a: str, b: str, tier: Tier) -> tuple[tuple[str, str], list[Compared]]:
+def _of_candidates(archive: Archive, a: str, b: str, tier: Tier) -> tuple[tuple[str, str], list[TaskComparison]]:
     from asiarc.analyst.pairs import of_candidates
     from asiarc.archive.results import CampaignResult
 
@@ -140,7 +140,7 @@ def _of_candidates(archive: Archive, a: str, b: str, tier: Tier) -> tuple[tuple[
     result = CampaignResult.load(archive, runs[-1]["run"])
     gains = of_candidates(result, *(result.entrant(row["address"]) for row in rows))
     names = [f"{row['address']} {row['name']}, in {result.name}@{result.run}" for row in rows]
-    return (names[0], names[1]), [Compared(f"{g.stage}, {g.task}", g.effect, g.decision) for g in gains]
+    return (names[0], names[1]), [TaskComparison(f"{g.stage}, {g.task}", g.effect, g.decision) for g in gains]
 
 
 def _is_trained(archive: Archive, run: str, address: str) -> bool:

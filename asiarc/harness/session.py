@@ -130,7 +130,7 @@ class Lab:
         return [f"{answer_line(facts_of(CampaignResult.load(self.archive, run)))}; report: {where}" for run in runs]
 
     def _report(self) -> str:
-        """The path of the report of this session's tier, written anew where it would say something new."""
+        """The path of the report of the tier that ran, written anew where it would say something new."""
         from asiarc.report import write
 
         folder = self.folder / "reproduction" / self.tier

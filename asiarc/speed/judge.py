@@ -82,7 +82,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Subject:
+class Examinee:
     """A kernel to examine: its declaration, its file (None: one of ours), and whether the file declares it.
 
     `answers` holds the reference of a file that declares its own; ours are trusted in this process.
@@ -113,7 +113,7 @@ def right(case: Case, tensors: list[Tensors]) -> Tensors:
 class Examination:
     """One kernel in one child process, with its findings so far."""
 
-    def __init__(self, worker: Worker, subject: Subject, seed: int) -> None:
+    def __init__(self, worker: Worker, subject: Examinee, seed: int) -> None:
         self.worker, self.subject, self.seed = worker, subject, seed
         self.findings: Findings = {}
         self.runs: list[str] = []
@@ -346,10 +346,10 @@ def examine(file: Path | None, *, operator: str = "gated_delta_rule", seed: int 
 
     `only` names one check and leaves out what cannot find it.
     """
-    return examined(Subject(operator, KERNELS[operator], file), seed, only)
+    return examined(Examinee(operator, KERNELS[operator], file), seed, only)
 
 
-def examined(subject: Subject, seed: int = 0, only: str | None = None) -> Judged:
+def examined(subject: Examinee, seed: int = 0, only: str | None = None) -> Judged:
     """Everything that is wrong with a kernel."""
     file = subject.file
     name = file.stem if file else f"asiarc.kernels.{subject.name}"

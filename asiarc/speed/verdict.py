@@ -18,7 +18,7 @@ from asiarc.core.kernel import Kernel, Speed
 from asiarc.kernels.kernel_operators import KERNELS
 from asiarc.speed import NotMeasuredError
 from asiarc.speed.arena import serve_declaring
-from asiarc.speed.judge import Subject, examined
+from asiarc.speed.judge import Examinee, examined
 from asiarc.speed.race import race
 from asiarc.speed.worker import Worker, WorkerError
 
@@ -42,7 +42,7 @@ def judge_file(file: Path, seed: int = 0, *, speed: bool = True) -> list[KernelV
     with Worker(serve_declaring, method="forkserver") as worker:
         declared = ask_for(worker, file, "")
         if declared:
-            return [verdict(Subject(n, k, file, worker), worker, seed, speed) for n, k in declared.items()]
+            return [verdict(Examinee(n, k, file, worker), worker, seed, speed) for n, k in declared.items()]
     own = [name for name in functions_of(read_source(file)) if name in KERNELS]
     if not own:
         close = unknown_name("operator", file.stem.removeprefix("kernel_"), KERNELS)
@@ -56,7 +56,7 @@ def submitted(file: Path, name: str, seed: int) -> KernelVerdict:
     """The verdict on a function for one of our operators."""
     with Worker(serve_declaring, method="forkserver") as worker:
         ask_for(worker, file, name)
-        return verdict(Subject(name, KERNELS[name], file), worker, seed, speed=False)
+        return verdict(Examinee(name, KERNELS[name], file), worker, seed, speed=False)
 
 
 def ask_for(worker: Worker, file: Path, name: str) -> dict[str, Kernel]:
@@ -75,7 +75,7 @@ def without_functions(plain: dict[str, Any]) -> Kernel:
     return Kernel(function="the:worker", reference="the:worker", speed=speed, **plain)
 
 
-def verdict(subject: Subject, checks: Worker, seed: int, speed: bool) -> KernelVerdict:
+def verdict(subject: Examinee, checks: Worker, seed: int, speed: bool) -> KernelVerdict:
     """What the declaration's checks and the red team's find; the time of what they find nothing against."""
     try:
         told: dict[str, list[str]] = checks.ask("check", name=subject.name)
@@ -88,7 +88,7 @@ def verdict(subject: Subject, checks: Worker, seed: int, speed: bool) -> KernelV
     return timed(subject)
 
 
-def timed(subject: Subject) -> KernelVerdict:
+def timed(subject: Examinee) -> KernelVerdict:
     """The time of a kernel with nothing else against it."""
     assert subject.file is not None
     try:

@@ -157,17 +157,17 @@ class BackwardCost(Gate):
         return _growth_finding(self, {tokens: step.backward for tokens, step in _steps(subject).items()})
 
 
-class Step(NamedTuple):
+class StepCost(NamedTuple):
     """What the backward pass of a step costs, and the most bytes that both passes hold at once."""
 
     backward: counting.Counted
     peak_bytes: int
 
 
-def _steps(subject: Subject) -> dict[int, Step]:
+def _steps(subject: Subject) -> dict[int, StepCost]:
     """Steps at half the drawn lengths, and at longer ones while they take few operators."""
 
-    def steps() -> dict[int, Step]:
+    def steps() -> dict[int, StepCost]:
         taken = {tokens: _step(subject, tokens) for tokens in _halves(subject)}
         while 2 * max(taken) <= LONGEST_STEP and taken[max(taken)].backward.operators <= MOST_OPERATORS_BACK:
             taken[2 * max(taken)] = _step(subject, 2 * max(taken))
@@ -176,14 +176,14 @@ def _steps(subject: Subject) -> dict[int, Step]:
     return subject.once("steps", steps)
 
 
-def _step(subject: Subject, tokens: int) -> Step:
+def _step(subject: Subject, tokens: int) -> StepCost:
     mixer, x_BTD = subject.mixer(train=True), subject.inputs(1, tokens, "complexity").requires_grad_(True)
     with uncollected():
         with Live() as live:
             y_BTD, _ = run(mixer, x_BTD)
         with counting.Counter(live.memory) as counter:
             y_BTD.sum().backward()
-    return Step(counter.cost, live.memory.peak)
+    return StepCost(counter.cost, live.memory.peak)
 
 
 def _halves(subject: Subject) -> list[int]:

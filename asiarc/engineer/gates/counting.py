@@ -16,11 +16,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from asiarc.engineer.gates.guard import CANDIDATE_FILE
-from asiarc.engineer.gates.live import Memory, tensors_in
+from asiarc.engineer.gates.live import Memory, OperatorMode, tensors_in
 
 
 class Counted(NamedTuple):
@@ -52,7 +51,7 @@ class Counted(NamedTuple):
         )
 
 
-class Counter(TorchDispatchMode):
+class Counter(OperatorMode):
     """Counts operators while active: `cost` is the sum.
 
     `narrowest` is the narrowest floating type that was made; `spreads` says that a Fourier transform ran, whose
@@ -65,11 +64,6 @@ class Counter(TorchDispatchMode):
         self.cost = Counted()
         self.narrowest = torch.float64
         self.spreads = False
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # Skipping it would import the compiler, which takes longer than an admission.
-        return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

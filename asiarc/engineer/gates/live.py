@@ -75,16 +75,21 @@ def python_peak(call: Callable[..., object], *arguments: Any) -> int:
             tracemalloc.stop()
 
 
-class Live(TorchDispatchMode):
+class OperatorMode(TorchDispatchMode):
+    """Sees the operators that run while active; base of all modes here."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Skipping it would import the compiler, which takes longer than an admission.
+        return False
+
+
+class Live(OperatorMode):
     """Follows what operators make while active, and counts nothing else: `memory`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.memory = Memory()
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # as `Counter`
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

@@ -12,13 +12,13 @@ import torch
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from asiarc.core.candidate import make_mixer
 from asiarc.core.drawing import choice, whole
 from asiarc.engineer.gates.causality import WORDS
 from asiarc.engineer.gates.counting import UNFILLED
 from asiarc.engineer.gates.gate import Cost, Finding, Gate, PropertyGate, Violation
+from asiarc.engineer.gates.live import OperatorMode
 from asiarc.engineer.gates.snapshot import changes, snapshot
 from asiarc.engineer.gates.subject import Subject, from_a_layer, local_error, relative_error, run
 
@@ -91,16 +91,12 @@ def _moved(output: Callable[[int], Tensor], one: int, other: int) -> list[Tensor
     return [again, moved] if torch.equal(first, again) and not torch.equal(again, moved) else []
 
 
-class _FreshMemory(TorchDispatchMode):
+class _FreshMemory(OperatorMode):
     """What torch allocates without filling it holds one value."""
 
     def __init__(self, value: int) -> None:
         super().__init__()
         self.value = value
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # as `Counter`
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
