@@ -94,6 +94,12 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def campaigns(session: nox.Session) -> None:
+    """Every shipped question asked at smoke, in a store of their own: minutes once, then what changed."""
+    run(session, "pytest", "-q", "--tier", "smoke", "--store", ".nox/campaigns", *(session.posargs or ["campaigns"]))
+
+
+@nox.session
 def reproduce(session: nox.Session) -> None:
     """The paper's claims: campaigns and deciders, a table and a report, and whether it agrees with the published run.
     -- --tier smoke|quick|full"""

@@ -55,12 +55,15 @@ def blocks_of(text: str) -> Iterator[Block]:
         yield Block(found[1], found[2] or "", found[3], named[1] if named else "", line)
 
 
-def follow(text: str, folder: Path, cache: Path) -> list[str]:
-    """Write the files and type the commands of a page in a folder; what did not go as the page says."""
+def follow(text: str, folder: Path, cache: Path, programs: Path = Path(sys.executable).parent) -> list[str]:
+    """Write the files and type the commands of a page in a folder; what did not go as the page says.
+
+    The commands are those of an environment's folder `programs`.
+    """
     wrong, said = [], ""
     for block in blocks_of(text):
         if block.is_typed:
-            done = typed(block.text, ROOT if block.info == CHECKOUT else folder, cache)
+            done = typed(block.text, ROOT if block.info == CHECKOUT else folder, cache, programs)
             said = done.stdout
             if done.returncode:
                 wrong.append(f"line {block.line}: exit status {done.returncode}\n{done.stdout[-3000:]}")
@@ -83,11 +86,11 @@ def _pattern(line: str) -> str:
     return plain.replace("...", "*")
 
 
-def typed(commands: str, folder: Path, cache: Path) -> subprocess.CompletedProcess[str]:
+def typed(commands: str, folder: Path, cache: Path, programs: Path) -> subprocess.CompletedProcess[str]:
     """Commands as in a shell that stops at the first that fails."""
     environment = {
         **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "ASIARC_CACHE": str(cache),
         "COLUMNS": "120",
         "HF_HUB_OFFLINE": "1",

@@ -32,6 +32,13 @@ baselines = ["delta_net"]
 explore = { tasks = ["text"] }
 budget = { smoke = { candidates = 2, minutes = 5 } }
 """
+LOADED = """\
+import sys
+
+def test_own(pytestconfig):
+    assert not [name for name in sys.modules if name.partition(".")[0] == "asiarc"]
+    assert pytestconfig.getini("testpaths") == []
+"""
 IDS = ["campaigns/campaign_a.py::question::explore", "campaigns/campaign_a.py::test_seen"]
 
 
@@ -120,6 +127,25 @@ def test_without_campaigns_nothing_is_loaded(project):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=pytester.path, capture_output=True, text=True, check=True)
     assert "loaded [] True" in done.stdout
+
+
+def test_what_importing_the_plugin_brings_is_a_handful_of_modules():
+    """Counted, not timed: 7 ms of processor time go with it (`python -X importtime`), where 50 are allowed."""
+    code = "import sys, pytest; before = set(sys.modules); import asiarc.harness.plugin; print(*set(sys.modules) - before)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    brought = done.stdout.split()
+    assert {name.partition(".")[0] for name in brought} == {"asiarc"}
+    assert len(brought) <= 8, brought
+
+
+def test_it_can_be_left_out(project):
+    """Under ``-p no:asiarc`` a campaign's file is any file, and neither an option nor a module of ours is there."""
+    pytester = project({"campaigns/campaign_a.py": QUESTION, "test_own.py": LOADED})
+    options = ["-p", "no:asiarc", "-p", "no:cacheprovider", "-q"]
+    left_out = pytester.runpytest_subprocess(*options)
+    left_out.assert_outcomes(passed=1)
+    assert "asiarc" not in pytester.runpytest_subprocess(*options, "--help").stdout.str()
+    assert not (pytester.path / ".asiarc").exists()
 
 
 # --- where campaigns are declared -------------------------------------------------------------------------------------
