@@ -36,6 +36,7 @@ RIGS = {
     "cognition": Rig("cognition.quality", "does retrieval find what answers a weakness?"),
     "kernels": Rig("kernels.__main__", "speed gate, benches, compiled binaries, GPU checks of the kernels"),
     "questions": Rig("questions", "the shipped campaigns with their answers, from the committed reports"),
+    "screenshots": Rig("screenshots", "the report and a running campaign as people see them"),
     "readme": Rig("readme", "the README's result block, from the committed reports"),
 }  # fmt: skip
 
