@@ -410,7 +410,7 @@ def is_foreign(file: Path) -> bool:
 
 @cache
 def _foreign() -> tuple[Path, ...]:
-    """Where the interpreter, the installed packages (a base environment's that shines through, too) and this one lie."""
+    """Where the interpreter, the installed packages (a base environment's, too) and this one lie."""
     packages = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
     own = [installed().folder, installed().kernels]
     return (*(Path(path) for path in (*sysconfig.get_paths().values(), *packages)), *own)

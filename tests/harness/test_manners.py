@@ -131,7 +131,7 @@ def test_without_campaigns_nothing_is_loaded(project):
 
 def test_what_importing_the_plugin_brings_is_a_handful_of_modules():
     """Counted, not timed: 7 ms of processor time go with it (`python -X importtime`), where 50 are allowed."""
-    code = "import sys, pytest; before = set(sys.modules); import asiarc.harness.plugin; print(*set(sys.modules) - before)"
+    code = "import sys, pytest; had = set(sys.modules); import asiarc.harness.plugin; print(*set(sys.modules) - had)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     brought = done.stdout.split()
     assert {name.partition(".")[0] for name in brought} == {"asiarc"}

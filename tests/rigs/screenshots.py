@@ -44,9 +44,9 @@ def draw(page: Path, picture: Path, width: int, height: int, scratch: Path, flag
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         raise click.ClickException("no chromium here: apt-get install chromium")
-    fixed = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={scratch / 'profile'}"]
-    size = [f"--window-size={width},{height}", f"--screenshot={picture}"]
-    subprocess.run([chromium, *fixed, *(flags or []), *size, page.as_uri()], check=True, capture_output=True, timeout=120)
+    fixed = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", *(flags or [])]
+    these = [f"--user-data-dir={scratch / 'profile'}", f"--window-size={width},{height}", f"--screenshot={picture}"]
+    subprocess.run([chromium, *fixed, *these, page.as_uri()], check=True, capture_output=True, timeout=120)
 
 
 def running(folder: Path, stop_at: str) -> str:
