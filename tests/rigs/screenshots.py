@@ -56,7 +56,3 @@ def running(folder: Path, stop_at: str) -> str:
     command = [sys.executable, "-m", "pytest", "campaigns", "-p", "no:cacheprovider"]
     _, written = on_terminal(command, folder, width=COLUMNS, interrupt_at=stop_at)
     return Screen(COLUMNS).feed(written[: written.index("\x1b[?25h")]).text
-
-
-if __name__ == "__main__":
-    main()
