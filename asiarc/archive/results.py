@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from asiarc.archive.cells import load_cell
-from asiarc.core.bought import PASSES
+from asiarc.core.bought import PASSES, Bought
 from asiarc.core.candidate import content_address
 from asiarc.core.errors import EvidenceError, unknown_name
 from asiarc.core.recipe import STAGES, StageName
@@ -349,6 +349,14 @@ class CampaignResult:
             self.run, stage,
         )  # fmt: skip
         return {"stage": stage, **row}
+
+    def bought_by_trial(self) -> Iterator[Row]:
+        """What each trial of the run bought, a row at a time, its paces among it."""
+        for row in self.archive.each(TRIALS, self.run):
+            bought = Bought.of(row)
+            paces = {"tokens_per_s": bought.tokens_per_s, "mfu": bought.mfu(row["flops_per_token"])}
+            of_which = ("used_in", "key", "address", "task", "seed", "outcome", "cpu_s")
+            yield {name: row[name] for name in of_which} | vars(bought) | paces
 
     @cached_property
     def last_trial_at(self) -> str | None:

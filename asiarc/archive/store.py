@@ -20,7 +20,7 @@ import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from math import isfinite
@@ -631,7 +631,7 @@ class Archive:
             details=load_cell(row["details"]) or {},
             wall_s=row["wall_s"],
             cpu_s=row["cpu_s"],
-            bought=Bought(**{one.name: row[one.name] for one in fields(Bought)}),
+            bought=Bought.of(row),
         )
 
     # --- what agents and stages leave behind ----------------------------------------------------------------------

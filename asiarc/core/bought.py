@@ -8,7 +8,9 @@ is in them, so both rates are lower bounds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 PASSES = 3  # forward passes that a training step costs: one forward, and a backward of two
 
@@ -48,6 +50,11 @@ class Bought:
     gpu_memory_bytes: int | None = None
     energy_j: float | None = None
     peak_flops_per_s: float | None = None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Bought:
+        """What a row of the archive says of it."""
+        return cls(**{one.name: row[one.name] for one in fields(cls)})
 
     @property
     def tokens_per_s(self) -> float | None:

@@ -10,7 +10,7 @@ import ctypes
 import math
 import os
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 EVERY_S = 1.0
 POWERCAP, STAT = Path("/sys/class/powercap"), Path("/proc/stat")
@@ -32,7 +32,7 @@ class Gauge:
 
 
 def gauge_for(device: str | None) -> Gauge:
-    """The gauge of a job on a device, "cuda" or any other; opened now, it holds when files can no longer be."""
+    """The gauge of a job on a device, "cuda" or any other."""
     try:
         return Nvml() if device == "cuda" else PowerCap()
     except OSError:
@@ -52,8 +52,7 @@ class PowerCap(Gauge):
         if not zones:
             raise OSError("no processor package tells its energy")
         self._range_uj = [int(_text(zone / "max_energy_range_uj")) for zone in zones]
-        self._stat = stat.open()
-        self._counters = [(zone / "energy_uj").open() for zone in zones]
+        self._stat, self._counters = stat, [zone / "energy_uj" for zone in zones]
         self._busy_s, self._last_uj, self._uj = self._busy(), self._read(), 0
 
     def sample(self) -> None:
@@ -71,20 +70,15 @@ class PowerCap(Gauge):
         return {"energy_j": None if share is None else share * self._uj / 1e6, "gpu_memory_bytes": None}
 
     def _read(self) -> list[int]:
-        return [int(_again(counter)) for counter in self._counters]
+        return [int(_text(counter)) for counter in self._counters]
 
     def _busy(self) -> float:
-        ticks = _again(self._stat).partition("\n")[0].split()[1:]
+        ticks = _text(self._stat).partition("\n")[0].split()[1:]
         return sum(int(ticks[place]) for place in BUSY) / os.sysconf("SC_CLK_TCK")
 
 
 def _text(path: Path) -> str:
     return path.read_text(encoding="ascii").strip()
-
-
-def _again(file: TextIO) -> str:
-    file.seek(0)
-    return file.read()
 
 
 class _Memory(ctypes.Structure):

@@ -383,6 +383,20 @@ def test_an_archive_of_an_earlier_format_is_brought_up_to_date_with_all_that_is_
         assert old.rows(of + " ORDER BY name") == new.rows(of + " ORDER BY name")
 
 
+def test_a_trial_of_the_format_before_bought_nothing_that_is_known(tmp_path):
+    with Archive(tmp_path) as archive:
+        archive.add_candidate("a" * 16, "net", "source", "because")
+        keep(archive, trial(bought=Bought(4096, 2.0, 1 << 20, None, 5.0, 1e11)))
+    with sqlite3.connect(tmp_path / "archive.db") as db:
+        for column in ("train_s", "gpu_memory_bytes", "energy_j", "peak_flops_per_s"):
+            db.execute(f"ALTER TABLE trials DROP COLUMN {column}")
+        db.execute("PRAGMA user_version = 5")
+    db.close()
+    for write in (False, True, False):  # as it is, brought up to date, and afterwards
+        with Archive(tmp_path, write=write) as archive:
+            assert archive.trial("k" * 16) == trial(bought=Bought(4096, peak_memory_bytes=1 << 20))
+
+
 def test_an_update_that_is_cut_short_changes_nothing(tmp_path, monkeypatch):
     as_format_1(tmp_path).close()
     with monkeypatch.context() as patch:
