@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from asiarc.models.memory import CHUNK_BYTES
+
 IGNORED = -100
-CHUNK_BYTES = 2**26  # of a chunk's logits in float32; two of them exist at a time
 
 
 def summed_cross_entropy(

@@ -5,8 +5,8 @@ float32 on a CPU (`python -m tests.rigs memory --fit`), and is written as number
 
     vectors * d + heads * H + states * d * d / H,
 
-since an operator in chunks keeps vectors of d channels, a matrix a chunk and head, and a state a chunk and head. A GPU's
-kernels keep less, and bfloat16 half as much: there the estimate is an upper bound.
+since an operator in chunks keeps vectors of d channels, and of each head a row of a matrix and a share of a state. A
+GPU's kernels keep less, and bfloat16 half as much: there the estimate is meant as an upper bound, and not measured.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asiarc.models.loss import CHUNK_BYTES
-
 if TYPE_CHECKING:
     from asiarc.core.recipe import TrialRecipe
 
+CHUNK_BYTES = 2**26  # of a chunk's logits in float32 (`asiarc.models.loss`)
 LOGITS_BYTES = 2**30  # float32 logits of a whole batch that are still made at once
 FLOAT_BYTES = 4
 HEADROOM = 0.85  # of a memory, what an estimate may take: it is right within 15 %
@@ -104,7 +103,7 @@ def _backward(recipe: TrialRecipe, parameters: int, passes: Passes, mixer: Activ
 def _probe(recipe: TrialRecipe, parameters: int, passes: Passes, mixer: Activations) -> float:
     """Numbers that the probe takes, which is read in passes of twice the rows while there are gradients."""
     tokens = 2 * passes.micro_batch * recipe.seq_len
-    mixing = tokens * (mixer.kept(recipe) + 4 * recipe.d_model) + mixer.has_pairs * recipe.seq_len**2
+    mixing = tokens * (mixer.kept(recipe) + 6 * recipe.d_model) + mixer.has_pairs * recipe.seq_len**2
     return parameters + max(_logits(recipe, passes, tokens, 2), mixing)
 
 
