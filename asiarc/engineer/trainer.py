@@ -24,7 +24,7 @@ from asiarc.core.errors import ExecutionError
 from asiarc.core.outcome import DivergedError
 from asiarc.core.recipe import TRIAL_MEMORY_BYTES
 from asiarc.models.loss import IGNORED, summed_cross_entropy
-from asiarc.models.memory import Passes, passes_of
+from asiarc.models.memory import HEADROOM, Passes, passes_of
 
 if TYPE_CHECKING:
     from asiarc.core.device import Device
@@ -114,8 +114,9 @@ def optimiser_of(model: AsiarcForCausalLM, recipe: TrialRecipe) -> torch.optim.O
 
 
 def memory_of(device: torch.device) -> int:
-    """Bytes that a trial may take on a device: all of a GPU's, or what the sandbox gives."""
-    return torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else TRIAL_MEMORY_BYTES
+    """Bytes that a trial's estimate may take on a device: of a GPU's, or of what the sandbox gives."""
+    whole = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else TRIAL_MEMORY_BYTES
+    return round(HEADROOM * whole)
 
 
 def prepare(model: AsiarcForCausalLM, recipe: TrialRecipe, rows: int, memory_bytes: int) -> Passes:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 2**26  # of a chunk's logits in float32 (`asiarc.models.loss`)
 LOGITS_BYTES = 2**30  # float32 logits of a whole batch that are still made at once
 FLOAT_BYTES = 4
-HEADROOM = 0.85  # of a memory, what an estimate may take: it is right within 15 %
+HEADROOM = 0.85  # of a device's memory, what is given to estimates, which are right within 15 %
 
 
 @dataclass(frozen=True)
@@ -132,11 +132,10 @@ def fitting_passes(
     recipe: TrialRecipe, parameters: int, memory_bytes: int, micro_batches: Sequence[int], mixer: str = ""
 ) -> Passes | None:
     """The first passes of these sizes, without checkpoints and then with, that fit; None where none does."""
-    allowed = HEADROOM * memory_bytes
     for is_checkpointed in (False, True):
         for micro_batch in micro_batches:
             passes = Passes(micro_batch, is_chunked(recipe), is_checkpointed)
-            if peak_bytes(recipe, parameters, passes, mixer) <= allowed:
+            if peak_bytes(recipe, parameters, passes, mixer) <= memory_bytes:
                 return passes
     return None
 

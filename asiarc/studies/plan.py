@@ -18,7 +18,7 @@ from asiarc.core.device import device_type
 from asiarc.core.recipe import MICRO, TRIAL_MEMORY_BYTES, StageName, Tier, TrialRecipe
 from asiarc.evidence.power import detectable_difference
 from asiarc.loop.trials import planned_recipe
-from asiarc.models.memory import Passes, passes_of, peak_bytes
+from asiarc.models.memory import HEADROOM, Passes, passes_of, peak_bytes
 from asiarc.studies.verdicts import USEFUL
 from asiarc.tasks import get_task
 
@@ -161,7 +161,7 @@ def memory_line(campaign: Campaign, trials: Trials, tier: Tier) -> str:
 
 def _memory(recipe: TrialRecipe, mixer: str, allowed: int) -> tuple[int, str, Passes]:
     parameters = model_size(recipe, mixer)
-    passes = passes_of(recipe, parameters, allowed, mixer=mixer)
+    passes = passes_of(recipe, parameters, round(HEADROOM * allowed), mixer=mixer)
     return peak_bytes(recipe, parameters, passes, mixer), mixer, passes
 
 

@@ -7,8 +7,10 @@ baseline's mixer keeps for its backward pass, as `ACTIVATIONS` has them.
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import multiprocessing
-import resource
+from pathlib import Path
 
 import click
 import numpy as np
@@ -70,9 +72,18 @@ def resident(recipe: TrialRecipe, mixer: str) -> int:
 
 def _growth(recipe: TrialRecipe, mixer: str) -> int:
     trained(MICRO.at(d_model=16, num_heads=1, batch_size=1, seq_len=64, **SHORT), mixer)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew: imports had one of their own
+    before = _status("VmRSS")
     trained(recipe, mixer)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    return _status("VmHWM") - before
+
+
+def _status(name: str) -> int:
+    """Bytes that the kernel tells of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(name))
 
 
 def kept(mixer: str, d_model: int, heads: int) -> tuple[float, float]:
