@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 2**26  # of a chunk's logits in float32 (`asiarc.models.loss`)
 LOGITS_BYTES = 2**30  # float32 logits of a whole batch that are still made at once
 FLOAT_BYTES = 4
-HEADROOM = 0.8  # of a device's memory, what is given to estimates: the kernel counts up to a quarter more than tensors
+HEADROOM = 0.75  # of a device's memory, given to estimates: the kernel counts up to a quarter more than tensors
 
 
 @dataclass(frozen=True)
