@@ -26,7 +26,7 @@ from typing import Any
 from asiarc.archive.store import Archive
 from asiarc.core.errors import AsiarcError, EvidenceError
 
-FORMAT = 1
+FORMAT = 2  # since it, trials say what they bought; rows of the first have less, and are read
 UNIT = 0.1  # nats
 MOST_BYTES = 2**30  # unpacked
 Row = dict[str, Any]
@@ -112,8 +112,8 @@ class _Intake:
 
     def take(self, line: Any) -> None:
         if self.head is None:
-            if line["extract"] != FORMAT:
-                raise ValueError(f"format {line['extract']!r}, this asiarc reads {FORMAT}")
+            if line["extract"] not in (1, FORMAT):
+                raise ValueError(f"format {line['extract']!r}, this asiarc reads up to {FORMAT}")
             self.head = line
             return
         table, row = line

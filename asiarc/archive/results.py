@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from asiarc.archive.cells import load_cell
+from asiarc.core.bought import PASSES, Bought
 from asiarc.core.candidate import content_address
 from asiarc.core.errors import EvidenceError, unknown_name
 from asiarc.core.recipe import STAGES, StageName
@@ -35,8 +36,19 @@ WHOLE = 4_000  # proposals up to which a run is held whole
 NAMED = 100  # leading candidates, and finalists, that are held in any case
 _TRIALS = """
     SELECT u.stage AS used_in, t.key, t.address, t.task, t.seed, t.steps, t.learning_rate, t.outcome, t.value,
-           t.parameters, t.state_bytes, t.flops_per_token, t.tokens, t.wall_s, t.cpu_s, t.created_at
+           t.parameters, t.state_bytes, t.flops_per_token, t.tokens, t.wall_s, t.cpu_s, t.created_at,
+           t.train_s, t.peak_memory_bytes, t.gpu_memory_bytes, t.energy_j, t.peak_flops_per_s
     FROM uses u JOIN trials t ON t.key = u.trial WHERE u.run = ?1
+"""
+_TOLD = "outcome = 'scored' AND tokens > 0 AND train_s > 0"  # whose pace is known
+_USED_TO_FLOPS = f"{_TOLD} AND flops_per_token > 0 AND peak_flops_per_s > 0"
+_BOUGHT = f"""
+    COUNT(*) AS trials, COALESCE(SUM(cpu_s), 0.0) AS cpu_s, COALESCE(SUM(tokens), 0) AS tokens,
+    SUM(tokens) FILTER (WHERE {_TOLD}) / SUM(train_s) FILTER (WHERE {_TOLD}) AS tokens_per_s,
+    SUM({PASSES} * flops_per_token * tokens) FILTER (WHERE {_USED_TO_FLOPS})
+        / SUM(train_s * peak_flops_per_s) FILTER (WHERE {_USED_TO_FLOPS}) AS mfu,
+    MAX(peak_memory_bytes) AS peak_memory_bytes, MAX(gpu_memory_bytes) AS gpu_memory_bytes,
+    CASE WHEN COUNT(*) = COUNT(energy_j) THEN SUM(energy_j) END AS energy_j
 """
 _ORDER = " ORDER BY u.stage, t.address, t.task, t.seed, t.key"
 TRIALS = _TRIALS + _ORDER
@@ -325,6 +337,26 @@ class CampaignResult:
             self.run, stage,
         )  # fmt: skip
         return {"stage": stage, **row}
+
+    def bought(self, stage: StageName) -> Row:
+        """What the trials of a stage bought, and what they took of the machine (`asiarc.core.bought`).
+
+        The paces are one process's, over the scored trials that tell; None where none does, and of the energy where
+        one does not.
+        """
+        (row,) = self.archive.rows(
+            f"SELECT {_BOUGHT} FROM uses u JOIN trials t ON t.key = u.trial WHERE u.run = ? AND u.stage = ?",
+            self.run, stage,
+        )  # fmt: skip
+        return {"stage": stage, **row}
+
+    def bought_by_trial(self) -> Iterator[Row]:
+        """What each trial of the run bought, a row at a time, its paces among it."""
+        for row in self.archive.each(TRIALS, self.run):
+            bought = Bought.of(row)
+            paces = {"tokens_per_s": bought.tokens_per_s, "mfu": bought.mfu(row["flops_per_token"])}
+            of_which = ("used_in", "key", "address", "task", "seed", "outcome", "cpu_s")
+            yield {name: row[name] for name in of_which} | vars(bought) | paces
 
     @cached_property
     def last_trial_at(self) -> str | None:

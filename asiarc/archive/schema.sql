@@ -33,7 +33,8 @@ CREATE TABLE IF NOT EXISTS trials (         -- one training of one candidate wit
     outcome TEXT NOT NULL, gate TEXT NOT NULL, reason TEXT NOT NULL,
     metric TEXT, value REAL, parameters INTEGER, state_bytes INTEGER, flops_per_token REAL,
     tokens INTEGER, curve TEXT, details TEXT, layers TEXT NOT NULL,
-    wall_s REAL NOT NULL, cpu_s REAL NOT NULL, peak_memory_bytes INTEGER NOT NULL, created_at TEXT NOT NULL
+    wall_s REAL NOT NULL, cpu_s REAL NOT NULL, peak_memory_bytes INTEGER NOT NULL, created_at TEXT NOT NULL,
+    train_s REAL, gpu_memory_bytes INTEGER, energy_j REAL, peak_flops_per_s REAL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS uses (           -- which trials a run's stage rests on (trials are shared between runs)
     run TEXT NOT NULL REFERENCES runs, stage TEXT NOT NULL, trial TEXT NOT NULL REFERENCES trials,

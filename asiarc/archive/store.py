@@ -20,7 +20,7 @@ import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from math import isfinite
@@ -28,10 +28,11 @@ from pathlib import Path
 from typing import Any
 
 from asiarc.archive.cells import load_cell
+from asiarc.core.bought import Bought
 from asiarc.core.errors import ArchiveError
 from asiarc.core.outcome import Outcome
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 # What brings a file of that version to the next; new tables and indices come with the schema by themselves.
 # Format 4 keeps what a candidate computes once; what 3 held of it cannot be told by probes, and is asked for again.
 _MIGRATIONS = {
@@ -39,6 +40,13 @@ _MIGRATIONS = {
     2: "",
     3: "DROP TABLE IF EXISTS behaviours; DROP TABLE IF EXISTS fingerprints;",
     4: "ALTER TABLE trials RENAME COLUMN protocol TO recipe;",
+    5: "ALTER TABLE trials ADD COLUMN train_s REAL; ALTER TABLE trials ADD COLUMN gpu_memory_bytes INTEGER; "
+    "ALTER TABLE trials ADD COLUMN energy_j REAL; ALTER TABLE trials ADD COLUMN peak_flops_per_s REAL;",
+}
+# What a reader sees of a file of that version, which it leaves as it is.
+_READ_AS = {
+    5: "CREATE TEMP VIEW trials AS SELECT *, NULL AS train_s, NULL AS gpu_memory_bytes, NULL AS energy_j, "
+    "NULL AS peak_flops_per_s FROM main.trials;"
 }
 CELL = 0.01  # width of the grid that behaviours are looked up on
 Row = dict[str, Any]
@@ -65,6 +73,7 @@ class Trial:
     details: Row
     wall_s: float
     cpu_s: float
+    bought: Bought = field(default_factory=Bought)
 
 
 def _now() -> str:
@@ -236,6 +245,7 @@ class Archive:
                     f"BEGIN IMMEDIATE; {' '.join(script)} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
                 )
         else:
+            self._db.executescript(_READ_AS.get(version, ""))
             self._db.execute("PRAGMA query_only = ON")
 
     def close(self) -> None:
@@ -538,9 +548,7 @@ class Archive:
 
     # --- trials ---------------------------------------------------------------------------------------------------
 
-    def add_trial(
-        self, trial: Trial, recipe: Row, *, tokens: int, layers: Iterable[str], peak_memory_bytes: int
-    ) -> None:
+    def add_trial(self, trial: Trial, recipe: Row, *, layers: Iterable[str]) -> None:
         """Keep a finished trial; an infrastructure failure is replaced on the next try."""
         outcome = trial.outcome
         assert (outcome.kind == "scored") == (trial.value is not None), "numbers come with scored trials only"
@@ -564,13 +572,12 @@ class Archive:
                 parameters=trial.parameters,
                 state_bytes=trial.state_bytes,
                 flops_per_token=trial.flops_per_token,
-                tokens=tokens,
                 curve=trial.curve,
                 details=trial.details,
                 layers=list(layers),
                 wall_s=trial.wall_s,
                 cpu_s=trial.cpu_s,
-                peak_memory_bytes=peak_memory_bytes,
+                **vars(trial.bought),
                 created_at=_now(),
             ),
             replace=True,
@@ -624,6 +631,7 @@ class Archive:
             details=load_cell(row["details"]) or {},
             wall_s=row["wall_s"],
             cpu_s=row["cpu_s"],
+            bought=Bought.of(row),
         )
 
     # --- what agents and stages leave behind ----------------------------------------------------------------------

@@ -5,6 +5,7 @@ Everything is judged at collection, by arithmetic alone: no mixer is made, no te
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -17,10 +18,10 @@ from asiarc.core.device import device_type
 from asiarc.core.errors import CampaignError
 from asiarc.core.recipe import SIZE_TOLERANCE, TIERS, TRIAL_MEMORY_BYTES, Precision, StagePlan, Tier, TrialRecipe
 from asiarc.models.baselines import mixer_size
+from asiarc.models.memory import HEADROOM, Passes, is_chunked, peak_bytes
 from asiarc.tasks import is_key, is_text, own_path
 from asiarc.tasks.catalogue import CATALOGUE, parse_name
 
-BYTES_A_PARAMETER = 16  # float32: itself, its gradient, and the two means of AdamW
 SYNTHETIC_LENGTH = 64  # positions of a synthetic task, about: for the estimate of memory
 
 
@@ -46,6 +47,9 @@ class Recipe(CampaignDeclaration):
     )
     seq_len: int | None = Field(default=None, ge=8, le=1_048_576, description="tokens of a sequence of text")
     batch_size: int | None = Field(default=None, ge=1, le=65_536, description="sequences a step")
+    micro_batch: int | None = Field(
+        default=None, ge=1, le=65_536, description="sequences a pass of a step; not given: as many as fit the memory"
+    )
     steps: int | None = Field(default=None, ge=1, le=10**8, description="steps of a trial on the last rung")
     tokens: int | None = Field(default=None, ge=1, le=10**13, description="training tokens, in place of steps")
     learning_rate: float | None = Field(default=None, gt=0, lt=1, description="AdamW's peak rate")
@@ -134,7 +138,7 @@ def faults(
     for recipe in recipes:
         yield from _uneven(recipe)
         if device_type() == "cpu" and tier != "paper":
-            yield from _too_large(recipe)
+            yield from _too_large(recipe, (start_from, *baselines))
     if is_matched and of_text and not plan.text.d_model % plan.text.num_heads:
         yield from _unmatched(plan.text, start_from, baselines)
 
@@ -186,40 +190,53 @@ def _uneven(recipe: TrialRecipe) -> Iterator[str]:
         yield f"num_heads={h} does not divide d_model={d}; the nearest that do: num_heads={heads}, or d_model={width}"
 
 
-def least_memory(recipe: TrialRecipe) -> tuple[int, int]:
-    """Bytes that training takes at least: of what is trained, and of one sequence of a step.
-
-    A parameter is `BYTES_A_PARAMETER`; a mixer has at least four d x d matrices; a token keeps its logits and their
-    gradient, and in each layer eight d-vectors (two norms' inputs and outputs, four projections) and three of the MLP.
+def step_bytes(recipe: TrialRecipe, mixer: str) -> int:
+    """Bytes that training a mixer takes at least, about: in passes of the rows that are said, or of one
+    (`asiarc.models.memory`).
     """
-    d, hidden = recipe.d_model, recipe.mlp_ratio * recipe.d_model
-    numbers = recipe.vocab_size * d + recipe.num_layers * d * (4 * d + 3 * hidden)
-    kept = 2 * recipe.vocab_size + recipe.num_layers * (8 * d + 3 * hidden)
-    return round(BYTES_A_PARAMETER * numbers), round(4 * recipe.seq_len * kept)
+    parameters = model_size(recipe, mixer)
+    rows = min(recipe.micro_batch or 1, recipe.batch_size)
+    ways = (Passes(rows, is_chunked(recipe), again) for again in (False, True))
+    return min(peak_bytes(recipe, parameters, way, mixer) for way in ways)
 
 
-def _too_large(recipe: TrialRecipe) -> Iterator[str]:
-    trained, sequence = least_memory(recipe)
-    if trained + recipe.batch_size * sequence <= TRIAL_MEMORY_BYTES:
-        return
-    needs = f"a trial takes at least {(trained + recipe.batch_size * sequence) / 2**30:.1f} GiB"
-    nearest = "; ".join(f"{name}={value}" for name, value in _fitting(recipe))
-    yield f"{needs}, the sandbox gives it {TRIAL_MEMORY_BYTES / 2**30:g}; the nearest that may fit: {nearest}"
+def model_size(recipe: TrialRecipe, mixer: str) -> int:
+    """Parameters of a model as its recipe has it; a mixer that is not shipped counts as five d x d matrices."""
+    size = mixer_size(mixer, recipe.d_model, recipe.num_heads) or 5 * recipe.d_model**2
+    return total(recipe, size, round(recipe.mlp_ratio * recipe.d_model))
 
 
-def _fitting(recipe: TrialRecipe) -> Iterator[tuple[str, int]]:
-    """One field's largest value that may fit, the others as they are: of the batch, else the length, else the width."""
-    trained, sequence = least_memory(recipe)
-    left = TRIAL_MEMORY_BYTES - trained
-    if left >= sequence:
-        yield "batch_size", left // sequence
-    elif left > sequence // recipe.seq_len * 8:
-        yield "batch_size", 1
-        yield "seq_len", left * recipe.seq_len // sequence
+def _too_large(recipe: TrialRecipe, mixers: Sequence[str]) -> Iterator[str]:
+    mixer = max(mixers, key=lambda one: step_bytes(recipe, one))
+    needs = step_bytes(recipe, mixer)
+    if needs > TRIAL_MEMORY_BYTES:
+        nearest = "; ".join(f"{name}={value}" for name, value in _fitting(recipe, mixer))
+        rows = min(recipe.micro_batch or 1, recipe.batch_size)
+        yield (
+            f"a trial of {mixer} takes about {needs / 2**30:.1f} GiB at {rows} rows a pass, the sandbox gives it "
+            f"{TRIAL_MEMORY_BYTES / 2**30:g}; the nearest that fits: {nearest}"
+        )
+
+
+def _fitting(recipe: TrialRecipe, mixer: str) -> Iterator[tuple[str, int]]:
+    """One field's largest value that fits, the others as they are: of the rows a pass, else the length, else the width,
+    which goes with one row of at most 128 tokens.
+    """
+
+    def largest(name: str, values: range, base: TrialRecipe) -> int:
+        """The largest of ascending values that fits, or 0."""
+        allowed = HEADROOM * TRIAL_MEMORY_BYTES
+        count = bisect_right(values, allowed, key=lambda value: step_bytes(base.at(**{name: value}), mixer))
+        return values[count - 1] if count else 0
+
+    one = recipe.at(micro_batch=1)
+    if rows := largest("micro_batch", range(1, recipe.micro_batch or 1), recipe):
+        yield "micro_batch", rows
+    elif tokens := largest("seq_len", range(8, recipe.seq_len), one):
+        yield "seq_len", tokens
     else:
-        widths = range(recipe.d_model - recipe.num_heads, 0, -recipe.num_heads)
-        small = recipe.at(batch_size=1, seq_len=min(recipe.seq_len, 128))
-        yield "d_model", next((d for d in widths if sum(least_memory(small.at(d_model=d))) <= TRIAL_MEMORY_BYTES), 1)
+        widths = range(recipe.num_heads, recipe.d_model, recipe.num_heads)
+        yield "d_model", largest("d_model", widths, one.at(seq_len=min(recipe.seq_len, 128))) or recipe.num_heads
 
 
 def _unmatched(recipe: TrialRecipe, start_from: str, baselines: Sequence[str]) -> Iterator[str]:

@@ -102,6 +102,13 @@ class EndedShape(Shape):
         return self
 
 
+class DeviceShape(Shape):
+    """What a job finds of its device."""
+
+    cuda: bool
+    flops_per_s: Annotated[float, Field(gt=0, lt=1e18)] | None
+
+
 class PaceShape(Shape):
     """As `speed.paired.Ratio`: three numbers or none."""
 

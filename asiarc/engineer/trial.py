@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from asiarc.core.bought import gpu_flops_per_s
 from asiarc.core.outcome import DivergedError
 from asiarc.core.recipe import TrialRecipe
 from asiarc.engineer.dialogue import Reading, Tokens, answer_all
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 Payload = dict[str, Any]
 SEED_BYTES = 200
+PRODUCT, PRODUCTS = 768, 12  # width of the matrices whose product shows what a core can do, and how many are made
 
 
 def admission(payload: Payload) -> Payload:
@@ -61,9 +63,26 @@ def admission(payload: Payload) -> Payload:
     return {**verdict.as_dict(), "measures": measures, "cpu_s": time.process_time() - start}
 
 
-def device(_: Payload) -> Payload:
-    """Whether a job finds a GPU."""
-    return {"cuda": torch.cuda.is_available()}
+def device(payload: Payload) -> Payload:
+    """Whether a job finds a GPU, and what its device can do at most, FLOP/s; None for a GPU that is not listed.
+
+    Takes device. No candidate is in it.
+    """
+    cuda = torch.cuda.is_available()
+    if payload["device"] == "cpu":
+        return {"cuda": cuda, "flops_per_s": core_flops_per_s()}
+    return {"cuda": cuda, "flops_per_s": gpu_flops_per_s(torch.cuda.get_device_name()) if cuda else None}
+
+
+def core_flops_per_s() -> float:
+    """What a core does at most, as a matrix product in float32 shows: the best of some by CPU-seconds."""
+    a = torch.ones(PRODUCT, PRODUCT)
+    spent_s = []
+    for _ in range(PRODUCTS):
+        start = time.process_time()
+        a @ a
+        spent_s.append(time.process_time() - start)
+    return 2 * PRODUCT**3 / min(spent_s)
 
 
 def train(payload: Payload) -> Payload:

@@ -18,6 +18,7 @@ from typing import Any
 from asiarc.archive.store import Archive, Trial
 from asiarc.campaign.code import ENTRIES, kernel, operators, reached
 from asiarc.campaign.identity import all_kernels, made_by, versions
+from asiarc.core.bought import Bought
 from asiarc.core.device import PRECISION, Device, device_type
 from asiarc.core.digest import digest
 from asiarc.core.errors import BudgetExhaustedError, ExecutionError
@@ -152,6 +153,7 @@ class Workshop:
         self.executor = executor
         self.deadline = deadline
         self.new_trials = 0
+        self._peaks: dict[Device, float | None] = {}
 
     def _run(
         self, jobs: Mapping[str, Job], shape: type[returned.Shape], on_result: Callable[[int, Result], None]
@@ -302,8 +304,8 @@ class Workshop:
         unique = {request.key: request for request in requests}
         missing = [r for key, r in unique.items() if (t := self.archive.trial(key)) is None or not t.outcome.is_final]
         missing.sort(key=lambda r: -r.recipe.tokens)  # long ones first, so that no worker idles at the end
-        if any(request.device == "cuda" for request in missing):
-            self._needs_gpu()
+        for device in {request.device for request in missing}:
+            self._look_at(device)
         jobs = {request.key: request.job for request in missing}
 
         def store(index: int, result: Result) -> None:
@@ -325,14 +327,19 @@ class Workshop:
                 )
         return trials
 
-    def _needs_gpu(self) -> None:
-        """Raise `ExecutionError` where no job finds a GPU: asked of a job of its own, which runs no candidate."""
-        found = self.executor.run([Job("asiarc.engineer.trial:device", {}, label="device")])[0]
-        if not (found.value or {}).get("cuda"):
+    def _look_at(self, device: Device) -> None:
+        """Ask a job without a candidate what a device can do; `ExecutionError` where a GPU is not there."""
+        if device in self._peaks:
+            return
+        job = Job("asiarc.engineer.trial:device", {"device": device}, label="device")
+        found = returned.checked(self.executor.run([job])[0], returned.DeviceShape)
+        value = found.value or {}
+        if device == "cuda" and not value.get("cuda"):
             raise ExecutionError(
                 f"the trials are for a GPU and torch finds none {found.reason or 'here'}; set ASIARC_DEVICE=cpu to "
                 "train on the CPU"
             )
+        self._peaks[device] = value.get("flops_per_s")
 
     def _store_trial(self, request: Request, result: Result) -> Trial:
         value = result.value or {}
@@ -356,15 +363,17 @@ class Workshop:
             details={"hidden": value.get("hidden"), **_seconds(result)},
             wall_s=result.wall_s,
             cpu_s=result.cpu_s,
+            bought=Bought(
+                tokens=request.recipe.tokens if scored else 0,
+                train_s=result.parts_wall_s[0] if result.parts_wall_s else None,
+                peak_memory_bytes=result.peak_memory_bytes,
+                gpu_memory_bytes=result.gpu_memory_bytes,
+                energy_j=result.energy_j,
+                peak_flops_per_s=self._peaks[request.device],
+            ),
         )
         with self.archive.transaction():
-            self.archive.add_trial(
-                trial,
-                request.recipe.as_dict(),
-                tokens=request.recipe.tokens if scored else 0,
-                layers=result.layers,
-                peak_memory_bytes=result.peak_memory_bytes,
-            )
+            self.archive.add_trial(trial, request.recipe.as_dict(), layers=result.layers)
             if scored:
                 self.archive.add_items(request.key, value["items"])
         return trial

@@ -99,7 +99,8 @@ class Result:
     happened. ``"infrastructure"`` is the machine's or the harness's fault, never the candidate's. Seconds and
     bytes are the kernel's count for the job's process; `peak_memory_bytes` includes what the warm worker
     shares with it. `layers` names the layers that held. Of a judged job, `parts_cpu_s` are the seconds of its two
-    processes and of its referee.
+    processes and of its referee, `parts_wall_s` those of its two processes by the clock. `energy_j` and
+    `gpu_memory_bytes` are a gauge's (`gauge`), None where the machine has none.
     """
 
     status: Status
@@ -110,6 +111,9 @@ class Result:
     peak_memory_bytes: int = 0
     layers: tuple[str, ...] = ()
     parts_cpu_s: tuple[float, ...] = ()
+    parts_wall_s: tuple[float, ...] = ()
+    energy_j: float | None = None
+    gpu_memory_bytes: int | None = None
 
 
 class Executor(Protocol):

@@ -22,6 +22,7 @@ from asiarc.execution.job import Limits, Result, Status
 _TAIL = 500
 Seconds = Annotated[float, Field(ge=0, le=2**40, allow_inf_nan=False)]
 Whole = Annotated[int, Field(ge=0, lt=2**63)]
+Joules = Annotated[float, Field(ge=0, le=2**60, allow_inf_nan=False)]
 
 
 class _Broken(BaseModel, strict=True):
@@ -33,6 +34,9 @@ class _Spent(BaseModel, strict=True, from_attributes=True):
     cpu_s: Seconds
     peak_memory_bytes: Whole
     parts_cpu_s: tuple[Seconds, ...] = ()
+    parts_wall_s: tuple[Seconds, ...] = ()
+    energy_j: Joules | None = None
+    gpu_memory_bytes: Whole | None = None
 
 
 class _Account(_Spent):

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from asiarc.execution import frames, inside
+from asiarc.execution.gauge import Gauge
 from asiarc.execution.inside import TOKEN_BYTES, Quarters
 from asiarc.execution.job import Limits
 from asiarc.execution.line import Line
@@ -48,12 +49,20 @@ class _Channels:
 
 
 def supervise(
-    function: str, payload: dict[str, Any], limits: Limits, cell: Quarters, *, alone: bool, line: Line | None = None
+    function: str,
+    payload: dict[str, Any],
+    limits: Limits,
+    cell: Quarters,
+    gauge: Gauge,
+    *,
+    alone: bool,
+    line: Line | None = None,
 ) -> tuple[dict[str, Any], bytes]:
     """Run one job to its end; the account, and the result's text as the job sent it.
 
     `alone` says that this process is the first of its PID namespace, and that everything else there is the
-    job's. `line` is the job's side of the line to its referee, which this process lets go of.
+    job's. `line` is the job's side of the line to its referee, which this process lets go of. `gauge` is read
+    meanwhile.
     """
     token = secrets.token_bytes(TOKEN_BYTES)
     result_r, result_w = os.pipe()
@@ -68,7 +77,7 @@ def supervise(
         line.close()
     channels = _Channels(limits.result_bytes)
     readers = {result_r: channels.result, output_r: channels.output}
-    timed_out = _watch(pid, readers, channels, started + limits.wall_s)
+    timed_out = _watch(pid, readers, channels, started + limits.wall_s, gauge)
     wall_s = time.monotonic() - started
     status, usage = _end(pid, alone)
     for fd, accept in readers.items():
@@ -86,7 +95,7 @@ def supervise(
     return account | message, text
 
 
-def _watch(pid: int, readers: dict[int, Any], channels: _Channels, deadline: float) -> bool:
+def _watch(pid: int, readers: dict[int, Any], channels: _Channels, deadline: float, gauge: Gauge) -> bool:
     """Read until the job's process ends or says too much; True if the deadline came first."""
     ended = os.pidfd_open(pid)
     poller = select.poll()
@@ -94,7 +103,8 @@ def _watch(pid: int, readers: dict[int, Any], channels: _Channels, deadline: flo
         poller.register(fd, select.POLLIN)
     try:
         while (left_s := deadline - time.monotonic()) > 0:
-            for fd, _ in poller.poll(left_s * 1000):
+            gauge.sample()
+            for fd, _ in poller.poll(min(left_s, gauge.every_s) * 1000):
                 if fd == ended:
                     return False
                 if chunk := os.read(fd, _CHUNK):

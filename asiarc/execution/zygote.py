@@ -25,6 +25,7 @@ from typing import Any
 
 from asiarc.execution import frames, inside, layers
 from asiarc.execution.attempt import attempt
+from asiarc.execution.gauge import Gauge, gauge_for
 from asiarc.execution.inside import VALUE, Quarters
 from asiarc.execution.job import KEPT, Limits, resolve
 from asiarc.execution.line import Line, LineError
@@ -166,6 +167,7 @@ def _supervise(request: dict[str, Any], bench: _Bench, scratch: Path, account_fd
     layers.die_with_parent()
     layers.adopt_orphans()
     limits, held = Limits(**request["limits"]), list(bench.namespaces)
+    gauge = gauge_for(request["payload"].get("device"))
     alone = "pid_namespace" in held
     if layers.holds(lambda: layers.enter_group(bench.group, inside.THREADS + limits.processes)):
         held.append("cgroup")
@@ -174,20 +176,21 @@ def _supervise(request: dict[str, Any], bench: _Bench, scratch: Path, account_fd
     if alone and "mount_namespace" in held and layers.holds(layers.private_proc):
         held.append("private_proc")
     cell = Quarters(scratch, bench.readable, tuple(held), bench.environment, bench.watched)
-    account, text = _see_through(request, limits, cell, alone, line)
+    account, text = _see_through(request, limits, cell, gauge, alone, line)
+    account |= gauge.spent(account["cpu_s"])
     frames.write_all(account_fd, json.dumps(account).encode() + b"\n" + text)
 
 
 def _see_through(
-    request: dict[str, Any], limits: Limits, cell: Quarters, alone: bool, line: Line | None
+    request: dict[str, Any], limits: Limits, cell: Quarters, gauge: Gauge, alone: bool, line: Line | None
 ) -> tuple[dict[str, Any], bytes]:
     """The job's process, and for a judged job the second one, to which the file that the first kept is handed on."""
     if line is None:
-        return supervise(request["function"], request["payload"], limits, cell, alone=alone)
+        return supervise(request["function"], request["payload"], limits, cell, gauge, alone=alone)
     first, second = (replace(cell, scratch=cell.scratch / name) for name in ("first", "second"))
     for each in (first, second):
         each.scratch.mkdir(mode=0o700)
-    account, text = supervise(request["function"], request["payload"], limits, first, alone=alone)
+    account, text = supervise(request["function"], request["payload"], limits, first, gauge, alone=alone)
     if account["kind"] != VALUE.decode() or account["forged"] or not (first.scratch / KEPT).is_file():
         line.close()
         return account, text
@@ -195,9 +198,9 @@ def _see_through(
     left = replace(
         limits, wall_s=max(0.1, limits.wall_s - account["wall_s"]), cpu_s=max(1.0, limits.cpu_s - account["cpu_s"])
     )
-    final, text = supervise(request["then"], request["payload"], left, second, alone=alone, line=line)
-    final["parts_cpu_s"] = [account["cpu_s"], final["cpu_s"]]
+    final, text = supervise(request["then"], request["payload"], left, second, gauge, alone=alone, line=line)
     for spent in ("wall_s", "cpu_s"):
+        final[f"parts_{spent}"] = [account[spent], final[spent]]
         final[spent] += account[spent]
     final["peak_memory_bytes"] = max(final["peak_memory_bytes"], account["peak_memory_bytes"])
     return final, text

@@ -109,6 +109,42 @@ def _print_candidates(rows: list[Row]) -> None:
     screen.print(table)
 
 
+@click.command()
+@click.argument("campaign")
+@TIER
+@STORE
+@AS_JSON
+def bought(campaign: str, tier: Tier, store: Path, as_json: bool) -> None:
+    """What each stage bought: tokens, their pace, utilisation, peak memory and energy; --json: each trial's, too."""
+    from asiarc.report.facts import bought_facts
+
+    with result_of(campaign, tier, store) as (result, _):
+        stages = bought_facts(result)
+        trials = list(result.bought_by_trial()) if as_json else []
+    if as_json:
+        told({"stages": stages, "trials": trials})
+        return
+    for row in stages:
+        say(f"{row['stage']}: {', '.join(_bought(row))}")
+    if not stages:
+        say(f"{campaign} has trained nothing at tier {tier}")
+
+
+def _bought(row: Row) -> Iterator[str]:
+    """What a stage bought, in words; what nobody told is left out."""
+    from asiarc.report import wording
+
+    yield wording.plural(row["trials"], "trial")
+    yield f"{wording.hours(row['cpu_s'])} CPU-hours"
+    yield f"{wording.large(row['tokens'])} tokens"
+    told_of = (
+        ("tokens_per_s", wording.count, "tokens a second"), ("mfu", wording.percent, "of the device's peak (MFU)"),
+        ("peak_memory_bytes", wording.size, "peak memory"), ("gpu_memory_bytes", wording.size, "of the GPU's memory"),
+        ("energy_j", wording.energy, "of energy"),
+    )  # fmt: skip
+    yield from (f"{form(row[name])} {what}" for name, form, what in told_of if row[name] is not None)
+
+
 def first_line(text: str) -> str:
     """The first line of a motivation."""
     return text.strip().partition("\n")[0]

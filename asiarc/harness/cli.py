@@ -370,7 +370,7 @@ def read_by(folder: Path) -> str:
 
 for verb in (audit, compare, doctor, export):
     main.add_command(verb)
-for name in ("diff", "lineage", "show", "source", "watch", "why_rejected"):
+for name in ("bought", "diff", "lineage", "show", "source", "watch", "why_rejected"):
     main.add_command(getattr(archive_verbs, name))
 main.add_command(llm, "llm")
 main.add_command(kernel, "kernel")

@@ -116,7 +116,7 @@ def _data(folder: Path, _: Path | None, found: Verification) -> None:
     if text != text_of(json.loads(text)):
         found.problems.append("report.json: not the text that its data are written as (a key twice, other spaces)")
     _rendering(report, folder, found)
-    if report["format"] == facts.FORMAT:
+    if report["format"] != facts.WITHOUT_EXTRACT:
         with opened(folder / EXTRACT) as extract:
             _derived(report, folder, extract, found)
     else:
@@ -130,7 +130,7 @@ def _rendering(report: Row, folder: Path, found: Verification) -> None:
     with tempfile.TemporaryDirectory() as name:
         again = Path(name)
         (again / "figures").mkdir()
-        for file in ("report.json", *([EXTRACT] if report["format"] == facts.FORMAT else []), *tables):
+        for file in ("report.json", *([EXTRACT] if report["format"] != facts.WITHOUT_EXTRACT else []), *tables):
             (again / file).write_bytes((folder / file).read_bytes())
         render(again)
         made = {path.relative_to(again).as_posix(): path for path in [*signed_files(again), again / "manifest.json"]}
@@ -166,7 +166,10 @@ def _derived(report: Row, folder: Path, extract: Extract, found: Verification) -
         found.problems.append(f"{EXTRACT}: of tier {extract.head['tier']!r}, the report of {report['tier']!r}")
     with tempfile.TemporaryDirectory() as name:
         again, said = Path(name), report["provenance"]
-        gather(extract.archive, report["tier"], again, campaigns=extract.head["campaigns"], written=said, place=folder)
+        gather(
+            extract.archive, report["tier"], again, campaigns=extract.head["campaigns"], written=said, place=folder,
+            form=report["format"],
+        )  # fmt: skip
         due = json.loads((again / "report.json").read_text(encoding="utf-8"))
         found.problems += _some(differences(report, due), "report.json")
         for file in sorted({figure["csv"] for figure in [*figures_of(report), *figures_of(due)]}):

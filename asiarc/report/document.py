@@ -84,7 +84,7 @@ def write_again(folder: Path) -> Path:
         with in_words(f"{folder}: the rows of {EXTRACT}"), extract.opened(folder / EXTRACT) as rows:
             _clear(folder)
             asked, written = rows.head["campaigns"], report["provenance"]
-            gather(rows.archive, report["tier"], folder, campaigns=asked, written=written)
+            gather(rows.archive, report["tier"], folder, campaigns=asked, written=written, form=report["format"])
     return render(folder)
 
 
@@ -120,11 +120,13 @@ def gather(
     campaigns: Sequence[str] | None,
     written: Row,
     place: Path | None = None,
+    form: int = facts.FORMAT,
 ) -> list[str]:
     """Save `report.json` and the CSV files in `folder`, and return the runs that they rest on.
 
     They are a function of the archive's rows, of `written` (who wrote the report, on what) and of the checkout around
-    `place`, where the report lies or will lie: its register, its campaigns, its table of published signatures.
+    `place`, where the report lies or will lie: its register, its campaigns, its table of published signatures. One of
+    an earlier format (`form`, with an extract) says what that format said.
     """
     place = place or folder
     (folder / "figures").mkdir(parents=True, exist_ok=True)
@@ -136,14 +138,14 @@ def gather(
     searches = studies.search_facts(archive, tier)
     searched = studies.trained_runs(archive, tier)
     report = {
-        "format": facts.FORMAT,
+        "format": form,
         "tier": tier,
         "claims": facts.claim_facts(archive, tier, place),
         "signatures": studies.signature_facts(trained, place),
         "studies": [{**study, "figures": _study_figures(archive, study, folder)} for study in trained],
         "searches": [{**search, "figures": _search_figures(search, folder)} for search in searches],
         "arms": arm_lines(archive, arms),
-        "campaigns": [_campaign(reading, row, folder, place) for reading, row in zip(readings, runs, strict=True)],
+        "campaigns": [_campaign(*one, folder, place, form) for one in zip(readings, runs, strict=True)],
         "absent": sorted(set(campaigns or ()) - {row["campaign"] for row in runs}),
         "spend": facts.total_spend(archive, [*(r.run for r in readings), *searched]),
         "baselines": baselines,
@@ -160,9 +162,9 @@ def text_of(report: Row) -> str:
     return json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _campaign(reading: CampaignResult, row: Row, folder: Path, place: Path) -> Row:
+def _campaign(reading: CampaignResult, row: Row, folder: Path, place: Path, form: int) -> Row:
     """A run's facts, with the tables of its figures saved beside."""
-    found = facts.campaign_facts(reading, row, place)
+    found = facts.campaign_facts(reading, row, place, form)
     figures: list[Row] = []
     for kind, table in tables.FIGURE_TABLES.items():
         figures += _save_table(table(reading, found), folder, row["campaign"], kind)
@@ -247,7 +249,7 @@ def read_report(folder: Path) -> dict[str, Any]:
         raise EvidenceError(f"{path} is not JSON: {error}") from error
     except RecursionError as error:
         raise EvidenceError(f"{path} is nested too deeply to be a report; write it again: nox -s reproduce") from error
-    if not isinstance(report, dict) or report.get("format") not in (facts.FORMAT, facts.WITHOUT_EXTRACT):
+    if not isinstance(report, dict) or report.get("format") not in range(1, facts.FORMAT + 1):
         raise EvidenceError(f"{path} is not a report of format {facts.FORMAT}; write it again: nox -s reproduce")
     return report | {part: [] for part in ("signatures", "studies", "searches", "arms") if part not in report}
 

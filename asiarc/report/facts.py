@@ -26,8 +26,9 @@ from asiarc.studies.baselines import NAME as BASELINES_RUN
 from asiarc.studies.baselines import SIGNATURES
 from asiarc.tasks import get_task
 
-FORMAT = 2
+FORMAT = 3
 WITHOUT_EXTRACT = 1  # the format of reports that have none
+WITHOUT_BOUGHT = 2  # the last format that does not say what was bought
 LEADING = 5  # candidates whose insights are shown
 EXAMPLES = 5  # reasons shown for each gate
 FALSE_SHARE = 0.05  # expected share of false ones among those that are called ahead
@@ -112,8 +113,8 @@ def arm_runs(archive: Archive, runs: Sequence[Row]) -> list[tuple[str, str, str]
     return found
 
 
-def campaign_facts(reading: CampaignResult, row: Row, folder: Path) -> Row:
-    """Everything that the report says of one run."""
+def campaign_facts(reading: CampaignResult, row: Row, folder: Path, form: int = FORMAT) -> Row:
+    """Everything that a report of a format says of one run."""
     return {
         "name": row["campaign"],
         "run": row["run"],
@@ -125,7 +126,7 @@ def campaign_facts(reading: CampaignResult, row: Row, folder: Path) -> Row:
         "stages_finished": list(reading.stages),
         "question": question_of(row["campaign"], folder),
         "spec": row["identity"]["spec"],
-        "ran": ran_facts(reading),
+        "ran": ran_facts(reading) | ({"bought": bought_facts(reading)} if form > WITHOUT_BOUGHT else {}),
         "winner": winner_facts(reading),
         "gains": gain_facts(reading),
         "stages": [stage_facts(reading, stage) for stage in STAGES if reading.stage_trials(stage)],
@@ -174,6 +175,11 @@ def ran_facts(reading: CampaignResult) -> Row:
         "admissions": admission["n"],
         "last_trial_at": reading.last_trial_at,
     }
+
+
+def bought_facts(reading: CampaignResult) -> list[Row]:
+    """What each stage that has trials bought."""
+    return [row for stage in STAGES if (row := reading.bought(stage))["trials"]]
 
 
 def total_spend(archive: Archive, runs: Sequence[str]) -> Row:

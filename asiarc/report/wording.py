@@ -102,6 +102,23 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
+def hours(seconds: float | None) -> str:
+    """Hours in three significant digits."""
+    return short(None if seconds is None else seconds / 3600)
+
+
+def percent(value: float | None) -> str:
+    """A fraction in per cent: 31.4 %."""
+    return "–" if value is None else f"{100 * value:.3g} %"
+
+
+def energy(joules: float | None) -> str:
+    """Joules in kWh, or in joules where they are few."""
+    if joules is None:
+        return "–"
+    return f"{joules / 3.6e6:.3g} kWh" if joules >= 3.6e4 else f"{joules:.3g} J"
+
+
 def share(part: float, whole: float) -> str:
     """A share in per cent."""
     return "–" if not whole else f"{100 * part / whole:.0f} %"
@@ -234,6 +251,9 @@ FILTERS: dict[str, Callable[..., Any]] = {
         large,
         size,
         duration,
+        hours,
+        percent,
+        energy,
         asked,
         decided,
         no_winner,

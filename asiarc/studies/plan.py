@@ -12,15 +12,20 @@ from pathlib import Path
 
 from asiarc.archive.store import Archive
 from asiarc.campaign.declaration import Campaign
-from asiarc.core.recipe import MICRO, StageName, Tier, TrialRecipe
+from asiarc.campaign.recipe import model_size
+from asiarc.core.bought import GPU_FLOPS_PER_S, PASSES
+from asiarc.core.device import device_type
+from asiarc.core.recipe import MICRO, TRIAL_MEMORY_BYTES, StageName, Tier, TrialRecipe
 from asiarc.evidence.power import detectable_difference
 from asiarc.loop.trials import planned_recipe
+from asiarc.models.memory import HEADROOM, Passes, passes_of, peak_bytes
 from asiarc.studies.verdicts import USEFUL
 from asiarc.tasks import get_task
 
 TOKENS_PER_CPU_S = 40_000  # one thread, micro model on text, until the archive knows better
 GROWTH = 0.75
-GPU_FLOPS = 4e14  # a second: 40 % of an H100's bfloat16 peak, which small models do not reach
+GPU, GPU_MEMORY_BYTES = "H100", 80 * 10**9  # what the paper tier is priced on
+MFU = 0.4  # assumed of it: what large models reach, and small ones do not
 TRIAL_OVERHEAD_S = 1.0  # building, evaluating and scoring a model
 ADMISSION_S = 4.0
 WIDE = 136  # columns that the table takes
@@ -50,8 +55,8 @@ def cpu_s_of(trials: Trials, rate: float = TOKENS_PER_CPU_S) -> float:
 
 def gpu_h_of(trials: Trials) -> float:
     """Hours of one large GPU for the training of all, at best: a step costs three forward passes."""
-    flops = sum(count * recipe.tokens * 3 * flops_per_token(recipe) for count, recipe in trials)
-    return flops / GPU_FLOPS / 3600
+    flops = sum(count * recipe.tokens * PASSES * flops_per_token(recipe) for count, recipe in trials)
+    return flops / (MFU * GPU_FLOPS_PER_S[GPU]) / 3600
 
 
 def hours_of(trials: Trials, tier: Tier, rate: float = TOKENS_PER_CPU_S) -> tuple[float, str]:
@@ -115,13 +120,14 @@ def plan_lines(
         f"plan at tier {tier}, {workers} workers, {_speed(tier, rate)}:",
         *([] if width and width < WIDE else [_row("item", *COLUMNS)]),
     ]
-    total = 0.0
+    total = gpu_h = 0.0
     for nodeid, campaign, name, stage in stages:
         rows = stage_trials(campaign, stage, tier)
         candidates = campaign.budget.at(tier).candidates if stage == "explore" else 0
         hours = hours_of(rows, tier, rate)[0] + candidates * ADMISSION_S / 3600
         minutes = 60 * hours / workers
         total += minutes
+        gpu_h += gpu_h_of(rows)
         done = "yes" if archive and _is_done(archive, name, tier, stage, campaign) else "no"
         trials, mtokens = sum(count for count, _ in rows), f"{tokens_of(rows) / 1e6:.1f}"
         calls, usd = _models(campaign, candidates, tier)
@@ -129,13 +135,39 @@ def plan_lines(
         lines += _named(nodeid, *columns) if width and width < WIDE else [_row(nodeid, *columns)]
         texts = {task: get_task(task).trained_on for task in campaign.stage(stage).tasks}
         lines += [f"    {task} brings no training text: {text} is trained on" for task, text in texts.items() if text]
+        lines.append(f"    {memory_line(campaign, rows, tier)}")
         if stage != "explore":
             lines.append(f"    {resolved(campaign, stage, tier)}")
     known = "as trials stored here took" if rate != TOKENS_PER_CPU_S else "a guess until trials are stored here"
-    lines.append(f"  about {total:.1f} minutes in all ({known}); nothing was run (--plan)")
+    price = f"{gpu_h:,.1f} GPU-hours and " if tier == "paper" else ""
+    lines.append(f"  about {price}{total:.1f} minutes in all ({known}); nothing was run (--plan)")
     if archive:
         archive.close()
     return lines
+
+
+def memory_line(campaign: Campaign, trials: Trials, tier: Tier) -> str:
+    """What the largest trial of a stage takes of the memory, among the campaign's baselines; in words."""
+    on_gpu = tier == "paper" or device_type() == "cuda"
+    allowed, whose = (GPU_MEMORY_BYTES, f"an {GPU}'s (assumed)") if on_gpu else (TRIAL_MEMORY_BYTES, "the sandbox's")
+    kinds = ((recipe, mixer) for _, recipe in trials for mixer in campaign.baselines)
+    needs, mixer, passes = max((_memory(*kind, allowed) for kind in kinds), key=lambda found: found[0])
+    again = ", blocks computed again in the backward pass" if passes.is_checkpointed else ""
+    return (
+        f"a trial of {mixer} takes about {size(needs)} of {whose} {size(allowed)} beyond an idle process, at "
+        f"{passes.micro_batch} rows a pass{again}"
+    )
+
+
+def _memory(recipe: TrialRecipe, mixer: str, allowed: int) -> tuple[int, str, Passes]:
+    parameters = model_size(recipe, mixer)
+    passes = passes_of(recipe, parameters, round(HEADROOM * allowed), mixer=mixer)
+    return peak_bytes(recipe, parameters, passes, mixer), mixer, passes
+
+
+def size(count: float) -> str:
+    """Bytes in GiB, or in MiB where they are few."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
 def resolved(campaign: Campaign, stage: StageName, tier: Tier) -> str:
@@ -155,7 +187,9 @@ def resolved(campaign: Campaign, stage: StageName, tier: Tier) -> str:
 
 
 def _speed(tier: Tier, rate: float) -> str:
-    return f"GPUs at {GPU_FLOPS:.0e} FLOP/s" if tier == "paper" else f"{rate:,.0f} tokens a CPU-second"
+    if tier != "paper":
+        return f"{rate:,.0f} tokens a CPU-second"
+    return f"{GPU} GPUs at {GPU_FLOPS_PER_S[GPU] / 1e12:,.0f} TFLOP/s and an MFU of {MFU:.0%} (both assumed)"
 
 
 def _models(campaign: Campaign, candidates: int, tier: Tier) -> tuple[int, float]:

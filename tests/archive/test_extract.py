@@ -39,7 +39,7 @@ def fill(archive, trials=6, items=40):
             seed=str(number), steps=5, learning_rate=0.1, outcome=SCORED, metric="m", value=value, parameters=1,
             state_bytes=1, flops_per_token=1.0, curve=[[1, 2.0, 3.0]], details={}, wall_s=1.0, cpu_s=1.0,
         )  # fmt: skip
-        archive.add_trial(trial, {}, tokens=1, layers=[], peak_memory_bytes=1)
+        archive.add_trial(trial, {}, layers=[])
         archive.add_items(trial.key, [{"document": i, "value": v} for i, v in enumerate(values)])
         archive.add_use(RUN, "verify", trial.key)
 
@@ -60,7 +60,7 @@ def test_what_was_taken_out_comes_back_and_no_more(saved):
         assert its.proposals == mine.proposals and extract.archive.run(RUN) == archive.run(RUN)
         assert extract.archive.candidate("c1") == archive.candidate("c1")
         assert extract.archive.candidate("c0") is not None and extract.archive.candidate("c2") is None
-        assert extract.items == 6 * 40 and extract.head == {"extract": 1, "tier": "quick", "campaigns": None}
+        assert extract.items == 6 * 40 and extract.head == {"extract": 2, "tier": "quick", "campaigns": None}
 
 
 def test_the_same_rows_give_the_same_bytes(saved):
@@ -88,7 +88,7 @@ def spoilt(number, line):
 NO_EXTRACTS = {
     "empty": (lambda lines: [], "nothing in it|line 1"),
     "without_its_head": (lambda lines: lines[1:], "line 1"),
-    "another_format": (spoilt(0, b'{"extract": 7}'), "format 7, this asiarc reads 1"),
+    "another_format": (spoilt(0, b'{"extract": 7}'), "format 7, this asiarc reads up to 2"),
     "broken_line": (spoilt(3, b"{"), "line 4"),
     "deep_line": (spoilt(3, b"[" * 100_000), "line 4"),
     "no_utf8": (spoilt(3, b'["\xff"]'), "line 4"),

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from asiarc.archive import store
 from asiarc.archive.store import SCHEMA_VERSION, Archive, Trial, set_aside
+from asiarc.core.bought import Bought
 from asiarc.core.errors import ArchiveError
 from asiarc.core.outcome import KINDS, SCORED, Outcome
 
@@ -37,6 +38,8 @@ failures = st.builds(
     Outcome, st.sampled_from([k for k in KINDS if k not in ("scored", "rejected")]), names
 ) | st.builds(Outcome, st.just("rejected"), names, names)
 optional = st.none() | numbers
+wholes = st.integers(0, 2**60)
+pairs = st.tuples(optional, optional)
 
 
 @st.composite
@@ -61,6 +64,7 @@ def trials(draw) -> Trial:
         details=draw(rows),
         wall_s=draw(numbers),
         cpu_s=draw(numbers),
+        bought=Bought(draw(wholes), draw(optional), draw(wholes), draw(st.none() | wholes), *draw(pairs)),
     )
 
 
@@ -74,7 +78,7 @@ def trial(**changes) -> Trial:
 
 
 def keep(archive: Archive, trial: Trial) -> None:
-    archive.add_trial(trial, {"steps": trial.steps}, tokens=1, layers=["rlimits"], peak_memory_bytes=1)
+    archive.add_trial(trial, {"steps": trial.steps}, layers=["rlimits"])
 
 
 @pytest.fixture
@@ -379,6 +383,20 @@ def test_an_archive_of_an_earlier_format_is_brought_up_to_date_with_all_that_is_
         assert old.rows(of + " ORDER BY name") == new.rows(of + " ORDER BY name")
 
 
+def test_a_trial_of_the_format_before_bought_nothing_that_is_known(tmp_path):
+    with Archive(tmp_path) as archive:
+        archive.add_candidate("a" * 16, "net", "source", "because")
+        keep(archive, trial(bought=Bought(4096, 2.0, 1 << 20, None, 5.0, 1e11)))
+    with sqlite3.connect(tmp_path / "archive.db") as db:
+        for column in ("train_s", "gpu_memory_bytes", "energy_j", "peak_flops_per_s"):
+            db.execute(f"ALTER TABLE trials DROP COLUMN {column}")
+        db.execute("PRAGMA user_version = 5")
+    db.close()
+    for write in (False, True, False):  # as it is, brought up to date, and afterwards
+        with Archive(tmp_path, write=write) as archive:
+            assert archive.trial("k" * 16) == trial(bought=Bought(4096, peak_memory_bytes=1 << 20))
+
+
 def test_an_update_that_is_cut_short_changes_nothing(tmp_path, monkeypatch):
     as_format_1(tmp_path).close()
     with monkeypatch.context() as patch:
@@ -428,7 +446,7 @@ def write(archive, number):
     key = f"{number:016d}"
     trial = Trial(key, "a", "text", "explore", "0", 60, 0.01, SCORED, "bits", 1.5, 1, 1, 1.0, [], {}, 1.0, 1.0)
     with archive.transaction():
-        archive.add_trial(trial, {}, tokens=1, layers=[], peak_memory_bytes=1)
+        archive.add_trial(trial, {}, layers=[])
         archive.add_items(key, [{"value": (number * i) % 997} for i in range(300)])
     said.append(key)
 with Archive(disk / "store") as archive:

@@ -120,6 +120,8 @@ class FakeExecutor:
         self.jobs: list[Job] = []
 
     def run(self, jobs: Sequence[Job], on_result: Callable[[int, Result], None] | None = None) -> list[Result]:
+        if [job.label for job in jobs] == ["device"]:  # of the machine, not of a candidate
+            return [Result("ok", {"cuda": True, "flops_per_s": 1e11})]
         results: dict[int, Result] = {}
         rng = rng_of("speeds", self.workers, len(jobs))
         waiting, running = list(range(len(jobs))), []
@@ -166,7 +168,8 @@ def answer(job: Job) -> Result:
     if ending is not None:
         return Result(ending, None, f"it {ending}", wall_s=1.0, cpu_s=1.0)
     return Result(
-        "ok", (_admission if kind == "admission" else _trial)(job.payload | job.secret, stated), wall_s=1.0, cpu_s=1.0
+        "ok", (_admission if kind == "admission" else _trial)(job.payload | job.secret, stated), wall_s=1.0, cpu_s=1.0,
+        parts_wall_s=(0.5, 0.5),
     )
 
 
@@ -336,7 +339,8 @@ def assert_same(mine: dict[str, list[Any]], other: dict[str, list[Any]], when: s
         assert not extra and not missing, f"{when}: {table} has {extra[:2]}, not {missing[:2]}"
 
 
-PASSING = {"created_at", "provenance", "wall_s", "cpu_s", "peak_memory_bytes"}
+PASSING = {"created_at", "provenance", "wall_s", "cpu_s", "train_s", "peak_memory_bytes", "gpu_memory_bytes",
+           "energy_j", "peak_flops_per_s"}  # fmt: skip
 TABLES = (
     "runs", "candidates", "proposals", "results", "admissions", "trials", "uses", "insights", "stages", "verdicts",
     "versions",

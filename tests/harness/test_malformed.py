@@ -43,6 +43,9 @@ FIELDS = {
     "peak_memory_bytes": NO_WHOLES,
     "layers": [*NO_TEXTS, (None,), ("x", 1)],
     "parts_cpu_s": [*NO_NUMBERS, (None,), (1.0, math.nan), (-1.0,)],
+    "parts_wall_s": [*NO_NUMBERS, (None,), (1.0, math.nan), (-1.0,)],
+    "energy_j": [*filter(None, NO_NUMBERS), -1.0],
+    "gpu_memory_bytes": [*filter(None, NO_WHOLES)],
 }
 
 

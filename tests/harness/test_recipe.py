@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from asiarc import Budget, Campaign, Recipe, Stage, by_tier
 from asiarc.campaign.declaration import load_toml, to_toml
 from asiarc.campaign.identity import run_identity
-from asiarc.campaign.recipe import least_memory
+from asiarc.campaign.recipe import step_bytes
 from asiarc.core.errors import CampaignError
 from asiarc.core.recipe import MICRO, TRIAL_MEMORY_BYTES
 from asiarc.loop.trials import planned_recipe
@@ -82,9 +82,12 @@ REFUSED = {
     "heads": (dict(num_heads=5), ["num_heads=5 does not divide d_model=64", "num_heads=4, or d_model=65"]),
     "no mlp": (dict(mlp_ratio=0), ["leaves no MLP", "mlp_ratio=1", "match=()"]),
     "no room": (dict(mlp_ratio=0.02), ["no width of the MLP brings kda", "to the size of delta_net", "within 2%"]),
-    "batch": (dict(batch_size=60_000), ["a trial takes at least", "GiB, the sandbox gives it 8", "batch_size="]),
-    "length": (dict(seq_len=1_000_000), ["batch_size=1; seq_len="]),
-    "width": (dict(d_model=16_384), ["the nearest that may fit: d_model="]),
+    "rows": (
+        dict(batch_size=8192, micro_batch=8192),
+        ["a trial of kda takes about", "GiB at 8192 rows a pass, the sandbox gives it 8", "micro_batch="],
+    ),
+    "length": (dict(seq_len=1_000_000), ["at 1 rows a pass", "the nearest that fits: seq_len="]),
+    "width": (dict(d_model=16_384), ["the nearest that fits: d_model="]),
 }
 
 
@@ -104,8 +107,9 @@ NEAREST = {
     "heads": [r"(num_heads)=(\d+), or", r"or (d_model)=(\d+)"],
     "no mlp": [r"(mlp_ratio)=(1),"],
     "no room": [r"nearest (mlp_ratio) at which one does: ([\d.]+)"],
-    "batch": [r"fit: (batch_size)=(\d+)"],
-    "width": [r"fit: (d_model)=(\d+)"],
+    "rows": [r"fits: (micro_batch)=(\d+)"],
+    "length": [r"fits: (seq_len)=(\d+)"],
+    "width": [r"fits: (d_model)=(\d+)"],
 }
 
 
@@ -115,7 +119,7 @@ def test_the_nearest_that_is_named_is_taken(case, pattern):
     with pytest.raises(CampaignError) as caught:
         campaign(recipe=said, baselines=("delta_net", "kda"))
     name, value = re.search(pattern, str(caught.value)).groups()
-    small = {"batch_size": 1} if name == "d_model" and case == "width" else {}
+    small = {"micro_batch": 1} if name == "d_model" and case == "width" else {}
     mended = said | {name: float(value) if "." in value else int(value)} | small
     campaign(recipe=mended, baselines=("delta_net", "kda"))
 
@@ -124,17 +128,28 @@ def test_the_nearest_that_is_named_is_taken(case, pattern):
 @given(
     st.integers(1, 64).map(lambda n: 16 * n), st.integers(1, 40), st.integers(1, 2048), st.integers(8, 4096)
 )  # fmt: skip
-def test_what_is_named_for_memory_fits(width, layers, batch, length):
-    trained, sequence = least_memory(MICRO.at(d_model=width, num_layers=layers, seq_len=length))
-    try:
+def test_what_is_named_for_memory_fits(width, layers, rows, length):
+    said = Recipe(
+        d_model=width, num_layers=layers, num_heads=1, batch_size=2048, micro_batch=rows, seq_len=length, mlp_ratio=8
+    )
+
+    def asked(recipe):
         campaign(
-            recipe=Recipe(d_model=width, num_layers=layers, num_heads=1, batch_size=batch, seq_len=length, mlp_ratio=8),
-            baselines=("delta_net",), explore=Stage(tasks=("text",)), verify=None, confirm=None,
+            recipe=recipe, baselines=("delta_net",), explore=Stage(tasks=("text",)), verify=None, confirm=None
         )  # fmt: skip
+
+    try:
+        asked(said)
     except CampaignError as error:
-        assert "at least" in str(error)
+        (name, value), whole = re.search(r"fits: (\w+)=(\d+)", str(error)).groups(), MICRO.at(**said.said)
+        assert step_bytes(whole, "delta_net") > TRIAL_MEMORY_BYTES
+        asked(Recipe(**said.said | ({} if name == "micro_batch" else {"micro_batch": 1}) | {name: int(value)}))
     else:
-        assert trained + batch * sequence <= TRIAL_MEMORY_BYTES
+        assert step_bytes(MICRO.at(**said.said), "delta_net") <= TRIAL_MEMORY_BYTES
+
+
+def test_a_batch_of_any_size_is_taken_in_passes():
+    campaign(recipe=Recipe(batch_size=60_000))
 
 
 def test_a_length_without_a_text_is_refused_where_it_is_said():

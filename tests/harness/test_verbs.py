@@ -282,6 +282,20 @@ def test_why_rejected_answers_for_what_there_is(asked):
         assert "asiarc show question lists the addresses" in asked("why-rejected", "question", nobody, status=1)
 
 
+def test_what_was_bought_is_told_by_stage_and_by_trial(asked, result):
+    told = asked("bought", "question", "--json")
+    stages, trials = told["stages"], told["trials"]
+    assert [row["stage"] for row in stages] == ["explore", "verify", "confirm"]
+    assert len(trials) == sum(row["trials"] for row in stages)
+    for row in stages:
+        mine = [t for t in trials if t["used_in"] == row["stage"] and t["outcome"] == "scored"]
+        tokens, spent_s = sum(t["tokens"] for t in mine), sum(t["train_s"] for t in mine)
+        assert (row["tokens"], row["tokens_per_s"]) == (tokens, pytest.approx(tokens / spent_s))
+        each = [t["mfu"] * t["train_s"] / spent_s for t in mine]  # all on one device
+        assert row["mfu"] == pytest.approx(sum(each)) and row["energy_j"] is None
+    assert "explore: " in asked("bought", "question") and "of the device's peak" in asked("bought", "question")
+
+
 def test_an_address_is_one_candidates(asked):
     for several in ("", "%", "_"):
         asked("source", several, status=1)

@@ -14,6 +14,7 @@ from asiarc import Budget, Campaign, Stage, by_tier
 from asiarc.archive.results import mean_gain, values_of
 from asiarc.archive.store import Archive, Trial
 from asiarc.campaign.declaration import IDENTITY_VERSION
+from asiarc.core.bought import Bought
 from asiarc.core.candidate import content_address
 from asiarc.core.digest import digest
 from asiarc.core.outcome import SCORED, Outcome
@@ -113,8 +114,9 @@ class Bench:
             details={},
             wall_s=3.0,
             cpu_s=2.0,
+            bought=Bought(steps * 4096 * scored, 2.5, 400 << 20, None, None, 1e11),
         )
-        self.archive.add_trial(trial, {}, tokens=steps * 4096, layers=[], peak_memory_bytes=1)
+        self.archive.add_trial(trial, {}, layers=[])
         if scored:
             self.archive.add_items(trial.key, [{"document": i, "value": v} for i, v in enumerate(items)])
         self.archive.add_use(self.run, stage, trial.key)

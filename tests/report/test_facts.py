@@ -145,7 +145,7 @@ def test_tuning_trials_are_in_the_spend_but_not_in_the_means(filled):
     key = "tuning000001"
     trial = filled.archive.trials(filled.run, "verify")[0]
     tuned = type(trial)(**{**vars(trial), "key": key, "seed": "0/verify tuning/0", "value": 99.0})
-    filled.archive.add_trial(tuned, {}, tokens=1, layers=[], peak_memory_bytes=1)
+    filled.archive.add_trial(tuned, {}, layers=[])
     filled.archive.add_use(filled.run, "verify", key)
     assert facts.stage_facts(read(filled), "verify") == before
     spend = {s["stage"]: s["trials"] for s in facts.ran_facts(read(filled))["spend"]}

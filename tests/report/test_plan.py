@@ -7,9 +7,11 @@ import re
 import pytest
 
 from asiarc import Budget, Campaign, Stage, by_tier
+from asiarc.campaign.recipe import model_size
 from asiarc.core.recipe import MICRO, PAPER_20M, PAPER_340M, SMALL
 from asiarc.evidence.power import power_of
-from asiarc.studies.plan import cpu_s_of, flops_per_token, gpu_h_of, hours_of, resolved, tokens_of
+from asiarc.models.memory import Passes, peak_bytes
+from asiarc.studies.plan import cpu_s_of, flops_per_token, gpu_h_of, hours_of, memory_line, resolved, size, tokens_of
 
 # forward MFLOPs a token of DeltaNet as `python -m tests.rigs.ladder` counts them from the mixer itself
 COUNTED = {MICRO: 0.25, SMALL: 1.66, PAPER_20M: 40.02, PAPER_340M: 773.92}
@@ -29,11 +31,27 @@ def test_a_trials_time_is_that_of_a_quick_run():
 
 def test_the_paper_tier_is_told_in_gpu_hours():
     one = [(1, PAPER_20M)]
-    by_hand = 3 * 40.02e6 * 2_000 * 256 * 2_048 / 4e14 / 3600
+    by_hand = 3 * 40.02e6 * 2_000 * 256 * 2_048 / (0.4 * 989e12) / 3600
     assert tokens_of(one) == 2_000 * 256 * 2_048
     assert gpu_h_of(one) == pytest.approx(by_hand, rel=0.05)
     assert hours_of(one, "paper") == (gpu_h_of(one), "GPU-hours")
     assert hours_of(one, "full") == (cpu_s_of(one) / 3600, "CPU-hours")
+
+
+def test_memory_is_that_of_the_hungriest_baseline_and_of_a_named_device(monkeypatch):
+    monkeypatch.setenv("ASIARC_DEVICE", "cpu")
+    small = Campaign(
+        start_from="delta_net", baselines=("delta_net", "kda"), explore=Stage(tasks=("text",), seeds=1),
+        budget=by_tier(smoke=Budget(candidates=1, minutes=1)),
+    )  # fmt: skip
+    trials = [(1, MICRO), (3, SMALL)]
+    told = memory_line(small, trials, "full")
+    needs = peak_bytes(SMALL, model_size(SMALL, "kda"), Passes(SMALL.batch_size), "kda")
+    assert told.startswith(f"a trial of kda takes about {size(needs)} of the sandbox's 8.0 GiB")
+    assert "at 16 rows a pass" in told and "again" not in told
+    priced = memory_line(small, [(1, PAPER_340M)], "paper")
+    rows = int(re.search(r"at (\d+) rows a pass", priced)[1])
+    assert "an H100's (assumed)" in priced and 1 <= rows < PAPER_340M.batch_size
 
 
 def test_what_seeds_can_tell_is_said_for_all_comparisons():

@@ -21,6 +21,7 @@ import click
 
 from asiarc import Budget, Campaign, Stage, by_tier
 from asiarc.archive.store import Archive, Trial
+from asiarc.core.bought import Bought
 from asiarc.core.outcome import SCORED, Outcome
 from asiarc.core.recipe import stage_plan
 from asiarc.core.seeds import rng_of
@@ -106,9 +107,9 @@ def _add(archive: Archive, number: int) -> None:
     archive.add_admission(f"a{address}", address, SCORED, [], {"parameters": 1000}, 1.0)
     trial = Trial(
         f"t{address}", address, "text", "explore", "0/explore/0", 60, 0.008, SCORED, "bits_per_byte", 2.8 - gain,
-        100_000, 8192, 4000.0, [[60, 2.8, 2.8]], {}, 1.0, 1.0,
+        100_000, 8192, 4000.0, [[60, 2.8, 2.8]], {}, 1.0, 1.0, Bought(245_760),
     )  # fmt: skip
-    archive.add_trial(trial, {"steps": 60}, tokens=245_760, layers=[], peak_memory_bytes=1)
+    archive.add_trial(trial, {"steps": 60}, layers=[])
     archive.add_items(trial.key, [{"document": 0, "value": [(gain - 2.8) * math.log(2) * 512, 512]}])
     archive.add_use(RUN, "explore", trial.key)
     scores = {"text": {"gain": gain, "mean": 2.8 - gain}}

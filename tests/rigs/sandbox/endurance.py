@@ -38,6 +38,12 @@ PASSING = {
     "admission_cpu_s": "how long",
     "train_cpu_s": "how long",
     "score_cpu_s": "how long",
+    "train_s": "how long",
+    "tokens_per_s": "how long",
+    "mfu": "how long",
+    "energy_j": "how long",
+    "peak_flops_per_s": "where",
+    "gpu_memory_bytes": "where",
     "peak_memory_bytes": "what else its worker held",
 }
 """Fields that may differ, each with what it tells that is no answer."""
