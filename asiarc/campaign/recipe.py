@@ -15,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from asiarc.core.declared import Declaration
 from asiarc.core.device import device_type
 from asiarc.core.errors import CampaignError
-from asiarc.core.recipe import SIZE_TOLERANCE, TIERS, TRIAL_MEMORY_BYTES, Precision, StagePlan, Tier, TrialRecipe
+from asiarc.core.recipe import ON_GPU, SIZE_TOLERANCE, TIERS, TRIAL_MEMORY_BYTES, Precision, StagePlan, Tier, TrialRecipe
 from asiarc.models.baselines import mixer_size
 from asiarc.tasks import is_key, is_text, own_path
 from asiarc.tasks.catalogue import CATALOGUE, parse_name
@@ -35,7 +35,7 @@ class Recipe(CampaignDeclaration):
 
     `steps` (or `tokens`) are those of the last rung; the lower rungs of explore keep their proportion to it. Synthetic
     tasks have a training of their own, over which what is said holds too, but for `seq_len`: their level says how long
-    they are. The vocabulary is the tier's: 256 bytes below the paper tier.
+    they are. The vocabulary is the tier's: 256 bytes below the gpu tier.
     """
 
     d_model: int | None = Field(default=None, ge=16, le=16_384, description="channels")
@@ -78,6 +78,7 @@ class RecipeByTier(CampaignDeclaration):
     smoke: Recipe | None = None
     quick: Recipe | None = None
     full: Recipe | None = None
+    gpu: Recipe | None = None
     paper: Recipe | None = None
 
     @model_validator(mode="after")
@@ -133,7 +134,7 @@ def faults(
     recipes += [recipe for task in tasks if (recipe := _training(task, said)) is not None]
     for recipe in recipes:
         yield from _uneven(recipe)
-        if device_type() == "cpu" and tier != "paper":
+        if device_type() == "cpu" and tier not in ON_GPU:
             yield from _too_large(recipe)
     if is_matched and of_text and not plan.text.d_model % plan.text.num_heads:
         yield from _unmatched(plan.text, start_from, baselines)

@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from math import ceil
 from typing import Any, Literal, get_args
 
-Tier = Literal["smoke", "quick", "full", "paper"]
+Tier = Literal["smoke", "quick", "full", "gpu", "paper"]
 StageName = Literal["explore", "verify", "confirm"]
 Precision = Literal["float32", "bfloat16"]
 TIERS: tuple[Tier, ...] = get_args(Tier)
+ON_GPU: tuple[Tier, ...] = ("gpu", "paper")  # whose sizes want one
 STAGES: tuple[StageName, ...] = get_args(StageName)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 TRIAL_MEMORY_BYTES = 8 * 2**30  # what a trial's process may take in the sandbox
@@ -99,6 +100,9 @@ PAPER_20M = TrialRecipe(
     learning_rate=3e-4,
     vocab_size=50_257,
 )
+# The same model as far as one GPU brings the whole panel in an hour: 24 mixers (a panel of 20, four survivors) on three
+# seeds, 72 trials of 118 million tokens. At 3 x 40 MFLOP a token that is 1.0e18 FLOP: 57 minutes of an H100 at 30 %.
+GPU_20M = PAPER_20M.at(name="gpu-20m", batch_size=64, steps=900, learning_rate=1e-3)
 PAPER_340M = TrialRecipe(
     "paper-340m",
     d_model=1024,
@@ -111,7 +115,7 @@ PAPER_340M = TrialRecipe(
     learning_rate=3e-4,
     vocab_size=50_257,
 )
-RECIPES = {p.name: p for p in (MICRO, SMALL, MEDIUM, PAPER_20M, PAPER_340M)}
+RECIPES = {p.name: p for p in (MICRO, SMALL, MEDIUM, GPU_20M, PAPER_20M, PAPER_340M)}
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,14 @@ class StagePlan:
         rungs = dict.fromkeys(max(1, round(steps * last / self.rungs[-1])) for steps in self.rungs)
         return replace(self, text=text, rungs=tuple(rungs), said=tuple(sorted(said.items())))
 
+    def shrunk(self) -> StagePlan:
+        """The same stage over the smallest model, for as long as it takes to pass every step: what a dry run trains."""
+        size = {"d_model": 32, "num_layers": 2, "num_heads": 2, "batch_size": 4, "seq_len": 64}
+        rungs = tuple(range(2, 2 + len(self.rungs)))
+        text = self.text.at(**size, steps=rungs[-1], evaluations=1)
+        said = (*((name, size[name]) for name in sorted(size)), ("steps", rungs[-1]))
+        return replace(self, text=text, rungs=rungs, documents=4, most_seeds=2, most_entrants=2, said=said)
+
     @property
     def costs(self) -> tuple[float, ...]:
         """What an evaluation on each rung costs, in units of one on the last."""
@@ -163,6 +175,9 @@ _PLANS: dict[tuple[str, str], StagePlan] = {
     ("full", "explore"): StagePlan(MICRO, (60, 125, 250), 1 / 3, 1.0, 64),
     ("full", "verify"): StagePlan(SMALL, (250,), 1.0, 1.0, 128),
     ("full", "confirm"): StagePlan(SMALL, (300,), 1.0, 1.0, 256),
+    ("gpu", "explore"): StagePlan(GPU_20M, (60, 240), 1 / 4, 1.0, 64),
+    ("gpu", "verify"): StagePlan(GPU_20M, (900,), 1.0, 1.0, 500, 3, 4),
+    ("gpu", "confirm"): StagePlan(GPU_20M, (900,), 1.0, 1.0, 500, 3),
     ("paper", "explore"): StagePlan(PAPER_20M, (2000,), 1.0, 1.0, 500),
     ("paper", "verify"): StagePlan(PAPER_340M, (2000,), 1.0, 1.0, 500),
     ("paper", "confirm"): StagePlan(PAPER_340M, (30_000,), 1.0, 1.0, 500),

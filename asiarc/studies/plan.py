@@ -12,7 +12,7 @@ from pathlib import Path
 
 from asiarc.archive.store import Archive
 from asiarc.campaign.declaration import Campaign
-from asiarc.core.recipe import MICRO, StageName, Tier, TrialRecipe
+from asiarc.core.recipe import MICRO, ON_GPU, StageName, Tier, TrialRecipe
 from asiarc.evidence.power import detectable_difference
 from asiarc.loop.trials import planned_recipe
 from asiarc.studies.verdicts import USEFUL
@@ -20,7 +20,8 @@ from asiarc.tasks import get_task
 
 TOKENS_PER_CPU_S = 40_000  # one thread, micro model on text, until the archive knows better
 GROWTH = 0.75
-GPU_FLOPS = 4e14  # a second: 40 % of an H100's bfloat16 peak, which small models do not reach
+H100_FLOPS = 989e12  # a second: the peak of its dense bfloat16 products (SXM)
+UTILISATION = {"gpu": 0.3, "paper": 0.4}  # the share of it that is assumed; small models may not reach it
 TRIAL_OVERHEAD_S = 1.0  # building, evaluating and scoring a model
 ADMISSION_S = 4.0
 WIDE = 136  # columns that the table takes
@@ -48,15 +49,17 @@ def cpu_s_of(trials: Trials, rate: float = TOKENS_PER_CPU_S) -> float:
     )
 
 
-def gpu_h_of(trials: Trials) -> float:
-    """Hours of one large GPU for the training of all, at best: a step costs three forward passes."""
+def gpu_h_of(trials: Trials, tier: Tier = "paper") -> float:
+    """Hours of one H100 for the training of all, at best: a step costs three forward passes."""
     flops = sum(count * recipe.tokens * 3 * flops_per_token(recipe) for count, recipe in trials)
-    return flops / GPU_FLOPS / 3600
+    return flops / (UTILISATION[tier] * H100_FLOPS) / 3600
 
 
 def hours_of(trials: Trials, tier: Tier, rate: float = TOKENS_PER_CPU_S) -> tuple[float, str]:
-    """What all cost, and in what: hours of one core, at the paper tier of one GPU."""
-    return (gpu_h_of(trials), "GPU-hours") if tier == "paper" else (cpu_s_of(trials, rate) / 3600, "CPU-hours")
+    """What all cost, and in what: hours of one core, at the tiers above full of one GPU."""
+    if tier in ON_GPU:
+        return gpu_h_of(trials, tier), "GPU-hours"
+    return cpu_s_of(trials, rate) / 3600, "CPU-hours"
 
 
 def _slower(flops: float) -> float:
@@ -132,6 +135,8 @@ def plan_lines(
         if stage != "explore":
             lines.append(f"    {resolved(campaign, stage, tier)}")
     known = "as trials stored here took" if rate != TOKENS_PER_CPU_S else "a guess until trials are stored here"
+    if tier in ON_GPU:
+        known = f"{total * workers / 60:,.2f} GPU-hours; on one GPU a job: --workers is how many there are"
     lines.append(f"  about {total:.1f} minutes in all ({known}); nothing was run (--plan)")
     if archive:
         archive.close()
@@ -155,7 +160,9 @@ def resolved(campaign: Campaign, stage: StageName, tier: Tier) -> str:
 
 
 def _speed(tier: Tier, rate: float) -> str:
-    return f"GPUs at {GPU_FLOPS:.0e} FLOP/s" if tier == "paper" else f"{rate:,.0f} tokens a CPU-second"
+    if tier in ON_GPU:
+        return f"an H100 at {UTILISATION[tier]:.0%} of {H100_FLOPS:.3g} FLOP/s each"
+    return f"{rate:,.0f} tokens a CPU-second"
 
 
 def _models(campaign: Campaign, candidates: int, tier: Tier) -> tuple[int, float]:
