@@ -6,19 +6,39 @@ within seconds; the paper's own sizes are named so that they can be built, count
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from math import ceil
 from typing import Any, Literal, get_args
+
+from asiarc.core.errors import TaskError
 
 Tier = Literal["smoke", "quick", "full", "paper"]
 StageName = Literal["explore", "verify", "confirm"]
 Precision = Literal["float32", "bfloat16"]
 TIERS: tuple[Tier, ...] = get_args(Tier)
 STAGES: tuple[StageName, ...] = get_args(StageName)
+OF_TEXT = ("seq_len", "tokenizer", "steps", "tokens")  # what a campaign says of its text, and of no synthetic task
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 TRIAL_MEMORY_BYTES = 8 * 2**30  # what a trial's process may take in the sandbox
+OWN_VOCABULARY = range(257, 65_537)  # sizes of a byte-pair encoding of our own: every byte and BOS, two bytes a token
 SIZE_TOLERANCE = 0.02  # by how much a model may miss the number of parameters that it is brought to
+
+
+def vocabulary(tokenizer: str) -> int:
+    """How many tokens a tokenizer has: ``bytes`` 256, ``gpt2`` 50,257, ``bpe-4096`` (byte pairs of our own) 4,096.
+
+    Raises `TaskError` for another name.
+    """
+    known = {"bytes": 256, "gpt2": 50_257}
+    size = known.get(tokenizer) or (int(tokenizer[4:]) if re.fullmatch(r"bpe-[0-9]{3,5}", tokenizer) else 0)
+    if not size or (tokenizer not in known and size not in OWN_VOCABULARY):
+        raise TaskError(
+            f"unknown tokenizer {tokenizer!r}. Valid: bytes, gpt2, and bpe-N for a byte-pair encoding of N tokens, "
+            f"{OWN_VOCABULARY.start} to {OWN_VOCABULARY.stop - 1} (bpe-4096)."
+        )
+    return size
 
 
 @dataclass(frozen=True)
@@ -44,6 +64,7 @@ class TrialRecipe:
     weight_decay: float = 0.1
     clip: float = 1.0
     vocab_size: int = 256
+    tokenizer: str = "bytes"  # what makes tokens of text, by name; see `vocabulary`
     evaluations: int = 5  # losses along the curve, each on the same rows of the training split
     precision: Precision | None = None  # what a step computes in; None: as the device does (`core.device.PRECISION`)
 
@@ -53,7 +74,9 @@ class TrialRecipe:
         return self.steps * self.batch_size * self.seq_len
 
     def at(self, **changes: Any) -> TrialRecipe:
-        """The same recipe with some fields changed."""
+        """The same recipe with some fields changed; with another tokenizer its vocabulary, where none is given."""
+        if "tokenizer" in changes:
+            changes = {"vocab_size": vocabulary(changes["tokenizer"])} | changes
         return replace(self, **changes)
 
     def as_dict(self) -> dict[str, Any]:
@@ -98,6 +121,7 @@ PAPER_20M = TrialRecipe(
     steps=2000,
     learning_rate=3e-4,
     vocab_size=50_257,
+    tokenizer="gpt2",
 )
 PAPER_340M = TrialRecipe(
     "paper-340m",
@@ -110,6 +134,7 @@ PAPER_340M = TrialRecipe(
     steps=2000,
     learning_rate=3e-4,
     vocab_size=50_257,
+    tokenizer="gpt2",
 )
 RECIPES = {p.name: p for p in (MICRO, SMALL, MEDIUM, PAPER_20M, PAPER_340M)}
 
