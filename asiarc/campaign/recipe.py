@@ -14,8 +14,19 @@ from pydantic import Field, field_validator, model_validator
 
 from asiarc.core.declared import Declaration
 from asiarc.core.device import device_type
-from asiarc.core.errors import CampaignError
-from asiarc.core.recipe import ON_GPU, SIZE_TOLERANCE, TIERS, TRIAL_MEMORY_BYTES, Precision, StagePlan, Tier, TrialRecipe
+from asiarc.core.errors import CampaignError, TaskError
+from asiarc.core.recipe import (
+    OF_TEXT,
+    ON_GPU,
+    SIZE_TOLERANCE,
+    TIERS,
+    TRIAL_MEMORY_BYTES,
+    Precision,
+    StagePlan,
+    Tier,
+    TrialRecipe,
+    vocabulary,
+)
 from asiarc.models.baselines import mixer_size
 from asiarc.tasks import is_key, is_text, own_path
 from asiarc.tasks.catalogue import CATALOGUE, parse_name
@@ -34,8 +45,8 @@ class Recipe(CampaignDeclaration):
     """What is trained, as far as it is said; the rest is as the tier has it (`asiarc.core.recipe`).
 
     `steps` (or `tokens`) are those of the last rung; the lower rungs of explore keep their proportion to it. Synthetic
-    tasks have a training of their own, over which what is said holds too, but for `seq_len`: their level says how long
-    they are. The vocabulary is the tier's: 256 bytes below the gpu tier.
+    tasks have a training of their own, over which what is said holds too, but for `seq_len` and `tokenizer`: their
+    level says how long they are, and their tokens are bytes. The vocabulary is the tokenizer's.
     """
 
     d_model: int | None = Field(default=None, ge=16, le=16_384, description="channels")
@@ -52,6 +63,20 @@ class Recipe(CampaignDeclaration):
     precision: Precision | None = Field(
         default=None, description="what a step computes in; not given: float32 on a CPU, bfloat16 on a GPU"
     )
+
+    tokenizer: str | None = Field(
+        default=None, description="what makes tokens of text: bytes, gpt2 (the paper's), or bpe-N, one of our own"
+    )
+
+    @field_validator("tokenizer")
+    @classmethod
+    def _known_tokenizer(cls, name: str | None) -> str | None:
+        if name is not None:
+            try:
+                vocabulary(name)
+            except TaskError as error:
+                raise ValueError(str(error)) from error
+        return name
 
     @model_validator(mode="after")
     def _one_budget(self) -> Recipe:
@@ -176,7 +201,7 @@ def _training(task: str, said: Mapping[str, Any]) -> TrialRecipe | None:
     own = TrialRecipe(
         task, t.d_model, t.num_layers, t.num_heads, t.mlp_ratio, SYNTHETIC_LENGTH, t.batch_size, t.steps
     )  # fmt: skip
-    return own.at(**{name: v for name, v in said.items() if name not in ("seq_len", "steps", "tokens")})
+    return own.at(**{name: v for name, v in said.items() if name not in OF_TEXT})
 
 
 def _uneven(recipe: TrialRecipe) -> Iterator[str]:

@@ -255,7 +255,10 @@ def _environment(scratch: Path) -> dict[str, str]:
 
 def _training_texts() -> list[str]:
     """The files of the cache that jobs may read, as patterns: what is held out is none of them."""
-    names = ("corpora/*/train.txt", "corpora/*/index.json", "own/*/open.json")
+    names = (
+        "corpora/*/train.txt", "corpora/*/index.json", "own/*/open.json", "tokenizers/*/*", "tokens/*/index.json",
+        "tokens/*/*/index.json", "tokens/*/*/train.*",
+    )  # fmt: skip
     return [f"{glob.escape(_texts())}/{name}" for name in names]
 
 
