@@ -19,20 +19,23 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from lm_eval.api.model import TemplateLM
-
 from asiarc.core.digest import digest
 from asiarc.core.outcome import DivergedError
 from asiarc.core.recipe import SIZE_TOLERANCE, TrialRecipe
 from asiarc.core.seeds import seed_of
 from asiarc.engineer.dialogue import Logs, Model, Tokens
-from asiarc.engineer.scoring import Score, score_documents, windows
+from asiarc.engineer.scoring import Score, has_lm_eval, score_documents, windows
 from asiarc.execution.line import Line, LineError
 from asiarc.tasks import get_task
 from asiarc.tasks.tokenizer import Tokenizer, tokenizer_of
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
+    from lm_eval.api.model import TemplateLM
+elif has_lm_eval():
+    from lm_eval.api.model import TemplateLM
+else:
+    TemplateLM = object  # `scoring` asks then, and needs no more than is here
 
 ROWS = 256  # documents that are read side by side
 SAMPLE = 8  # documents of a trial that are read a second time, whole
@@ -88,6 +91,10 @@ class StreamedLM(TemplateLM):
         if self.tokenizer.pairs is not None:
             pair = super()._encode_pair(context, continuation)
         return [self.eot_token_id, *pair[0]], pair[1]
+
+    def answers(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, bool]]:
+        """`loglikelihood` of (context, continuation), for who asks without lm-eval."""
+        return self._loglikelihood_tokens([(None, *self._encode_pair(*pair)) for pair in pairs])
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Nothing here generates."""

@@ -144,9 +144,13 @@ class Lab:
 
         where = self._report()
         if self.is_dry:
-            passed = ", ".join(run.label for run in self.runs)
-            return [f"dry run: every step of {passed} was passed at tier {self.tier}; no number is kept, none is evidence"]
+            return [f"dry run at tier {self.tier}: {self._passed(run)}; no number is kept" for run in self.runs]
         return [f"{answer_line(facts_of(CampaignResult.load(self.archive, run)))}; report: {where}" for run in runs]
+
+    def _passed(self, run: Run) -> str:
+        """Which stages of a run are through."""
+        passed = [stage for stage in run.campaign.stages if self.archive.stage_result(run.run, stage)]
+        return f"{run.label} passed {', '.join(passed) or 'no stage'} of {', '.join(run.campaign.stages)}"
 
     def _report(self) -> str:
         """The path of the report of the tier that ran, written anew where it would say something new."""
