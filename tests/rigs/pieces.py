@@ -12,6 +12,7 @@ and candidates that were admitted. A trial's key holds the versions of the machi
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import json
 import shutil
 import time
@@ -126,7 +127,8 @@ def take(folder: Path, store: Path, tier: Tier) -> list[tuple[str, Any]]:
     from asiarc.core.digest import digest
     from asiarc.engineer import returned
     from asiarc.engineer.workshop import Request, Workshop
-    from asiarc.execution import InlineExecutor, Result
+    from asiarc.execution import InlineExecutor
+    from asiarc.execution.judge import received
 
     found = []
     with Archive(store) as archive:
@@ -141,7 +143,8 @@ def take(folder: Path, store: Path, tier: Tier) -> list[tuple[str, Any]]:
             archive.add_run(run, "pieces", tier, 0, {"pieces": there}, there)
             archive.add_candidate(request.address, request.address, request.source, "")
             if archive.trial(key) is None:
-                workshop._store_trial(request, returned.checked(Result(**done["result"]), returned.TrialShape))
+                result = received(json.dumps(done["result"]))
+                workshop._store_trial(request, returned.checked(result, returned.TrialShape))
             archive.add_use(run, STAGE, key)
             found.append((there["device"], archive.trial(key)))
     return found
