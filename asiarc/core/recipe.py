@@ -125,8 +125,8 @@ PAPER_20M = TrialRecipe(
     tokenizer="gpt2",
 )
 # 20 million parameters again, in mixers and MLPs instead of a large vocabulary, and tokens that need no network. As far
-# as one GPU brings the whole panel in an hour: 24 mixers (a panel of 20, four survivors) on three seeds are 72 trials of
-# 98 million tokens; at 3 x 48 MFLOP a token that is 1.0e18 FLOP, 58 minutes of an H100 at 30 % of its peak.
+# as one GPU brings the whole panel in an hour: 24 mixers (a panel of 20, four survivors) on three seeds are 72 trials
+# of 98 million tokens; at 3 x 48 MFLOP a token that is 1.0e18 FLOP, 58 minutes of an H100 at 30 % of its peak.
 GPU_20M = TrialRecipe(
     "gpu-20m",
     d_model=512,

@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from asiarc.core.digest import digest
 from asiarc.core.outcome import DivergedError
 from asiarc.core.recipe import SIZE_TOLERANCE, TrialRecipe

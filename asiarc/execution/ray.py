@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from asiarc.core.errors import ExecutionError, TaskError
-from asiarc.execution.job import Job, Result
+from asiarc.execution.job import InlineExecutor, Job, Result
 from asiarc.execution.judge import received
 from asiarc.execution.local import LocalExecutor
 from asiarc.execution.round import Round, Warm
@@ -42,6 +42,24 @@ def _answer(function: str) -> dict[str, str]:
     return getattr(importlib.import_module(module), name)()
 
 
+def _refusal(function: str, expected: dict[str, str]) -> str:
+    """Why what a function says here is not what was expected; empty where it is."""
+    here = _answer(function)
+    wrong = [
+        f"{name} {found} instead of {expected.get(name)}" for name, found in here.items() if found != expected.get(name)
+    ]
+    if not wrong:
+        return ""
+    return f"{platform.node()} has {', '.join(wrong)}: install the driver's versions there"
+
+
+def _large(text: str, versions: str, expected: dict[str, str]) -> str:
+    """A job in the process that Ray gave its GPUs to; its result, or why this node must not run it, as JSON."""
+    refusal = _refusal(versions, expected)
+    result = Result("infrastructure", reason=refusal) if refusal else InlineExecutor().run([Job.from_text(text)])[0]
+    return json.dumps(asdict(result))
+
+
 class _Own(NamedTuple):
     """A text of one's own on its way: its files are Ray's, who fetches what a list holds only when asked."""
 
@@ -59,15 +77,7 @@ class _Node:
 
     def refuses(self, expected: dict[str, str]) -> str:
         """Why this node must not be used; empty where it may."""
-        here = _answer(self._versions)
-        wrong = [
-            f"{name} {found} instead of {expected.get(name)}"
-            for name, found in here.items()
-            if found != expected.get(name)
-        ]
-        if not wrong:
-            return ""
-        return f"{platform.node()} has {', '.join(wrong)}: install the driver's versions there"
+        return _refusal(self._versions, expected)
 
     def run(self, text: str, own: _Own | None = None) -> str:
         """A job's result; `own` is the text of one's own that it opens, fetched where this node lacks it."""
@@ -122,6 +132,23 @@ class RayExecutor(Warm):
         if room == 0:
             raise ExecutionError(f"the Ray cluster has no {kind} for a job; add a node: ray start --address=...")
         return self._workers or room
+
+    def run_large(self, job: Job, gpus: int) -> Result:
+        """One job on a node that has so many GPUs, in no sandbox: for what starts processes that need each other's
+        sockets (`asiarc.engineer.large`), with code that may be trusted. A lost node is `infrastructure`.
+
+        Raises `ExecutionError` where no node has so many.
+        """
+        self._require_head()
+        most = max(node["Resources"].get("GPU", 0) for node in ray.nodes() if node["Alive"])
+        if most < gpus:
+            raise ExecutionError(f"no node of the Ray cluster has {gpus} GPUs, the largest has {most:g}; ask for fewer")
+        task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_large)
+        versions = self._arguments[-1]
+        try:
+            return received(ray.get(task.remote(job.as_text(), versions, _answer(versions))))
+        except ray.exceptions.RayError as error:
+            return Result("infrastructure", reason=f"the node was lost: {str(error).splitlines()[0]}")
 
     def close(self) -> None:
         """End this executor's actors and what they run; the cluster stays, and a lost one has ended them itself."""

@@ -1,4 +1,4 @@
-"""Trials that another machine runs, which has neither lm-eval nor pydantic nor these texts: there and back in a folder."""
+"""Trials that another machine runs, which has neither lm-eval nor pydantic: there and back in a folder."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ cluster.connect(namespace="asiarc")
 
 from asiarc.core.errors import ExecutionError  # noqa: E402
 from asiarc.engineer.workshop import VERSIONS  # noqa: E402
-from asiarc.execution import Job, Limits, LocalExecutor  # noqa: E402
+from asiarc.execution import InlineExecutor, Job, Limits, LocalExecutor  # noqa: E402
 from asiarc.execution import ray as on_ray  # noqa: E402
 from asiarc.execution.round import Round  # noqa: E402
 from asiarc.tasks import get_task, opened  # noqa: E402
@@ -75,6 +75,19 @@ with on_ray.RayExecutor(versions=VERSIONS, preload=(), readable=[here, folder], 
     killer.start()
     shown["devices"] = [r.value for r in executor.run([devices, devices])]
     killer.join()
+
+    large = {
+        "mixer": "delta_net", "task": "text", "seed": "0/verify/0", "recipe": "micro", "by": ["ddp"], "processes": 2,
+        "steps": 2, "batch_size": 4,
+    }  # fmt: skip
+    job = Job("asiarc.engineer.large:launch", large)
+    found = executor.run_large(job, 2)
+    shown["large"] = [found.status, found.reason, found.value]
+    shown["large here"] = InlineExecutor().run([job])[0].value
+    try:
+        executor.run_large(job, 3)
+    except ExecutionError as error:
+        shown["too large"] = str(error)
 
     (folder / "book.txt").write_text("\n\n".join(f"{i} times {i} are {i * i}, said the book." * 3 for i in range(4000)))
     own = opened("text:book.txt", folder, build=True)

@@ -1,9 +1,9 @@
-"""``python -m tests.rigs pieces``: trials on a GPU that one has for minutes, piece by piece, on a machine without network.
+"""``python -m tests.rigs pieces``: trials on a GPU that one has for minutes, on a machine without network.
 
 `pack` writes a folder with the code, the texts and a job for every trial; `run`, in that folder on the other machine,
 runs the next jobs and stops before its minutes are over; `take` brings what is done into an archive. The folder goes
 there and back as often as it takes: what is done is not done again. `run` needs torch, transformers, hypothesis, einops
-and click, and neither pydantic nor lm-eval: scores are then computed as lm-eval computes them (`scoring.score_plainly`).
+and click, and neither pydantic nor lm-eval: scores are then computed as lm-eval computes them (`score_plainly`).
 
 Unusual: jobs run in `run`'s own process and in no sandbox, so that every row says that no layer held; give it baselines
 and candidates that were admitted. A trial's key holds the versions of the machine that ran it.
