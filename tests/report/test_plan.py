@@ -7,12 +7,12 @@ import re
 import pytest
 
 from asiarc import Budget, Campaign, Stage, by_tier
-from asiarc.core.recipe import MICRO, PAPER_20M, PAPER_340M, SMALL
+from asiarc.core.recipe import GPU_20M, MICRO, PAPER_20M, PAPER_340M, SMALL
 from asiarc.evidence.power import power_of
 from asiarc.studies.plan import cpu_s_of, flops_per_token, gpu_h_of, hours_of, resolved, tokens_of
 
 # forward MFLOPs a token of DeltaNet as `python -m tests.rigs.ladder` counts them from the mixer itself
-COUNTED = {MICRO: 0.25, SMALL: 1.66, PAPER_20M: 40.02, PAPER_340M: 773.92}
+COUNTED = {MICRO: 0.25, SMALL: 1.66, GPU_20M: 44.37, PAPER_20M: 40.02, PAPER_340M: 773.92}
 
 
 @pytest.mark.parametrize("recipe", COUNTED, ids=lambda recipe: recipe.name)
@@ -34,6 +34,14 @@ def test_the_paper_tier_is_told_in_gpu_hours():
     assert gpu_h_of(one) == pytest.approx(by_hand, rel=0.05)
     assert hours_of(one, "paper") == (gpu_h_of(one), "GPU-hours")
     assert hours_of(one, "full") == (cpu_s_of(one) / 3600, "CPU-hours")
+
+
+def test_one_gpu_brings_the_whole_panel_through_in_an_hour():
+    """20 baselines and four survivors on three seeds at 30 % of an H100's 989 TFLOP/s."""
+    panel = [(24 * 3, GPU_20M)]
+    by_hand = 72 * 1_500 * 32 * 2_048 * 3 * 44.37e6 / (0.3 * 989e12) / 3600
+    assert gpu_h_of(panel, "gpu") == pytest.approx(by_hand, rel=0.15)
+    assert 0.8 < gpu_h_of(panel, "gpu") < 1 and hours_of(panel, "gpu")[1] == "GPU-hours"
 
 
 def test_what_seeds_can_tell_is_said_for_all_comparisons():

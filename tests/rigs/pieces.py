@@ -255,7 +255,3 @@ def take_command(folder: Path, tier: Tier, store: Path) -> None:
         spread = f" ± {stdev(seeds):.4f}" if len(seeds) > 1 else ""
         click.echo(f"{address}  {fmean(seeds):.4f}{spread}  {len(seeds)} seeds on {device}")
     click.echo(f"{len(found)} trials are in {store}")
-
-
-if __name__ == "__main__":
-    main()
