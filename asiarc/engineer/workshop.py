@@ -338,7 +338,7 @@ class Workshop:
         if not (found.value or {}).get("cuda"):
             raise ExecutionError(
                 f"the trials are for a GPU and torch finds none {found.reason or 'here'}; set ASIARC_DEVICE=cpu to "
-                "train on the CPU"
+                "train on the CPU, on a cluster with GPUs give --gpus-per-job 1"
             )
 
     def _store_trial(self, request: Request, result: Result) -> Trial:

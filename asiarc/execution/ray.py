@@ -135,7 +135,8 @@ class RayExecutor(Warm):
 
     def run_large(self, job: Job, gpus: int) -> Result:
         """One job on a node that has so many GPUs, in no sandbox: for what starts processes that need each other's
-        sockets (`asiarc.engineer.large`), with code that may be trusted. A lost node is `infrastructure`.
+        sockets (`asiarc.engineer.large`), with code that may be trusted. A lost node is `infrastructure`. Warm workers
+        that are idle end first: they would keep their GPUs.
 
         Raises `ExecutionError` where no node has so many.
         """
@@ -143,6 +144,9 @@ class RayExecutor(Warm):
         most = max(node["Resources"].get("GPU", 0) for node in ray.nodes() if node["Alive"])
         if most < gpus:
             raise ExecutionError(f"no node of the Ray cluster has {gpus} GPUs, the largest has {most:g}; ask for fewer")
+        for actor in (*self._starting.values(), *self._idle):
+            ray.kill(actor)
+        self._starting, self._idle = {}, []
         task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_large)
         versions = self._arguments[-1]
         try:
