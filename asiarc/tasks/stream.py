@@ -1,9 +1,9 @@
 """Tokens of a text, made once and kept in files, and the rows that a seed deals from them.
 
-A shard (a parquet file, or a whole corpus) is one array of its training documents' tokens, each document closed by BOS,
-and where documents and row groups end; what is held out lies beside it, out of a candidate's reach. A `Stream` reads all
-shards without end: in every epoch each document once, shards, row groups in a shard and documents in a row group each in
-an order that the seed draws. So row r of a seed is the same whoever asks, at any time, in any process.
+A shard (a parquet file, or a whole corpus) is one array of its training documents' tokens, each document closed by
+BOS, and where documents and row groups end; what is held out lies beside it, out of a candidate's reach. A `Stream`
+reads all shards without end: in every epoch each document once; shards, row groups in a shard and documents in a row
+group come in orders that the seed draws. So row r of a seed is the same whoever asks, at any time, in any process.
 
 Axes: N tokens, D documents, G row groups, P parts of anything.
 """

@@ -106,6 +106,11 @@ def _pairs(vocabulary_json: bytes, merges: bytes) -> Any:
     return found
 
 
+def travels_with(name: str) -> tuple[str, ...]:
+    """The folders of the cache that hold a tokenizer's files."""
+    return () if name == "bytes" else (f"tokenizers/{key_of(name)}",)
+
+
 def folder_of(key: str) -> Path:
     """Where a tokenizer's files are kept."""
     return cache_folder() / "tokenizers" / key
@@ -142,8 +147,9 @@ def _from_hub(name: str) -> bytes:
         except (OSError, HfHubHTTPError) as error:
             missing = error
     raise TaskError(
-        f"GPT-2's tokenizer is neither in the Hugging Face cache nor can it be reached ({missing}). With a network, run "
-        "again; without one, say another in the campaign: Recipe(tokenizer='bpe-4096'), byte pairs of our own, or 'bytes'."
+        f"GPT-2's tokenizer is neither in the Hugging Face cache nor can it be reached ({missing}). With a network, "
+        "run again; without one, say another in the campaign: Recipe(tokenizer='bpe-4096'), byte pairs of our own, or "
+        "tokenizer='bytes'."
     ) from missing
 
 
