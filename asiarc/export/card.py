@@ -74,8 +74,8 @@ def _use(chosen: Chosen, found: Row) -> Iterator[str]:
     yield from (
         "",
         f"A causal language model over {tokens} with {found['parameters']:,} parameters. It needs torch and "
-        f"transformers{' and einops' if found['needs_einops'] else ''}; loading it runs `{found['module']}.py`, which is in this "
-        "folder to be read first.",
+        f"transformers{' and einops' if found['needs_einops'] else ''}; loading it runs `{found['module']}.py`, "
+        "which is in this folder to be read first.",
         "",
         "```python",
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
