@@ -47,11 +47,22 @@ class Page(NamedTuple):
 
 
 class Text(Protocol):
-    """What tokens are made of: `shards`, and the documents of each as (row group, some of its documents)."""
+    """What tokens are made of: named shards, and the documents of each as (row group, some of its documents)."""
 
-    content_hash: str
-    shards: Sequence[str]
-    most_bytes: int | None
+    @property
+    def content_hash(self) -> str:
+        """Hex digits, at least sixteen."""
+        ...
+
+    @property
+    def shards(self) -> Sequence[str]:
+        """Their names, in order."""
+        ...
+
+    @property
+    def most_bytes(self) -> int | None:
+        """How much of the text is taken, from its beginning; None for all."""
+        ...
 
     def documents(self, shard: int) -> Iterator[tuple[int, list[Page]]]:
         """In order."""
@@ -229,7 +240,7 @@ def _until(documents: Iterable[tuple[int, list[Page]]], most_bytes: int | None) 
     """Documents until there are so many bytes of text."""
     size = 0
     for group, pages in documents:
-        kept = []
+        kept: list[Page] = []
         for page in pages:
             if most_bytes is not None and size >= most_bytes:
                 yield group, kept
