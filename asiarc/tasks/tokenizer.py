@@ -100,7 +100,8 @@ def _pairs(vocabulary_json: bytes, merges: bytes) -> Any:
     from tokenizers import decoders, models, pre_tokenizers
 
     lines = [line for line in merges.decode().splitlines() if line and not line.startswith("#version")]
-    found = Pairs(models.BPE(json.loads(vocabulary_json), [(left, right) for left, _, right in (line.partition(" ") for line in lines)]))
+    merged = [(left, right) for left, _, right in (line.partition(" ") for line in lines)]
+    found = Pairs(models.BPE(json.loads(vocabulary_json), merged))
     found.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     found.decoder = decoders.ByteLevel()
     return found
