@@ -27,4 +27,6 @@ def require_campaigns() -> None:
 
 def extra_missing(absent: str) -> ExtraMissingError:
     """The error for packages that are not installed."""
-    return ExtraMissingError(f"not installed: {absent}. Kernel files need little, campaigns train and score: {INSTALL}")
+    return ExtraMissingError(
+        f"not installed: {absent}. Kernel files need little, campaigns train and score: {INSTALL}"
+    )

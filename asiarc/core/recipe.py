@@ -76,7 +76,7 @@ class TrialRecipe:
 
     def at(self, **changes: Any) -> TrialRecipe:
         """The same recipe with some fields changed; with another tokenizer its vocabulary, where none is given."""
-        if "tokenizer" in changes:
+        if changes.get("tokenizer", self.tokenizer) != self.tokenizer:
             changes = {"vocab_size": vocabulary(changes["tokenizer"])} | changes
         return replace(self, **changes)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asiarc.core.errors import TaskError
+from asiarc.tasks.tokenizer import END, tokenizer_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,6 +51,16 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE(vocabulary, [], byte_fallback=True))
     tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="\x00", eos_token="\x00", pad_token="\x00")
+
+
+def for_transformers(name: str) -> PreTrainedTokenizerFast:
+    """A recipe's tokenizer as Hugging Face and lm-eval take it."""
+    from transformers import PreTrainedTokenizerFast
+
+    pairs = tokenizer_of(name).pairs
+    if pairs is None:
+        return byte_tokenizer()
+    return PreTrainedTokenizerFast(tokenizer_object=pairs, bos_token=END, eos_token=END, pad_token=END)
 
 
 @cache

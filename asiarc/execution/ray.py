@@ -26,7 +26,8 @@ from asiarc.execution.job import InlineExecutor, Job, Result
 from asiarc.execution.judge import received
 from asiarc.execution.local import LocalExecutor
 from asiarc.execution.round import Round, Warm
-from asiarc.tasks import corpus, own_text
+from asiarc.tasks import corpus, get_task, own_text
+from asiarc.tasks.keep import cache_folder, packed_folder, unpack_folder
 
 try:
     import ray
@@ -61,11 +62,19 @@ def _large(text: str, versions: str, expected: dict[str, str]) -> str:
 
 
 class _Own(NamedTuple):
-    """A text of one's own on its way: its files are Ray's, who fetches what a list holds only when asked."""
+    """A text of one's own on its way, or tokens: its files are Ray's, who fetches what a list holds only when asked."""
 
     key: str
     content_hash: str
     files: list[Any]
+
+    def arrive(self) -> None:
+        """Keep it here, where it is not. Raises `TaskError` where it is not what was sent."""
+        if "/" in self.key:  # a folder of the cache, named by what it holds
+            if not (cache_folder() / self.key).is_dir():
+                unpack_folder(self.key, self.content_hash, ray.get(self.files[0]))
+        elif not corpus.holds(self.key, self.content_hash):
+            corpus.unpack(self.key, self.content_hash, ray.get(self.files[0]))
 
 
 class _Node:
@@ -79,11 +88,11 @@ class _Node:
         """Why this node must not be used; empty where it may."""
         return _refusal(self._versions, expected)
 
-    def run(self, text: str, own: _Own | None = None) -> str:
-        """A job's result; `own` is the text of one's own that it opens, fetched where this node lacks it."""
+    def run(self, text: str, own: Sequence[_Own] = ()) -> str:
+        """A job's result; `own` is what it opens that the driver alone has made, fetched where this node lacks it."""
         try:
-            if own and not corpus.holds(own.key, own.content_hash):
-                corpus.unpack(own.key, own.content_hash, ray.get(own.files[0]))
+            for one in own:
+                one.arrive()
         except TaskError as error:
             return json.dumps(asdict(Result("infrastructure", reason=f"{platform.node()}: {error}")))
         return json.dumps(asdict(self._executor.run([Job.from_text(text)])[0]))
@@ -186,18 +195,19 @@ class RayExecutor(Warm):
         return self._idle[-1] if self._idle else None
 
     def _give(self, worker: Any, job: Job) -> Any:
-        future = worker.run.remote(job.as_text(), self._own_text(job))
+        future = worker.run.remote(job.as_text(), self._own(job))
         self._idle.remove(worker)
         self._busy[future] = worker
         return future
 
-    def _own_text(self, job: Job) -> _Own | None:
-        """What a node needs that the driver alone has built: put into the cluster once."""
-        key = own_text(job.payload["task"]) if "task" in job.payload else None
-        if key is not None and key not in self._texts:
-            content_hash, files = corpus.packed(key)
-            self._texts[key] = _Own(key, content_hash, [ray.put(files)])
-        return self._texts[key] if key is not None else None
+    def _own(self, job: Job) -> list[_Own]:
+        """What a node needs that the driver alone has made: put into the cluster once."""
+        keys = _opened(job.payload["task"], job.payload.get("recipe", {})) if "task" in job.payload else []
+        for key in keys:
+            if key not in self._texts:
+                content_hash, files = packed_folder(key) if "/" in key else corpus.packed(key)
+                self._texts[key] = _Own(key, content_hash, [ray.put(files)])
+        return [self._texts[key] for key in keys]
 
     def _serve(self, round_: Round) -> None:
         futures = [*self._starting, *self._busy]
@@ -226,6 +236,12 @@ class RayExecutor(Warm):
         ray.kill(actor)
         round_.failed_starts += 1
         round_.last_failure = trouble
+
+
+def _opened(task: str, recipe: dict[str, Any]) -> list[str]:
+    """The key of the text of one's own that a job opens, and the folders of its tokens."""
+    key = own_text(task)
+    return [*([key] if key else []), *get_task(task, recipe.get("tokenizer", "bytes")).travels]
 
 
 def _trouble(address: str) -> str:

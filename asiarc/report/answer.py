@@ -117,7 +117,11 @@ def opening(report: Row) -> Row:
     lead = next((c for c in campaigns if headline(c)), campaigns[0] if campaigns else None)
     figures = [figure for figure in lead["figures"] if figure["kind"] == "effects"] if lead else []
     said = [_found(lead, report), _beside(lead, campaigns, report), _cost(lead, report), _untold(lead, report)]
-    return {"sentences": said, "figure": next(iter(figures), None), "answers": campaigns if len(campaigns) > 1 else []}
+    return {
+        "sentences": said,
+        "figure": next(iter(figures), None),
+        "answers": campaigns if len(campaigns) > 1 else [],
+    }
 
 
 def _found(lead: Row | None, report: Row) -> str:

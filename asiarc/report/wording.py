@@ -58,7 +58,7 @@ def score(row: Row | None, metric: str) -> str:
 def score_html(row: Row | None, metric: str) -> Markup:
     """A score whose interval may stand on a line of its own."""
     mean, _, within = score(row, metric).partition(" ")
-    return Markup('{} <span class="interval">{}</span>').format(mean, within) if within else Markup(mean)
+    return Markup("{} <span class=\"interval\">{}</span>").format(mean, within) if within else Markup(mean)
 
 
 def possible(row: Row, metric: str) -> Row:

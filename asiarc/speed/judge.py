@@ -274,7 +274,9 @@ def check_timed(e: Examination) -> None:
         (actual,) = e.worker.exchange("give", index=index)[1]
         wrong = e.compare(actual, sets[index % len(sets)])
         e.finds("timed outputs", wrong and f"call {index}: {'; '.join(wrong.values())}")
-    large = timed.at(sizes=LARGE.get(timed.name, timed.sizes), seed=seed_of("judge", e.seed, "large") % 2**31)
+    large = timed.at(
+        sizes=LARGE.get(timed.name, timed.sizes), seed=seed_of("judge", e.seed, "large") % 2**31
+    )
     e.worker.exchange("take", tensors_of(large))
     least = least_s(large)
     spent = min(e.worker.slice_s(1) for _ in range(3))

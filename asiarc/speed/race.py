@@ -94,4 +94,6 @@ def once(file: Path, name: str, kernel: Kernel, base: Path, tree: Path, root: Pa
     if root and not base.exists():
         raise SpeedError(f"{file.name} is not in commit {kernel.speed.commit}: there is nothing to compare with.")
     with loaded_worker(serve_declared, core, **there) as a, loaded_worker(serve_declared, core, **here) as b:
-        return contest(case, a, b, lambda: (ready(a, case, other), ready(b, case, bound)), limit=kernel.speed.at_most)
+        return contest(
+            case, a, b, lambda: (ready(a, case, other), ready(b, case, bound)), limit=kernel.speed.at_most
+        )

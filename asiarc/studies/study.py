@@ -91,7 +91,7 @@ class Study(CampaignDeclaration):
         return {
             "study": self.model_dump(mode="json") | {"mixers": self.addresses},
             "tier": tier,
-            "tasks": {task: get_task(task).identity for task in self.tasks},
+            "tasks": {task: get_task(task, self.recipe(task, tier).tokenizer).identity for task in self.tasks},
             **made_by("trial", "admission", sources=self.mixers.values()),
         }
 

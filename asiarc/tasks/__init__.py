@@ -35,6 +35,7 @@ __all__ = [
     "is_text",
     "opened",
     "own_text",
+    "read_with",
 ]
 
 BOS = 0
@@ -82,6 +83,12 @@ def get_task(name: str, tokenizer: str = "bytes") -> Task:
     return (TextTask if CATALOGUE[base].kind == "text" else SyntheticTask)(base, level)
 
 
+def read_with(name: str, tokenizer: str) -> Task:
+    """A task as a stage opens it whose texts are read with a tokenizer: synthetic ones are bytes all the same."""
+    task = get_task(name)
+    return get_task(name, tokenizer) if task.kind == "text" else task
+
+
 def opened(name: str, folder: Path, *, build: bool, text: str = "text") -> str:
     """The name by which a job opens what is one's own, a text, a generator or documents: by its key, once it is built
     and checked; other names as they are.
@@ -126,7 +133,7 @@ def has_pages(folder: Path) -> bool:
 def own_text(name: str) -> str | None:
     """The key of the text of one's own that a task reads; None where it reads another or none."""
     base, level = parse_name(name)
-    return level if base == "text" and is_key(level) else None
+    return level if base == "text" and is_key(level) and not is_pages(level) else None
 
 
 def _generator(place: str, folder: Path, *, build: bool) -> str:

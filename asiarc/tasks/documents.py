@@ -23,7 +23,7 @@ from asiarc.tasks.keep import OPEN, as_json, gone, keep_files, own_folder, read_
 from asiarc.tasks.lm_eval_config import template
 from asiarc.tasks.rendering import Document, Rendered
 from asiarc.tasks.task import STOPS, Batch, Split, Task
-from asiarc.tasks.tokenizer import key_of, tokenizer_of
+from asiarc.tasks.tokenizer import key_of, tokenizer_of, travels_with
 
 HELD_OUT = ("validation", "confirmation")
 FEWEST = 8  # documents of a held-out split
@@ -125,6 +125,11 @@ class DocumentsTask(Task):
         tokenizer_of(self.tokenizer_name)
         if self.text:
             self.text.keep()
+
+    @property
+    def travels(self) -> tuple[str, ...]:
+        """As `Task.travels`."""
+        return tuple(dict.fromkeys((*travels_with(self.tokenizer_name), *(self.text.travels if self.text else ()))))
 
     @property
     def seq_len(self) -> int:  # noqa: D102

@@ -16,7 +16,7 @@ from typing import Any
 
 from asiarc.core.digest import digest
 from asiarc.core.errors import TaskError
-from asiarc.tasks import PAGES as PREFIX, is_pages
+from asiarc.tasks import PAGES, is_pages
 from asiarc.tasks.keep import OPEN, as_json, gone, keep_files, own_folder, read_kept
 from asiarc.tasks.stream import HELD_OUT, Page
 
@@ -67,13 +67,13 @@ def pages_in(files: Sequence[Path], most_bytes: int | None = None) -> Pages:
 
 
 def keep_pages(folder: Path) -> str:
-    """Remember where a folder of parquet files lies, for its tokens to be made; its key, as of any text of one's own."""
+    """Remember where a folder of parquet files lies, for its tokens to be made; the key of the text."""
     files = sorted(folder.rglob("*.parquet"))
     found = pages_in(files)
     for file in files:
         with _parquet().ParquetFile(file) as opened:
             _check(file, opened.schema_arrow)
-    key = PREFIX + found.content_hash
+    key = PAGES + found.content_hash
     if not own_folder(key).is_dir():
         keep_files(own_folder(key), {OPEN: as_json({"files": [str(file.resolve()) for file in files]})})
     return key
@@ -81,7 +81,15 @@ def keep_pages(folder: Path) -> str:
 
 def kept_hash(key: str) -> str | None:
     """The content hash of pages that were kept under a key; None where it is none of pages."""
-    return key.removeprefix(PREFIX) if is_pages(key) else None
+    return key.removeprefix(PAGES) if is_pages(key) else None
+
+
+def fineweb_edu_hash(megabytes: int) -> str:
+    """The content hash of FineWeb-Edu's first `megabytes`, which is kept once it is known. Raises `TaskError`."""
+    key = f"_fineweb_edu-{megabytes}"
+    if not (own_folder(key) / OPEN).exists():
+        keep_files(own_folder(key), {OPEN: as_json({"hash": fineweb_edu_pages(megabytes).content_hash})})
+    return str(read_kept(key, OPEN)["hash"])
 
 
 def kept_pages(key: str) -> Pages:

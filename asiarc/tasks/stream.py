@@ -1,9 +1,9 @@
 """Tokens of a text, made once and kept in files, and the rows that a seed deals from them.
 
-A shard (a parquet file, or a whole corpus) is one array of its training documents' tokens, each document closed by BOS,
-and where documents and row groups end; what is held out lies beside it, out of a candidate's reach. A `Stream` reads all
-shards without end: in every epoch each document once, shards, row groups in a shard and documents in a row group each in
-an order that the seed draws. So row r of a seed is the same whoever asks, at any time, in any process.
+A shard (a parquet file, or a whole corpus) is one array of its training documents' tokens, each document closed by
+BOS, and where documents and row groups end; what is held out lies beside it, out of a candidate's reach. A `Stream`
+reads all shards without end: in every epoch each document once; shards, row groups in a shard and documents in a row
+group come in orders that the seed draws. So row r of a seed is the same whoever asks, at any time, in any process.
 
 Axes: N tokens, D documents, G row groups, P parts of anything.
 """
@@ -33,6 +33,7 @@ from asiarc.tasks.keep import as_json, cache_folder, no_access
 from asiarc.tasks.tokenizer import Ids, Tokenizer
 
 HELD_OUT = SPLITS[1:]
+VERSION = 1  # goes up whenever the same text gives other tokens
 MOST_HELD_BYTES = 4_000_000  # of a shard, for each held-out split; what is dealt to one beyond them is not used
 INDEX, TOKENS, ENDS = "index.json", "train.tokens", "train.ends"
 
@@ -46,11 +47,22 @@ class Page(NamedTuple):
 
 
 class Text(Protocol):
-    """What tokens are made of: `shards`, and the documents of each as (row group, some of its documents)."""
+    """What tokens are made of: named shards, and the documents of each as (row group, some of its documents)."""
 
-    content_hash: str
-    shards: Sequence[str]
-    most_bytes: int | None
+    @property
+    def content_hash(self) -> str:
+        """Hex digits, at least sixteen."""
+        ...
+
+    @property
+    def shards(self) -> Sequence[str]:
+        """Their names, in order."""
+        ...
+
+    @property
+    def most_bytes(self) -> int | None:
+        """How much of the text is taken, from its beginning; None for all."""
+        ...
 
     def documents(self, shard: int) -> Iterator[tuple[int, list[Page]]]:
         """In order."""
@@ -172,14 +184,14 @@ class Stream:
 
 def folder_of(content_hash: str, tokenizer_key: str) -> Path:
     """Where the tokens of a text are kept."""
-    return cache_folder() / "tokens" / f"{tokenizer_key}-{content_hash[:16]}"
+    return cache_folder() / "tokens" / f"{tokenizer_key}-{content_hash[:16]}-{VERSION}"
 
 
 def keep_tokens(text: Text, tokenizer: Tokenizer) -> Path:
     """Make a text's tokens and keep them, unless they are kept and whole; their folder. Goes on after a shard that is
     there. Raises `TaskError` where the cache cannot be written, or the text has too little to hold any out."""
     folder = folder_of(text.content_hash, tokenizer.key)
-    if _is_whole(folder):
+    if is_whole(folder):
         return folder
     left, records = text.most_bytes, []
     for number, name in enumerate(text.shards):
@@ -228,7 +240,7 @@ def _until(documents: Iterable[tuple[int, list[Page]]], most_bytes: int | None) 
     """Documents until there are so many bytes of text."""
     size = 0
     for group, pages in documents:
-        kept = []
+        kept: list[Page] = []
         for page in pages:
             if most_bytes is not None and size >= most_bytes:
                 yield group, kept
@@ -242,7 +254,7 @@ def _write_train(
     draft: Path, documents: Iterable[tuple[int, list[Page]]], tokenizer: Tokenizer
 ) -> tuple[dict[str, Any], dict[str, list[tuple[str, str]]]]:
     """Write training tokens as they come; the shard's record, and what is held out."""
-    hashed, ends, groups, size = hashlib.blake2b(digest_size=16), array("q"), [0], 0
+    hashed, ends, groups, size = _hasher(), array("q"), [0], 0
     held: dict[str, list[tuple[str, str]]] = {split: [] for split in HELD_OUT}
     held_bytes = dict.fromkeys(HELD_OUT, 0)
     with (draft / TOKENS).open("wb") as file:
@@ -284,7 +296,7 @@ def _write(file: Path, content: bytes) -> None:
 _whole: set[Path] = set()  # folders that this process has looked at
 
 
-def _is_whole(folder: Path) -> bool:
+def is_whole(folder: Path) -> bool:
     """Whether all shards are there with the bytes that were written; one that is not is removed, to be made again."""
     try:
         shards = [folder / f"{number:05}" for number in range(json.loads((folder / INDEX).read_bytes())["shards"])]
@@ -299,10 +311,14 @@ def _is_whole(folder: Path) -> bool:
     return not damaged
 
 
+def _hasher() -> Any:
+    return hashlib.blake2b(digest_size=16)
+
+
 def _is_sound(shard: Path) -> bool:
     try:
         with (shard / TOKENS).open("rb") as file:
-            hashed = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+            hashed = hashlib.file_digest(file, _hasher).hexdigest()
         record = json.loads((shard / INDEX).read_bytes())
         return bool(record["hash"] == hashed and (shard / ENDS).stat().st_size == 8 * (record["groups"][-1] + 1))
     except (OSError, ValueError, KeyError):

@@ -94,6 +94,11 @@ class Task(ABC):
         """Make what jobs open beside the corpus, where it is not kept yet. Raises `TaskError`."""
 
     @property
+    def travels(self) -> tuple[str, ...]:
+        """The folders of the cache, named by what they hold, that `keep` fills and jobs on other machines need."""
+        return ()
+
+    @property
     @abstractmethod
     def content_hash(self) -> str | None:
         """The hash of the corpus, or None where the task generates its own."""

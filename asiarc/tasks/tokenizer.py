@@ -100,10 +100,16 @@ def _pairs(vocabulary_json: bytes, merges: bytes) -> Any:
     from tokenizers import decoders, models, pre_tokenizers
 
     lines = [line for line in merges.decode().splitlines() if line and not line.startswith("#version")]
-    found = Pairs(models.BPE(json.loads(vocabulary_json), [tuple(line.split(" ")) for line in lines]))
+    merged = [(left, right) for left, _, right in (line.partition(" ") for line in lines)]
+    found = Pairs(models.BPE(json.loads(vocabulary_json), merged))
     found.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     found.decoder = decoders.ByteLevel()
     return found
+
+
+def travels_with(name: str) -> tuple[str, ...]:
+    """The folders of the cache that hold a tokenizer's files."""
+    return () if name == "bytes" else (f"tokenizers/{key_of(name)}",)
 
 
 def folder_of(key: str) -> Path:
@@ -142,8 +148,9 @@ def _from_hub(name: str) -> bytes:
         except (OSError, HfHubHTTPError) as error:
             missing = error
     raise TaskError(
-        f"GPT-2's tokenizer is neither in the Hugging Face cache nor can it be reached ({missing}). With a network, run "
-        "again; without one, say another in the campaign: Recipe(tokenizer='bpe-4096'), byte pairs of our own, or 'bytes'."
+        f"GPT-2's tokenizer is neither in the Hugging Face cache nor can it be reached ({missing}). With a network, "
+        "run again; without one, say another in the campaign: Recipe(tokenizer='bpe-4096'), byte pairs of our own, or "
+        "tokenizer='bytes'."
     ) from missing
 
 

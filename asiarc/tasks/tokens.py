@@ -16,13 +16,14 @@ from asiarc.core.reach import installed
 from asiarc.core.seeds import Part, seed_of
 from asiarc.tasks.corpus import Corpus
 from asiarc.tasks.lm_eval_config import template
-from asiarc.tasks.pages import Pages, fineweb_edu_pages, kept_hash, kept_pages
-from asiarc.tasks.stream import HELD_OUT, Page, Shard, Stream, Text, folder_of, held_out, keep_tokens, opened
+from asiarc.tasks.pages import Pages, fineweb_edu_hash, fineweb_edu_pages, kept_hash, kept_pages
+from asiarc.tasks.stream import HELD_OUT, Page, Shard, Stream, Text, folder_of, held_out, is_whole, keep_tokens, opened
 from asiarc.tasks.task import DOCUMENT_BYTES, STOPS, Batch, Document, Split, TextTask
-from asiarc.tasks.tokenizer import Tokenizer, key_of, tokenizer_of
+from asiarc.tasks.tokenizer import Tokenizer, key_of, tokenizer_of, travels_with
 
 LONGEST_BYTES = 8_192  # of a document that is scored: some 2,000 tokens of GPT-2's
 ROOTS = (
+    "asiarc.tasks.tokens:TokenTask.keep",
     "asiarc.tasks.tokens:TokenTask.batch",
     "asiarc.tasks.tokens:TokenTask.documents",
     "asiarc.tasks.task:Task.lm_eval_config",
@@ -70,12 +71,21 @@ class TokenTask(TextTask):
     @property
     def content_hash(self) -> str:
         """The hash of the text."""
-        return kept_hash(self.level) or (self.pages or self.corpus).content_hash
+        if self.base == "fineweb-edu":
+            return fineweb_edu_hash(int(self.settings["megabytes"]))
+        return kept_hash(self.level) or self.corpus.content_hash
 
     def keep(self) -> None:
-        """Make the tokens and keep them, where they are not kept yet. Raises `TaskError`."""
-        text: Text = self.pages or CorpusText(self.corpus)
-        keep_tokens(text, self.tokenizer)
+        """Make the tokens and keep them, where they are not kept yet; where they are, no text is looked for. Raises
+        `TaskError`."""
+        if not is_whole(self.folder):
+            text: Text = self.pages or CorpusText(self.corpus)
+            keep_tokens(text, self.tokenizer)
+
+    @property
+    def travels(self) -> tuple[str, ...]:
+        """As `Task.travels`."""
+        return (*travels_with(self.tokenizer_name), f"tokens/{self.folder.name}")
 
     @cached_property
     def folder(self) -> Path:

@@ -5,6 +5,8 @@ import sys
 import threading
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import ray
 from ray.cluster_utils import Cluster
 
@@ -28,6 +30,15 @@ jobs = [
     Job(f"{MODULE}:fork_bombs", {}),
 ]
 shown = {}
+
+
+def write_pages(pages):
+    """Parquet files in FineWeb-Edu's layout."""
+    pages.mkdir()
+    texts = [f"{i} rivers and {i * i} stones were counted by {i % 7}." * 3 for i in range(400)]
+    pq.write_table(pa.table({"text": texts}), pages / "000_00000.parquet", row_group_size=100)
+
+
 with LocalExecutor(2, preload=(MODULE,), readable=[here]) as local:
     shown["local"] = [(r.status, r.value, r.reason) for r in local.run(jobs)]
 delivered = []
@@ -93,6 +104,12 @@ with on_ray.RayExecutor(versions=VERSIONS, preload=(), readable=[here, folder], 
     own = opened("text:book.txt", folder, build=True)
     shown["sent"] = get_task(own).content_hash
     reads = Job("sandbox_jobs:reads_text", {"task": own})
+    write_pages(folder / "pages")
+    task = get_task(opened(f"text:{folder / 'pages'}", folder, build=True))
+    task.keep()
+    shown["tokens sent"] = task.batch("train", 2, "seed", 1).targets_BT.tolist()
+    dealt = executor.run([Job("sandbox_jobs:reads_tokens", {"task": task.name})])
+    shown["tokens read"] = [(r.status, r.reason, r.value) for r in dealt]
     shown["read"] = [(r.status, r.reason, r.value) for r in executor.run([reads, reads])]
 [kept] = (folder / "elsewhere" / "corpora").iterdir()
 (kept / "train.txt").write_text("another text")

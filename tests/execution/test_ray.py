@@ -70,6 +70,10 @@ def test_a_text_of_ones_own_goes_to_the_node_that_lacks_it(shown):
         assert value["hash"] == shown["sent"] and bytes.fromhex(value["start"])[:4].strip()
 
 
+def test_tokens_go_to_the_node_that_lacks_them(shown):
+    assert shown["tokens read"] == [["ok", "", {"rows": shown["tokens sent"]}]]
+
+
 def test_a_cluster_without_room_is_said_at_once(shown):
     assert "no GPU for a job" in shown["no room"]
 

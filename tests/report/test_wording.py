@@ -98,7 +98,7 @@ def test_cells_say_their_column():
         "<tr><td>1</td><td class='n'>2</td></tr><tr><th>x</th><td>3</td></tr>"
     )
     assert labelled(rows).partition("</thead>")[2] == (
-        '<tr><td data-label="A b">1</td><td data-label="C" class=\'n\'>2</td></tr>'
+        "<tr><td data-label=\"A b\">1</td><td data-label=\"C\" class='n'>2</td></tr>"
         '<tr><th>x</th><td data-label="A b">3</td></tr>'
     )
 

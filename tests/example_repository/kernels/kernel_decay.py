@@ -5,7 +5,11 @@ from asiarc import Input, Kernel, Limits, Speed
 decay = Kernel(
     function="decay:decay",
     reference="decay:by_token",
-    inputs={"x": "B T D", "gate": Input(axes="B T D", values="log_decay", also=("open",)), "initial_state": "B D"},
+    inputs={
+        "x": "B T D",
+        "gate": Input(axes="B T D", values="log_decay", also=("open",)),
+        "initial_state": "B D",
+    },
     outputs={"o": "B T D", "final_state": "B D"},
     states={"initial_state": "final_state"},
     holds=("causal", "hand_over", "batch", "deterministic", "gradients"),
