@@ -17,6 +17,7 @@ delta_text = Campaign(
         smoke=Budget(candidates=4, minutes=15),
         quick=Budget(candidates=48, minutes=60),
         full=Budget(candidates=160, minutes=480),
+        gpu=Budget(candidates=24, minutes=240),
         paper=Budget(candidates=1_773, minutes=1_200_000),
     ),
     seed=0,
@@ -24,7 +25,7 @@ delta_text = Campaign(
 
 
 def test_budget_was_used(outcome, tier):
-    evaluated = {"smoke": 2, "quick": 40, "full": 120, "paper": 1_500}[tier]
+    evaluated = {"smoke": 2, "quick": 40, "full": 120, "gpu": 16, "paper": 1_500}[tier]
     assert outcome.evaluated >= evaluated, f"only {outcome.evaluated} candidates were scored"
 
 

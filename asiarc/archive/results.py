@@ -52,6 +52,10 @@ _BOUGHT = f"""
 """
 _ORDER = " ORDER BY u.stage, t.address, t.task, t.seed, t.key"
 TRIALS = _TRIALS + _ORDER
+_READ = """
+    SELECT t.task, t.value, t.details FROM uses u JOIN trials t ON t.key = u.trial
+    WHERE u.run = ? AND u.stage = ? AND t.outcome = 'scored' GROUP BY t.task
+"""
 _HELD = "run = ?1 AND (number % ?2 = 0 OR number IN (SELECT value FROM json_each(?3)))"
 _HELD_TRIALS = f"""{_TRIALS}
     AND (t.address IN (SELECT address FROM proposals WHERE {_HELD})
@@ -458,6 +462,17 @@ class CampaignResult:
         """The trials that a stage is judged by: its last rung, tuning left out (it ran on a seed of its own)."""
         last = self._last_rungs
         return [t for t in trials if "tuning" not in t["seed"] and t["steps"] == last.get((stage, t["task"]))]
+
+    def tokens(self, stage: str) -> dict[str, Row]:
+        """What a stage's texts were read with, where not as bytes: the tokenizer's key, and how many bytes a token of
+        the scored text has. Bits a byte times that are bits a token."""
+        found = {}
+        for row in self.archive.rows(_READ, self.run, stage):
+            details = load_cell(row["details"]) or {}
+            if details.get("bits_per_token") and row["value"]:
+                bytes_per_token = details["bits_per_token"] / row["value"]
+                found[row["task"]] = {"tokenizer": details["tokenizer"], "bytes_per_token": bytes_per_token}
+        return found
 
     def stage_trials(self, stage: StageName) -> list[Row]:
         """The trials that are held of those that a stage is judged by."""

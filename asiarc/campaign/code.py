@@ -68,6 +68,7 @@ STOPS: dict[str, str] = {
     "asiarc.tasks.lm_eval_config": "is in the identity of each task",
     "asiarc.tasks.own": "is in the identity of each task of one's own",
     "asiarc.tasks.documents": "is in the identity of each task of given documents",
+    "asiarc.tasks.tokens": "is in the identity of each text that is tokens",
     "asiarc.tasks.rendering": "makes documents, whose content is their task's key",
     "asiarc.tasks.source": "makes the keys of tasks of one's own",
     "asiarc.tasks.keep": "keeps what is in the identity of each task that opens it",

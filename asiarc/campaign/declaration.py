@@ -65,6 +65,7 @@ class ByTier(CampaignDeclaration):
     smoke: Budget | None = None
     quick: Budget | None = None
     full: Budget | None = None
+    gpu: Budget | None = None
     paper: Budget | None = None
 
     @model_validator(mode="after")
@@ -240,6 +241,7 @@ class Campaign(WithRecipe):
     budget: ByTier = Field(description="by_tier(smoke=Budget(...), quick=Budget(...))")
     seed: int = Field(default=0, ge=0, description="everything random in the campaign follows from it")
     _arm: str = PrivateAttr(default="")  # which of `arms` this is; see `as_arm`
+    _dry: bool = PrivateAttr(default=False)  # whether its plans are shrunk; see `as_dry`
     _baselines: dict[str, Baseline] = PrivateAttr(default_factory=dict)  # by name, once `at` has read them
     _researcher: dict[str, Any] = PrivateAttr(default_factory=dict)  # what an object was made of before it was asked
 
@@ -397,6 +399,14 @@ class Campaign(WithRecipe):
         found._arm = arm
         return found
 
+    def as_dry(self, tier: Tier) -> Campaign:
+        """The same campaign with four candidates at most and every stage's plan shrunk: all its steps, no evidence."""
+        budget = self.budget.at(tier)
+        few = budget.model_copy(update={"candidates": min(4, budget.candidates)})
+        found = self.model_copy(update={"budget": self.budget.model_copy(update={tier: few})})
+        found._dry = True
+        return found
+
     def at(self, folder: Path, *, build: bool = True) -> Campaign:
         """The campaign of a file in `folder`, where its relative paths start: texts and tasks of one's own by their
         keys, each built once (without `build` only looked for, and checked), entries by their places, baselines of
@@ -480,7 +490,8 @@ class Campaign(WithRecipe):
 
     def plan(self, name: StageName, tier: Tier) -> StagePlan:
         """What a stage trains at a tier: the tier's plan, over it what the campaign says, over that what the stage."""
-        return stage_plan(tier, name).over(self._said(name, tier))
+        plan = stage_plan(tier, name).over(self._said(name, tier))
+        return plan.shrunk() if self._dry else plan
 
     def _said(self, name: StageName, tier: Tier) -> dict[str, Any]:
         return recipe_at(self.stage(name).recipe, tier).over(recipe_at(self.recipe, tier)).said

@@ -25,7 +25,7 @@ from asiarc.core.device import PRECISION, Device, backend_on, device_type
 from asiarc.core.digest import digest
 from asiarc.core.reach import installed
 from asiarc.core.recipe import Tier
-from asiarc.tasks import get_task
+from asiarc.tasks import read_with
 
 PACKAGES = (
     "torch",
@@ -91,7 +91,13 @@ def run_identity(campaign: Campaign, name: str, tier: Tier) -> dict[str, Any]:
     `code` and `kernels` move with anything that counts; `definitions` holds four digits of each definition that an
     entry point reaches, so that a miss names what moved.
     """
-    tasks = sorted({task for stage in campaign.stages for task in campaign.stage(stage).tasks})
+    read = sorted(
+        {
+            (task, campaign.plan(stage, tier).text.tokenizer)
+            for stage in campaign.stages
+            for task in campaign.stage(stage).tasks
+        }
+    )
     found = {
         "identity_version": IDENTITY_VERSION,
         "campaign": name,
@@ -100,7 +106,10 @@ def run_identity(campaign: Campaign, name: str, tier: Tier) -> dict[str, Any]:
         "spec": campaign.resolved(tier),
         "plans": {stage: asdict(campaign.plan(stage, tier)) for stage in campaign.stages},
         "baselines": {one: campaign.baseline(one).address for one in campaign.baselines},
-        "tasks": {task: _task(task) for task in tasks},
+        "tasks": {
+            name if tokenizer == "bytes" else f"{name} in {tokenizer}": _task(name, tokenizer)
+            for name, tokenizer in read
+        },
         "definitions": _definitions(),
         **made_by(*ENTRIES),
         "kernels": all_kernels(device_type()),
@@ -109,9 +118,9 @@ def run_identity(campaign: Campaign, name: str, tier: Tier) -> dict[str, Any]:
     return plain
 
 
-def _task(name: str) -> str:
+def _task(name: str, tokenizer: str) -> str:
     """A task as a run sees it: its data, what its score may be used for, and the training that suits it."""
-    task = get_task(name)
+    task = read_with(name, tokenizer)
     return digest([task.identity, task.role, task.chance, asdict(task.training)])
 
 

@@ -15,8 +15,19 @@ from pydantic import Field, field_validator, model_validator
 
 from asiarc.core.declared import Declaration
 from asiarc.core.device import device_type
-from asiarc.core.errors import CampaignError
-from asiarc.core.recipe import SIZE_TOLERANCE, TIERS, TRIAL_MEMORY_BYTES, Precision, StagePlan, Tier, TrialRecipe
+from asiarc.core.errors import CampaignError, TaskError
+from asiarc.core.recipe import (
+    OF_TEXT,
+    ON_GPU,
+    SIZE_TOLERANCE,
+    TIERS,
+    TRIAL_MEMORY_BYTES,
+    Precision,
+    StagePlan,
+    Tier,
+    TrialRecipe,
+    vocabulary,
+)
 from asiarc.models.baselines import mixer_size
 from asiarc.models.memory import HEADROOM, Passes, is_chunked, peak_bytes
 from asiarc.tasks import is_key, is_text, own_path
@@ -35,8 +46,8 @@ class Recipe(CampaignDeclaration):
     """What is trained, as far as it is said; the rest is as the tier has it (`asiarc.core.recipe`).
 
     `steps` (or `tokens`) are those of the last rung; the lower rungs of explore keep their proportion to it. Synthetic
-    tasks have a training of their own, over which what is said holds too, but for `seq_len`: their level says how long
-    they are. The vocabulary is the tier's: 256 bytes below the paper tier.
+    tasks have a training of their own, over which what is said holds too, but for `seq_len` and `tokenizer`: their
+    level says how long they are, and their tokens are bytes. The vocabulary is the tokenizer's.
     """
 
     d_model: int | None = Field(default=None, ge=16, le=16_384, description="channels")
@@ -56,6 +67,20 @@ class Recipe(CampaignDeclaration):
     precision: Precision | None = Field(
         default=None, description="what a step computes in; not given: float32 on a CPU, bfloat16 on a GPU"
     )
+
+    tokenizer: str | None = Field(
+        default=None, description="what makes tokens of text: bytes, gpt2 (the paper's), or bpe-N, one of our own"
+    )
+
+    @field_validator("tokenizer")
+    @classmethod
+    def _known_tokenizer(cls, name: str | None) -> str | None:
+        if name is not None:
+            try:
+                vocabulary(name)
+            except TaskError as error:
+                raise ValueError(str(error)) from error
+        return name
 
     @model_validator(mode="after")
     def _one_budget(self) -> Recipe:
@@ -82,6 +107,7 @@ class RecipeByTier(CampaignDeclaration):
     smoke: Recipe | None = None
     quick: Recipe | None = None
     full: Recipe | None = None
+    gpu: Recipe | None = None
     paper: Recipe | None = None
 
     @model_validator(mode="after")
@@ -137,7 +163,7 @@ def faults(
     recipes += [recipe for task in tasks if (recipe := _training(task, said)) is not None]
     for recipe in recipes:
         yield from _uneven(recipe)
-        if device_type() == "cpu" and tier != "paper":
+        if device_type() == "cpu" and tier not in ON_GPU:
             yield from _too_large(recipe, (start_from, *baselines))
     if is_matched and of_text and not plan.text.d_model % plan.text.num_heads:
         yield from _unmatched(plan.text, start_from, baselines)
@@ -179,7 +205,7 @@ def _training(task: str, said: Mapping[str, Any]) -> TrialRecipe | None:
     own = TrialRecipe(
         task, t.d_model, t.num_layers, t.num_heads, t.mlp_ratio, SYNTHETIC_LENGTH, t.batch_size, t.steps
     )  # fmt: skip
-    return own.at(**{name: v for name, v in said.items() if name not in ("seq_len", "steps", "tokens")})
+    return own.at(**{name: v for name, v in said.items() if name not in OF_TEXT})
 
 
 def _uneven(recipe: TrialRecipe) -> Iterator[str]:

@@ -6,19 +6,40 @@ within seconds; the paper's own sizes are named so that they can be built, count
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from math import ceil
 from typing import Any, Literal, get_args
 
-Tier = Literal["smoke", "quick", "full", "paper"]
+from asiarc.core.errors import TaskError
+
+Tier = Literal["smoke", "quick", "full", "gpu", "paper"]
 StageName = Literal["explore", "verify", "confirm"]
 Precision = Literal["float32", "bfloat16"]
 TIERS: tuple[Tier, ...] = get_args(Tier)
+ON_GPU: tuple[Tier, ...] = ("gpu", "paper")  # whose sizes want one
 STAGES: tuple[StageName, ...] = get_args(StageName)
+OF_TEXT = ("seq_len", "tokenizer", "steps", "tokens")  # what a campaign says of its text, and of no synthetic task
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 TRIAL_MEMORY_BYTES = 8 * 2**30  # what a trial's process may take in the sandbox
+OWN_VOCABULARY = range(257, 65_537)  # sizes of a byte-pair encoding of our own: every byte and BOS, two bytes a token
 SIZE_TOLERANCE = 0.02  # by how much a model may miss the number of parameters that it is brought to
+
+
+def vocabulary(tokenizer: str) -> int:
+    """How many tokens a tokenizer has: ``bytes`` 256, ``gpt2`` 50,257, ``bpe-4096`` (byte pairs of our own) 4,096.
+
+    Raises `TaskError` for another name.
+    """
+    known = {"bytes": 256, "gpt2": 50_257}
+    size = known.get(tokenizer) or (int(tokenizer[4:]) if re.fullmatch(r"bpe-[0-9]{3,5}", tokenizer) else 0)
+    if not size or (tokenizer not in known and size not in OWN_VOCABULARY):
+        raise TaskError(
+            f"unknown tokenizer {tokenizer!r}. Valid: bytes, gpt2, and bpe-N for a byte-pair encoding of N tokens, "
+            f"{OWN_VOCABULARY.start} to {OWN_VOCABULARY.stop - 1} (bpe-4096)."
+        )
+    return size
 
 
 @dataclass(frozen=True)
@@ -44,6 +65,7 @@ class TrialRecipe:
     weight_decay: float = 0.1
     clip: float = 1.0
     vocab_size: int = 256
+    tokenizer: str = "bytes"  # what makes tokens of text, by name; see `vocabulary`
     evaluations: int = 5  # losses along the curve, each on the same rows of the training split
     precision: Precision | None = None  # what a step computes in; None: as the device does (`core.device.PRECISION`)
     micro_batch: int | None = None  # rows a pass of a step; None: as many as the memory holds (`models.memory`)
@@ -55,7 +77,9 @@ class TrialRecipe:
         return self.steps * self.batch_size * self.seq_len
 
     def at(self, **changes: Any) -> TrialRecipe:
-        """The same recipe with some fields changed."""
+        """The same recipe with some fields changed; with another tokenizer its vocabulary, where none is given."""
+        if changes.get("tokenizer", self.tokenizer) != self.tokenizer:
+            changes = {"vocab_size": vocabulary(changes["tokenizer"])} | changes
         return replace(self, **changes)
 
     def as_dict(self) -> dict[str, Any]:
@@ -100,6 +124,23 @@ PAPER_20M = TrialRecipe(
     steps=2000,
     learning_rate=3e-4,
     vocab_size=50_257,
+    tokenizer="gpt2",
+)
+# 20 million parameters again, in mixers and MLPs instead of a large vocabulary, and tokens that need no network. As far
+# as one GPU brings the whole panel in an hour: 24 mixers (a panel of 20, four survivors) on three seeds are 72 trials
+# of 98 million tokens; at 3 x 48 MFLOP a token that is 1.0e18 FLOP, 58 minutes of an H100 at 30 % of its peak.
+GPU_20M = TrialRecipe(
+    "gpu-20m",
+    d_model=512,
+    num_layers=6,
+    num_heads=8,
+    mlp_ratio=8 / 3,
+    seq_len=2048,
+    batch_size=32,
+    steps=1500,
+    learning_rate=1e-3,
+    vocab_size=4096,
+    tokenizer="bpe-4096",
 )
 PAPER_340M = TrialRecipe(
     "paper-340m",
@@ -112,8 +153,9 @@ PAPER_340M = TrialRecipe(
     steps=2000,
     learning_rate=3e-4,
     vocab_size=50_257,
+    tokenizer="gpt2",
 )
-RECIPES = {p.name: p for p in (MICRO, SMALL, MEDIUM, PAPER_20M, PAPER_340M)}
+RECIPES = {p.name: p for p in (MICRO, SMALL, MEDIUM, GPU_20M, PAPER_20M, PAPER_340M)}
 
 
 @dataclass(frozen=True)
@@ -142,6 +184,14 @@ class StagePlan:
         rungs = dict.fromkeys(max(1, round(steps * last / self.rungs[-1])) for steps in self.rungs)
         return replace(self, text=text, rungs=tuple(rungs), said=tuple(sorted(said.items())))
 
+    def shrunk(self) -> StagePlan:
+        """The same stage over bytes and the smallest model, for as long as it takes to pass every step: a dry run's."""
+        size = {"d_model": 32, "num_layers": 2, "num_heads": 2, "batch_size": 4, "seq_len": 64}
+        rungs = tuple(range(2, 2 + len(self.rungs)))
+        text = self.text.at(**size, steps=rungs[-1], evaluations=1, tokenizer="bytes")
+        said = (*((name, size[name]) for name in sorted(size)), ("steps", rungs[-1]))
+        return replace(self, text=text, rungs=rungs, documents=4, most_seeds=2, most_entrants=2, said=said)
+
     @property
     def costs(self) -> tuple[float, ...]:
         """What an evaluation on each rung costs, in units of one on the last."""
@@ -165,6 +215,9 @@ _PLANS: dict[tuple[str, str], StagePlan] = {
     ("full", "explore"): StagePlan(MICRO, (60, 125, 250), 1 / 3, 1.0, 64),
     ("full", "verify"): StagePlan(SMALL, (250,), 1.0, 1.0, 128),
     ("full", "confirm"): StagePlan(SMALL, (300,), 1.0, 1.0, 256),
+    ("gpu", "explore"): StagePlan(GPU_20M, (100, 400), 1 / 4, 1.0, 64),
+    ("gpu", "verify"): StagePlan(GPU_20M, (1500,), 1.0, 1.0, 500, 3, 4),
+    ("gpu", "confirm"): StagePlan(GPU_20M, (1500,), 1.0, 1.0, 500, 3),
     ("paper", "explore"): StagePlan(PAPER_20M, (2000,), 1.0, 1.0, 500),
     ("paper", "verify"): StagePlan(PAPER_340M, (2000,), 1.0, 1.0, 500),
     ("paper", "confirm"): StagePlan(PAPER_340M, (30_000,), 1.0, 1.0, 500),

@@ -139,9 +139,11 @@ def main(recipe: str, mixer: str, task_name: str, seed: str, by: tuple[By, ...],
 
     source = baseline_source(mixer) if mixer in BASELINE_NAMES else read_source(Path(mixer))
     chosen = RECIPES[recipe].at(**{name: value for name, value in changes.items() if value is not None})
+    task = get_task(task_name, chosen.tokenizer)
+    task.keep()
     with group() as device:
         for way in by:
-            curve = train_spread(source, get_task(task_name), chosen, seed, way, device)
+            curve = train_spread(source, task, chosen, seed, way, device)
             if dist.get_rank() == 0:
                 shown = {"by": way, "processes": dist.get_world_size(), "device": device.type, "curve": curve.rows}
                 click.echo(json.dumps(shown))

@@ -19,22 +19,28 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from lm_eval.api.model import TemplateLM
-from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from asiarc.core.digest import digest
 from asiarc.core.outcome import DivergedError
 from asiarc.core.recipe import SIZE_TOLERANCE, TrialRecipe
+from asiarc.core.seeds import seed_of
 from asiarc.engineer.dialogue import Logs, Model, Tokens
-from asiarc.engineer.scoring import byte_tokenizer, score_documents, windows
+from asiarc.engineer.scoring import Score, has_lm_eval, score_documents, windows
 from asiarc.execution.line import Line, LineError
 from asiarc.tasks import get_task
+from asiarc.tasks.tokenizer import Tokenizer, tokenizer_of
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
+    from lm_eval.api.model import TemplateLM
+elif has_lm_eval():
+    from lm_eval.api.model import TemplateLM
+else:
+    TemplateLM = object  # `scoring` asks then, and needs no more than is here
 
 ROWS = 256  # documents that are read side by side
 SAMPLE = 8  # documents of a trial that are read a second time, whole
+SAMPLE_NUMBERS = 1 << 24  # probabilities that are kept for it: of a large vocabulary, those after some tokens
 FAR = 5e-3  # total variation between two readings of the same token beyond which it is not rounding
 TOLD_BYTES = 1 << 20
 ENDINGS = ("size", "diverged")
@@ -64,35 +70,46 @@ class Row:
 class StreamedLM(TemplateLM):
     """lm-eval's view of a `Model`: every context opens with BOS, as every trained sequence did."""
 
-    def __init__(self, model: Model, max_length: int) -> None:
+    def __init__(self, model: Model, max_length: int, tokenizer: Tokenizer | None = None) -> None:
         super().__init__()
-        self.model, self.max_length = model, max_length
+        self.model, self.max_length, self.tokenizer = model, max_length, tokenizer or tokenizer_of("bytes")
+        self.scored_tokens = 0
         self.sample: list[tuple[Tokens, dict[int, Logs]]] = []
 
     @property
     def eot_token_id(self) -> int:
-        """NUL, which is begin, end and padding."""
-        return int(byte_tokenizer().eos_token_id)
+        """BOS, which is begin, end and padding; of bytes it is NUL."""
+        return self.tokenizer.bos
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-        """The bytes of a text."""
-        return byte_tokenizer().encode(string)
+        """The tokens of a text."""
+        return self.tokenizer.encode(string)
 
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        return [self.eot_token_id, *self.tok_encode(context)], self.tok_encode(continuation)
+        """Both as they are in one text, where a token may be of either (lm-eval cuts before the context's last
+        blanks); bytes never are."""
+        pair = self.tok_encode(context), self.tok_encode(continuation)
+        if self.tokenizer.pairs is not None:
+            pair = super()._encode_pair(context, continuation)
+        return [self.eot_token_id, *pair[0]], pair[1]
+
+    def answers(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, bool]]:
+        """`loglikelihood` of (context, continuation), for who asks without lm-eval."""
+        return self._loglikelihood_tokens([(None, *self._encode_pair(*pair)) for pair in pairs])
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Nothing here generates."""
         raise NotImplementedError("a trial scores likelihoods only")
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
-        """The log-likelihood of each whole text, in windows of `max_length` tokens."""
+        """The log-likelihood of all tokens of each text, in windows of `max_length` that open as trained rows did."""
         pairs, owner = [], []
         for place, request in enumerate(requests):
             tokens = self.tok_encode(request.args[0])
-            for window in get_rolling_token_windows(tokens, self.eot_token_id, self.max_length, context_len=1):
-                pairs.append((None, *make_disjoint_window(window)))
+            for start in range(0, len(tokens), self.max_length):
+                pairs.append((None, [self.eot_token_id], tokens[start : start + self.max_length]))
                 owner.append(place)
+        self.scored_tokens += sum(len(window) for _, _, window in pairs)
         sums = [0.0] * len(requests)
         for place, (value, _) in zip(owner, self._loglikelihood_tokens(pairs), strict=True):
             sums[place] += value
@@ -127,9 +144,9 @@ class StreamedLM(TemplateLM):
         """Read rows side by side, and give every question's place and token with the logs [V] that answer it."""
         first, longest = min(row.first for row in rows), max(len(row.inputs_T) for row in rows)
         tokens_RT = np.stack([np.pad(row.inputs_T, (0, longest - len(row.inputs_T))) for row in rows])
-        seen: dict[int, dict[int, Logs]] = (
-            {number: {} for number in range(len(rows))[-SAMPLE:]} if not self.sample else {}
-        )
+        sampled = range(len(rows))[-SAMPLE:] if not self.sample else range(0)
+        seen: dict[int, dict[int, Logs]] = {number: {} for number in sampled}
+        looked_at = {number: self._looked_at(rows[number].inputs_T) for number in sampled}
         for position in range(first, longest):
             begins = position == first
             read = tokens_RT[:, : first + 1] if begins else tokens_RT[:, position : position + 1]
@@ -138,9 +155,17 @@ class StreamedLM(TemplateLM):
                 if position in row.asked:
                     yield row.asked[position], logs_V
             for number, found in seen.items():
-                if position < len(rows[number].inputs_T):
+                if position in looked_at[number]:
                     found[position] = logs_RV[number]
         self.sample += [(rows[number].inputs_T, found) for number, found in seen.items()]
+
+    def _looked_at(self, inputs_T: Tokens) -> set[int]:
+        """The positions of a sampled text whose distributions are kept: all, or as many drawn as there is room for."""
+        room = max(1, SAMPLE_NUMBERS // (SAMPLE * self.model.vocab_size))
+        if len(inputs_T) <= room:
+            return set(range(len(inputs_T)))
+        rng = np.random.Generator(np.random.PCG64(seed_of("looked at", digest(inputs_T.tolist()))))
+        return set(rng.choice(len(inputs_T), room, replace=False).tolist())
 
     def compare(self) -> None:
         """Read the sample again, whole; `RejectedError` where a token's distribution is another than when streamed."""
@@ -162,7 +187,8 @@ def score(secret: dict[str, Any], line: Line) -> dict[str, Any]:
 
     Takes task, split, documents, items, recipe. `LineError` passes through: the job hung up, or talks nonsense.
     """
-    recipe, task = TrialRecipe(**secret["recipe"]), get_task(secret["task"])
+    recipe = TrialRecipe(**secret["recipe"])
+    task = get_task(secret["task"], recipe.tokenizer)
     kept = _told(line)
     parameters = _whole(kept.get("parameters"))
     trained = {"curve": _curve(kept.get("curve")), "parameters": parameters}
@@ -170,8 +196,10 @@ def score(secret: dict[str, Any], line: Line) -> dict[str, Any]:
         kind = kept["ended"] if kept["ended"] in ENDINGS else "crashed"
         return {"ended": kind, "reason": str(kept.get("reason"))} | trained
     length = task.read_length(recipe.seq_len)
-    documents = windows(task.documents(secret["split"], secret["documents"], secret["items"]), length)
-    lm = StreamedLM(Model(line, recipe.vocab_size), length)
+    documents = task.documents(secret["split"], secret["documents"], secret["items"])
+    if recipe.tokenizer == "bytes":
+        documents = windows(documents, length)
+    lm = StreamedLM(Model(line, recipe.vocab_size), length, tokenizer_of(recipe.tokenizer))
     try:
         _sizes_match(parameters, kept.get("target"))
         line.send(digest(secret).encode())  # of the examination: told when nothing can be made of it any more
@@ -187,7 +215,21 @@ def score(secret: dict[str, Any], line: Line) -> dict[str, Any]:
         return {"ended": "rejected", "gate": error.gate, "reason": str(error)} | trained
     finally:
         lm.model.end()
-    return trained | sizes | {"metric": scored.metric, "value": scored.value, "items": list(scored.items)}
+    found = {"metric": scored.metric, "value": scored.value, "items": list(scored.items)}
+    return trained | sizes | found | _read_with(lm, scored)
+
+
+def _read_with(lm: StreamedLM, scored: Score) -> dict[str, Any]:
+    """What a score means in tokens, where they are not bytes: bits a byte x bytes of the text = bits a token x tokens.
+
+    Both are counted: the bytes from the text, by lm-eval, and the tokens that were scored; BOS is none of them.
+    """
+    if lm.tokenizer.pairs is None:
+        return {}
+    bits_per_token = None
+    if scored.metric == "bits_per_byte":
+        bits_per_token = scored.value * sum(item["value"][1] for item in scored.items) / lm.scored_tokens
+    return {"read": {"tokenizer": lm.tokenizer.key, "tokens": lm.scored_tokens, "bits_per_token": bits_per_token}}
 
 
 def _told(line: Line) -> dict[str, Any]:

@@ -67,12 +67,21 @@ class ItemShape(Shape):
     value: Number | Annotated[list[Number], Field(max_length=8)]
 
 
+class ReadShape(Shape):
+    """What a text was read with, where not as bytes: the tokenizer's key, tokens that were scored, bits a token."""
+
+    tokenizer: Name
+    tokens: Whole
+    bits_per_token: Score | None
+
+
 class TrialShape(Shape):
     """A trained and scored model."""
 
     metric: Literal["bits_per_byte", "accuracy"]
     value: Score
     items: list[ItemShape]
+    read: ReadShape | None = None
     curve: list[CurveRow] = []
     parameters: Whole
     hidden: Whole

@@ -1,19 +1,25 @@
 """Scoring: lm-eval's own `simple_evaluate` on whatever answers as one of its language models.
 
+Where lm-eval is not installed (a machine that trains for another one), `score_documents` asks the same questions and
+computes what it would.
+
 Our tasks come as configurations over documents that our generators and the corpus's held-out part make; lm-eval's own
 tasks go the same way by name, ``lm_eval:arc_easy``, where their data can be loaded.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import math
 import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asiarc.core.errors import TaskError
+from asiarc.tasks.tokenizer import END, tokenizer_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,8 +53,26 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="\x00", eos_token="\x00", pad_token="\x00")
 
 
+def for_transformers(name: str) -> PreTrainedTokenizerFast:
+    """A recipe's tokenizer as Hugging Face and lm-eval take it."""
+    from transformers import PreTrainedTokenizerFast
+
+    pairs = tokenizer_of(name).pairs
+    if pairs is None:
+        return byte_tokenizer()
+    return PreTrainedTokenizerFast(tokenizer_object=pairs, bos_token=END, eos_token=END, pad_token=END)
+
+
+@cache
+def has_lm_eval() -> bool:
+    """Whether lm-eval is installed; does not import it."""
+    return importlib.util.find_spec("lm_eval") is not None
+
+
 def score_documents(lm: LM, tasks: Sequence[tuple[Task, list[dict[str, Any]]]]) -> list[Score]:
     """Score a language model, as lm-eval sees it, on each task's documents."""
+    if not has_lm_eval():
+        return [score_plainly(lm, task, documents) for task, documents in tasks]
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
 
@@ -72,6 +96,42 @@ def score_documents(lm: LM, tasks: Sequence[tuple[Task, list[dict[str, Any]]]]) 
         for (task, _), config in zip(tasks, configs, strict=True):
             scores.append(_read(results, config["task"], task))
     return scores
+
+
+class Asked(NamedTuple):
+    """A request as a language model of lm-eval's takes it."""
+
+    args: tuple[str, ...]
+
+
+def score_plainly(lm: Any, task: Task, documents: list[dict[str, Any]]) -> Score:
+    """What lm-eval computes of one task's documents, without it: bits a byte over all texts, or the share right."""
+    values = {"rolling": _of_texts, "choice": _of_choices, "cloze": _of_targets}[task.style](lm, documents)
+    if task.style == "rolling":
+        logs, sizes = zip(*values, strict=True)
+        value = -sum(logs) / sum(sizes) / math.log(2)
+    else:
+        value = sum(values) / len(values)
+    items = tuple({"document": place, "value": _plain(one)} for place, one in enumerate(values))
+    return Score(task.name, task.metric, value, items)
+
+
+def _of_texts(lm: Any, documents: list[dict[str, Any]]) -> list[Any]:
+    texts = [document["text"] for document in documents]
+    logs = lm.loglikelihood_rolling([Asked((text,)) for text in texts])
+    return [(log, len(text.encode())) for log, text in zip(logs, texts, strict=True)]
+
+
+def _of_choices(lm: Any, documents: list[dict[str, Any]]) -> list[Any]:
+    """Right where the answer is the likeliest of the choices, the first among equals."""
+    found = iter(lm.answers([(d["context"], choice) for d in documents for choice in d["choices"]]))
+    logs = [[next(found)[0] for _ in document["choices"]] for document in documents]
+    return [float(log.index(max(log)) == d["answer"]) for log, d in zip(logs, documents, strict=True)]
+
+
+def _of_targets(lm: Any, documents: list[dict[str, Any]]) -> list[Any]:
+    """Right where every token of the target is the model's own first choice."""
+    return [float(first) for _, first in lm.answers([(d["context"], d["target"]) for d in documents])]
 
 
 def score_named(lm: LM, names: Sequence[str], *, limit: int | None = None) -> dict[str, Any]:

@@ -120,7 +120,8 @@ def answer(payload: Payload, line: Line) -> Payload:
 
 
 def _train(payload: Payload) -> tuple[dict[str, torch.Tensor], Payload]:
-    recipe, task = TrialRecipe(**payload["recipe"]), get_task(payload["task"])
+    recipe = TrialRecipe(**payload["recipe"])
+    task = get_task(payload["task"], recipe.tokenizer)
     hidden = round(recipe.mlp_ratio * recipe.d_model)
     try:
         if (target := _target(payload, recipe)) is not None:
@@ -161,7 +162,8 @@ def _examined(payload: Payload, recipe: TrialRecipe, model: AsiarcForCausalLM, s
 
     The mixers are given what they were trained on: a batch of the recipe's size, on the trial's device.
     """
-    batch = get_task(payload["task"]).batch("train", recipe.batch_size, "examined", seed, seq_len=recipe.seq_len)
+    task = get_task(payload["task"], recipe.tokenizer)
+    batch = task.batch("train", recipe.batch_size, "examined", seed, seq_len=recipe.seq_len)
     inputs = inputs_of(model.eval(), torch.from_numpy(batch.inputs_BT).to(payload["device"]))
     found = examine(model.mixers, inputs, seed=seed)
     mixer = measure(payload["source"], recipe.d_model, recipe.num_heads)

@@ -27,7 +27,7 @@ from asiarc.core.recipe import TRIAL_MEMORY_BYTES, TrialRecipe
 from asiarc.engineer import returned
 from asiarc.execution import Executor, Job, Limits, LocalExecutor, Result, executor_on
 from asiarc.execution.round import Warm
-from asiarc.tasks import get_task
+from asiarc.tasks import Task, get_task
 
 ADMIT_LIMITS = Limits(wall_s=240, cpu_s=90, memory_bytes=6 * 2**30)  # up to `ADMIT_WIDTH`; wider mixers have longer
 ADMIT_WIDTH = 256
@@ -53,6 +53,11 @@ class Request:
     split: str
     documents: int
     device: Device = field(default_factory=device_type)
+
+    @property
+    def opened(self) -> Task:
+        """The task as the recipe's tokenizer reads it."""
+        return get_task(self.task, self.recipe.tokenizer)
 
     @property
     def payload(self) -> dict[str, Any]:
@@ -93,7 +98,7 @@ class Request:
         made = {
             "address": self.address,
             "match": self.match[0] if self.match else None,
-            "task_identity": get_task(self.task).identity,
+            "task_identity": self.opened.identity,
             **made_by("trial", sources=sources, device=self.device),
             "precision": self.recipe.precision or PRECISION[self.device],
         }
@@ -304,6 +309,8 @@ class Workshop:
         unique = {request.key: request for request in requests}
         missing = [r for key, r in unique.items() if (t := self.archive.trial(key)) is None or not t.outcome.is_final]
         missing.sort(key=lambda r: -r.recipe.tokens)  # long ones first, so that no worker idles at the end
+        for request in missing:
+            request.opened.keep()
         for device in {request.device for request in missing}:
             self._look_at(device)
         jobs = {request.key: request.job for request in missing}
@@ -337,7 +344,7 @@ class Workshop:
         if device == "cuda" and not value.get("cuda"):
             raise ExecutionError(
                 f"the trials are for a GPU and torch finds none {found.reason or 'here'}; set ASIARC_DEVICE=cpu to "
-                "train on the CPU"
+                "train on the CPU, on a cluster with GPUs give --gpus-per-job 1"
             )
         self._peaks[device] = value.get("flops_per_s")
 
@@ -360,7 +367,7 @@ class Workshop:
             state_bytes=value.get("state_bytes"),
             flops_per_token=value.get("flops_per_token"),
             curve=value.get("curve", []),
-            details={"hidden": value.get("hidden"), **_seconds(result)},
+            details={"hidden": value.get("hidden"), **_seconds(result), **(value.get("read") or {})},
             wall_s=result.wall_s,
             cpu_s=result.cpu_s,
             bought=Bought(

@@ -4,12 +4,17 @@
 process cannot hold: `inside.py`.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from asiarc.core.errors import ExecutionError
 from asiarc.execution.job import Executor, InlineExecutor, Job, Limits, Result
-from asiarc.execution.local import LocalExecutor
-from asiarc.execution.round import Warm
+
+if TYPE_CHECKING:
+    from asiarc.execution.local import LocalExecutor
+    from asiarc.execution.round import Warm
 
 __all__ = ["Executor", "InlineExecutor", "Job", "Limits", "LocalExecutor", "Result", "doctor", "executor_on"]
 
@@ -37,7 +42,17 @@ def executor_on(where: str, local: LocalExecutor, *, versions: str, gpus_per_job
 def doctor() -> list[tuple[str, bool, str]]:
     """Rows (layer, whether this machine offers it, what it holds), as a job that was just run found them."""
     from asiarc.execution.layers import LAYERS
+    from asiarc.execution.local import LocalExecutor
 
     with LocalExecutor(workers=1, preload=()) as executor:
         result = executor.run([Job("asiarc.execution.job:echo", {})])[0]
     return [(name, name in result.layers, detail) for name, detail in LAYERS.items()]
+
+
+def __getattr__(name: str) -> object:
+    """`LocalExecutor`, once it is asked for: a machine that runs jobs of another needs less than it does."""
+    if name == "LocalExecutor":
+        from asiarc.execution.local import LocalExecutor
+
+        return LocalExecutor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,6 +19,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 from asiarc.core.errors import ExecutionError
@@ -95,7 +96,9 @@ class LocalExecutor(Warm):
     def _start_worker(self) -> None:
         if not self._pool:
             _sweep(self._scratch)
-        worker = _Worker(self._scratch, self.preload, self.readable)
+        taken = {worker.seat for worker in self._pool}
+        seat = next(seat for seat in count() if seat not in taken)
+        worker = _Worker(self._scratch, self.preload, self.readable, seat, gpus_of(seat, self.workers))
         self._selector.register(worker.output, selectors.EVENT_READ, worker)
         self._pool.append(worker)
 
@@ -138,7 +141,10 @@ class LocalExecutor(Warm):
 class _Worker:
     """The driver's end of one zygote: its pipes, and until when it must answer."""
 
-    def __init__(self, parent: Path | None, preload: Sequence[str], readable: Sequence[str]) -> None:
+    def __init__(
+        self, parent: Path | None, preload: Sequence[str], readable: Sequence[str], seat: int, gpus: str | None
+    ) -> None:
+        self.seat = seat
         self._scratch = scratch = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent)).resolve()
         self._lock = os.open(scratch, os.O_RDONLY)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
@@ -159,7 +165,7 @@ class _Worker:
             stdout=subprocess.PIPE,
             stderr=self._log,
             cwd=scratch,
-            env=_environment(scratch),
+            env=_environment(scratch) | ({} if gpus is None else {"CUDA_VISIBLE_DEVICES": gpus}),
             start_new_session=True,
         )
         assert self._process.stdin and self._process.stdout
@@ -242,6 +248,17 @@ def _sweep(parent: Path | None) -> None:
                 os.close(held)
 
 
+def gpus_of(seat: int, workers: int) -> str | None:
+    """The GPUs of one worker, as ``CUDA_VISIBLE_DEVICES`` names them: an even share of those that this process sees,
+    one at least; None where it sees none or is to see none."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    here = sorted(Path("/dev").glob("nvidia[0-9]*"), key=lambda path: int(path.name.removeprefix("nvidia")))
+    gpus = named.split(",") if named is not None else [path.name.removeprefix("nvidia") for path in here]
+    if not any(gpus) or "-1" in gpus:
+        return None
+    return ",".join(gpus[seat::workers] or [gpus[seat % len(gpus)]])
+
+
 def _environment(scratch: Path) -> dict[str, str]:
     named = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     named |= {"ASIARC_CACHE": _texts(), "HOME": str(scratch), "TMPDIR": str(scratch)}
@@ -255,7 +272,10 @@ def _environment(scratch: Path) -> dict[str, str]:
 
 def _training_texts() -> list[str]:
     """The files of the cache that jobs may read, as patterns: what is held out is none of them."""
-    names = ("corpora/*/train.txt", "corpora/*/index.json", "own/*/open.json")
+    names = (
+        "corpora/*/train.txt", "corpora/*/index.json", "own/*/open.json", "tokenizers/*/*", "tokens/*/index.json",
+        "tokens/*/*/index.json", "tokens/*/*/train.*",
+    )  # fmt: skip
     return [f"{glob.escape(_texts())}/{name}" for name in names]
 
 

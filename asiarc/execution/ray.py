@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from asiarc.core.errors import ExecutionError, TaskError
-from asiarc.execution.job import Job, Result
+from asiarc.execution.job import InlineExecutor, Job, Result
 from asiarc.execution.judge import received
 from asiarc.execution.local import LocalExecutor
 from asiarc.execution.round import Round, Warm
-from asiarc.tasks import corpus, own_text
+from asiarc.tasks import corpus, get_task, own_text
+from asiarc.tasks.keep import cache_folder, packed_folder, unpack_folder
 
 try:
     import ray
@@ -42,12 +43,38 @@ def _answer(function: str) -> dict[str, str]:
     return getattr(importlib.import_module(module), name)()
 
 
+def _refusal(function: str, expected: dict[str, str]) -> str:
+    """Why what a function says here is not what was expected; empty where it is."""
+    here = _answer(function)
+    wrong = [
+        f"{name} {found} instead of {expected.get(name)}" for name, found in here.items() if found != expected.get(name)
+    ]
+    if not wrong:
+        return ""
+    return f"{platform.node()} has {', '.join(wrong)}: install the driver's versions there"
+
+
+def _large(text: str, versions: str, expected: dict[str, str]) -> str:
+    """A job in the process that Ray gave its GPUs to; its result, or why this node must not run it, as JSON."""
+    refusal = _refusal(versions, expected)
+    result = Result("infrastructure", reason=refusal) if refusal else InlineExecutor().run([Job.from_text(text)])[0]
+    return json.dumps(asdict(result))
+
+
 class _Own(NamedTuple):
-    """A text of one's own on its way: its files are Ray's, who fetches what a list holds only when asked."""
+    """A text of one's own on its way, or tokens: its files are Ray's, who fetches what a list holds only when asked."""
 
     key: str
     content_hash: str
     files: list[Any]
+
+    def arrive(self) -> None:
+        """Keep it here, where it is not. Raises `TaskError` where it is not what was sent."""
+        if "/" in self.key:  # a folder of the cache, named by what it holds
+            if not (cache_folder() / self.key).is_dir():
+                unpack_folder(self.key, self.content_hash, ray.get(self.files[0]))
+        elif not corpus.holds(self.key, self.content_hash):
+            corpus.unpack(self.key, self.content_hash, ray.get(self.files[0]))
 
 
 class _Node:
@@ -59,21 +86,13 @@ class _Node:
 
     def refuses(self, expected: dict[str, str]) -> str:
         """Why this node must not be used; empty where it may."""
-        here = _answer(self._versions)
-        wrong = [
-            f"{name} {found} instead of {expected.get(name)}"
-            for name, found in here.items()
-            if found != expected.get(name)
-        ]
-        if not wrong:
-            return ""
-        return f"{platform.node()} has {', '.join(wrong)}: install the driver's versions there"
+        return _refusal(self._versions, expected)
 
-    def run(self, text: str, own: _Own | None = None) -> str:
-        """A job's result; `own` is the text of one's own that it opens, fetched where this node lacks it."""
+    def run(self, text: str, own: Sequence[_Own] = ()) -> str:
+        """A job's result; `own` is what it opens that the driver alone has made, fetched where this node lacks it."""
         try:
-            if own and not corpus.holds(own.key, own.content_hash):
-                corpus.unpack(own.key, own.content_hash, ray.get(own.files[0]))
+            for one in own:
+                one.arrive()
         except TaskError as error:
             return json.dumps(asdict(Result("infrastructure", reason=f"{platform.node()}: {error}")))
         return json.dumps(asdict(self._executor.run([Job.from_text(text)])[0]))
@@ -123,6 +142,27 @@ class RayExecutor(Warm):
             raise ExecutionError(f"the Ray cluster has no {kind} for a job; add a node: ray start --address=...")
         return self._workers or room
 
+    def run_large(self, job: Job, gpus: int) -> Result:
+        """One job on a node that has so many GPUs, in no sandbox: for what starts processes that need each other's
+        sockets (`asiarc.engineer.large`), with code that may be trusted. A lost node is `infrastructure`. Warm workers
+        that are idle end first: they would keep their GPUs.
+
+        Raises `ExecutionError` where no node has so many.
+        """
+        self._require_head()
+        most = max(node["Resources"].get("GPU", 0) for node in ray.nodes() if node["Alive"])
+        if most < gpus:
+            raise ExecutionError(f"no node of the Ray cluster has {gpus} GPUs, the largest has {most:g}; ask for fewer")
+        for actor in (*self._starting.values(), *self._idle):
+            ray.kill(actor)
+        self._starting, self._idle = {}, []
+        task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_large)
+        versions = self._arguments[-1]
+        try:
+            return received(ray.get(task.remote(job.as_text(), versions, _answer(versions))))
+        except ray.exceptions.RayError as error:
+            return Result("infrastructure", reason=f"the node was lost: {str(error).splitlines()[0]}")
+
     def close(self) -> None:
         """End this executor's actors and what they run; the cluster stays, and a lost one has ended them itself."""
         for actor in () if self._lost else (*self._starting.values(), *self._busy.values(), *self._idle):
@@ -155,18 +195,19 @@ class RayExecutor(Warm):
         return self._idle[-1] if self._idle else None
 
     def _give(self, worker: Any, job: Job) -> Any:
-        future = worker.run.remote(job.as_text(), self._own_text(job))
+        future = worker.run.remote(job.as_text(), self._own(job))
         self._idle.remove(worker)
         self._busy[future] = worker
         return future
 
-    def _own_text(self, job: Job) -> _Own | None:
-        """What a node needs that the driver alone has built: put into the cluster once."""
-        key = own_text(job.payload["task"]) if "task" in job.payload else None
-        if key is not None and key not in self._texts:
-            content_hash, files = corpus.packed(key)
-            self._texts[key] = _Own(key, content_hash, [ray.put(files)])
-        return self._texts[key] if key is not None else None
+    def _own(self, job: Job) -> list[_Own]:
+        """What a node needs that the driver alone has made: put into the cluster once."""
+        keys = _opened(job.payload["task"], job.payload.get("recipe", {})) if "task" in job.payload else []
+        for key in keys:
+            if key not in self._texts:
+                content_hash, files = packed_folder(key) if "/" in key else corpus.packed(key)
+                self._texts[key] = _Own(key, content_hash, [ray.put(files)])
+        return [self._texts[key] for key in keys]
 
     def _serve(self, round_: Round) -> None:
         futures = [*self._starting, *self._busy]
@@ -195,6 +236,12 @@ class RayExecutor(Warm):
         ray.kill(actor)
         round_.failed_starts += 1
         round_.last_failure = trouble
+
+
+def _opened(task: str, recipe: dict[str, Any]) -> list[str]:
+    """The key of the text of one's own that a job opens, and the folders of its tokens."""
+    key = own_text(task)
+    return [*([key] if key else []), *get_task(task, recipe.get("tokenizer", "bytes")).travels]
 
 
 def _trouble(address: str) -> str:

@@ -11,6 +11,7 @@ from asiarc.archive.store import Archive
 from asiarc.evidence.effects import decide
 from asiarc.export.chosen import Chosen
 from asiarc.tasks import get_task
+from asiarc.tasks.tokenizer import tokenizer_of
 
 Row = dict[str, Any]
 
@@ -57,21 +58,24 @@ def claims(archive: Archive, chosen: Chosen) -> list[Row]:
 def card(archive: Archive, chosen: Chosen, found: Row) -> str:
     """The README.md of a model's folder; `found` is what the export measured (`export.Exported`)."""
     title = chosen.motivation.strip().partition("\n")[0]
-    parts = [_head(), f"# {chosen.name}", title, *_use(found), *_evidence(archive, chosen, found)]
+    parts = [_head(chosen), f"# {chosen.name}", title, *_use(chosen, found), *_evidence(archive, chosen, found)]
     return "\n".join([*parts, *_recipe(chosen), *_provenance(chosen), *_limits(chosen, found)]) + "\n"
 
 
-def _head() -> str:
-    tags = "".join(f"- {tag}\n" for tag in ("asiarc", "custom_code", "byte-level"))
+def _head(chosen: Chosen) -> str:
+    alphabet = "byte-level" if chosen.recipe.tokenizer == "bytes" else "byte-pair-encoding"
+    tags = "".join(f"- {tag}\n" for tag in ("asiarc", "custom_code", alphabet))
     return f"---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags:\n{tags}---\n"
 
 
-def _use(found: Row) -> Iterator[str]:
+def _use(chosen: Chosen, found: Row) -> Iterator[str]:
+    name = chosen.recipe.tokenizer
+    tokens = "bytes" if name == "bytes" else f"the tokens of {name}"
     yield from (
         "",
-        f"A causal language model over bytes with {found['parameters']:,} parameters. It needs torch and transformers"
-        f"{' and einops' if found['needs_einops'] else ''}; loading it runs `{found['module']}.py`, which is in this "
-        "folder to be read first.",
+        f"A causal language model over {tokens} with {found['parameters']:,} parameters. It needs torch and "
+        f"transformers{' and einops' if found['needs_einops'] else ''}; loading it runs `{found['module']}.py`, "
+        "which is in this folder to be read first.",
         "",
         "```python",
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
@@ -83,8 +87,8 @@ def _use(found: Row) -> Iterator[str]:
         "print(tokenizer.decode(model.generate(**tokens, max_new_tokens=80)[0, 1:]))",
         "```",
         "",
-        "Every text that it was trained on begins with the token 0, which the tokenizer does not add. Rows of a batch "
-        "are padded on the left.",
+        f"Every text that it was trained on begins with the token {tokenizer_of(name).bos}, which the tokenizer does "
+        "not add. Rows of a batch are padded on the left.",
         "",
         "The score below, on the same documents, from inside this folder:",
         "",

@@ -12,9 +12,9 @@ from asiarc.core.recipe import TrialRecipe
 from asiarc.export.jobs import AUTO
 from asiarc.export.modelling import modelling_file
 from asiarc.tasks import get_task
+from asiarc.tasks.tokenizer import tokenizer_of
 
 WEIGHTS = "model.safetensors"
-TOKENS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
 
 
 def module_name(name: str) -> str:
@@ -29,6 +29,7 @@ def write_model(
 
     Returns whether it needs einops beside torch and transformers.
     """
+    tokens = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), tokenizer_of(recipe.tokenizer).bos)
     module, version, modelling = module_name(name), version_of("transformers"), modelling_file(source, title)
     (folder / f"{module}.py").write_text(modelling.text, encoding="utf-8")
     config = {
@@ -42,20 +43,20 @@ def write_model(
         "intermediate_size": hidden,
         "tie_word_embeddings": True,
         "dtype": "float32",
-        **TOKENS,
+        **tokens,
         "provenance": provenance,
         "transformers_version": version,
     }
     _write(folder / "config.json", config)
-    _write(folder / "generation_config.json", {"do_sample": False, **TOKENS, "transformers_version": version})
+    _write(folder / "generation_config.json", {"do_sample": False, **tokens, "transformers_version": version})
     return modelling.needs_einops
 
 
-def write_tokenizer(folder: Path) -> None:
-    """Write the bytes as a tokenizer; it pads on the left, from where every row's state can go on."""
-    from asiarc.engineer.scoring import byte_tokenizer
+def write_tokenizer(folder: Path, name: str = "bytes") -> None:
+    """Write what the model was trained with; it pads on the left, from where every row's state can go on."""
+    from asiarc.engineer.scoring import for_transformers
 
-    byte_tokenizer().save_pretrained(folder)
+    for_transformers(name).save_pretrained(folder)
     file = folder / "tokenizer_config.json"
     _write(file, json.loads(file.read_text(encoding="utf-8")) | {"padding_side": "left"})
 
@@ -67,13 +68,16 @@ def write_task(folder: Path, secret: dict[str, Any]) -> str:
     """
     import yaml
 
-    from asiarc.engineer.scoring import windows
+    from asiarc.engineer.scoring import for_transformers, windows
 
-    task = get_task(secret["task"])
+    tokenizer = secret["recipe"]["tokenizer"]
+    task, begin = get_task(secret["task"], tokenizer), for_transformers(tokenizer).bos_token
     documents = task.documents(secret["split"], secret["documents"], secret["items"])
+    if tokenizer == "bytes":
+        documents = windows(documents, secret["recipe"]["seq_len"])
     lines = [
-        document | {"context": "\x00" + document["context"]} if "context" in document else document
-        for document in windows(documents, secret["recipe"]["seq_len"])
+        document | {"context": begin + document["context"]} if "context" in document else document
+        for document in documents
     ]
     config = task.lm_eval_config("task/documents.jsonl")
     (folder / "task").mkdir()

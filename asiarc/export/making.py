@@ -66,7 +66,7 @@ def _export(
     needs_einops = files.write_model(
         folder, chosen.name, chosen.source, title, chosen.recipe, trial.details["hidden"], provenance_of(chosen)
     )
-    files.write_tokenizer(folder)
+    files.write_tokenizer(folder, chosen.recipe.tokenizer)
     say("loading the folder and scoring it, as anybody would")
     payload = {"folder": str(folder), "device": request.device}
     reading = replace(request.job, function=f"{jobs}:nothing", payload=payload, then=f"{jobs}:answer")

@@ -23,7 +23,7 @@ from asiarc.campaign.declaration import Campaign
 from asiarc.campaign.loading import declared_in
 from asiarc.core.errors import AsiarcError, CampaignError, unknown_name
 from asiarc.core.kernel import Kernel
-from asiarc.core.recipe import TIERS
+from asiarc.core.recipe import ON_GPU, TIERS
 from asiarc.evidence.claims import mark_of
 from asiarc.harness.items import ArmItem, CampaignModule, CampaignNode, ClaimItem, ClaimModule, StageItem, TomlCampaign
 from asiarc.harness.kernel_items import KernelModule, KernelNode
@@ -47,9 +47,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if option.asiarc_ray_address and option.asiarc_executor != "ray":
         raise pytest.UsageError("--ray-address names a cluster: add --executor ray")
     if option.asiarc_executor == "ray":  # its jobs see the GPUs that they ask for, whatever this machine has
-        os.environ.setdefault("ASIARC_DEVICE", "cuda" if option.asiarc_gpus_per_job else "cpu")
+        wants_gpu = option.asiarc_gpus_per_job or option.asiarc_tier in ON_GPU
+        os.environ.setdefault("ASIARC_DEVICE", "cuda" if wants_gpu and not option.asiarc_dry_run else "cpu")
     if option.asiarc_workers < 1:
         raise pytest.UsageError(f"--workers {option.asiarc_workers}: give at least 1")
+    if option.asiarc_plan and option.asiarc_dry_run:
+        raise pytest.UsageError("--plan runs nothing, --dry-run a little: give one of them")
     if option.asiarc_release and not option.asiarc_release.is_dir():
         raise pytest.UsageError(f"--release {option.asiarc_release}: no such folder; give the one that holds tree.json")
     if option.asiarc_plan and hasattr(option, "dist"):
@@ -240,8 +243,8 @@ def outcome(request: pytest.FixtureRequest) -> CampaignResult:
 
     lab = request.config.stash[LAB]
     name, campaign = _campaign_of(request)
-    run = lab.run(campaign, name, request.path)
     try:
+        run = lab.run(campaign, name, request.path)
         for stage in campaign.stages:
             lab.ensure(run, stage)
     except AsiarcError as error:
@@ -263,6 +266,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         raise CampaignError(unknown_name("tier", given, TIERS, then="Write @pytest.mark.tier('quick')."))
     if marker and TIERS.index(item.config.option.asiarc_tier) < TIERS.index(marker.args[0]):
         pytest.skip(f"needs tier {marker.args[0]}")
+    if is_ours(item) and OUTCOME & set(getattr(item, "fixturenames", ())) and item.config.stash[LAB].is_dry:
+        pytest.skip("a dry run has no outcome to ask about")
 
 
 # --- summary ----------------------------------------------------------------------------------------------------------

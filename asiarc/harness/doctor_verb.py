@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from asiarc.core.recipe import TIERS, Tier
+from asiarc.core.recipe import ON_GPU, TIERS, Tier
 from asiarc.harness.options import AS_JSON, STORE, WORKERS, say, told
 
 if TYPE_CHECKING:
     from asiarc.campaign.declaration import Campaign
 
-CANDIDATES: dict[Tier, int] = {"smoke": 8, "quick": 48, "full": 200, "paper": 1_773}
+CANDIDATES: dict[Tier, int] = {"smoke": 8, "quick": 48, "full": 200, "gpu": 24, "paper": 1_773}
 MEMORY_GB = 2.0  # of a worker, about: torch, and a model of the micro or small recipe
 LONG_S = 24 * 3600  # beyond which a tier is for patient people or another machine
 
@@ -94,11 +94,12 @@ def _tier_here(tier: Tier, rate: float, workers: int, device: str) -> dict[str, 
     campaign, candidates = plain_campaign(tier), CANDIDATES[tier]
     trials = [row for stage in campaign.stages for row in stage_trials(campaign, stage, tier)]
     count = sum(number for number, _ in trials)
-    if tier == "paper":
-        hours = gpu_h_of(trials)
+    if tier in ON_GPU:
+        hours = gpu_h_of(trials, tier)
         runs = device == "cuda"
-        where = "runs here, its text is downloaded once" if runs else "does not run here: torch finds no GPU"
-        said = f"{where}; {candidates:,} candidates, {count:,} trials, at least {hours:,.0f} hours of one large GPU"
+        text = ", its text is downloaded once" if tier == "paper" else ""
+        where = f"runs here{text}" if runs else "does not run here: torch finds no GPU (--dry-run passes every step)"
+        said = f"{where}; {candidates:,} candidates, {count:,} trials, at least {hours:,.1f} hours of one H100"
         return {"runs": runs, "candidates": candidates, "trials": count, "gpu_hours_at_least": hours, "said": said}
     low = cpu_s_of(trials, rate) / workers
     high = SLOWER * (low + candidates * ADMISSION_S / workers)

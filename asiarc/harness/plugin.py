@@ -31,6 +31,7 @@ _SPEAKS = {
 OPTIONS: dict[str, dict[str, Any]] = {
     "tier": dict(choices=TIERS, default="smoke", help="how much compute is spent (default: smoke)"),
     "plan": dict(action="store_true", help="print what each campaign would do and cost, and run nothing"),
+    "dry-run": dict(action="store_true", help="pass every step at a tiny size, in a folder that is thrown away"),
     "fresh": dict(action="store_true", help="set the archive aside and start from an empty one"),
     "retry": dict(action="store_true", help="ask and train again what failed for want of machine, network or money"),
     "workers": dict(type=int, default=2, metavar="N", help="processes that train at once (default: 2)"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asiarc.campaign.declaration import Campaign
-from asiarc.core.errors import AsiarcError
+from asiarc.core.device import VARIABLE, device_type
+from asiarc.core.errors import AsiarcError, ExecutionError
 from asiarc.core.extras import require_campaigns
-from asiarc.core.recipe import StageName, Tier
+from asiarc.core.recipe import ON_GPU, StageName, Tier
 from asiarc.evidence.claims import Verdict
 from asiarc.harness import live
 from asiarc.harness.options import folded
@@ -32,7 +34,10 @@ class Lab:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.tier: Tier = config.option.asiarc_tier
-        self.folder = Path(config.option.asiarc_store or config.rootpath / ".asiarc")
+        self.is_dry: bool = config.option.asiarc_dry_run
+        self._scratch = tempfile.TemporaryDirectory(prefix="asiarc-dry-") if self.is_dry else None
+        named = self._scratch.name if self._scratch else config.option.asiarc_store
+        self.folder = Path(named or config.rootpath / ".asiarc")
         self.verdicts: list[Verdict] = []
         self.told: list[tuple[str, list[str]]] = []  # what workers of pytest-xdist said at their end
         self.is_elsewhere = False  # whether campaigns run in a worker of pytest-xdist
@@ -65,14 +70,24 @@ class Lab:
 
     @property
     def executor(self) -> Any:
-        """The pool of warm workers."""
+        """The pool of warm workers; `ExecutionError` where the tier wants a GPU and there is none."""
         from asiarc.engineer.workshop import trial_executor
 
         if self._executor is None:
+            self._require_device()
             option = self.config.option
             where = f"ray:{option.asiarc_ray_address}" if option.asiarc_ray_address else option.asiarc_executor
             self._executor = trial_executor(option.asiarc_workers, where, option.asiarc_gpus_per_job)
         return self._executor
+
+    def _require_device(self) -> None:
+        """A tier of a GPU's sizes runs on a CPU only where that was said."""
+        if self.tier in ON_GPU and not self.is_dry and VARIABLE not in os.environ and device_type() == "cpu":
+            raise ExecutionError(
+                f"tier {self.tier} trains at a GPU's sizes and torch finds none here. --plan says what it costs, "
+                "--dry-run passes every step at a tiny size, --executor ray --gpus-per-job 1 trains on a cluster; "
+                f"{VARIABLE}=cpu trains on this CPU all the same"
+            )
 
     def run(self, campaign: Campaign, name: str, file: Path, arm: str = "") -> Run:
         """One campaign's run (or one of its arms) at the tier asked for; its minutes count from the first call."""
@@ -84,6 +99,7 @@ class Lab:
         if key not in self._runs:
             asked = campaign.with_models(self.config.option.asiarc_llm_model).at(file.parent)
             asked = asked.as_arm(arm) if arm else asked
+            asked = asked.as_dry(self.tier) if self.is_dry else asked
             deadline = time.monotonic() + 60 * asked.budget.at(self.tier).minutes
             workshop = Workshop(self.archive, self.executor, deadline=deadline)
             self._runs[key] = Run(
@@ -127,7 +143,14 @@ class Lab:
         from asiarc.report.answer import answer_line, facts_of
 
         where = self._report()
+        if self.is_dry:
+            return [f"dry run at tier {self.tier}: {self._passed(run)}; no number is kept" for run in self.runs]
         return [f"{answer_line(facts_of(CampaignResult.load(self.archive, run)))}; report: {where}" for run in runs]
+
+    def _passed(self, run: Run) -> str:
+        """Which stages of a run are through."""
+        passed = [stage for stage in run.campaign.stages if self.archive.stage_result(run.run, stage)]
+        return f"{run.label} passed {', '.join(passed) or 'no stage'} of {', '.join(run.campaign.stages)}"
 
     def _report(self) -> str:
         """The path of the report of the tier that ran, written anew where it would say something new."""
@@ -214,6 +237,8 @@ class Lab:
             self._executor.close()
         if self._archive is not None:
             self._archive.close()
+        if self._scratch is not None:
+            self._scratch.cleanup()
 
 
 LAB = pytest.StashKey[Lab]()

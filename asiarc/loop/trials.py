@@ -19,7 +19,7 @@ from asiarc.core.candidate import motivation
 from asiarc.core.device import PRECISION, device_type
 from asiarc.core.errors import CampaignError, ExecutionError
 from asiarc.core.outcome import SCORED, Outcome
-from asiarc.core.recipe import MICRO, StageName, StagePlan, Tier, TrialRecipe, steps_said
+from asiarc.core.recipe import MICRO, OF_TEXT, StageName, StagePlan, Tier, TrialRecipe, steps_said
 from asiarc.engineer.workshop import Request, Workshop
 from asiarc.evidence.shares import are_at_chance
 from asiarc.researcher.designs import BASELINES
@@ -183,9 +183,11 @@ class Bench:
         """A window of every length that the campaign says is to be had; `TaskError` says how long the text is."""
         for stage in self.campaign.stages:
             wanted = dict(self.plan(stage).said).get("seq_len")
-            for task in self.campaign.stage(stage).tasks if wanted else ():
-                if get_task(task).kind == "text":
-                    get_task(task).batch("train", 1, "is there", seq_len=wanted)
+            for name in self.campaign.stage(stage).tasks if wanted else ():
+                if get_task(name).kind == "text":
+                    task = get_task(name, self.plan(stage).text.tokenizer)
+                    task.keep()
+                    task.batch("train", 1, "is there", seq_len=wanted)
 
     def _within_caps(self, measures: dict[str, float], base: dict[str, float]) -> Outcome:
         for resource, factor in self.campaign.at_most.items():
@@ -455,12 +457,12 @@ def trial_recipe(task: str, text: TrialRecipe, steps: int, capability: float) ->
 
 def planned_recipe(task: str, plan: StagePlan, steps: int) -> TrialRecipe:
     """The recipe of a stage's trial on a rung of `steps`: what a campaign says holds for its synthetic tasks too, but
-    for `seq_len`: how long they are is their level's."""
+    for `seq_len` and `tokenizer`: how long they are is their level's, and their tokens are bytes."""
     found = trial_recipe(task, plan.text, steps, plan.capability)
     if get_task(task).kind == "text" or not plan.said:
         return found
     said = dict(plan.said)
-    found = found.at(**{n: v for n, v in said.items() if n not in ("seq_len", "steps", "tokens")})
+    found = found.at(**{n: v for n, v in said.items() if n not in OF_TEXT})
     last = steps_said(said, found)
     return found.at(steps=max(1, round(last * steps / plan.rungs[-1]))) if last else found
 

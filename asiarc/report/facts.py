@@ -248,7 +248,7 @@ def stage_facts(reading: CampaignResult, stage: StageName) -> Row:
     baselines = set(reading.baselines.values())
     others = sorted({t["address"] for t in trials} - baselines - set(listed), key=lambda a: reading.numbers.get(a, -1))
     candidates = [*listed, *others] if stage not in reading.stages else listed
-    ranking, at_chance = reading.ranking_tasks(stage), reading.at_chance(stage)
+    ranking, at_chance, tokens = reading.ranking_tasks(stage), reading.at_chance(stage), reading.tokens(stage)
     tasks = sorted(
         (task for task in reading.tasks(stage) if any(t["task"] == task for t in trials)),
         key=lambda t: t not in ranking,
@@ -260,7 +260,7 @@ def stage_facts(reading: CampaignResult, stage: StageName) -> Row:
         "finished": stage in reading.stages,
         "fresh": stage == FRESH,
         "entrants": len(entrants.get("entrants", [])),
-        "tasks": [_task_facts(task, trials, at_chance=task in at_chance) for task in tasks],
+        "tasks": [_task_facts(task, trials, tokens.get(task), at_chance=task in at_chance) for task in tasks],
         "rows": in_order(rows, tasks),
         "told_apart": told_apart(rows, reading.spec["start_from"], tasks[0]) if stage == "verify" else None,
     }
@@ -286,12 +286,12 @@ def told_apart(rows: Sequence[Row], start: str, task: str) -> Row | None:
     return {"ahead": ahead, "compared": len(effects), "baseline": start, "task": task, "rate": FALSE_SHARE}
 
 
-def _task_facts(name: str, trials: Sequence[Row], *, at_chance: bool) -> Row:
+def _task_facts(name: str, trials: Sequence[Row], tokens: Row | None, *, at_chance: bool) -> Row:
     task = get_task(name)
     return {
         "name": name, "metric": task.metric, "higher_is_better": task.higher_is_better, "chance": task.chance,
         "decides": task.decides and not at_chance, "steps": max(t["steps"] for t in trials if t["task"] == name),
-    } | ({"at_chance": True} if at_chance else {})  # fmt: skip
+    } | ({"at_chance": True} if at_chance else {}) | (tokens or {})  # fmt: skip
 
 
 def _mixer_row(

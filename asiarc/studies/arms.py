@@ -27,7 +27,7 @@ from asiarc.campaign.own import Baseline
 from asiarc.campaign.recipe import CampaignDeclaration
 from asiarc.core.digest import digest
 from asiarc.core.errors import CampaignError, EvidenceError, unknown_name
-from asiarc.core.recipe import MICRO, Tier, TrialRecipe
+from asiarc.core.recipe import MICRO, ON_GPU, Tier, TrialRecipe
 from asiarc.core.seeds import seed_of
 from asiarc.evidence.effects import Effect, paired_effect
 from asiarc.studies.study import Say, Study, StudyResult, needs_tier
@@ -54,7 +54,7 @@ class Search(CampaignDeclaration):
     repeats: int = Field(default=5, ge=2)
     candidates: int = Field(default=10, ge=1, description="of one arm in one repeat")
     explore_seeds: int = 1
-    explore_as: Tier = Field(default="quick", description="the tier whose rungs it explores on, below paper")
+    explore_as: Tier = Field(default="quick", description="the tier whose rungs it explores on, below gpu")
     seeds: int = Field(default=2, ge=2, description="fresh seeds of a winner")
     steps: int = 125
     tier: Tier = "full"
@@ -82,7 +82,7 @@ class Search(CampaignDeclaration):
 
     def explored_at(self, tier: Tier) -> Tier:
         """The tier at which the arms' campaigns explore when the search is run at a tier."""
-        return tier if tier == "paper" else self.explore_as
+        return tier if tier in ON_GPU else self.explore_as
 
     def run_of(self, name: str, arm: str, repeat: int, tier: Tier) -> str:
         """The identity of one arm's run."""

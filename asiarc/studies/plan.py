@@ -15,7 +15,7 @@ from asiarc.campaign.declaration import Campaign
 from asiarc.campaign.recipe import model_size
 from asiarc.core.bought import GPU_FLOPS_PER_S, PASSES
 from asiarc.core.device import device_type
-from asiarc.core.recipe import MICRO, TRIAL_MEMORY_BYTES, StageName, Tier, TrialRecipe
+from asiarc.core.recipe import MICRO, ON_GPU, TRIAL_MEMORY_BYTES, StageName, Tier, TrialRecipe
 from asiarc.evidence.power import detectable_difference
 from asiarc.loop.trials import planned_recipe
 from asiarc.models.memory import HEADROOM, Passes, passes_of, peak_bytes
@@ -24,8 +24,8 @@ from asiarc.tasks import get_task
 
 TOKENS_PER_CPU_S = 40_000  # one thread, micro model on text, until the archive knows better
 GROWTH = 0.75
-GPU, GPU_MEMORY_BYTES = "H100", 80 * 10**9  # what the paper tier is priced on
-MFU = 0.4  # assumed of it: what large models reach, and small ones do not
+GPU, GPU_MEMORY_BYTES = "H100", 80 * 10**9  # what trials on a GPU are priced on
+MFU = {"gpu": 0.3, "paper": 0.4}  # assumed of it: what large models reach, and small ones may not
 TRIAL_OVERHEAD_S = 1.0  # building, evaluating and scoring a model
 ADMISSION_S = 4.0
 WIDE = 136  # columns that the table takes
@@ -53,15 +53,17 @@ def cpu_s_of(trials: Trials, rate: float = TOKENS_PER_CPU_S) -> float:
     )
 
 
-def gpu_h_of(trials: Trials) -> float:
+def gpu_h_of(trials: Trials, tier: Tier = "paper") -> float:
     """Hours of one large GPU for the training of all, at best: a step costs three forward passes."""
     flops = sum(count * recipe.tokens * PASSES * flops_per_token(recipe) for count, recipe in trials)
-    return flops / (MFU * GPU_FLOPS_PER_S[GPU]) / 3600
+    return flops / (MFU[tier] * GPU_FLOPS_PER_S[GPU]) / 3600
 
 
 def hours_of(trials: Trials, tier: Tier, rate: float = TOKENS_PER_CPU_S) -> tuple[float, str]:
-    """What all cost, and in what: hours of one core, at the paper tier of one GPU."""
-    return (gpu_h_of(trials), "GPU-hours") if tier == "paper" else (cpu_s_of(trials, rate) / 3600, "CPU-hours")
+    """What all cost, and in what: hours of one core, at the tiers above full of one GPU."""
+    if tier in ON_GPU:
+        return gpu_h_of(trials, tier), "GPU-hours"
+    return cpu_s_of(trials, rate) / 3600, "CPU-hours"
 
 
 def _slower(flops: float) -> float:
@@ -127,7 +129,7 @@ def plan_lines(
         hours = hours_of(rows, tier, rate)[0] + candidates * ADMISSION_S / 3600
         minutes = 60 * hours / workers
         total += minutes
-        gpu_h += gpu_h_of(rows)
+        gpu_h += gpu_h_of(rows, tier) if tier in ON_GPU else 0
         done = "yes" if archive and _is_done(archive, name, tier, stage, campaign) else "no"
         trials, mtokens = sum(count for count, _ in rows), f"{tokens_of(rows) / 1e6:.1f}"
         calls, usd = _models(campaign, candidates, tier)
@@ -139,8 +141,9 @@ def plan_lines(
         if stage != "explore":
             lines.append(f"    {resolved(campaign, stage, tier)}")
     known = "as trials stored here took" if rate != TOKENS_PER_CPU_S else "a guess until trials are stored here"
-    price = f"{gpu_h:,.1f} GPU-hours and " if tier == "paper" else ""
-    lines.append(f"  about {price}{total:.1f} minutes in all ({known}); nothing was run (--plan)")
+    if tier in ON_GPU:
+        known = f"{gpu_h:,.2f} GPU-hours; on one GPU a job: --workers is how many there are"
+    lines.append(f"  about {total:.1f} minutes in all ({known}); nothing was run (--plan)")
     if archive:
         archive.close()
     return lines
@@ -148,7 +151,7 @@ def plan_lines(
 
 def memory_line(campaign: Campaign, trials: Trials, tier: Tier) -> str:
     """What the largest trial of a stage takes of the memory, among the campaign's baselines; in words."""
-    on_gpu = tier == "paper" or device_type() == "cuda"
+    on_gpu = tier in ON_GPU or device_type() == "cuda"
     allowed, whose = (GPU_MEMORY_BYTES, f"an {GPU}'s (assumed)") if on_gpu else (TRIAL_MEMORY_BYTES, "the sandbox's")
     kinds = ((recipe, mixer) for _, recipe in trials for mixer in campaign.baselines)
     needs, mixer, passes = max((_memory(*kind, allowed) for kind in kinds), key=lambda found: found[0])
@@ -187,9 +190,9 @@ def resolved(campaign: Campaign, stage: StageName, tier: Tier) -> str:
 
 
 def _speed(tier: Tier, rate: float) -> str:
-    if tier != "paper":
+    if tier not in ON_GPU:
         return f"{rate:,.0f} tokens a CPU-second"
-    return f"{GPU} GPUs at {GPU_FLOPS_PER_S[GPU] / 1e12:,.0f} TFLOP/s and an MFU of {MFU:.0%} (both assumed)"
+    return f"{GPU} GPUs at {GPU_FLOPS_PER_S[GPU] / 1e12:,.0f} TFLOP/s and an MFU of {MFU[tier]:.0%} (both assumed)"
 
 
 def _models(campaign: Campaign, candidates: int, tier: Tier) -> tuple[int, float]:

@@ -44,7 +44,8 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
     from asiarc.tasks import get_task
 
     torch.set_flush_denormal(True)  # as in a trial
-    recipe, task = TrialRecipe(**payload["recipe"]), get_task(payload["task"])
+    recipe = TrialRecipe(**payload["recipe"])
+    task = get_task(payload["task"], recipe.tokenizer)
     model = build(watched(payload["source"]), recipe, payload["seed"], hidden=payload["hidden"])
     model = model.to(payload["device"])
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}

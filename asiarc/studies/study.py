@@ -22,7 +22,7 @@ from asiarc.core.candidate import content_address, motivation
 from asiarc.core.digest import digest
 from asiarc.core.errors import EvidenceError, ExecutionError, TaskError, unknown_name
 from asiarc.core.outcome import SCORED, Outcome
-from asiarc.core.recipe import MICRO, TIERS, Tier, TrialRecipe, stage_plan
+from asiarc.core.recipe import MICRO, ON_GPU, TIERS, Tier, TrialRecipe, stage_plan
 from asiarc.tasks import check_name, get_task
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Study(CampaignDeclaration):
     tasks: tuple[str, ...] = Field(default=("text",), description="empty: the gates only, nothing is trained")
     seeds: int = Field(default=8, ge=2, le=64, description="training seeds of each mixer on each task")
     tier: Tier = Field(default="full", description="the smallest tier that runs it")
-    steps: int = Field(default=250, ge=1, description="steps on text, of 4,096 bytes, below the paper tier")
+    steps: int = Field(default=250, ge=1, description="steps on text, of 4,096 bytes, below the gpu tier")
     share: float = Field(default=1.0, gt=0, description="share of a synthetic task's own steps")
     size_of: str | None = Field(
         default="delta_net", description="the mixer whose size all are brought to; None: each its own"
@@ -80,19 +80,18 @@ class Study(CampaignDeclaration):
         return {name: content_address(source) for name, source in self.mixers.items()}
 
     def recipe(self, task: str, tier: Tier) -> TrialRecipe:
-        """The model and budget of a trial: micro on text, the paper's exploration at the paper tier."""
+        """The model and budget of a trial: micro on text, from the gpu tier upwards that tier's smallest."""
         from asiarc.loop.trials import trial_recipe
 
-        plan = stage_plan("paper", "explore")
-        text, steps = (plan.text, plan.rungs[-1]) if tier == "paper" else (MICRO, self.steps)
-        return trial_recipe(task, text, steps, self.share)
+        text = stage_plan(tier, "explore").text if tier in ON_GPU else MICRO.at(steps=self.steps)
+        return trial_recipe(task, text, text.steps, self.share)
 
     def identity(self, tier: Tier) -> dict[str, Any]:
         """The fields that the study's run is the hash of."""
         return {
             "study": self.model_dump(mode="json") | {"mixers": self.addresses},
             "tier": tier,
-            "tasks": {task: get_task(task).identity for task in self.tasks},
+            "tasks": {task: get_task(task, self.recipe(task, tier).tokenizer).identity for task in self.tasks},
             **made_by("trial", "admission", sources=self.mixers.values()),
         }
 

@@ -35,11 +35,13 @@ __all__ = [
     "is_text",
     "opened",
     "own_text",
+    "read_with",
 ]
 
 BOS = 0
 IGNORE = -100
 VOCAB_SIZE = 256
+PAGES = "_pages-"  # begins the key of a text in parquet files, and no other: those begin with a letter or a digit
 SPLITS = ("train", "validation", "confirmation")
 TASK_NAMES: tuple[str, ...] = (*CATALOGUE, *ALIASES)
 
@@ -49,20 +51,28 @@ def check_name(name: str) -> None:
     parse_name(name)
 
 
-def get_task(name: str) -> Task:
+def get_task(name: str, tokenizer: str = "bytes") -> Task:
     """The task called ``name``: one of `TASK_NAMES`, with a level after a colon where wanted.
+
+    ``tokenizer`` makes tokens of its text (`asiarc.tasks.tokenizer`); tokens of synthetic tasks are bytes.
 
     ``text:/a/file-or-folder`` reads any UTF-8 text instead of the default corpus, ``file.py:function`` is a generator
     of one's own; both are built for this where they are not yet. Raises `TaskError` for an unknown task or level. No
     corpus is read before the first batch, document or identity is asked for.
     """
     base, level = parse_name(name)
-    if base in (FILE, LM_EVAL):
-        return get_task(opened(name, Path(), build=True))
+    if base in (FILE, LM_EVAL) or (_is_own(base, level) and has_pages(Path(level))):
+        return get_task(opened(name, Path(), build=True), tokenizer)
     if base == DOCUMENTS:
         from asiarc.tasks.documents import DocumentsTask
 
-        return DocumentsTask(level)
+        return DocumentsTask(level, tokenizer)
+    if tokenizer != "bytes" and not is_text(name):
+        raise TaskError(f"tokens of {name} are bytes, not {tokenizer}'s: its recipe says tokenizer='bytes'.")
+    if tokenizer != "bytes" or is_pages(level):
+        from asiarc.tasks.tokens import TokenTask
+
+        return TokenTask(base, level, tokenizer)
     if base == OWN:
         from asiarc.tasks.own import OwnTask
 
@@ -71,6 +81,12 @@ def get_task(name: str) -> Task:
     from asiarc.tasks.task import SyntheticTask, TextTask
 
     return (TextTask if CATALOGUE[base].kind == "text" else SyntheticTask)(base, level)
+
+
+def read_with(name: str, tokenizer: str) -> Task:
+    """A task as a stage opens it whose texts are read with a tokenizer: synthetic ones are bytes all the same."""
+    task = get_task(name)
+    return get_task(name, tokenizer) if task.kind == "text" else task
 
 
 def opened(name: str, folder: Path, *, build: bool, text: str = "text") -> str:
@@ -90,20 +106,34 @@ def opened(name: str, folder: Path, *, build: bool, text: str = "text") -> str:
         return _generator(name, folder, build=build)
     if base in (OWN, DOCUMENTS):
         return name
-    if base != "text" or level in CATALOGUE["text"].levels or is_key(level):
+    if not _is_own(base, level):
         return name
     path = own_path(level, folder)
     if not build:
         return name
+    if has_pages(path):
+        from asiarc.tasks.pages import keep_pages
+
+        return f"text:{keep_pages(path)}"
     from asiarc.tasks.corpus import keep_text
 
     return f"text:{keep_text(path)}"
 
 
+def _is_own(base: str, level: str) -> bool:
+    """Whether a name is that of a text of one's own by its path."""
+    return base == "text" and level not in CATALOGUE["text"].levels and not is_key(level)
+
+
+def has_pages(folder: Path) -> bool:
+    """Whether a text of one's own is a folder of parquet files."""
+    return folder.is_dir() and next(folder.rglob("*.parquet"), None) is not None
+
+
 def own_text(name: str) -> str | None:
     """The key of the text of one's own that a task reads; None where it reads another or none."""
     base, level = parse_name(name)
-    return level if base == "text" and is_key(level) else None
+    return level if base == "text" and is_key(level) and not is_pages(level) else None
 
 
 def _generator(place: str, folder: Path, *, build: bool) -> str:
@@ -153,6 +183,11 @@ def is_text(name: str) -> bool:
 def is_key(level: str) -> bool:
     """Whether what follows ``text:`` is the key of a text that was built, and no path."""
     return re.fullmatch(r"[a-z0-9_]+-[0-9a-f]{16}", level) is not None
+
+
+def is_pages(level: str) -> bool:
+    """Whether a key is that of a text in parquet files."""
+    return level.startswith(PAGES)
 
 
 def own_path(path: str, folder: Path) -> Path:

@@ -17,12 +17,13 @@ from asiarc.core.digest import digest
 from asiarc.core.errors import TaskError
 from asiarc.core.reach import installed
 from asiarc.core.seeds import Part
-from asiarc.tasks import BOS, get_task
+from asiarc.tasks import get_task
 from asiarc.tasks.catalogue import BASE, DOCUMENTS, TEXT, Listing, Role, Style
 from asiarc.tasks.keep import OPEN, as_json, gone, keep_files, own_folder, read_kept
 from asiarc.tasks.lm_eval_config import template
 from asiarc.tasks.rendering import Document, Rendered
 from asiarc.tasks.task import STOPS, Batch, Split, Task
+from asiarc.tasks.tokenizer import key_of, tokenizer_of, travels_with
 
 HELD_OUT = ("validation", "confirmation")
 FEWEST = 8  # documents of a held-out split
@@ -95,8 +96,8 @@ def _record(key: str) -> dict[str, Any]:
 class DocumentsTask(Task):
     """Documents that were kept under a key."""
 
-    def __init__(self, key: str) -> None:
-        self.key, self.record = key, _record(key)
+    def __init__(self, key: str, tokenizer: str = "bytes") -> None:
+        self.key, self.record, self.tokenizer_name = key, _record(key), tokenizer
         style: Style = self.record["style"]
         role: Role = self.record["role"]
         assert role in get_args(Role), role
@@ -117,7 +118,18 @@ class DocumentsTask(Task):
     @cached_property
     def text(self) -> Task | None:
         """The text that is trained on, where the documents bring nothing."""
-        return get_task(self.trained_on) if self.trained_on else None
+        return get_task(self.trained_on, self.tokenizer_name) if self.trained_on else None
+
+    def keep(self) -> None:
+        """The tokenizer, and the tokens of the text that is trained on. Raises `TaskError`."""
+        tokenizer_of(self.tokenizer_name)
+        if self.text:
+            self.text.keep()
+
+    @property
+    def travels(self) -> tuple[str, ...]:
+        """As `Task.travels`."""
+        return tuple(dict.fromkeys((*travels_with(self.tokenizer_name), *(self.text.travels if self.text else ()))))
 
     @property
     def seq_len(self) -> int:  # noqa: D102
@@ -133,14 +145,15 @@ class DocumentsTask(Task):
         length = seq_len or self.seq_len
         text_N = np.resize(self._examples[0], len(self._examples[0]) + length)  # the last goes on with the first
         targets_BT = text_N[starts_B[:, None] + np.arange(length)].astype(np.int64)
-        return Batch(np.concatenate([np.full((count, 1), BOS), targets_BT[:, :-1]], axis=1), targets_BT)
+        bos = tokenizer_of(self.tokenizer_name).bos
+        return Batch(np.concatenate([np.full((count, 1), bos), targets_BT[:, :-1]], axis=1), targets_BT)
 
     @cached_property
     def _examples(self) -> tuple[Any, Any]:
-        """The bytes of all examples [N], and where each begins."""
-        encoded = [example.encode() + b"\n\n" for example in self.record["train"]]
+        """The tokens of all examples [N], and where each begins."""
+        encoded = tokenizer_of(self.tokenizer_name).encode_all([one + "\n\n" for one in self.record["train"]])
         starts = np.cumsum([0, *map(len, encoded)])[:-1]
-        return np.frombuffer(b"".join(encoded), dtype=np.uint8), starts
+        return np.concatenate(encoded), starts
 
     def documents(self, split: Split, count: int, *address: Part) -> list[Document]:
         """Up to `count` of the split's documents, drawn by the address. Raises `TaskError`."""
@@ -154,4 +167,5 @@ class DocumentsTask(Task):
     def identity(self) -> str:
         """As of any task; the documents are in the key, the text that is trained on is in its own identity."""
         code = installed().reach(ROOTS, {*STOPS, "asiarc.tasks:get_task", "asiarc.tasks.keep"}).whole
-        return digest([code, self.key, self.text and self.text.identity, template(self.style)])[:12]
+        parts = [code, self.key, self.text and self.text.identity, template(self.style)]
+        return digest(parts if self.tokenizer_name == "bytes" else [*parts, key_of(self.tokenizer_name)])[:12]

@@ -7,6 +7,7 @@ own in ``own/``, a folder each, where the file `OPEN` is all that a candidate's 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -46,12 +47,35 @@ def keep_files(folder: Path, files: Mapping[str, bytes]) -> None:
         raise no_access(folder.parent, error) from error
     try:
         for name, content in files.items():
+            (draft / name).parent.mkdir(parents=True, exist_ok=True)
             (draft / name).write_bytes(content)
         draft.chmod(0o755)  # a worker may run as another user
         with contextlib.suppress(OSError):  # another process was first, with the same bytes
             draft.rename(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def packed_folder(name: str) -> tuple[str, dict[str, bytes]]:
+    """The hash and the files of a folder of the cache, for the way to another machine."""
+    folder = cache_folder() / name
+    found = sorted(file for file in folder.rglob("*") if file.is_file())
+    files = {file.relative_to(folder).as_posix(): file.read_bytes() for file in found}
+    return _hash_of(files), files
+
+
+def unpack_folder(name: str, content_hash: str, files: Mapping[str, bytes]) -> None:
+    """Keep a folder that another machine packed. Raises `TaskError` where its bytes are not those of its hash."""
+    if _hash_of(files) != content_hash:
+        raise TaskError(f"{name} did not arrive as it was sent: run again.")
+    keep_files(cache_folder() / name, files)
+
+
+def _hash_of(files: Mapping[str, bytes]) -> str:
+    hashed = hashlib.blake2b(digest_size=16)
+    for name in sorted(files):
+        hashed.update(json.dumps([name, len(files[name])]).encode() + files[name])
+    return hashed.hexdigest()
 
 
 def read_kept(key: str, name: str) -> Any:

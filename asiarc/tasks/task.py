@@ -34,6 +34,7 @@ STOPS = (  # what is every task's, and what says what a person did wrong
     "asiarc.tasks.catalogue:ALIASES",
     "asiarc.tasks.synthetic:GENERATORS",
     "asiarc.tasks.task:Task.identity",
+    "asiarc.tasks.tokens:TokenTask.identity",
     "asiarc.core.errors",
 )
 
@@ -88,6 +89,14 @@ class Task(ABC):
     def read_length(self, trained: int) -> int:
         """Positions that are read at once when it is scored: as many as were trained, unless the level says more."""
         return int(self.settings.get("reads", trained))
+
+    def keep(self) -> None:  # noqa: B027 - most need nothing
+        """Make what jobs open beside the corpus, where it is not kept yet. Raises `TaskError`."""
+
+    @property
+    def travels(self) -> tuple[str, ...]:
+        """The folders of the cache, named by what they hold, that `keep` fills and jobs on other machines need."""
+        return ()
 
     @property
     @abstractmethod

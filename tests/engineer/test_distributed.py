@@ -1,8 +1,5 @@
 """Two processes that share a batch take the step of one with the whole batch; the ladder counts what it builds."""
 
-import json
-import os
-import subprocess
 import sys
 
 import pytest
@@ -13,6 +10,7 @@ from asiarc.core.recipe import MICRO, PAPER_20M, PAPER_340M, RECIPES
 from asiarc.core.seeds import rng_of
 from asiarc.engineer.distributed import Share, main
 from asiarc.engineer.trainer import train
+from asiarc.execution import InlineExecutor, Job
 from asiarc.models.backbone import build
 from asiarc.models.baselines import baseline_source
 from asiarc.tasks import get_task
@@ -39,19 +37,29 @@ def alone(text):
     return [list(row) for row in train(model, get_task(text), recipe, SEED).rows]
 
 
+def large(text):
+    """A large trial as a job, at a small size; by its source, as a candidate comes."""
+    return {
+        "source": baseline_source("gated_delta_net"), "task": text, "seed": SEED, "recipe": "micro",
+        "by": ["ddp", "fsdp2"], "processes": 2, "steps": STEPS, "batch_size": ROWS,
+    }  # fmt: skip
+
+
+def test_what_torchrun_says_of_a_failure_is_the_reason(monkeypatch):
+    """In place of torchrun a program that fails: what it said last is told, as a crash of the job."""
+    monkeypatch.setattr("asiarc.engineer.large._command", lambda *_: [sys.executable, "-c", "exit('no such recipe')"])
+    [done] = InlineExecutor().run([Job("asiarc.engineer.large:launch", {})])
+    assert done.status == "crashed" and "torchrun ended with 1: no such recipe" in done.reason
+
+
 @pytest.fixture(scope="module")
 def together(text, alone, tmp_path_factory):
     """What two processes print, by the way in which the model was spread."""
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "-m", "asiarc.engineer.distributed", "--recipe", "micro", "--mixer", "gated_delta_net", "--task", text,
-        "--seed", SEED, "--by", "ddp", "--by", "fsdp2", "--steps", str(STEPS), "--batch-size", str(ROWS),
-    ]  # fmt: skip
-    quiet = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | quiet, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
-    shown = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    return {row["by"]: row for row in shown}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        [done] = InlineExecutor().run([Job("asiarc.engineer.large:launch", large(text))])
+    assert done.status == "ok", done.reason
+    return {row["by"]: row for row in done.value["rows"]}
 
 
 @pytest.mark.parametrize("by", ["ddp", "fsdp2"])

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from asiarc.core.errors import TaskError
 from asiarc.core.outcome import DivergedError
-from asiarc.engineer.scoring import byte_tokenizer, score_named, windows
+from asiarc.engineer.scoring import byte_tokenizer, score_named, score_plainly, windows
 from asiarc.engineer.trainer import batch_loss, evaluate
 from asiarc.models.backbone import build
 from asiarc.models.baselines import baseline_source
@@ -115,6 +115,21 @@ def test_cloze_is_right_when_every_byte_is_the_first_choice(models, name):
     assert [item["value"] for item in scored.items] == right
     assert scored.value == pytest.approx(sum(right) / 16)
     assert 0 < scored.value < 1
+
+
+@pytest.mark.parametrize("name", ["text", "overwrite", "fuzzy_recall"])
+def test_without_lm_eval_the_same_is_asked_and_computed(models, tiny, text_name, name):
+    model, task = models["gated_delta_net"], get_task(text_name if name == "text" else name)
+    length = tiny.seq_len if name == "text" else task.seq_len
+    documents = windows(task.documents("validation", 8, "plain"), length)
+    for document in documents[::2]:
+        if name == "fuzzy_recall":
+            document["target"] = greedy(model, document["context"], len(document["target"]))
+    with streamed(model, length) as lm:
+        plain = score_plainly(lm, task, documents)
+    theirs = score(model, [(task, documents)], max_length=length)[0]
+    assert (plain.task, plain.metric, plain.items) == (theirs.task, theirs.metric, theirs.items)
+    assert plain.value == pytest.approx(theirs.value, abs=1e-8)
 
 
 def greedy(model, context, count):

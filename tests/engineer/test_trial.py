@@ -8,6 +8,8 @@ import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,7 +24,7 @@ from asiarc.engineer.workshop import ADMIT_LIMITS, LOSSES, Request, Workshop, ad
 from asiarc.execution import InlineExecutor, Limits, LocalExecutor, Result
 from asiarc.models.backbone import build, count_parameters
 from asiarc.models.baselines import baseline_source
-from asiarc.tasks import get_task
+from asiarc.tasks import get_task, opened
 
 from .here import score
 
@@ -169,9 +171,15 @@ def test_behind_the_wall_the_same_numbers(result, recipe, text_name):
     """The slow one: a fresh worker, which imports torch and lm-eval, once for both kinds of task."""
     text = request(recipe.at(seq_len=48), task=text_name, documents=3)
     folder = Path(text_name.removeprefix("text:")).parent
+    sentences = [f"{i} stones and {i * i} rivers are seen from window {i % 7}." * (1 + i % 3) for i in range(300)]
+    (folder / "pages").mkdir()
+    pq.write_table(pa.table({"text": sentences}), folder / "pages" / "000_00000.parquet", row_group_size=100)
+    pages = request(recipe.at(seq_len=48), task=opened(f"text:{folder / 'pages'}", folder, build=True), documents=3)
+    pages.opened.keep()
     with LocalExecutor(1, preload=("torch", "asiarc.engineer.warm"), readable=(folder,)) as executor:
         assert value_of(ran(request(recipe), executor)) == value_of(result)
         assert value_of(ran(text, executor)) == value_of(ran(text))
+        assert value_of(ran(pages, executor)) == value_of(ran(pages)), "tokens that were kept outside are read"
 
 
 # --- how a trial ends -------------------------------------------------------------------------------------------------
@@ -349,6 +357,7 @@ OF_PROTOCOL = {
     **{f: st.sampled_from([0.0, 0.5, 1.0]) for f in ("weight_decay", "clip")},
     **{f: st.integers(1, 3) for f in ("vocab_size", "evaluations")},
     "precision": st.sampled_from([None, "float32", "bfloat16"]),
+    "tokenizer": st.just("bytes"),  # of synthetic tasks; a text's key moves with it (test_tokens)
 }
 
 

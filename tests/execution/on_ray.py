@@ -5,6 +5,8 @@ import sys
 import threading
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import ray
 from ray.cluster_utils import Cluster
 
@@ -15,7 +17,7 @@ cluster.connect(namespace="asiarc")
 
 from asiarc.core.errors import ExecutionError  # noqa: E402
 from asiarc.engineer.workshop import VERSIONS  # noqa: E402
-from asiarc.execution import Job, Limits, LocalExecutor  # noqa: E402
+from asiarc.execution import InlineExecutor, Job, Limits, LocalExecutor  # noqa: E402
 from asiarc.execution import ray as on_ray  # noqa: E402
 from asiarc.execution.round import Round  # noqa: E402
 from asiarc.tasks import get_task, opened  # noqa: E402
@@ -28,6 +30,15 @@ jobs = [
     Job(f"{MODULE}:fork_bombs", {}),
 ]
 shown = {}
+
+
+def write_pages(pages):
+    """Parquet files in FineWeb-Edu's layout."""
+    pages.mkdir()
+    texts = [f"{i} rivers and {i * i} stones were counted by {i % 7}." * 3 for i in range(400)]
+    pq.write_table(pa.table({"text": texts}), pages / "000_00000.parquet", row_group_size=100)
+
+
 with LocalExecutor(2, preload=(MODULE,), readable=[here]) as local:
     shown["local"] = [(r.status, r.value, r.reason) for r in local.run(jobs)]
 delivered = []
@@ -76,10 +87,29 @@ with on_ray.RayExecutor(versions=VERSIONS, preload=(), readable=[here, folder], 
     shown["devices"] = [r.value for r in executor.run([devices, devices])]
     killer.join()
 
+    large = {
+        "mixer": "delta_net", "task": "text", "seed": "0/verify/0", "recipe": "micro", "by": ["ddp"], "processes": 2,
+        "steps": 2, "batch_size": 4,
+    }  # fmt: skip
+    job = Job("asiarc.engineer.large:launch", large)
+    found = executor.run_large(job, 2)
+    shown["large"] = [found.status, found.reason, found.value]
+    shown["large here"] = InlineExecutor().run([job])[0].value
+    try:
+        executor.run_large(job, 3)
+    except ExecutionError as error:
+        shown["too large"] = str(error)
+
     (folder / "book.txt").write_text("\n\n".join(f"{i} times {i} are {i * i}, said the book." * 3 for i in range(4000)))
     own = opened("text:book.txt", folder, build=True)
     shown["sent"] = get_task(own).content_hash
     reads = Job("sandbox_jobs:reads_text", {"task": own})
+    write_pages(folder / "pages")
+    task = get_task(opened(f"text:{folder / 'pages'}", folder, build=True))
+    task.keep()
+    shown["tokens sent"] = task.batch("train", 2, "seed", 1).targets_BT.tolist()
+    dealt = executor.run([Job("sandbox_jobs:reads_tokens", {"task": task.name})])
+    shown["tokens read"] = [(r.status, r.reason, r.value) for r in dealt]
     shown["read"] = [(r.status, r.reason, r.value) for r in executor.run([reads, reads])]
 [kept] = (folder / "elsewhere" / "corpora").iterdir()
 (kept / "train.txt").write_text("another text")

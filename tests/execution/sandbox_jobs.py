@@ -217,3 +217,10 @@ def reads_text(payload):
         "splits": sorted(corpus.texts),
         "start": bytes(corpus.texts["train"][:20]).hex(),
     }
+
+
+def reads_tokens(payload):
+    """The rows of a step, as a candidate's process is dealt them."""
+    from asiarc.tasks import get_task
+
+    return {"rows": get_task(payload["task"]).batch("train", 2, "seed", 1).targets_BT.tolist()}

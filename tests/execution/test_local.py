@@ -18,6 +18,7 @@ import pytest
 from asiarc.core.errors import ExecutionError
 from asiarc.execution import InlineExecutor, Job, Limits, LocalExecutor, doctor
 from asiarc.execution.layers import _KINDS, LAYERS, not_held
+from asiarc.execution.local import gpus_of
 from asiarc.tasks.documents import keep_documents
 from asiarc.tasks.keep import own_folder
 from asiarc.tasks.rendering import Rendered
@@ -394,3 +395,36 @@ def test_of_a_task_of_ones_own_a_job_reads_what_is_trained_on(job, tmp_path, mon
         pytest.skip("not contained here: needs landlock")
     assert [result.status for result in held] == ["crashed", "crashed"]
     assert all("PermissionError" in result.reason for result in held)
+
+
+@pytest.mark.parametrize(
+    ("seen", "workers", "given"),
+    [
+        ("0,1", 2, ["0", "1"]),
+        ("0,1,2,3", 2, ["0,2", "1,3"]),
+        ("5", 3, ["5", "5", "5"]),
+        ("GPU-a,GPU-b", 3, ["GPU-a", "GPU-b", "GPU-a"]),
+        ("", 1, [None]),
+        ("-1", 1, [None]),
+    ],
+)
+def test_every_worker_has_its_share_of_the_gpus_that_are_seen(seen, workers, given, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
+    assert [gpus_of(seat, workers) for seat in range(workers)] == given
+
+
+def test_a_worker_that_takes_anothers_place_has_its_gpu(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with LocalExecutor(workers=2, preload=()) as executor:
+        for _ in range(2):
+            executor._start_worker()
+        assert [given(worker) for worker in executor._pool] == ["0", "1"]
+        executor._discard(executor._pool[0])
+        executor._start_worker()
+        assert [given(worker) for worker in executor._pool] == ["1", "0"]
+
+
+def given(worker):
+    """The GPUs in a worker's environment, as the kernel shows it."""
+    environment = Path(f"/proc/{worker._process.pid}/environ").read_text().split("\0")
+    return dict(entry.split("=", 1) for entry in environment if entry)["CUDA_VISIBLE_DEVICES"]

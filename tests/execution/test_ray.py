@@ -53,12 +53,25 @@ def test_each_job_has_a_gpu_of_its_own(shown):
     assert sorted(value["device"] for value in shown["devices"]) == ["0", "1"]
 
 
+def test_a_large_trial_has_as_many_gpus_as_it_asks_for(shown):
+    """By torchrun, on one node, with the curve of the same two processes here."""
+    status, reason, value = shown["large"]
+    assert status == "ok", reason
+    assert sorted(value["gpus"].split(",")) == ["0", "1"]
+    assert value["rows"] == shown["large here"]["rows"] and value["rows"][0]["processes"] == 2
+    assert "no node of the Ray cluster has 3 GPUs, the largest has 2" in shown["too large"]
+
+
 def test_a_text_of_ones_own_goes_to_the_node_that_lacks_it(shown):
     """The node keeps its texts in another folder than the driver; a candidate's process sees no held-out split."""
     assert len(shown["read"]) == 2
     for status, reason, value in (*shown["read"], *shown["read where it was damaged"]):
         assert status == "ok", reason
         assert value["hash"] == shown["sent"] and bytes.fromhex(value["start"])[:4].strip()
+
+
+def test_tokens_go_to_the_node_that_lacks_them(shown):
+    assert shown["tokens read"] == [["ok", "", {"rows": shown["tokens sent"]}]]
 
 
 def test_a_cluster_without_room_is_said_at_once(shown):

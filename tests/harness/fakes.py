@@ -41,7 +41,11 @@ BASELINE_OF = {content_address(baseline_source(name)): name for name in BASELINE
 PLANS = {
     (tier, stage): StagePlan(MICRO, rungs if stage == "explore" else (250,), keep, 0.5, documents=64)
     for tier, rungs, keep in (
-        ("smoke", (12,), 1.0), ("quick", (60, 125), 1 / 3), ("full", (60, 125, 250), 1 / 3), ("paper", (250,), 1.0),
+        ("smoke", (12,), 1.0),
+        ("quick", (60, 125), 1 / 3),
+        ("full", (60, 125, 250), 1 / 3),
+        ("gpu", (100, 400), 1 / 4),
+        ("paper", (250,), 1.0),
     )
     for stage in STAGES
 }

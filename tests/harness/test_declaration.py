@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from asiarc import Budget, ByTier, Campaign, Stage, by_tier
 from asiarc.campaign.declaration import Declaration, load_toml, to_toml
 from asiarc.core.errors import CampaignError
+from asiarc.core.recipe import TIERS
 
 from .declarations import campaigns
 from .fakes import Writer, campaign
@@ -171,7 +172,7 @@ def test_an_empty_budget_is_told_at_its_line(pytester):
     text = re.sub(r"by_tier\(.*?\n    \)", "by_tier()", PYTHON, flags=re.DOTALL)
     said = collect(pytester, "campaign_question.py", text)
     assert f"campaign_question.py:{line_of(text, 'budget=')}: " in said
-    assert "an empty budget runs nothing; name at least one tier of smoke, quick, full, paper" in said
+    assert "an empty budget runs nothing; name at least one tier of smoke, quick, full, gpu, paper" in said
 
 
 @pytest.mark.parametrize(("name", "text"), [("py", PYTHON), ("toml", TOML)])
@@ -256,7 +257,7 @@ def test_toml_gives_the_campaign_back(tmp_path_factory, campaign):
 
 
 @settings(max_examples=40)
-@given(campaigns(), st.sampled_from(["smoke", "quick", "full", "paper"]))
+@given(campaigns(), st.sampled_from(TIERS))
 def test_what_is_resolved_is_plain_data_with_every_field(campaign, tier):
     import json
 

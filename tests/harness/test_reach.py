@@ -101,7 +101,7 @@ MOVES = {
     "asiarc.engineer.gates.static:MAX_NUMBERS": "admission",
     "asiarc.engineer.gates.subject:Subject.inputs": "trial, admission, pace, fingerprint",
     "asiarc.engineer.pace:PAIRS": "pace",
-    "asiarc.engineer.scoring:byte_tokenizer": "trial",
+    "asiarc.engineer.scoring:Score": "trial",
     "asiarc.engineer.trainer:LOG_2": "trial",
     "asiarc.engineer.trainer:learning_rate_at": "trial",
     "asiarc.engineer.scoring:windows": "trial",

@@ -87,6 +87,41 @@ def test_a_campaign_from_collection_to_its_tests(harness):
     result.stdout.fnmatch_lines(["SKIPPED*needs tier quick"])
 
 
+def on_a_gpu(harness):
+    """The question at the gpu tier too."""
+    harness.write(QUESTION.replace("budget=by_tier(", "budget=by_tier(gpu=Budget(candidates=24, minutes=5), "))
+
+
+def test_a_dry_run_passes_every_stage_and_keeps_nothing(harness):
+    """With few candidates, on the smallest model, at the tier's own rungs in number; the tests have nothing to ask."""
+    on_a_gpu(harness)
+    result = harness.run("--tier", "gpu", "--dry-run")
+    result.assert_outcomes(passed=3, skipped=2)
+    stages = "explore, verify, confirm"
+    result.stdout.fnmatch_lines([f"dry run at tier gpu: question passed {stages} of {stages}; no number is kept"])
+    assert not (harness.pytester.path / ".asiarc").exists()
+    recipes = [trial["recipe"] for trial in harness.executor.trials]
+    assert {(recipe["d_model"], recipe["tokenizer"]) for recipe in recipes} == {(32, "bytes")}
+    assert {recipe["steps"] for recipe in recipes} == {2, 3} and {t["documents"] for t in harness.executor.trials} == {
+        4
+    }
+    assert sum(job.function.endswith(":admission") for job in harness.executor.jobs) <= 6
+    assert harness.run("--tier", "gpu", "--dry-run", "--plan").ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_a_gpus_tier_is_refused_where_there_is_none_unless_it_was_said(harness, monkeypatch):
+    on_a_gpu(harness)
+    monkeypatch.setattr("asiarc.harness.session.device_type", lambda: "cpu")
+    monkeypatch.delenv("ASIARC_DEVICE", raising=False)
+    result = harness.pytester.runpytest_inprocess("--tier", "gpu", "-k", "explore")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["*tier gpu trains at a GPU's sizes and torch finds none here. --plan says*ASIARC_DEVICE=cpu*"]
+    )
+    monkeypatch.setenv("ASIARC_DEVICE", "cpu")
+    harness.run("--tier", "gpu", "-k", "explore").assert_outcomes(passed=1)
+
+
 def test_again_nothing_is_left_to_do(harness):
     harness.run()
     before = harness.content()

@@ -16,8 +16,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from asiarc.campaign.code import kernels_of
+from asiarc.core.candidate import load_mixer
 from asiarc.core.errors import KernelInputError
 from asiarc.kernels.contract import choose
+from asiarc.kernels.operators import SEQUENCE
+from asiarc.models.baselines import BASELINE_NAMES, baseline_source
 from tests.rigs.kernels import compile_report
 from tests.rigs.kernels.compile_report import Facts, Row, bless, faults, read_goldens
 
@@ -73,6 +77,49 @@ def test_the_default_backend_is_chunks_on_a_cpu_and_kernels_on_a_gpu_where_they_
         choose("kda", "tritn", every, torch.zeros(1, 2, 1, 4))
     with pytest.raises(KernelInputError, match=r"unknown backend 'triton'"):
         choose("fir", "triton", portable, torch.zeros(1, 2, 1, 4))
+
+
+class OnGpu(torch.Tensor):
+    """A CPU's tensor that says it is on a GPU, and so does all that is computed from it."""
+
+    is_cuda = True
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """The calls of the GPU kernels' host, which are answered with zeros: who is asked is what these tests look at."""
+    calls = []
+
+    def host(q, k, v, *_, **__):
+        calls.append(q.dtype)
+        return v.new_zeros(*q.shape[:2], *v.shape[2:]), v.new_zeros(len(q), v.shape[2], q.shape[-1], v.shape[-1])
+
+    monkeypatch.setattr("asiarc.kernels.blocked.blocked", host)
+    return calls
+
+
+@needs_triton
+@pytest.mark.parametrize("op", OPERATORS, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_every_operator_reaches_its_kernels_on_a_gpu(op, dtype, launched):
+    case = Case(op, seed=0, T=2, steps=2 if op.steps > 1 else 1)
+    tensors = case.tensors(dtype)
+    run(case, tensors)
+    assert launched == [], "on a CPU the plain path is taken"
+    run(case, {name: x.as_subclass(OnGpu) for name, x in tensors.items()})
+    assert launched == [dtype]
+
+
+@needs_triton
+@pytest.mark.filterwarnings("ignore:Mismatch dtype")  # a norm in a mixer, float32 beside what autocast gives it
+@pytest.mark.parametrize("name", BASELINE_NAMES)
+def test_every_mixer_reaches_the_kernels_of_what_it_imports(name, launched):
+    """As it trains there, under autocast; the check beside it is the plain path, which `in_interpreter` compares."""
+    source = baseline_source(name)
+    mixer = load_mixer(source)(d_model=64, num_heads=2)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixer(torch.randn(2, 8, 64).as_subclass(OnGpu))
+    assert bool(launched) == bool(kernels_of(source, "triton").keys() & set(SEQUENCE))
 
 
 @needs_triton

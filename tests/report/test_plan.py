@@ -8,13 +8,13 @@ import pytest
 
 from asiarc import Budget, Campaign, Stage, by_tier
 from asiarc.campaign.recipe import model_size
-from asiarc.core.recipe import MICRO, PAPER_20M, PAPER_340M, SMALL
+from asiarc.core.recipe import GPU_20M, MICRO, PAPER_20M, PAPER_340M, SMALL
 from asiarc.evidence.power import power_of
 from asiarc.models.memory import Passes, peak_bytes
 from asiarc.studies.plan import cpu_s_of, flops_per_token, gpu_h_of, hours_of, memory_line, resolved, size, tokens_of
 
 # forward MFLOPs a token of DeltaNet as `python -m tests.rigs.ladder` counts them from the mixer itself
-COUNTED = {MICRO: 0.25, SMALL: 1.66, PAPER_20M: 40.02, PAPER_340M: 773.92}
+COUNTED = {MICRO: 0.25, SMALL: 1.66, GPU_20M: 44.37, PAPER_20M: 40.02, PAPER_340M: 773.92}
 
 
 @pytest.mark.parametrize("recipe", COUNTED, ids=lambda recipe: recipe.name)
@@ -52,6 +52,14 @@ def test_memory_is_that_of_the_hungriest_baseline_and_of_a_named_device(monkeypa
     priced = memory_line(small, [(1, PAPER_340M)], "paper")
     rows = int(re.search(r"at (\d+) rows a pass", priced)[1])
     assert "an H100's (assumed)" in priced and 1 <= rows < PAPER_340M.batch_size
+
+
+def test_one_gpu_brings_the_whole_panel_through_in_an_hour():
+    """20 baselines and four survivors on three seeds at 30 % of an H100's 989 TFLOP/s."""
+    panel = [(24 * 3, GPU_20M)]
+    by_hand = 72 * 1_500 * 32 * 2_048 * 3 * 44.37e6 / (0.3 * 989e12) / 3600
+    assert gpu_h_of(panel, "gpu") == pytest.approx(by_hand, rel=0.15)
+    assert 0.8 < gpu_h_of(panel, "gpu") < 1 and hours_of(panel, "gpu")[1] == "GPU-hours"
 
 
 def test_what_seeds_can_tell_is_said_for_all_comparisons():
