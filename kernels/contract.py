@@ -31,7 +31,7 @@ from asiarc.kernels.definitions import recurrence
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
-# (q, k, v, g, beta, scale, state, *more) -> (o, final_state): heads are equal by now, the dtype is the one to compute in.
+# (q, k, v, g, beta, scale, state, *more) -> (o, final_state): heads are equal by now, the dtype the one to compute in.
 Implementation = Callable[..., tuple[Tensor, Tensor]]
 F = TypeVar("F", bound=Callable[..., Any])
 

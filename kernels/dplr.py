@@ -1,4 +1,4 @@
-"""`dplr`: the recurrence of `definitions` with a decay a key channel, several rows a token, and an erased key of its own.
+"""`dplr`: the recurrence of `definitions` with a decay a key channel, several rows a token and an erased key apart.
 
 In chunks it is `chunked` over all rows; a token decays at its first and is read at its last.
 """

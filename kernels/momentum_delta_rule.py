@@ -139,7 +139,8 @@ def momentum_delta_rule(
         m: Natural logarithm of the decay of the momentum, <= 0, [B, T, HV]; with -inf and eta = 1 it is the gated
             delta rule.
         eta: Strength [B, T, HV] of a correction.
-        initial_state: State [B, HV, 2K, V] before the first token, S above N ([N, HV, 2K, V] when packed); None is zero.
+        initial_state: State [B, HV, 2K, V] before the first token ([N, HV, 2K, V] when packed), S above N; None is
+            zero.
         backend: "chunk" (any device), "reference" (float64, token by token, slow); None picks.
 
     Source: Huang et al. 2026, "MDN: Parallelizing Stepwise Momentum for Delta Linear Attention" (arXiv 2605.05838);

@@ -20,8 +20,9 @@ class Operator:
     """A public function of ``asiarc.kernels``.
 
     A "sequence" is one of `definitions`; one "apart" takes `more` than they do, tensors by name and axes, and may keep
-    several `memories`. `gate` is the decay of a state: none, one that the operator makes itself, or what g holds, a number a head or a key
-    channel. `steps` are the rows of k, v and beta a token, and `taps` the length of a filter, where it is measured.
+    several `memories`. `gate` is the decay of a state: none, one that the operator makes itself, or what g holds, a
+    number a head or a key channel. `steps` are the rows of k, v and beta a token, and `taps` the length of a filter,
+    where it is measured.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Operator:
         return {name: shape(axes, sizes) for name, axes in own.axes(HV="HV").items()}
 
 
+GATES_OF_MOMENTUM = (("m", "B T {HV}"), ("eta", "B T {HV}"))
 OPERATORS = {
     operator.name: operator
     for operator in (
@@ -115,10 +117,7 @@ OPERATORS = {
         Operator("kda", gate="channel", erases=True),
         Operator("delta_product", gate="head", erases=True, steps=2),
         Operator("dplr", "apart", gate="channel", steps=2, more=(("p", "B {rows} {HV} {K}"),)),
-        Operator(
-            "momentum_delta_rule", "apart", gate="head", erases=True, memories=2,
-            more=(("m", "B T {HV}"), ("eta", "B T {HV}")),
-        ),  # fmt: skip
+        Operator("momentum_delta_rule", "apart", gate="head", erases=True, memories=2, more=GATES_OF_MOMENTUM),
         Operator("short_convolution", "filter", taps=4),
         Operator("fir", "filter", taps=32),
         Operator("l2_norm", "norm"),

@@ -10,8 +10,8 @@ DeltaNet (arXiv 2412.06464).
 Differs from the paper: V == K == D / H (there V is twice K); softer gates at the start (a in [1, 4], step <=
 0.05; there [0, 16] and 0.1) so that small models train in few steps.
 
-Axes: B batch, T time, D width, H heads, K key and V value width of a head, R == STEPS * T rows, C convolved
-channels, W taps.
+Axes: B batch, T time, D width, H heads, K key and V value width of a head, N keys or values a token, R rows of
+all tokens, C convolved channels, W taps.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from asiarc.kernels.l2_norm import l2_norm
 from asiarc.kernels.short_convolution import short_convolution
 
 State = dict[str, Tensor]
-TAPS = 4
 STEPS = 2
+TAPS = 4
 
 
 class Mixer(nn.Module):
@@ -58,11 +58,10 @@ class Mixer(nn.Module):
         qkv_BTC, conv_state = short_convolution(
             self.qkv(x_BTD), self.conv_CW, activation="silu", initial_state=state.get("conv")
         )
-        width = x_BTD.shape[-1]
-        q_BTD, k_BTC, v_BTC = qkv_BTC.split((width, STEPS * width, STEPS * width), dim=-1)
-        q_BTHK = l2_norm(rearrange(q_BTD, "b t (h k) -> b t h k", h=self.num_heads))
-        k_BRHK = l2_norm(rearrange(k_BTC, "b t (n h k) -> b (t n) h k", n=STEPS, h=self.num_heads))
-        v_BRHV = rearrange(v_BTC, "b t (n h v) -> b (t n) h v", n=STEPS, h=self.num_heads)
+        parts_BTNHK = rearrange(qkv_BTC, "b t (n h k) -> b t n h k", n=1 + 2 * STEPS, h=self.num_heads)
+        q_BT1HK, k_BTNHK, v_BTNHV = parts_BTNHK.split((1, STEPS, STEPS), dim=2)
+        q_BTHK, k_BRHK, v_BRHV = (part.flatten(1, 2) for part in (q_BT1HK, k_BTNHK, v_BTNHV))
+        q_BTHK, k_BRHK = l2_norm(q_BTHK), l2_norm(k_BRHK)
         beta_BRH = 2 * torch.sigmoid(rearrange(self.beta(x_BTD), "b t (n h) -> b (t n) h", n=STEPS))
         step_BTH = softplus(self.step(x_BTD) + self.step_bias_H)
         log_decay_BTH = -self.log_rate_H.exp() * step_BTH
