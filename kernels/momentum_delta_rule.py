@@ -62,12 +62,13 @@ def to_chunks(x_BTHX: Tensor) -> Tensor:
 def decays(g_NBHC1: Tensor) -> tuple[Tensor, Tensor]:
     """From the chunk's start to each token [N, B, H, C, 1], and from token j to token i [N, B, H, C, C].
 
-    As in `chunked.HeadDecay`: sums in float64, steps cut off where e^g is zero in any case.
+    As in `chunked.HeadDecay`: sums in float64, steps cut off where e^g is zero in any case. From a token to itself
+    there is no decay, and no gradient that would have to cancel.
     """
     floor = -800.0 if g_NBHC1.dtype == torch.float64 else -200.0
     total = g_NBHC1.clamp(min=floor).cumsum(-2, dtype=torch.float64)
     future = torch.ones(CHUNK, CHUNK, dtype=torch.bool, device=total.device).triu(1)
-    between = (total - total.mT).masked_fill(future, -torch.inf)
+    between = (total - total.mT).tril(-1).masked_fill(future, -torch.inf)
     return total.to(g_NBHC1.dtype).exp(), between.to(g_NBHC1.dtype).exp()
 
 

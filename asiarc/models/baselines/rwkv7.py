@@ -31,9 +31,13 @@ FASTEST = -math.exp(-0.5)  # a channel keeps at least e^-0.607 of itself a token
 EXPONENTS = (0.1, 0.35, 0.35, 0.45, 0.45, 0.1)  # of how much the past token counts in r, k, v, w, a and g
 
 
-def low_rank(d_model: int, rank: int, between: nn.Module, *, bias: bool = True) -> nn.Sequential:
-    """x -> f(x A) B (+ c)."""
-    return nn.Sequential(nn.Linear(d_model, rank, bias=False), between, nn.Linear(rank, d_model, bias=bias))
+def low_rank(d_model: int, rank: int, between: nn.Module, bias_D: Tensor | None = None) -> nn.Sequential:
+    """x -> f(x A) B (+ c), c starting at `bias_D`."""
+    last = nn.Linear(rank, d_model, bias=bias_D is not None)
+    if bias_D is not None:
+        with torch.no_grad():
+            last.bias.copy_(bias_D)
+    return nn.Sequential(nn.Linear(d_model, rank, bias=False), between, last)
 
 
 class Mixer(nn.Module):
@@ -49,12 +53,9 @@ class Mixer(nn.Module):
         self.k = nn.Linear(d_model, d_model, bias=False)
         self.v = nn.Linear(d_model, d_model, bias=False)
         rank = max(1, head_dim // 2)
-        self.decay = low_rank(d_model, rank, nn.Tanh())
-        self.rate = low_rank(d_model, rank, nn.Identity())
-        self.gate = low_rank(d_model, head_dim, nn.Sigmoid(), bias=False)
-        with torch.no_grad():
-            self.decay[2].bias.copy_(-5.5 + 6 * place_D**1.8)
-            self.rate[2].bias.fill_(-0.19)
+        self.decay = low_rank(d_model, rank, nn.Tanh(), -5.5 + 6 * place_D**1.8)
+        self.rate = low_rank(d_model, rank, nn.Identity(), torch.full((d_model,), -0.19))
+        self.gate = low_rank(d_model, head_dim, nn.Sigmoid())
         self.removal_D = nn.Parameter(torch.full((d_model,), 0.71))
         self.replacement_D = nn.Parameter(torch.full((d_model,), 1.02))
         self.bonus_HK = nn.Parameter(torch.full((num_heads, head_dim), -0.04))
