@@ -1,19 +1,21 @@
 """The chunked algebra that all linear recurrences with a matrix state share; any device, no loop over tokens.
 
     S_t = Diag(e^{g_t}) S_{t-1} + beta_t k_t y_t^T,      o_t = scale * q_t^T S_t
-    y_t = v_t - (Diag(e^{g_t}) S_{t-1})^T k_t            (the delta rules; else y_t = v_t and beta_t = 1)
+    y_t = v_t - (Diag(e^{g_t}) S_{t-1})^T p_t            (the delta rules; else y_t = v_t and beta_t = 1)
+
+with p_t = k_t unless the key that is erased is one of its own.
 
 In a chunk of C tokens that starts from S, with into_i the decay from the chunk's start to token i, out_j that from
 token j to its end, and over = into_C:
 
     X(a)_ij = sum_c a_ic beta_j k_jc e^{g_{j+1,c} + ... + g_{i,c}}   for i >= j, else 0
-    (I + strict(X(k))) y = v - (into * k) S
+    (I + strict(X(p))) y = v - (into * p) S
     o = (into * q) S + X(q) y
     S' = over * S + (out * beta * k)^T y
 
 Everything but the chain of S' is computed for all chunks at once. The backward pass is written out: it keeps the
 scores and the states between chunks, recomputes the rest, and runs the one chain in reverse; from there,
-dX(q) = do y^T and dX(k) = -dr y^T with dr = (I + strict(X(k)))^-T dy lead to q, k, beta and g.
+dX(q) = do y^T and dX(p) = -dr y^T with dr = (I + strict(X(p)))^-T dy lead to q, p, k, beta and g.
 
 Only exponents <= 0 are formed, and g = -inf (a hard reset) is an ordinary value. The chunk length depends on the
 operator and its widths, never on T, so that a prefix keeps its bits whatever follows it.
@@ -267,7 +269,15 @@ GATES: dict[int, type[Decay]] = {0: Decay, 3: HeadDecay, 4: ChannelDecay}
 
 
 def whole_forward(
-    C: int, scale: float, q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, beta: Tensor | None, state: Tensor
+    C: int,
+    scale: float,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor | None,
+    beta: Tensor | None,
+    state: Tensor,
+    p: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensors]:
     """o, the final state, and what the backward pass needs.
 
@@ -277,8 +287,8 @@ def whole_forward(
     o, final = torch.empty_like(v, memory_format=torch.contiguous_format), torch.empty_like(state)
     saved = []
     for some in slabs(q, v):
-        g_, beta_ = (None if x is None else x[some] for x in (g, beta))
-        o_, final[some], kept = forward(C, q[some], k[some], v[some], g_, beta_, state[some])
+        g_, beta_, p_ = (None if x is None else x[some] for x in (g, beta, p))
+        o_, final[some], kept = forward(C, q[some], k[some], v[some], g_, beta_, state[some], p_)
         from_chunks(o_, o[some], scale)
         saved += kept
     return o, final, saved
@@ -290,31 +300,37 @@ def whole_backward(
     gate_axes: int,
     of_gate: bool,
     erases: bool,
+    apart: bool,
     saved: Sequence[Tensor],
     do: Tensor,
     dfinal: Tensor,
 ) -> Tensors:
-    """Gradients of q, k, v, of g if `of_gate` asks for it, of beta where there is such, and of the initial state."""
+    """Gradients of q, k, v, of p where there is such, of g if `of_gate` asks for it, of beta, of the initial state.
+
+    `apart`: the erased key is one of its own.
+    """
     (B, T, H, V), K = do.shape, dfinal.shape[2]
-    widths = [K, K, V] + [1 if gate_axes == 3 else K] * of_gate + [1] * erases
+    narrow = [False] * (3 + apart) + [gate_axes == 3] * of_gate + [True] * erases
+    widths = [1 if one else V if i == 2 else K for i, one in enumerate(narrow)]
     whole = [do.new_empty(B, T, H, width) for width in widths]
     dstate = torch.empty_like(dfinal, memory_format=torch.contiguous_format)
     ranges = slabs(whole[0], do)
     kept = len(saved) // len(ranges)
     for i, some in enumerate(ranges):
         of_slab = saved[i * kept : (i + 1) * kept]
-        parts, dstate[some] = backward(C, scale, GATES[gate_axes], of_gate, erases, of_slab, do[some], dfinal[some])
+        parts, dstate[some] = backward(
+            C, scale, GATES[gate_axes], of_gate, erases, apart, of_slab, do[some], dfinal[some]
+        )
         for part, d in zip(parts, whole, strict=True):
             from_chunks(part, d[some])
-    per_head = [i >= 3 and (i > 3 or not of_gate or gate_axes == 3) for i in range(len(whole))]
-    return [d[..., 0] if narrow else d for d, narrow in zip(whole, per_head, strict=True)] + [dstate]
+    return [d[..., 0] if one else d for d, one in zip(whole, narrow, strict=True)] + [dstate]
 
 
-def gradients(found: Tensors, gated: bool, erases: bool) -> tuple[Tensor | None, ...]:
-    """The result of `whole_backward` for C, scale, q, k, v, g, beta and state; None where there is no tensor."""
+def gradients(found: Tensors, gated: bool, erases: bool, apart: bool) -> tuple[Tensor | None, ...]:
+    """The result of `whole_backward` for C, scale, q, k, v, g, beta, state and p; None where there is no tensor."""
     rest = iter(found[3:])
-    dg, dbeta = (next(rest) if there else None for there in (gated, erases))
-    return None, None, *found[:3], dg, dbeta, next(rest)
+    dp, dg, dbeta = (next(rest) if there else None for there in (apart, gated, erases))
+    return None, None, *found[:3], dg, dbeta, next(rest), dp
 
 
 def no_autocast(x: Tensor) -> contextlib.AbstractContextManager[object]:
@@ -349,11 +365,12 @@ class Chunked(torch.autograd.Function):
         g: Tensor | None,
         beta: Tensor | None,
         state: Tensor,
+        p: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """Returns o and the final state."""
-        o, final, saved = whole_forward(C, scale, q, k, v, g, beta, state)
+        o, final, saved = whole_forward(C, scale, q, k, v, g, beta, state, p)
         ctx.save_for_backward(*saved)
-        ctx.how = C, scale, 0 if g is None else g.dim(), beta is not None
+        ctx.how = C, scale, 0 if g is None else g.dim(), beta is not None, p is not None
         return o, final
 
     @staticmethod
@@ -361,39 +378,55 @@ class Chunked(torch.autograd.Function):
     @without_autocast
     def backward(ctx: Any, do: Tensor, dfinal: Tensor) -> tuple[Tensor | None, ...]:
         """Returns the gradients of the arguments of `forward`."""
-        C, scale, gate_axes, erases = ctx.how
+        C, scale, gate_axes, erases, apart = ctx.how
         of_gate = ctx.needs_input_grad[5]
-        found = whole_backward(C, scale, gate_axes, of_gate, erases, ctx.saved_tensors, do, dfinal)
-        return gradients(found, of_gate, erases)
+        found = whole_backward(C, scale, gate_axes, of_gate, erases, apart, ctx.saved_tensors, do, dfinal)
+        return gradients(found, of_gate, erases, apart)
 
 
 @torch.library.custom_op("asiarc::chunked", mutates_args=())
 def traced(
-    C: int, scale: float, q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, beta: Tensor | None, state: Tensor
+    C: int,
+    scale: float,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor | None,
+    beta: Tensor | None,
+    state: Tensor,
+    p: Tensor | None,
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """`whole_forward` as one node of a traced graph; called directly it costs more than `Chunked` does."""
-    return whole_forward(C, scale, q, k, v, g, beta, state)
+    return whole_forward(C, scale, q, k, v, g, beta, state, p)
 
 
 @torch.library.custom_op("asiarc::chunked_backward", mutates_args=())
 def traced_backward(
-    C: int, scale: float, gate_axes: int, of_gate: bool, erases: bool, saved: list[Tensor], do: Tensor, dfinal: Tensor
+    C: int,
+    scale: float,
+    gate_axes: int,
+    of_gate: bool,
+    erases: bool,
+    apart: bool,
+    saved: list[Tensor],
+    do: Tensor,
+    dfinal: Tensor,
 ) -> list[Tensor]:
     """`whole_backward` as one node of a traced graph."""
-    return whole_backward(C, scale, gate_axes, of_gate, erases, saved, do, dfinal)
+    return whole_backward(C, scale, gate_axes, of_gate, erases, apart, saved, do, dfinal)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensors]) -> None:
-    C, scale, _, _, _, g, beta, _ = inputs
+    C, scale, _, _, _, g, beta, _, p = inputs
     ctx.save_for_backward(*output[2])
-    ctx.how = C, scale, 0 if g is None else g.dim(), beta is not None
+    ctx.how = C, scale, 0 if g is None else g.dim(), beta is not None, p is not None
 
 
 def _lead_back(ctx: Any, do: Tensor, dfinal: Tensor, _: Tensors) -> tuple[Tensor | None, ...]:
-    C, scale, gate_axes, erases = ctx.how
+    C, scale, gate_axes, erases, apart = ctx.how
     of_gate = ctx.needs_input_grad[5]
-    found = traced_backward(C, scale, gate_axes, of_gate, erases, list(ctx.saved_tensors), do, dfinal)
-    return gradients(found, of_gate, erases)
+    found = traced_backward(C, scale, gate_axes, of_gate, erases, apart, list(ctx.saved_tensors), do, dfinal)
+    return gradients(found, of_gate, erases, apart)
 
 
 traced.register_fake(whole_forward)
@@ -413,18 +446,26 @@ def slabs(q_BTHK: Tensor, v_BTHV: Tensor) -> list[slice]:
 
 
 def forward(
-    C: int, q_: Tensor, k_: Tensor, v_: Tensor, g_: Tensor | None, beta_: Tensor | None, state: Tensor
+    C: int,
+    q_: Tensor,
+    k_: Tensor,
+    v_: Tensor,
+    g_: Tensor | None,
+    beta_: Tensor | None,
+    state: Tensor,
+    p_: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensors]:
     """o / scale [M, C, V], the final state, and what the backward pass needs."""
     q, k, y = to_chunks(q_, C), to_chunks(k_, C), to_chunks(v_, C)
+    p = k if p_ is None else to_chunks(p_, C)
     gate, beta = gate_of(g_, C), None if beta_ is None else to_chunks(beta_[..., None], C)
     keys = times(k, beta)
-    X = gate.scores([q] if beta is None else [q, k], keys)
+    X = gate.scores([q] if beta is None else [q, p], keys)
     w, erasing = None, []
     if beta is not None:
         T_inv = inverse(X[1])
-        w, y = torch.bmm(T_inv, times(k, gate.into)), torch.bmm(T_inv, y)
-        erasing = [beta, T_inv, w]
+        w, y = torch.bmm(T_inv, times(p, gate.into)), torch.bmm(T_inv, y)
+        erasing = [beta, T_inv, w] if p_ is None else [beta, T_inv, w, p]
     S = states(state, y, w, times(keys, gate.out), gate.over)
     o = torch.bmm(X[0], y).baddbmm_(times(q, gate.into), S[:-1].flatten(0, 1))
     return o, S[-1].view_as(state), [q, k, y, S, *erasing, *X, *gate.saved()]
@@ -436,14 +477,16 @@ def backward(
     kind: type[Decay],
     of_gate: bool,
     erases: bool,
+    apart: bool,
     saved: Sequence[Tensor],
     do_: Tensor,
     dfinal: Tensor,
 ) -> tuple[Tensors, Tensor]:
-    """Gradients of q, k, v, of g and beta as in `whole_backward`, [M, C, D] each, and of the initial state."""
+    """Gradients of q, k, v, of p, g and beta as in `whole_backward`, [M, C, D] each, and of the initial state."""
     q, k, y, S, *rest = saved
     beta, T_inv, w = rest[:3] if erases else (None, None, None)
-    rest, rows = rest[3 * erases :], [q, k] if erases else [q]
+    p = rest[3] if apart else k
+    rest, rows = rest[3 * erases + apart :], [q, p] if erases else [q]
     X, gate = rest[: len(rows)], kind(*rest[len(rows) :])
     keys, do = times(k, beta), to_chunks(do_, C, scale)
 
@@ -468,14 +511,14 @@ def backward(
         dkeys.mul_(gate.out)
     dinto, dout = (drows[0] * q, dkeys * keys) if of_gate else (None, None)
     if dinto is not None and beta is not None:
-        dinto.addcmul_(drows[1], k)
+        dinto.addcmul_(drows[1], p)
     within = gate.scores_backward(rows, keys, X, dX, drows, dkeys)
-    found = [drows[0], dkeys, dy]
+    found = [drows[0], dkeys, dy, *drows[1:]] if apart else [drows[0], dkeys, dy]
     if dinto is not None and dout is not None:
         found.append(gate.log_decay_backward(within, dinto, dout, starts, ends))
     if beta is not None:
         found.append((dkeys * k).sum(-1, keepdim=True))
-        found[1] = drows[1].addcmul_(dkeys, beta)
+        found[1] = dkeys * beta if apart else drows[1].addcmul_(dkeys, beta)
     return found, dS[0].view_as(dfinal)
 
 
@@ -566,28 +609,39 @@ def chunked(
     scale: float,
     state: Tensor,
     C: int | None = None,
+    *,
+    p: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Run the algebra above; g is None, [B, T, H] or [B, T, H, K]; with beta [B, T, H] it is a delta rule.
+
+    p [B, T, H, K] is the erased key of a delta rule where it is not k.
 
     C, a power of two, is the chunk length; None takes the fastest one measured for the widths, one CPU thread.
     Returns o [B, T, H, V] and the final state [B, H, K, V]; differentiable once in every tensor.
     """
     if q.shape[1] == 1:
-        return step(q, k, v, g, beta, scale, state)
+        return step(q, k, v, g, beta, scale, state, p)
     C = C or (16 if max(q.shape[-1], v.shape[-1]) <= 32 else 32)
     if torch.compiler.is_compiling():
-        return traced(C, scale, q, k, v, g, beta, state.contiguous())[:2]
-    return Chunked.apply(C, scale, q, k, v, g, beta, state.contiguous())
+        return traced(C, scale, q, k, v, g, beta, state.contiguous(), p)[:2]
+    return Chunked.apply(C, scale, q, k, v, g, beta, state.contiguous(), p)
 
 
 def step(
-    q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, beta: Tensor | None, scale: float, state: Tensor
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor | None,
+    beta: Tensor | None,
+    scale: float,
+    state: Tensor,
+    p: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One token of the recurrence, which is all that decoding needs; axes [B, 1, H, D]."""
     if g is not None:
         state = (g[:, 0, :, None, None] if g.dim() == 3 else g[:, 0, :, :, None]).exp() * state
     y = v.transpose(1, 2)
     if beta is not None:
-        y = beta.transpose(1, 2)[..., None] * (y - k.transpose(1, 2) @ state)
+        y = beta.transpose(1, 2)[..., None] * (y - (k if p is None else p).transpose(1, 2) @ state)
     state = state + k[:, 0, :, :, None] * y
     return scale * (q.transpose(1, 2) @ state).transpose(1, 2), state

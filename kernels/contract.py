@@ -24,14 +24,15 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from asiarc.core.axes import shape
 from asiarc.core.errors import KernelInputError, unknown_name
 from asiarc.kernels.chunked import chunked, no_autocast
 from asiarc.kernels.definitions import recurrence
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
-# (q, k, v, g, beta, scale, state) -> (o, final_state): heads are equal by now, the dtype is the one to compute in.
-Implementation = Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor | None, float, Tensor], tuple[Tensor, Tensor]]
+# (q, k, v, g, beta, scale, state, *more) -> (o, final_state): heads are equal by now, the dtype the one to compute in.
+Implementation = Callable[..., tuple[Tensor, Tensor]]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -108,15 +109,15 @@ def choose(operator: str, backend: str | None, backends: Collection[str], x: Ten
     return backend
 
 
-def check_decay(operator: str, g: Tensor) -> None:
+def check_decay(operator: str, argument: str, g: Tensor) -> None:
     """Refuse a log-decay above zero; reads the data, therefore skipped where there is none to read."""
     if torch.compiler.is_compiling() or g.device.type == "meta":
         return
     top = float(g.detach().amax())
     if top > 0:
         raise refuse(
-            operator, "g", f"positive (maximum {top:.4g})",
-            "the natural logarithm of a decay in [0, 1], so g <= 0, e.g. logsigmoid(x) or -softplus(x)",
+            operator, argument, f"positive (maximum {top:.4g})",
+            f"the natural logarithm of a decay in [0, 1], so {argument} <= 0, e.g. logsigmoid(x) or -softplus(x)",
         )  # fmt: skip
 
 
@@ -131,16 +132,19 @@ def triton(*given: Any) -> tuple[Tensor, Tensor]:
 class Recurrence:
     """The front door of an operator with a matrix state: its name, what it takes, and its backends.
 
-    `several_rows`: rows of k, v and beta a token may be more than one. "triton" takes heads, sequences and dtypes as
-    they come, the other backends what `Implementation` says.
+    `several_rows`: rows of k, v and beta a token may be more than one. `more` are the axes of further tensors by name,
+    R rows. A state holds `memories` matrices one below the other. "triton", where there is such, takes heads, sequences
+    and dtypes as they come, the other backends what `Implementation` says.
     """
 
     name: str
     channel_gate: bool = False
     several_rows: bool = False
+    more: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    memories: int = 1
     chunk: Implementation = chunked
     reference: Implementation = recurrence
-    triton: Callable[..., tuple[Tensor, Tensor]] = triton
+    triton: Implementation | None = triton
 
     def __call__(
         self,
@@ -149,7 +153,7 @@ class Recurrence:
         v: Tensor,
         g: Tensor | None = None,
         beta: Tensor | None = None,
-        *,
+        *more: Tensor,
         scale: float | None,
         initial_state: Tensor | None,
         cu_seqlens: Tensor | None,
@@ -180,15 +184,16 @@ class Recurrence:
 
         Takes float32, bfloat16, float16 and float64 (q, k, v alike) and computes in float32, float64 for float64.
         """
-        bounds = self.check(q, k, v, g, beta, cu_seqlens)
+        bounds = self.check(q, k, v, g, beta, cu_seqlens, more)
         (B, _, H, K), (HV, V) = q.shape, v.shape[2:]
         sequences = B if bounds is None else len(bounds) - 1
         if initial_state is not None:
-            shape = (sequences, HV, K, V)
-            check_tensor(self.name, "initial_state", initial_state, shape, "[B or N, HV, K, V]", q)
-        name = choose(self.name, backend, ("chunk", "reference", "triton"), q)
+            sizes = (sequences, HV, self.memories * K, V)
+            check_tensor(self.name, "initial_state", initial_state, sizes, "[B or N, HV, K, V]", q)
+        backends = ("chunk", "reference") if self.triton is None else ("chunk", "reference", "triton")
+        name = choose(self.name, backend, backends, q)
         factor = K**-0.5 if scale is None else float(scale)
-        if name == "triton":
+        if name == "triton" and self.triton is not None:
             with no_autocast(q):
                 return self.triton(q, k, v, g, beta, factor, initial_state, bounds)
         body = self.reference if name == "reference" else self.chunk
@@ -196,19 +201,27 @@ class Recurrence:
         dtype = torch.float64 if name == "reference" else state_dtype
         if HV != H:
             q, k = q.repeat_interleave(HV // H, dim=2), k.repeat_interleave(HV // H, dim=2)
-        tensors = [None if x is None else x.to(dtype) for x in (q, k, v, g, beta)]
-        state = q.new_zeros(sequences, HV, K, V, dtype=dtype) if initial_state is None else initial_state.to(dtype)
+        tensors = [None if x is None else x.to(dtype) for x in (q, k, v, g, beta, *more)]
+        rows = self.memories * K
+        state = q.new_zeros(sequences, HV, rows, V, dtype=dtype) if initial_state is None else initial_state.to(dtype)
 
         def run(x: Sequence[Any], start: Tensor) -> tuple[Tensor, Tensor]:
-            q, k, v, g, beta = x
-            return body(q, k, v, g, beta, factor, start)
+            q, k, v, g, beta, *more = x
+            return body(q, k, v, g, beta, factor, start, *more)
 
         with no_autocast(q):
             o, final = run(tensors, state) if bounds is None else over_sequences(run, tensors, state, bounds)
         return o.to(v.dtype), final.to(state_dtype)
 
     def check(
-        self, q_: Tensor, k_: Tensor, v_: Tensor, g: Tensor | None, beta: Tensor | None, cu_seqlens: Tensor | None
+        self,
+        q_: Tensor,
+        k_: Tensor,
+        v_: Tensor,
+        g: Tensor | None,
+        beta: Tensor | None,
+        cu_seqlens: Tensor | None,
+        more: Sequence[Tensor],
     ) -> list[int] | None:
         """Refuse what is outside the contract; returns the boundaries of packed sequences."""
         operator = self.name
@@ -226,10 +239,15 @@ class Recurrence:
             raise refuse(operator, "the dtype of q, k, v", (q.dtype, k.dtype, v.dtype), "one and the same")
         if g is not None:
             axes = "[B, T, HV, K]" if self.channel_gate else "[B, T, HV]"
-            shape = (B, T, HV, K)[: 3 + self.channel_gate]
-            check_decay(operator, check_tensor(operator, "g", g, shape, axes, q))
+            sizes = (B, T, HV, K)[: 3 + self.channel_gate]
+            check_decay(operator, "g", check_tensor(operator, "g", g, sizes, axes, q))
         if beta is not None:
             check_tensor(operator, "beta", beta, (B, rows, HV), "[B, T, HV]", q)
+        for (name, axes), x in zip(self.more.items(), more, strict=True):
+            sizes = shape(axes, dict(B=B, T=T, R=rows, HV=HV, K=K))
+            check_tensor(operator, name, x, sizes, f"[{axes.replace(' ', ', ')}]", q)
+            if name == "m":
+                check_decay(operator, name, x)
         return None if cu_seqlens is None else check_boundaries(operator, cu_seqlens, q)
 
 

@@ -4,7 +4,7 @@ Every operator of this family carries a state S in R^{K x V} through the rows of
 
     S' = e^{g_t} S_{t-1}                            (nothing, one number a head, or one a key channel)
     S <- S + k_tr v_tr^T                            (without erasing), or
-    S <- S + beta_tr k_tr (v_tr - S^T k_tr)^T       (with erasing), for each row r of the token
+    S <- S + beta_tr k_tr (v_tr - S^T p_tr)^T       (with erasing, p = k unless given), for each row r of the token
     o_t = scale * S_t^T q_t
 
 The two definitions are independent: `recurrence` carries the state forward and never forms a token-by-token matrix;
@@ -22,9 +22,10 @@ from torch import Tensor
 
 
 def recurrence(
-    q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, beta: Tensor | None, scale: float, state: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Token by token; q [B, T, H, K] and g [B, T, H(, K)], k, v and beta with n rows a token, state [B, H, K, V].
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, beta: Tensor | None, scale: float, state: Tensor,
+    p: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Token by token; q [B, T, H, K], g [B, T, H(, K)]; k, v, beta and p with n rows a token; state [B, H, K, V].
 
     Returns o [B, T, H, V] and the final state; differentiable any number of times.
     """
@@ -32,23 +33,24 @@ def recurrence(
     for t in range(q.shape[1]):
         state = state if decay is None else decay[:, t, ..., None] * state
         for r in range(t * steps, (t + 1) * steps):
-            strength = None if beta is None else beta[:, r]
-            state = written(state, k[:, r], v[:, r], strength)
+            strength, erased_key = (None if x is None else x[:, r] for x in (beta, p))
+            state = written(state, k[:, r], v[:, r], strength, erased_key)
         outputs.append(scale * torch.einsum("bhk,bhkv->bhv", q[:, t], state))
     return torch.stack(outputs, dim=1), state
 
 
 def materialised(
-    q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, beta: Tensor | None, scale: float, state: Tensor
-) -> tuple[Tensor, Tensor]:
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor | None, beta: Tensor | None, scale: float, state: Tensor,
+    p: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The same as one matrix from all rows to all tokens, of products of decays or of transitions."""
     decay = factors(g)
     if beta is None:
         return decayed_attention(q, k, v, torch.ones_like(k) if decay is None else decay, scale, state)
-    steps = k.shape[1] // q.shape[1]
+    steps, erased_keys = k.shape[1] // q.shape[1], k if p is None else p
 
     def transpose(x: Tensor, r: int) -> Tensor:
-        x = erased(x, k[:, r], beta[:, r])
+        x = erased(x, k[:, r], beta[:, r], erased_keys[:, r])
         return x if decay is None or r % steps else decay[:, r // steps, None] * x
 
     readers = torch.zeros_like(k)
@@ -67,17 +69,17 @@ def outer(k_BHK: Tensor, v_BHV: Tensor) -> Tensor:
     return k_BHK[..., :, None] * v_BHV[..., None, :]
 
 
-def written(state: Tensor, k: Tensor, v: Tensor, beta: Tensor | None) -> Tensor:
-    """One row's write: v is added under k; with beta, the value read under k moves towards v by that share."""
+def written(state: Tensor, k: Tensor, v: Tensor, beta: Tensor | None, p: Tensor | None = None) -> Tensor:
+    """One row's write: v is added under k; with beta, the value read under k (or p) moves towards v by that share."""
     if beta is None:
         return state + outer(k, v)
-    read = torch.einsum("bhk,bhkv->bhv", k, state)
+    read = torch.einsum("bhk,bhkv->bhv", k if p is None else p, state)
     return state + outer(beta[..., None] * k, v - read)
 
 
-def erased(x_BRHK: Tensor, k: Tensor, beta: Tensor) -> Tensor:
-    """(I - beta k k^T) x, the transition of a delta-rule step (and its transpose), for every reader x."""
-    return x_BRHK - (beta[..., None] * k)[:, None] * (x_BRHK * k[:, None]).sum(-1, keepdim=True)
+def erased(x_BRHK: Tensor, k: Tensor, beta: Tensor, p: Tensor) -> Tensor:
+    """(I - beta p k^T) x, the transpose of a delta-rule step's transition, for every reader x."""
+    return x_BRHK - (beta[..., None] * p)[:, None] * (x_BRHK * k[:, None]).sum(-1, keepdim=True)
 
 
 def decay_matrix(alpha_BTHK: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,16 +19,20 @@ from asiarc.core.axes import shape
 class Operator:
     """A public function of ``asiarc.kernels``.
 
-    `gate` is the decay of a state: none, one that the operator makes itself, or what g holds, a number a head or a key
-    channel. `steps` are the rows of k, v and beta a token, and `taps` the length of a filter, where it is measured.
+    A "sequence" is one of `definitions`; one "apart" takes `more` than they do, tensors by name and axes, and may keep
+    several `memories`. `gate` is the decay of a state: none, one that the operator makes itself, or what g holds, a
+    number a head or a key channel. `steps` are the rows of k, v and beta a token, and `taps` the length of a filter,
+    where it is measured.
     """
 
     name: str
-    kind: Literal["sequence", "filter", "norm"] = "sequence"
+    kind: Literal["sequence", "apart", "filter", "norm"] = "sequence"
     gate: Literal["", "fixed", "head", "channel"] = ""
     erases: bool = False
     steps: int = 1
     taps: int = 0
+    more: tuple[tuple[str, str], ...] = ()
+    memories: int = 1
 
     def __str__(self) -> str:
         return self.name
@@ -41,7 +45,7 @@ class Operator:
     @property
     def optional(self) -> tuple[str, ...]:
         """Tensor arguments that are left out where it is measured."""
-        return ("g",) if self.steps > 1 else ()
+        return ("g",) if self.name == "delta_product" else ()
 
     @property
     def direct(self) -> bool:
@@ -85,7 +89,8 @@ class Operator:
             made["g"] = f"B T {HV}" + (f" {K}" if self.gate == "channel" else "")
         if self.erases:
             made["beta"] = f"B {rows} {HV}"
-        return made | {"initial_state": f"B {HV} {K} {V}"}
+        made |= {name: axes.format(rows=rows, HV=HV, K=K) for name, axes in self.more}
+        return made | {"initial_state": f"B {HV} {K if self.memories == 1 else f'{self.memories}*{K}'} {V}"}
 
     def shapes(
         self, B: int, T: int, H: int, K: int, *, V: int = 0, groups: int = 1, steps: int = 0
@@ -99,6 +104,7 @@ class Operator:
         return {name: shape(axes, sizes) for name, axes in own.axes(HV="HV").items()}
 
 
+GATES_OF_MOMENTUM = (("m", "B T {HV}"), ("eta", "B T {HV}"))
 OPERATORS = {
     operator.name: operator
     for operator in (
@@ -110,6 +116,8 @@ OPERATORS = {
         Operator("gated_delta_rule", gate="head", erases=True),
         Operator("kda", gate="channel", erases=True),
         Operator("delta_product", gate="head", erases=True, steps=2),
+        Operator("dplr", "apart", gate="channel", steps=2, more=(("p", "B {rows} {HV} {K}"),)),
+        Operator("momentum_delta_rule", "apart", gate="head", erases=True, memories=2, more=GATES_OF_MOMENTUM),
         Operator("short_convolution", "filter", taps=4),
         Operator("fir", "filter", taps=32),
         Operator("l2_norm", "norm"),

@@ -28,7 +28,7 @@ from asiarc.campaign.recipe import (
 from asiarc.core.declared import Declaration, FieldError, at_field
 from asiarc.core.errors import CampaignError, TaskError, nearest, unknown_name
 from asiarc.core.recipe import STAGES, TIERS, StageName, StagePlan, Tier, stage_plan
-from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC
+from asiarc.models.baselines import PANEL_NAMES, QUADRATIC
 from asiarc.tasks import check_name, is_text, opened
 from asiarc.tasks.declared import DeclaredTask
 
@@ -250,7 +250,7 @@ class Campaign(WithRecipe):
     def _known_start(cls, name: str) -> str:
         check_given(name)
         if name in QUADRATIC:
-            allowed = ", ".join(n for n in BASELINE_NAMES if n not in QUADRATIC)
+            allowed = ", ".join(n for n in PANEL_NAMES if n not in QUADRATIC)
             raise ValueError(f"{name!r} is a quadratic reference and never a parent; start from one of: {allowed}")
         return name
 
@@ -564,8 +564,8 @@ def json_schema() -> dict[str, Any]:
     schema = Campaign.model_json_schema()
     fields = schema["properties"]
     own = {"type": "string", "pattern": OWN_PATTERN}
-    fields["start_from"]["anyOf"] = [{"enum": [name for name in BASELINE_NAMES if name not in QUADRATIC]}, own]
-    fields["baselines"] |= {"items": {"anyOf": [{"enum": list(BASELINE_NAMES)}, own]}, "uniqueItems": True}
+    fields["start_from"]["anyOf"] = [{"enum": [name for name in PANEL_NAMES if name not in QUADRATIC]}, own]
+    fields["baselines"] |= {"items": {"anyOf": [{"enum": list(PANEL_NAMES)}, own]}, "uniqueItems": True}
     fields["match"]["items"] = {"enum": list(MATCHABLE)}
     fields["at_most"] |= {
         "propertyNames": {"enum": list(RESOURCES)},

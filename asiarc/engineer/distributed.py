@@ -134,10 +134,10 @@ def group() -> Iterator[torch.device]:
 @click.option("--seq-len", type=int, help="instead of the recipe's own")
 def main(recipe: str, mixer: str, task_name: str, seed: str, by: tuple[By, ...], **changes: int | None) -> None:
     """Train one mixer with all processes that torchrun started; the first prints a JSON line for each way."""
-    from asiarc.models.baselines import BASELINE_NAMES, baseline_source
+    from asiarc.models.baselines import PANEL_NAMES, baseline_source
     from asiarc.tasks import get_task
 
-    source = baseline_source(mixer) if mixer in BASELINE_NAMES else read_source(Path(mixer))
+    source = baseline_source(mixer) if mixer in PANEL_NAMES else read_source(Path(mixer))
     chosen = RECIPES[recipe].at(**{name: value for name, value in changes.items() if value is not None})
     task = get_task(task_name, chosen.tokenizer)
     task.keep()

@@ -16,7 +16,7 @@ from asiarc.core.candidate import content_address
 from asiarc.core.errors import EvidenceError, nearest
 from asiarc.core.recipe import STAGES, Tier, TrialRecipe, stage_plan
 from asiarc.engineer.workshop import Request
-from asiarc.models.baselines import BASELINE_NAMES, baseline_source
+from asiarc.models.baselines import PANEL_NAMES, baseline_source
 from asiarc.tasks import get_task
 
 Row = dict[str, Any]
@@ -87,7 +87,7 @@ def _rank(trial: Trial) -> tuple[Any, ...]:
 
 
 def _candidate(archive: Archive, given: str, tier: Tier) -> Row:
-    address = content_address(baseline_source(given)) if given in BASELINE_NAMES else _winner(archive, given, tier)
+    address = content_address(baseline_source(given)) if given in PANEL_NAMES else _winner(archive, given, tier)
     found = archive.rows(
         "SELECT * FROM candidates WHERE address = ?1 OR "
         "(?1 IS NULL AND ?2 != '' AND (substr(address, 1, length(?2)) = ?2 OR name = ?2))",
@@ -103,12 +103,12 @@ def _candidate(archive: Archive, given: str, tier: Tier) -> Row:
         raise EvidenceError(f"{len(found)} candidates are called {given!r}: {shown}{more}; give more of the address")
     names = {row["name"] for row in archive.rows("SELECT DISTINCT name FROM candidates LIMIT 1000")}
     campaigns = {row["campaign"] for row in archive.runs(tier=tier) if "spec" in row["identity"]}
-    close = nearest(given, names | campaigns | set(BASELINE_NAMES))
+    close = nearest(given, names | campaigns | set(PANEL_NAMES))
     hint = f" Did you mean {close!r}?" if close else ""
     winners = ", ".join(sorted(campaigns)) or f"none was run at tier {tier}"
     raise EvidenceError(
         f"unknown candidate {given!r}.{hint} Valid: a campaign, for its winner ({winners}); a baseline "
-        f"({', '.join(BASELINE_NAMES)}); a candidate's name or the beginning of its address, which asiarc show "
+        f"({', '.join(PANEL_NAMES)}); a candidate's name or the beginning of its address, which asiarc show "
         "CAMPAIGN lists"
     )
 
@@ -133,7 +133,7 @@ def _unscored(archive: Archive, row: Row, tier: Tier, campaign: str | None) -> s
     if others:
         told = ", ".join(f"--tier {other['tier']} (in {other['campaign']})" for other in others)
         return f"{row['name']} {row['address']} was not scored {where}; it was {told}: say that instead"
-    if row["name"] in BASELINE_NAMES:
+    if row["name"] in PANEL_NAMES:
         return _never(row["name"], tier)
     ended = archive.rows(_ENDED, row["address"])
     reason = f": {ended[0]['outcome']} {ended[0]['gate']} {ended[0]['reason']}".rstrip() if ended else ""

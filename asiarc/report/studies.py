@@ -19,7 +19,7 @@ from asiarc.archive.store import Archive
 from asiarc.core.errors import EvidenceError
 from asiarc.evidence.effects import paired_effect
 from asiarc.evidence.transfer import rank_correlation
-from asiarc.models.baselines import BASELINE_NAMES
+from asiarc.models.baselines import PANEL_NAMES
 from asiarc.report.facts import compared, project_folder, summary
 from asiarc.studies.arms import DISCOVERY
 from asiarc.studies.baselines import NAME as BASELINES_RUN
@@ -97,7 +97,7 @@ def _mixer(name: str, address: str, trials: Sequence[Row], record: Row, declared
     seen = [found for by_seed in record["probes"].get(name, {}).values() for found in by_seed.values()]
     quantities = sorted({key for found in seen for key, value in found.items() if isinstance(value, float)})
     return {
-        "name": name, "address": address, "baseline": name in BASELINE_NAMES,
+        "name": name, "address": address, "baseline": name in PANEL_NAMES,
         "rejected": outcome.get("gate") or "", "admitted": outcome.get("kind") == "scored",
         "rate": next((t["learning_rate"] for t in mine if t["task"] == tasks[0]), None),
         "edge": end_of_grid(record["rates"].get(name), declared["learning_rates"]),
@@ -123,7 +123,7 @@ def references(name: str, names: Sequence[str], size_of: str | None) -> list[str
     whole = name.partition(",")[0]
     if whole != name and whole in names:
         return [whole]
-    baselines = [other for other in names if other in BASELINE_NAMES]
+    baselines = [other for other in names if other in PANEL_NAMES]
     found = baselines if 0 < len(baselines) <= FEW else [size_of or names[0]]
     return [] if name in found else found
 

@@ -210,7 +210,10 @@ def _brief(text: str, most: int = 500) -> str:
 
 @cache
 def operators() -> str:
-    """Every operator of the kernels as its signature and what it computes, read as text."""
+    """The operators that designs are made of as signatures and what they compute, read as text.
+
+    Those that a mixer of the panel has to itself are left out: a proposal has room for few.
+    """
     return "\n".join(_signatures())
 
 
@@ -219,7 +222,7 @@ def _operators() -> Section:
 
 
 def _signatures() -> Iterator[str]:
-    for name in sorted(OPERATORS):
+    for name in sorted(name for name, operator in OPERATORS.items() if operator.kind != "apart"):
         for node in ast.parse((kernels_folder() / f"{name}.py").read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name == name:
                 says = (ast.get_docstring(node) or "").split("\n")[0].split(";")[0].rstrip(".")

@@ -17,7 +17,7 @@ from typing import Any
 from asiarc.core.candidate import content_address
 from asiarc.core.errors import CandidateError, unknown_name
 from asiarc.core.genome import Genome
-from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC, baseline_source
+from asiarc.models.baselines import baseline_source
 
 _DELTA_NET: dict[str, Any] = {"memory": "delta", "features": "silu", "key_norm": "l2", "convolution": 4}
 _MULTI_PATH: dict[str, Any] = _DELTA_NET | {"short_fir": 3, "long_fir": 31, "value_path": True}
@@ -38,7 +38,11 @@ BASELINES: dict[str, Genome] = {
     "delta_net": Genome(**_DELTA_NET),
     "gated_delta_net": Genome(**_DELTA_NET | {"memory": "gated_delta", "output_gate": "silu"}),
     "kda": Genome(**_DELTA_NET | {"memory": "kda", "output_gate": "sigmoid", "gate_rank": "low"}),
+    "gated_delta_product": Genome(
+        **_DELTA_NET | {"memory": "gated_delta_product", "negative_eigenvalues": True, "output_gate": "silu"}
+    ),
 }
+"""The mixers of the panel that the grammar can write."""
 
 HEADLINES: dict[str, Genome] = {
     # Copy against context, then short, long and delta; a small gated residual; a head gate after the norm.
@@ -98,5 +102,4 @@ def design(name: str) -> Genome:
 @cache
 def baseline_genomes() -> dict[str, Genome]:
     """The baselines' genomes by the content address of their files."""
-    names = [name for name in BASELINE_NAMES if name not in QUADRATIC]
-    return {content_address(baseline_source(name)): BASELINES[name] for name in names}
+    return {content_address(baseline_source(name)): genome for name, genome in BASELINES.items()}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from asiarc.core.candidate import content_address, load_mixer, motivation, parse, read_source
 from asiarc.core.errors import CandidateError
-from asiarc.models.baselines import BASELINE_NAMES, baseline_source
+from asiarc.models.baselines import PANEL_NAMES, baseline_source
 
 SOURCE = '''"""Why it should work."""
 import torch
@@ -36,7 +36,7 @@ def stripped_of_prose(source):
     return ast.unparse(ast.parse(source))
 
 
-@pytest.mark.parametrize("name", BASELINE_NAMES)
+@pytest.mark.parametrize("name", PANEL_NAMES)
 def test_formatting_and_comments_do_not_move_the_address(name):
     source = baseline_source(name)
     printed = stripped_of_prose(source)

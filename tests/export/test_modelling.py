@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from asiarc.export.modelling import modelling_file
-from asiarc.models.baselines import BASELINE_NAMES, baseline_source
+from asiarc.models.baselines import PANEL_NAMES, baseline_source
 from asiarc.researcher.designs import BASELINES
 from asiarc.researcher.render import render
 
@@ -40,7 +40,7 @@ def imported(text):
 
 @pytest.fixture(scope="module")
 def texts():
-    baselines = {name: modelling_file(baseline_source(name), "A title.") for name in BASELINE_NAMES}
+    baselines = {name: modelling_file(baseline_source(name), "A title.") for name in PANEL_NAMES}
     genomes = {f"{name} of the grammar": modelling_file(render(BASELINES[name]), "A title.") for name in BASELINES}
     return baselines | genomes
 
@@ -60,7 +60,7 @@ def test_no_name_is_missing_or_defined_twice(texts, tmp_path):
 
 
 def test_the_candidate_stands_there_as_it_was_written(texts):
-    for name in BASELINE_NAMES:
+    for name in PANEL_NAMES:
         mixer = baseline_source(name).partition("class Mixer")[2]
         assert f"class Mixer{mixer}".strip() in texts[name].text
 

@@ -64,7 +64,8 @@ def grammar_source():
     return render(BASELINES["gated_delta_net"])
 
 
-SOURCES = {name: lambda name=name: baseline_source(name) for name in BASELINE_NAMES} | {
+OF_THE_PANEL = ("rwkv7", "momentum_delta_net")  # an operator apart each, of which one brings a neighbour along
+SOURCES = {name: lambda name=name: baseline_source(name) for name in (*BASELINE_NAMES, *OF_THE_PANEL)} | {
     "biased": lambda: BIASED,
     "counted": lambda: COUNTED,
     "A winner, of the grammar's": grammar_source,
@@ -73,7 +74,7 @@ SOURCES = {name: lambda name=name: baseline_source(name) for name in BASELINE_NA
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory, elsewhere):
-    """What each model does elsewhere: all in one process, which costs less than eleven."""
+    """What each model does elsewhere: all in one process, which costs less than one each."""
     root = tmp_path_factory.mktemp("exported")
     folders = {name: exported(root / str(n), name, source()) for n, (name, source) in enumerate(SOURCES.items())}
     checked = elsewhere("stranger.py", *folders.values())

@@ -8,7 +8,7 @@ from asiarc import Budget, ByTier, Campaign, Models, Recipe, Stage
 from asiarc.campaign.declaration import ARMS, NOVELTY, POLICIES, RESEARCHERS, RESOURCES, ROLES
 from asiarc.campaign.recipe import RecipeByTier
 from asiarc.core.recipe import TIERS
-from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC
+from asiarc.models.baselines import PANEL_NAMES, QUADRATIC
 from asiarc.tasks.catalogue import ALIASES, CATALOGUE
 
 amounts = st.floats(min_value=1e-6, max_value=1e12)
@@ -61,8 +61,8 @@ def models(draw) -> Models:
 @st.composite
 def campaigns(draw) -> Campaign:
     """Any campaign whose researcher has a name."""
-    baselines = draw(st.lists(st.sampled_from(BASELINE_NAMES), min_size=1, unique=True))
-    start = draw(st.sampled_from([name for name in BASELINE_NAMES if name not in QUADRATIC]))
+    baselines = draw(st.lists(st.sampled_from(PANEL_NAMES), min_size=1, unique=True))
+    start = draw(st.sampled_from([name for name in PANEL_NAMES if name not in QUADRATIC]))
     plain = st.builds(Stage, tasks=task_lists, seeds=st.integers(1, 64), recipe=any_recipe)
     tuned = st.builds(
         Stage, tasks=task_lists, seeds=st.integers(1, 64), top=st.none() | st.integers(1, 99), learning_rates=rates

@@ -59,5 +59,5 @@ def test_filters_and_norms_trace_into_one_graph(op):
 def test_the_registration_holds_what_torch_asks_of_it(op: Operator):
     """Schema, fake kernels and autograd registration, by torch's own `opcheck`."""
     x = Case(op, seed=1, B=1, T=7, H=1, K=3, V=5).tensors(torch.float32, requires_grad=True)
-    args = (4, 0.5, x["q"], x["k"], x["v"], x.get("g"), x.get("beta"), x["initial_state"])
+    args = (4, 0.5, x["q"], x["k"], x["v"], x.get("g"), x.get("beta"), x["initial_state"], None)
     torch.library.opcheck(traced, args, test_utils=("test_schema", "test_autograd_registration", "test_faketensor"))

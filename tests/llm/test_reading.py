@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from asiarc.core.proposal import Failure, Proposal
 from asiarc.llm.reading import ReadingError, answer_in, fenced, read_model
-from asiarc.models.baselines import BASELINE_NAMES, baseline_source
+from asiarc.models.baselines import PANEL_NAMES, baseline_source
 from asiarc.researcher import briefing
 from asiarc.researcher.ideas import Edit, apply_edits, read_idea
 from asiarc.researcher.novelty import Judgement
@@ -144,7 +144,7 @@ def test_the_file_is_found_in_every_form(wrap, code):
     assert read(wrap(code)).source == code
 
 
-@pytest.mark.parametrize("name", BASELINE_NAMES)
+@pytest.mark.parametrize("name", PANEL_NAMES)
 @pytest.mark.parametrize("wrap", [lambda code: code, block, reply])
 def test_a_baseline_is_read_as_what_it_is(name, wrap):
     assert read(wrap(baseline_source(name))).source.strip() == baseline_source(name).strip()

@@ -20,7 +20,22 @@ BASELINE_NAMES: tuple[str, ...] = (
     "kda",
     "softmax_attention",
 )
-"""Every baseline, from the plainest memory to the richest, the quadratic reference last."""
+"""The baselines that a campaign has unless it names others, from the plainest memory to the richest, the quadratic
+reference last."""
+
+PANEL = "panel 2026-11"
+"""The date of the panel; reports that speak of every baseline name it."""
+
+PANEL_NAMES: tuple[str, ...] = (
+    *BASELINE_NAMES,
+    "gated_delta_product",
+    "comba",
+    "rwkv7",
+    "momentum_delta_net",
+    "mamba3",
+    "gated_delta_net_2",
+)
+"""Every mixer that is shipped; whatever takes a baseline by name takes one of these."""
 
 QUADRATIC = frozenset({"softmax_attention"})
 """Baselines whose state grows with the text: exempt from the gates of cost, never a parent."""
@@ -34,6 +49,12 @@ _SIZES: dict[str, Callable[[int, int], int]] = {  # of d_model and num_heads
     "gated_delta_net": lambda d, h: 5 * d * d + 12 * d + 2 * d * h + 2 * h + d // h,
     "kda": lambda d, h: 4 * d * d + 13 * d + d * h + h + (1 + 4 * d) * (d // h),
     "softmax_attention": lambda d, h: 4 * d * d + 12 * d,
+    "gated_delta_product": lambda d, h: 7 * d * d + 20 * d + 3 * d * h + 2 * h + d // h,
+    "comba": lambda d, h: 5 * d * d + 12 * d + 2 * d * h + 4 * h + d // h,
+    "rwkv7": lambda d, h: 4 * d * d + 13 * d + 4 * d * (d // h // 2) + 2 * d * (d // h),
+    "momentum_delta_net": lambda d, h: 5 * d * d + 12 * d + 4 * d * h + 6 * h + d // h,
+    "mamba3": lambda d, h: 3 * d * d + 2 * d + 3 * d * h + 2 * h + 2 * (d + 1) * (d // h) + d * (d // h // 4),
+    "gated_delta_net_2": lambda d, h: 6 * d * d + 14 * d + h + (1 + 4 * d) * (d // h),
 }
 
 
@@ -44,6 +65,6 @@ def mixer_size(name: str, d_model: int, num_heads: int) -> int | None:
 
 def baseline_source(name: str) -> str:
     """The source text of a baseline; `CandidateError` names the nearest one where none has that name."""
-    if name not in BASELINE_NAMES:
-        raise CandidateError(unknown_name("baseline", name, BASELINE_NAMES))
+    if name not in PANEL_NAMES:
+        raise CandidateError(unknown_name("baseline", name, PANEL_NAMES))
     return (resources.files(__package__) / f"{name}.py").read_text(encoding="utf-8")

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 Peer = Callable[..., Tensor]
 MODELS = ("qwen3_next", "kimi_linear", "mamba2")
@@ -63,6 +64,17 @@ def naive(module: str, function: str) -> Callable[..., Any]:
     """A naive function of flash-linear-attention."""
     found: Callable[..., Any] = getattr(importlib.import_module(f"fla.ops.{module}.naive"), function)
     return found
+
+
+class InFloat64(TorchFunctionMode):
+    """What asks for float32 gets float64: the naive functions of flash-linear-attention compute in the one alone."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """The function, with float64 for every float32 it is given by name or by argument."""
+        wide = {torch.float32: torch.float64}
+        named = {name: wide.get(x, x) if isinstance(x, torch.dtype) else x for name, x in (kwargs or {}).items()}
+        given = [wide.get(x, x) if isinstance(x, torch.dtype) else x for x in args]
+        return (Tensor.double if func is Tensor.float else func)(*given, **named)
 
 
 def heads_first(x: Tensor) -> Tensor:
@@ -147,6 +159,57 @@ def fla_delta_product(q: Tensor, k: Tensor, v: Tensor, beta: Tensor) -> Tensor:
     )[0]
 
 
+def fla_gated_delta_rule_2(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor, erase: Tensor, write: Tensor, state: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`naive_recurrent_gdn2`."""
+    found: tuple[Tensor, Tensor] = naive("gdn2", "naive_recurrent_gdn2")(
+        q, k, v, g, erase, write, initial_state=state, output_final_state=True
+    )
+    return found
+
+
+def fla_rwkv7(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor, removal: Tensor, rate: Tensor, state: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`dplr_recurrence`, heads first, with the two keys of RWKV-7."""
+    first = [heads_first(x) for x in (q, k, v, -removal, rate * removal, g)]
+    o, final = naive("generalized_delta_rule.dplr", "dplr_recurrence")(*first, initial_state=state)
+    return heads_first(o), final
+
+
+def fla_comba(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, feedback: Tensor, state: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`naive_recurrent_comba`; `feedback` is a number a head."""
+    found: tuple[Tensor, Tensor] = naive("comba", "naive_recurrent_comba")(
+        q, k, v, feedback[:, None] * k, beta, g, initial_state=state, output_final_state=True
+    )
+    return found
+
+
+def fla_gated_delta_product(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, state: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`naive_recurrent_gated_delta_product`, gated."""
+    found: tuple[Tensor, Tensor] = naive("gated_delta_product", "naive_recurrent_gated_delta_product")(
+        q, k, v, g, beta, q.shape[-1] ** -0.5,
+        initial_state=state, output_final_state=True, num_householder=k.shape[1] // q.shape[1],
+    )  # fmt: skip
+    return found
+
+
+def fla_momentum_delta_rule(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, m: Tensor, eta: Tensor, state: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`recurrent_momentum_delta_rule_ref`: its momentum has the other sign, and it reads the state before the decay."""
+    S, N = state.chunk(2, dim=2)
+    o, (S, M) = naive("momentum_delta_rule", "recurrent_momentum_delta_rule_ref")(
+        q, k, v, g, m, g.exp()[..., None] * k, beta, eta, initial_S=S, initial_M=-N, output_final_state=True
+    )
+    return o, torch.cat((S, -M), dim=2)
+
+
 def first_output(module: str, function: str, *inputs: Tensor) -> Tensor:
     """A naive function whose arguments and layout are ours."""
     return naive(module, function)(*inputs)[0]
@@ -177,3 +240,11 @@ FLA: dict[str, Peer] = {
     "kda": partial(first_output, "kda", "naive_chunk_kda"),
     "delta_product": fla_delta_product,
 }
+APART: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
+    "gated_delta_net_2": fla_gated_delta_rule_2,
+    "rwkv7": fla_rwkv7,
+    "comba": fla_comba,
+    "gated_delta_product": fla_gated_delta_product,
+    "momentum_delta_net": fla_momentum_delta_rule,
+}
+"""The recurrences of mixers of the panel, (o, final state) from a state, by the mixer's name."""
