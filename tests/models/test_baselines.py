@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from asiarc.core.candidate import load_mixer
 from asiarc.core.errors import CandidateError
-from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC, baseline_source, mixer_size
+from asiarc.models.baselines import PANEL_NAMES, QUADRATIC, baseline_source, mixer_size
 
 D, H = 32, 2
 K = D // H
@@ -166,26 +166,138 @@ def softmax_attention(m, x):
     return o
 
 
+def by_heads(x, part):
+    return heads(x @ part.weight.T + (0 if part.bias is None else part.bias))
+
+
+def hgrn2(m, x):
+    q, f, v = (heads(part) for part in (x @ m.qfv.weight.T).split((D, D, D), dim=-1))
+    bound = heads(sigmoid(m.bound_D))
+    forget = bound + (1 - bound) * sigmoid(f)
+    return heads(rms(recall(silu(q), 1 - forget, v, forget).flatten(-2), m.norm.weight))
+
+
+def mlstm(m, x):
+    """As it is written, without the stabiliser."""
+    local = convolve(x, m.conv_DW)
+    q, k = (heads(part) for part in (local @ m.qk.weight.T).split((D, D), dim=-1))
+    v = by_heads(x, m.v)
+    gates = x @ m.gates.weight.T
+    written, forget = torch.exp(gates[..., :H] + m.input_bias_H), sigmoid(gates[..., H:] + m.forget_bias_H)
+    weight = written[..., None] * k / K**0.5
+    read, total = recall(q, weight, v, forget), recall(q, weight, torch.ones_like(v), forget)
+    h = rms(read / torch.maximum(total.abs(), torch.ones_like(total)), m.norm.weight)
+    return (h + heads(m.skip_D * local)) * sigmoid(by_heads(x, m.gate))
+
+
+def mesa_net(m, x):
+    """Eight steps of conjugate gradients on the matrix itself."""
+    q, k = (unit(heads(part)) for part in convolve(x @ m.qk.weight.T, m.conv_CW).split((D, D), dim=-1))
+    v = by_heads(x, m.v)
+    decay, beta = (sigmoid(x @ gate.weight.T + gate.bias) for gate in (m.decay, m.beta))
+    ridge = torch.diag_embed(0.25 + softplus(m.ridge_HK))
+    o, A, G = torch.zeros_like(v), torch.zeros_like(ridge), torch.zeros_like(ridge)
+    for t in range(x.shape[1]):
+        write = beta[:, t, :, None, None] * k[:, t, ..., None]
+        A = decay[:, t, :, None, None] * A + write * k[:, t, :, None]
+        G = decay[:, t, :, None, None] * G + write * v[:, t, :, None]
+        o[:, t] = torch.einsum("bhk,bhkv->bhv", conjugate_gradients(A + ridge, q[:, t], 8), G)
+    return rms(o, m.norm.weight)
+
+
+def conjugate_gradients(A, b, steps):
+    x, r, p = torch.zeros_like(b), b, b
+    for _ in range(steps):
+        Ap = torch.einsum("...ij,...j->...i", A, p)
+        step = (r * r).sum(-1, keepdim=True) / ((p * Ap).sum(-1, keepdim=True) + 1e-5)
+        x, r, last = x + step * p, r - step * Ap, r
+        p = r + p * (r * r).sum(-1, keepdim=True) / ((last * last).sum(-1, keepdim=True) + 1e-5)
+    return x
+
+
+def log_linear_gated_delta_net(m, x):
+    """What each token wrote is carried on by itself, and read with the weight of its level."""
+    q, k, v = convolved(m, x)
+    q, k = unit(q), unit(k)
+    decay = torch.exp(-torch.exp(m.log_rate_H) * softplus(x @ m.step.weight.T + m.step_bias_H))
+    beta, L = sigmoid(x @ m.beta.weight.T), m.level_scale_HL.shape[1]
+    weight = softplus(m.level_scale_HL * (x @ m.level.weight.T).unflatten(-1, (H, L)))
+    o, written = torch.zeros_like(v), v.new_zeros(*v[:, 0].shape[:2], 0, K, K)
+    for t in range(x.shape[1]):
+        key = k[:, t, :, None]
+        found = torch.einsum("bhsk,bhskv->bhsv", key.expand(-1, -1, t, -1), written)
+        kept = written - beta[:, t, :, None, None, None] * key[..., None] * found[..., None, :]
+        new = beta[:, t, :, None, None] * k[:, t, ..., None] * v[:, t, :, None]
+        written = torch.cat((decay[:, t, :, None, None, None] * kept, new[:, :, None]), dim=2)
+        levels = [min((t ^ s).bit_length(), L - 1) for s in range(t + 1)]
+        o[:, t] = torch.einsum("bhs,bhk,bhskv->bhv", weight[:, t][..., levels], q[:, t], written)
+    return rms(o, m.norm_weight_V) * silu(heads(x @ m.gate.weight.T))
+
+
+def sliding_window_attention(m, x):
+    q, k, v = convolved(m, x)
+    q, k = turn(q), turn(k)
+    o = torch.zeros_like(v)
+    for t in range(x.shape[1]):
+        window = slice(max(0, t - 63), t + 1)
+        scores = torch.exp((q[:, t, None] * k[:, window]).sum(-1) / K**0.5)
+        o[:, t] = (scores[..., None] * v[:, window]).sum(1) / scores.sum(1)[..., None]
+    return o
+
+
+def forgetting_attention(m, x):
+    def before(part):
+        return torch.cat((torch.zeros_like(part[:, :1]), part[:, :-1]), dim=1)
+
+    k, v = (heads(part) for part in (x @ m.kv.weight.T).split((D, D), dim=-1))
+    share_k, share_v = sigmoid(x @ m.shift.weight.T).unflatten(-1, (2, H, 1)).unbind(2)
+    k, v = share_k * before(k) + (1 - share_k) * k, share_v * before(v) + (1 - share_v) * v
+    q, k = rms(by_heads(x, m.q), m.q_norm_HK), rms(k, m.k_norm_HK)
+    forget = sigmoid(x @ m.forget.weight.T + m.forget.bias)
+    o = torch.zeros_like(v)
+    for t in range(x.shape[1]):
+        scores = torch.exp((q[:, t, None] * k[:, : t + 1]).sum(-1) / K**0.5)
+        for s in range(t):
+            scores[:, s] *= forget[:, s + 1 : t + 1].prod(1)
+        o[:, t] = (scores[..., None] * v[:, : t + 1]).sum(1) / scores.sum(1)[..., None]
+    return rms(o, m.norm_HK) * sigmoid(heads(x @ m.gate.weight.T))
+
+
 RECURRENCES = {
     function.__name__: function
-    for function in (linear_attention, retnet, gla, mamba2, delta_net, gated_delta_net, kda, softmax_attention)
+    for function in (
+        linear_attention,
+        retnet,
+        gla,
+        mamba2,
+        delta_net,
+        gated_delta_net,
+        kda,
+        softmax_attention,
+        hgrn2,
+        mlstm,
+        mesa_net,
+        log_linear_gated_delta_net,
+        sliding_window_attention,
+        forgetting_attention,
+    )
 }
 
 
 def test_every_baseline_has_a_recurrence():
-    assert set(RECURRENCES) == set(BASELINE_NAMES)
+    assert set(RECURRENCES) == set(PANEL_NAMES)
 
 
-@pytest.mark.parametrize("name", BASELINE_NAMES)
+@pytest.mark.parametrize("name", PANEL_NAMES)
 def test_equals_its_recurrence(name):
-    mixer, x = build(name), inputs(37)
+    mixer, x = build(name), inputs(100 if name == "sliding_window_attention" else 37)
     with torch.no_grad():
         expected = RECURRENCES[name](mixer, x).flatten(-2) @ mixer.out.weight.T
         y, _ = mixer(x)
     torch.testing.assert_close(y, expected, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("name", BASELINE_NAMES)
+@pytest.mark.parametrize("name", PANEL_NAMES)
 def test_a_wrong_weight_is_seen(name):
     """The comparison above has teeth: it notices every parameter being off by a little."""
     mixer, x = build(name), inputs(9)
@@ -200,7 +312,7 @@ def test_a_wrong_weight_is_seen(name):
             parameter.copy_(kept)
 
 
-@pytest.mark.parametrize("name", BASELINE_NAMES)
+@pytest.mark.parametrize("name", PANEL_NAMES)
 @settings(max_examples=5, deadline=None, derandomize=True)
 @given(cuts=st.lists(st.integers(1, 69), max_size=4, unique=True))
 def test_state_hands_over_at_any_split(name, cuts):
@@ -214,7 +326,7 @@ def test_state_hands_over_at_any_split(name, cuts):
     torch.testing.assert_close(torch.cat(pieces, dim=1), whole, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("name", BASELINE_NAMES)
+@pytest.mark.parametrize("name", PANEL_NAMES)
 def test_decodes_one_token_at_a_time(name):
     mixer, x = build(name, torch.float32), inputs(12).float()
     with torch.no_grad():
@@ -226,7 +338,7 @@ def test_decodes_one_token_at_a_time(name):
     torch.testing.assert_close(torch.cat(rows, dim=1), whole, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", BASELINE_NAMES)
+@pytest.mark.parametrize("name", PANEL_NAMES)
 def test_gradient_reaches_every_parameter(name):
     mixer = build(name)
     y, _ = mixer(inputs(16))
@@ -237,14 +349,14 @@ def test_gradient_reaches_every_parameter(name):
         assert parameter.grad.abs().sum() > 0, label
 
 
-@pytest.mark.parametrize("name", BASELINE_NAMES)
+@pytest.mark.parametrize("name", PANEL_NAMES)
 def test_every_state_tensor_leads_with_the_batch(name):
     """Beam search and batched generation pick rows of the state."""
     _, state = build(name)(inputs(5, batch=3))
     assert {tensor.shape[0] for tensor in state.values()} == {3}
 
 
-@pytest.mark.parametrize("name", sorted(set(BASELINE_NAMES) - QUADRATIC))
+@pytest.mark.parametrize("name", sorted(set(PANEL_NAMES) - QUADRATIC))
 def test_the_state_of_a_linear_baseline_does_not_grow(name):
     mixer = build(name)
     sizes = [sum(tensor.numel() for tensor in mixer(inputs(tokens))[1].values()) for tokens in (5, 50)]
@@ -252,7 +364,7 @@ def test_the_state_of_a_linear_baseline_does_not_grow(name):
 
 
 def test_sizes_stay_within_a_small_factor():
-    counts = [sum(p.numel() for p in build(name).parameters()) for name in BASELINE_NAMES]
+    counts = [sum(p.numel() for p in build(name).parameters()) for name in PANEL_NAMES]
     assert max(counts) < 1.7 * min(counts)
 
 
@@ -270,7 +382,7 @@ def test_reading_a_baseline_imports_no_torch():
     assert done.stdout.strip() == "False"
 
 
-@pytest.mark.parametrize("name", BASELINE_NAMES)
+@pytest.mark.parametrize("name", PANEL_NAMES)
 def test_the_size_by_arithmetic_is_the_size(name):
     for d_model, num_heads in ((32, 2), (48, 1), (96, 4), (60, 3)):
         made = load_mixer(baseline_source(name))(d_model, num_heads)

@@ -22,7 +22,18 @@ BASELINE_NAMES: tuple[str, ...] = (
 )
 """Every baseline, from the plainest memory to the richest, the quadratic reference last."""
 
-QUADRATIC = frozenset({"softmax_attention"})
+PANEL_NAMES: tuple[str, ...] = (
+    *BASELINE_NAMES,
+    "hgrn2",
+    "mlstm",
+    "mesa_net",
+    "log_linear_gated_delta_net",
+    "sliding_window_attention",
+    "forgetting_attention",
+)
+"""The panel: the baselines, then what has been published since."""
+
+QUADRATIC = frozenset({"softmax_attention", "forgetting_attention"})
 """Baselines whose state grows with the text: exempt from the gates of cost, never a parent."""
 
 _SIZES: dict[str, Callable[[int, int], int]] = {  # of d_model and num_heads
@@ -34,6 +45,14 @@ _SIZES: dict[str, Callable[[int, int], int]] = {  # of d_model and num_heads
     "gated_delta_net": lambda d, h: 5 * d * d + 12 * d + 2 * d * h + 2 * h + d // h,
     "kda": lambda d, h: 4 * d * d + 13 * d + d * h + h + (1 + 4 * d) * (d // h),
     "softmax_attention": lambda d, h: 4 * d * d + 12 * d,
+    "hgrn2": lambda d, h: 4 * d * d + 2 * d,
+    "mlstm": lambda d, h: 5 * d * d + 5 * d + 2 * d * h + 2 * h + d // h,
+    "mesa_net": lambda d, h: 4 * d * d + 9 * d + 2 * d * h + 2 * h + d // h,
+    "log_linear_gated_delta_net": lambda d, h: (
+        5 * d * d + 12 * d + 2 * d * h + 2 * h + d // h + (d + 1) * h * min(12, 1 + 1000 // (d // h))
+    ),
+    "sliding_window_attention": lambda d, h: 4 * d * d + 12 * d,
+    "forgetting_attention": lambda d, h: 5 * d * d + 3 * d * h + 3 * d + h,
 }
 
 
@@ -44,6 +63,6 @@ def mixer_size(name: str, d_model: int, num_heads: int) -> int | None:
 
 def baseline_source(name: str) -> str:
     """The source text of a baseline; `CandidateError` names the nearest one where none has that name."""
-    if name not in BASELINE_NAMES:
-        raise CandidateError(unknown_name("baseline", name, BASELINE_NAMES))
+    if name not in PANEL_NAMES:
+        raise CandidateError(unknown_name("baseline", name, PANEL_NAMES))
     return (resources.files(__package__) / f"{name}.py").read_text(encoding="utf-8")
