@@ -43,11 +43,12 @@ def mlstm(
     start_BH = state.get("peak", torch.zeros_like(log_input_BTH[:, 0]))
     # What is read is the same for every m, so that no gradient goes through it.
     peak_BSH = peaks(log_input_BTH, log_forget_BTH, start_BH).detach()
-    decay_BTH = (log_forget_BTH + peak_BSH[:, :-1] - peak_BSH[:, 1:]).clamp(max=0).to(v_BTHV.dtype)
+    decay_BTH = log_forget_BTH + peak_BSH[:, :-1] - peak_BSH[:, 1:]
+    decay_BTH = decay_BTH - decay_BTH.detach().clamp(min=0)  # rounding above 0, taken off without cutting the gradient
     written_BTH1 = torch.exp(log_input_BTH - peak_BSH[:, 1:]).to(k_BTHK.dtype)[..., None]
     v_BTHE = pad(v_BTHV, (0, 1), value=1.0)  # the normaliser is the memory of ones
     read_BTHE, memory_BHKE = simple_gla(
-        q_BTHK, written_BTH1 * k_BTHK, v_BTHE, decay_BTH, initial_state=state.get("memory")
+        q_BTHK, written_BTH1 * k_BTHK, v_BTHE, decay_BTH.to(v_BTHV.dtype), initial_state=state.get("memory")
     )
     least_BTH1 = torch.exp(-peak_BSH[:, 1:]).to(v_BTHV.dtype)[..., None]
     h_BTHV = read_BTHE[..., :-1] / torch.maximum(read_BTHE[..., -1:].abs(), least_BTH1)
