@@ -140,18 +140,21 @@ def test_forgetting_attention():
     assert largest_error(one, naive("forgetting_attn", "naive_forgetting_attn"), *drawn()[:4]) < BOUND
 
 
-def test_log_linear_gated_delta_net():
+@pytest.mark.parametrize("levels", [5, 12])
+def test_log_linear_gated_delta_net(levels):
     """Where keys are orthogonal and nothing is half written, the delta rule adds, as the naive function does."""
     log_linear = ours("log_linear_gated_delta_net", "log_linear")
     fenwick = naive("log_linear_attn", "naive_log_linear_attn")
-    q, g = normal(B, T, H, T), drawn()[3]
-    k, v, beta = torch.eye(T)[None, :, None].expand(B, T, H, T).contiguous(), normal(B, T, H, K), torch.ones(B, T, H)
-    weight, position = torch.rand(B, T, H, 12, generator=torch.Generator().manual_seed(8)), torch.arange(T).expand(B, T)
+    length = 200
+    q, v, g = normal(B, length, H, length), normal(B, length, H, K), -normal(B, length, H, seed=3).exp() / 20
+    k, position = torch.eye(length)[None, :, None].expand_as(q), torch.arange(length).expand(B, length)
+    weight = torch.rand(B, length, H, levels, generator=torch.Generator().manual_seed(8))
+    everything_older = torch.arange(12).clamp(max=levels - 1)
 
     def one(q, v, g, weight):
-        return log_linear(q, k, v, g, beta, weight, position, None)[0]
+        return log_linear(q, k, v, g, torch.ones_like(g), weight, position, None)[0]
 
     def other(q, v, g, weight):
-        return fenwick(q, k, v, g, weight)
+        return fenwick(q, k, v, g, weight[..., everything_older])
 
     assert largest_error(one, other, q, v, g, weight) < BOUND
