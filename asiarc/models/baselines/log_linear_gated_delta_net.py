@@ -57,14 +57,14 @@ def log_linear(
     given = q_BTHK, k_BTHK, v_BTHV, log_decay_BTH, beta_BTH, weight_BTHL
     tokens = q_BTHK.shape[1]
     whole = 0 if memory_BHMKV is not None else tokens - tokens % BLOCK
-    outputs = []
-    if whole:
-        o_BTHV, memory_BHMKV = by_blocks(*(part[:, :whole] for part in given))
-        outputs.append(o_BTHV)
-    if whole < tokens:
-        o_BTHV, memory_BHMKV = by_levels(*(part[:, whole:] for part in given), position_BT[:, whole:], memory_BHMKV)
-        outputs.append(o_BTHV)
-    return torch.cat(outputs, dim=1), memory_BHMKV
+    if not whole:
+        return by_levels(position_BT, memory_BHMKV, *given)
+    o_BTHV, memory_BHMKV = by_blocks(*(part[:, :whole] for part in given))
+    if whole == tokens:
+        return o_BTHV, memory_BHMKV
+    rest = (part[:, whole:] for part in given)
+    rest_BTHV, memory_BHMKV = by_levels(position_BT[:, whole:], memory_BHMKV, *rest)
+    return torch.cat((o_BTHV, rest_BTHV), dim=1), memory_BHMKV
 
 
 def schedule(position: Tensor, near: int, used: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -91,14 +91,14 @@ def all_memories(memory_BHMKV: Tensor, near: int, levels: int) -> Tensor:
 
 
 def by_levels(
+    position_BT: Tensor,
+    memory_BHMKV: Tensor | None,
     q_BTHK: Tensor,
     k_BTHK: Tensor,
     v_BTHV: Tensor,
     log_decay_BTH: Tensor,
     beta_BTH: Tensor,
     weight_BTHL: Tensor,
-    position_BT: Tensor,
-    memory_BHMKV: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """As `log_linear`, from any position on: all memories are heads of one gated delta rule."""
     tokens, levels = q_BTHK.shape[1], weight_BTHL.shape[-1] - 2
