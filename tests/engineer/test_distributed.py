@@ -64,6 +64,30 @@ def test_two_processes_have_the_loss_curve_of_one(alone, together, by):
     assert theirs[0, 1] - theirs[-1, 1] > 0.5, "the curve must move for its equality to say anything"
 
 
+@pytest.fixture(scope="module")
+def exchanged(tmp_path_factory):
+    """What each process of two sent, and the parameters that it ended with, by way and rows a pass."""
+    folder = tmp_path_factory.mktemp("exchanged")
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        "-m", "tests.engineer.exchanges", str(folder),
+    ]  # fmt: skip
+    quiet = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | quiet, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {file.stem: json.loads(file.read_text()) for file in folder.iterdir()}
+
+
+@pytest.mark.parametrize("by", ["ddp", "fsdp2"])
+def test_more_passes_exchange_no_more_gradients(exchanged, by):
+    """Of two rows a process in one pass or two: as many exchanges of gradients, and the same step."""
+    whole, parted, planted = (exchanged[f"{by} {way}"] for way in ("whole", "parted", "planted"))
+    assert whole["passes"] == 1 and parted["passes"] == planted["passes"] == 2
+    assert parted["exchanges"] == whole["exchanges"] > 0
+    assert planted["exchanges"] > whole["exchanges"], "where nothing holds them back, they are seen"
+    assert parted["weights"] == pytest.approx(whole["weights"], rel=1e-4, abs=1e-6)
+
+
 def test_shares_are_the_batch_and_do_not_overlap(text):
     task = get_task(text)
     whole = task.batch("train", 6, SEED, 3, seq_len=32)

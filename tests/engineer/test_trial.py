@@ -349,6 +349,8 @@ OF_PROTOCOL = {
     **{f: st.sampled_from([0.0, 0.5, 1.0]) for f in ("weight_decay", "clip")},
     **{f: st.integers(1, 3) for f in ("vocab_size", "evaluations")},
     "precision": st.sampled_from([None, "float32", "bfloat16"]),
+    "micro_batch": st.sampled_from([None, 1, 2]),
+    "compile": st.booleans(),
 }
 
 
