@@ -1,11 +1,11 @@
-"""Two processes train a model by each way, in one pass and in two, and count what they exchange; run by torchrun."""
+"""Run by torchrun: the command of `asiarc.engineer.distributed`, then in the same processes a model trained by each way,
+in one pass and in two, with what they exchange counted. One start for both, because starting costs more than either."""
 
 from __future__ import annotations
 
 import json
 import sys
 from contextlib import nullcontext
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -38,23 +38,30 @@ def exchanges_of(run):
     return sum(name.startswith("gloo:") and any(one in name for one in GRADIENTS) for name in names), made
 
 
-def main(folder: Path) -> None:
-    """A file for each way and number of passes, written by the first process."""
-    models, spread = [], distributed.spread
-    distributed.spread = lambda model, by: models.append(spread(model, by)) or models[-1]
-    held = distributed.unsynced
-    with distributed.group() as device:
+def shown(by, kind, curve, exchanges, model):
+    """A line of what was seen; every process must help to gather the weights."""
+    whole = [p.full_tensor() if by == "fsdp2" else p for p in model.parameters()]
+    weights = torch.cat([p.detach().flatten()[:5] for p in whole]).tolist()
+    passes = 2 // curve.passes.micro_batch
+    return json.dumps({"by": by, "kind": kind, "passes": passes, "exchanges": exchanges, "weights": weights})
+
+
+def main() -> None:
+    """Lines of JSON, printed by the first process."""
+    models, spread, held, group = [], distributed.spread, distributed.unsynced, distributed.group
+    with group() as device:
+        distributed.group = lambda: nullcontext(device)
+        distributed.main(sys.argv[1:], standalone_mode=False)
+        distributed.spread = lambda model, by: models.append(spread(model, by)) or models[-1]
         for by in distributed.WAYS:
-            for name, rows, hold in (("whole", 2, held), ("parted", 1, held), ("planted", 1, lambda _: nullcontext())):
+            for kind, rows, hold in (("whole", 2, held), ("parted", 1, held), ("planted", 1, lambda _: nullcontext())):
                 distributed.unsynced = hold
                 given = baseline_source("delta_net"), Letters(), RECIPE.at(micro_batch=rows), "0", by, device
-                count, curve = exchanges_of(lambda given=given: distributed.train_spread(*given))
-                whole = [p.full_tensor() if by == "fsdp2" else p for p in models[-1].parameters()]
-                weights = torch.cat([p.detach().flatten()[:5] for p in whole]).tolist()
-                shown = {"passes": 2 // curve.passes.micro_batch, "exchanges": count, "weights": weights}
+                exchanges, curve = exchanges_of(lambda given=given: distributed.train_spread(*given))
+                line = shown(by, kind, curve, exchanges, models[-1])
                 if dist.get_rank() == 0:
-                    (folder / f"{by} {name}.json").write_text(json.dumps(shown))
+                    print(line)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

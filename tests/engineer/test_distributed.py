@@ -40,18 +40,29 @@ def alone(text):
 
 
 @pytest.fixture(scope="module")
-def together(text, alone, tmp_path_factory):
-    """What two processes print, by the way in which the model was spread."""
+def printed(text, alone, tmp_path_factory):
+    """The lines of JSON that two processes print: the command's, and what they exchanged."""
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "-m", "asiarc.engineer.distributed", "--recipe", "micro", "--mixer", "gated_delta_net", "--task", text,
+        "-m", "tests.engineer.exchanges", "--recipe", "micro", "--mixer", "gated_delta_net", "--task", text,
         "--seed", SEED, "--by", "ddp", "--by", "fsdp2", "--steps", str(STEPS), "--batch-size", str(ROWS),
     ]  # fmt: skip
     quiet = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | quiet, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
-    shown = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    return {row["by"]: row for row in shown}
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+@pytest.fixture(scope="module")
+def together(printed):
+    """What the command prints, by the way in which the model was spread."""
+    return {row["by"]: row for row in printed if "curve" in row}
+
+
+@pytest.fixture(scope="module")
+def exchanged(printed):
+    """What two processes exchanged and the weights that they ended with, by way and kind of pass."""
+    return {(row["by"], row["kind"]): row for row in printed if "kind" in row}
 
 
 @pytest.mark.parametrize("by", ["ddp", "fsdp2"])
@@ -64,24 +75,10 @@ def test_two_processes_have_the_loss_curve_of_one(alone, together, by):
     assert theirs[0, 1] - theirs[-1, 1] > 0.5, "the curve must move for its equality to say anything"
 
 
-@pytest.fixture(scope="module")
-def exchanged(tmp_path_factory):
-    """What each process of two sent, and the parameters that it ended with, by way and rows a pass."""
-    folder = tmp_path_factory.mktemp("exchanged")
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "-m", "tests.engineer.exchanges", str(folder),
-    ]  # fmt: skip
-    quiet = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | quiet, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return {file.stem: json.loads(file.read_text()) for file in folder.iterdir()}
-
-
 @pytest.mark.parametrize("by", ["ddp", "fsdp2"])
 def test_more_passes_exchange_no_more_gradients(exchanged, by):
     """Of two rows a process in one pass or two: as many exchanges of gradients, and the same step."""
-    whole, parted, planted = (exchanged[f"{by} {way}"] for way in ("whole", "parted", "planted"))
+    whole, parted, planted = (exchanged[by, kind] for kind in ("whole", "parted", "planted"))
     assert whole["passes"] == 1 and parted["passes"] == planted["passes"] == 2
     assert parted["exchanges"] == whole["exchanges"] > 0
     assert planted["exchanges"] > whole["exchanges"], "where nothing holds them back, they are seen"

@@ -33,6 +33,7 @@ RIGS = {
     "gates": Rig("gates.corpus", "the cheats that must be caught, the honest that must not, and the cost"),
     "fuzz": Rig("fuzz", "inputs that nobody meant: an answer or an AsiarcError, in linear time"),
     "ladder": Rig("ladder", "what a mixer costs at every named recipe; --train builds it"),
+    "steps": Rig("steps", "steps of the paper's sizes in the memory there is; the loss in chunks beside the plain"),
     "cognition": Rig("cognition.quality", "does retrieval find what answers a weakness?"),
     "kernels": Rig("kernels.__main__", "speed gate, benches, compiled binaries, GPU checks of the kernels"),
     "questions": Rig("questions", "the shipped campaigns with their answers, from the committed reports"),
