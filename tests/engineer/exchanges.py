@@ -1,5 +1,7 @@
-"""Run by torchrun: the command of `asiarc.engineer.distributed`, then in the same processes a model trained by each way,
-in one pass and in two, with what they exchange counted. One start for both, because starting costs more than either."""
+"""Run by torchrun: the command of `asiarc.engineer.distributed`, then in the same processes a model trained by each way.
+
+In one pass and in two, with what is exchanged counted. One start for both, because starting costs more than either.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ import json
 import sys
 from contextlib import nullcontext
 
+import click
 import numpy as np
 import torch
 import torch.distributed as dist
@@ -60,7 +63,7 @@ def main() -> None:
                 exchanges, curve = exchanges_of(lambda given=given: distributed.train_spread(*given))
                 line = shown(by, kind, curve, exchanges, models[-1])
                 if dist.get_rank() == 0:
-                    print(line)
+                    click.echo(line)
 
 
 if __name__ == "__main__":
