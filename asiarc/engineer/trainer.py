@@ -139,9 +139,10 @@ def compile_blocks(model: AsiarcForCausalLM) -> None:
     try:
         torch.compile(torch.neg)(next(model.parameters()).new_zeros(2))
     except TorchDynamoException as error:
+        why = " ".join(str(error).partition("\n\n")[0].split())
         raise ExecutionError(
-            "recipe says compile=True and torch.compile makes no program here: "
-            f"{str(error).splitlines()[0]}; install a C++ compiler (on a GPU: triton as well), or leave compile out"
+            f"the recipe says compile=True, and torch.compile makes no program here ({why}): "
+            "install a C++ compiler (on a GPU: triton as well), or leave compile out"
         ) from error
     for layer in model.layers:
         layer.compile()

@@ -358,6 +358,8 @@ OF_PROTOCOL = {
     **{f: st.integers(1, 3) for f in ("vocab_size", "evaluations")},
     "precision": st.sampled_from([None, "float32", "bfloat16"]),
     "tokenizer": st.just("bytes"),  # of synthetic tasks; a text's key moves with it (test_tokens)
+    "micro_batch": st.sampled_from([None, 1, 2]),
+    "compile": st.booleans(),
 }
 
 
