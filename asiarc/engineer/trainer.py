@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from asiarc.core.device import PRECISION
 from asiarc.core.outcome import DivergedError
+from asiarc.engineer.checkpoint import Progress
 
 if TYPE_CHECKING:
     from asiarc.core.device import Device
@@ -45,8 +46,10 @@ def learning_rate_at(step: int, recipe: TrialRecipe) -> float:
     return recipe.learning_rate * (recipe.final_lr + (1 - recipe.final_lr) * cosine)
 
 
-def train(model: AsiarcForCausalLM, task: Task, recipe: TrialRecipe, seed: str) -> Curve:
-    """Train in place for `recipe.steps` steps and return the curve.
+def train(
+    model: AsiarcForCausalLM, task: Task, recipe: TrialRecipe, seed: str, progress: Progress | None = None
+) -> Curve:
+    """Train in place for `recipe.steps` steps, from where `progress` stands, and return the curve.
 
     AdamW (beta 0.9, 0.95; weight decay on matrices only), gradient norm clipped, in the recipe's precision, or the
     `PRECISION` of the model's device. Raises `DivergedError` when a loss is not a number or, after warm-up, three times
@@ -64,10 +67,10 @@ def train(model: AsiarcForCausalLM, task: Task, recipe: TrialRecipe, seed: str) 
     )
     probe = task.batch("train", 2 * recipe.batch_size, "curve", seq_len=recipe.seq_len)
     marks = {round(recipe.steps * (i + 1) / recipe.evaluations) for i in range(recipe.evaluations)}
-    rows: list[tuple[int, float, float]] = []
-    first_loss = math.inf
+    progress = progress or Progress()
+    standing = progress.resumed(model, optimiser)
     model.train()
-    for step in range(recipe.steps):
+    for step in range(standing.step, recipe.steps):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate_at(step, recipe)
         batch = task.batch("train", recipe.batch_size, seed, step, seq_len=recipe.seq_len)
@@ -78,15 +81,17 @@ def train(model: AsiarcForCausalLM, task: Task, recipe: TrialRecipe, seed: str) 
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimiser.step()
         value = float(loss.detach())
-        first_loss = value if step == 0 else first_loss
+        standing.first_loss = first_loss = value if step == 0 else standing.first_loss
         if not math.isfinite(value) or (step > recipe.warmup * recipe.steps and value > 3 * first_loss):
             raise DivergedError(f"diverged at step {step}: training loss {value:.4g}, {first_loss:.4g} at the start")
         if step + 1 in marks:
             bits = evaluate(model, probe)
             if not math.isfinite(bits):
                 raise DivergedError(f"diverged at step {step}: probe's loss {bits}")
-            rows.append((step + 1, value / LOG_2, bits))
-    return Curve(tuple(rows))
+            standing.rows.append((step + 1, value / LOG_2, bits))
+        standing.step = step + 1
+        progress.mark(model, optimiser, standing)
+    return Curve(tuple(standing.rows))
 
 
 def batch_loss(model: AsiarcForCausalLM, batch: Batch) -> torch.Tensor:

@@ -25,7 +25,9 @@ from asiarc.core.outcome import SCORED, Outcome
 from asiarc.core.recipe import TRIAL_MEMORY_BYTES, TrialRecipe
 from asiarc.engineer import returned
 from asiarc.execution import Executor, Job, Limits, LocalExecutor, Result, executor_on
+from asiarc.execution.removal import remove_tree
 from asiarc.execution.round import Warm
+from asiarc.execution.shelf import Shelf, sweep
 from asiarc.tasks import get_task
 
 ADMIT_LIMITS = Limits(wall_s=240, cpu_s=90, memory_bytes=6 * 2**30)  # up to `ADMIT_WIDTH`; wider mixers have longer
@@ -34,6 +36,7 @@ MICRO_PARAMETERS = 200_000  # about: models up to these train a thousand tokens 
 SANDBOX_DEVICE: Device = "cpu"  # where candidates are admitted, timed and probed
 GATE_EXAMPLES = 8
 ECHO = Job("asiarc.execution.job:echo", {}, label="echo")  # no candidate is in it
+CHECKPOINT_EVERY_S = 60.0  # of a training: what a kill costs it at most
 LOSSES = 3  # how often in a row a job may end as the machine's fault, before it is the job's own
 VERSIONS = "asiarc.engineer.workshop:node_versions"
 
@@ -99,12 +102,20 @@ class Request:
         return digest(made | self._settings)
 
     @property
+    def _numbers(self) -> float:
+        """About how many parameters the model has."""
+        r = self.recipe
+        return r.vocab_size * r.d_model + r.num_layers * (16 + 3 * r.mlp_ratio) * r.d_model**2
+
+    def shelf(self, parent: Path) -> Shelf:
+        """The trial's own place for checkpoints: parameters and two moments of each, and as much again."""
+        return Shelf(str(parent / self.key), (64 << 20) + 24 * round(self._numbers), CHECKPOINT_EVERY_S)
+
+    @property
     def limits(self) -> Limits:
         """Generous: a budget is in steps, the sandbox only ends what has gone wrong."""
-        r = self.recipe
-        numbers = r.vocab_size * r.d_model + r.num_layers * (16 + 3 * r.mlp_ratio) * r.d_model**2
-        cpu_s = 120 + r.tokens / 1000 * max(1.0, numbers / MICRO_PARAMETERS)
-        kept_bytes = (64 << 20) + 8 * round(numbers)  # twice what the trained parameters take
+        cpu_s = 120 + self.recipe.tokens / 1000 * max(1.0, self._numbers / MICRO_PARAMETERS)
+        kept_bytes = (64 << 20) + 8 * round(self._numbers)  # twice what the trained parameters take
         return Limits(wall_s=4 * cpu_s, cpu_s=cpu_s, memory_bytes=TRIAL_MEMORY_BYTES, file_bytes=kept_bytes)
 
 
@@ -300,18 +311,23 @@ class Workshop:
         Raises `ExecutionError` where the machine failed: a stage never rests on trials that were not run.
         """
         unique = {request.key: request for request in requests}
-        missing = [r for key, r in unique.items() if (t := self.archive.trial(key)) is None or not t.outcome.is_final]
+        missing = [r for key, r in unique.items() if not self._is_over(key)]
         missing.sort(key=lambda r: -r.recipe.tokens)  # long ones first, so that no worker idles at the end
         if any(request.device == "cuda" for request in missing):
             self._needs_gpu()
-        jobs = {request.key: request.job for request in missing}
+        shelves = self.archive.folder.absolute() / "checkpoints"
+        sweep(shelves, self._is_over)
+        jobs = {request.key: replace(request.job, shelf=request.shelf(shelves)) for request in missing}
 
         def store(index: int, result: Result) -> None:
             trial = self._store_trial(missing[index], result)
+            if trial.outcome.is_final:
+                remove_tree(shelves / trial.key)
             self.new_trials += 1
             said(trial)
 
         self._run(jobs, returned.TrialShape, store)
+        sweep(shelves, self._is_over)
         for request in requests:
             self.archive.add_use(run, request.stage, request.key)
         found = [self.archive.trial(request.key) for request in requests]
@@ -324,6 +340,10 @@ class Workshop:
                     "lost, run the same command again"
                 )
         return trials
+
+    def _is_over(self, key: str) -> bool:
+        trial = self.archive.trial(key)
+        return trial is not None and trial.outcome.is_final
 
     def _needs_gpu(self) -> None:
         """Raise `ExecutionError` where no job finds a GPU: asked of a job of its own, which runs no candidate."""
@@ -353,7 +373,7 @@ class Workshop:
             state_bytes=value.get("state_bytes"),
             flops_per_token=value.get("flops_per_token"),
             curve=value.get("curve", []),
-            details={"hidden": value.get("hidden"), **_seconds(result)},
+            details={"hidden": value.get("hidden"), **_seconds(result), **_noted(result)},
             wall_s=result.wall_s,
             cpu_s=result.cpu_s,
         )
@@ -408,6 +428,11 @@ def _trial_outcome(result: Result) -> Outcome:
             return Outcome("rejected", reason, result.value["gate"])
         case _:
             return Outcome("crashed", reason)
+
+
+def _noted(result: Result) -> dict[str, list[str]]:
+    """What became of a trial's checkpoints, where there is anything to say."""
+    return {"notes": [*result.notes]} if result.notes else {}
 
 
 def _seconds(result: Result) -> dict[str, float]:
