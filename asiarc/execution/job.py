@@ -57,7 +57,8 @@ class Job:
     outside the sandbox, at the other end of that line. `secret` never reaches the sandbox, and the result's value is
     the referee's.
 
-    A job with a `shelf` can be gone on with: `function` takes a second argument, its `Checkpoints`.
+    A job with a `shelf` can be gone on with: `function` takes a second argument, its `Checkpoints`, which is missing
+    where the disk keeps none.
     """
 
     function: str

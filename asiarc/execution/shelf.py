@@ -246,24 +246,25 @@ class _Draft:
 
     def __init__(self, folder_fd: int, saved: Saved, hashed: Any) -> None:
         self.saved, self._folder, self._hash = saved, folder_fd, hashed
-        self._file = os.open(_DRAFT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600, dir_fd=folder_fd)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        self._file = os.fdopen(os.open(_DRAFT, flags, 0o600, dir_fd=folder_fd), "wb", buffering=0)
 
     def write(self, part: memoryview) -> None:
         self._hash.update(part)
         while part:
-            part = part[os.write(self._file, part) :]
+            part = part[self._file.write(part) :]
 
     def finish(self) -> str:
         """On the disk under its name, which is returned."""
         os.fsync(self._file)
-        os.close(self._file)
+        self._file.close()
         name = f"{self.saved}-{self._hash.hexdigest()}"
         os.rename(_DRAFT, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
         os.fsync(self._folder)
         return name
 
     def drop(self) -> None:
-        os.close(self._file)
+        self._file.close()
         os.unlink(_DRAFT, dir_fd=self._folder)
 
 
