@@ -46,6 +46,8 @@ class TrialRecipe:
     vocab_size: int = 256
     evaluations: int = 5  # losses along the curve, each on the same rows of the training split
     precision: Precision | None = None  # what a step computes in; None: as the device does (`core.device.PRECISION`)
+    micro_batch: int | None = None  # rows a pass of a step; None: as many as the memory holds (`models.memory`)
+    compile: bool = False  # whether torch.compile makes one program of each block
 
     @property
     def tokens(self) -> int:

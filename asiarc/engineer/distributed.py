@@ -16,6 +16,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -86,7 +87,8 @@ def train_spread(source: str, task: Task, recipe: TrialRecipe, seed: str, by: By
     losses = torch.tensor([row[1:] for row in mine.rows], dtype=torch.float64, device=device)
     dist.all_reduce(losses)
     means = (losses / processes).tolist()
-    return Curve(tuple((row[0], *mean) for row, mean in zip(mine.rows, means, strict=True)))
+    rows = tuple((row[0], *mean) for row, mean in zip(mine.rows, means, strict=True))
+    return replace(mine, rows=rows)
 
 
 @contextmanager

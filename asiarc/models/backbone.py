@@ -5,7 +5,8 @@ cache is the list of the mixers' states, so decoding a token costs the same howe
 
 Unusual: initial weights of everything but the mixers are drawn by address (seed, parameter name), so two candidates
 share them exactly; rows that padding on the left makes begin apart are read apart, so that no mixer is given padding;
-and a model is pickled as its configuration and its numbers, from which it is made anew.
+a model is pickled as its configuration and its numbers, from which it is made anew; and under autocast norms read
+their weight in the dtype of what they norm, which torch's one-kernel norm asks for.
 
 Axes: B batch, T tokens, D model channels, V vocabulary.
 """
@@ -19,6 +20,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_map_only
+from torch.utils.checkpoint import checkpoint
 from transformers import GenerationMixin, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
@@ -28,7 +30,7 @@ from asiarc.core.recipe import SIZE_TOLERANCE
 from asiarc.core.seeds import seed_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from asiarc.core.recipe import TrialRecipe
 
@@ -102,14 +104,27 @@ class SwiGLU(nn.Module):
         return self.down(F.silu(self.gate(x_BTD)) * self.up(x_BTD))
 
 
+class RMSNorm(nn.RMSNorm):
+    """torch's own, with the weight in the dtype of its input: the fused operator takes no two dtypes.
+
+    The same numbers where the dtypes are equal. Under autocast an input in bfloat16 meets weights in float32, and torch
+    then falls back to seven operators (`at::rms_norm`, "Cannot dispatch to fused implementation").
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[..., D] -> [..., D]."""
+        weight = None if self.weight is None else self.weight.to(x.dtype)
+        return F.rms_norm(x, self.normalized_shape, weight, self.eps)
+
+
 class Block(nn.Module):
     """One layer: the mixer and the MLP, each behind its norm and beside its residual."""
 
     def __init__(self, config: AsiarcConfig, mixer: nn.Module) -> None:
         super().__init__()
-        self.mixer_norm = nn.RMSNorm(config.hidden_size, eps=1e-6)
+        self.mixer_norm = RMSNorm(config.hidden_size, eps=1e-6)
         self.mixer = mixer
-        self.mlp_norm = nn.RMSNorm(config.hidden_size, eps=1e-6)
+        self.mlp_norm = RMSNorm(config.hidden_size, eps=1e-6)
         self.mlp = SwiGLU(config.hidden_size, config.intermediate_size) if config.intermediate_size else None
 
     def forward(self, x_BTD: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
@@ -132,6 +147,7 @@ class AsiarcForCausalLM(PreTrainedModel, GenerationMixin):
     config_class = AsiarcConfig
     base_model_prefix = ""
     _no_split_modules = ("Block",)
+    is_checkpointed = False  # in training, whether what a block computes is computed again in the backward pass
     _tied_weights_keys = {"lm_head.weight": "embed.weight"}  # noqa: RUF012 - the shape that transformers asks for
 
     def __init__(self, config: AsiarcConfig) -> None:
@@ -143,8 +159,10 @@ class AsiarcForCausalLM(PreTrainedModel, GenerationMixin):
             mixers = [make_mixer(mixer_class, *size) for _ in range(config.num_hidden_layers)]
         for module in nn.ModuleList(mixers).modules():
             module._non_persistent_buffers_set.clear()  # loading leaves what was not saved uninitialised
+            if type(module) is nn.RMSNorm:
+                module.__class__ = RMSNorm
         self.layers = nn.ModuleList(Block(config, mixer) for mixer in mixers)
-        self.norm = nn.RMSNorm(config.hidden_size, eps=1e-6)
+        self.norm = RMSNorm(config.hidden_size, eps=1e-6)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
@@ -194,9 +212,16 @@ class AsiarcForCausalLM(PreTrainedModel, GenerationMixin):
         labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int = 0,
+        head: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Logits [B, T, V]; with `labels` (shifted here, -100 unscored) also the mean cross-entropy in nats."""
+        """Logits [B, T, V]; with `labels` (shifted here, -100 unscored) also the mean cross-entropy in nats.
+
+        With `head`, instead of logits, as `loss` what it makes of the hidden states [B, T, D] that the output layer
+        would read and of that layer's weight [V, D]; rows are read as they are, without mask and cache.
+        """
+        if head is not None:
+            return CausalLMOutputWithPast(loss=head(self._hidden(input_ids, None), self.lm_head.weight))
         cache = past_key_values
         if cache is None and use_cache:
             cache = MixerCache(len(self.layers))
@@ -218,12 +243,19 @@ class AsiarcForCausalLM(PreTrainedModel, GenerationMixin):
 
     def _read(self, ids_BT: torch.Tensor, cache: MixerCache | None, kept: int) -> torch.Tensor:
         """Logits of the last `kept` tokens of rows that all begin with their first; the cache is brought forward."""
+        return self.lm_head(self._hidden(ids_BT, cache)[:, -kept:])
+
+    def _hidden(self, ids_BT: torch.Tensor, cache: MixerCache | None) -> torch.Tensor:
+        """What the output layer reads, [B, T, D]; the cache is brought forward."""
         hidden_BTD = self.embed(ids_BT)
         for index, layer in enumerate(self.layers):
+            if self.is_checkpointed and torch.is_grad_enabled() and cache is None:
+                hidden_BTD, _ = checkpoint(layer, hidden_BTD, None, use_reentrant=False)
+                continue
             hidden_BTD, state = layer(hidden_BTD, cache.states[index] if cache else None)
             if cache is not None:
                 cache.states[index] = state
-        return self.lm_head(self.norm(hidden_BTD)[:, -kept:])
+        return self.norm(hidden_BTD)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Its class is made from its source, which no other process has imported: pickled is what makes it anew."""

@@ -100,7 +100,7 @@ class Silent:
 def test_decay_on_matrices_only(tiny, monkeypatch):
     """With zero gradients AdamW multiplies each matrix by prod(1 - lr * decay) and leaves the rest."""
     monkeypatch.setattr(
-        "asiarc.engineer.trainer.batch_loss", lambda model, _: sum(0.0 * p.sum() for p in model.parameters())
+        "asiarc.engineer.trainer.batch_loss", lambda model, *_, **__: sum(0.0 * p.sum() for p in model.parameters())
     )
     before = {n: p.detach().clone() for n, p in build(PLAIN, tiny, "0", hidden=8).named_parameters()}
     model, _ = trained(tiny, task=Silent(), weight_decay=0.3)
@@ -340,7 +340,7 @@ def test_what_counts_as_divergence(tiny, monkeypatch, losses, warmup, ends_at):
     """Three times the first loss, after warm-up only; no number, at any step."""
     left = iter(losses)
 
-    def scripted(model, _):
+    def scripted(model, *_, **__):
         return next(left) + sum(0.0 * p.sum() for p in model.parameters())
 
     monkeypatch.setattr("asiarc.engineer.trainer.batch_loss", scripted)

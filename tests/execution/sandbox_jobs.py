@@ -247,8 +247,8 @@ def _reaches(path):
     for how, call in (
         ("writes", lambda: Path(path).write_text("x")),
         ("reads", lambda: Path(path).read_bytes()),
-        ("lists", lambda: os.listdir(path)),
-        ("removes", lambda: os.unlink(path)),
+        ("lists", lambda: list(Path(path).iterdir())),
+        ("removes", lambda: Path(path).unlink()),
     ):
         try:
             call()

@@ -108,7 +108,7 @@ def test_whatever_the_moment_of_the_kill_the_last_whole_one_is_there(cut, pieces
 
 
 def test_only_what_goes_further_is_kept(shelf):
-    """A cheat that is offered step 9 and says that it stands at step 2, to be trained for longer after the next kill."""
+    """A cheat is offered step 9 and says that it stands at step 2, to be trained for longer after the next kill."""
     keeper = opened(saved(shelf, 9))
     for step in (2, 9, 10):
         keeper.here().save(step, 8, [b"rewound "])
