@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import random
 import threading
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,22 +16,21 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from asiarc.archive.store import Archive
+from asiarc.core.errors import ExecutionError
 from asiarc.core.outcome import DivergedError
 from asiarc.engineer import checkpoint, workshop
 from asiarc.engineer.checkpoint import Progress, Standing, tensors_of, written
 from asiarc.engineer.trainer import optimiser_of, train
 from asiarc.engineer.workshop import Workshop
-from asiarc.execution import Job, Limits, LocalExecutor
+from asiarc.execution import Job, Limits
 from asiarc.execution.shelf import Keeper, Shelf
 from asiarc.models.backbone import build
 from asiarc.models.baselines import baseline_source
 from asiarc.tasks import get_task
-from tests.rigs import search_path
 
 from .killed_jobs import digest_of
 from .test_trial import OVERWRITE, request
 
-HERE = Path(__file__).parent
 STEPS = 42
 REMEMBERS = '''
 import torch
@@ -59,14 +58,6 @@ def recipe(tiny):
     return tiny.at(seq_len=get_task(OVERWRITE).seq_len, steps=8, evaluations=4)
 
 
-@pytest.fixture(scope="module")
-def executor():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", f"{HERE}{os.pathsep}{search_path()}")
-        with LocalExecutor(1, preload=("torch", "asiarc.engineer.warm"), readable=[HERE]) as executor:
-            yield executor
-
-
 def shelf_in(folder, name="trial", most_bytes=1 << 24, every_s=0.0):
     return Shelf(str(folder / name), most_bytes, every_s)
 
@@ -86,57 +77,60 @@ def run(executor, recipe, source, shelf=None, **told):
     [(REMEMBERS, 20, {}), (baseline_source("gated_delta_net"), 3, {"memory_bytes": 1})],
     ids=["twenty kills", "in passes, activations computed again"],
 )
-def test_killed_at_random_steps_it_ends_in_the_same_bits(executor, recipe, tmp_path, source, kills, told):
+def test_killed_at_random_steps_it_ends_in_the_same_bits(walled, recipe, tmp_path, source, kills, told):
     """Every other kill comes in the middle of handing a checkpoint out."""
     recipe = recipe.at(steps=STEPS)
-    whole = run(executor, recipe, source, **told)
+    whole = run(walled, recipe, source, **told)
     assert whole.status == "ok", whole.reason
     shelf, began = shelf_in(tmp_path), 0
     for number, step in enumerate(sorted(random.Random(0).sample(range(1, STEPS), kills))):
         is_torn = number % 2 == 1
-        killed = run(executor, recipe, source, shelf, die_at=step, is_torn=is_torn, **told)
-        print('CPU', killed.cpu_s, killed.wall_s)
+        killed = run(walled, recipe, source, shelf, die_at=step, is_torn=is_torn, **told)
         assert killed.status == "crashed" and "SIGKILL" in killed.reason
         assert not began or f"went on from step {began}" in killed.notes[0]
         began = step - is_torn
-    last = run(executor, recipe, source, shelf, **told)
+    last = run(walled, recipe, source, shelf, **told)
     assert last.value == {**whole.value, "began": began}, last.reason
     assert len(whole.value["told"]["curve"]) == recipe.evaluations
     assert last.cpu_s > whole.cpu_s / 2, "what the killed attempts took is in it"
 
 
-def killed_trial(executor, archive, asked):
-    """A trial whose worker is killed as soon as there is a checkpoint."""
-    shelf, done = Path(asked.shelf(archive.folder.absolute() / "checkpoints").folder), threading.Event()
+@contextmanager
+def ending_the_job_under(shelf):
+    """Ends what watches a job, and the job with it, as soon as it has kept a checkpoint."""
+    done = threading.Event()
 
-    def kill_its_worker():
+    def watch():
         while not done.wait(0.002):
-            if [path for path in shelf.glob("*-*") if int(path.name.partition("-")[0]) > 2]:
-                for worker in psutil.Process().children():
-                    if "asiarc.execution.zygote" in worker.cmdline():
-                        worker.kill()
+            if any(int(path.name.partition("-")[0]) > 2 for path in Path(shelf.folder).glob("*-*")):
+                workers = [p for p in psutil.Process().children() if "asiarc.execution.zygote" in p.cmdline()]
+                for supervisor in (child for worker in workers for child in worker.children() if child.children()):
+                    supervisor.kill()
                 return
 
-    killer = threading.Thread(target=kill_its_worker)
+    killer = threading.Thread(target=watch)
     killer.start()
     try:
-        return Workshop(archive, executor).train("run", [asked])[0]
+        yield
     finally:
         done.set()
         killer.join()
 
 
-def test_a_trial_whose_worker_is_killed_goes_on_and_is_the_same_trial(executor, recipe, tmp_path, monkeypatch):
+def test_a_trial_that_the_machine_failed_under_goes_on_and_is_the_same_trial(walled, recipe, tmp_path, monkeypatch):
     asked, trials = request(recipe.at(steps=150)), []
-    for every_s, ran in ((60.0, None), (0.0, killed_trial)):
+    for every_s in (60.0, 0.0):
         monkeypatch.setattr(workshop, "CHECKPOINT_EVERY_S", every_s)
         with Archive(tmp_path / str(every_s)) as archive:
             archive.add_run("run", "campaign", "smoke", 0, {}, {})
             archive.add_candidate(asked.address, "name", asked.source, "")
-            trials.append(
-                ran(executor, archive, asked) if ran else Workshop(archive, executor).train("run", [asked])[0]
-            )
-            assert not (archive.folder / "checkpoints").exists(), "a trial that is recorded leaves none"
+            shelves, shop = archive.folder.absolute() / "checkpoints", Workshop(archive, walled)
+            if not every_s:
+                with ending_the_job_under(asked.shelf(shelves)), pytest.raises(ExecutionError, match="nothing is lost"):
+                    shop.train("run", [asked])
+                assert list(shelves.iterdir()), "it is still asked for"
+            trials += shop.train("run", [asked])
+            assert not shelves.exists(), "a trial that is recorded leaves none"
     whole, resumed = trials
     assert str(whole.outcome) == "scored" and "notes" not in whole.details
     same = ("outcome", "value", "curve", "parameters", "state_bytes", "flops_per_token")

@@ -231,9 +231,9 @@ def counts(payload, checkpoints=None):
         began = checkpoints.step
         counted = "0123456789"[: len(checkpoints.file.read_bytes()) and began]
         checkpoints.starts(began)
-    while payload.get("wait"):
-        select.select([], [], [], 1.0)
     for step in range(began, 10):
+        while step == payload.get("wait_at") and step != began:
+            select.select([], [], [], 1.0)
         if step == payload.get("die_at"):
             os.kill(os.getpid(), 9)
         counted += str(step)

@@ -7,9 +7,11 @@ import os
 import random
 import resource
 import tempfile
+import threading
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -167,8 +169,30 @@ def test_the_next_attempt_goes_on_and_seconds_are_summed(executor, shelf):
     assert third.status == "ok" and 40 < third.cpu_s < 60 and 20 < third.wall_s < 60
 
 
+def test_a_job_whose_worker_dies_goes_on(executor, shelf):
+    """The executor tries it again by itself."""
+    done = threading.Event()
+
+    def kill_its_worker():
+        while not done.wait(0.002):
+            if list(Path(shelf.folder).glob("5-*")):
+                for worker in psutil.Process().children():
+                    if len(worker.children(recursive=True)) >= 2:  # a supervisor and a job
+                        worker.kill()
+                return
+
+    killer = threading.Thread(target=kill_its_worker)
+    killer.start()
+    try:
+        [result] = executor.run([counting(shelf, {"wait_at": 5})])
+    finally:
+        done.set()
+        killer.join()
+    assert result.value == {"began": 5, "counted": "0123456789"}
+
+
 def test_what_was_spent_before_counts_against_the_limits(executor, shelf):
-    [result] = executor.run([counting(saved(shelf, 3, spent=(1.0, 59.95)), {"wait": True})])
+    [result] = executor.run([counting(saved(shelf, 3, spent=(1.0, 59.95)), {"wait_at": 4})])
     assert result.status == "timed_out" and result.wall_s >= 60
 
 
