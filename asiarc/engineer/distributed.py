@@ -3,8 +3,9 @@
     torchrun --standalone --nproc-per-node 2 -m asiarc.engineer.distributed --recipe small --steps 20 --by ddp
 
 Every process trains on its share of the rows of each batch and gradients are averaged, so a step is the one that a
-single process takes with the whole batch, up to the order in which float32 numbers are added. Neither the trainer nor
-the model knows of it. On GPUs each process takes one (nccl), elsewhere they compute on the CPU (gloo).
+single process takes with the whole batch, up to the order in which float32 numbers are added; where a step takes
+several passes, they are exchanged in the last one only. Neither the trainer nor the model knows of it. On GPUs each
+process takes one (nccl), elsewhere they compute on the CPU (gloo).
 
 Unusual: the source runs in these very processes, which need each other's sockets, and so in no sandbox: give it
 baselines and candidates that were admitted, on a machine that may be lost.
@@ -17,6 +18,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -31,6 +33,8 @@ from asiarc.core.recipe import RECIPES, TrialRecipe
 from asiarc.engineer.trainer import Curve, train
 
 if TYPE_CHECKING:
+    from torch.distributed.fsdp import FSDPModule
+
     from asiarc.models.backbone import AsiarcForCausalLM
     from asiarc.tasks import Task
 
@@ -73,6 +77,19 @@ def spread(model: AsiarcForCausalLM, by: By) -> nn.Module:
     return model
 
 
+@contextmanager
+def unsynced(model: nn.Module) -> Iterator[None]:
+    """Gradients of what runs in here stay in each process; what runs next exchanges them, once for both."""
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        with model.no_sync():
+            yield
+    else:
+        sharded = cast("FSDPModule", model)
+        sharded.set_requires_gradient_sync(False)
+        yield
+        sharded.set_requires_gradient_sync(True)
+
+
 def train_spread(source: str, task: Task, recipe: TrialRecipe, seed: str, by: By, device: torch.device) -> Curve:
     """Train one source with all processes of the group; the curve of a single process, on every process.
 
@@ -83,7 +100,8 @@ def train_spread(source: str, task: Task, recipe: TrialRecipe, seed: str, by: By
     rank, processes = dist.get_rank(), dist.get_world_size()
     hidden = round(recipe.mlp_ratio * recipe.d_model)
     model = spread(build(source, recipe, seed, hidden=hidden).to(device), by)
-    mine = train(cast("AsiarcForCausalLM", model), cast("Task", Share(task, rank, processes)), recipe, seed)
+    share = cast("Task", Share(task, rank, processes))
+    mine = train(cast("AsiarcForCausalLM", model), share, recipe, seed, unsynced=partial(unsynced, model))
     losses = torch.tensor([row[1:] for row in mine.rows], dtype=torch.float64, device=device)
     dist.all_reduce(losses)
     means = (losses / processes).tolist()

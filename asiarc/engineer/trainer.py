@@ -20,6 +20,7 @@ import torch
 from torch.nn import functional as F
 
 from asiarc.core.device import PRECISION
+from asiarc.core.errors import ExecutionError
 from asiarc.core.outcome import DivergedError
 from asiarc.core.recipe import TRIAL_MEMORY_BYTES
 from asiarc.engineer.checkpoint import Progress
@@ -124,9 +125,29 @@ def memory_of(device: torch.device) -> int:
 def prepare(model: AsiarcForCausalLM, recipe: TrialRecipe, rows: int, memory_bytes: int) -> Passes:
     """The passes in which batches of `rows` fit the memory; the model is set to take them."""
     passes = passes_of(recipe, sum(p.numel() for p in model.parameters()), memory_bytes, rows)
-    bare: AsiarcForCausalLM = getattr(model, "module", model)  # within DDP
+    bare = cast("AsiarcForCausalLM", getattr(model, "module", model))  # within DDP
     bare.is_checkpointed = passes.is_checkpointed
+    if recipe.compile:
+        compile_blocks(bare)
     return passes
+
+
+def compile_blocks(model: AsiarcForCausalLM) -> None:
+    """Have torch.compile make a program of each block at its first call.
+
+    Raises `ExecutionError` where this machine cannot compile, so that no mixer is blamed for it.
+    """
+    from torch._dynamo.exc import TorchDynamoException  # a second's import
+
+    try:
+        torch.compile(torch.neg)(next(model.parameters()).new_zeros(2))
+    except TorchDynamoException as error:
+        raise ExecutionError(
+            "recipe says compile=True and torch.compile makes no program here: "
+            f"{str(error).splitlines()[0]}; install a C++ compiler (on a GPU: triton as well), or leave compile out"
+        ) from error
+    for layer in model.layers:
+        layer.compile()
 
 
 def add_gradients(

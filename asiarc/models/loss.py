@@ -72,7 +72,7 @@ class _Chunked(torch.autograd.Function):
         return loss
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         hidden_grad_ND, weight_grad_VD = ctx.saved_tensors
         return hidden_grad_ND * grad, weight_grad_VD * grad, None, None, None, None
