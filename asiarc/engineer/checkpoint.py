@@ -45,15 +45,17 @@ class Progress:
 
     def __init__(self, checkpoints: Checkpoints | None = None) -> None:
         self.checkpoints = checkpoints
+        self.parameters: dict[str, Tensor] = {}  # as they are between steps: FSDP2 shows others while it computes
 
     def resumed(self, model: nn.Module, optimiser: Optimizer) -> Standing:
         """Where a training goes on, with the model and the optimiser brought there in place: at its start where nothing
         was saved, or nothing that can be read."""
+        self.parameters = dict(model.named_parameters())
         found = self.checkpoints
         if found is None or found.file is None:
             return Standing()
         try:
-            standing = restore(str(found.file), found.step, model, optimiser)
+            standing = restore(str(found.file), found.step, model, self.parameters, optimiser)
         except (CheckpointError, SafetensorError, OSError):
             standing = Standing()
         found.starts(standing.step)
@@ -62,18 +64,20 @@ class Progress:
     def mark(self, model: nn.Module, optimiser: Optimizer, standing: Standing) -> None:
         """A step was taken: save where the training stands, if it is time."""
         if self.checkpoints is not None and self.checkpoints.is_due:
-            size, parts = written(tensors_of(model, optimiser.state), {"standing": json.dumps(asdict(standing))})
+            tensors = tensors_of(model, self.parameters, optimiser.state)
+            size, parts = written(tensors, {"standing": json.dumps(asdict(standing))})
             self.checkpoints.save(standing.step, size, parts)
 
 
-def tensors_of(model: nn.Module, moments: Mapping[Any, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def tensors_of(
+    model: nn.Module, parameters: Mapping[str, Tensor], moments: Mapping[Tensor, Mapping[str, Tensor]]
+) -> dict[str, Tensor]:
     """What a step reads and changes, by name; the tensors themselves, and of sharded ones this process's part."""
-    names = {parameter: name for name, parameter in model.named_parameters()}
-    found = {f"parameter {name}": parameter for parameter, name in names.items()}
+    found = {f"parameter {name}": parameter for name, parameter in parameters.items()}
     found |= {f"buffer {name}": buffer for name, buffer in model.named_buffers()}
-    for parameter, state in moments.items():
-        found |= {f"{kind} {names[parameter]}": tensor for kind, tensor in state.items()}
-    return {name: _local(tensor.detach()) for name, tensor in found.items()} | _generators(model)
+    for name, parameter in parameters.items():
+        found |= {f"{kind} {name}": tensor for kind, tensor in moments.get(parameter, {}).items()}
+    return {name: _local(tensor.detach()) for name, tensor in found.items()} | _generators(parameters)
 
 
 def _local(tensor: Tensor) -> Tensor:
@@ -81,9 +85,9 @@ def _local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
-def _generators(model: nn.Module) -> dict[str, Tensor]:
+def _generators(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The states of the generators that a mixer may draw from in training."""
-    device = next(model.parameters()).device
+    device = next(iter(parameters.values())).device
     on_gpu = {"random cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
     return {"random cpu": torch.get_rng_state()} | on_gpu
 
@@ -111,7 +115,7 @@ def _as_bytes(tensor: Tensor) -> Tensor:
     return tensor.cpu().contiguous().flatten().view(torch.uint8)
 
 
-def restore(file: str, step: int, model: nn.Module, optimiser: Optimizer) -> Standing:
+def restore(file: str, step: int, model: nn.Module, parameters: Mapping[str, Tensor], optimiser: Optimizer) -> Standing:
     """Bring a model that was just built, and its optimiser, to where `file`, saved after `step` steps, stands.
 
     Raises `CheckpointError`, `SafetensorError` or `OSError` where the file is no checkpoint of theirs; nothing is
@@ -120,11 +124,11 @@ def restore(file: str, step: int, model: nn.Module, optimiser: Optimizer) -> Sta
     with safe_open(file, "pt") as saved:
         standing = _standing((saved.metadata() or {}).get("standing", ""), step)
         sizes = {name: saved.get_slice(name).get_shape() for name in saved.keys()}  # noqa: SIM118 - it is no dict
-        moments = {p: _moments(p) for name, p in model.named_parameters() if f"step {name}" in sizes}
-        places = tensors_of(model, moments)
+        moments = {p: _moments(p) for name, p in parameters.items() if f"step {name}" in sizes}
+        places = tensors_of(model, parameters, moments)
         if sizes != {name: [place.nbytes] for name, place in places.items()}:
             raise CheckpointError("it is of another model")
-        _set_generators(model, {name: saved.get_tensor(name) for name in _generators(model)})
+        _set_generators({name: saved.get_tensor(name) for name in _generators(parameters)}, parameters)
         for name, place in places.items():
             _fill(place, saved.get_tensor(name))
     optimiser.state.update(moments)
@@ -154,10 +158,10 @@ def _fill(place: Tensor, bytes_N: Tensor) -> None:
         place.copy_(bytes_N.clone().view(place.dtype).view(place.shape))
 
 
-def _set_generators(model: nn.Module, states: Mapping[str, Tensor]) -> None:
+def _set_generators(states: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> None:
     try:
         torch.set_rng_state(states["random cpu"])
         if "random cuda" in states:
-            torch.cuda.set_rng_state(states["random cuda"], next(model.parameters()).device)
+            torch.cuda.set_rng_state(states["random cuda"], next(iter(parameters.values())).device)
     except RuntimeError as error:
         raise CheckpointError(f"a generator does not take its state: {error}") from error

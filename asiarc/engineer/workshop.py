@@ -24,10 +24,9 @@ from asiarc.core.errors import BudgetExhaustedError, ExecutionError
 from asiarc.core.outcome import SCORED, Outcome
 from asiarc.core.recipe import TRIAL_MEMORY_BYTES, TrialRecipe
 from asiarc.engineer import returned
-from asiarc.execution import Executor, Job, Limits, LocalExecutor, Result, executor_on
+from asiarc.execution import Executor, Job, Limits, LocalExecutor, Result, executor_on, shelf
 from asiarc.execution.removal import remove_tree
 from asiarc.execution.round import Warm
-from asiarc.execution.shelf import Shelf, sweep
 from asiarc.tasks import get_task
 
 ADMIT_LIMITS = Limits(wall_s=240, cpu_s=90, memory_bytes=6 * 2**30)  # up to `ADMIT_WIDTH`; wider mixers have longer
@@ -36,7 +35,6 @@ MICRO_PARAMETERS = 200_000  # about: models up to these train a thousand tokens 
 SANDBOX_DEVICE: Device = "cpu"  # where candidates are admitted, timed and probed
 GATE_EXAMPLES = 8
 ECHO = Job("asiarc.execution.job:echo", {}, label="echo")  # no candidate is in it
-CHECKPOINT_EVERY_S = 60.0  # of a training: what a kill costs it at most
 LOSSES = 3  # how often in a row a job may end as the machine's fault, before it is the job's own
 VERSIONS = "asiarc.engineer.workshop:node_versions"
 
@@ -107,9 +105,9 @@ class Request:
         r = self.recipe
         return r.vocab_size * r.d_model + r.num_layers * (16 + 3 * r.mlp_ratio) * r.d_model**2
 
-    def shelf(self, parent: Path) -> Shelf:
+    def shelf(self, parent: Path) -> shelf.Shelf:
         """The trial's own place for checkpoints: parameters and two moments of each, and as much again."""
-        return Shelf(str(parent / self.key), (64 << 20) + 24 * round(self._numbers), CHECKPOINT_EVERY_S)
+        return shelf.Shelf(str(parent / self.key), (64 << 20) + 24 * round(self._numbers), shelf.EVERY_S)
 
     @property
     def limits(self) -> Limits:
@@ -316,7 +314,7 @@ class Workshop:
         if any(request.device == "cuda" for request in missing):
             self._needs_gpu()
         shelves = self.archive.folder.absolute() / "checkpoints"
-        sweep(shelves, self._is_over)
+        shelf.sweep(shelves, self._is_over)
         jobs = {request.key: replace(request.job, shelf=request.shelf(shelves)) for request in missing}
 
         def store(index: int, result: Result) -> None:
@@ -327,7 +325,7 @@ class Workshop:
             said(trial)
 
         self._run(jobs, returned.TrialShape, store)
-        sweep(shelves, self._is_over)
+        shelf.sweep(shelves, self._is_over)
         for request in requests:
             self.archive.add_use(run, request.stage, request.key)
         found = [self.archive.trial(request.key) for request in requests]

@@ -28,6 +28,7 @@ from asiarc.execution.removal import remove_tree
 _HEADER = struct.Struct(">QQ")  # a step, and how many bytes come; none: the step at which the job starts
 _DRAFT = "draft"
 _MOST_NOTES = 8
+EVERY_S = 60.0  # between two checkpoints: what a kill costs at most
 FORGOTTEN_S = 30 * 86_400.0  # after which nobody comes back for a checkpoint
 
 
@@ -125,6 +126,17 @@ class Keeper:
         """What the job may go on from, and therefore read."""
         return Path(self.shelf.folder, self._names[self.offered]) if self.offered.step else None
 
+    @property
+    def steps(self) -> set[int]:
+        """After which steps there is a checkpoint that is whole."""
+        return {saved.step for saved in self._names}
+
+    def step_back(self, step: int) -> None:
+        """Offer the one of this step, 0 for none: of several jobs that take every step together, one may have kept one
+        more than another when they were killed."""
+        self.offered = self._last = next((saved for saved in self._names if saved.step == step), Saved())
+        self._discard(saved for saved in self._names if saved.step > step)
+
     def checkpoints(self, fd: int) -> Checkpoints:
         """The job's side: what it writes to `fd` must come to `accept`."""
         send = partial(frames.write_all, fd, write=os.write)
@@ -208,10 +220,14 @@ class Keeper:
     def _begin(self, step: int) -> None:
         cpu_s, wall_s = self._spent()
         saved = Saved(step, round(self.offered.cpu_s + cpu_s, 3), round(self.offered.wall_s + wall_s, 3))
+        self._discard(one for one in self._names if one != self._last)
         with self._told():
-            for older in [one for one in self._names if one != self._last]:
-                os.unlink(self._names.pop(older), dir_fd=self._folder)
             self._draft = _Draft(self._folder, saved, saved.hash_on(self.shelf))
+
+    def _discard(self, some: Iterable[Saved]) -> None:
+        with self._told():
+            for one in list(some):
+                os.unlink(self._names.pop(one), dir_fd=self._folder)
 
     def _body(self, part: memoryview) -> None:
         self._left -= len(part)

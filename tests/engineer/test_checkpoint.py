@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import random
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,15 +21,16 @@ from safetensors.torch import load_file, save_file
 from asiarc.archive.store import Archive
 from asiarc.core.errors import ExecutionError
 from asiarc.core.outcome import DivergedError
-from asiarc.engineer import checkpoint, workshop
+from asiarc.engineer import checkpoint
 from asiarc.engineer.checkpoint import Progress, Standing, tensors_of, written
 from asiarc.engineer.trainer import optimiser_of, train
 from asiarc.engineer.workshop import Workshop
-from asiarc.execution import Job, Limits
+from asiarc.execution import Job, Limits, shelf
 from asiarc.execution.shelf import Keeper, Shelf
 from asiarc.models.backbone import build
 from asiarc.models.baselines import baseline_source
 from asiarc.tasks import get_task
+from tests.rigs import search_path
 
 from .killed_jobs import digest_of
 from .test_trial import OVERWRITE, request
@@ -120,7 +124,7 @@ def ending_the_job_under(shelf):
 def test_a_trial_that_the_machine_failed_under_goes_on_and_is_the_same_trial(walled, recipe, tmp_path, monkeypatch):
     asked, trials = request(recipe.at(steps=150)), []
     for every_s in (60.0, 0.0):
-        monkeypatch.setattr(workshop, "CHECKPOINT_EVERY_S", every_s)
+        monkeypatch.setattr(shelf, "EVERY_S", every_s)
         with Archive(tmp_path / str(every_s)) as archive:
             archive.add_run("run", "campaign", "smoke", 0, {}, {})
             archive.add_candidate(asked.address, "name", asked.source, "")
@@ -195,15 +199,15 @@ def test_whatever_is_forgotten_shows_in_the_bits(recipe, tmp_path, monkeypatch, 
     trained(recipe, shelf, until=5)
     intact, fill, forgotten = checkpoint.tensors_of, checkpoint._fill, []
 
-    def seen(model, moments):
-        found = intact(model, moments)
+    def seen(*given):
+        found = intact(*given)
         forgotten.extend(place for name, place in found.items() if name.startswith(forgets))
         return found
 
     monkeypatch.setattr(checkpoint, "tensors_of", seen)
     monkeypatch.setattr(checkpoint, "_fill", lambda place, b: any(place is f for f in forgotten) or fill(place, b))
     if forgets == "random ":
-        monkeypatch.setattr(checkpoint, "_set_generators", lambda model, states: None)
+        monkeypatch.setattr(checkpoint, "_set_generators", lambda states, parameters: None)
     if forgets == "rows":
         standing = checkpoint._standing
         monkeypatch.setattr(checkpoint, "_standing", lambda text, step: replace(standing(text, step), rows=[]))
@@ -254,12 +258,13 @@ def test_what_is_none_is_refused_and_changes_nothing(recipe, tmp_path, cheat):
     model = build(REMEMBERS, recipe, "0", hidden=8)
     optimiser = optimiser_of(model, recipe)
     torch.manual_seed(3)
-    before = digest_of(tensors_of(model, optimiser.state))
+    parameters = dict(model.named_parameters())
+    before = digest_of(tensors_of(model, parameters, optimiser.state))
     told = []
     offered = Keeper(shelf_in(tmp_path), shelf_in(tmp_path).opened()).here()
     offered.file, offered.step, offered._send = file, 5, told.append
     assert Progress(offered).resumed(model, optimiser) == Standing()
-    assert digest_of(tensors_of(model, optimiser.state)) == before and not optimiser.state
+    assert digest_of(tensors_of(model, parameters, optimiser.state)) == before and not optimiser.state
     assert told == [bytes(16)], "it says that it starts anew"
 
 
@@ -293,3 +298,30 @@ def test_the_file_is_safetensors_and_is_written_a_tensor_at_a_time(tmp_path):
     found = load_file(tmp_path / "it")
     for name, tensor in tensors.items():
         assert torch.equal(found[name].clone().view(tensor.dtype).view(tensor.shape), tensor), name
+
+
+# --- on several processes ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    lines = REMEMBERS.splitlines()  # what DDP takes no model with: a parameter without gradient, a view as a buffer
+    (folder / "mixer.py").write_text("\n".join(ln for ln in lines if "unused" not in ln and "expand" not in ln))
+    here = Path(__file__).parent
+    path = os.environ | {"PYTHONPATH": f"{here}{os.pathsep}{search_path()}", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, here / "on_two_processes.py", folder / "mixer.py", folder]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=path, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads((folder / "shown.json").read_text()), done.stderr
+
+
+@pytest.mark.parametrize("by", ["ddp", "fsdp2"])
+def test_two_processes_go_on_from_the_last_step_that_both_have(together, by):
+    """The second's last checkpoint is torn, so the first steps back with it."""
+    shown, said = together
+    found = shown[by]
+    assert found["killed"] == [None, None] and found["kept"] == ["3", "3", "4", "4"]
+    assert found["resumed"] == found["whole"] and all(found["whole"])
+    assert found["left"] == []
+    assert said.count("went on from step 3") == 2
