@@ -6,13 +6,16 @@ import sys
 from pathlib import Path
 
 import torch
+import torch._dynamo  # here once, and not in each of twelve processes
 import torch.distributed as dist
+import torch.distributed.fsdp
 from killed_jobs import digest_of
 
 from asiarc.core.recipe import MICRO
 from asiarc.engineer import distributed
 from asiarc.engineer.checkpoint import Progress, tensors_of
 from asiarc.execution import shelf
+from asiarc.models import backbone  # noqa: F401
 from asiarc.tasks import get_task
 
 torch.set_num_threads(1)
