@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from asiarc.core.bought import gpu_flops_per_s
 from asiarc.core.outcome import DivergedError
 from asiarc.core.recipe import TrialRecipe
+from asiarc.engineer.checkpoint import Progress
 from asiarc.engineer.dialogue import Reading, Tokens, answer_all
 from asiarc.engineer.gates import admit
 from asiarc.engineer.gates.again import examine, inputs_of
@@ -37,6 +38,7 @@ from asiarc.tasks import get_task
 
 if TYPE_CHECKING:
     from asiarc.execution.line import Line
+    from asiarc.execution.shelf import Checkpoints
 
 Payload = dict[str, Any]
 SEED_BYTES = 200
@@ -85,7 +87,7 @@ def core_flops_per_s() -> float:
     return 2 * PRODUCT**3 / min(spent_s)
 
 
-def train(payload: Payload) -> Payload:
+def train(payload: Payload, checkpoints: Checkpoints | None = None) -> Payload:
     """Train one candidate with one seed on one task, and keep what was trained (`KEPT`); the trial's first process.
 
     Takes source, task, recipe, seed, match_source (the candidate whose size the model is brought to, or None), device.
@@ -93,7 +95,7 @@ def train(payload: Payload) -> Payload:
     ended instead, as `diverged` or `size` with a reason.
     """
     with denormals_flushed():
-        tensors, told = _train(payload)
+        tensors, told = _train(payload, Progress(checkpoints))
     save_file(tensors, KEPT, {"told": json.dumps(told)})
     return {}
 
@@ -119,7 +121,7 @@ def answer(payload: Payload, line: Line) -> Payload:
     return {}
 
 
-def _train(payload: Payload) -> tuple[dict[str, torch.Tensor], Payload]:
+def _train(payload: Payload, progress: Progress) -> tuple[dict[str, torch.Tensor], Payload]:
     recipe = TrialRecipe(**payload["recipe"])
     task = get_task(payload["task"], recipe.tokenizer)
     hidden = round(recipe.mlp_ratio * recipe.d_model)
@@ -127,7 +129,7 @@ def _train(payload: Payload) -> tuple[dict[str, torch.Tensor], Payload]:
         if (target := _target(payload, recipe)) is not None:
             hidden = matched_hidden(mixer_parameters(payload["source"], recipe), recipe, target)
         model = build(payload["source"], recipe, payload["seed"], hidden=hidden).to(payload["device"])
-        curve = training(model, task, recipe, payload["seed"])
+        curve = training(model, task, recipe, payload["seed"], progress)
     except SizeMismatchError as error:
         return {}, {"ended": "size", "reason": str(error)}
     except DivergedError as error:

@@ -1,4 +1,4 @@
-"""Run by torchrun: the command of `asiarc.engineer.distributed`, then in the same processes a model trained by each way.
+"""Run by torchrun: the command of `asiarc.engineer.distributed`, then in the same processes a model by each way.
 
 In one pass and in two, with what is exchanged counted. One start for both, because starting costs more than either.
 """

@@ -21,7 +21,7 @@ from asiarc.core.errors import ExecutionError
 from asiarc.core.recipe import MICRO, TrialRecipe
 from asiarc.engineer.trainer import train
 from asiarc.engineer.workshop import ADMIT_LIMITS, LOSSES, Request, Workshop, admit_limits
-from asiarc.execution import InlineExecutor, Limits, LocalExecutor, Result
+from asiarc.execution import InlineExecutor, Limits, Result
 from asiarc.models.backbone import build, count_parameters
 from asiarc.models.baselines import baseline_source
 from asiarc.tasks import get_task, opened
@@ -167,8 +167,8 @@ def test_a_text_trial_scores_windows_of_the_trained_length(recipe, text_name):
     assert 4 < value["value"] < 9
 
 
-def test_behind_the_wall_the_same_numbers(result, recipe, text_name):
-    """The slow one: a fresh worker, which imports torch and lm-eval, once for both kinds of task."""
+def test_behind_the_wall_the_same_numbers(result, recipe, text_name, walled):
+    """A worker that has imported torch and lm-eval, for both kinds of task."""
     text = request(recipe.at(seq_len=48), task=text_name, documents=3)
     folder = Path(text_name.removeprefix("text:")).parent
     sentences = [f"{i} stones and {i * i} rivers are seen from window {i % 7}." * (1 + i % 3) for i in range(300)]
@@ -176,10 +176,9 @@ def test_behind_the_wall_the_same_numbers(result, recipe, text_name):
     pq.write_table(pa.table({"text": sentences}), folder / "pages" / "000_00000.parquet", row_group_size=100)
     pages = request(recipe.at(seq_len=48), task=opened(f"text:{folder / 'pages'}", folder, build=True), documents=3)
     pages.opened.keep()
-    with LocalExecutor(1, preload=("torch", "asiarc.engineer.warm"), readable=(folder,)) as executor:
-        assert value_of(ran(request(recipe), executor)) == value_of(result)
-        assert value_of(ran(text, executor)) == value_of(ran(text))
-        assert value_of(ran(pages, executor)) == value_of(ran(pages)), "tokens that were kept outside are read"
+    assert value_of(ran(request(recipe), walled)) == value_of(result)
+    assert value_of(ran(text, walled)) == value_of(ran(text))
+    assert value_of(ran(pages, walled)) == value_of(ran(pages)), "tokens that were kept outside are read"
 
 
 # --- how a trial ends -------------------------------------------------------------------------------------------------
