@@ -20,8 +20,10 @@ from asiarc.campaign.recipe import (
     Recipe,
     RecipeByTier,
     WithRecipe,
+    by_name,
     faults,
     longer_than,
+    mixers_said,
     recipe_at,
     without_text,
 )
@@ -243,6 +245,7 @@ class Campaign(WithRecipe):
     _arm: str = PrivateAttr(default="")  # which of `arms` this is; see `as_arm`
     _dry: bool = PrivateAttr(default=False)  # whether its plans are shrunk; see `as_dry`
     _baselines: dict[str, Baseline] = PrivateAttr(default_factory=dict)  # by name, once `at` has read them
+    _mixers: dict[str, Baseline] = PrivateAttr(default_factory=dict)  # the same, of those in patterns
     _researcher: dict[str, Any] = PrivateAttr(default_factory=dict)  # what an object was made of before it was asked
 
     @field_validator("start_from")
@@ -420,7 +423,8 @@ class Campaign(WithRecipe):
                 raise at_field(
                     "cognition", CampaignError(f"cognition: no entries at {path}; name a TOML file or a folder")
                 )
-        found = {one.name: one for one in self._read(folder)}
+        found = {one.name: one for one in self._read("baselines", self.baselines, folder)}
+        mixers = {one.name: one for one in self._read("recipe", self._given_mixers, folder)}
         stages: dict[str, Any] = {"cognition": tuple(map(str, entries))}
         stages |= {"baselines": tuple(found), "start_from": called(self.start_from)}
         declared = [task for stage in (self.explore, self.verify, self.confirm) if stage for task in stage.tasks]
@@ -437,22 +441,35 @@ class Campaign(WithRecipe):
             if stage is not None and tasks != stage.tasks:
                 stages[name] = stage.model_copy(update={"tasks": tasks})
         located = self.model_copy(update=stages)
-        located._baselines = found
+        located._baselines, located._mixers = found, mixers
         return located
 
-    def _read(self, folder: Path) -> Iterator[Baseline]:
-        """The baselines, each read where it lies."""
+    def _read(self, field: str, givens: Sequence[str], folder: Path) -> Iterator[Baseline]:
+        """The mixers that a field names, each read where it lies."""
         known: dict[str, Baseline] = {}
-        for given in self.baselines:
+        for given in givens:
             try:
-                found = self._baselines.get(given) or baseline_at(given, folder)
+                read = self._baselines if field == "baselines" else self._mixers
+                found = read.get(called(given)) or baseline_at(given, folder)
             except CampaignError as error:
-                raise at_field("baselines", CampaignError(f"baselines: {error}")) from error
+                raise at_field(field, CampaignError(f"{field}: {error}")) from error
             twin = known.setdefault(found.address, found)
             if twin is not found:
                 same = f"{twin.told} and {found.told} are one mixer by their content; leave one out"
-                raise at_field("baselines", CampaignError(f"baselines: {same}"))
+                raise at_field(field, CampaignError(f"{field}: {same}"))
             yield found
+
+    @property
+    def _given_mixers(self) -> tuple[str, ...]:
+        """The mixers beside the candidate in any pattern, as they are given, each once."""
+        stages = (getattr(self, name) for name in STAGES)
+        recipes = [self.recipe, *(stage.recipe for stage in stages if stage is not None)]
+        return tuple(dict.fromkeys(given for recipe in recipes for given in mixers_said(recipe)))
+
+    @property
+    def mixers_beside(self) -> dict[str, Baseline]:
+        """The mixers beside the candidate in any pattern, by name; a file's is read by `at`."""
+        return self._mixers or {called(given): baseline_at(given, Path.cwd()) for given in self._given_mixers}
 
     def baseline(self, name: str) -> Baseline:
         """One of the baselines by its name; a file's is read by `at`."""
@@ -494,7 +511,8 @@ class Campaign(WithRecipe):
         return plan.shrunk() if self._dry else plan
 
     def _said(self, name: StageName, tier: Tier) -> dict[str, Any]:
-        return recipe_at(self.stage(name).recipe, tier).over(recipe_at(self.recipe, tier)).said
+        said = recipe_at(self.stage(name).recipe, tier).over(recipe_at(self.recipe, tier)).said
+        return said | ({"layers": by_name(tuple(said["layers"]))} if "layers" in said else {})
 
     def resolved(self, tier: Tier) -> dict[str, Any]:
         """Every field with its value at one tier, as plain data: what the archive keeps and the identity hashes."""

@@ -98,14 +98,16 @@ def run_identity(campaign: Campaign, name: str, tier: Tier) -> dict[str, Any]:
             for task in campaign.stage(stage).tasks
         }
     )
+    beside = campaign.mixers_beside
     found = {
         "identity_version": IDENTITY_VERSION,
         "campaign": name,
         "tier": tier,
         "seed": campaign.seed,
         "spec": campaign.resolved(tier),
-        "plans": {stage: asdict(campaign.plan(stage, tier)) for stage in campaign.stages},
+        "plans": {stage: campaign.plan(stage, tier).as_dict() for stage in campaign.stages},
         "baselines": {one: campaign.baseline(one).address for one in campaign.baselines},
+        **({"mixers": {name: one.address for name, one in beside.items()}} if beside else {}),
         "tasks": {
             name if tokenizer == "bytes" else f"{name} in {tokenizer}": _task(name, tokenizer)
             for name, tokenizer in read

@@ -13,9 +13,11 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
+from asiarc.campaign.own import called, check_given, check_names
 from asiarc.core.declared import Declaration
 from asiarc.core.device import device_type
-from asiarc.core.errors import CampaignError, TaskError
+from asiarc.core.errors import CampaignError, CandidateError, TaskError
+from asiarc.core.pattern import CANDIDATE, MOST_SLOTS, NO_MIXER, Layers, mixers_of, named_by
 from asiarc.core.recipe import (
     OF_TEXT,
     ON_GPU,
@@ -30,6 +32,7 @@ from asiarc.core.recipe import (
 )
 from asiarc.models.baselines import mixer_size
 from asiarc.models.memory import HEADROOM, Passes, is_chunked, peak_bytes
+from asiarc.models.sizes import fits, total_parameters
 from asiarc.tasks import is_key, is_text, own_path
 from asiarc.tasks.catalogue import CATALOGUE, parse_name
 
@@ -61,6 +64,13 @@ class Recipe(CampaignDeclaration):
     micro_batch: int | None = Field(
         default=None, ge=1, le=65_536, description="sequences a pass of a step; not given: as many as fit the memory"
     )
+    layers: Layers | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MOST_SLOTS,
+        description="what fills the blocks, repeated: 'candidate', other mixers by name or path, 'mlp' (no mixer); "
+        "@SHARE behind one gives it an MLP so many times as wide (@0: none)",
+    )
     steps: int | None = Field(default=None, ge=1, le=10**8, description="steps of a trial on the last rung")
     tokens: int | None = Field(default=None, ge=1, le=10**13, description="training tokens, in place of steps")
     learning_rate: float | None = Field(default=None, gt=0, lt=1, description="AdamW's peak rate")
@@ -82,6 +92,13 @@ class Recipe(CampaignDeclaration):
                 raise ValueError(str(error)) from error
         return name
 
+    @field_validator("layers")
+    @classmethod
+    def _known_layers(cls, layers: Layers | None) -> Layers | None:
+        if layers is not None:
+            check_layers(layers)
+        return layers
+
     @model_validator(mode="after")
     def _one_budget(self) -> Recipe:
         if self.steps and self.tokens:
@@ -99,6 +116,11 @@ class Recipe(CampaignDeclaration):
     def said(self) -> dict[str, Any]:
         """What is said, by field."""
         return self.model_dump(mode="json", exclude_none=True)
+
+    @property
+    def mixers(self) -> Layers:
+        """The mixers beside the candidate in the pattern, as they are given."""
+        return mixers_of(self.layers or ())
 
 
 class RecipeByTier(CampaignDeclaration):
@@ -118,6 +140,37 @@ class RecipeByTier(CampaignDeclaration):
 
 
 AnyRecipe = Recipe | RecipeByTier
+
+
+def check_layers(layers: Layers) -> None:
+    """Raise `ValueError` for a pattern that cannot be read, has no slot for the candidate or an unknown mixer."""
+    try:
+        givens = mixers_of(layers)
+    except CandidateError as error:
+        raise ValueError(str(error)) from error
+    if not any(slot.partition("@")[0] == CANDIDATE for slot in layers):
+        raise ValueError(
+            f"layers={layers} has no slot for what evolves; put {CANDIDATE!r} where it goes, or search for a pattern "
+            "with domain='pattern'"
+        )
+    for given in givens:
+        if called(given) in (CANDIDATE, NO_MIXER):
+            raise ValueError(
+                f"{given!r} would be called {called(given)}, which means something in a pattern; rename it"
+            )
+        check_given(given)
+    check_names(givens)
+
+
+def by_name(layers: Layers) -> Layers:
+    """A pattern whose mixers have the names that they have in results, wherever their files lie."""
+    return named_by(layers, {given: called(given) for given in mixers_of(layers)})
+
+
+def mixers_said(recipe: AnyRecipe | None) -> Layers:
+    """The mixers that a recipe names beside the candidate, at whatever tier, each once."""
+    recipes = [getattr(recipe, tier) for tier in TIERS] if isinstance(recipe, RecipeByTier) else [recipe]
+    return tuple(dict.fromkeys(given for one in recipes if one for given in one.mixers))
 
 
 def read_recipe(value: Any) -> Any:
@@ -163,6 +216,7 @@ def faults(
     recipes += [recipe for task in tasks if (recipe := _training(task, said)) is not None]
     for recipe in recipes:
         yield from _uneven(recipe)
+        yield from _cut_short(recipe)
         if device_type() == "cpu" and tier not in ON_GPU:
             yield from _too_large(recipe, (start_from, *baselines))
     if is_matched and of_text and not plan.text.d_model % plan.text.num_heads:
@@ -216,6 +270,15 @@ def _uneven(recipe: TrialRecipe) -> Iterator[str]:
         yield f"num_heads={h} does not divide d_model={d}; the nearest that do: num_heads={heads}, or d_model={width}"
 
 
+def _cut_short(recipe: TrialRecipe) -> Iterator[str]:
+    slots, blocks = len(recipe.layers), recipe.num_layers
+    if slots > blocks:
+        yield (
+            f"num_layers={blocks} holds no whole pattern of {slots} slots, so that some would fill no block; the "
+            f"nearest that does: num_layers={slots}"
+        )
+
+
 def step_bytes(recipe: TrialRecipe, mixer: str) -> int:
     """Bytes that training a mixer takes at least, about: in passes of the rows that are said, or of one
     (`asiarc.models.memory`).
@@ -228,8 +291,16 @@ def step_bytes(recipe: TrialRecipe, mixer: str) -> int:
 
 def model_size(recipe: TrialRecipe, mixer: str) -> int:
     """Parameters of a model as its recipe has it; a mixer that is not shipped counts as five d x d matrices."""
-    size = mixer_size(mixer, recipe.d_model, recipe.num_heads) or 5 * recipe.d_model**2
-    return total(recipe, size, round(recipe.mlp_ratio * recipe.d_model))
+    mixing = mixing_size(recipe, mixer, unknown=5 * recipe.d_model**2)
+    return total_parameters(mixing or 0, recipe, round(recipe.mlp_ratio * recipe.d_model))
+
+
+def mixing_size(recipe: TrialRecipe, mixer: str, unknown: int | None = None) -> int | None:
+    """Parameters of all mixers of a model whose candidate is `mixer`; what is not shipped counts as `unknown`, and
+    where that is None nothing can be said."""
+    names = [mixer if block.mixer == CANDIDATE else block.mixer for block in recipe.blocks if block.mixer]
+    sizes = [mixer_size(name, recipe.d_model, recipe.num_heads) or unknown for name in names]
+    return None if None in sizes else sum(filter(None, sizes))
 
 
 def _too_large(recipe: TrialRecipe, mixers: Sequence[str]) -> Iterator[str]:
@@ -267,24 +338,24 @@ def _fitting(recipe: TrialRecipe, mixer: str) -> Iterator[tuple[str, int]]:
 
 def _unmatched(recipe: TrialRecipe, start_from: str, baselines: Sequence[str]) -> Iterator[str]:
     """What no width of the MLP brings to start_from's size; mixers of the user's own are counted when they are made."""
-    target = mixer_size(start_from, recipe.d_model, recipe.num_heads)
-    if not recipe.mlp_ratio:
+    start = mixing_size(recipe, start_from)
+    if not recipe.mlp_ratio or not any(block.share for block in recipe.blocks):
         yield (
-            "mlp_ratio=0 leaves no MLP whose width could bring models to one size; give mlp_ratio=1, or match=() for "
-            "models of the sizes that they have"
+            "mlp_ratio=0 (or @0 in every slot) leaves no MLP whose width could bring models to one size; give "
+            "mlp_ratio=1, or match=() for models of the sizes that they have"
         )
         return
-    if target is None:
+    if start is None:
         return
     hidden = round(recipe.mlp_ratio * recipe.d_model)
-    sizes = {name: mixer_size(name, recipe.d_model, recipe.num_heads) for name in baselines}
-    short = {name: size for name, size in sizes.items() if size and not _fits(recipe, target, size, hidden)}
+    sizes = {name: mixing_size(recipe, name) for name in baselines}
+    short = {name: size for name, size in sizes.items() if size and not _fits(recipe, start, size, hidden)}
     if short:
         name = max(short, key=lambda one: short[one])
-        enough = next(h for h in count(hidden + 1) if all(_fits(recipe, target, s, h) for s in short.values()))
+        enough = next(h for h in count(hidden + 1) if all(_fits(recipe, start, s, h) for s in short.values()))
         yield (
-            f"no width of the MLP brings {name} ({short[name]:,} parameters a mixer) to the size of {start_from} "
-            f"({target:,} a mixer, {hidden} hidden units) within {SIZE_TOLERANCE:.0%}; the nearest mlp_ratio at which "
+            f"no width of the MLP brings {name} ({short[name]:,} parameters in mixers) to the size of {start_from} "
+            f"({start:,} in mixers, {hidden} hidden units) within {SIZE_TOLERANCE:.0%}; the nearest mlp_ratio at which "
             f"one does: {_rounded_up(enough / recipe.d_model):g}"
         )
 
@@ -295,17 +366,4 @@ def _rounded_up(ratio: float) -> float:
 
 
 def _fits(recipe: TrialRecipe, start: int, mixer: int, hidden: int) -> bool:
-    return fits(recipe, total(recipe, start, hidden), mixer)
-
-
-def total(recipe: TrialRecipe, mixer: int, hidden: int) -> int:
-    """Parameters of a whole model (as `asiarc.models.backbone.total_parameters` has it, which imports torch)."""
-    d = recipe.d_model
-    return recipe.vocab_size * d + d + recipe.num_layers * (mixer + 2 * d + 3 * d * hidden)
-
-
-def fits(recipe: TrialRecipe, target: int, mixer: int) -> bool:
-    """Whether some width of the MLP brings a model of mixers of a size to `target` parameters within the tolerance."""
-    each = 3 * recipe.d_model * recipe.num_layers
-    hidden = max(1, round((target - total(recipe, mixer, 0)) / each))
-    return abs(total(recipe, mixer, hidden) - target) <= SIZE_TOLERANCE * target
+    return fits(mixer, recipe, total_parameters(start, recipe, hidden))

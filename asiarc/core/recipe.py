@@ -13,6 +13,7 @@ from math import ceil
 from typing import Any, Literal, get_args
 
 from asiarc.core.errors import TaskError
+from asiarc.core.pattern import CANDIDATE, Layers, Slot, pattern_of, slot_of
 
 Tier = Literal["smoke", "quick", "full", "gpu", "paper"]
 StageName = Literal["explore", "verify", "confirm"]
@@ -70,21 +71,39 @@ class TrialRecipe:
     precision: Precision | None = None  # what a step computes in; None: as the device does (`core.device.PRECISION`)
     micro_batch: int | None = None  # rows a pass of a step; None: as many as the memory holds (`models.memory`)
     compile: bool = False  # whether torch.compile makes one program of each block
+    layers: Layers = ()  # what fills the blocks (`asiarc.core.pattern`); empty: the candidate fills them all
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(self.layers))  # JSON has lists
 
     @property
     def tokens(self) -> int:
         """Training tokens of one trial."""
         return self.steps * self.batch_size * self.seq_len
 
+    @property
+    def blocks(self) -> tuple[Slot, ...]:
+        """What fills each block: the pattern, repeated."""
+        slots = [slot_of(text) for text in self.layers or (CANDIDATE,)]
+        return tuple(slots[index % len(slots)] for index in range(self.num_layers))
+
+    def filled_by(self, source: str) -> TrialRecipe:
+        """The recipe of a source's model: a source that is a pattern says itself what fills the blocks."""
+        layers = pattern_of(source)
+        return self if layers is None else replace(self, layers=layers)
+
     def at(self, **changes: Any) -> TrialRecipe:
-        """The same recipe with some fields changed; with another tokenizer its vocabulary, where none is given."""
+        """The same recipe with some fields changed; with another tokenizer its vocabulary, and with a pattern of more
+        slots as many blocks, where none is given."""
         if changes.get("tokenizer", self.tokenizer) != self.tokenizer:
             changes = {"vocab_size": vocabulary(changes["tokenizer"])} | changes
+        if "layers" in changes:
+            changes = {"num_layers": max(self.num_layers, len(changes["layers"]))} | changes
         return replace(self, **changes)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for payloads and the archive."""
-        return asdict(self)
+        """Plain data for payloads and the archive; without a pattern there is none in it."""
+        return {name: value for name, value in asdict(self).items() if name != "layers" or value}
 
 
 MICRO = TrialRecipe(
@@ -186,11 +205,17 @@ class StagePlan:
 
     def shrunk(self) -> StagePlan:
         """The same stage over bytes and the smallest model, for as long as it takes to pass every step: a dry run's."""
-        size = {"d_model": 32, "num_layers": 2, "num_heads": 2, "batch_size": 4, "seq_len": 64}
+        layers = max(2, len(self.text.layers))
+        size = {"d_model": 32, "num_layers": layers, "num_heads": 2, "batch_size": 4, "seq_len": 64}
         rungs = tuple(range(2, 2 + len(self.rungs)))
         text = self.text.at(**size, steps=rungs[-1], evaluations=1, tokenizer="bytes")
-        said = (*((name, size[name]) for name in sorted(size)), ("steps", rungs[-1]))
+        pattern = (("layers", self.text.layers),) if self.text.layers else ()
+        said = (*((name, size[name]) for name in sorted(size)), ("steps", rungs[-1]), *pattern)
         return replace(self, text=text, rungs=rungs, documents=4, most_seeds=2, most_entrants=2, said=said)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for a run's identity."""
+        return asdict(self) | {"text": self.text.as_dict()}
 
     @property
     def costs(self) -> tuple[float, ...]:

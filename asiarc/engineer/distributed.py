@@ -30,6 +30,7 @@ from torch import nn
 from asiarc.core.candidate import read_source
 from asiarc.core.digest import digest
 from asiarc.core.errors import ExecutionError, TaskError
+from asiarc.core.pattern import mixers_of
 from asiarc.core.recipe import RECIPES, TrialRecipe
 from asiarc.engineer.checkpoint import Progress
 from asiarc.engineer.trainer import Curve, train
@@ -148,16 +149,20 @@ def train_spread(
     device: torch.device,
     checkpoints: Path | None = None,
 ) -> Curve:
-    """Train one source with all processes of the group; the curve of a single process, on every process.
+    """Train one source with all processes of the group; the curve of a single process, on every process. A source that
+    is a pattern is one of shipped mixers.
 
     With a folder for `checkpoints`, a training that was killed goes on in the same bits when it is started again on as
     many processes. Raises `DivergedError` on the process whose share diverged, which ends the group.
     """
     from asiarc.models.backbone import build
+    from asiarc.models.baselines import baseline_source
 
+    recipe = recipe.filled_by(source)
+    mixers = {name: baseline_source(name) for name in mixers_of(recipe.layers)}
     rank, processes = dist.get_rank(), dist.get_world_size()
     hidden = round(recipe.mlp_ratio * recipe.d_model)
-    model = spread(build(source, recipe, seed, hidden=hidden).to(device), by)
+    model = spread(build(source, recipe, seed, hidden=hidden, mixers=mixers).to(device), by)
     share = cast("Task", Share(task, rank, processes))
     training = [source, task.identity, recipe.as_dict(), seed, by]
     with kept(checkpoints, training, device) as progress:
@@ -186,7 +191,7 @@ def group() -> Iterator[torch.device]:
 
 @click.command()
 @click.option("--recipe", type=click.Choice(list(RECIPES)), default="small", show_default=True)
-@click.option("--mixer", default="gated_delta_net", show_default=True, help="a baseline's name or a candidate's file")
+@click.option("--mixer", default="gated_delta_net", show_default=True, help="a baseline's name, or a candidate's file")
 @click.option("--task", "task_name", default="text", show_default=True)
 @click.option("--seed", default="0/verify/0", show_default=True)
 @click.option("--by", type=click.Choice(WAYS), multiple=True, default=("ddp",), show_default=True)

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from asiarc.core.bought import gpu_flops_per_s
 from asiarc.core.outcome import DivergedError
+from asiarc.core.pattern import CANDIDATE
 from asiarc.core.recipe import TrialRecipe
 from asiarc.engineer.checkpoint import Progress
 from asiarc.engineer.dialogue import Reading, Tokens, answer_all
@@ -32,8 +33,8 @@ from asiarc.models.backbone import (
     build,
     matched_hidden,
     mixer_parameters,
-    total_parameters,
 )
+from asiarc.models.sizes import total_parameters
 from asiarc.tasks import get_task
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ def core_flops_per_s() -> float:
 def train(payload: Payload, checkpoints: Checkpoints | None = None) -> Payload:
     """Train one candidate with one seed on one task, and keep what was trained (`KEPT`); the trial's first process.
 
-    Takes source, task, recipe, seed, match_source (the candidate whose size the model is brought to, or None), device.
+    Takes source, task, recipe, seed, match_source (the candidate whose size the model is brought to, or None), device,
+    and with a pattern the sources of its `mixers` by name.
     What is kept are the parameters alone, and beside them the curve, on which no decision rests; or how the training
     ended instead, as `diverged` or `size` with a reason.
     """
@@ -106,11 +108,11 @@ def answer(payload: Payload, line: Line) -> Payload:
     What is told is told before the candidate's code is loaded: nothing of it can be the candidate's word. The model is
     built anew and given the kept parameters, so what training left anywhere else is not there.
     """
-    recipe = TrialRecipe(**payload["recipe"])
+    recipe = recipe_of(payload)
     with safe_open(KEPT, "pt") as kept:
         tensors = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118 - it is no dict
         told = json.loads(kept.metadata()["told"])
-    told |= {"parameters": sum(t.numel() for t in tensors.values()), "target": _target(payload, recipe)}
+    told |= {"parameters": sum(t.numel() for t in tensors.values()), "target": _target(payload)}
     line.send(json.dumps(told).encode())
     if "ended" not in told:
         seed = line.receive(SEED_BYTES).decode()
@@ -122,13 +124,10 @@ def answer(payload: Payload, line: Line) -> Payload:
 
 
 def _train(payload: Payload, progress: Progress) -> tuple[dict[str, torch.Tensor], Payload]:
-    recipe = TrialRecipe(**payload["recipe"])
+    recipe = recipe_of(payload)
     task = get_task(payload["task"], recipe.tokenizer)
-    hidden = round(recipe.mlp_ratio * recipe.d_model)
     try:
-        if (target := _target(payload, recipe)) is not None:
-            hidden = matched_hidden(mixer_parameters(payload["source"], recipe), recipe, target)
-        model = build(payload["source"], recipe, payload["seed"], hidden=hidden).to(payload["device"])
+        model = _built(payload, recipe).to(payload["device"])
         curve = training(model, task, recipe, payload["seed"], progress)
     except SizeMismatchError as error:
         return {}, {"ended": "size", "reason": str(error)}
@@ -138,18 +137,36 @@ def _train(payload: Payload, progress: Progress) -> tuple[dict[str, torch.Tensor
     return trained, {"curve": [list(row) for row in curve.rows]}
 
 
-def _target(payload: Payload, recipe: TrialRecipe) -> int | None:
-    """The number of parameters that the model is brought to; None where none is asked for."""
+def recipe_of(payload: Payload) -> TrialRecipe:
+    """A trial's recipe, its blocks filled as its source says where that is a pattern."""
+    return TrialRecipe(**payload["recipe"]).filled_by(payload["source"])
+
+
+def _mixers(payload: Payload) -> dict[str, str]:
+    return payload.get("mixers", {})
+
+
+def _built(payload: Payload, recipe: TrialRecipe) -> AsiarcForCausalLM:
+    """The trial's model before training, its MLPs as wide as the size that is matched asks for."""
+    source, mixers, hidden = payload["source"], _mixers(payload), round(recipe.mlp_ratio * recipe.d_model)
+    if (target := _target(payload)) is not None:
+        hidden = matched_hidden(mixer_parameters(source, recipe, mixers), recipe, target)
+    return build(source, recipe, payload["seed"], hidden=hidden, mixers=mixers)
+
+
+def _target(payload: Payload) -> int | None:
+    """The number of parameters that the model is brought to; None where none is asked for, or no MLP could bring it."""
+    source, recipe = payload["match_source"], TrialRecipe(**payload["recipe"])
     hidden = round(recipe.mlp_ratio * recipe.d_model)
-    if payload["match_source"] is None or not hidden:
+    if source is None or not any(block.hidden(hidden) for block in recipe_of(payload).blocks):
         return None
-    return total_parameters(mixer_parameters(payload["match_source"], recipe), recipe, hidden)
+    recipe = recipe.filled_by(source)
+    return total_parameters(mixer_parameters(source, recipe, _mixers(payload)), recipe, hidden)
 
 
 def rebuilt(payload: Payload, recipe: TrialRecipe, tensors: dict[str, torch.Tensor]) -> AsiarcForCausalLM:
     """The trial's model as it was before training, with the parameters that were kept."""
-    gate = tensors.get("layers.0.mlp.gate.weight")
-    model = build(payload["source"], recipe, payload["seed"], hidden=0 if gate is None else len(gate))
+    model = _built(payload, recipe)
     fresh = dict(model.named_parameters())
     if {name: p.shape for name, p in fresh.items()} != {name: t.shape for name, t in tensors.items()}:
         raise ValueError("the model has other parameters when it is built again than it had when it was trained")
@@ -168,14 +185,16 @@ def _examined(payload: Payload, recipe: TrialRecipe, model: AsiarcForCausalLM, s
     batch = task.batch("train", recipe.batch_size, "examined", seed, seq_len=recipe.seq_len)
     inputs = inputs_of(model.eval(), torch.from_numpy(batch.inputs_BT).to(payload["device"]))
     found = examine(model.mixers, inputs, seed=seed)
-    mixer = measure(payload["source"], recipe.d_model, recipe.num_heads)
-    hidden = model.config.intermediate_size
-    dense = 3 * recipe.d_model * hidden * recipe.num_layers + recipe.vocab_size * recipe.d_model
+    sources, hidden = {CANDIDATE: payload["source"], **_mixers(payload)}, model.config.intermediate_size
+    names = [block.mixer for block in recipe.blocks if block.mixer]
+    measured = {name: measure(sources[name], recipe.d_model, recipe.num_heads) for name in dict.fromkeys(names)}
+    units = sum(block.hidden(hidden) for block in recipe.blocks)
+    dense = 3 * recipe.d_model * units + recipe.vocab_size * recipe.d_model
     return {
         "rejected": found and (found.gate, found.reason),
         "hidden": hidden,
-        "state_bytes": recipe.num_layers * mixer.state_bytes,
-        "flops_per_token": recipe.num_layers * mixer.flops_per_token + 2 * dense,
+        "state_bytes": sum(measured[name].state_bytes for name in names),
+        "flops_per_token": sum(measured[name].flops_per_token for name in names) + 2 * dense,
     }
 
 

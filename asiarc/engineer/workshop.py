@@ -19,6 +19,7 @@ from asiarc.archive.store import Archive, Trial
 from asiarc.campaign.code import ENTRIES, kernel, operators, reached
 from asiarc.campaign.identity import all_kernels, made_by, versions
 from asiarc.core.bought import Bought
+from asiarc.core.candidate import address_of
 from asiarc.core.device import PRECISION, Device, device_type
 from asiarc.core.digest import digest
 from asiarc.core.errors import BudgetExhaustedError, ExecutionError
@@ -54,6 +55,7 @@ class Request:
     split: str
     documents: int
     device: Device = field(default_factory=device_type)
+    mixers: Mapping[str, str] = field(default_factory=dict)  # name -> source of the others in the pattern
 
     @property
     def opened(self) -> Task:
@@ -64,7 +66,8 @@ class Request:
     def payload(self) -> dict[str, Any]:
         """What goes into the sandbox: nothing of what the trial is scored on."""
         shown = {k: v for k, v in self._settings.items() if k in ("task", "seed", "recipe", "device")}
-        return {"source": self.source, "match_source": self.match[1] if self.match else None, **shown}
+        others = {"mixers": dict(self.mixers)} if self.mixers else {}
+        return {"source": self.source, "match_source": self.match[1] if self.match else None, **shown, **others}
 
     @property
     def job(self) -> Job:
@@ -95,21 +98,24 @@ class Request:
     @cached_property
     def key(self) -> str:
         """The trial's name: equal keys are the same trial, in whichever campaign it was asked for."""
-        sources = [self.source, self.match[1]] if self.match else [self.source]
+        sources = [self.source, *([self.match[1]] if self.match else []), *self.mixers.values()]
+        others = {"mixers": {n: address_of(s) for n, s in sorted(self.mixers.items())}} if self.mixers else {}
         made = {
             "address": self.address,
             "match": self.match[0] if self.match else None,
             "task_identity": self.opened.identity,
             **made_by("trial", sources=sources, device=self.device),
             "precision": self.recipe.precision or PRECISION[self.device],
+            **others,
         }
         return digest(made | self._settings)
 
     @property
     def _numbers(self) -> float:
         """About how many parameters the model has."""
-        r = self.recipe
-        return r.vocab_size * r.d_model + r.num_layers * (16 + 3 * r.mlp_ratio) * r.d_model**2
+        r = self.recipe.filled_by(self.source)
+        each = sum(16 + 3 * r.mlp_ratio * block.share for block in r.blocks)
+        return r.vocab_size * r.d_model + each * r.d_model**2
 
     def shelf(self, parent: Path) -> shelf.Shelf:
         """The trial's own place for checkpoints: parameters and two moments of each, and as much again."""
@@ -385,12 +391,7 @@ class Workshop:
             state_bytes=value.get("state_bytes"),
             flops_per_token=value.get("flops_per_token"),
             curve=value.get("curve", []),
-            details={
-                "hidden": value.get("hidden"),
-                **_seconds(result),
-                **(value.get("read") or {}),
-                **_noted(result),
-            },
+            details={"hidden": value.get("hidden"), **_seconds(result), **(value.get("read") or {}), **_noted(result)},
             wall_s=result.wall_s,
             cpu_s=result.cpu_s,
             bought=Bought(

@@ -6,7 +6,7 @@ chosen by its score.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from asiarc.archive.cells import load_cell
@@ -14,6 +14,7 @@ from asiarc.archive.results import CampaignResult
 from asiarc.archive.store import Archive, Trial
 from asiarc.core.candidate import content_address
 from asiarc.core.errors import EvidenceError, nearest
+from asiarc.core.pattern import mixers_of
 from asiarc.core.recipe import STAGES, Tier, TrialRecipe, stage_plan
 from asiarc.engineer.workshop import Request
 from asiarc.models.baselines import PANEL_NAMES, baseline_source
@@ -33,7 +34,8 @@ _ENDED = "SELECT outcome, gate, reason FROM results WHERE address = ? ORDER BY r
 
 @dataclass(frozen=True)
 class Chosen:
-    """A candidate, the stored trial of it that is exported, and the run that the trial was for."""
+    """A candidate, the stored trial of it that is exported, and the run that the trial was for; with a pattern the
+    sources of the other mixers in it by name."""
 
     address: str
     name: str
@@ -42,6 +44,7 @@ class Chosen:
     trial: Trial
     recipe: TrialRecipe
     run: Row
+    mixers: dict[str, str] = field(default_factory=dict)
 
     @property
     def request(self) -> Request:
@@ -61,6 +64,7 @@ class Chosen:
             split="confirmation" if stage == "confirm" else "validation",
             documents=documents,
             device=self.run["identity"].get("device", "cpu"),
+            mixers=self.mixers,
         )
 
 
@@ -77,8 +81,15 @@ def choose(archive: Archive, given: str, tier: Tier, campaign: str | None = None
     trial, stored = min(((t, r) for t, r in trials if r["run"] == trials[-1][1]["run"]), key=lambda one: _rank(one[0]))
     run = archive.run(stored["run"])
     assert run is not None, "a trial's run is kept"
-    recipe = TrialRecipe(**load_cell(stored["recipe"]))
-    return Chosen(row["address"], row["name"], row["source"], row["motivation"], trial, recipe, run)
+    recipe = TrialRecipe(**load_cell(stored["recipe"])).filled_by(row["source"])
+    mixers = _mixers(archive, recipe, run["identity"])
+    return Chosen(row["address"], row["name"], row["source"], row["motivation"], trial, recipe, run, mixers)
+
+
+def _mixers(archive: Archive, recipe: TrialRecipe, identity: Row) -> dict[str, str]:
+    """The sources of the mixers beside the candidate in a pattern, as the run had them."""
+    found = {name: archive.candidate(identity["mixers"][name]) for name in mixers_of(recipe.layers)}
+    return {name: row["source"] for name, row in found.items() if row}
 
 
 def _rank(trial: Trial) -> tuple[Any, ...]:

@@ -23,14 +23,26 @@ def module_name(name: str) -> str:
 
 
 def write_model(
-    folder: Path, name: str, source: str, title: str, recipe: TrialRecipe, hidden: int, provenance: dict[str, Any]
+    folder: Path,
+    name: str,
+    source: str,
+    title: str,
+    recipe: TrialRecipe,
+    hidden: int,
+    provenance: dict[str, Any],
+    mixers: dict[str, str] | None = None,
 ) -> bool:
     """Write the modelling file and the configurations: sizes, where the classes are, and where the model comes from.
+    `mixers` are the sources of the others in the recipe's pattern, by name.
 
     Returns whether it needs einops beside torch and transformers.
     """
     tokens = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), tokenizer_of(recipe.tokenizer).bos)
-    module, version, modelling = module_name(name), version_of("transformers"), modelling_file(source, title)
+    module, version, modelling = (
+        module_name(name),
+        version_of("transformers"),
+        modelling_file(source, title, mixers=mixers),
+    )
     (folder / f"{module}.py").write_text(modelling.text, encoding="utf-8")
     config = {
         "architectures": [modelling.model],
@@ -41,6 +53,7 @@ def write_model(
         "num_hidden_layers": recipe.num_layers,
         "num_attention_heads": recipe.num_heads,
         "intermediate_size": hidden,
+        **({"pattern": [*recipe.layers]} if recipe.layers else {}),
         "tie_word_embeddings": True,
         "dtype": "float32",
         **tokens,

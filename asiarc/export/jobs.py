@@ -29,8 +29,7 @@ def hand_over(payload: Payload, line: Line) -> Payload:
     from safetensors import safe_open
     from safetensors.torch import save
 
-    from asiarc.core.recipe import TrialRecipe
-    from asiarc.engineer.trial import rebuilt
+    from asiarc.engineer.trial import rebuilt, recipe_of
     from asiarc.execution.job import KEPT
 
     with safe_open(KEPT, "pt") as kept:
@@ -38,7 +37,7 @@ def hand_over(payload: Payload, line: Line) -> Payload:
         told = json.loads(kept.metadata()["told"])
     line.send(json.dumps(told).encode())
     if "ended" not in told:
-        model = rebuilt(payload, TrialRecipe(**payload["recipe"]), tensors).cpu()
+        model = rebuilt(payload, recipe_of(payload), tensors).cpu()
         shared = set(model._tied_weights_keys)
         line.send(save({n: t.contiguous() for n, t in model.state_dict().items() if n not in shared}))
     return {}

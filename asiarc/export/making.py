@@ -64,8 +64,9 @@ def _export(
         raise ExecutionError(f"trained again, it ended as {kept['ended']}: {kept['reason']}; nothing was written")
     title = f"{chosen.name}, a language model that asiarc exported; candidate {chosen.address}."
     needs_einops = files.write_model(
-        folder, chosen.name, chosen.source, title, chosen.recipe, trial.details["hidden"], provenance_of(chosen)
-    )
+        folder, chosen.name, chosen.source, title, chosen.recipe, trial.details["hidden"], provenance_of(chosen),
+        chosen.mixers,
+    )  # fmt: skip
     files.write_tokenizer(folder, chosen.recipe.tokenizer)
     say("loading the folder and scoring it, as anybody would")
     payload = {"folder": str(folder), "device": request.device}

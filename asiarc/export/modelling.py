@@ -1,6 +1,7 @@
 """The modelling file of an exported model: torch and transformers are all that it imports.
 
-It holds the candidate as it was trained, the backbone around it, and of `asiarc.kernels` what the candidate uses. The
+It holds the candidate as it was trained, the backbone around it, and of `asiarc.kernels` what the candidate uses. Of a
+hybrid it holds every mixer, each in a function of its own, where no name of one is another's. The
 kernels for GPUs stay behind: there the file computes as it does on a CPU.
 """
 
@@ -8,13 +9,16 @@ from __future__ import annotations
 
 import ast
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeGuard
 
 from asiarc.campaign.code import KERNELS, triton_modules
 from asiarc.core.candidate import as_run, content_address, names_of
+from asiarc.core.digest import digest
+from asiarc.core.pattern import CANDIDATE as CANDIDATE_SLOT
+from asiarc.core.pattern import pattern_of
 from asiarc.core.reach import Code, Place, installed
 from asiarc.export.inline import IMPORT, Inliner, Key, imported
 from asiarc.export.scopes import bound
@@ -30,6 +34,10 @@ LOAD_MIXER = '''def load_mixer(source: str) -> type[nn.Module]:
     """The mixer of this file, whatever a configuration holds."""
     return Mixer
 '''
+MIXER_CLASS = '''def mixer_class(config: AsiarcConfig, name: str) -> type[nn.Module]:
+    """The class of a mixer by its name in the pattern: one of this file."""
+    return MIXERS[name]
+'''
 HAS_TRITON = '''def has_triton() -> bool:
     """Never: the kernels for GPUs are not in this file, "chunk" runs on any device."""
     return False
@@ -40,9 +48,10 @@ ON_GPU = '''def {name}(*given: Any) -> Any:
 '''
 
 
-def replaced(code: Code) -> dict[Place, str]:
+def replaced(code: Code, *, hybrid: bool = False) -> dict[Place, str]:
     """The definitions that are others in the file: what loads a candidate, and what leads to the kernels for GPUs."""
-    found = {(LOADER, "load_mixer"): LOAD_MIXER, (f"{KERNELS}.contract", "has_triton"): HAS_TRITON}
+    loading = {(BACKBONE, "mixer_class"): MIXER_CLASS} if hybrid else {(LOADER, "load_mixer"): LOAD_MIXER}
+    found = {**loading, (f"{KERNELS}.contract", "has_triton"): HAS_TRITON}
     on_gpu = triton_modules(code)
     for name in sorted({f"{KERNELS}.{path.stem}" for path in code.kernels.glob("*.py")} - on_gpu):
         file = code.file(name)
@@ -64,17 +73,19 @@ class SourceEdit:
 
 @dataclass
 class Candidate:
-    """A candidate's source: what it takes from asiarc and einops, and its text without the imports of that."""
+    """A candidate's source: what it takes from asiarc and einops, and its text without the imports of that; `nested`
+    where it will stand inside a function, with its other imports."""
 
     source: str
     code: Code
+    nested: bool = False
     taken: dict[str, Key] = field(default_factory=dict)  # what its names stand for
     wanted: dict[str, dict[str, Place]] = field(default_factory=dict)  # imported name -> what is used of it -> where
 
     def __post_init__(self) -> None:
         self.tree, self.dropped = as_run(self.source)
         for node in self.tree.body:
-            if self._is_lifted(node):
+            if self._may_be_lifted(node):
                 self.taken |= {n: (IMPORT, o) for n, o in imported(node).items() if not o.startswith("__future__")}
             elif not self._is_ours(node):
                 self.taken |= {name: (CANDIDATE, name) for name in bound(node)}
@@ -103,7 +114,13 @@ class Candidate:
         return found
 
     def _is_lifted(self, node: ast.AST) -> bool:
-        """Whether a node is an import that goes to the head of the file; what binds less than it names stays."""
+        """Whether a node is an import that goes to the head of the file; from inside a function none but those that can
+        stand nowhere else."""
+        is_future = isinstance(node, ast.ImportFrom) and node.module == "__future__"
+        return self._may_be_lifted(node) and (is_future or not self.nested)
+
+    def _may_be_lifted(self, node: ast.AST) -> bool:
+        """Whether a node is an import that could; what binds less than it names stays."""
         if not _is_import(node) or node not in self.tree.body or self._is_ours(node):
             return False
         return isinstance(node, ast.ImportFrom) or all(n.asname or "." not in n.name for n in node.names)
@@ -207,26 +224,60 @@ class Modelling:
     needs_einops: bool
 
 
-def modelling_file(source: str, title: str, code: Code | None = None) -> Modelling:
-    """The file around a candidate's source, under a title; reads sources, and runs none of them."""
+def modelling_file(
+    source: str, title: str, code: Code | None = None, mixers: Mapping[str, str] | None = None
+) -> Modelling:
+    """The file around a candidate's source, under a title; reads sources, and runs none of them.
+
+    With `mixers`, the sources of the others in its pattern by name, the file of a hybrid; a source that is a pattern is
+    one of those alone.
+    """
     code = code or installed()
-    candidate = Candidate(source, code)
-    inliner = Inliner(code, replaced(code), candidate.taken | {"Mixer": (CANDIDATE, "Mixer")})
-    inliner.take([*ROOTS, *candidate.roots])
+    own = {} if pattern_of(source) else {CANDIDATE_SLOT: source}
+    sources = {**own, **(mixers or {})}
+    candidates = {name: Candidate(text, code, nested=bool(mixers)) for name, text in sources.items()}
+    inliner = Inliner(code, replaced(code, hybrid=bool(mixers)), _taken([*candidates.values()]))
+    inliner.take([*ROOTS, *(root for one in candidates.values() for root in one.roots)])
     inliner.name_all()
-    if any("" not in paths for paths in candidate.wanted.values()):
+    if any("" not in paths for one in candidates.values() for paths in one.wanted.values()):
         inliner.name(NAMESPACE, "SimpleNamespace", CANDIDATE)
     sections = {
         module: [_heading(module, inliner.source(module).docstring), *map(inliner.text, inliner.pieces(module))]
         for module in inliner.modules
     }
     around = [sections.pop(module) for module in (LOADER, BACKBONE)]
-    sections[CANDIDATE] = [_heading(CANDIDATE, ""), candidate.text(inliner.meant)]
+    texts = {name: one.text(inliner.meant) for name, one in candidates.items()}
+    sections[CANDIDATE] = [_heading(CANDIDATE, ""), *(_in_functions(texts) if mixers else texts.values())]
     body = [piece for section in (*sections.values(), *around) for piece in section]
     parts = ", ".join([*sections, LOADER, BACKBONE])
     head = f'"""{title}\n\n{textwrap.fill(f"In this file, in order: {parts}.", 118)}\n"""'
     imports = ["from __future__ import annotations", "", *inliner.import_lines()]
     text = "\n\n\n".join(["\n".join([head, "", *imports]), *body]) + "\n"
-    own = text.replace('"asiarc::', f'"asiarc_{content_address(source)}::')  # torch has one operator of a name
+    address = digest([content_address(one) for one in sources.values()]) if mixers else content_address(source)
+    apart = text.replace('"asiarc::', f'"asiarc_{address}::')  # torch has one operator of a name
     config, model = (inliner.meant[root] for root in ROOTS)
-    return Modelling(own, config, model, candidate.needs_einops)
+    return Modelling(apart, config, model, any(one.needs_einops for one in candidates.values()))
+
+
+def _taken(candidates: list[Candidate]) -> dict[str, Key]:
+    """What the names of all mixers stand for; what one calls its own is no other definition's name in the file."""
+    functions = [f"mixer_{index}" for index in range(len(candidates))] if candidates[0].nested else []
+    found = {name: key for one in candidates for name, key in one.taken.items()}
+    own = [name for one in candidates for name, key in one.taken.items() if key[0] == CANDIDATE]
+    return found | {name: (CANDIDATE, name) for name in (*own, *functions, "Mixer", "MIXERS")}
+
+
+def _in_functions(texts: Mapping[str, str]) -> Iterator[str]:
+    """Each mixer in a function that gives its class, and `MIXERS`, the classes by name."""
+    for index, text in enumerate(texts.values()):
+        yield f"def mixer_{index}():\n{_indented(text)}\n\n    return Mixer"
+    calls = (f"    {name!r}: mixer_{index}(),\n" for index, name in enumerate(texts))
+    yield f"MIXERS = {{\n{''.join(calls)}}}"
+
+
+def _indented(source: str) -> str:
+    """Statements inside a function; what stands inside of a text stays where it is."""
+    texts = (n for n in ast.walk(ast.parse(source)) if isinstance(n, (ast.Constant, ast.JoinedStr)))
+    within = {line for node in texts for line in range(node.lineno, node.end_lineno or 0)}
+    lines = enumerate(source.split("\n"))
+    return "\n".join(f"    {line}" if line and number not in within else line for number, line in lines)

@@ -7,21 +7,23 @@ difference against `start_from` over common seeds, positive when the candidate i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from asiarc.archive.results import Values, mean_gain, ranking_tasks, values_of
 from asiarc.archive.store import Archive, Trial
 from asiarc.campaign.declaration import Campaign
-from asiarc.campaign.recipe import fits, total
+from asiarc.campaign.own import COSTS, Baseline
 from asiarc.core.candidate import motivation
 from asiarc.core.device import PRECISION, device_type
 from asiarc.core.errors import CampaignError, ExecutionError
 from asiarc.core.outcome import SCORED, Outcome
+from asiarc.core.pattern import CANDIDATE, mixers_of
 from asiarc.core.recipe import MICRO, OF_TEXT, StageName, StagePlan, Tier, TrialRecipe, steps_said
 from asiarc.engineer.workshop import Request, Workshop
 from asiarc.evidence.shares import are_at_chance
+from asiarc.models.sizes import fits, total_parameters
 from asiarc.researcher.designs import BASELINES
 from asiarc.researcher.novelty import SAME
 from asiarc.search.protocol import Traits
@@ -51,17 +53,18 @@ class Bench:
     ) -> None:
         self.campaign, self.tier, self.run = campaign, tier, run
         self.archive, self.workshop, self.said = archive, workshop, said
-        self.baselines = {name: self._keep(name) for name in campaign.baselines}
+        self.beside = campaign.mixers_beside
+        self.baselines = {name: self._keep(campaign.baseline(name)) for name in campaign.baselines}
+        for mixer in self.beside.values():
+            self._keep(mixer)
         self.exempt = {address: campaign.baseline(name).exempt for name, address in self.baselines.items()}
         self.start = self.baselines[campaign.start_from]
         self.sizes = admitted_at([self.plan(stage) for stage in campaign.stages])
         self.at_chance: dict[str, tuple[str, ...]] = {}
 
-    def _keep(self, baseline: str) -> str:
-        declared = self.campaign.baseline(baseline)
-        address, source = declared.address, declared.source
-        self.archive.add_candidate(address, baseline, source, motivation(source), genome_of(baseline))
-        return address
+    def _keep(self, one: Baseline) -> str:
+        self.archive.add_candidate(one.address, one.name, one.source, motivation(one.source), genome_of(one.name))
+        return one.address
 
     def plan(self, stage: StageName) -> StagePlan:
         """What this tier trains in a stage."""
@@ -143,7 +146,26 @@ class Bench:
                 )
             if outcome != SCORED:
                 raise ExecutionError(f"the gates could not examine the baseline {told}: {outcome}")
+        self._admit_beside()
         self._check_sizes()
+
+    def _admit_beside(self) -> None:
+        """The other mixers of a pattern pass the same gates, but for those of cost: attention may stand in a hybrid."""
+        for size in self.sizes:
+            for name, admission in self._examined_beside(size).items():
+                if admission["outcome"] != SCORED:
+                    told, outcome = self.beside[name].told, admission["outcome"]
+                    raise CampaignError(
+                        f"the mixer {told} in layers is not admitted: {outcome}; nothing was trained. Mend it, or "
+                        "leave it out"
+                    )
+
+    def _examined_beside(self, size: TrialRecipe) -> dict[str, dict[str, Any]]:
+        """The admissions of the other mixers of a pattern at a size, by name."""
+        sources = {one.address: one.source for one in self.beside.values()}
+        exempt = {one.address: one.exempt | COSTS for one in self.beside.values()}
+        found = self.workshop.admit(sources, size, exempt=exempt)
+        return {name: found[one.address] for name, one in self.beside.items()}
 
     def verdicts(self) -> list[str]:
         """What the gates said of each baseline that is not a shipped one."""
@@ -167,11 +189,14 @@ class Bench:
             if size is None or not text.mlp_ratio:
                 continue
             stored = self.workshop.admit({a: self.source(a) for a in self.exempt}, size, exempt=self.exempt)
+            beside = {n: a["measures"]["parameters"] for n, a in self._examined_beside(size).items()}
             mixers = {name: stored[address]["measures"]["parameters"] for name, address in self.baselines.items()}
             start = mixers[self.campaign.start_from]
-            target = total(text, start, round(text.mlp_ratio * text.d_model))
+            target = total_parameters(
+                _mixing(text, beside | {CANDIDATE: start}), text, round(text.mlp_ratio * text.d_model)
+            )
             for name, mixer in mixers.items():
-                if not fits(text, target, mixer):
+                if not fits(_mixing(text, beside | {CANDIDATE: mixer}), text, target):
                     told = self.campaign.baseline(name).told
                     raise CampaignError(
                         f"no width of the MLP brings the baseline {told} ({mixer:,.0f} parameters a mixer) to the size "
@@ -326,11 +351,11 @@ class Bench:
         purpose: str = "",
     ) -> Request:
         plan = self.plan(stage)
-        is_matched = "parameters" in self.campaign.match
+        is_matched, recipe = "parameters" in self.campaign.match, planned_recipe(task, plan, plan.rungs[rung])
         return trial_request(
             (address, self.source(address)), task, stage + purpose, f"{self.campaign.seed}/{stage}{purpose}/{seed}",
-            planned_recipe(task, plan, plan.rungs[rung]),
-            match=(self.start, self.source(self.start)) if is_matched else None, documents=plan.documents, rate=rate,
+            recipe, match=(self.start, self.source(self.start)) if is_matched else None, documents=plan.documents,
+            rate=rate, mixers={name: self.beside[name].source for name in mixers_of(recipe.layers)},
         )  # fmt: skip
 
     def _is_last(self, stage: StageName, rung: int) -> bool:
@@ -392,10 +417,12 @@ def trial_request(
     match: tuple[str, str] | None,
     documents: int,
     rate: float | None = None,
+    mixers: Mapping[str, str] | None = None,
 ) -> Request:
     """One trial of a mixer (address, source); what confirm measures is scored on text that nothing else has seen.
 
-    `rate` replaces the recipe's learning rate; `match` is the mixer (address, source) whose size the model gets.
+    `rate` replaces the recipe's learning rate; `match` is the mixer (address, source) whose size the model gets,
+    `mixers` are the sources of the others in its pattern by name.
     """
     address, source = mixer
     return Request(
@@ -410,6 +437,7 @@ def trial_request(
         match=match,
         split="confirmation" if stage == "confirm" else "validation",
         documents=documents,
+        mixers=mixers or {},
     )
 
 
@@ -465,6 +493,11 @@ def planned_recipe(task: str, plan: StagePlan, steps: int) -> TrialRecipe:
     found = found.at(**{n: v for n, v in said.items() if n not in OF_TEXT})
     last = steps_said(said, found)
     return found.at(steps=max(1, round(last * steps / plan.rungs[-1]))) if last else found
+
+
+def _mixing(recipe: TrialRecipe, sizes: Mapping[str, float]) -> int:
+    """Parameters of all mixers of a model, from each one's by its name in the pattern."""
+    return round(sum(sizes[block.mixer] for block in recipe.blocks if block.mixer))
 
 
 def genome_of(baseline: str) -> dict[str, Any] | None:

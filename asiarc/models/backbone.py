@@ -1,7 +1,8 @@
 """The backbone: a Hugging Face language model whose token mixer is a candidate.
 
 Block: x + mixer(RMSNorm(x)), then x + SwiGLU(RMSNorm(x)); tied embeddings; no positional encoding. The generation
-cache is the list of the mixers' states, so decoding a token costs the same however long the text is.
+cache is the list of the blocks' states, so decoding a token costs the same however long the text is. A pattern
+(`asiarc.core.pattern`) fills blocks with other mixers beside the candidate, with none, or with MLPs of other widths.
 
 Unusual: initial weights of everything but the mixers are drawn by address (seed, parameter name), so two candidates
 share them exactly; rows that padding on the left makes begin apart are read apart, so that no mixer is given padding;
@@ -26,11 +27,13 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from asiarc.core.candidate import load_mixer, make_mixer
 from asiarc.core.errors import ModelInputError
+from asiarc.core.pattern import CANDIDATE, slot_of
 from asiarc.core.recipe import SIZE_TOLERANCE
 from asiarc.core.seeds import seed_of
+from asiarc.models.sizes import fits, nearest_hidden, total_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from asiarc.core.recipe import TrialRecipe
 
@@ -40,7 +43,9 @@ class SizeMismatchError(Exception):
 
 
 class AsiarcConfig(PretrainedConfig):
-    """Sizes, and the source of the mixer that fills the blocks."""
+    """Sizes, and the source of the mixer that fills the blocks; with a pattern its slots, and the sources of the others
+    by their names in it.
+    """
 
     model_type = "asiarc"
 
@@ -52,6 +57,8 @@ class AsiarcConfig(PretrainedConfig):
         num_hidden_layers: int = 2,
         num_attention_heads: int = 2,
         intermediate_size: int = 128,
+        pattern: list[str] | None = None,
+        mixers: dict[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         self.mixer_source = mixer_source
@@ -60,6 +67,8 @@ class AsiarcConfig(PretrainedConfig):
         self.num_hidden_layers = num_hidden_layers
         self.num_attention_heads = num_attention_heads
         self.intermediate_size = intermediate_size
+        self.pattern = pattern
+        self.mixers = mixers
         kwargs = {"tie_word_embeddings": True, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0, **kwargs}
         super().__init__(**kwargs)
 
@@ -118,19 +127,20 @@ class RMSNorm(nn.RMSNorm):
 
 
 class Block(nn.Module):
-    """One layer: the mixer and the MLP, each behind its norm and beside its residual."""
+    """One layer: the mixer and the MLP, each behind its norm and beside its residual; either may be missing."""
 
-    def __init__(self, config: AsiarcConfig, mixer: nn.Module) -> None:
+    def __init__(self, d_model: int, hidden: int, mixer: nn.Module | None) -> None:
         super().__init__()
-        self.mixer_norm = RMSNorm(config.hidden_size, eps=1e-6)
+        self.mixer_norm = None if mixer is None else RMSNorm(d_model, eps=1e-6)
         self.mixer = mixer
-        self.mlp_norm = RMSNorm(config.hidden_size, eps=1e-6)
-        self.mlp = SwiGLU(config.hidden_size, config.intermediate_size) if config.intermediate_size else None
+        self.mlp_norm = RMSNorm(d_model, eps=1e-6)
+        self.mlp = SwiGLU(d_model, hidden) if hidden else None
 
     def forward(self, x_BTD: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
         """([B, T, D], the mixer's new state)."""
-        mixed, state = self.mixer(self.mixer_norm(x_BTD), state)
-        x_BTD = x_BTD + mixed
+        if self.mixer is not None and self.mixer_norm is not None:
+            mixed, state = self.mixer(self.mixer_norm(x_BTD), state)
+            x_BTD = x_BTD + mixed
         if self.mlp is not None:
             x_BTD = x_BTD + self.mlp(self.mlp_norm(x_BTD))
         return x_BTD, state
@@ -152,24 +162,27 @@ class AsiarcForCausalLM(PreTrainedModel, GenerationMixin):
 
     def __init__(self, config: AsiarcConfig) -> None:
         super().__init__(config)
-        mixer_class = load_mixer(config.mixer_source)
+        slots = [slot_of(text) for text in config.pattern or [CANDIDATE]]
+        blocks = [slots[index % len(slots)] for index in range(config.num_hidden_layers)]
+        classes = {block.mixer: mixer_class(config, block.mixer) for block in blocks if block.mixer}
         self.embed = nn.Embedding(config.vocab_size, config.hidden_size)
         with _never_on_meta():
             size = config.hidden_size, config.num_attention_heads
-            mixers = [make_mixer(mixer_class, *size) for _ in range(config.num_hidden_layers)]
-        for module in nn.ModuleList(mixers).modules():
+            mixers = [make_mixer(classes[block.mixer], *size) if block.mixer else None for block in blocks]
+        for module in nn.ModuleList(mixer for mixer in mixers if mixer is not None).modules():
             module._non_persistent_buffers_set.clear()  # loading leaves what was not saved uninitialised
             if type(module) is nn.RMSNorm:
                 module.__class__ = RMSNorm
-        self.layers = nn.ModuleList(Block(config, mixer) for mixer in mixers)
+        hidden = [block.hidden(config.intermediate_size) for block in blocks]
+        self.layers = nn.ModuleList(map(Block, [config.hidden_size] * len(blocks), hidden, mixers))
         self.norm = RMSNorm(config.hidden_size, eps=1e-6)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
     @property
     def mixers(self) -> list[nn.Module]:
-        """The mixer of each layer."""
-        return [layer.get_submodule("mixer") for layer in self.layers]
+        """The mixer of each layer that has one."""
+        return [layer.mixer for layer in self.layers if layer.mixer is not None]  # type: ignore[misc]
 
     def _init_weights(self, module: nn.Module) -> None:
         """Leave modules as constructed: a mixer's own initialisation is part of the candidate."""
@@ -262,6 +275,11 @@ class AsiarcForCausalLM(PreTrainedModel, GenerationMixin):
         return _made_anew, (self.config, self.state_dict(), self.training)
 
 
+def mixer_class(config: AsiarcConfig, name: str) -> type[nn.Module]:
+    """The class of a mixer by its name in the pattern."""
+    return load_mixer(config.mixer_source if name == CANDIDATE else (config.mixers or {})[name])
+
+
 def _made_anew(config: AsiarcConfig, tensors: dict[str, torch.Tensor], training: bool) -> AsiarcForCausalLM:
     model = AsiarcForCausalLM(config)
     model.load_state_dict(tensors, assign=True)
@@ -306,8 +324,11 @@ def _seeded(*address: str | int) -> Iterator[None]:
         yield
 
 
-def build(source: str, recipe: TrialRecipe, seed: str, *, hidden: int) -> AsiarcForCausalLM:
-    """The model of one trial, with weights that depend on `seed` only.
+def build(
+    source: str, recipe: TrialRecipe, seed: str, *, hidden: int, mixers: Mapping[str, str] | None = None
+) -> AsiarcForCausalLM:
+    """The model of one trial, with weights that depend on `seed` only; `mixers` are the sources of the others in its
+    pattern, by name.
 
     Shared parts (embeddings, norms, MLP) get the same weights for every candidate, also where matching gave them
     MLPs of different widths: the narrower has the first hidden units of the wider. Mixers are constructed under a
@@ -320,6 +341,8 @@ def build(source: str, recipe: TrialRecipe, seed: str, *, hidden: int) -> Asiarc
         num_hidden_layers=recipe.num_layers,
         num_attention_heads=recipe.num_heads,
         intermediate_size=hidden,
+        pattern=[*recipe.layers] or None,
+        mixers=dict(mixers) if mixers else None,
     )
     with _seeded("init", seed, "mixers"):
         model = AsiarcForCausalLM(config)
@@ -336,7 +359,7 @@ def _shared_weight(name: str, shape: torch.Size, seed: str, recipe: TrialRecipe)
     if name.startswith("embed"):
         return torch.randn(shape, generator=generator) * recipe.d_model**-0.5
     d = recipe.d_model
-    units_HD = torch.randn(8 * d, d, generator=generator)
+    units_HD = torch.randn(max(8 * d, *shape), d, generator=generator)
     if name.endswith("down.weight"):
         return units_HD[: shape[1]].T * shape[1] ** -0.5
     return units_HD[: shape[0]] * d**-0.5
@@ -347,29 +370,28 @@ def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def mixer_parameters(source: str, recipe: TrialRecipe) -> int:
-    """Parameters of one mixer at a recipe's sizes."""
+def mixer_parameters(source: str, recipe: TrialRecipe, mixers: Mapping[str, str] | None = None) -> int:
+    """Parameters of all mixers of a model together: the candidate's, and those of the others in its pattern."""
+    sources = {CANDIDATE: source, **(mixers or {})}
+    names = [block.mixer for block in recipe.blocks if block.mixer]
     with _seeded("count"):
-        return count_parameters(make_mixer(load_mixer(source), recipe.d_model, recipe.num_heads))
+        each = {
+            name: count_parameters(make_mixer(load_mixer(sources[name]), recipe.d_model, recipe.num_heads))
+            for name in dict.fromkeys(names)
+        }
+    return sum(each[name] for name in names)
 
 
-def total_parameters(per_mixer: int, recipe: TrialRecipe, hidden: int) -> int:
-    """Parameters of the whole model, from those of one mixer and the width of its MLP."""
-    d = recipe.d_model
-    return recipe.vocab_size * d + d + recipe.num_layers * (per_mixer + 2 * d + 3 * d * hidden)
+def matched_hidden(mixing: int, recipe: TrialRecipe, target: int, *, tolerance: float = SIZE_TOLERANCE) -> int:
+    """The MLP width that brings the whole model, whose mixers have `mixing` parameters together, to `target` parameters
+    within `tolerance`.
 
-
-def matched_hidden(per_mixer: int, recipe: TrialRecipe, target: int, *, tolerance: float = SIZE_TOLERANCE) -> int:
-    """The MLP width that brings the whole model to `target` parameters within `tolerance`.
-
-    Raises `SizeMismatchError` when no width does: the mixer alone is too large.
+    Raises `SizeMismatchError` when no width does: the mixers alone are too large.
     """
-    slope = 3 * recipe.d_model * recipe.num_layers
-    hidden = max(1, round((target - total_parameters(per_mixer, recipe, 0)) / slope))
-    actual = total_parameters(per_mixer, recipe, hidden)
-    if abs(actual - target) > tolerance * target:
+    hidden = nearest_hidden(mixing, recipe, target)
+    if not fits(mixing, recipe, target, tolerance):
         raise SizeMismatchError(
-            f"the model has {actual:,} parameters with the narrowest MLP where {target:,} are allowed within "
-            f"{tolerance:.0%}: each mixer has {per_mixer:,}; make it smaller"
+            f"the model has {total_parameters(mixing, recipe, hidden):,} parameters with the narrowest MLP where "
+            f"{target:,} are allowed within {tolerance:.0%}: its mixers have {mixing:,} together; make them smaller"
         )
     return hidden

@@ -11,9 +11,12 @@ GPU's kernels keep less, and bfloat16 half as much: there the estimate is meant 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from asiarc.core.pattern import CANDIDATE, Slot
 
 if TYPE_CHECKING:
     from asiarc.core.recipe import TrialRecipe
@@ -53,6 +56,7 @@ ACTIVATIONS = {
     "softmax_attention": Activations(14.0, 7, 0.011, 2, has_pairs=True),
 }
 UNKNOWN = ACTIVATIONS["kda"]  # the most of any baseline, for a mixer that nobody has measured
+NONE = Activations(0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -72,39 +76,58 @@ def peak_bytes(recipe: TrialRecipe, parameters: int, passes: Passes, mixer: str 
     """About how many bytes a training step takes at most, on top of what an idle process has.
 
     Parameters and their two moments, and the larger of two moments of a step: the backward pass, and the probe.
-    `mixer` is a baseline's name; another counts as the hungriest.
+    `mixer` is the name of the baseline that is the candidate; another mixer counts as the hungriest.
     """
-    known = ACTIVATIONS.get(mixer, UNKNOWN)
-    most = max(_backward(recipe, parameters, passes, known), _probe(recipe, parameters, passes, known))
+    blocks = Counter(recipe.blocks)
+    most = max(_backward(recipe, parameters, passes, mixer, blocks), _probe(recipe, parameters, passes, mixer, blocks))
     return round(FLOAT_BYTES * (3 * parameters + most))
 
 
-def _backward(recipe: TrialRecipe, parameters: int, passes: Passes, mixer: Activations) -> float:
+def _activations(block: Slot, mixer: str) -> Activations:
+    name = mixer if block.mixer == CANDIDATE else block.mixer
+    return ACTIVATIONS.get(name, UNKNOWN) if name or block.mixer else NONE
+
+
+class Held(NamedTuple):
+    """Numbers that one block keeps for its backward pass, and those that this pass makes beside."""
+
+    kept: float
+    beside: float
+
+
+def _held(recipe: TrialRecipe, tokens: int, block: Slot, mixer: str) -> Held:
+    d, hidden, known = recipe.d_model, block.share * recipe.mlp_ratio * recipe.d_model, _activations(block, mixer)
+    mlp = 4 * hidden + 3 * d if hidden else 0
+    kept = tokens * (known.kept(recipe) + 2 * d + mlp) + known.has_pairs * recipe.seq_len**2
+    return Held(kept, tokens * max(0, known.backward * d - mlp))
+
+
+def _backward(recipe: TrialRecipe, parameters: int, passes: Passes, mixer: str, blocks: Counter[Slot]) -> float:
     """Numbers that the activations of a pass, the loss and gradients take at once.
 
-    A layer keeps its mixer's, two d-vectors beside, and for the MLP three and four times its hidden units; checkpointed
+    A block keeps its mixer's, two d-vectors beside, and for the MLP three and four times its hidden units; checkpointed
     it keeps its input, and has all again when its turn comes. Gradients are there where a step has several passes, or
     where the last layer to be computed again has all of them.
     """
-    d, hidden, layers = recipe.d_model, recipe.mlp_ratio * recipe.d_model, recipe.num_layers
-    tokens = passes.micro_batch * recipe.seq_len
-    mlp = 4 * hidden + 3 * d if hidden else 0
-    layer = tokens * (mixer.kept(recipe) + 2 * d + mlp) + mixer.has_pairs * recipe.seq_len**2
-    beside = tokens * max(0, mixer.backward * d - mlp)
+    d, tokens = recipe.d_model, passes.micro_batch * recipe.seq_len
+    held = {block: _held(recipe, tokens, block, mixer) for block in blocks}
+    beside = max(one.beside for one in held.values())
     loss = _logits(recipe, passes, tokens, 3) + recipe.vocab_size * d * passes.is_chunked
     before = parameters * (passes.micro_batch < recipe.batch_size)
     if passes.is_checkpointed:
-        kept = layers * tokens * d + max(loss + before, layer + beside + parameters)
+        again = max(one.kept + one.beside for one in held.values())
+        kept = recipe.num_layers * tokens * d + max(loss + before, again + parameters)
     else:
-        kept = layers * layer + max(loss, beside) + before
+        kept = sum(times * held[block].kept for block, times in blocks.items()) + max(loss, beside) + before
     return kept + 3 * tokens * d
 
 
-def _probe(recipe: TrialRecipe, parameters: int, passes: Passes, mixer: Activations) -> float:
+def _probe(recipe: TrialRecipe, parameters: int, passes: Passes, mixer: str, blocks: Counter[Slot]) -> float:
     """Numbers that the probe takes, which is read in passes of twice the rows while there are gradients."""
     tokens = 2 * passes.micro_batch * recipe.seq_len
-    mixing = tokens * (mixer.kept(recipe) + 6 * recipe.d_model) + mixer.has_pairs * recipe.seq_len**2
-    return parameters + max(_logits(recipe, passes, tokens, 2), mixing)
+    known = [_activations(block, mixer) for block in blocks]
+    mixing = (tokens * (one.kept(recipe) + 6 * recipe.d_model) + one.has_pairs * recipe.seq_len**2 for one in known)
+    return parameters + max(_logits(recipe, passes, tokens, 2), *mixing)
 
 
 def _logits(recipe: TrialRecipe, passes: Passes, tokens: int, times: int) -> float:

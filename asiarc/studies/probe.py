@@ -11,11 +11,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from asiarc.core.recipe import TrialRecipe
-
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from asiarc.core.recipe import TrialRecipe
     from asiarc.models.backbone import AsiarcForCausalLM
     from asiarc.tasks import Task
 
@@ -40,13 +39,15 @@ def run(payload: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     from asiarc.engineer.trainer import train
+    from asiarc.engineer.trial import recipe_of
     from asiarc.models.backbone import build
     from asiarc.tasks import get_task
 
     torch.set_flush_denormal(True)  # as in a trial
-    recipe = TrialRecipe(**payload["recipe"])
+    recipe = recipe_of(payload)
     task = get_task(payload["task"], recipe.tokenizer)
-    model = build(watched(payload["source"]), recipe, payload["seed"], hidden=payload["hidden"])
+    source, mixers = watched(payload["source"]), payload.get("mixers")
+    model = build(source, recipe, payload["seed"], hidden=payload["hidden"], mixers=mixers)
     model = model.to(payload["device"])
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     train(model, task, recipe, payload["seed"])

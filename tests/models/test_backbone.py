@@ -439,7 +439,7 @@ def test_the_width_is_the_nearest_or_refused(per_mixer, target, tolerance):
     if nearest <= tolerance * target:
         assert distances[matched_hidden(per_mixer, MICRO, target, tolerance=tolerance)] == nearest
     else:
-        with pytest.raises(SizeMismatchError, match="make it smaller"):
+        with pytest.raises(SizeMismatchError, match="make them smaller"):
             matched_hidden(per_mixer, MICRO, target, tolerance=tolerance)
 
 
@@ -447,7 +447,7 @@ def test_a_huge_mixer_is_refused_with_its_size():
     target = total_parameters(mixer_parameters(baseline_source("delta_net"), MICRO), MICRO, 128)
     source = MIXER.format(init="self.table = nn.Parameter(torch.zeros(300, 300))", forward="return x, state")
     per_mixer = mixer_parameters(source, MICRO)
-    assert per_mixer == 300 * 300 + 64 * 64 + 64
+    assert per_mixer == MICRO.num_layers * (300 * 300 + 64 * 64 + 64)
     with pytest.raises(SizeMismatchError, match=f"{per_mixer:,}"):
         matched_hidden(per_mixer, MICRO, target)
 
@@ -455,7 +455,7 @@ def test_a_huge_mixer_is_refused_with_its_size():
 def test_frozen_parameters_are_not_counted():
     init = "self.frozen = nn.Parameter(torch.zeros(5), requires_grad=False)"
     source = MIXER.format(init=init, forward="return self.proj(x), state")
-    assert mixer_parameters(source, TINY) == 32 * 32 + 32
+    assert mixer_parameters(source, TINY) == TINY.num_layers * (32 * 32 + 32)
 
 
 # --- initial weights --------------------------------------------------------------------------------------------------

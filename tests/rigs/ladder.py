@@ -39,13 +39,13 @@ class Size:
 def size_of(source: str, recipe: TrialRecipe) -> Size:
     """A model's size without building it: from one mixer at the recipe's width (runs the source)."""
     from asiarc.engineer.gates.measure import measure
-    from asiarc.models.backbone import total_parameters
+    from asiarc.models.sizes import total_parameters
 
     hidden = round(recipe.mlp_ratio * recipe.d_model)
     mixer = measure(source, recipe.d_model, recipe.num_heads)
     dense = 3 * recipe.d_model * hidden * recipe.num_layers + recipe.vocab_size * recipe.d_model
     return Size(
-        total_parameters(mixer.parameters, recipe, hidden),
+        total_parameters(recipe.num_layers * mixer.parameters, recipe, hidden),
         recipe.num_layers * mixer.flops_per_token + 2 * dense,
         recipe.num_layers * mixer.state_bytes,
     )

@@ -33,9 +33,10 @@ ROUNDING = {
 
 
 def inputs_of(model: nn.Module, ids_BT: Tensor) -> list[Tensor]:
-    """What the mixer of each of a model's `layers` is given, [B, T, D], when it reads ids [B, T]; without gradient."""
+    """What the mixer of each of a model's `layers` that has one is given, [B, T, D], when it reads ids [B, T]; without
+    gradient."""
     kept: list[Tensor] = []
-    norms = [layer.mixer_norm for layer in model.layers]  # type: ignore[union-attr]
+    norms = [layer.mixer_norm for layer in model.layers if layer.mixer is not None]  # type: ignore[union-attr]
     hooks = [norm.register_forward_hook(lambda _, __, normed: kept.append(normed.detach())) for norm in norms]
     try:
         with torch.no_grad():
