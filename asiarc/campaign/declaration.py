@@ -14,13 +14,14 @@ import tomli_w
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from asiarc.campaign.content import content_of, file_hash
-from asiarc.campaign.own import OWN_PATTERN, Baseline, baseline_at, called, check_given, check_names
+from asiarc.campaign.own import COSTS, OWN_PATTERN, Baseline, baseline_at, called, check_given, check_names
 from asiarc.campaign.recipe import (
     CampaignDeclaration,
     Recipe,
     RecipeByTier,
     WithRecipe,
     by_name,
+    check_slots,
     faults,
     longer_than,
     mixers_said,
@@ -28,16 +29,16 @@ from asiarc.campaign.recipe import (
     without_text,
 )
 from asiarc.core.declared import Declaration, FieldError, at_field
-from asiarc.core.errors import CampaignError, TaskError, nearest, unknown_name
+from asiarc.core.errors import CampaignError, CandidateError, TaskError, nearest, unknown_name
+from asiarc.core.pattern import CANDIDATE, mixers_of
 from asiarc.core.recipe import STAGES, TIERS, StageName, StagePlan, Tier, stage_plan
+from asiarc.domains import DOMAINS, Domain, Setting, domain_of
 from asiarc.models.baselines import PANEL_NAMES, QUADRATIC
 from asiarc.tasks import check_name, is_text, opened
 from asiarc.tasks.declared import DeclaredTask
 
 IDENTITY_VERSION = 2
-RESEARCHERS = ("grammar", "random", "llm")
 ROLES = ("researcher", "analyst", "checker", "judge", "embedding")
-NOVELTY = ("syntax", "behaviour", "motivation")
 ARMS = ("no_cognition", "no_analyst", "no_novelty", "no_judge", "random", "best_of_n")
 POLICIES = {  # name -> the class, which the search imports: a declaration stays light
     "ucb": "asiarc.search.policies.bayes:UpperBound",
@@ -50,7 +51,9 @@ POLICIES = {  # name -> the class, which the search imports: a declaration stays
     "best_of_n": "asiarc.search.policies.controls:BestOfN",
 }
 MATCHABLE = ("parameters",)
-RESOURCES = ("state_bytes", "flops", "parameters", "time")
+SHARE = "quadratic"  # of the blocks, in `at_most` of a campaign of patterns: a share, and no factor
+PATTERN = r"[*+@]|^random_\d+$"  # how the baselines of a campaign of patterns are written, where they are no mixers
+MOST_QUADRATIC = 0.5  # share of blocks that may grow with the text, where a campaign of patterns says nothing else
 
 
 class Budget(CampaignDeclaration):
@@ -209,9 +212,24 @@ class Models(CampaignDeclaration):
         return self
 
 
+def _domain(info: ValidationInfo) -> Domain:
+    """The domain of a campaign that is being validated; where none can be named, mixers."""
+    return domain_of(info.data.get("domain", "mixer"))
+
+
+def _are_mixers(info: ValidationInfo) -> bool:
+    return _domain(info).baseline is None
+
+
 class Campaign(WithRecipe):
     """A question and how it is searched. See `campaigns/` for examples; the test functions below it are its answers."""
 
+    domain: str = Field(default="mixer", description="what evolves: a mixer, or the pattern that fills the blocks")
+    slots: tuple[str, ...] = Field(
+        default=(),
+        description="domain='pattern' only: what patterns are made of, written as in a recipe's layers: mixers by name "
+        "or path, 'mlp', each with @SHARE where it is said",
+    )
     start_from: str = Field(
         description="the baseline whose design the search starts from and is compared with, by name or path"
     )
@@ -248,9 +266,28 @@ class Campaign(WithRecipe):
     _mixers: dict[str, Baseline] = PrivateAttr(default_factory=dict)  # the same, of those in patterns
     _researcher: dict[str, Any] = PrivateAttr(default_factory=dict)  # what an object was made of before it was asked
 
+    @field_validator("domain")
+    @classmethod
+    def _known_domain(cls, name: str) -> str:
+        if name not in DOMAINS:
+            raise ValueError(unknown_name("domain", name, DOMAINS))
+        return name
+
+    @field_validator("slots")
+    @classmethod
+    def _known_slots(cls, slots: tuple[str, ...]) -> tuple[str, ...]:
+        check_slots(slots)
+        if len(set(slots)) != len(slots):
+            raise ValueError(f"a slot is named twice: {', '.join(slots)}")
+        if any(slot.partition("@")[0] == CANDIDATE for slot in slots):
+            raise ValueError(f"{CANDIDATE!r} fills no slot where the pattern is what evolves; name a mixer")
+        return slots
+
     @field_validator("start_from")
     @classmethod
-    def _known_start(cls, name: str) -> str:
+    def _known_start(cls, name: str, info: ValidationInfo) -> str:
+        if not _are_mixers(info):
+            return name
         check_given(name)
         if name in QUADRATIC:
             allowed = ", ".join(n for n in PANEL_NAMES if n not in QUADRATIC)
@@ -259,7 +296,11 @@ class Campaign(WithRecipe):
 
     @field_validator("baselines")
     @classmethod
-    def _known_baselines(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _known_baselines(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if not _are_mixers(info):
+            if len(set(names)) != len(names):
+                raise ValueError(f"a baseline is named twice: {', '.join(names)}")
+            return names
         for name in names:
             check_given(name)
         check_names(names)
@@ -267,11 +308,10 @@ class Campaign(WithRecipe):
 
     @field_validator("researcher")
     @classmethod
-    def _known_researcher(cls, researcher: Any) -> Any:
-        if isinstance(researcher, str) and researcher not in RESEARCHERS:
-            raise ValueError(
-                unknown_name("researcher", researcher, RESEARCHERS, then="Or pass an object with propose().")
-            )
+    def _known_researcher(cls, researcher: Any, info: ValidationInfo) -> Any:
+        known = _domain(info).researchers
+        if isinstance(researcher, str) and researcher not in known:
+            raise ValueError(unknown_name("researcher", researcher, known, then="Or pass an object with propose()."))
         if isinstance(researcher, type):
             raise ValueError(f"{researcher.__name__} is a class; pass an object of it: {researcher.__name__}()")
         if not isinstance(researcher, str) and not callable(getattr(researcher, "propose", None)):
@@ -288,7 +328,8 @@ class Campaign(WithRecipe):
     @field_validator("novelty", "arms")
     @classmethod
     def _known_checks_and_arms(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        kind, allowed = ("check of novelty", NOVELTY) if info.field_name == "novelty" else ("arm", ARMS)
+        is_novelty = info.field_name == "novelty"
+        kind, allowed = ("check of novelty", _domain(info).novelty) if is_novelty else ("arm", ARMS)
         for name in names:
             if name not in allowed:
                 raise ValueError(unknown_name(kind, name, allowed))
@@ -306,11 +347,14 @@ class Campaign(WithRecipe):
 
     @field_validator("at_most")
     @classmethod
-    def _known_caps(cls, caps: dict[str, float]) -> dict[str, float]:
+    def _known_caps(cls, caps: dict[str, float], info: ValidationInfo) -> dict[str, float]:
         for name, cap in caps.items():
-            if name not in RESOURCES:
-                raise ValueError(unknown_name("resource", name, RESOURCES))
-            if cap < 1:
+            if name not in _domain(info).resources:
+                raise ValueError(unknown_name("resource", name, _domain(info).resources))
+            if name == SHARE:
+                if not 0 <= cap <= 1:
+                    raise ValueError(f"at_most[{name!r}] = {cap} is a share of the blocks; give 0 to 1")
+            elif cap < 1:
                 raise ValueError(
                     f"at_most[{name!r}] = {cap} would refuse start_from itself; give a factor of at least 1"
                 )
@@ -339,6 +383,29 @@ class Campaign(WithRecipe):
                     f"{name} was given top or learning_rates, which belong to verify: explore takes every candidate "
                     "at the recipe's rate, confirm the winner at the rate that verify found"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _possible_domain(self) -> Campaign:
+        """What a domain asks for is said, and nothing that it has no use for."""
+        source_of = self._domain.baseline
+        if source_of is None:
+            if self.slots:
+                raise FieldError("slots", "patterns are made of slots: say domain='pattern', or leave them out")
+            return self
+        if not mixers_of(self.slots):
+            raise FieldError("slots", f"domain={self.domain!r} needs slots=(...), at least one of them with a mixer")
+        for tier in self.budget.tiers:
+            for stage in self.stages:
+                said = self._said(stage, tier)
+                if "layers" in said or "num_layers" not in said:
+                    text = "the pattern is what evolves: its recipe says num_layers, and no layers"
+                    raise FieldError("recipe", f"{stage} at tier {tier}: {text}; give recipe=Recipe(num_layers=8)")
+        for given in self.baselines:
+            try:
+                source_of(given, self.setting)
+            except CandidateError as error:
+                raise FieldError("baselines", f"{given!r}: {error}") from error
         return self
 
     @model_validator(mode="after")
@@ -426,7 +493,8 @@ class Campaign(WithRecipe):
         found = {one.name: one for one in self._read("baselines", self.baselines, folder)}
         mixers = {one.name: one for one in self._read("recipe", self._given_mixers, folder)}
         stages: dict[str, Any] = {"cognition": tuple(map(str, entries))}
-        stages |= {"baselines": tuple(found), "start_from": called(self.start_from)}
+        if self._domain.baseline is None:
+            stages |= {"baselines": tuple(found), "start_from": called(self.start_from)}
         declared = [task for stage in (self.explore, self.verify, self.confirm) if stage for task in stage.tasks]
         text = next(filter(is_text, declared), "")  # what is trained for documents that bring nothing to train on
         for name in STAGES:
@@ -449,8 +517,10 @@ class Campaign(WithRecipe):
         known: dict[str, Baseline] = {}
         for given in givens:
             try:
-                read = self._baselines if field == "baselines" else self._mixers
-                found = read.get(called(given)) or baseline_at(given, folder)
+                if field == "baselines":
+                    found = self._baselines.get(given) or self._baseline_at(given, folder)
+                else:
+                    found = self._mixers.get(called(given)) or baseline_at(given, folder)
             except CampaignError as error:
                 raise at_field(field, CampaignError(f"{field}: {error}")) from error
             twin = known.setdefault(found.address, found)
@@ -464,16 +534,34 @@ class Campaign(WithRecipe):
         """The mixers beside the candidate in any pattern, as they are given, each once."""
         stages = (getattr(self, name) for name in STAGES)
         recipes = [self.recipe, *(stage.recipe for stage in stages if stage is not None)]
-        return tuple(dict.fromkeys(given for recipe in recipes for given in mixers_said(recipe)))
+        said = (given for recipe in recipes for given in mixers_said(recipe))
+        return tuple(dict.fromkeys([*mixers_of(self.slots), *said]))
 
     @property
     def mixers_beside(self) -> dict[str, Baseline]:
-        """The mixers beside the candidate in any pattern, by name; a file's is read by `at`."""
+        """The mixers in any pattern but for the candidate, by name; a file's is read by `at`."""
         return self._mixers or {called(given): baseline_at(given, Path.cwd()) for given in self._given_mixers}
 
     def baseline(self, name: str) -> Baseline:
         """One of the baselines by its name; a file's is read by `at`."""
-        return self._baselines.get(name) or baseline_at(name, Path.cwd())
+        return self._baselines.get(name) or self._baseline_at(name, Path.cwd())
+
+    def _baseline_at(self, given: str, folder: Path) -> Baseline:
+        """A baseline as this campaign's domain has it; those that are no programs are let off their domain's costs."""
+        if self._domain.baseline is None:
+            return baseline_at(given, folder)
+        return Baseline(given, self._domain.baseline(given, self.setting), COSTS)
+
+    @property
+    def _domain(self) -> Domain:
+        return domain_of(self.domain)
+
+    @property
+    def setting(self) -> Setting:
+        """What the domain is told of this campaign."""
+        plans = [self.plan(stage, tier) for tier in self.budget.tiers for stage in self.stages]
+        blocks = min(plan.text.num_layers for plan in plans)
+        return Setting(by_name(self.slots), blocks, self.at_most.get(SHARE, MOST_QUADRATIC))
 
     def _too_long(self, name: StageName, folder: Path) -> str:
         """Why a text of one's own in a stage that is declared is too short, at the first tier at which it is."""
@@ -508,7 +596,9 @@ class Campaign(WithRecipe):
     def plan(self, name: StageName, tier: Tier) -> StagePlan:
         """What a stage trains at a tier: the tier's plan, over it what the campaign says, over that what the stage."""
         plan = stage_plan(tier, name).over(self._said(name, tier))
-        return plan.shrunk() if self._dry else plan
+        if not self._dry:
+            return plan
+        return plan.shrunk() if self._domain.baseline is None else plan.shrunk(plan.text.num_layers)
 
     def _said(self, name: StageName, tier: Tier) -> dict[str, Any]:
         said = recipe_at(self.stage(name).recipe, tier).over(recipe_at(self.recipe, tier)).said
@@ -517,7 +607,10 @@ class Campaign(WithRecipe):
     def resolved(self, tier: Tier) -> dict[str, Any]:
         """Every field with its value at one tier, as plain data: what the archive keeps and the identity hashes."""
         patience = {"silence_s", "longest_s"}  # changes no reply, so that a stopped run goes on with more of it
-        data = self.model_dump(mode="json", exclude={"budget": True, "researcher": True, "models": patience})
+        kept_out: dict[str, Any] = {"budget": True, "researcher": True, "models": patience}
+        if self._domain.baseline is None:
+            kept_out |= {"domain": True, "slots": True}  # what evolves is what has always evolved
+        data = self.model_dump(mode="json", exclude=kept_out)
         budget = self.budget.at(tier)
         data["researcher"] = self.researcher if isinstance(self.researcher, str) else self._researcher
         data["candidates"] = budget.candidates
@@ -582,15 +675,19 @@ def json_schema() -> dict[str, Any]:
     schema = Campaign.model_json_schema()
     fields = schema["properties"]
     own = {"type": "string", "pattern": OWN_PATTERN}
-    fields["start_from"]["anyOf"] = [{"enum": [name for name in PANEL_NAMES if name not in QUADRATIC]}, own]
-    fields["baselines"] |= {"items": {"anyOf": [{"enum": list(PANEL_NAMES)}, own]}, "uniqueItems": True}
+    written = {"type": "string", "pattern": PATTERN}
+    starts = {"enum": [name for name in PANEL_NAMES if name not in QUADRATIC]}
+    fields["start_from"]["anyOf"] = [starts, own, written]
+    fields["baselines"] |= {"items": {"anyOf": [{"enum": list(PANEL_NAMES)}, own, written]}, "uniqueItems": True}
+    fields["domain"] |= {"enum": list(DOMAINS)}
     fields["match"]["items"] = {"enum": list(MATCHABLE)}
     fields["at_most"] |= {
-        "propertyNames": {"enum": list(RESOURCES)},
+        "propertyNames": {"enum": sorted({name for domain in DOMAINS for name in domain_of(domain).resources})},
+        "properties": {SHARE: {"type": "number", "minimum": 0, "maximum": 1}},
         "additionalProperties": {"type": "number", "minimum": 1},
     }
     fields["policy"] |= {"enum": list(POLICIES)}
-    fields["researcher"] |= {"type": "string", "enum": list(RESEARCHERS)}
+    fields["researcher"] |= {"type": "string", "enum": list(domain_of("mixer").researchers)}
     fields["researcher"].pop("anyOf", None)
     schema["$id"] = "campaign.schema.json"
     return schema

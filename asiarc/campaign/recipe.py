@@ -143,16 +143,21 @@ AnyRecipe = Recipe | RecipeByTier
 
 
 def check_layers(layers: Layers) -> None:
-    """Raise `ValueError` for a pattern that cannot be read, has no slot for the candidate or an unknown mixer."""
-    try:
-        givens = mixers_of(layers)
-    except CandidateError as error:
-        raise ValueError(str(error)) from error
+    """Raise `ValueError` for a pattern that has no slot for the candidate, or one that cannot be filled."""
+    check_slots(layers)
     if not any(slot.partition("@")[0] == CANDIDATE for slot in layers):
         raise ValueError(
             f"layers={layers} has no slot for what evolves; put {CANDIDATE!r} where it goes, or search for a pattern "
             "with domain='pattern'"
         )
+
+
+def check_slots(slots: Layers) -> None:
+    """Raise `ValueError` for a slot that cannot be read or names an unknown mixer, and for two files of one name."""
+    try:
+        givens = mixers_of(slots)
+    except CandidateError as error:
+        raise ValueError(str(error)) from error
     for given in givens:
         if called(given) in (CANDIDATE, NO_MIXER):
             raise ValueError(
@@ -299,7 +304,7 @@ def mixing_size(recipe: TrialRecipe, mixer: str, unknown: int | None = None) -> 
     """Parameters of all mixers of a model whose candidate is `mixer`; what is not shipped counts as `unknown`, and
     where that is None nothing can be said."""
     names = [mixer if block.mixer == CANDIDATE else block.mixer for block in recipe.blocks if block.mixer]
-    sizes = [mixer_size(name, recipe.d_model, recipe.num_heads) or unknown for name in names]
+    sizes = [mixer_size(name, recipe.d_model, recipe.num_heads) or unknown for name in names]  # a pattern has none
     return None if None in sizes else sum(filter(None, sizes))
 
 

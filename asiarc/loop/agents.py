@@ -14,6 +14,7 @@ from asiarc.analyst.explaining import Experiment, explain
 from asiarc.archive.annex import Annex
 from asiarc.campaign.declaration import Campaign, Models
 from asiarc.core.proposal import Insight, Researcher, Tried
+from asiarc.domains import domain_of
 from asiarc.llm import Client, Ledger, Price, UnusableReplyError
 from asiarc.llm.tape import ArchiveTape
 from asiarc.researcher import bandit
@@ -55,14 +56,13 @@ class Team:
     def researcher(self) -> Researcher:
         """The campaign's researcher."""
         from asiarc.researcher.asking import LlmResearcher
-        from asiarc.researcher.grammar import GrammarResearcher, RandomResearcher
 
         named = self.campaign.researcher
         if named == "llm":
             return LlmResearcher(self.client, self.models, self.campaign.novelty, self.campaign.cognition)
-        if named == "grammar":
-            return GrammarResearcher()
-        return RandomResearcher() if named == "random" else cast("Researcher", named)
+        if not isinstance(named, str):
+            return cast("Researcher", named)
+        return domain_of(self.campaign.domain).researcher(named, self.campaign.setting)
 
     @property
     def revisions(self) -> int:

@@ -8,7 +8,6 @@ from typing import Any
 from asiarc.analyst.compare import Observation, analyse, mechanism_effects, tags_of
 from asiarc.analyst.explaining import Experiment
 from asiarc.archive.store import Archive
-from asiarc.loop.trials import genome_of
 
 NOISE = 0.02  # bits a byte or accuracy: differences under it are within the seed noise of a short trial
 POPULATION = 2000  # the latest scored candidates that the effects of mechanisms are read from
@@ -23,7 +22,8 @@ def findings(archive: Archive, run: str, numbers: Sequence[int], *, start: str, 
         return []
     rows = archive.population(run, max(numbers), POPULATION)  # a resumed run holds later ones
     seen = {row["number"]: _observe(row) for row in rows}
-    root = Observation(start, start_from, tags_of(genome_of(start_from)), 0.0, {})
+    origin = archive.candidate(start) or {}
+    root = Observation(start, start_from, tags_of(origin.get("genome")), 0.0, {})
     by_address = {observation.address: observation for observation in seen.values()}
     effects = mechanism_effects(list(seen.values()))
     proposals = {number: _proposal(archive, run, number) for number in numbers}

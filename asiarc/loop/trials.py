@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from asiarc.archive.results import Values, mean_gain, ranking_tasks, values_of
@@ -17,10 +17,12 @@ from asiarc.campaign.declaration import Campaign
 from asiarc.campaign.own import COSTS, Baseline
 from asiarc.core.candidate import motivation
 from asiarc.core.device import PRECISION, device_type
+from asiarc.core.digest import digest
 from asiarc.core.errors import CampaignError, ExecutionError
 from asiarc.core.outcome import SCORED, Outcome
 from asiarc.core.pattern import CANDIDATE, mixers_of
 from asiarc.core.recipe import MICRO, OF_TEXT, StageName, StagePlan, Tier, TrialRecipe, steps_said
+from asiarc.domains import Part, domain_of
 from asiarc.engineer.workshop import Request, Workshop
 from asiarc.evidence.shares import are_at_chance
 from asiarc.models.sizes import fits, total_parameters
@@ -53,17 +55,20 @@ class Bench:
     ) -> None:
         self.campaign, self.tier, self.run = campaign, tier, run
         self.archive, self.workshop, self.said = archive, workshop, said
-        self.beside = campaign.mixers_beside
+        self.beside, self.domain = campaign.mixers_beside, domain_of(campaign.domain)
         self.baselines = {name: self._keep(campaign.baseline(name)) for name in campaign.baselines}
         for mixer in self.beside.values():
-            self._keep(mixer)
+            self.archive.add_candidate(
+                mixer.address, mixer.name, mixer.source, motivation(mixer.source), genome_of(mixer.name)
+            )
         self.exempt = {address: campaign.baseline(name).exempt for name, address in self.baselines.items()}
         self.start = self.baselines[campaign.start_from]
         self.sizes = admitted_at([self.plan(stage) for stage in campaign.stages])
         self.at_chance: dict[str, tuple[str, ...]] = {}
 
     def _keep(self, one: Baseline) -> str:
-        self.archive.add_candidate(one.address, one.name, one.source, motivation(one.source), genome_of(one.name))
+        genome = self.domain.genome(one.source) if self.domain.genome else genome_of(one.name)
+        self.archive.add_candidate(one.address, one.name, one.source, motivation(one.source), genome)
         return one.address
 
     def plan(self, stage: StageName) -> StagePlan:
@@ -126,17 +131,49 @@ class Bench:
         the first size, explore's."""
         found: dict[str, dict[str, Any]] = {}
         for size in self.sizes:
-            left = {a: self.source(a) for a in addresses if a not in found or found[a]["outcome"] == SCORED}
-            exempt = {a: self.exempt[a] for a in left if a in self.exempt}
-            for address, admission in self.workshop.admit(left, size, exempt=exempt).items():
+            left = [a for a in addresses if a not in found or found[a]["outcome"] == SCORED]
+            for address, admission in self._examined(left, size).items():
                 if address not in found or admission["outcome"] != SCORED:
                     found[address] = admission
         return found
+
+    def _examined(self, addresses: Sequence[str], size: TrialRecipe) -> dict[str, dict[str, Any]]:
+        """The admissions at one size: by the gates in the sandbox, or by the domain's own."""
+        sources = {address: self.source(address) for address in addresses}
+        if self.domain.examine is None:
+            exempt = {a: self.exempt[a] for a in sources if a in self.exempt}
+            return self.workshop.admit(sources, size, exempt=exempt)
+        parts = self._parts(size)
+        return {address: self._examined_here(address, source, parts) for address, source in sources.items()}
+
+    def _examined_here(self, address: str, source: str, parts: Mapping[str, Part]) -> dict[str, Any]:
+        assert self.domain.examine is not None, "a domain with gates of its own"
+        setting = self.campaign.setting
+        if self.exempt.get(address):
+            setting = replace(setting, quadratic=1.0)
+        found = self.domain.examine(source, parts, setting)
+        key = digest({"address": address, "setting": asdict(setting), "parts": {n: asdict(parts[n]) for n in parts}})
+        if self.archive.admission(key) is None:
+            self.archive.add_admission(key, address, found.outcome, [*found.findings], found.measures, 0.0)
+        admission = self.archive.admission(key)
+        assert admission is not None, "it was kept"
+        return admission
+
+    def _parts(self, size: TrialRecipe) -> dict[str, Part]:
+        """The mixers beside the candidate as the gates measured them at a size."""
+        found = self._examined_beside(size)
+        own = {one.address: one.source for one in self.beside.values() if one.given and not one.exempt & COSTS}
+        grows = {a for a, alone in self.workshop.admit(own, size).items() if alone["outcome"].gate in COSTS}
+        return {
+            name: Part(found[name]["measures"], bool(one.exempt & COSTS) or one.address in grows)
+            for name, one in self.beside.items()
+        }
 
     def admit_baselines(self) -> None:
         """Baselines pass the same gates (but for the quadratic reference's cost), and can be brought to start_from's
         size; `CampaignError` where one does not, `ExecutionError` where that could not be seen."""
         self._check_lengths()
+        self._admit_beside()
         admissions = self._admissions(list(self.baselines.values()))
         for name, address in self.baselines.items():
             outcome, told = admissions[address]["outcome"], self.campaign.baseline(name).told
@@ -146,7 +183,6 @@ class Bench:
                 )
             if outcome != SCORED:
                 raise ExecutionError(f"the gates could not examine the baseline {told}: {outcome}")
-        self._admit_beside()
         self._check_sizes()
 
     def _admit_beside(self) -> None:
@@ -188,15 +224,15 @@ class Bench:
             size = next((s for s in self.sizes if (s.d_model, s.num_heads) == (text.d_model, text.num_heads)), None)
             if size is None or not text.mlp_ratio:
                 continue
-            stored = self.workshop.admit({a: self.source(a) for a in self.exempt}, size, exempt=self.exempt)
+            stored = self._examined([*self.baselines.values()], size)
             beside = {n: a["measures"]["parameters"] for n, a in self._examined_beside(size).items()}
             mixers = {name: stored[address]["measures"]["parameters"] for name, address in self.baselines.items()}
-            start = mixers[self.campaign.start_from]
-            target = total_parameters(
-                _mixing(text, beside | {CANDIDATE: start}), text, round(text.mlp_ratio * text.d_model)
-            )
+            models = {name: text.filled_by(self.source(address)) for name, address in self.baselines.items()}
+            mixing = {name: _mixing(models[name], beside | {CANDIDATE: mixers[name]}) for name in mixers}
+            first, hidden = self.campaign.start_from, round(text.mlp_ratio * text.d_model)
+            start, target = mixers[first], total_parameters(mixing[first], models[first], hidden)
             for name, mixer in mixers.items():
-                if not fits(_mixing(text, beside | {CANDIDATE: mixer}), text, target):
+                if not fits(mixing[name], models[name], target):
                     told = self.campaign.baseline(name).told
                     raise CampaignError(
                         f"no width of the MLP brings the baseline {told} ({mixer:,.0f} parameters a mixer) to the size "
@@ -216,7 +252,7 @@ class Bench:
 
     def _within_caps(self, measures: dict[str, float], base: dict[str, float]) -> Outcome:
         for resource, factor in self.campaign.at_most.items():
-            if resource == "time":  # measured, not counted
+            if resource not in MEASURED:  # timed, or asked by a gate
                 continue
             mine, allowed = measures[MEASURED[resource]], factor * base[MEASURED[resource]]
             if mine > allowed:
@@ -355,8 +391,13 @@ class Bench:
         return trial_request(
             (address, self.source(address)), task, stage + purpose, f"{self.campaign.seed}/{stage}{purpose}/{seed}",
             recipe, match=(self.start, self.source(self.start)) if is_matched else None, documents=plan.documents,
-            rate=rate, mixers={name: self.beside[name].source for name in mixers_of(recipe.layers)},
+            rate=rate, mixers=self._mixers(recipe, [address, *([self.start] if is_matched else [])]),
         )  # fmt: skip
+
+    def _mixers(self, recipe: TrialRecipe, addresses: Sequence[str]) -> dict[str, str]:
+        """The sources of the mixers beside the candidate in some models, by name."""
+        names = {name for a in addresses for name in mixers_of(recipe.filled_by(self.source(a)).layers)}
+        return {name: self.beside[name].source for name in sorted(names)}
 
     def _is_last(self, stage: StageName, rung: int) -> bool:
         return rung == len(self.plan(stage).rungs) - 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from asiarc import Budget, ByTier, Campaign, Models, Recipe, Stage
-from asiarc.campaign.declaration import ARMS, NOVELTY, POLICIES, RESEARCHERS, RESOURCES, ROLES
+from asiarc.campaign.declaration import ARMS, POLICIES, ROLES
+from asiarc.domains.mixer import MIXER
 from asiarc.campaign.recipe import RecipeByTier
 from asiarc.core.recipe import TIERS
 from asiarc.models.baselines import PANEL_NAMES, QUADRATIC
@@ -69,9 +70,9 @@ def campaigns(draw) -> Campaign:
     )
     verify = draw(st.none() | tuned)
     tiers = draw(st.dictionaries(st.sampled_from(TIERS), budgets, min_size=1))
-    researcher = draw(st.sampled_from(RESEARCHERS))
+    researcher = draw(st.sampled_from(MIXER.researchers))
     asked = draw(models() if researcher == "llm" else st.none() | models())
-    checks = [name for name in NOVELTY if name != "motivation" or (researcher == "llm" and asked and asked.checker)]
+    checks = [name for name in MIXER.novelty if name != "motivation" or (researcher == "llm" and asked and asked.checker)]
     return Campaign(
         start_from=start,
         baselines=tuple(dict.fromkeys([*baselines, start])),
@@ -84,7 +85,7 @@ def campaigns(draw) -> Campaign:
         arms=tuple(draw(st.lists(st.sampled_from(ARMS), unique=True))),
         policy=draw(st.sampled_from(sorted(POLICIES))),
         match=draw(st.sampled_from([(), ("parameters",)])),
-        at_most=draw(st.dictionaries(st.sampled_from(RESOURCES), st.floats(1, 1e9))),
+        at_most=draw(st.dictionaries(st.sampled_from(MIXER.resources), st.floats(1, 1e9))),
         budget=ByTier(**tiers),
         recipe=draw(any_recipe),
         seed=draw(st.integers(0, 2**70)),

@@ -147,7 +147,7 @@ def test_saved_and_loaded(model, tmp_path):
 
 
 def test_shared_weights_stay_shared(model):
-    """The blocks of a hybrid begin with the MLPs and embeddings of the pure stack; the narrower have the first units."""
+    """A hybrid begins with the MLPs and embeddings of the pure stack; the narrower have the first units."""
     pure = build(SOURCE, MICRO.at(d_model=16, num_layers=5), "tests", hidden=20)
     mixed = build(SOURCE, HYBRID, "tests", hidden=20, mixers=BESIDE)
     assert torch.equal(pure.embed.weight, mixed.embed.weight)
