@@ -5,10 +5,10 @@ from asiarc import Budget, Campaign, Recipe, Stage, by_tier
 pattern = Campaign(
     domain="pattern",
     slots=("gated_delta_net", "mamba2", "sliding_window_attention", "softmax_attention", "mlp"),
-    start_from="gated_delta_net",
+    start_from="8*gated_delta_net",
     baselines=(
-        "gated_delta_net",
-        "softmax_attention",
+        "8*gated_delta_net",
+        "8*softmax_attention",
         "3*gated_delta_net+softmax_attention",
         "7*gated_delta_net+softmax_attention",
         "random_1",

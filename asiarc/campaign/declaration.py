@@ -52,7 +52,7 @@ POLICIES = {  # name -> the class, which the search imports: a declaration stays
 }
 MATCHABLE = ("parameters",)
 SHARE = "quadratic"  # of the blocks, in `at_most` of a campaign of patterns: a share, and no factor
-PATTERN = r"[*+@]|^random_\d+$"  # how the baselines of a campaign of patterns are written, where they are no mixers
+PATTERN = r"[*+]|^random_\d+$"  # how the baselines of a campaign of patterns are written, where they are no mixers
 MOST_QUADRATIC = 0.5  # share of blocks that may grow with the text, where a campaign of patterns says nothing else
 
 

@@ -204,8 +204,9 @@ class StagePlan:
         return replace(self, text=text, rungs=tuple(rungs), said=tuple(sorted(said.items())))
 
     def shrunk(self, blocks: int = 2) -> StagePlan:
-        """The same stage over bytes and the smallest model, for as long as it takes to pass all steps: a dry run's."""
-        size = {"d_model": 32, "num_layers": max(blocks, len(self.text.layers)), "num_heads": 2, "batch_size": 4, "seq_len": 64}
+        """The same stage over bytes and the smallest model, long enough to pass every step: a dry run's."""
+        blocks = max(blocks, len(self.text.layers))
+        size = {"d_model": 32, "num_layers": blocks, "num_heads": 2, "batch_size": 4, "seq_len": 64}
         rungs = tuple(range(2, 2 + len(self.rungs)))
         text = self.text.at(**size, steps=rungs[-1], evaluations=1, tokenizer="bytes")
         pattern = (("layers", self.text.layers),) if self.text.layers else ()

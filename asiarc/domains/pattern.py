@@ -1,9 +1,9 @@
 """The domain of patterns: what evolves is what fills the blocks of a model, over a set of slots that a campaign names.
 
 A candidate is a text, ``layers = ("gated_delta_net", "gated_delta_net", "softmax_attention")``, in its shortest form:
-what repeats to the same blocks is the same candidate. A baseline is written as a slot (``gated_delta_net``, a pure
-stack), as slots and how often (``3*gated_delta_net+softmax_attention``, a hybrid of 3:1), or ``random_7``, the seventh
-draw. Gates are arithmetic on what the gates of mixers measured, so that none of them runs a program.
+what repeats to the same blocks is the same candidate. A baseline is written as slots and how often
+(``8*gated_delta_net``, a pure stack; ``3*gated_delta_net+softmax_attention``, a hybrid of 3:1), or ``random_7``, the
+seventh draw. Gates are arithmetic on what the gates of mixers measured, so that none of them runs a program.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from asiarc.core.candidate import content_address
 from asiarc.core.errors import BudgetExhaustedError, CandidateError, unknown_name
-from asiarc.core.pattern import Layers, Slot, mixers_of, pattern_of, pattern_text, shortest, slot_of
+from asiarc.core.pattern import CANDIDATE, Layers, Slot, mixers_of, pattern_of, pattern_text, shortest, slot_of
 from asiarc.core.proposal import Context, Origin, Proposal, Researcher
 from asiarc.core.seeds import rng_of
 from asiarc.domains import Domain, Examined, Part, Row, Setting
@@ -33,6 +33,8 @@ def baseline(given: str, setting: Setting) -> str:
     if drawn := RANDOM.fullmatch(given):
         return pattern_text(random_pattern(rng_of("pattern", "baseline", int(drawn[1])), setting), given)
     layers: list[str] = []
+    if given in setting.slots:
+        raise CandidateError(f"{given!r} is a slot, and no pattern; a pure stack is {setting.blocks}*{given}")
     for term in given.split("+"):
         found = TERM.fullmatch(term.strip())
         if found is None:
@@ -55,6 +57,8 @@ def _readable(layers: Layers | None, parts: Mapping[str, Part], setting: Setting
         mixers = mixers_of(layers)
     except CandidateError as error:
         return str(error)
+    if any(slot_of(text).mixer == CANDIDATE for text in layers):
+        return f"{CANDIDATE!r} fills no slot where the pattern is what evolves; name a mixer: {', '.join(parts)}"
     strange = next((name for name in mixers if name not in parts), None)
     return unknown_name("mixer", strange, parts) if strange else ""
 
@@ -155,8 +159,8 @@ MOVES = {"replaced": _replace, "swapped": _swap, "inserted": _insert, "removed":
 
 def mutate(layers: Layers, rng: random.Random, setting: Setting) -> tuple[Layers, str]:
     """(a pattern that is one move away, its shortest form; the move): of slots of the campaign, no longer than its
-    models, with a mixer; where no move of 50 leads to one, a random pattern."""
-    for _ in range(50):
+    models, with a mixer; where no move of 20 leads to one, a random pattern."""
+    for _ in range(20):
         move = rng.choice([*MOVES])
         found = MOVES[move](layers, rng, setting)
         if 0 < len(found) <= setting.blocks and mixers_of(found) and shortest(found) != layers:
@@ -190,7 +194,7 @@ class PatternResearcher:
             donor, other = rng.choice(donors) if donors and rng.random() < 0.3 else (None, parent)
             child = cross(parent, other, rng, self.setting) if donor else None
             how = f"the first blocks of {context.parent.name}, the last of {donor.name}" if donor and child else ""
-            for _ in range(0 if child and draw < 20 else 1 + draw // 20):
+            for _ in range(0 if child and draw < 20 else min(4, 1 + draw // 20)):
                 child, move = mutate(child or parent, rng, self.setting)
                 how += f"{'; ' if how else ''}{move}"
             assert child is not None, "crossed or mutated"

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from asiarc import Budget, ByTier, Campaign, Models, Recipe, Stage
 from asiarc.campaign.declaration import ARMS, POLICIES, ROLES
-from asiarc.domains.mixer import MIXER
 from asiarc.campaign.recipe import RecipeByTier
 from asiarc.core.recipe import TIERS
+from asiarc.domains.mixer import MIXER
 from asiarc.models.baselines import PANEL_NAMES, QUADRATIC
 from asiarc.tasks.catalogue import ALIASES, CATALOGUE
 
@@ -72,7 +72,8 @@ def campaigns(draw) -> Campaign:
     tiers = draw(st.dictionaries(st.sampled_from(TIERS), budgets, min_size=1))
     researcher = draw(st.sampled_from(MIXER.researchers))
     asked = draw(models() if researcher == "llm" else st.none() | models())
-    checks = [name for name in MIXER.novelty if name != "motivation" or (researcher == "llm" and asked and asked.checker)]
+    is_checked = researcher == "llm" and asked and asked.checker
+    checks = [name for name in MIXER.novelty if name != "motivation" or is_checked]
     return Campaign(
         start_from=start,
         baselines=tuple(dict.fromkeys([*baselines, start])),
