@@ -123,6 +123,15 @@ counts_against = "it does not"
 weakest_tier = "smoke"
 full_tier = "smoke"
 """
+DOMAIN = '''\
+"""What evolves is a stack of one mixer: which one, and how deep its pattern is written."""
+
+from dataclasses import replace
+
+from asiarc.domains.pattern import PATTERN, baseline
+
+STACK = replace(PATTERN, baseline=lambda given, setting: baseline(f"{setting.blocks}*{given}", setting))
+'''
 CLAIM = '''\
 """Does a map name what is there?"""
 
@@ -188,10 +197,18 @@ ADDITIONS = {
             replaced("ARMS = (", 'ARMS = ("no_caps", ')(text)
         )
     ],
+    "domain": [DOMAIN, after("DOMAINS = {", '"stack": "asiarc.domains.stack:STACK", ')],
     "operator": [OPERATOR, after('        Operator("l2_norm", "norm"),\n', '        Operator("negate", "norm"),\n')],
     "claim": [appended(REGISTERED), CLAIM],
 }
-NAMES = {"gate": "loudness", "policy": "newest", "baseline": "running_sum", "operator": "negate", "claim": "map"}
+NAMES = {
+    "gate": "loudness",
+    "domain": "stack",
+    "policy": "newest",
+    "baseline": "running_sum",
+    "operator": "negate",
+    "claim": "map",
+}
 
 # What shows that it took effect, run in the copy; each prints what is expected.
 PROOFS = {
@@ -242,6 +259,12 @@ from asiarc import Budget, Campaign, Stage, by_tier
 campaign = Campaign(start_from="delta_net", baselines=("delta_net",), explore=Stage(tasks=("text",)), arms=("no_caps",),
                     at_most={"flops": 2.0}, budget=by_tier(smoke=Budget(candidates=4, minutes=1)))
 assert campaign.as_arm("no_caps").at_most == {} and campaign.as_arm("no_caps").arm == "no_caps"
+""",
+    "domain": """
+from asiarc import Budget, Campaign, Recipe, Stage, by_tier
+campaign = Campaign(domain="stack", slots=("gla",), start_from="gla", baselines=("gla",), explore=Stage(tasks=("text",)),
+                    recipe=Recipe(num_layers=4), budget=by_tier(smoke=Budget(candidates=4, minutes=1)))
+assert "gla" in campaign.baseline("gla").source and campaign.setting.blocks == 4
 """,
     "operator": """
 import torch

@@ -89,7 +89,7 @@ def test_the_winner_of_a_search_for_a_pattern_from_its_trial_to_a_folder(book, t
     recipe = MICRO.at(d_model=32, num_layers=3, batch_size=8, seq_len=64, steps=4)
     address, first = content_address(source), content_address(start)
     request = Request(
-        address, source, book, "verify", "0/verify/0", recipe, (first, start), "validation", 8, "cpu", mixers
+        address, source, book, "verify", "0/verify/0", recipe, (first, start), "validation", 16, "cpu", mixers
     )  # fmt: skip
     identity = {"device": "cpu", "mixers": {name: content_address(text) for name, text in mixers.items()}}
     with Archive(tmp_path / "store") as archive:

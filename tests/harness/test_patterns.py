@@ -194,7 +194,8 @@ def test_a_pattern_campaign_of_ones_own_mixers(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"domain": "patern"}, "Did you mean 'pattern'"), ({"slots": ()}, "slots"), ({"slots": ("mlp",)}, "with a mixer"),
+        ({"domain": "patern"}, "Did you mean 'pattern'"), ({"slots": ()}, "slots"),
+        ({"slots": ("mlp",)}, "with a mixer"),
         ({"slots": ("delta_net", "deltanet")}, "Did you mean"), ({"slots": ("candidate",)}, "candidate"),
         ({"recipe": None}, "num_layers"), ({"recipe": Recipe(num_layers=8, layers=("candidate",))}, "no layers"),
         ({"researcher": "llm"}, "unknown researcher"), ({"novelty": ("behaviour",)}, "unknown check"),
