@@ -262,8 +262,8 @@ assert campaign.as_arm("no_caps").at_most == {} and campaign.as_arm("no_caps").a
 """,
     "domain": """
 from asiarc import Budget, Campaign, Recipe, Stage, by_tier
-campaign = Campaign(domain="stack", slots=("gla",), start_from="gla", baselines=("gla",), explore=Stage(tasks=("text",)),
-                    recipe=Recipe(num_layers=4), budget=by_tier(smoke=Budget(candidates=4, minutes=1)))
+campaign = Campaign(domain="stack", slots=("gla",), start_from="gla", baselines=("gla",), recipe=Recipe(num_layers=4),
+                    explore=Stage(tasks=("text",)), budget=by_tier(smoke=Budget(candidates=4, minutes=1)))
 assert "gla" in campaign.baseline("gla").source and campaign.setting.blocks == 4
 """,
     "operator": """
