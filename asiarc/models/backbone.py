@@ -390,8 +390,10 @@ def matched_hidden(mixing: int, recipe: TrialRecipe, target: int, *, tolerance: 
     """
     hidden = nearest_hidden(mixing, recipe, target)
     if not fits(mixing, recipe, target, tolerance):
+        each = f"each mixer has {mixing // recipe.num_layers:,}"
+        told = f"its mixers have {mixing:,} together" if recipe.layers else each
         raise SizeMismatchError(
             f"the model has {total_parameters(mixing, recipe, hidden):,} parameters with the narrowest MLP where "
-            f"{target:,} are allowed within {tolerance:.0%}: its mixers have {mixing:,} together; make them smaller"
+            f"{target:,} are allowed within {tolerance:.0%}: {told}; make it smaller"
         )
     return hidden

@@ -348,6 +348,7 @@ MOVES = {
     "split": st.sampled_from(["validation", "confirmation"]),
     "documents": st.integers(1, 3),
     "device": st.sampled_from(DEVICES),
+    "mixers": st.sampled_from([{}, {"a": "x = 1"}, {"b": "x = 1"}, {"a": "x = 2"}]),
 }
 OF_PROTOCOL = {
     "name": st.sampled_from(["micro", "other"]),
@@ -359,6 +360,7 @@ OF_PROTOCOL = {
     "tokenizer": st.just("bytes"),  # of synthetic tasks; a text's key moves with it (test_tokens)
     "micro_batch": st.sampled_from([None, 1, 2]),
     "compile": st.booleans(),
+    "layers": st.sampled_from([("candidate",), ("candidate@0",), ("mlp@2",)]),
 }
 
 
@@ -375,7 +377,7 @@ def test_limits_grow_with_what_a_recipe_says():
 
 
 def test_every_field_is_moved():
-    assert OF_PROTOCOL.keys() == MICRO.as_dict().keys()
+    assert OF_PROTOCOL.keys() == MICRO.at(layers=("candidate",)).as_dict().keys()
     assert MOVES.keys() | {"source", "recipe"} == {field.name for field in fields(Request)}
 
 

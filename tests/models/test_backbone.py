@@ -439,7 +439,7 @@ def test_the_width_is_the_nearest_or_refused(per_mixer, target, tolerance):
     if nearest <= tolerance * target:
         assert distances[matched_hidden(per_mixer, MICRO, target, tolerance=tolerance)] == nearest
     else:
-        with pytest.raises(SizeMismatchError, match="make them smaller"):
+        with pytest.raises(SizeMismatchError, match="make it smaller"):
             matched_hidden(per_mixer, MICRO, target, tolerance=tolerance)
 
 
@@ -448,7 +448,7 @@ def test_a_huge_mixer_is_refused_with_its_size():
     source = MIXER.format(init="self.table = nn.Parameter(torch.zeros(300, 300))", forward="return x, state")
     per_mixer = mixer_parameters(source, MICRO)
     assert per_mixer == MICRO.num_layers * (300 * 300 + 64 * 64 + 64)
-    with pytest.raises(SizeMismatchError, match=f"{per_mixer:,}"):
+    with pytest.raises(SizeMismatchError, match=f"each mixer has {per_mixer // MICRO.num_layers:,}; make it smaller"):
         matched_hidden(per_mixer, MICRO, target)
 
 
