@@ -303,18 +303,18 @@ def _mixer_row(
         "trials": len(mine), "cpu_s_per_trial": sum(t["cpu_s"] for t in sized) / len(sized) if sized else None,
         "learning_rates": sorted({t["learning_rate"] for t in sized}),
         "outcomes": dict(Counter(t["outcome"] for t in mine if t["outcome"] != "scored")),
-        "tasks": {task: summary(values.get(address, {}).get(task, {})) for task in tasks},
+        "tasks": {task: summary(values.get(address, {}).get(task, {}), get_task(task).metric) for task in tasks},
     }  # fmt: skip
 
 
-def summary(values: dict[str, float]) -> Row:
-    """Values by seed with their mean and, from two on, its 95 % interval."""
+def summary(values: dict[str, float], metric: str = "") -> Row:
+    """Values by seed with their mean and, from two on, its 95 % interval: within 0 and 1 where they are accuracies."""
     found: Row = {"values": values, "n": len(values), "mean": None, "low": None, "high": None}
     if len(values) == 1:
         return {**found, "mean": next(iter(values.values()))}
     if not values:
         return found
-    interval = mean_interval(list(values.values()))
+    interval = mean_interval(list(values.values()), is_accuracy=metric == "accuracy")
     return {**found, "mean": interval.mean, "low": interval.low, "high": interval.high}
 
 
@@ -454,7 +454,7 @@ def _baseline_cell(name: str, task: str, trials: Sequence[Row]) -> Row:
         "metric": known.metric,
         "higher_is_better": known.higher_is_better,
         "chance": known.chance,
-        **summary({t["seed"]: t["value"] for t in trials}),
+        **summary({t["seed"]: t["value"] for t in trials}, known.metric),
         "stage": first["used_in"],
         "steps": first["steps"],
         "cpu_s_per_trial": sum(t["cpu_s"] for t in trials) / len(trials),

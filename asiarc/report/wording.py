@@ -51,7 +51,7 @@ def score(row: Row | None, metric: str) -> str:
     """``2.3123 [2.3010, 2.3236]``; without an interval where one seed gives none."""
     if row is None or row["mean"] is None:
         return "–"
-    within = interval(possible(row, metric), lambda v: fixed(v, metric))
+    within = interval(row, lambda v: fixed(v, metric))
     return f"{fixed(row['mean'], metric)} {within}".strip()
 
 
@@ -59,13 +59,6 @@ def score_html(row: Row | None, metric: str) -> Markup:
     """A score whose interval may stand on a line of its own."""
     mean, _, within = score(row, metric).partition(" ")
     return Markup("{} <span class=\"interval\">{}</span>").format(mean, within) if within else Markup(mean)
-
-
-def possible(row: Row, metric: str) -> Row:
-    """The row with an accuracy's interval cut at 0 and 1, beyond which no mean lies whatever a t distribution says."""
-    if metric != "accuracy" or row.get("low") is None:
-        return row
-    return {**row, "low": max(0.0, row["low"]), "high": min(1.0, row["high"])}
 
 
 def count(value: float | None) -> str:
@@ -229,7 +222,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
         interval,
         effect,
         score,
-        possible,
         count,
         large,
         size,
