@@ -27,7 +27,7 @@ from asiarc.campaign.identity import provenance
 from asiarc.core.errors import EvidenceError
 from asiarc.report import answer, facts, studies, tables, wording
 from asiarc.report.figures import draw, inline
-from asiarc.report.within import summarise
+from asiarc.report.within import summarise, tables_of
 from asiarc.studies.arms import arm_lines
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -80,6 +80,9 @@ def write_again(folder: Path) -> Path:
         for figure in figures_of(report):
             figure["caption"] = CAPTIONS[figure["kind"]]
         summarise(report)
+        for files, _, rows in tables_of(report):
+            for file in files:
+                tables.save(rows, folder / file)
         claims = facts.in_todays_words(report["claims"], folder)
         (folder / "report.json").write_text(text_of({**report, "claims": claims}), encoding="utf-8")
     else:

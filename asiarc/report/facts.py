@@ -7,6 +7,7 @@ instead of numbers; nothing missing is ever a number.
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -22,6 +23,7 @@ from asiarc.evidence.claims import Claim, Verdict, load_register
 from asiarc.evidence.effects import Effect, decide, mean_interval, paired_effect
 from asiarc.evidence.multiplicity import benjamini_hochberg
 from asiarc.evidence.transfer import rank_correlation
+from asiarc.report.paths import paths_of
 from asiarc.studies.baselines import NAME as BASELINES_RUN
 from asiarc.studies.baselines import SIGNATURES
 from asiarc.tasks import get_task
@@ -31,6 +33,7 @@ WITHOUT_EXTRACT = 1  # the format of reports that have none
 LEADING = 5  # candidates whose insights are shown
 EXAMPLES = 5  # reasons shown for each gate
 FALSE_SHARE = 0.05  # expected share of false ones among those that are called ahead
+_CAPPED = re.compile(r"contradicted at the \w+ tier's scale only")  # as it was said until 2026-11
 FRESH: StageName = "confirm"  # the stage whose seeds and items chose nothing
 
 
@@ -49,7 +52,10 @@ def claim_facts(archive: Archive, tier: str, folder: Path) -> Row:
     decided: list[Row] = []
     for verdict in archive.verdicts(tier):
         claim = register.get(verdict["claim"])
-        decided.append({"verdict": Verdict(**verdict).as_dict(), "register": claim.model_dump() if claim else None})
+        row = Verdict(**verdict).as_dict()
+        told = {"verdict": row, "register": claim.model_dump() if claim else None}
+        analyses = paths_of(archive, row)
+        decided.append(told | ({"analyses": analyses} if analyses else {}))
     asked = {row["verdict"]["claim"] for row in decided}
     open_claims = [claim.model_dump() for claim_id, claim in register.items() if claim_id not in asked]
     return {
@@ -60,9 +66,19 @@ def claim_facts(archive: Archive, tier: str, folder: Path) -> Row:
 
 
 def in_todays_words(claims: Row, folder: Path) -> Row:
-    """A report's claims with what the register says of them now; those that it no longer has stay as they are."""
+    """A report's claims with what the register says of them now; those that it no longer has stay as they are.
+
+    The cap of a tier, which is noted in words, is noted in today's.
+    """
     now = {claim_id: claim.model_dump() for claim_id, claim in _register(folder).items()}
-    decided = [{**row, "register": now.get(row["verdict"]["claim"], row["register"])} for row in claims["decided"]]
+    decided = [
+        {
+            **row,
+            "verdict": {**row["verdict"], "note": _CAPPED.sub("contradicted at smaller scale", row["verdict"]["note"])},
+            "register": now.get(row["verdict"]["claim"], row["register"]),
+        }
+        for row in claims["decided"]
+    ]
     return {**claims, "decided": decided, "open": [now.get(claim["id"], claim) for claim in claims["open"]]}
 
 

@@ -165,16 +165,20 @@ def _spend(report: Row) -> Iterator[str]:
 
 
 def _tables(report: Row, folder: Path) -> Iterator[str]:
-    """Tables of figures that say again what report.json says."""
+    for files, kind, rows in tables_of(report):
+        again = [{key: "" if cell is None else str(cell) for key, cell in row.items()} for row in rows]
+        if [tables.load(folder / file) for file in files] != ([again] if rows else []):
+            yield f"{', '.join(files) or kind}: not what report.json says"
+
+
+def tables_of(report: Row) -> list[tuple[list[str], str, list[Row]]]:
+    """Tables of figures that say again what report.json says: their files, kind and rows."""
     due = [(report, "tasks", tables.baselines_by_task(report["baselines"]["cells"]))]
     due += [(one, "effects", tables.effects_of(one["gains"])) for one in report["campaigns"]]
     due += [(one, "forest", studies.forest(one["effects"])) for one in (*report["studies"], *report["searches"])]
     due += [(one, "discoveries", studies.discoveries(one)) for one in report["searches"]]
     due += [(one, "tasks", studies.heat(one)) for one in report["studies"] if len(one["tasks"]) > 1]
-    for part, kind, rows in due:
-        again = [{key: "" if cell is None else str(cell) for key, cell in row.items()} for row in rows]
-        if [tables.load(folder / file) for file in _files(part, kind)] != ([again] if rows else []):
-            yield f"{', '.join(_files(part, kind)) or kind}: not what report.json says"
+    return [(_files(part, kind), kind, rows) for part, kind, rows in due]
 
 
 def _files(part: Row, kind: str) -> list[str]:
