@@ -80,9 +80,9 @@ def write_again(folder: Path) -> Path:
         for figure in figures_of(report):
             figure["caption"] = CAPTIONS[figure["kind"]]
         summarise(report)
-        for files, _, rows in tables_of(report):
+        for files, _, told in tables_of(report):
             for file in files:
-                tables.save(rows, folder / file)
+                tables.save(told, folder / file)
         claims = facts.in_todays_words(report["claims"], folder)
         (folder / "report.json").write_text(text_of({**report, "claims": claims}), encoding="utf-8")
     else:

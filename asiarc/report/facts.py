@@ -14,6 +14,7 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
+from asiarc.archive.gains import Gains, gains_of
 from asiarc.archive.results import TRIALS, CampaignResult, Row, Values, paired_by_seed, spend_of
 from asiarc.archive.store import Archive
 from asiarc.campaign.identity import kernels_folder
@@ -213,16 +214,30 @@ def winner_facts(reading: CampaignResult) -> Row | None:
 
 
 def lineage_of(reading: CampaignResult, address: str) -> list[Row]:
-    """The chain of first parents from a candidate back to the start, the candidate first."""
+    """The chain of first parents from a candidate back to the start, the candidate first.
+
+    `gain` is over the start at the candidate's own rung; `step` is the gain over the parent where both stand.
+    """
+    gains = gains_in(reading)
     parents = {row["address"]: row["parents"] for row in reversed(reading.proposals)}
     chain: list[Row] = []
     here: str | None = address
     while here is not None and here not in {link["address"] for link in chain}:
         ending = reading.endings.get(reading.numbers.get(here, -1), {})
+        parent = next(iter(parents.get(here, [])), None)
+        step = gains.over(here, parent) if parent else None
         chain.append({"address": here, "name": reading.names.get(here, here), "number": reading.numbers.get(here),
-                      "gain": ending.get("gain"), "rung": ending.get("rung")})  # fmt: skip
-        here = next(iter(parents.get(here, [])), None)
+                      "gain": ending.get("gain"), "rung": ending.get("rung"),
+                      "step": step and {"mean": step.mean, "radius": step.radius, "direction": step.direction,
+                                        "where": step.where, "said": step.than("its parent")}})  # fmt: skip
+        here = parent
     return chain
+
+
+def gains_in(reading: CampaignResult) -> Gains:
+    """The gains among the candidates of a run's explore, at rungs that both stand on."""
+    addresses = [row["address"] for row in reading.endings.values() if row["outcome"] == "scored"]
+    return gains_of(reading.archive, reading.run, addresses, reading.ranking_tasks("explore"))
 
 
 def gain_facts(reading: CampaignResult) -> list[Row]:

@@ -3,8 +3,8 @@
 Gains are shown as a campaign shows them: against start_from with the same seed, whose luck all candidates then share.
 
 Two worlds. `Simulated` is a population with normal truths and normal noise. `Replayed` is the recorded table: truth is
-a candidate's mean gain over all recorded seeds on the last rung. A handful of seeds would soon be exhausted, and a policy
-that looks at all of them would know the truth, so replayed noise is resampled: what was recorded is split into
+a candidate's mean gain over all recorded seeds on the last rung. A handful of seeds would soon be exhausted, and a
+policy that looks at all of them would know the truth, so replayed noise is resampled: what was recorded is split into
 candidate + seed + residual; a search's seed k brings the effect of a recorded seed drawn for k (the same for every
 candidate), and each (candidate, k) a residual drawn from the candidate's own, both drawn on all rungs together and
 scaled to undo the split's lost degrees of freedom.
