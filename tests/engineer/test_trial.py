@@ -192,13 +192,15 @@ def archive(tmp_path):
 
 
 class Answering:
-    """An executor that runs nothing and answers what it is told to."""
+    """An executor that runs nothing and answers what it is told to; of its device it says what a CPU would."""
 
     def __init__(self, *results):
         self.results = list(results)
         self.jobs = []
 
     def run(self, jobs, on_result=None):
+        if [job.label for job in jobs] == ["device"]:
+            return [Result("ok", {"cuda": False, "flops_per_s": 1e9})]
         self.jobs += jobs
         answers = [self.results.pop(0) for _ in jobs]
         for index, answer in enumerate(answers):
