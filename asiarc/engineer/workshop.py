@@ -389,6 +389,7 @@ class Workshop:
                 "hidden": value.get("hidden"),
                 **_seconds(result),
                 **(value.get("read") or {}),
+                **({"passes": value["passes"]} if value.get("passes") else {}),
                 **_noted(result),
             },
             wall_s=result.wall_s,
