@@ -31,7 +31,7 @@ from asiarc.researcher.signatures import operators
 
 LEADING = 8  # candidates that the belief names
 SHOWN = 6  # predictions, of those that are counted
-UNITS = {"state_bytes": "bytes of state a sequence", "flops": "FLOP a token", "parameters": "parameters a mixer"}
+UNITS = {"state_bytes": "bytes of state a sequence", "flops": "FLOP a token", "parameters": "parameters"}
 
 
 def sections_of(context: Context) -> list[Section]:
@@ -83,10 +83,10 @@ def _recipe(recipe: TrialRecipe) -> str:
 
 def _allowed(terms: Terms) -> Iterator[str]:
     for resource, most in terms.caps.items():
-        unit = UNITS.get(resource)
-        yield (
-            f"At most {most:,.0f} {unit}." if unit else f"At most {most:g} times the {resource} of {terms.start_from}."
-        )
+        if resource in UNITS:
+            yield f"A mixer has at most {most:,.0f} {UNITS[resource]}."
+        else:
+            yield f"It takes at most {most:g} times the {resource} of {terms.start_from}."
     if terms.hidden:
         (own, width), *others = terms.hidden.items()
         told = ", ".join(f"one of {mixer:,} leaves {hidden}" for mixer, hidden in others)

@@ -34,7 +34,7 @@ def prompt(context, tokens=30_000):
 def test_caps_sizes_and_tasks_are_told():
     said = prompt(RICH)
     for part in (
-        "At most 65,536 bytes of state a sequence.",
+        "A mixer has at most 65,536 bytes of state a sequence.",
         "mixer of delta_net has 16,384 parameters and leaves 98 hidden units, one of 32,768 leaves 13",
         "text (bits a byte, less is better) decides: English prose",
         "d_model 64, num_heads 2, 2 layers",
