@@ -15,7 +15,7 @@ from asiarc.analyst.sources import is_local
 from asiarc.archive.gains import Gains
 from asiarc.campaign.recipe import hidden_for, total
 from asiarc.core.proposal import Belief, Foretold, MechanismEffect, Rival, TaskTerms, Terms, Worth
-from asiarc.core.recipe import StagePlan
+from asiarc.core.recipe import StageName, StagePlan
 from asiarc.loop.trials import Bench
 from asiarc.search.campaign import Believed
 from asiarc.tasks import get_task
@@ -66,7 +66,8 @@ def _stakes(bench: Bench, plan: StagePlan) -> Iterator[str]:
         yield f"The budget brings about {100 * share:.0f} % to {steps} steps ({steps * window:,} tokens)."
     if campaign.verify is None:
         return
-    for stage, who in (("verify", f"the {campaign.finalists} that lead"), ("confirm", "the winner of these")):
+    entrants: dict[StageName, str] = {"verify": f"the {campaign.finalists} that lead", "confirm": "the winner of these"}
+    for stage, who in entrants.items():
         later = bench.plan(stage)
         yield (
             f"{stage}: {who}, {later.rungs[-1]} steps at d_model {later.text.d_model} and {later.text.num_layers} "
