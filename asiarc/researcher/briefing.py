@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from asiarc.core.proposal import Context, Earlier, Failure, Proposal
 from asiarc.core.seeds import rng_of
 from asiarc.llm.exchange import Message
-from asiarc.researcher.contents import sections_of
+from asiarc.researcher.contents import BELIEF, sections_of
 from asiarc.researcher.ideas import Idea
 from asiarc.researcher.section import BYTES_PER_TOKEN, Section, data, fill, mark_of, tokens_of
 from asiarc.researcher.signatures import operators
@@ -107,7 +107,7 @@ def styles(context: Context, shown: str) -> Iterator[str]:
     if len(known) > 2:
         yield JOIN.format(names=", ".join(known[:4]))
     yield from (READ.format(entry=hit.entry) for hit in context.cognition if f"paper {hit.entry}" in shown)
-    if context.belief and context.belief.worths:
+    if BELIEF in shown:
         yield UNSURE
 
 

@@ -29,6 +29,7 @@ from asiarc.evidence.shares import Z, wilson
 from asiarc.researcher.section import Section, brief, coarse
 from asiarc.researcher.signatures import operators
 
+BELIEF = "what the search believes, and how surely"
 LEADING = 8  # candidates that the belief names
 SHOWN = 6  # predictions, of those that are counted
 UNITS = {"state_bytes": "bytes of state a sequence", "flops": "FLOP a token", "parameters": "parameters"}
@@ -134,7 +135,7 @@ def _belief(belief: Belief | None, parent: str) -> list[Section]:
     lines = [f"gains on the last rung, believed from {len(belief.worths) - 1} candidates and the start:"]
     lines += [_worth(one, belief.worths[0]) for one in shown]
     lines += map(_effect, belief.effects)
-    return [Section("what the search believes, and how surely", "\n".join(lines), 2)]
+    return [Section(BELIEF, "\n".join(lines), 2)]
 
 
 def _worth(one: Worth, first: Worth) -> str:

@@ -123,6 +123,7 @@ def test_an_instruction_names_nothing_that_is_not_shown(context, tokens):
         styles.add(style)
         assert all(address in shown for address in re.findall(r"\b[0-9a-f]{16}\b", style)), style
         assert "the paper" not in style or re.search(r"the paper (\S+) ", style)[1] in shown
+        assert "the search knows" not in style or "what the search believes" in shown
         assert "relatives" not in style and ("weakness" not in style or context.insights)
     assert len(styles) > 2
 
