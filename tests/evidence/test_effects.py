@@ -204,8 +204,8 @@ def test_the_light_half_imports_neither_numpy_nor_scipy_nor_torch():
 @pytest.mark.parametrize("mean", [0.0625, 0.5, 0.98, 0.999])
 @pytest.mark.parametrize("precision", [20, 1_000])
 def test_intervals_of_accuracies_cover_and_stay_where_accuracies_lie(n, mean, precision):
-    """Seeds whose ability is drawn from a beta distribution, each asked 128 questions; a t interval covers 3 to 48 % of
-    the means near 1, where nearly all seeds agree."""
+    """Seeds whose ability is drawn from a beta distribution, each asked 128 questions; a t interval covers 3 to 47 % of
+    means of 0.999, where nearly all seeds agree."""
     rng, covered = np.random.default_rng(7), 0
     for _ in range(300):
         able = rng.beta(mean * precision, (1 - mean) * precision, n)
