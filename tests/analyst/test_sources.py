@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from asiarc.analyst.compare import analyse
 from asiarc.analyst.sources import is_local, parts_of
+from asiarc.archive.gains import Gains
+from asiarc.loop.findings import observed
 from asiarc.models.baselines import PANEL_NAMES, baseline_source
 
 LOCAL = """
@@ -45,3 +48,36 @@ def test_what_remembers_is_not_local(memory):
 
 def test_what_has_no_filter_is_not_called_local():
     assert not is_local(LOCAL.replace("short_convolution", "l2_norm"))
+
+
+class Kept:
+    """An archive of sources by address."""
+
+    def candidate(self, address):
+        return {"address": address, "source": SOURCES[address], "motivation": f"The idea of {address}, in a line."}
+
+
+SOURCES = {"start": baseline_source("delta_net"), "child": LOCAL}
+SCORES = {("text", 60): {("start", "0"): -2.0, ("start", "1"): -2.1, ("child", "0"): -1.8, ("child", "1"): -1.9}}
+
+
+def told(*genomes):
+    rows = [
+        {"address": a, "name": a, "genome": g, "scores": {}} for a, g in zip(("start", "child"), genomes, strict=True)
+    ]
+    gains = Gains(SCORES, ("text",))
+    start, child = observed(Kept(), rows, gains, "start")
+    return child, analyse(child, start, (), {}, gains, start=start).text
+
+
+def test_where_one_has_no_genome_both_are_told_by_what_they_call_and_the_result_comes_first():
+    child, text = told({"memory": "delta"}, None)
+    assert child.tags == parts_of(LOCAL)
+    assert text.startswith("child is 0.200 [0.200, 0.200] bits a byte ahead of start at 60 steps, seeds 0 and 1.")
+    assert "It has nothing instead of calls=delta_rule, calls=l2_norm." in text
+    assert "Its idea: The idea of child, in a line." in text
+
+
+def test_where_all_have_a_genome_the_grammar_says_it():
+    child, text = told({"memory": "delta"}, {"memory": "gla"})
+    assert child.tags == {"memory=gla"} and "calls=" not in text and "Its idea" not in text
