@@ -12,20 +12,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean, variance
+from textwrap import shorten
 from typing import Any
 
 from asiarc.archive.gains import NOISE, Gain, Gains
 from asiarc.core.proposal import Insight
 from asiarc.evidence.additive import t_factor
 
-Tag = str  # "field=value", one choice of a genome
+IDEA = 160  # characters of an idea
+Tag = str  # "field=value", one choice of a genome, or "calls=name", read from a source
 
 
 @dataclass(frozen=True)
 class Observation:
     """A scored candidate as the analyst sees it: gains are against start_from, each at its own deepest rung.
 
-    `saturated` are the tasks on which nothing is left to gain.
+    `tags` are choices of the grammar, or what its source calls where one that it is compared with has no genome;
+    `saturated` are the tasks on which nothing is left to gain; `idea` is what it was meant to do, where no
+    grammar says.
     """
 
     address: str
@@ -33,6 +37,7 @@ class Observation:
     tags: frozenset[Tag]
     gains: Mapping[str, Gain]  # by task
     saturated: frozenset[str] = frozenset()
+    idea: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,7 @@ def analyse(
     text += [_against_parent(child, parent, step)] if parent.address != start.address else []
     if child.tags and parent.tags and (added or removed):
         text.append(f"It has {', '.join(added) or 'nothing'} instead of {', '.join(removed) or 'nothing'}.")
+    text += [f"Its idea: {shorten(child.idea, IDEA, placeholder=' ...')}"] if child.idea else []
     text += _ahead_of_it(child, siblings, gains)
     weakness = _weakness(child)
     if weakness:

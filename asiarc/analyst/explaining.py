@@ -21,7 +21,7 @@ from asiarc.core.seeds import seed_of
 from asiarc.llm.client import Ask, Client
 from asiarc.llm.exchange import Message, Question, UnusableReplyError
 from asiarc.llm.reading import read_model
-from asiarc.researcher.briefing import Section, coarse, mark_of, within
+from asiarc.researcher.section import Section, coarse, mark_of, within
 
 if TYPE_CHECKING:
     from asiarc.campaign.declaration import Models
@@ -114,7 +114,7 @@ def _sections(experiment: Experiment, curve: Sequence[Sequence[float]]) -> list[
     return [
         Section("what was measured", "\n".join(table)),
         Section("its predictions against its parent", told or "none that can be scored"),
-        Section("held-out bits a byte in training", points or "no curve"),
+        Section("probe on training text, bits a byte", points or "no curve"),
         Section("what it was meant to do", row["motivation"] or "nothing was said"),
         Section(f"candidate {row['name']}: source", row["source"]),
     ]

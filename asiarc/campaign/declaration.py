@@ -36,7 +36,7 @@ IDENTITY_VERSION = 2
 RESEARCHERS = ("grammar", "random", "llm")
 ROLES = ("researcher", "analyst", "checker", "judge", "embedding")
 NOVELTY = ("syntax", "behaviour", "motivation")
-ARMS = ("no_cognition", "no_analyst", "no_novelty", "no_judge", "random", "best_of_n")
+ARMS = ("no_cognition", "no_analyst", "no_belief", "no_novelty", "no_judge", "random", "best_of_n")
 POLICIES = {  # name -> the class, which the search imports: a declaration stays light
     "ucb": "asiarc.search.policies.bayes:UpperBound",
     "thompson": "asiarc.search.policies.bayes:Thompson",

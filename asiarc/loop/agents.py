@@ -18,7 +18,7 @@ from asiarc.core.proposal import Insight, Researcher, Tried
 from asiarc.llm import Client, Ledger, Price, UnusableReplyError
 from asiarc.llm.tape import ArchiveTape
 from asiarc.researcher import bandit
-from asiarc.researcher.briefing import coarse
+from asiarc.researcher.section import coarse
 
 REVISIONS = 2  # for a researcher of one's own that can mend
 Connect = Callable[[Annex, str, Ledger, Models], Client]

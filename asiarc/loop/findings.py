@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asiarc.analyst.compare import Observation, analyse, mechanism_effects, tags_of
 from asiarc.analyst.explaining import Experiment
+from asiarc.analyst.sources import parts_of
 from asiarc.archive.gains import Gains, gains_of
 from asiarc.archive.store import Archive
 from asiarc.loop.trials import genome_of
@@ -32,8 +33,9 @@ def findings(
     firsts = {parent for row in proposals.values() for parent in row["parents"][:1]} - known
     older = [row for parent in sorted(firsts) if (row := archive.scored(run, parent))]
     gains = gains_of(archive, run, [row["address"] for row in (*rows, *older)], deciding)
-    seen = {row["address"]: _observe(row, gains, start) for row in (*older, *rows)}
-    root = Observation(start, start_from, tags_of(genome_of(start_from)), {})
+    origin = {"address": start, "name": start_from, "genome": genome_of(start_from), "scores": {}}
+    root, *others = observed(archive, [origin, *older, *rows], gains, start)
+    seen = {one.address: one for one in others}
     population = [seen[row["address"]] for row in rows]
     effects = mechanism_effects(population, gains.side_by_side(known))
     found = []
@@ -56,9 +58,27 @@ def _proposal(archive: Archive, run: str, number: int) -> dict[str, Any]:
     return row
 
 
-def _observe(row: dict[str, Any], gains: Gains, start: str) -> Observation:
-    saturated = frozenset(
-        task for task, score in row["scores"].items() if get_task(task).higher_is_better and score["mean"] >= FULL
+def observed(archive: Archive, rows: Sequence[Mapping[str, Any]], gains: Gains, start: str) -> list[Observation]:
+    """Scored candidates as the analyst sees them, all in the grammar's words, or all by what their sources call."""
+    in_grammar = all(row["genome"] for row in rows)
+    made = [(tags_of(row["genome"]), "") if in_grammar else _read(archive, row["address"]) for row in rows]
+    return [
+        Observation(
+            row["address"], row["name"], tags, gains.by_task(row["address"], start), _saturated(row["scores"]), idea
+        )
+        for row, (tags, idea) in zip(rows, made, strict=True)
+    ]
+
+
+def _read(archive: Archive, address: str) -> tuple[frozenset[str], str]:
+    """What a candidate's source calls, and its idea."""
+    row = archive.candidate(address)
+    assert row is not None, address
+    return parts_of(row["source"]), row["motivation"]
+
+
+def _saturated(scores: Mapping[str, Any]) -> frozenset[str]:
+    """The tasks on which nothing is left to gain."""
+    return frozenset(
+        task for task, score in scores.items() if get_task(task).higher_is_better and score["mean"] >= FULL
     )
-    by_task = gains.by_task(row["address"], start)
-    return Observation(row["address"], row["name"], tags_of(row["genome"]), by_task, saturated)

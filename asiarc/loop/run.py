@@ -73,9 +73,7 @@ class Run:
         baselines = set(self.bench.baselines.values())
         self.progress.called = {address: name for name, address in self.bench.baselines.items()}
         self.drafts = Drafts(archive, self.run, baselines, only_new="syntax" in campaign.novelty)
-        self.surroundings = Surroundings(
-            campaign, self.run, archive, self.team, self.bench.start, baselines, lambda: self.bench.deciding("explore")
-        )
+        self.surroundings = Surroundings(campaign, self.run, archive, self.team, self.bench)
 
     # --- the three stages -----------------------------------------------------------------------------------------
 

@@ -104,10 +104,9 @@ class Bench:
 
     def admit(self, addresses: Sequence[str]) -> dict[str, Outcome]:
         """The gates' outcome of each candidate, and the campaign's own caps on resources (`at_most`), time last."""
-        admissions = self._admissions(addresses)
-        base = self._admissions([self.start])[self.start]["measures"]
+        admissions, caps = self._admissions(addresses), self.caps()
         outcomes = {
-            address: self._within_caps(admission["measures"], base)
+            address: self._within_caps(admission["measures"], caps)
             if admission["outcome"] == SCORED
             else admission["outcome"]
             for address, admission in admissions.items()
@@ -189,20 +188,33 @@ class Bench:
                     task.keep()
                     task.batch("train", 1, "is there", seq_len=wanted)
 
-    def _within_caps(self, measures: dict[str, float], base: dict[str, float]) -> Outcome:
-        for resource, factor in self.campaign.at_most.items():
+    def measures(self, address: str) -> dict[str, float]:
+        """What the gates measured of an admitted candidate at explore's size."""
+        measured: dict[str, float] = self._admissions([address])[address]["measures"]
+        return measured
+
+    def caps(self) -> dict[str, float]:
+        """The most that a candidate may take of each resource, counted; of time, relative to start_from's."""
+        base = self.measures(self.start)
+        return {
+            resource: factor if resource == "time" else factor * base[MEASURED[resource]]
+            for resource, factor in self.campaign.at_most.items()
+        }
+
+    def _within_caps(self, measures: dict[str, float], caps: dict[str, float]) -> Outcome:
+        for resource, allowed in caps.items():
             if resource == "time":  # measured, not counted
                 continue
-            mine, allowed = measures[MEASURED[resource]], factor * base[MEASURED[resource]]
+            mine = measures[MEASURED[resource]]
             if mine > allowed:
+                factor = self.campaign.at_most[resource]
                 limit = f"{allowed:,.0f} ({factor:g} x {self.campaign.start_from})"
                 return Outcome("rejected", f"{mine:,.0f} {resource}, allowed are {limit}", resource)
         return SCORED
 
     def traits(self, address: str) -> Traits:
         """What an admitted candidate is: its mechanism, and its cost relative to start_from."""
-        admitted = self._admissions([address, self.start])
-        mine, base = (admitted[a]["measures"] for a in (address, self.start))
+        mine, base = self.measures(address), self.measures(self.start)
         row = self.archive.candidate(address)
         return Traits(
             mechanism=str(((row and row["genome"]) or {}).get("memory", "")),
