@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from asiarc.core.recipe import (
     MEDIUM,
     MICRO,
+    ON_GPU,
     PAPER_20M,
     PAPER_340M,
     SMALL,
