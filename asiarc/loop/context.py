@@ -18,7 +18,7 @@ from asiarc.campaign.declaration import Campaign
 from asiarc.cognition.library import read_up
 from asiarc.core.proposal import CognitionHit, Context, Earlier, Failure, Insight, Relative, Tried
 from asiarc.core.seeds import seed_of
-from asiarc.loop.agents import Team
+from asiarc.loop.agents import OPEN, Team
 from asiarc.search.campaign import LEADING, Exploration
 
 SIBLINGS = 3  # the strongest other children of the parent that a proposal is shown
@@ -38,7 +38,8 @@ class Surroundings:
 
     def context(self, search: Exploration, generation: int, number: int) -> Context:
         """The context of a proposal, with parent and references by the search's policy."""
-        leading = self.archive.leading_numbers(self.run, LEADING)
+        entered = search.board.entered  # what came by the door may have been scored ahead of its generation
+        leading = [n for n in self.archive.leading_numbers(self.run, LEADING) if n < entered]
         parent, references = search.parents(leading, generation, number)
         relatives = [self._relative(n) for n in (parent, *references)]
         alone = self.campaign.arm == "best_of_n"
@@ -102,7 +103,7 @@ class Surroundings:
             return ()
         if not self._has_analyst:  # the weakest task is a number, not an opinion
             insight = replace(insight, query="")
-        in_grammar = self.campaign.researcher != "llm"
+        in_grammar = self.campaign.researcher not in ("llm", OPEN)
         return read_up(insight, without=tags_of(parent.genome), in_grammar=in_grammar, own=self.campaign.cognition)
 
     def _failed(self, number: int) -> tuple[Failure, ...]:

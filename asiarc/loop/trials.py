@@ -210,10 +210,11 @@ class Bench:
             flops=mine["flops_per_token"] / max(1, base["flops_per_token"]),
         )
 
-    def alike(self, address: str) -> list[str]:
-        """The baselines first, then every candidate of the archive that computes what this one computes, in order."""
-        known = [*self.baselines.values(), address]
-        prints = self.workshop.fingerprints({a: self.source(a) for a in known}, self.sizes[0])
+    def alike(self, address: str, source: str = "") -> list[str]:
+        """The baselines first, then every candidate of the archive that computes what this one computes, in order; its
+        `source` where it is not kept there."""
+        known = {a: self.source(a) for a in self.baselines.values()} | {address: source or self.source(address)}
+        prints = self.workshop.fingerprints(known, self.sizes[0])
         mine = prints[address]
         if mine is None:
             return []

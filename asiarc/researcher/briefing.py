@@ -63,6 +63,11 @@ Answer with the complete Python file in one ```python block and nothing else. It
 why it should work, and ends with a line like "Prediction: text better by 0.03", against the parent, on these tasks:
 {tasks} (in bits a byte or accuracy).
 """
+AS_FILE = """
+Answer with a file, and propose it: asiarc propose FILE --campaign {campaign}. Its docstring says what the idea is and
+why it should work, and ends with a line like "Prediction: text better by 0.03", against the parent, on these tasks:
+{tasks} (in bits a byte or accuracy).
+"""
 MEND = """\
 This candidate was run and turned away for the reason above; the case that is named is the smallest one that shows it.
 Mend the candidate and keep its idea."""
@@ -110,16 +115,35 @@ class Section:
 def _task(mark: str, tasks: Sequence[str], *, structured: bool) -> Message:
     """The instructions, with the form of the answer: JSON, or for a model that cannot write it a bare file."""
     form = AS_JSON if structured else AS_CODE
-    answer = form.format(form=json.dumps(FORM, indent=1), tasks=", ".join(tasks) or "any")
+    return _instructions(mark, form.format(form=json.dumps(FORM, indent=1), tasks=_measured(tasks)))
+
+
+def _instructions(mark: str, answer: str) -> Message:
     return Message("system", TASK.format(mark=mark, answer=answer))
+
+
+def _measured(tasks: Sequence[str]) -> str:
+    return ", ".join(tasks) or "any"
 
 
 def propose(context: Context, *, tokens: int, structured: bool = True) -> tuple[Message, ...]:
     """The messages that ask for a proposal, in about `tokens` tokens."""
+    system = _task(mark_of(context.seed), context.tasks, structured=structured)
+    return system, _material(context, system, tokens=tokens, closing=_closing(structured))
+
+
+def brief(context: Context, campaign: str, *, tokens: int = 12_000) -> str:
+    """The same for whoever answers with a file: a person, or an agent that works in a folder."""
+    answer = AS_FILE.format(campaign=campaign, tasks=_measured(context.tasks))
+    system = _instructions(mark_of(context.seed), answer)
+    return f"{system.text}\n{_material(context, system, tokens=tokens, closing='').text}".rstrip()
+
+
+def _material(context: Context, system: Message, *, tokens: int, closing: str) -> Message:
+    """What is known, in the order of its worth, and the instruction that is drawn for it."""
     mark = mark_of(context.seed)
     rng = rng_of(context.seed, "briefing")
     style = rng.choice(STYLES)
-    system = _task(mark, context.tasks, structured=structured)
     sections = [*_parent(context.parent), *_failed(context.failed), *_cognition(context.cognition)]
     relatives = [*context.references, *context.siblings]
     rng.shuffle(relatives)
@@ -127,7 +151,7 @@ def propose(context: Context, *, tokens: int, structured: bool = True) -> tuple[
     sections += [_summary(relative, in_full=relative is shown) for relative in relatives]
     sections.insert(min(3, len(sections)), _operators())
     room = BYTES_PER_TOKEN * (tokens - tokens_of(system.text) - tokens_of(style) - 50)
-    return system, Message("user", f"{fill(sections, mark, room)}\n\n{style} {_closing(structured)}")
+    return Message("user", f"{fill(sections, mark, room)}\n\n{style} {closing}")
 
 
 def _closing(structured: bool) -> str:
