@@ -194,22 +194,22 @@ def test_over_the_budget_and_after_verify_it_is_closed(tmp_path):
 
 def test_grammar_and_guests_stand_in_one_archive_with_lineage_across(tmp_path):
     """A guest before the search begins, and one made of what the grammar made; the search is as long as it was."""
-    asked = opened(8, researcher="grammar", open=True, verify=None, confirm=None)
+    asked = opened(12, researcher="grammar", open=True, verify=None, confirm=None)
     bench = Doors(asked, tmp_path)
     bench.propose(SIXTEEN[0])
     assert bench.results()[name_of(SIXTEEN[0])]["gain"] > 0.2, "its first look is paid at once"
     with pytest.raises(KeyboardInterrupt):
-        bench.run(FakeExecutor(interrupt_at=24), "explore")
+        bench.run(FakeExecutor(interrupt_at=12), "explore")
     made = [row for row in bench.results().values() if row["outcome"].kind == "scored" and row["number"] > 0][-1]
     bench.propose(SIXTEEN[1], parent=made["address"][:9])
     executor = FakeExecutor()
     bench.run(executor, "explore")
-    assert bench.stage("explore")["candidates"] == 8 and not executor.repeated
+    assert bench.stage("explore")["candidates"] == 12 and not executor.repeated
     with Archive(tmp_path, write=False) as archive:
         run = archive.runs("question")[-1]["run"]
         line = line_to(archive, run, address_of(SIXTEEN[1]))
         authors = Counter(row["author"] for row in archive.proposals(run))
-    assert authors == {"": 6, "an agent": 2}
+    assert authors == {"": 10, "an agent": 2}
     assert [one.address for one in line[-2:]] == [made["address"], address_of(SIXTEEN[1])]
 
 
@@ -235,10 +235,10 @@ def test_what_cannot_be_kept_takes_no_number(tmp_path, source, says):
 
 
 def test_a_file_that_changes_while_it_is_read(tmp_path, monkeypatch):
-    file, read = tmp_path / "mixer.py", asiarc.loop.door.read_source
+    file, read, times = tmp_path / "mixer.py", asiarc.loop.door.read_source, count()
     file.write_text("a = 1\n")
 
-    def changing(path, times=count()):
+    def changing(path):
         text = read(path)
         if next(times) < 2:
             path.write_text(text + "b = 2\n")
