@@ -16,7 +16,7 @@ CHILDREN = 200  # that are listed
 @dataclass(frozen=True)
 class Ancestor:
     """One proposal of a line: how it ended, its gain over start_from, and against its first parent the gain and the
-    choices that it added and took away. The start has no number and no gain."""
+    choices that it added and took away. The start has no number and no gain; `author` brought it from outside."""
 
     address: str
     name: str
@@ -28,6 +28,7 @@ class Ancestor:
     removed: tuple[Tag, ...]
     motivation: str
     other_parents: tuple[str, ...]
+    author: str = ""
 
 
 def line_to(archive: Archive, run: str, address: str) -> list[Ancestor]:
@@ -86,6 +87,7 @@ def _ancestor(archive: Archive, run: str, row: dict[str, Any]) -> Ancestor:
         removed=tuple(sorted(parent - mine)) if mine and parent else (),
         motivation=row["motivation"],
         other_parents=tuple(parents[1:]),
+        author=row.get("author", ""),
     )
 
 

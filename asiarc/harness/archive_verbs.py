@@ -255,7 +255,8 @@ def _print_ancestor(one: Ancestor, indent: str) -> None:
     gain = one.outcome if one.gain is None else f"gain {one.gain:+.4f}"
     gain = "" if one.number is None else gain
     step = "" if one.step is None else f" ({one.step:+.4f} against its parent)"
-    say(f"{indent}{number} {one.address} {one.name}  {gain}{step}".rstrip())
+    by = f" by {one.author}" if one.author else ""
+    say(f"{indent}{number} {one.address} {one.name}{by}  {gain}{step}".rstrip())
     changed = [*(f"+{tag}" for tag in one.added), *(f"-{tag}" for tag in one.removed)]
     if changed:
         say(f"{indent}    {' '.join(changed)}")

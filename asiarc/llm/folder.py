@@ -9,6 +9,7 @@ was moved there under its name, or has not changed for `settle_s`.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -90,11 +91,11 @@ class Folder:
             if (self.pause or self._stopped.wait)(LOOK_S):
                 raise ModelError("unreachable", f"nobody has written {file} yet; run the same command again")
         with file.open("rb") as opened:
-            text = opened.read(MOST_BYTES + 1).decode("utf-8-sig", errors="replace")
-        fault: ReplyFault | None = "too long" if len(text) > MOST_BYTES else None
+            said = opened.read(MOST_BYTES + 1)
+        fault: ReplyFault | None = "too long" if len(said) > MOST_BYTES else None
         # nobody counts tokens here: the worst case is booked, as for a server that counts none
         return Reply(
-            text=text[:MOST_BYTES], fault=fault, prompt_tokens=question.most_prompt_tokens,
+            text=said.decode("utf-8-sig", errors="replace"), fault=fault, prompt_tokens=question.most_prompt_tokens,
             completion_tokens=question.max_tokens, counted=False, note="",
         )  # fmt: skip
 
@@ -103,8 +104,12 @@ class Folder:
             found = file.stat()
         except FileNotFoundError:
             return False
-        was_moved = found.st_ctime_ns > found.st_mtime_ns  # its place changed after its text
-        return found.st_size > 0 and (was_moved or self.now() - found.st_mtime >= self.settle_s)
+        return found.st_size > 0 and (self._was_moved(found) or self.now() - found.st_mtime >= self.settle_s)
+
+    @staticmethod
+    def _was_moved(found: os.stat_result) -> bool:
+        """Whether a file's place changed after its text."""
+        return found.st_ctime_ns > found.st_mtime_ns
 
 
 def as_page(question: Question, number: int) -> str:

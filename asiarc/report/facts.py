@@ -199,7 +199,12 @@ def winner_facts(reading: CampaignResult) -> Row | None:
         "motivation": row["motivation"], "source": row["source"], "measures": reading.measures.get(address, {}),
         "origins": proposal["origins"] if proposal else [], "predicted": proposal["predicted"] if proposal else "",
         "lineage": lineage_of(reading, address),
-    }  # fmt: skip
+    } | _author(reading, address)  # fmt: skip
+
+
+def _author(reading: CampaignResult, address: str) -> Row:
+    """Who brought a candidate from outside; empty where nobody did."""
+    return {"author": reading.authors[address]} if address in reading.authors else {}
 
 
 def lineage_of(reading: CampaignResult, address: str) -> list[Row]:
@@ -210,7 +215,7 @@ def lineage_of(reading: CampaignResult, address: str) -> list[Row]:
     while here is not None and here not in {link["address"] for link in chain}:
         ending = reading.endings.get(reading.numbers.get(here, -1), {})
         chain.append({"address": here, "name": reading.names.get(here, here), "number": reading.numbers.get(here),
-                      "gain": ending.get("gain"), "rung": ending.get("rung")})  # fmt: skip
+                      "gain": ending.get("gain"), "rung": ending.get("rung"), **_author(reading, here)})  # fmt: skip
         here = next(iter(parents.get(here, [])), None)
     return chain
 

@@ -210,6 +210,7 @@ def test_grammar_and_guests_stand_in_one_archive_with_lineage_across(tmp_path):
         line = line_to(archive, run, address_of(SIXTEEN[1]))
         authors = Counter(row["author"] for row in archive.proposals(run))
     assert authors == {"": 10, "an agent": 2}
+    assert [one.author for one in line[-2:]] == ["", "an agent"]
     assert [one.address for one in line[-2:]] == [made["address"], address_of(SIXTEEN[1])]
 
 
