@@ -407,6 +407,8 @@ class Campaign(WithRecipe):
         budget = self.budget.at(tier)
         few = budget.model_copy(update={"candidates": min(4, budget.candidates)})
         found = self.model_copy(update={"budget": self.budget.model_copy(update={tier: few})})
+        if self.researcher == "open":  # whoever would propose is not there
+            found = found.model_copy(update={"researcher": "grammar"})
         found._dry = True
         return found
 

@@ -62,7 +62,8 @@ class Proposal:
 class Relative:
     """A candidate that was scored before: the parent, a reference to learn from, or a sibling.
 
-    `scores` holds "gain", over the baseline that the search started from, and the gain on each task.
+    `scores` holds "gain", over the baseline that the search started from, and the gain on each task; `standing` says
+    them in words, with rung, seeds and interval, and how it compares with the proposal's parent where both stand.
     """
 
     address: str
@@ -70,6 +71,7 @@ class Relative:
     source: str
     genome: dict[str, Any] | None
     scores: dict[str, float]
+    standing: str = ""
     insight: str | None = None
     motivation: str = ""
 

@@ -28,9 +28,14 @@ import torch.distributed as dist
 from torch import nn
 
 from asiarc.core.candidate import read_source
-from asiarc.core.errors import TaskError
+from asiarc.core.digest import digest
+from asiarc.core.errors import ExecutionError, TaskError
 from asiarc.core.recipe import RECIPES, TrialRecipe
+from asiarc.engineer.checkpoint import Progress
 from asiarc.engineer.trainer import Curve, train
+from asiarc.execution import shelf
+from asiarc.execution.removal import remove_tree
+from asiarc.execution.shelf import Checkpoints, Keeper
 
 if TYPE_CHECKING:
     from torch.distributed.fsdp import FSDPModule
@@ -39,6 +44,7 @@ if TYPE_CHECKING:
     from asiarc.tasks import Task
 
 By = Literal["ddp", "fsdp2"]
+_NO_BOUND = 1 << 62
 WAYS: tuple[By, ...] = ("ddp", "fsdp2")
 
 
@@ -90,10 +96,62 @@ def unsynced(model: nn.Module) -> Iterator[None]:
         sharded.set_requires_gradient_sync(True)
 
 
-def train_spread(source: str, task: Task, recipe: TrialRecipe, seed: str, by: By, device: torch.device) -> Curve:
+class Agreed(Checkpoints):
+    """The checkpoints of one process among several, which all save after the same step: when the first one's time has
+    come."""
+
+    def __init__(self, keeper: Keeper, device: torch.device) -> None:
+        vars(self).update(vars(keeper.here()))
+        self._device = device
+
+    @property
+    def is_due(self) -> bool:
+        """What the first process finds."""
+        due = torch.tensor(float(super().is_due), device=self._device)
+        dist.broadcast(due, 0)
+        return bool(due)
+
+
+@contextmanager
+def kept(folder: Path | None, training: list[Any], device: torch.device) -> Iterator[Progress]:
+    """The progress of one training, told apart by `training`, on as many processes as now; each has its own part in
+    `folder`, which is removed when the training is done. Raises `ExecutionError` where the folder cannot be used."""
+    if folder is None:
+        yield Progress()
+        return
+    rank, processes = dist.get_rank(), dist.get_world_size()
+    own = shelf.Shelf(str(folder.absolute() / f"{digest([*training, processes])}-{rank}"), _NO_BOUND, shelf.EVERY_S)
+    try:
+        keeper = Keeper(own, own.opened())
+    except OSError as error:
+        raise ExecutionError(
+            f"no checkpoint can be kept in {folder} ({error.strerror}); name another folder"
+        ) from error
+    theirs: list[Any] = [None] * processes
+    dist.all_gather_object(theirs, keeper.steps)
+    keeper.step_back(max(set.intersection(*theirs), default=0))
+    try:
+        yield Progress(Agreed(keeper, device))
+        remove_tree(Path(own.folder))
+    finally:
+        keeper.close()
+        for note in keeper.notes if rank == 0 else ():
+            click.echo(note, err=True)
+
+
+def train_spread(
+    source: str,
+    task: Task,
+    recipe: TrialRecipe,
+    seed: str,
+    by: By,
+    device: torch.device,
+    checkpoints: Path | None = None,
+) -> Curve:
     """Train one source with all processes of the group; the curve of a single process, on every process.
 
-    Raises `DivergedError` on the process whose share diverged, which ends the group.
+    With a folder for `checkpoints`, a training that was killed goes on in the same bits when it is started again on as
+    many processes. Raises `DivergedError` on the process whose share diverged, which ends the group.
     """
     from asiarc.models.backbone import build
 
@@ -101,7 +159,10 @@ def train_spread(source: str, task: Task, recipe: TrialRecipe, seed: str, by: By
     hidden = round(recipe.mlp_ratio * recipe.d_model)
     model = spread(build(source, recipe, seed, hidden=hidden).to(device), by)
     share = cast("Task", Share(task, rank, processes))
-    mine = train(cast("AsiarcForCausalLM", model), share, recipe, seed, unsynced=partial(unsynced, model))
+    training = [source, task.identity, recipe.as_dict(), seed, by]
+    with kept(checkpoints, training, device) as progress:
+        whole = cast("AsiarcForCausalLM", model)
+        mine = train(whole, share, recipe, seed, progress, unsynced=partial(unsynced, model))
     losses = torch.tensor([row[1:] for row in mine.rows], dtype=torch.float64, device=device)
     dist.all_reduce(losses)
     means = (losses / processes).tolist()
@@ -132,7 +193,16 @@ def group() -> Iterator[torch.device]:
 @click.option("--steps", type=int, help="instead of the recipe's own")
 @click.option("--batch-size", type=int, help="rows a step over all processes, instead of the recipe's own")
 @click.option("--seq-len", type=int, help="instead of the recipe's own")
-def main(recipe: str, mixer: str, task_name: str, seed: str, by: tuple[By, ...], **changes: int | None) -> None:
+@click.option("--checkpoints", type=click.Path(path_type=Path), help="a folder in which to go on after a kill")
+def main(
+    recipe: str,
+    mixer: str,
+    task_name: str,
+    seed: str,
+    by: tuple[By, ...],
+    checkpoints: Path | None,
+    **changes: int | None,
+) -> None:
     """Train one mixer with all processes that torchrun started; the first prints a JSON line for each way."""
     from asiarc.models.baselines import PANEL_NAMES, baseline_source
     from asiarc.tasks import get_task
@@ -143,7 +213,7 @@ def main(recipe: str, mixer: str, task_name: str, seed: str, by: tuple[By, ...],
     task.keep()
     with group() as device:
         for way in by:
-            curve = train_spread(source, task, chosen, seed, way, device)
+            curve = train_spread(source, task, chosen, seed, way, device, checkpoints)
             if dist.get_rank() == 0:
                 shown = {"by": way, "processes": dist.get_world_size(), "device": device.type, "curve": curve.rows}
                 click.echo(json.dumps(shown))

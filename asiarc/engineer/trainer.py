@@ -23,6 +23,7 @@ from asiarc.core.device import PRECISION
 from asiarc.core.errors import ExecutionError
 from asiarc.core.outcome import DivergedError
 from asiarc.core.recipe import TRIAL_MEMORY_BYTES
+from asiarc.engineer.checkpoint import Progress
 from asiarc.models.loss import IGNORED, summed_cross_entropy
 from asiarc.models.memory import HEADROOM, Passes, passes_of
 
@@ -62,11 +63,12 @@ def train(
     task: Task,
     recipe: TrialRecipe,
     seed: str,
+    progress: Progress | None = None,
     *,
     memory_bytes: int | None = None,
     unsynced: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Curve:
-    """Train in place for `recipe.steps` steps and return the curve.
+    """Train in place for `recipe.steps` steps, from where `progress` stands, and return the curve.
 
     AdamW (beta 0.9, 0.95; weight decay on matrices only), gradient norm clipped, in the recipe's precision, or the
     `PRECISION` of the model's device. Passes are made to fit `memory_bytes` (None: what the device has, or a trial may
@@ -79,10 +81,10 @@ def train(
     probe = task.batch("train", 2 * recipe.batch_size, "curve", seq_len=recipe.seq_len)
     passes = prepare(model, recipe, len(probe.inputs_BT) // 2, memory_bytes or memory_of(device))
     marks = {round(recipe.steps * (i + 1) / recipe.evaluations) for i in range(recipe.evaluations)}
-    rows: list[tuple[int, float, float]] = []
-    first_loss = math.inf
+    progress = progress or Progress()
+    standing = progress.resumed(model, optimiser)
     model.train()
-    for step in range(recipe.steps):
+    for step in range(standing.step, recipe.steps):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate_at(step, recipe)
         batch = task.batch("train", recipe.batch_size, seed, step, seq_len=recipe.seq_len)
@@ -90,15 +92,17 @@ def train(
         value = add_gradients(model, batch, passes, step_dtype, unsynced)
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimiser.step()
-        first_loss = value if step == 0 else first_loss
+        standing.first_loss = first_loss = value if step == 0 else standing.first_loss
         if not math.isfinite(value) or (step > recipe.warmup * recipe.steps and value > 3 * first_loss):
             raise DivergedError(f"diverged at step {step}: training loss {value:.4g}, {first_loss:.4g} at the start")
         if step + 1 in marks:
             bits = evaluate(model, probe, replace(passes, micro_batch=2 * passes.micro_batch))
             if not math.isfinite(bits):
                 raise DivergedError(f"diverged at step {step}: probe's loss {bits}")
-            rows.append((step + 1, value / LOG_2, bits))
-    return Curve(tuple(rows), passes)
+            standing.rows.append((step + 1, value / LOG_2, bits))
+        standing.step = step + 1
+        progress.mark(model, optimiser, standing)
+    return Curve(tuple(standing.rows), passes)
 
 
 def optimiser_of(model: AsiarcForCausalLM, recipe: TrialRecipe) -> torch.optim.Optimizer:
@@ -139,9 +143,10 @@ def compile_blocks(model: AsiarcForCausalLM) -> None:
     try:
         torch.compile(torch.neg)(next(model.parameters()).new_zeros(2))
     except TorchDynamoException as error:
+        why = " ".join(str(error).partition("\n\n")[0].split())
         raise ExecutionError(
-            "recipe says compile=True and torch.compile makes no program here: "
-            f"{str(error).splitlines()[0]}; install a C++ compiler (on a GPU: triton as well), or leave compile out"
+            f"the recipe says compile=True, and torch.compile makes no program here ({why}): "
+            "install a C++ compiler (on a GPU: triton as well), or leave compile out"
         ) from error
     for layer in model.layers:
         layer.compile()

@@ -18,10 +18,12 @@ from safetensors.torch import save_file
 from asiarc.core.bought import gpu_flops_per_s
 from asiarc.core.outcome import DivergedError
 from asiarc.core.recipe import TrialRecipe
+from asiarc.engineer.checkpoint import Progress
 from asiarc.engineer.dialogue import Reading, Tokens, answer_all
 from asiarc.engineer.gates import admit
 from asiarc.engineer.gates.again import examine, inputs_of
 from asiarc.engineer.gates.measure import measure
+from asiarc.engineer.trainer import memory_of
 from asiarc.engineer.trainer import train as training
 from asiarc.execution.job import KEPT
 from asiarc.models.backbone import (
@@ -33,10 +35,12 @@ from asiarc.models.backbone import (
     mixer_parameters,
     total_parameters,
 )
+from asiarc.models.memory import Passes, passes_of
 from asiarc.tasks import get_task
 
 if TYPE_CHECKING:
     from asiarc.execution.line import Line
+    from asiarc.execution.shelf import Checkpoints
 
 Payload = dict[str, Any]
 SEED_BYTES = 200
@@ -85,7 +89,7 @@ def core_flops_per_s() -> float:
     return 2 * PRODUCT**3 / min(spent_s)
 
 
-def train(payload: Payload) -> Payload:
+def train(payload: Payload, checkpoints: Checkpoints | None = None) -> Payload:
     """Train one candidate with one seed on one task, and keep what was trained (`KEPT`); the trial's first process.
 
     Takes source, task, recipe, seed, match_source (the candidate whose size the model is brought to, or None), device.
@@ -93,7 +97,7 @@ def train(payload: Payload) -> Payload:
     ended instead, as `diverged` or `size` with a reason.
     """
     with denormals_flushed():
-        tensors, told = _train(payload)
+        tensors, told = _train(payload, Progress(checkpoints))
     save_file(tensors, KEPT, {"told": json.dumps(told)})
     return {}
 
@@ -108,18 +112,21 @@ def answer(payload: Payload, line: Line) -> Payload:
     with safe_open(KEPT, "pt") as kept:
         tensors = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118 - it is no dict
         told = json.loads(kept.metadata()["told"])
-    told |= {"parameters": sum(t.numel() for t in tensors.values()), "target": _target(payload, recipe)}
+    parameters = sum(t.numel() for t in tensors.values())
+    passes = passes_of(recipe, parameters, memory_of(torch.device(payload["device"])))
+    told |= {"parameters": parameters, "target": _target(payload, recipe)}
+    told |= {"passes": asdict(passes)} if passes != Passes(recipe.batch_size) else {}
     line.send(json.dumps(told).encode())
     if "ended" not in told:
         seed = line.receive(SEED_BYTES).decode()
         with denormals_flushed():
             model = rebuilt(payload, recipe, tensors)
-            line.send(json.dumps(_examined(payload, recipe, model, seed)).encode())
+            line.send(json.dumps(_examined(payload, recipe, model, seed, passes.micro_batch)).encode())
             answer_all(line, reader(model.eval()))
     return {}
 
 
-def _train(payload: Payload) -> tuple[dict[str, torch.Tensor], Payload]:
+def _train(payload: Payload, progress: Progress) -> tuple[dict[str, torch.Tensor], Payload]:
     recipe = TrialRecipe(**payload["recipe"])
     task = get_task(payload["task"], recipe.tokenizer)
     hidden = round(recipe.mlp_ratio * recipe.d_model)
@@ -127,7 +134,7 @@ def _train(payload: Payload) -> tuple[dict[str, torch.Tensor], Payload]:
         if (target := _target(payload, recipe)) is not None:
             hidden = matched_hidden(mixer_parameters(payload["source"], recipe), recipe, target)
         model = build(payload["source"], recipe, payload["seed"], hidden=hidden).to(payload["device"])
-        curve = training(model, task, recipe, payload["seed"])
+        curve = training(model, task, recipe, payload["seed"], progress)
     except SizeMismatchError as error:
         return {}, {"ended": "size", "reason": str(error)}
     except DivergedError as error:
@@ -157,13 +164,13 @@ def rebuilt(payload: Payload, recipe: TrialRecipe, tensors: dict[str, torch.Tens
     return model.to(payload["device"])
 
 
-def _examined(payload: Payload, recipe: TrialRecipe, model: AsiarcForCausalLM, seed: str) -> Payload:
+def _examined(payload: Payload, recipe: TrialRecipe, model: AsiarcForCausalLM, seed: str, rows: int) -> Payload:
     """What the gates find in the trained mixers, and sizes: state_bytes a sequence, flops_per_token forward.
 
-    The mixers are given what they were trained on: a batch of the recipe's size, on the trial's device.
+    The mixers are given what they were trained on: the rows of one pass of a step, on the trial's device.
     """
     task = get_task(payload["task"], recipe.tokenizer)
-    batch = task.batch("train", recipe.batch_size, "examined", seed, seq_len=recipe.seq_len)
+    batch = task.batch("train", rows, "examined", seed, seq_len=recipe.seq_len)
     inputs = inputs_of(model.eval(), torch.from_numpy(batch.inputs_BT).to(payload["device"]))
     found = examine(model.mixers, inputs, seed=seed)
     mixer = measure(payload["source"], recipe.d_model, recipe.num_heads)

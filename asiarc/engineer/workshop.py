@@ -25,7 +25,8 @@ from asiarc.core.errors import BudgetExhaustedError, ExecutionError
 from asiarc.core.outcome import SCORED, Outcome
 from asiarc.core.recipe import TRIAL_MEMORY_BYTES, TrialRecipe
 from asiarc.engineer import returned
-from asiarc.execution import Executor, Job, Limits, LocalExecutor, Result, executor_on
+from asiarc.execution import Executor, Job, Limits, LocalExecutor, Result, executor_on, shelf
+from asiarc.execution.removal import remove_tree
 from asiarc.execution.round import Warm
 from asiarc.tasks import Task, get_task
 
@@ -105,12 +106,20 @@ class Request:
         return digest(made | self._settings)
 
     @property
+    def _numbers(self) -> float:
+        """About how many parameters the model has."""
+        r = self.recipe
+        return r.vocab_size * r.d_model + r.num_layers * (16 + 3 * r.mlp_ratio) * r.d_model**2
+
+    def shelf(self, parent: Path) -> shelf.Shelf:
+        """The trial's own place for checkpoints: parameters and two moments of each, and as much again."""
+        return shelf.Shelf(str(parent / self.key), (64 << 20) + 24 * round(self._numbers), shelf.EVERY_S)
+
+    @property
     def limits(self) -> Limits:
         """Generous: a budget is in steps, the sandbox only ends what has gone wrong."""
-        r = self.recipe
-        numbers = r.vocab_size * r.d_model + r.num_layers * (16 + 3 * r.mlp_ratio) * r.d_model**2
-        cpu_s = 120 + r.tokens / 1000 * max(1.0, numbers / MICRO_PARAMETERS)
-        kept_bytes = (64 << 20) + 8 * round(numbers)  # twice what the trained parameters take
+        cpu_s = 120 + self.recipe.tokens / 1000 * max(1.0, self._numbers / MICRO_PARAMETERS)
+        kept_bytes = (64 << 20) + 8 * round(self._numbers)  # twice what the trained parameters take
         return Limits(wall_s=4 * cpu_s, cpu_s=cpu_s, memory_bytes=TRIAL_MEMORY_BYTES, file_bytes=kept_bytes)
 
 
@@ -307,20 +316,25 @@ class Workshop:
         Raises `ExecutionError` where the machine failed: a stage never rests on trials that were not run.
         """
         unique = {request.key: request for request in requests}
-        missing = [r for key, r in unique.items() if (t := self.archive.trial(key)) is None or not t.outcome.is_final]
+        missing = [r for key, r in unique.items() if not self._is_over(key)]
         missing.sort(key=lambda r: -r.recipe.tokens)  # long ones first, so that no worker idles at the end
         for request in missing:
             request.opened.keep()
         for device in {request.device for request in missing}:
             self._look_at(device)
-        jobs = {request.key: request.job for request in missing}
+        shelves = self.archive.folder.absolute() / "checkpoints"
+        shelf.sweep(shelves, self._is_over)
+        jobs = {request.key: replace(request.job, shelf=request.shelf(shelves)) for request in missing}
 
         def store(index: int, result: Result) -> None:
             trial = self._store_trial(missing[index], result)
+            if trial.outcome.is_final:
+                remove_tree(shelves / trial.key)
             self.new_trials += 1
             said(trial)
 
         self._run(jobs, returned.TrialShape, store)
+        shelf.sweep(shelves, self._is_over)
         for request in requests:
             self.archive.add_use(run, request.stage, request.key)
         found = [self.archive.trial(request.key) for request in requests]
@@ -333,6 +347,10 @@ class Workshop:
                     "lost, run the same command again"
                 )
         return trials
+
+    def _is_over(self, key: str) -> bool:
+        trial = self.archive.trial(key)
+        return trial is not None and trial.outcome.is_final
 
     def _look_at(self, device: Device) -> None:
         """Ask a job without a candidate what a device can do; `ExecutionError` where a GPU is not there."""
@@ -367,7 +385,13 @@ class Workshop:
             state_bytes=value.get("state_bytes"),
             flops_per_token=value.get("flops_per_token"),
             curve=value.get("curve", []),
-            details={"hidden": value.get("hidden"), **_seconds(result), **(value.get("read") or {})},
+            details={
+                "hidden": value.get("hidden"),
+                **_seconds(result),
+                **(value.get("read") or {}),
+                **({"passes": value["passes"]} if value.get("passes") else {}),
+                **_noted(result),
+            },
             wall_s=result.wall_s,
             cpu_s=result.cpu_s,
             bought=Bought(
@@ -424,6 +448,11 @@ def _trial_outcome(result: Result) -> Outcome:
             return Outcome("rejected", reason, result.value["gate"])
         case _:
             return Outcome("crashed", reason)
+
+
+def _noted(result: Result) -> dict[str, list[str]]:
+    """What became of a trial's checkpoints, where there is anything to say."""
+    return {"notes": [*result.notes]} if result.notes else {}
 
 
 def _seconds(result: Result) -> dict[str, float]:

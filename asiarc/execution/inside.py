@@ -29,6 +29,7 @@ from asiarc.execution.attempt import attempt
 from asiarc.execution.job import Limits, resolve
 from asiarc.execution.line import Line
 from asiarc.execution.seccomp import seccomp
+from asiarc.execution.shelf import Checkpoints
 
 TOKEN_BYTES = 16
 THREADS = 64
@@ -58,11 +59,11 @@ def main(
     token: bytes,
     result_fd: int,
     output_fd: int,
-    line: Line | None,
+    beside: Line | Checkpoints | None,
 ) -> NoReturn:
     """Run the job and end the process, whatever happens, without running any exit handler."""
     exit_now, write, encode = os._exit, os.write, json.JSONEncoder(allow_nan=False).encode
-    hidden_fd = _only_these_open(result_fd, output_fd, line)
+    hidden_fd = _only_these_open(result_fd, output_fd, beside.descriptors if beside else ())
 
     def reply(kind: bytes, text: str) -> None:
         frames.send(hidden_fd, token + kind + text.encode(), write=write)
@@ -71,7 +72,7 @@ def main(
         held = enter(limits, cell)
         call = resolve(function)
         reply(READY, encode(held))
-        value = call(payload, line) if line else call(payload)
+        value = call(payload, beside) if beside else call(payload)
         if not isinstance(value, dict):
             raise TypeError(f"the job's function returned {type(value).__name__}, not a JSON object")
         text = encode(value)
@@ -113,8 +114,8 @@ def enter(limits: Limits, cell: Quarters) -> list[str]:
     return held
 
 
-def _only_these_open(result_fd: int, output_fd: int, line: Line | None) -> int:
-    """Standard streams, the line, and the result channel at a number that nobody can guess; everything else is
+def _only_these_open(result_fd: int, output_fd: int, kept: Sequence[int]) -> int:
+    """Standard streams, what is `kept`, and the result channel at a number that nobody can guess; everything else is
     closed."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -123,7 +124,6 @@ def _only_these_open(result_fd: int, output_fd: int, line: Line | None) -> int:
     os.dup2(output_fd, 1)
     os.dup2(output_fd, 2)
     target = random.SystemRandom().randrange(100, 250)
-    kept = (line.reads, line.writes) if line else ()
     while target in (result_fd, output_fd, *kept):
         target += 1
     os.dup2(result_fd, target, inheritable=False)

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 
 from asiarc.execution.attempt import attempt
 from asiarc.execution.line import Line, LineError
+from asiarc.execution.shelf import Shelf
 
 Status = Literal["ok", "crashed", "timed_out", "out_of_memory", "infrastructure"]
 OnResult = Callable[[int, "Result"], None]
@@ -55,6 +56,9 @@ class Job:
     `function` has left a file `KEPT`, which is all that reaches it; and `referee`, called as ``referee(secret, line)``
     outside the sandbox, at the other end of that line. `secret` never reaches the sandbox, and the result's value is
     the referee's.
+
+    A job with a `shelf` can be gone on with: `function` takes a second argument, its `Checkpoints`, which is missing
+    where the disk keeps none.
     """
 
     function: str
@@ -64,6 +68,7 @@ class Job:
     then: str = ""
     referee: str = ""
     secret: dict[str, Any] = field(default_factory=dict)
+    shelf: Shelf | None = None
 
     def __post_init__(self) -> None:
         for function in (self.function, *filter(None, (self.then, self.referee))):
@@ -73,7 +78,8 @@ class Job:
 
     def as_text(self) -> str:
         """The job as JSON, for the way to its worker; ValueError where the payload has what JSON has not."""
-        return json.dumps(vars(self) | {"limits": vars(self.limits)}, allow_nan=False)
+        parts = {"limits": vars(self.limits), "shelf": self.shelf and vars(self.shelf)}
+        return json.dumps(vars(self) | parts, allow_nan=False)
 
     def parts(self) -> tuple[bytes, bytes]:
         """What goes to the worker, as JSON: all but the secret, and the secret alone."""
@@ -83,7 +89,8 @@ class Job:
     def from_text(cls, text: str | bytes) -> Job:
         """The inverse of `as_text`."""
         fields = json.loads(text)
-        return cls(**fields | {"limits": Limits(**fields["limits"])})
+        shelf = Shelf(**fields["shelf"]) if fields["shelf"] else None
+        return cls(**fields | {"limits": Limits(**fields["limits"]), "shelf": shelf})
 
 
 def echo(payload: dict[str, Any]) -> dict[str, Any]:
@@ -100,7 +107,8 @@ class Result:
     bytes are the kernel's count for the job's process; `peak_memory_bytes` includes what the warm worker
     shares with it. `layers` names the layers that held. Of a judged job, `parts_cpu_s` are the seconds of its two
     processes and of its referee, `parts_wall_s` those of its two processes by the clock. `energy_j` and
-    `gpu_memory_bytes` are a gauge's (`gauge`), None where the machine has none.
+    `gpu_memory_bytes` are a gauge's (`gauge`), None where the machine has none. `notes` say what became of its
+    checkpoints; where it went on from one, seconds are the sum over its attempts.
     """
 
     status: Status
@@ -114,6 +122,7 @@ class Result:
     parts_wall_s: tuple[float, ...] = ()
     energy_j: float | None = None
     gpu_memory_bytes: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Executor(Protocol):
@@ -142,7 +151,8 @@ class InlineExecutor:
         return None
 
     def run(self, jobs: Sequence[Job], on_result: OnResult | None = None) -> list[Result]:
-        """As `Executor.run`; an exception of the job becomes ``"crashed"``, its limits are not enforced."""
+        """As `Executor.run`; an exception of the job becomes ``"crashed"``, its limits are not enforced, and it has
+        no checkpoints."""
         results = []
         for index, job in enumerate(jobs):
             results.append(_run_here(job))

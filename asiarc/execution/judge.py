@@ -37,6 +37,7 @@ class _Spent(BaseModel, strict=True, from_attributes=True):
     parts_wall_s: tuple[Seconds, ...] = ()
     energy_j: Joules | None = None
     gpu_memory_bytes: Whole | None = None
+    notes: tuple[str, ...] = ()
 
 
 class _Account(_Spent):
@@ -129,7 +130,8 @@ def _sound(read: Callable[[], _Sound]) -> Result:
         found = read()
     except ValidationError as error:
         return _unreadable("result", error)
-    return Result(**dict(found) | {"reason": plain(found.reason)})
+    texts = {"reason": plain(found.reason), "notes": tuple(map(plain, found.notes))}
+    return Result(**dict(found) | texts)
 
 
 def _unreadable(what: str, error: ValidationError) -> Result:
@@ -149,7 +151,7 @@ def in_words(error: ValidationError) -> str:
 def _verdict(account: _Account, text: bytes, limits: Limits) -> tuple[Status, str, dict[str, Any] | None]:
     if account.timed_out:
         return "timed_out", f"exceeded {limits.wall_s:g} s of wall time", None
-    if account.signal in (signal.SIGXCPU, signal.SIGKILL) and account.cpu_s >= math.ceil(limits.cpu_s) - 0.1:
+    if account.signal in (signal.SIGXCPU, signal.SIGKILL) and account.cpu_s >= limits.cpu_s - 0.1:
         return "timed_out", f"exceeded {limits.cpu_s:g} s of CPU time", None
     if account.forged:
         return ("crashed", "forged: something wrote to the result channel that was not the job's own result", None)

@@ -29,6 +29,11 @@ class Line:
         (here_r, there_w), (there_r, here_w) = os.pipe(), os.pipe()
         return cls(here_r, here_w), cls(there_r, there_w)
 
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What stays open in the job's process."""
+        return self.reads, self.writes
+
     def send(self, message: bytes) -> None:
         """Write one message whole; `LineError` where nobody reads any more."""
         try:

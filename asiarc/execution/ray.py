@@ -17,7 +17,7 @@ import platform
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from asiarc.execution.job import InlineExecutor, Job, Result
 from asiarc.execution.judge import received
 from asiarc.execution.local import LocalExecutor
 from asiarc.execution.round import Round, Warm
+from asiarc.execution.shelf import sweep
 from asiarc.tasks import corpus, get_task, own_text
 from asiarc.tasks.keep import cache_folder, packed_folder, unpack_folder
 
@@ -95,7 +96,15 @@ class _Node:
                 one.arrive()
         except TaskError as error:
             return json.dumps(asdict(Result("infrastructure", reason=f"{platform.node()}: {error}")))
-        return json.dumps(asdict(self._executor.run([Job.from_text(text)])[0]))
+        job = Job.from_text(text)
+        if job.shelf is None:
+            return json.dumps(asdict(self._executor.run([job])[0]))
+        here = cache_folder().resolve() / "checkpoints"
+        shelf = replace(job.shelf, folder=str(here / Path(job.shelf.folder).name))
+        result = self._executor.run([replace(job, shelf=shelf)])[0]
+        over = shelf.folder if result.status != "infrastructure" else ""
+        sweep(here, lambda name: name == Path(over).name)
+        return json.dumps(asdict(result))
 
 
 class RayExecutor(Warm):

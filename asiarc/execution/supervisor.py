@@ -9,13 +9,14 @@ job sends.
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import secrets
 import select
 import signal
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from asiarc.execution import frames, inside
@@ -23,10 +24,12 @@ from asiarc.execution.gauge import Gauge
 from asiarc.execution.inside import TOKEN_BYTES, Quarters
 from asiarc.execution.job import Limits
 from asiarc.execution.line import Line
+from asiarc.execution.shelf import Keeper
 
 _TAIL_BYTES = 4000
 _ROOM_FOR_ERRORS = 64 << 10
 _CHUNK = 1 << 16
+_ALL_OF_IT = 2  # which clock of a process: what all its threads ran (CPUCLOCK_SCHED)
 
 
 @dataclass
@@ -57,26 +60,35 @@ def supervise(
     *,
     alone: bool,
     line: Line | None = None,
+    keeper: Keeper | None = None,
 ) -> tuple[dict[str, Any], bytes]:
     """Run one job to its end; the account, and the result's text as the job sent it.
 
     `alone` says that this process is the first of its PID namespace, and that everything else there is the
     job's. `line` is the job's side of the line to its referee, which this process lets go of. `gauge` is read
-    meanwhile.
+    meanwhile. `keeper` keeps the job's checkpoints.
     """
     token = secrets.token_bytes(TOKEN_BYTES)
     result_r, result_w = os.pipe()
     output_r, output_w = os.pipe()
+    saved_r, saved_w = os.pipe() if keeper else (-1, -1)
+    if keeper and keeper.file:
+        cell = replace(cell, readable=(*cell.readable, glob.escape(str(keeper.file))))
     started = time.monotonic()
     pid = os.fork()
     if pid == 0:
-        inside.main(function, payload, limits, cell, token, result_w, output_w, line)
+        beside = keeper.checkpoints(saved_w) if keeper else line
+        inside.main(function, payload, limits, cell, token, result_w, output_w, beside)
     os.close(result_w)
     os.close(output_w)
     if line:
         line.close()
     channels = _Channels(limits.result_bytes)
     readers = {result_r: channels.result, output_r: channels.output}
+    if keeper:
+        os.close(saved_w)
+        keeper.watch(lambda: (_cpu_s(pid, started), time.monotonic() - started))
+        readers[saved_r] = keeper.accept
     timed_out = _watch(pid, readers, channels, started + limits.wall_s, gauge)
     wall_s = time.monotonic() - started
     status, usage = _end(pid, alone)
@@ -93,6 +105,14 @@ def supervise(
     }
     message, text = _open(channels, token)
     return account | message, text
+
+
+def _cpu_s(pid: int, started: float) -> float:
+    """CPU-seconds of a process, as the kernel counts them; the time since it started, at most, where it has ended."""
+    try:
+        return time.clock_gettime(~pid << 3 | _ALL_OF_IT)
+    except OSError:
+        return time.monotonic() - started
 
 
 def _watch(pid: int, readers: dict[int, Any], channels: _Channels, deadline: float, gauge: Gauge) -> bool:

@@ -30,6 +30,7 @@ from asiarc.execution.inside import VALUE, Quarters
 from asiarc.execution.job import KEPT, Limits, resolve
 from asiarc.execution.line import Line, LineError
 from asiarc.execution.removal import remove_tree
+from asiarc.execution.shelf import Keeper, Saved, Shelf, not_kept
 from asiarc.execution.supervisor import end_descendants, supervise
 
 _LARGEST_REQUEST = 1 << 30
@@ -46,6 +47,28 @@ class _Bench:
     environment: Mapping[str, str]
     watched: inside.Watched
     group: str
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A job's shelf, opened where it can still be written: the supervisor's own mounts are read-only."""
+
+    shelf: Shelf | None = None
+    descriptors: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, asked: dict[str, Any] | None) -> _Opened:
+        if asked is None:
+            return cls()
+        shelf = Shelf(**asked)
+        try:
+            return cls(shelf, (shelf.opened(),))
+        except OSError as error:
+            return cls(notes=(not_kept(error),))
+
+    def kept(self) -> Keeper | None:
+        return Keeper(self.shelf, *self.descriptors) if self.shelf else None
 
 
 def main() -> None:
@@ -102,15 +125,16 @@ def _run(request: dict[str, Any], bench: _Bench, driver: int) -> bytes | None:
     ours, theirs = Line.pair() if request["then"] else (None, None)
     account_r, account_w = os.pipe()
     verdict_r, verdict_w = os.pipe()
+    shelf = _Opened.of(request["shelf"])
     if ours:
         _beside(request["referee"], driver, ours, verdict_w)
     pid = layers.fork_into(bench.namespaces)
     if pid == 0:
-        _, failure = attempt(lambda: _supervise(request, bench, scratch, account_w, theirs))
+        _, failure = attempt(lambda: _supervise(request, bench, scratch, account_w, theirs, shelf))
         if failure is not None:
             os.write(2, f"{failure}\n".encode())
         os._exit(1 if failure else 0)
-    for fd in (account_w, verdict_w):
+    for fd in (account_w, verdict_w, *shelf.descriptors):
         os.close(fd)
     for line in filter(None, (ours, theirs)):
         line.close()
@@ -161,9 +185,11 @@ def _collect(fd: int, driver: int) -> bytes | None:
         account += chunk
 
 
-def _supervise(request: dict[str, Any], bench: _Bench, scratch: Path, account_fd: int, line: Line | None) -> None:
+def _supervise(
+    request: dict[str, Any], bench: _Bench, scratch: Path, account_fd: int, line: Line | None, shelf: _Opened
+) -> None:
     """In the supervisor's process: prepare the job's place, see it through, write the account."""
-    layers.close_all_but(account_fd, *((line.reads, line.writes) if line else ()))
+    layers.close_all_but(account_fd, *(line.descriptors if line else ()), *shelf.descriptors)
     layers.die_with_parent()
     layers.adopt_orphans()
     limits, held = Limits(**request["limits"]), list(bench.namespaces)
@@ -176,34 +202,57 @@ def _supervise(request: dict[str, Any], bench: _Bench, scratch: Path, account_fd
     if alone and "mount_namespace" in held and layers.holds(layers.private_proc):
         held.append("private_proc")
     cell = Quarters(scratch, bench.readable, tuple(held), bench.environment, bench.watched)
-    account, text = _see_through(request, limits, cell, gauge, alone, line)
+    keeper = shelf.kept()
+    account, text = _see_through(request, limits, cell, gauge, alone, line, keeper)
     account |= gauge.spent(account["cpu_s"])
+    account["notes"] = [*shelf.notes, *(keeper.notes if keeper else ())]
     frames.write_all(account_fd, json.dumps(account).encode() + b"\n" + text)
 
 
 def _see_through(
-    request: dict[str, Any], limits: Limits, cell: Quarters, gauge: Gauge, alone: bool, line: Line | None
+    request: dict[str, Any],
+    limits: Limits,
+    cell: Quarters,
+    gauge: Gauge,
+    alone: bool,
+    line: Line | None,
+    keeper: Keeper | None,
 ) -> tuple[dict[str, Any], bytes]:
     """The job's process, and for a judged job the second one, to which the file that the first kept is handed on."""
     if line is None:
-        return supervise(request["function"], request["payload"], limits, cell, gauge, alone=alone)
+        return _first(request, limits, cell, gauge, alone, keeper)
     first, second = (replace(cell, scratch=cell.scratch / name) for name in ("first", "second"))
     for each in (first, second):
         each.scratch.mkdir(mode=0o700)
-    account, text = supervise(request["function"], request["payload"], limits, first, gauge, alone=alone)
+    account, text = _first(request, limits, first, gauge, alone, keeper)
     if account["kind"] != VALUE.decode() or account["forged"] or not (first.scratch / KEPT).is_file():
         line.close()
         return account, text
     (first.scratch / KEPT).rename(second.scratch / KEPT)
-    left = replace(
-        limits, wall_s=max(0.1, limits.wall_s - account["wall_s"]), cpu_s=max(1.0, limits.cpu_s - account["cpu_s"])
-    )
+    left = _left(limits, account["wall_s"], account["cpu_s"])
     final, text = supervise(request["then"], request["payload"], left, second, gauge, alone=alone, line=line)
     for spent in ("wall_s", "cpu_s"):
         final[f"parts_{spent}"] = [account[spent], final[spent]]
         final[spent] += account[spent]
     final["peak_memory_bytes"] = max(final["peak_memory_bytes"], account["peak_memory_bytes"])
     return final, text
+
+
+def _first(
+    request: dict[str, Any], limits: Limits, cell: Quarters, gauge: Gauge, alone: bool, keeper: Keeper | None
+) -> tuple[dict[str, Any], bytes]:
+    """The job's first process; where it goes on from a checkpoint, what that took is spent already."""
+    spent = keeper.offered if keeper else Saved()
+    left = _left(limits, spent.wall_s, spent.cpu_s)
+    account, text = supervise(request["function"], request["payload"], left, cell, gauge, alone=alone, keeper=keeper)
+    account["wall_s"] += spent.wall_s
+    account["cpu_s"] += spent.cpu_s
+    return account, text
+
+
+def _left(limits: Limits, wall_s: float, cpu_s: float) -> Limits:
+    """What is left of the limits on time: at least a moment, in which they are exceeded."""
+    return replace(limits, wall_s=max(0.1, limits.wall_s - wall_s), cpu_s=max(1.0, limits.cpu_s - cpu_s))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from asiarc.harness.options import AS_JSON, STORE, TIER, WORKERS, project_store,
 
 if TYPE_CHECKING:
     from asiarc.loop.door import Door, Twin
-    from asiarc.loop.feedback import Feedback, Gain
+    from asiarc.loop.feedback import Feedback, Score
 
 KNOWN = 3  # exit status of `tried`
 CAMPAIGN = click.option("--campaign", required=True, metavar="NAME", help="an open campaign: its name, or its file")
@@ -135,18 +135,17 @@ def lines(feedback: Feedback) -> Iterator[str]:
         yield from (f"  {line}" for line in more)
     if not feedback.holds:
         yield "  it fails a capability check that start_from passes"
-    for gain in feedback.gains:
-        yield f"  over {gain.over}: {interval(gain)}, on rung {gain.rung + 1} of {feedback.rungs}"
+    for score in feedback.scores:
+        yield f"  over {score.over}: {interval(score)} {score.where}"
     trials, cpu = wording.plural(feedback.trials, "trial"), wording.hours(feedback.cpu_s)
     yield f"  cost: {trials}, {cpu} CPU-hours, {wording.large(feedback.tokens)} tokens"
 
 
-def interval(gain: Gain) -> str:
+def interval(score: Score) -> str:
     """A gain with its interval, or that it has none."""
-    if gain.low is None:
-        return f"{gain.mean:+.4f} from one seed, which has no interval"
-    within = f"[{gain.low:+.4f}, {gain.high:+.4f}]"
-    return f"{gain.mean:+.4f} {within} from {gain.seeds} seeds, widened for {gain.compared} scored"
+    if score.low is None:
+        return f"{score.gain:+.4f} {score.unit} (no seed was repeated, so without an interval)"
+    return f"{score.gain:+.4f} [{score.low:+.4f}, {score.high:+.4f}] {score.unit}, widened for {score.compared} scored,"
 
 
 @click.command()
@@ -209,7 +208,7 @@ def standings(campaign: str, tier: Tier, store: Path, as_json: bool) -> None:
 
     with result_of(campaign, tier, store) as (result, _):
         found = Reader(result).all()
-    found.sort(key=lambda one: (WORDS[one.word], -one.rung, -(one.gains[0].mean if one.gains else 0.0), one.number))
+    found.sort(key=lambda one: (WORDS[one.word], -one.rung, -(one.scores[0].gain if one.scores else 0.0), one.number))
     if as_json:
         told([as_data(one) for one in found])
         return
@@ -221,6 +220,11 @@ def _print(found: Sequence[Feedback]) -> None:
 
     table = Table("#", "address", "name", "by", "rung", "gain", "", box=None, padding=(0, 1, 0, 0))
     for one in found:
-        gain = interval(one.gains[0]) if one.gains else next(iter(one.told), "")
+        gain = _short(one.scores[0]) if one.scores else next(iter(one.told), "")
         table.add_row(str(one.number), one.address, one.name, one.author, str(one.rung + 1), gain, one.word)
     console().print(table)
+
+
+def _short(score: Score) -> str:
+    """A gain for a row."""
+    return f"{score.gain:+.4f}" + ("" if score.low is None else f" [{score.low:+.4f}, {score.high:+.4f}]")

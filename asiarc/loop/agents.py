@@ -12,6 +12,7 @@ from typing import Any, cast
 from asiarc.analyst import marking
 from asiarc.analyst.explaining import Experiment, explain
 from asiarc.archive.annex import Annex
+from asiarc.archive.gains import Gains
 from asiarc.campaign.declaration import Campaign, Models
 from asiarc.core.proposal import Context, Insight, Proposal, Researcher, Tried
 from asiarc.llm import Client, Ledger, Price, UnusableReplyError
@@ -85,18 +86,20 @@ class Team:
         """Whether anybody looks at training curves."""
         return self.models.analyst is not None
 
-    def tried(self, proposals: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]]) -> tuple[Tried, ...]:
+    def tried(
+        self, proposals: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]], gains: Gains, start: str
+    ) -> tuple[Tried, ...]:
         """What each model's proposals came to so far."""
         if self.campaign.researcher != "llm":
             return ()
-        return bandit.records(self.annex.asked(self.run), proposals, results, self.client.ledger.prices)
+        return bandit.records(self.annex.asked(self.run), proposals, results, self.client.ledger.prices, gains, start)
 
-    def explain(self, findings: Sequence[Experiment], curves: Mapping[str, Any], noise: float) -> list[Insight]:
+    def explain(self, findings: Sequence[Experiment], curves: Mapping[str, Any]) -> list[Insight]:
         """An insight for each finding: the arithmetic, and a model's words where there is one. The judge marks too."""
         self._mark(findings)
         if self.models.analyst is None or not findings:
             return [finding.insight for finding in findings]
-        return explain(self.client, self.models, findings, curves, noise=noise)
+        return explain(self.client, self.models, findings, curves)
 
     def _mark(self, findings: Sequence[Experiment]) -> None:
         """The judge's marks, kept."""

@@ -7,18 +7,19 @@ motivations that are compared, the record of each model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from asiarc.analyst.compare import tags_of
 from asiarc.archive.annex import Annex
+from asiarc.archive.gains import Gain, Gains, gains_of
 from asiarc.archive.store import Archive
 from asiarc.campaign.declaration import Campaign
 from asiarc.cognition.library import read_up
 from asiarc.core.proposal import CognitionHit, Context, Earlier, Failure, Insight, Relative, Tried
 from asiarc.core.seeds import seed_of
 from asiarc.loop.agents import OPEN, Team
+from asiarc.loop.findings import POPULATION
 from asiarc.search.campaign import LEADING, Exploration
 
 SIBLINGS = 3  # the strongest other children of the parent that a proposal is shown
@@ -27,12 +28,20 @@ START = -1  # stands for start_from where proposals have their number
 
 
 class Surroundings:
-    """Makes the context of each proposal of one run; `baselines` are addresses, `start` is start_from's."""
+    """Makes the context of each proposal of one run; `baselines` are addresses, `start` is start_from's, `deciding`
+    gives the tasks that gains are means over."""
 
     def __init__(
-        self, campaign: Campaign, run: str, archive: Archive, team: Team, start: str, baselines: set[str]
+        self,
+        campaign: Campaign,
+        run: str,
+        archive: Archive,
+        team: Team,
+        start: str,
+        baselines: set[str],
+        deciding: Callable[[], Sequence[str]],
     ) -> None:
-        self.campaign, self.run, self.archive, self.team = campaign, run, archive, team
+        self.campaign, self.run, self.archive, self.team, self.deciding = campaign, run, archive, team, deciding
         self.annex, self.start = Annex(archive), start
         self._known, self._counted = set(baselines), 0
 
@@ -41,41 +50,53 @@ class Surroundings:
         entered = search.board.entered  # what came by the door may have been scored ahead of its generation
         leading = [n for n in self.archive.leading_numbers(self.run, LEADING) if n < entered]
         parent, references = search.parents(leading, generation, number)
-        relatives = [self._relative(n) for n in (parent, *references)]
         alone = self.campaign.arm == "best_of_n"
         siblings = [] if alone else self._siblings(parent, {parent, *references})
-        insights = [self._insight(relative.address) for relative in relatives]
+        shown = [parent, *references, *siblings]
+        gains = self._gains(number, shown)
+        relatives = [self._relative(n, gains, shown[0]) for n in shown]
+        named = relatives[: 1 + len(references)]
+        insights = [self._insight(relative.address) for relative in named]
         return Context(
             seed=seed_of(*search.address, generation, number, "propose"),
             generation=generation,
             index=number,
             parent=relatives[0],
-            references=tuple(relatives[1:]),
+            references=tuple(named[1:]),
             insights=tuple(insight for insight in insights if insight) if self._has_analyst else (),
             cognition=self._read_up(relatives[0], insights[0]),
             failed=() if alone else self._failed(number),
             known=self._known_before(number) if "syntax" in self.campaign.novelty else frozenset(),
-            siblings=tuple(self._relative(n) for n in siblings),
+            siblings=tuple(relatives[len(named) :]),
             tasks=self.campaign.explore.tasks,
             earlier=self._earlier(number) if "motivation" in self.campaign.novelty else (),
-            tried=self._tried(number),
+            tried=self._tried(number, gains),
         )
 
     @property
     def _has_analyst(self) -> bool:
         return self.campaign.arm != "no_analyst"
 
-    def _relative(self, number: int) -> Relative:
+    def _gains(self, before: int, shown: Sequence[int]) -> Gains:
+        """The gains among those that are shown, and what the seeds' luck is read from."""
+        rows = self.archive.population(self.run, before - 1, POPULATION)
+        addresses = {row["address"] for row in rows} | {self._address(number) for number in shown}
+        return gains_of(self.archive, self.run, addresses, self.deciding())
+
+    def _address(self, number: int) -> str:
+        return self.start if number == START else self.archive.addresses(self.run, number, number + 1)[0]
+
+    def _relative(self, number: int, gains: Gains, parent: int) -> Relative:
         """start_from, or a scored candidate of this run."""
-        row: Mapping[str, Any] | None
-        if number == START:
-            row, scores = self.archive.candidate(self.start), {"gain": 0.0}
-        else:
-            row, result = self.archive.proposal(self.run, number), self.archive.result(self.run, number)
-            assert result is not None, number
-            by_task = {task: score["gain"] for task, score in result["scores"].items()}
-            scores = {"gain": result["gain"]} | {t: gain for t, gain in by_task.items() if gain is not None}
+        is_start, address = number == START, self._address(number)
+        row = self.archive.candidate(address) if is_start else self.archive.proposal(self.run, number)
         assert row is not None, number
+        scores, standing = {"gain": 0.0}, ""
+        if not is_start:
+            by_task, over = gains.by_task(address, self.start), gains.over(address, self.start)
+            scores = {task: gain.mean for task, gain in by_task.items()} | ({"gain": over.mean} if over else {})
+            step = None if parent in (number, START) else gains.over(address, self._address(parent))
+            standing = _standing(by_task, step)
         insight = self._insight(row["address"]) if self._has_analyst else None
         return Relative(
             address=row["address"],
@@ -83,6 +104,7 @@ class Surroundings:
             source=row["source"],
             genome=row["genome"],
             scores=scores,
+            standing=standing,
             insight=insight.text if insight else None,
             motivation=row["motivation"],
         )
@@ -93,8 +115,7 @@ class Surroundings:
 
     def _siblings(self, parent: int, shown: set[int]) -> list[int]:
         """The strongest other children of a parent that are not shown as references already."""
-        (address,) = [self.start] if parent == START else self.archive.addresses(self.run, parent, parent + 1)
-        children = self.archive.children(self.run, address, SIBLINGS + len(shown))
+        children = self.archive.children(self.run, self._address(parent), SIBLINGS + len(shown))
         return [n for n in children if n not in shown][:SIBLINGS]
 
     def _read_up(self, parent: Relative, insight: Insight | None) -> tuple[CognitionHit, ...]:
@@ -129,11 +150,18 @@ class Surroundings:
         rows = self.archive.motivations(self.run, number)
         return tuple(Earlier(**row) for row in rows if row["motivation"])
 
-    def _tried(self, number: int) -> tuple[Tried, ...]:
+    def _tried(self, number: int, gains: Gains) -> tuple[Tried, ...]:
         if self.campaign.researcher != "llm":
             return ()
-        before = [
+        proposals, results = (
             [row for row in rows if row["number"] < number]
             for rows in (self.archive.proposals(self.run), self.archive.results(self.run))
-        ]
-        return self.team.tried(*before)
+        )
+        return self.team.tried(proposals, results, gains, self.start)
+
+
+def _standing(by_task: Mapping[str, Gain], step: Gain | None) -> str:
+    """Gains over the start by task, each where it was measured, and how the candidate compares with the parent."""
+    told = "; ".join(f"{task} {gain.size} {gain.where}" for task, gain in sorted(by_task.items()))
+    against = f"; it {step.than('the parent')}" if step else ""
+    return f"{told} against the starting baseline{against}"

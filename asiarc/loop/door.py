@@ -76,7 +76,8 @@ class Door:
     def behaves_as(self, source: str) -> Twin | None:
         """Who computes what a file computes, of the baselines and this run's proposals; None also where that cannot be
         said of it."""
-        alike = self.run.bench.alike(address_of(source), source)
+        scored = [row["address"] for row in self.archive.leading(self.run.run, self.budget)]
+        alike = self.run.bench.alike(address_of(source), source, scored)
         twins = (self._twin("behaviour", address) for address in alike)
         return next((twin for twin in twins if twin), None)
 

@@ -1,8 +1,8 @@
 """What whoever proposed a candidate is told of it: how it ended, its gains in explore, and what they cost.
 
 Read from the archive, from explore alone: what verify and confirm measured is for the report. Explore chose by these
-numbers, so that none of them says "better": a candidate is *ahead* of start_from where its interval is, over the
-seeds of its deepest rung and widened for all that were scored, and whether it is better is for confirm to say.
+numbers, so that none of them says "better": a candidate is *ahead* of start_from where its interval is, at the deepest
+rung that both stand on and widened for all that were scored; whether it is better is for confirm to say.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+from asiarc.archive.gains import Gains, gains_of
 from asiarc.archive.results import CampaignResult
-from asiarc.core.errors import EvidenceError
 from asiarc.core.outcome import Outcome
-from asiarc.evidence.effects import paired_effect
+from asiarc.evidence.additive import t_factor
 from asiarc.loop.drafts import gate_told
-from asiarc.search.leading import gains_over
+from asiarc.loop.findings import POPULATION
 
 Word = Literal["ahead", "not told apart", "behind", "rejected", "admitted"]
 WORDS: dict[Word, int] = {"ahead": 0, "not told apart": 3, "behind": 4, "rejected": 5, "admitted": 6}
@@ -29,22 +29,22 @@ _COST = """
 
 
 @dataclass(frozen=True)
-class Gain:
-    """The mean gain over a baseline on a rung, over `seeds`; two or more give the interval, at 95 % for all
-    `compared`."""
+class Score:
+    """A gain over a baseline in `unit`, with its interval at 95 % for all `compared` candidates; no interval where no
+    seed was repeated. `where` says at which rung, on which seeds."""
 
     over: str
-    rung: int
-    seeds: int
-    mean: float
+    gain: float
     low: float | None
     high: float | None
+    unit: str
+    where: str
     compared: int
 
 
 @dataclass(frozen=True)
 class Feedback:
-    """What explore says of one proposal. `gains` are over start_from first; `told` is what a gate found, in lines."""
+    """What explore says of one proposal. `scores` has start_from first; `told` is what a gate found, in lines."""
 
     number: int
     address: str
@@ -55,7 +55,7 @@ class Feedback:
     rung: int
     rungs: int
     holds: bool
-    gains: tuple[Gain, ...]
+    scores: tuple[Score, ...]
     told: tuple[str, ...]
     trials: int
     cpu_s: float
@@ -75,9 +75,10 @@ class Reader:
         self.names = dict.fromkeys([result.spec["start_from"], *self.baselines])  # start_from first
 
     @cached_property
-    def _gains(self) -> dict[str, Any]:
-        """By baseline: address to rung to the gain of each seed."""
-        return {name: gains_over(self.result, self.rungs, self.baselines[name]) for name in self.names}
+    def _gains(self) -> Gains:
+        """The gains among the leading candidates and the baselines: from all of them the luck of seeds is read."""
+        leading = [row["address"] for row in self.archive.leading(self.run, POPULATION)]
+        return gains_of(self.archive, self.run, leading, self.result.ranking_tasks("explore"))
 
     @cached_property
     def _compared(self) -> int:
@@ -104,36 +105,28 @@ class Reader:
         ended, address = self.archive.result(self.run, row["number"]), row["address"]
         outcome: Outcome | None = ended["outcome"] if ended else None
         is_scored = outcome is not None and outcome.kind == "scored"
-        gains = tuple(self._over(address)) if is_scored else ()
+        scores = tuple(self._over(address)) if is_scored else ()
         holds = not ended or bool(ended["holds"])
         (cost,) = self.archive.rows(_COST, self.run, address)
         return Feedback(
             number=row["number"], address=address, name=row["name"], author=row.get("author") or self.by,
-            word=_word(outcome, gains, holds=holds), outcome=outcome,
-            rung=ended["rung"] if ended else -1, rungs=len(self.rungs), holds=holds, gains=gains,
+            word=_word(outcome, scores, holds=holds), outcome=outcome,
+            rung=ended["rung"] if ended else -1, rungs=len(self.rungs), holds=holds, scores=scores,
             told=tuple(gate_told(self.archive, address, row["source"], outcome)) if outcome and not is_scored else (),
             **cost,
         )  # fmt: skip
 
-    def _over(self, address: str) -> Iterator[Gain]:
-        """The gains over each baseline, on the deepest rung on which both were trained."""
-        for name, gains in self._gains.items():
-            found = gains.get(address, {})
-            rung = max((rung for rung, values in found.items() if values), default=-1)
-            if rung >= 0:
-                yield self._gain(name, rung, found[rung])
-
-    def _gain(self, over: str, rung: int, values: Sequence[float]) -> Gain:
-        mean, n = sum(values) / len(values), len(values)
-        try:
-            mine, zero = {str(i): value for i, value in enumerate(values)}, {str(i): 0.0 for i in range(n)}
-            effect = paired_effect(mine, zero, higher_is_better=True, num_comparisons=self._compared)
-        except EvidenceError:  # one seed has no interval
-            return Gain(over, rung, n, mean, None, None, self._compared)
-        return Gain(over, rung, n, mean, effect.low, effect.high, self._compared)
+    def _over(self, address: str) -> Iterator[Score]:
+        """The gain over each baseline, at the deepest rung that both stand on."""
+        for name in self.names:
+            gain = self._gains.over(address, self.baselines[name])
+            if gain is not None:
+                radius = None if gain.error is None else t_factor(gain.freedom, self._compared) * gain.error
+                low, high = (None, None) if radius is None else (gain.mean - radius, gain.mean + radius)
+                yield Score(name, gain.mean, low, high, gain.unit, gain.where, self._compared)
 
 
-def _word(outcome: Outcome | None, gains: Sequence[Gain], *, holds: bool) -> Word:
+def _word(outcome: Outcome | None, scores: Sequence[Score], *, holds: bool) -> Word:
     """What is said of a proposal: the gain over start_from, which comes first, decides, if no capability was lost."""
     if outcome is None:
         return "admitted"
@@ -141,7 +134,7 @@ def _word(outcome: Outcome | None, gains: Sequence[Gain], *, holds: bool) -> Wor
         return "rejected"
     if not holds:
         return "behind"
-    first = next(iter(gains), None)
+    first = next(iter(scores), None)
     if first is None or first.low is None or first.high is None or first.low <= 0 <= first.high:
         return "not told apart"
     return "ahead" if first.low > 0 else "behind"

@@ -39,6 +39,8 @@ class Progress:
         shown = f"{trial.value:.4f}" if trial.value is not None else str(trial.outcome)
         where = f"{trial.stage:<8} {self.name(trial.address):<34} {trial.task:<12} {trial.steps:>4} steps"
         self.detail(f"    {where}  {shown}  {trial.cpu_s:.0f} s")
+        for note in trial.details.get("notes", ()):
+            self.say(f"  {self.name(trial.address)} on {trial.task}: {note}")
         self._trials += 1
         self._cpu_s += trial.cpu_s
         if self._trials % HEARTBEAT == 0:

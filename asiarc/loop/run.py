@@ -34,7 +34,7 @@ from asiarc.engineer.workshop import Workshop
 from asiarc.loop.agents import OPEN, Connect, Team, replay_only
 from asiarc.loop.context import Surroundings
 from asiarc.loop.drafts import Draft, Drafts
-from asiarc.loop.findings import NOISE, findings
+from asiarc.loop.findings import findings
 from asiarc.loop.progress import Progress, Say
 from asiarc.loop.trials import Bench
 from asiarc.search.campaign import Exploration
@@ -74,7 +74,9 @@ class Run:
         baselines = set(self.bench.baselines.values())
         self.progress.called = {address: name for name, address in self.bench.baselines.items()}
         self.drafts = Drafts(archive, self.run, baselines, only_new="syntax" in campaign.novelty)
-        self.surroundings = Surroundings(campaign, self.run, archive, self.team, self.bench.start, baselines)
+        self.surroundings = Surroundings(
+            campaign, self.run, archive, self.team, self.bench.start, baselines, lambda: self.bench.deciding("explore")
+        )
 
     # --- the three stages -----------------------------------------------------------------------------------------
 
@@ -251,13 +253,16 @@ class Run:
     def analyse(self, search: Exploration, numbers: range) -> None:
         """The analyst writes an insight on every scored candidate, from the numbers of its relatives."""
         scored = [number for number in numbers if search.standing(number + 1)[1]]
-        found = findings(self.archive, self.run, scored, start=self.bench.start, start_from=self.campaign.start_from)
+        found = findings(
+            self.archive, self.run, scored,
+            start=self.bench.start, start_from=self.campaign.start_from, deciding=self.bench.deciding("explore"),
+        )  # fmt: skip
         curves: dict[str, Any] = {}
         if self.team.reads_curves:
             task = self.bench.deciding("explore")[0]
             addresses = [finding.child.address for finding in found]
             curves = {a: self.archive.longest_curve(self.run, a, task) for a in addresses}
-        explained = self.team.explain(found, curves, NOISE)
+        explained = self.team.explain(found, curves)
         for finding, insight in zip(found, explained, strict=True):
             generation, address = finding.proposal["generation"], finding.proposal["address"]
             self.archive.add_insight(self.run, finding.number, generation, address, asdict(insight))

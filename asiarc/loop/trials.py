@@ -210,10 +210,14 @@ class Bench:
             flops=mine["flops_per_token"] / max(1, base["flops_per_token"]),
         )
 
-    def alike(self, address: str, source: str = "") -> list[str]:
-        """The baselines first, then every candidate of the archive that computes what this one computes, in order; its
-        `source` where it is not kept there."""
-        known = {a: self.source(a) for a in self.baselines.values()} | {address: source or self.source(address)}
+    def alike(self, address: str, source: str = "", among: Sequence[str] = ()) -> list[str]:
+        """The baselines first, then every candidate of the archive that computes what this one computes, in order.
+
+        What a candidate computes is known once somebody has asked: of the baselines, and of those `among`, it is here.
+        `source` is the candidate's where the archive does not keep it.
+        """
+        known = {a: self.source(a) for a in (*self.baselines.values(), *among)}
+        known[address] = source or self.source(address)
         prints = self.workshop.fingerprints(known, self.sizes[0])
         mine = prints[address]
         if mine is None:

@@ -218,6 +218,8 @@ def _summary(relative: Relative, *, in_full: bool) -> Section:
 
 def _scores(relative: Relative) -> str:
     """Gains over the starting baseline, to the second digit: the next is noise, and moves with the machine."""
+    if relative.standing:
+        return coarse(relative.standing)
     rounded = {task: round(value, 2) + 0.0 for task, value in sorted(relative.scores.items())}
     words = [f"{task} {value:+.2f}" for task, value in rounded.items() if task != "gain"]
     return ", ".join(words or [f"gain {rounded.get('gain', 0.0):+.2f}"]) + " against the starting baseline"

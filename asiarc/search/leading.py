@@ -70,7 +70,7 @@ def _board(result: CampaignResult, addresses: list[tuple[str, bool]]) -> Board:
     identity = found["identity"]
     rungs: list[int] = identity["plans"][EXPLORE]["rungs"]
     board = Board(tuple(steps / rungs[-1] for steps in rungs), 0.0, len(addresses), None)
-    gains = gains_over(result, rungs, identity["baselines"][result.spec["start_from"]])
+    gains = _gains(result, rungs, identity["baselines"][result.spec["start_from"]])
     for address, holds in addresses:
         i = board.enter(Traits())
         board.fit[i] = holds
@@ -80,9 +80,8 @@ def _board(result: CampaignResult, addresses: list[tuple[str, bool]]) -> Board:
     return board
 
 
-def gains_over(result: CampaignResult, rungs: list[int], start: str) -> defaultdict[str, defaultdict[int, list[float]]]:
-    """Address to rung to the gain of each seed over another address (start_from, a baseline) in explore: the mean over
-    what decides, where all of that was scored of both."""
+def _gains(result: CampaignResult, rungs: list[int], start: str) -> defaultdict[str, defaultdict[int, list[float]]]:
+    """Address to rung to the gain of each seed, the mean over what decides, where all of that was scored."""
     deciding = result.ranking_tasks(EXPLORE)
     values: dict[tuple[str, int, str], dict[str, float]] = defaultdict(dict)
     for address, rung, seed, task, value in _values(result, rungs, deciding):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -79,13 +80,28 @@ class Position(TypedDict):
     offset: int
 
 
+class TokenFile:
+    """A file of tokens, read as far as it is asked for: a job's address space is bounded, a text may be larger."""
+
+    def __init__(self, file: Path) -> None:
+        self._file, self._size = file, file.stat().st_size // 2
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice) -> Ids:
+        with self._file.open("rb", buffering=0) as opened:
+            content = os.pread(opened.fileno(), 2 * (part.stop - part.start), 2 * part.start)
+        return np.frombuffer(content, dtype="<u2")
+
+
 @dataclass(frozen=True, eq=False)
 class Shard:
     """Training documents of one file; document d is ``tokens_N[starts_D[d] : starts_D[d + 1]]``, the row group g holds
     the documents ``groups_G[g] : groups_G[g + 1]``."""
 
     name: str
-    tokens_N: Ids  # noqa: N815
+    tokens_N: Ids | TokenFile  # noqa: N815
     starts_D: NDArray[np.int64]  # noqa: N815
     groups_G: NDArray[np.int64]  # noqa: N815
 
@@ -333,7 +349,7 @@ def _opened(folder: Path) -> tuple[int, tuple[Shard, ...]]:
 
 def _shard(folder: Path) -> Shard:
     record = json.loads((folder / INDEX).read_bytes())
-    tokens_N = np.memmap(folder / TOKENS, dtype="<u2", mode="r") if record["tokens"] else np.zeros(0, np.uint16)
+    tokens_N = TokenFile(folder / TOKENS)
     starts_D = np.fromfile(folder / ENDS, dtype="<i8")
     if len(tokens_N) != record["tokens"] or len(starts_D) != record["groups"][-1] + 1:
         raise ValueError("the tokens are not those that were written")
@@ -341,7 +357,7 @@ def _shard(folder: Path) -> Shard:
 
 
 def opened(folder: Path) -> tuple[int, tuple[Shard, ...]]:
-    """BOS and the shards of kept tokens, as memory maps. Raises `TaskError` where they are not there, or not whole."""
+    """BOS and the shards of kept tokens. Raises `TaskError` where they are not there, or not whole."""
     try:
         return _opened(folder)
     except (OSError, ValueError, KeyError) as error:

@@ -53,13 +53,26 @@ def test_what_torchrun_says_of_a_failure_is_the_reason(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def together(text, alone, tmp_path_factory):
-    """What two processes print, by the way in which the model was spread."""
+def printed(text, alone):
+    """The lines of JSON that two processes of a large trial print: the command's, and what they exchanged."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        patch.setattr("asiarc.engineer.large.MODULE", "tests.engineer.exchanges")
         [done] = InlineExecutor().run([Job("asiarc.engineer.large:launch", large(text))])
     assert done.status == "ok", done.reason
-    return {row["by"]: row for row in done.value["rows"]}
+    return done.value["rows"]
+
+
+@pytest.fixture(scope="module")
+def together(printed):
+    """What the command prints, by the way in which the model was spread."""
+    return {row["by"]: row for row in printed if "curve" in row}
+
+
+@pytest.fixture(scope="module")
+def exchanged(printed):
+    """What two processes exchanged and the weights that they ended with, by way and kind of pass."""
+    return {(row["by"], row["kind"]): row for row in printed if "kind" in row}
 
 
 @pytest.mark.parametrize("by", ["ddp", "fsdp2"])
@@ -70,6 +83,16 @@ def test_two_processes_have_the_loss_curve_of_one(alone, together, by):
     mine, theirs = torch.tensor(together[by]["curve"]), torch.tensor(alone)
     torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=0)
     assert theirs[0, 1] - theirs[-1, 1] > 0.5, "the curve must move for its equality to say anything"
+
+
+@pytest.mark.parametrize("by", ["ddp", "fsdp2"])
+def test_more_passes_exchange_no_more_gradients(exchanged, by):
+    """Of two rows a process in one pass or two: as many exchanges of gradients, and the same step."""
+    whole, parted, planted = (exchanged[by, kind] for kind in ("whole", "parted", "planted"))
+    assert whole["passes"] == 1 and parted["passes"] == planted["passes"] == 2
+    assert parted["exchanges"] == whole["exchanges"] > 0
+    assert planted["exchanges"] > whole["exchanges"], "where nothing holds them back, they are seen"
+    assert parted["weights"] == pytest.approx(whole["weights"], rel=1e-4, abs=1e-6)
 
 
 def test_shares_are_the_batch_and_do_not_overlap(text):

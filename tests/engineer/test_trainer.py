@@ -7,6 +7,8 @@ import math
 import subprocess
 import sys
 import textwrap
+from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,10 +16,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asiarc.core.errors import ExecutionError
 from asiarc.core.recipe import MICRO
-from asiarc.engineer.trainer import DivergedError, batch_loss, evaluate, learning_rate_at, train
+from asiarc.engineer.trainer import DivergedError, add_gradients, batch_loss, evaluate, learning_rate_at, split, train
 from asiarc.models.backbone import build
 from asiarc.models.baselines import baseline_source
+from asiarc.models.memory import Passes, peak_bytes
 from asiarc.tasks import IGNORE, get_task
 from asiarc.tasks.task import Batch
 
@@ -207,6 +211,96 @@ def test_curve_rows_at_the_marks(tiny, steps, evaluations, marks):
     if marks:
         held_out = task.batch("train", 2 * tiny.batch_size, "curve", seq_len=tiny.seq_len)
         assert curve.rows[-1][2] == pytest.approx(evaluate(model, held_out))
+
+
+# --- passes -----------------------------------------------------------------------------------------------------------
+
+
+class Uneven(Alphabet):
+    """The alphabet; the first row is scored nowhere, and each other one in as many places as its number."""
+
+    def batch(self, *args, **kwargs):
+        whole = super().batch(*args, **kwargs)
+        rows, length = whole.targets_BT.shape
+        later_BT = np.arange(length) > np.arange(rows)[:, None] % length
+        return Batch(whole.inputs_BT, np.where(later_BT, IGNORE, whole.targets_BT))
+
+
+@pytest.mark.parametrize("mixer", ["gated_delta_net", "mamba2"])
+@pytest.mark.parametrize("changes", [{"micro_batch": 1}, {"micro_batch": 4}, {"micro_batch": 3, "vocab_size": 300}])
+def test_three_steps_in_passes_are_three_steps_of_the_whole(tiny, mixer, changes, monkeypatch):
+    """Rows of unequal numbers of scored tokens, one with none; a last pass of fewer rows; whole logits or not."""
+    sizes = dict(source=baseline_source(mixer), batch_size=7, steps=3, vocab_size=changes.get("vocab_size", 256))
+    whole, curve = trained(tiny, task=Uneven(), **sizes)
+    monkeypatch.setattr("asiarc.models.memory.LOGITS_BYTES", 0 if "vocab_size" in changes else 2**30)
+    parted, same = trained(tiny, task=Uneven(), **sizes | changes)
+    assert curve.passes.micro_batch == 7 and same.passes.micro_batch == changes["micro_batch"]
+    assert same.passes.is_chunked == ("vocab_size" in changes)
+    assert np.array(same.rows) == pytest.approx(np.array(curve.rows), rel=1e-5)
+    for one, other in zip(whole.parameters(), parted.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=2e-5)
+
+
+def test_a_mean_of_means_would_be_another_step(tiny):
+    """Planted: each pass by its own scored tokens. Far outside of what the test above allows."""
+    batch, model = Uneven().batch("train", 7, "0", seq_len=tiny.seq_len), build(PLAIN, tiny, "0", hidden=8)
+    right = add_gradients(model, batch, Passes(4), torch.float32, nullcontext)
+    with torch.no_grad():
+        wrong = np.mean([float(batch_loss(model, part)) for part in split(batch, 4)])
+        assert right == pytest.approx(float(batch_loss(model, batch)), rel=1e-6)
+    assert abs(wrong - right) > 1e-3
+
+
+def test_in_one_pass_the_loss_is_torch_s_mean_to_the_bit(tiny):
+    model, batch = build(PLAIN, tiny, "0", hidden=8), Uneven().batch("train", 7, "0", seq_len=tiny.seq_len)
+    logits_BTV = model(torch.from_numpy(batch.inputs_BT)).logits
+    mean = torch.nn.functional.cross_entropy(logits_BTV.flatten(0, 1), torch.from_numpy(batch.targets_BT).flatten())
+    assert add_gradients(model, batch, Passes(7), torch.float32, nullcontext) == mean.item()
+    mine = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    mean.backward()
+    assert all(torch.equal(one, p.grad) for one, p in zip(mine, model.parameters(), strict=True))
+
+
+@given(rows=st.integers(1, 9), count=st.integers(1, 9))
+def test_parts_are_the_batch_in_order(rows, count):
+    batch = Alphabet().batch("train", count, "0", seq_len=4)
+    parts = list(split(batch, rows))
+    assert [len(part.inputs_BT) for part in parts[:-1]] == [rows] * (len(parts) - 1)
+    for name in ("inputs_BT", "targets_BT"):
+        assert np.array_equal(np.concatenate([getattr(part, name) for part in parts]), getattr(batch, name))
+
+
+def test_a_small_memory_is_kept_to(tiny):
+    """What is chosen is told, and the step stays the whole batch's."""
+    model = build(PLAIN, tiny, "0", hidden=8)
+    memory = peak_bytes(tiny, sum(p.numel() for p in model.parameters()), Passes(2))
+    curve = train(model, Alphabet(), tiny, "0", memory_bytes=memory)
+    assert curve.passes == Passes(2)
+    assert np.array(curve.rows) == pytest.approx(np.array(trained(tiny)[1].rows), rel=1e-5)
+    least = train(build(PLAIN, tiny, "0", hidden=8), Alphabet(), tiny, "0", memory_bytes=1)
+    assert least.passes == Passes(1, is_checkpointed=True)
+    assert np.array(least.rows) == pytest.approx(np.array(curve.rows), rel=1e-5)
+
+
+def test_compiling_is_refused_in_words_where_nothing_can_be_compiled(tiny, monkeypatch):
+    def broken(graph, inputs):
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=broken))
+    with pytest.raises(ExecutionError, match=r"compile=True.*no compiler.*or leave compile out"):
+        trained(tiny, compile=True)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")
+def test_compiled_blocks_take_the_same_steps(tiny, monkeypatch):
+    """Through the tracing of torch.compile alone: what makes machine code of it takes a compiler and many seconds."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    settings = dict(source=PLAIN.replace("self.calls += 1", "pass"), steps=2, evaluations=0)
+    (plain, _), (model, _) = trained(tiny, **settings), trained(tiny, **settings, compile=True)
+    assert all(layer._compiled_call_impl for layer in model.layers)
+    for one, other in zip(plain.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
 # --- common random numbers --------------------------------------------------------------------------------------------

@@ -19,9 +19,10 @@ from asiarc.core.candidate import content_address
 from asiarc.core.device import DEVICES
 from asiarc.core.errors import ExecutionError
 from asiarc.core.recipe import MICRO, TrialRecipe
+from asiarc.engineer import trial
 from asiarc.engineer.trainer import train
 from asiarc.engineer.workshop import ADMIT_LIMITS, LOSSES, Request, Workshop, admit_limits
-from asiarc.execution import InlineExecutor, Limits, LocalExecutor, Result
+from asiarc.execution import InlineExecutor, Limits, Result
 from asiarc.models.backbone import build, count_parameters
 from asiarc.models.baselines import baseline_source
 from asiarc.tasks import get_task, opened
@@ -167,8 +168,8 @@ def test_a_text_trial_scores_windows_of_the_trained_length(recipe, text_name):
     assert 4 < value["value"] < 9
 
 
-def test_behind_the_wall_the_same_numbers(result, recipe, text_name):
-    """The slow one: a fresh worker, which imports torch and lm-eval, once for both kinds of task."""
+def test_behind_the_wall_the_same_numbers(result, recipe, text_name, walled):
+    """A worker that has imported torch and lm-eval, for both kinds of task."""
     text = request(recipe.at(seq_len=48), task=text_name, documents=3)
     folder = Path(text_name.removeprefix("text:")).parent
     sentences = [f"{i} stones and {i * i} rivers are seen from window {i % 7}." * (1 + i % 3) for i in range(300)]
@@ -176,10 +177,20 @@ def test_behind_the_wall_the_same_numbers(result, recipe, text_name):
     pq.write_table(pa.table({"text": sentences}), folder / "pages" / "000_00000.parquet", row_group_size=100)
     pages = request(recipe.at(seq_len=48), task=opened(f"text:{folder / 'pages'}", folder, build=True), documents=3)
     pages.opened.keep()
-    with LocalExecutor(1, preload=("torch", "asiarc.engineer.warm"), readable=(folder,)) as executor:
-        assert value_of(ran(request(recipe), executor)) == value_of(result)
-        assert value_of(ran(text, executor)) == value_of(ran(text))
-        assert value_of(ran(pages, executor)) == value_of(ran(pages)), "tokens that were kept outside are read"
+    assert value_of(ran(request(recipe), walled)) == value_of(result)
+    assert value_of(ran(text, walled)) == value_of(ran(text))
+    assert value_of(ran(pages, walled)) == value_of(ran(pages)), "tokens that were kept outside are read"
+
+
+def test_a_trial_in_several_passes_says_so_and_is_examined_a_pass_at_a_time(result, recipe, monkeypatch):
+    """Same numbers to rounding; the row holds how many rows a pass had, where that is not the whole batch."""
+    examined = []
+    rows_of = trial.inputs_of
+    monkeypatch.setattr(trial, "inputs_of", lambda model, ids: examined.append(len(ids)) or rows_of(model, ids))
+    parted = value_of(ran(request(recipe.at(micro_batch=3))))
+    assert parted["passes"] == {"micro_batch": 3, "is_chunked": False, "is_checkpointed": False}
+    assert examined == [3] and "passes" not in value_of(result)
+    assert parted["value"] == pytest.approx(value_of(result)["value"], abs=0.2)
 
 
 # --- how a trial ends -------------------------------------------------------------------------------------------------
@@ -193,13 +204,15 @@ def archive(tmp_path):
 
 
 class Answering:
-    """An executor that runs nothing and answers what it is told to."""
+    """An executor that runs nothing and answers what it is told to; of its device it says what a CPU would."""
 
     def __init__(self, *results):
         self.results = list(results)
         self.jobs = []
 
     def run(self, jobs, on_result=None):
+        if [job.label for job in jobs] == ["device"]:
+            return [Result("ok", {"cuda": False, "flops_per_s": 1e9})]
         self.jobs += jobs
         answers = [self.results.pop(0) for _ in jobs]
         for index, answer in enumerate(answers):
@@ -358,6 +371,8 @@ OF_PROTOCOL = {
     **{f: st.integers(1, 3) for f in ("vocab_size", "evaluations")},
     "precision": st.sampled_from([None, "float32", "bfloat16"]),
     "tokenizer": st.just("bytes"),  # of synthetic tasks; a text's key moves with it (test_tokens)
+    "micro_batch": st.sampled_from([None, 1, 2]),
+    "compile": st.booleans(),
 }
 
 

@@ -224,3 +224,40 @@ def reads_tokens(payload):
     from asiarc.tasks import get_task
 
     return {"rows": get_task(payload["task"]).batch("train", 2, "seed", 1).targets_BT.tolist()}
+# --- jobs that can be gone on with ------------------------------------------------------------------------------------
+
+
+def counts(payload, checkpoints=None):
+    """Write the numbers up to ten, one a step, and save each time; die, wait or reach out where it is asked to."""
+    if "reach" in payload:
+        return {"reached": [_reaches(path) for path in payload["reach"]]}
+    counted, began = "", 0
+    if checkpoints and checkpoints.file:
+        began = checkpoints.step
+        counted = "0123456789"[: len(checkpoints.file.read_bytes()) and began]
+        checkpoints.starts(began)
+    for step in range(began, 10):
+        while step == payload.get("wait_at") and step != began:
+            select.select([], [], [], 1.0)
+        if step == payload.get("die_at"):
+            os.kill(os.getpid(), 9)
+        counted += str(step)
+        if checkpoints and step + 1 != payload.get("die_at"):
+            checkpoints.save(step + 1, len(counted), [counted.encode()])
+    return {"began": began, "counted": counted}
+
+
+def _reaches(path):
+    """What can be done with a path: the first of what works."""
+    for how, call in (
+        ("writes", lambda: Path(path).write_text("x")),
+        ("reads", lambda: Path(path).read_bytes()),
+        ("lists", lambda: list(Path(path).iterdir())),
+        ("removes", lambda: Path(path).unlink()),
+    ):
+        try:
+            call()
+        except OSError:
+            continue
+        return how
+    return ""

@@ -4,14 +4,17 @@ Ray here is a stand-in with the few calls that are made before any job; `test_ra
 """
 
 import importlib.machinery
+import json
 import socket
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from asiarc.core.errors import ExecutionError
-from asiarc.execution import Job
+from asiarc.execution import Job, Result
+from asiarc.execution.shelf import Shelf
 
 
 @pytest.fixture
@@ -52,3 +55,21 @@ def test_a_lost_head_is_said_and_never_asked_again(cluster, head):
             cluster.executor.run([Job("asiarc.execution.job:echo", {})])
     cluster.executor.close()
     assert cluster.asked == [], "Ray would wait for the head, and end this process"
+
+
+def test_a_node_keeps_checkpoints_in_its_own_cache_until_the_job_is_over(cluster, tmp_path, monkeypatch):
+    """The driver's folder is the driver's: it is not made here."""
+    monkeypatch.setenv("ASIARC_CACHE", str(tmp_path / "cache"))
+    node, kept = sys.modules["asiarc.execution.ray"]._Node((), [], "a:b"), tmp_path / "cache" / "checkpoints" / "key"
+    job = Job("a:b", {}, shelf=Shelf(str(tmp_path / "driver" / "key"), 1000, 60.0))
+    for status, is_kept in (("infrastructure", True), ("ok", False)):
+
+        def run(jobs, status=status):
+            Path(jobs[0].shelf.folder).mkdir(parents=True, exist_ok=True)
+            assert jobs[0].shelf.folder == str(kept.resolve())
+            return [Result(status)]
+
+        monkeypatch.setattr(node._executor, "run", run)
+        assert json.loads(node.run(job.as_text()))["status"] == status
+        assert kept.exists() == is_kept
+    assert not (tmp_path / "driver").exists()

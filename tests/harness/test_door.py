@@ -308,13 +308,13 @@ def test_an_agent_from_brief_to_verdict_in_seven_commands(shell):
     assert "rejected\n  causality: it looks ahead" in shell.typed(*words, status=WORDS["rejected"])
     mixer.write_text(candidate("mended", GAIN=0.3))
     told = shell.typed(*words)
-    assert "by agent 7: ahead" in told and "over mamba2: +0.2" in told and "from 3 seeds" in told
+    assert "by agent 7: ahead" in told and "over mamba2: +0.2" in told and "seeds 0 and 1 and 2" in told
     assert "left: 2 candidates" in told
     mixer.write_text(candidate("alike", GAIN=0.0))
     shell.typed(*words, status=WORDS["not told apart"])
     mixer.write_text(candidate("worse", GAIN=-0.3))
     found = shell.typed(*words, "--json", status=WORDS["behind"])
-    assert found["left"]["candidates"] == 0 and found["proposals"][0]["gains"][0]["high"] < 0
+    assert found["left"]["candidates"] == 0 and found["proposals"][0]["scores"][0]["high"] < 0
     table = shell.typed("standings", "question")
     assert [line.split()[0] for line in table.splitlines()[1:] if line.split()[0].isdigit()] == ["1", "2", "3", "0"]
     with still(), Archive(shell.folder / ".asiarc") as archive:  # the seventh: pytest campaigns
@@ -342,7 +342,9 @@ def test_a_folder_of_files_and_what_was_tried(shell):
     again = shell.typed("propose", "ideas/a.py", "--campaign", "question")
     assert "the same program as #0" in again and "nothing was trained again" in again
     (shell.folder / "other.py").write_text(candidate("other", GAIN=0.1) + "PRINT = 5\n")
-    shell.typed("tried", "other.py", "--campaign", "question")  # a's behaviour was never asked for
+    assert "computes the same as #0 a_" in shell.typed("tried", "other.py", "--campaign", "question", status=3)
+    (shell.folder / "new.py").write_text(candidate("new", GAIN=0.1))
+    assert "no baseline and no candidate" in shell.typed("tried", "new.py", "--campaign", "question")
     known = shell.typed("tried", "ideas/a.py", "--campaign", "question", "--json", status=door_verbs.KNOWN)
     assert known["known_as"]["by"] == "program"
     assert "--campaign" in shell.typed("propose", "ideas/a.py", status=2)

@@ -3,7 +3,12 @@ small as it gets."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -38,6 +43,13 @@ def what_happened(folder):
         return run["run"], trials, proposals, results, [i["insight"] for i in archive.insights(run["run"])]
 
 
+def notes(folder):
+    """What is noted of an archive's trials."""
+    with Archive(folder, write=False) as archive:
+        (run,) = archive.runs()
+        return [note for trial in archive.trials(run["run"]) for note in trial.details.get("notes", ())]
+
+
 @pytest.fixture
 def campaign(pytester, monkeypatch):
     rng = rng_of("book")
@@ -51,15 +63,29 @@ def campaign(pytester, monkeypatch):
     return pytester.makepyfile(campaign_tiny=CAMPAIGN)
 
 
-def test_the_same_seed_finds_the_same_with_any_number_of_workers(pytester, campaign):
+def killed_in_a_trial(arguments, store):
+    """The whole harness, as soon as a trial has kept a checkpoint."""
+    command = [sys.executable, "-m", "pytest", *map(str, arguments)]
+    with subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL) as harness:
+        while harness.poll() is None and not list((store / "checkpoints").glob("*/*-*")):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                harness.wait(timeout=0.005)
+        os.killpg(harness.pid, signal.SIGKILL)
+
+
+def test_the_same_seed_finds_the_same_with_any_number_of_workers_and_after_a_kill_in_a_trial(pytester, campaign):
     for workers in (1, 2):
         arguments = [campaign, "--workers", str(workers), "--store", f"store{workers}", "-p", "no:cacheprovider"]
+        if workers == 2:
+            pytester.makeconftest("from asiarc.execution import shelf\nshelf.EVERY_S = 0.0")
+            killed_in_a_trial(arguments, pytester.path / "store2")
         result = pytester.runpytest_subprocess(*arguments)
         result.assert_outcomes(passed=2)
     one, two = (what_happened(pytester.path / f"store{workers}") for workers in (1, 2))
     assert one == two
     assert len(one[1]) == 3, "two candidates and the baseline, one trial each"
     assert all(value is not None for _, _, value, _, _ in one[1].values())
+    assert any("went on from step" in note for note in notes(pytester.path / "store2"))
     again = pytester.runpytest_subprocess(campaign, "--store", "store1", "-v", "-p", "no:cacheprovider")
     again.assert_outcomes(passed=2)
     again.stdout.no_fnmatch_line("*steps*CPU*")  # nothing was trained a second time

@@ -9,6 +9,7 @@ import copy
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from asiarc.models.backbone import (
     AsiarcConfig,
     AsiarcForCausalLM,
     MixerCache,
+    RMSNorm,
     SizeMismatchError,
     build,
     count_parameters,
@@ -528,3 +530,95 @@ def test_a_model_can_be_made_from_its_configuration():
     model = AsiarcForCausalLM(config)
     assert isinstance(model.get_input_embeddings(), torch.nn.Embedding)
     assert logits(model, tokens(1, 3)).shape == (1, 3, 256)
+
+
+# --- what a large trial asks for --------------------------------------------------------------------------------------
+
+
+def small(name, layers=3):
+    return build(baseline_source(name), MICRO.at(d_model=16, num_layers=layers), "0", hidden=8)
+
+
+@pytest.mark.parametrize("name", BASELINE_NAMES)
+def test_blocks_that_are_computed_again_have_the_same_gradients(name):
+    ids_BT = torch.randint(1, 256, (2, 20), generator=torch.Generator().manual_seed(0))
+    found = []
+    for model in (small(name), small(name)):
+        model.is_checkpointed = bool(found)
+        model(ids_BT, labels=ids_BT).loss.backward()
+        found.append([p.grad for p in model.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+def test_checkpointed_blocks_keep_their_inputs_alone():
+    """Numbers that the graph holds for the backward pass: of each block as many as a token has channels."""
+
+    def kept(model):
+        sizes = {}
+        pack = lambda tensor: sizes.setdefault(tensor.untyped_storage().data_ptr(), tensor.numel()) and tensor  # noqa: E731
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            loss = model(torch.ones(2, 40, dtype=torch.long), head=lambda hidden_BTD, _: hidden_BTD.sum()).loss
+        assert loss.requires_grad
+        return sum(sizes.values())
+
+    sizes = {}
+    for is_checkpointed in (False, True):
+        for layers in (1, 3):
+            model = small("gated_delta_net", layers)
+            model.is_checkpointed = is_checkpointed
+            sizes[is_checkpointed, layers] = kept(model)
+    a_block = {way: (sizes[way, 3] - sizes[way, 1]) / 2 for way in (False, True)}
+    assert a_block[True] <= 2 * 40 * 16 < a_block[False] / 10
+
+
+def test_generation_needs_no_block_twice():
+    """With a cache, or without gradients, a checkpointed model is the plain one."""
+    model = small("delta_net")
+    plain = model.generate(torch.ones(1, 3, dtype=torch.long), max_new_tokens=3, do_sample=False)
+    model.is_checkpointed = True
+    assert torch.equal(plain, model.generate(torch.ones(1, 3, dtype=torch.long), max_new_tokens=3, do_sample=False))
+
+
+@pytest.mark.parametrize("name", ["delta_net", "linear_attention", "kda"])
+def test_under_autocast_norms_are_given_one_dtype(name, monkeypatch):
+    """What torch's fused operator asks for. The norms of these mixers read bfloat16, the backbone's do not."""
+    dtypes, norm = [], F.rms_norm
+
+    def spy(x, shape, weight, eps):
+        dtypes.append((x.dtype, weight.dtype))
+        return norm(x, shape, weight, eps)
+
+    monkeypatch.setattr(F, "rms_norm", spy)
+    with torch.autocast("cpu", torch.bfloat16):
+        small(name, 1)(torch.ones(1, 4, dtype=torch.long))
+    assert set(dtypes) == {(dtype, dtype) for dtype in (torch.float32, torch.bfloat16)}
+
+
+@pytest.mark.parametrize(("norm", "warns"), [(RMSNorm, False), (torch.nn.RMSNorm, True)])
+def test_torch_says_nothing_of_falling_off_its_fused_operator(norm, warns):
+    """Off the CPU, which has none; on the meta device the way is chosen and nothing is computed."""
+    x = torch.empty(2, 8, dtype=torch.bfloat16, device="meta")
+    torch.set_warn_always(True)
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            norm(8, device="meta")(x)
+    finally:
+        torch.set_warn_always(False)
+    assert any("fused implementation" in str(warning.message) for warning in said) == warns
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch has no fused norm for a CPU")
+def test_a_gpu_norms_in_one_operator():
+    norm, x = RMSNorm(64).cuda(), torch.randn(2, 64, dtype=torch.bfloat16, device="cuda")
+    with torch.profiler.profile() as profile, torch.autocast("cuda", torch.bfloat16):
+        norm(x)
+    assert "aten::_fused_rms_norm" in {event.key for event in profile.key_averages()}
+
+
+@given(st.integers(0, 99), st.sampled_from([None, 1e-6]))
+def test_in_one_dtype_the_norm_is_torch_s_to_the_bit(seed, eps):
+    mine, theirs = RMSNorm(6, eps=eps), torch.nn.RMSNorm(6, eps=eps)
+    x = torch.randn(3, 6, generator=torch.Generator().manual_seed(seed))
+    assert torch.equal(mine(x), theirs(x))
+    assert mine.state_dict().keys() == theirs.state_dict().keys()

@@ -20,6 +20,7 @@ from asiarc.models.baselines import BASELINE_NAMES, PANEL_NAMES, QUADRATIC, base
 
 D, H = 32, 2
 K = D // H
+FARTHER = {"sliding_window_attention": 100, "log_linear_gated_delta_net": 150}  # than a window, or than two blocks
 
 
 def build(name, dtype=torch.float64):
@@ -301,11 +302,109 @@ def gated_delta_net_2(m, x):
     return rms(o, m.norm.weight) * sigmoid(heads(gate))
 
 
+def by_heads(x, part):
+    return heads(x @ part.weight.T + (0 if part.bias is None else part.bias))
+
+
+def hgrn2(m, x):
+    q, f, v = (heads(part) for part in (x @ m.qfv.weight.T).split((D, D, D), dim=-1))
+    bound = heads(sigmoid(m.bound_D))
+    forget = bound + (1 - bound) * sigmoid(f)
+    return heads(rms(recall(silu(q), 1 - forget, v, forget).flatten(-2), m.norm.weight))
+
+
+def mlstm(m, x):
+    """As it is written, without the stabiliser."""
+    local = convolve(x, m.conv_DW)
+    q, k = (heads(part) for part in (local @ m.qk.weight.T).split((D, D), dim=-1))
+    v = by_heads(x, m.v)
+    gates = x @ m.gates.weight.T
+    written, forget = torch.exp(gates[..., :H] + m.input_bias_H), sigmoid(gates[..., H:] + m.forget_bias_H)
+    weight = written[..., None] * k / K**0.5
+    read, total = recall(q, weight, v, forget), recall(q, weight, torch.ones_like(v), forget)
+    h = rms(read / torch.maximum(total.abs(), torch.ones_like(total)), m.norm.weight)
+    return (h + heads(m.skip_D * local)) * sigmoid(by_heads(x, m.gate))
+
+
+def mesa_net(m, x):
+    """Eight steps of conjugate gradients on the matrix itself."""
+    q, k = (unit(heads(part)) for part in convolve(x @ m.qk.weight.T, m.conv_CW).split((D, D), dim=-1))
+    v = by_heads(x, m.v)
+    decay, beta = (sigmoid(x @ gate.weight.T + gate.bias) for gate in (m.decay, m.beta))
+    ridge = torch.diag_embed(0.25 + softplus(m.ridge_HK))
+    o, A, G = torch.zeros_like(v), torch.zeros_like(ridge), torch.zeros_like(ridge)
+    for t in range(x.shape[1]):
+        write = beta[:, t, :, None, None] * k[:, t, ..., None]
+        A = decay[:, t, :, None, None] * A + write * k[:, t, :, None]
+        G = decay[:, t, :, None, None] * G + write * v[:, t, :, None]
+        o[:, t] = torch.einsum("bhk,bhkv->bhv", conjugate_gradients(A + ridge, q[:, t], 8), G)
+    return rms(o, m.norm.weight)
+
+
+def conjugate_gradients(A, b, steps):
+    x, r, p = torch.zeros_like(b), b, b
+    for _ in range(steps):
+        Ap = torch.einsum("...ij,...j->...i", A, p)
+        step = (r * r).sum(-1, keepdim=True) / ((p * Ap).sum(-1, keepdim=True) + 1e-5)
+        x, r, last = x + step * p, r - step * Ap, r
+        p = r + p * (r * r).sum(-1, keepdim=True) / ((last * last).sum(-1, keepdim=True) + 1e-5)
+    return x
+
+
+def log_linear_gated_delta_net(m, x):
+    """What each token wrote is carried on by itself, and read with the weight of its level."""
+    q, k, v = convolved(m, x)
+    q, k = unit(q), unit(k)
+    decay = torch.exp(-torch.exp(m.log_rate_H) * softplus(x @ m.step.weight.T + m.step_bias_H))
+    beta, L = sigmoid(x @ m.beta.weight.T), m.level_scale_HL.shape[1]
+    weight = softplus(m.level_scale_HL * (x @ m.level.weight.T).unflatten(-1, (H, L)))
+    o, written = torch.zeros_like(v), v.new_zeros(*v[:, 0].shape[:2], 0, K, K)
+    for t in range(x.shape[1]):
+        key = k[:, t, :, None]
+        found = torch.einsum("bhsk,bhskv->bhsv", key.expand(-1, -1, t, -1), written)
+        kept = written - beta[:, t, :, None, None, None] * key[..., None] * found[..., None, :]
+        new = beta[:, t, :, None, None] * k[:, t, ..., None] * v[:, t, :, None]
+        written = torch.cat((decay[:, t, :, None, None, None] * kept, new[:, :, None]), dim=2)
+        levels = [min((t ^ s).bit_length(), L - 1) for s in range(t + 1)]
+        o[:, t] = torch.einsum("bhs,bhk,bhskv->bhv", weight[:, t][..., levels], q[:, t], written)
+    return rms(o, m.norm_weight_V) * silu(heads(x @ m.gate.weight.T))
+
+
+def sliding_window_attention(m, x):
+    q, k, v = convolved(m, x)
+    q, k = turn(q), turn(k)
+    o = torch.zeros_like(v)
+    for t in range(x.shape[1]):
+        window = slice(max(0, t - 63), t + 1)
+        scores = torch.exp((q[:, t, None] * k[:, window]).sum(-1) / K**0.5)
+        o[:, t] = (scores[..., None] * v[:, window]).sum(1) / scores.sum(1)[..., None]
+    return o
+
+
+def forgetting_attention(m, x):
+    def before(part):
+        return torch.cat((torch.zeros_like(part[:, :1]), part[:, :-1]), dim=1)
+
+    k, v = (heads(part) for part in (x @ m.kv.weight.T).split((D, D), dim=-1))
+    share_k, share_v = sigmoid(x @ m.shift.weight.T).unflatten(-1, (2, H, 1)).unbind(2)
+    k, v = share_k * before(k) + (1 - share_k) * k, share_v * before(v) + (1 - share_v) * v
+    q, k = rms(by_heads(x, m.q), m.q_norm_HK), rms(k, m.k_norm_HK)
+    forget = sigmoid(x @ m.forget.weight.T + m.forget.bias)
+    o = torch.zeros_like(v)
+    for t in range(x.shape[1]):
+        scores = torch.exp((q[:, t, None] * k[:, : t + 1]).sum(-1) / K**0.5)
+        for s in range(t):
+            scores[:, s] *= forget[:, s + 1 : t + 1].prod(1)
+        o[:, t] = (scores[..., None] * v[:, : t + 1]).sum(1) / scores.sum(1)[..., None]
+    return rms(o, m.norm_HK) * sigmoid(heads(x @ m.gate.weight.T))
+
+
 RECURRENCES = {
     function.__name__: function
     for function in (
         linear_attention, retnet, gla, mamba2, delta_net, gated_delta_net, kda, softmax_attention,
         gated_delta_product, comba, rwkv7, momentum_delta_net, mamba3, gated_delta_net_2,
+        hgrn2, mlstm, mesa_net, log_linear_gated_delta_net, sliding_window_attention, forgetting_attention,
     )
 }  # fmt: skip
 
@@ -316,7 +415,7 @@ def test_every_baseline_has_a_recurrence():
 
 @pytest.mark.parametrize("name", PANEL_NAMES)
 def test_equals_its_recurrence(name):
-    mixer, x = build(name), inputs(37)
+    mixer, x = build(name), inputs(FARTHER.get(name, 37))
     with torch.no_grad():
         expected = RECURRENCES[name](mixer, x).flatten(-2) @ mixer.out.weight.T
         y, _ = mixer(x)

@@ -249,3 +249,18 @@ def test_search_and_components_against_a_plain_count(filled):
     assert shares["memory=delta"]["leading"] == shares["memory=delta"]["of_leading"] == 3
     assert sum(shares[f"floor={kind}"]["leading"] for kind in range(3) if f"floor={kind}" in shares) == 3
     assert shares["memory=delta"]["rest"] == 9
+
+
+def test_a_text_in_tokens_is_said_with_its_bytes_a_token(filled, tmp_path):
+    """Bits a token are bits a byte times that, in both forms of the report; a text in bytes says nothing of it."""
+    filled.archive._db.execute(
+        "UPDATE trials SET details = json_object('tokenizer', 'bpe-512-aa', 'bits_per_token', 4 * value) "
+        "WHERE task = 'text' AND outcome = 'scored'"
+    )
+    said = {task["name"]: task for task in facts.stage_facts(read(filled), "verify")["tasks"]}
+    assert (said["text"]["tokenizer"], said["text"]["bytes_per_token"]) == ("bpe-512-aa", pytest.approx(4))
+    assert all("tokenizer" not in task for name, task in said.items() if name != "text")
+    write(filled.archive, "quick", tmp_path / "quick")
+    for page in ("report.md", "report.html"):
+        assert "a token of the scored text has 4.000 bytes" in (tmp_path / "quick" / page).read_text()
+    assert not verify(tmp_path / "quick")

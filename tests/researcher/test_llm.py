@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asiarc.archive.gains import Gains
 from asiarc.core.candidate import address_of
 from asiarc.core.proposal import CognitionHit, Context, Failure, Proposal, Relative, Tried
 from asiarc.llm.ledger import Price
@@ -198,11 +199,14 @@ def test_records_count_what_ended_and_what_it_cost():
     ] + [{"place": "0 judge", "role": "judge", "model": "a", "prompt_tokens": 9, "completion_tokens": 9}]
     proposals = [{"number": n, "parents": [p]} for n, p in ((0, "root"), (1, "x0"), (2, "x0"), (3, "x0"))]
     results = [
-        {"number": 0, "address": "x0", "gain": 0.1},
+        {"number": 0, "address": "x0", "gain": 0.01},
         {"number": 1, "address": "x1", "gain": None},
-        {"number": 2, "address": "x2", "gain": 0.05},
+        {"number": 2, "address": "x2", "gain": 0.05},  # on another rung than its parent's 0.01, where it is behind
     ]
-    found = bandit.records(asked, proposals, results, {"a": Price(1.0, 10.0), "b": Price(0.0, 0.0)})
+    losses = {60: {"root": -3.0, "x0": -2.9, "x2": -2.95}, 125: {"root": -2.5, "x0": -2.49}}
+    scores = {("text", at): {(name, "0"): loss for name, loss in rung.items()} for at, rung in losses.items()}
+    prices = {"a": Price(1.0, 10.0), "b": Price(0.0, 0.0)}
+    found = bandit.records(asked, proposals, results, prices, Gains(scores, ("text",)), "root")
     a, b = found
     assert (a.model, a.asked, a.ended, a.reward) == ("a", 3, 2, 1.5)
     assert a.usd == pytest.approx(3 * (1000 * 1.0 + 100 * 10.0) / 1e6)
@@ -227,6 +231,12 @@ def context(seed=1, **changes):
         cognition=(CognitionHit(entry="gated-delta-net-erase-and-clear", title="Gated Delta Networks", mechanism=""),),
     )  # fmt: skip
     return Context(**fields | changes)
+
+
+def test_a_relative_is_told_with_its_rung_its_seeds_and_its_interval():
+    told = "text +0.031 [+0.010, +0.052] bits a byte at 125 steps, seeds 0 and 1 against the starting baseline"
+    _, prompt = briefing.propose(context(parent=relative("parent", standing=told)), tokens=6000)
+    assert "text +0.03 [+0.01, +0.05] bits a byte at 125 steps, seeds 0 and 1 against the starting" in prompt.text
 
 
 @pytest.fixture(autouse=True)

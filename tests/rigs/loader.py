@@ -1,7 +1,7 @@
 """The loader alone: parquet to tokens to rows, in tokens a second and a CPU-second.
 
-Two parts, as in a trial: tokens are made once and kept (with one thread or several), then rows are dealt from the
-memory map to one process or several that share the rows of each batch. Every measurement is a fresh process.
+Two parts, as in a trial: tokens are made once and kept (with one thread or several), then rows are dealt from
+these files to one process or several that share the rows of each batch. Every measurement is a fresh process.
 """
 
 from __future__ import annotations

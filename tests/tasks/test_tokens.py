@@ -232,7 +232,7 @@ def test_every_document_is_trained_or_held_out(pages, name):
         decode(s.tokens_N[a : b - 1])
         for s in shards
         for a, b in itertools.pairwise(s.starts_D)
-        if s.tokens_N[b - 1] == bos
+        if s.tokens_N[b - 1 : b] == bos
     ]
     held = {split: [text for _, text in stream.held_out(task.folder, split)] for split in HELD_OUT}
     assert sorted([*train, *held["validation"], *held["confirmation"]]) == sorted(texts_of(pages))

@@ -34,10 +34,16 @@ PANEL_NAMES: tuple[str, ...] = (
     "momentum_delta_net",
     "mamba3",
     "gated_delta_net_2",
+    "hgrn2",
+    "mlstm",
+    "mesa_net",
+    "log_linear_gated_delta_net",
+    "sliding_window_attention",
+    "forgetting_attention",
 )
 """Every mixer that is shipped; whatever takes a baseline by name takes one of these."""
 
-QUADRATIC = frozenset({"softmax_attention"})
+QUADRATIC = frozenset({"softmax_attention", "forgetting_attention"})
 """Baselines whose state grows with the text: exempt from the gates of cost, never a parent."""
 
 _SIZES: dict[str, Callable[[int, int], int]] = {  # of d_model and num_heads
@@ -55,6 +61,14 @@ _SIZES: dict[str, Callable[[int, int], int]] = {  # of d_model and num_heads
     "momentum_delta_net": lambda d, h: 5 * d * d + 12 * d + 4 * d * h + 6 * h + d // h,
     "mamba3": lambda d, h: 3 * d * d + 2 * d + 3 * d * h + 2 * h + 2 * (d + 1) * (d // h) + d * (d // h // 4),
     "gated_delta_net_2": lambda d, h: 6 * d * d + 14 * d + h + (1 + 4 * d) * (d // h),
+    "hgrn2": lambda d, h: 4 * d * d + 2 * d,
+    "mlstm": lambda d, h: 5 * d * d + 5 * d + 2 * d * h + 2 * h + d // h,
+    "mesa_net": lambda d, h: 4 * d * d + 9 * d + 2 * d * h + 2 * h + d // h,
+    "log_linear_gated_delta_net": lambda d, h: (
+        5 * d * d + 12 * d + 2 * d * h + 2 * h + d // h + (d + 1) * h * min(12, 1 + 1000 // (d // h))
+    ),
+    "sliding_window_attention": lambda d, h: 4 * d * d + 12 * d,
+    "forgetting_attention": lambda d, h: 5 * d * d + 3 * d * h + 3 * d + h,
 }
 
 

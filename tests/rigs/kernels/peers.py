@@ -12,11 +12,14 @@ is taken and its absence is an error; `require_torch` watches which code runs.
 
 from __future__ import annotations
 
-import importlib
+import functools
+import importlib.util
 import inspect
+import runpy
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -60,9 +63,18 @@ def require_torch(work: Callable[[], object]) -> None:
     assert any(name.startswith("transformers.models.") for name in entered), "no code of transformers ran"
 
 
+def has_fla() -> bool:
+    """Whether flash-linear-attention is installed; does not import it."""
+    return importlib.util.find_spec("fla") is not None
+
+
+@functools.cache
 def naive(module: str, function: str) -> Callable[..., Any]:
-    """A naive function of flash-linear-attention."""
-    found: Callable[..., Any] = getattr(importlib.import_module(f"fla.ops.{module}.naive"), function)
+    """A naive function of flash-linear-attention, of its file alone: to import the package takes seconds."""
+    package = importlib.util.find_spec("fla")
+    assert package is not None and package.origin is not None, "flash-linear-attention is not installed"
+    file = Path(package.origin).parent.joinpath("ops", *module.split("."), "naive.py")
+    found: Callable[..., Any] = runpy.run_path(str(file), run_name=f"fla.ops.{module}.naive")[function]
     return found
 
 
