@@ -75,6 +75,7 @@ def propose(
     with door_of(campaign, tier, store, workers) as door:
         found: list[tuple[Path, Twin | None, int | None]] = []
         search = door.walk()
+        door.require(sum(door.known(source) is None for source in sources.values()))
         for file, source in sources.items():
             twin = door.known(source)
             number = twin.number if twin else None

@@ -57,15 +57,20 @@ class Door:
         """The search up to where it is; what is kept and not yet paid for is trained."""
         return self.run.search(asks=False)
 
+    def require(self, count: int) -> None:
+        """Room for so many proposals; `BudgetExhaustedError` where the budget has less."""
+        left = self.budget - self.proposed
+        if left < count:
+            raise BudgetExhaustedError(
+                f"{count} asked for, {left} left of the {self.budget} candidates of {self.run.label} at tier "
+                f"{self.run.tier}; propose no more than that, or go on with: pytest --tier {self.run.tier} -k "
+                f"{self.run.name}, which verifies the best. More in its budget is another run"
+            )
+
     def context(self, search: Exploration) -> Context:
         """What a researcher may know before the next proposal; `BudgetExhaustedError` where there is none."""
+        self.require(1)
         number = self.proposed
-        if number >= self.budget:
-            raise BudgetExhaustedError(
-                f"all {self.budget} candidates of {self.run.label} at tier {self.run.tier} were proposed; go on with "
-                f"pytest --tier {self.run.tier} -k {self.run.name}, which verifies the best, or declare more in its "
-                "budget, which begins another run"
-            )
         generation = next(i for i, numbers in enumerate(search.generations) if number in numbers)
         return self.run.surroundings.context(search, generation, number)
 
@@ -100,24 +105,24 @@ class Door:
         Without `parent` (an address, or the beginning of one) it is a child of who the policy chose, as in the brief.
         `idea` stands for the file's own docstring. Raises `EvidenceError` after verify, or where no such parent is.
         """
-        self._reopen()
+        self._check_open()
         context = self.context(search)
         proposal = as_proposal(source, context, name=name, idea=idea, author=author)
         if parent:
             proposal = replace(proposal, parents=(self._parent(parent),))
         draft = self.run.drafts.of(context.index, context.generation, proposal)
+        self.archive.drop("stages", "run = ? AND stage = 'explore'", self.run.run)  # it is not finished after all
         self.run.drafts.store(draft)
         return draft.number
 
-    def _reopen(self) -> None:
-        """Explore is not finished while it is proposed to; once verify has chosen, it is for good."""
+    def _check_open(self) -> None:
+        """Explore is finished for good once verify chooses."""
         later = "SELECT 1 FROM uses WHERE run = ? AND stage != 'explore' LIMIT 1"
         if self.archive.rows(later, self.run.run):
             raise EvidenceError(
                 f"{self.run.label} is closed: verify has begun to choose among its {self.proposed} proposals, and one "
                 "more would be chosen by what it showed. Another seed in the campaign begins another run"
             )
-        self.archive.drop("stages", "run = ? AND stage = 'explore'", self.run.run)
 
     def _parent(self, text: str) -> str:
         """The address that the beginning of one means, of this run's proposals and the baselines."""

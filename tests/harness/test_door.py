@@ -182,7 +182,10 @@ def test_over_the_budget_and_after_verify_it_is_closed(tmp_path):
     bench.run(None, "explore")
     assert bench.stage("explore")["candidates"] == 1
     bench.propose(SIXTEEN[1])  # explore alone closes nothing
-    with pytest.raises(BudgetExhaustedError, match="all 2 candidates of question at tier quick were proposed; go on"):
+    with pytest.raises(
+        BudgetExhaustedError,
+        match=r"1 asked for, 0 left of the 2 candidates of question at tier quick.*pytest --tier quick -k question",
+    ):
         bench.propose(SIXTEEN[2])
     bench.run(None, "verify")
     assert bench.stage("explore")["candidates"] == 2
@@ -216,6 +219,10 @@ def test_grammar_and_guests_stand_in_one_archive_with_lineage_across(tmp_path):
 
 def name_of(source):
     return f"the_idea_of_number_{SIXTEEN.index(source)}_{address_of(source)[:6]}"
+
+
+def test_a_dry_run_needs_nobody():
+    assert opened().as_dry("quick").researcher == "grammar"
 
 
 def test_a_parent_that_is_none_is_named(tmp_path):
@@ -347,5 +354,9 @@ def test_a_folder_of_files_and_what_was_tried(shell):
     assert "no baseline and no candidate" in shell.typed("tried", "new.py", "--campaign", "question")
     known = shell.typed("tried", "ideas/a.py", "--campaign", "question", "--json", status=door_verbs.KNOWN)
     assert known["known_as"]["by"] == "program"
+    for name in "cde":
+        (ideas / f"{name}.py").write_text(candidate(name, GAIN=0.2))
+    assert "3 asked for, 2 left of the 4" in shell.typed("propose", "ideas", "--campaign", "question", status=1)
+    assert len(shell.typed("standings", "question", "--json")) == 2, "all of them or none"
     assert "--campaign" in shell.typed("propose", "ideas/a.py", status=2)
     assert "Did you mean 'question'" in shell.typed("brief", "quest", status=1)
