@@ -19,7 +19,7 @@ POPULATION = 2000  # the leading candidates that the luck of seeds is read from
 @dataclass(frozen=True)
 class Ancestor:
     """One proposal of a line: how it ended, its gain over start_from, and against its first parent the gain (`step`)
-    and the choices that it added and took away. The start has no number and no gain.
+    and the choices that it added and took away. The start has no number and no gain; `author` brought it from outside.
 
     Each gain is at the deepest rung that both stand on, named in `standing` and `against_parent`.
     """
@@ -36,6 +36,7 @@ class Ancestor:
     removed: tuple[Tag, ...]
     motivation: str
     other_parents: tuple[str, ...]
+    author: str = ""
 
 
 def line_to(archive: Archive, run: str, address: str) -> list[Ancestor]:
@@ -106,6 +107,7 @@ def _ancestor(archive: Archive, run: str, row: dict[str, Any], gains: Gains, sta
         removed=tuple(sorted(parent - mine)) if mine and parent else (),
         motivation=row["motivation"],
         other_parents=tuple(parents[1:]),
+        author=row.get("author", ""),
     )
 
 

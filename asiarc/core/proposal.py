@@ -45,7 +45,8 @@ class Proposal:
 
     `genome` is the researcher's own typed description of the source, where it has one; `predicted` says
     which task should move which way against the parent, before anything is trained. `failure` is set where
-    nothing that can be built came of it: the source then holds what did come.
+    nothing that can be built came of it: the source then holds what did come. `author` is who brought it from outside;
+    empty: the campaign's own researcher.
     """
 
     source: str
@@ -56,6 +57,7 @@ class Proposal:
     genome: dict[str, Any] | None
     predicted: str
     failure: Failure | None = None
+    author: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

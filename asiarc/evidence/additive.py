@@ -70,8 +70,8 @@ class Layout:
 
 
 @cache
-def t_factor(freedom: int) -> float:
-    """Half the width of a 95 % t interval, in standard errors."""
+def t_factor(freedom: int, comparisons: int = 1) -> float:
+    """Half the width of a 95 % t interval, in standard errors; of one that holds for all of some comparisons."""
     from scipy.stats import t as student
 
-    return float(student.isf(0.025, freedom))
+    return float(student.isf(0.025 / comparisons, freedom))

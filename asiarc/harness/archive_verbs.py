@@ -255,7 +255,8 @@ def _print_ancestor(one: Ancestor, indent: str) -> None:
     gain = f"gain {one.standing}" if one.standing else one.outcome
     gain = "" if one.number is None else gain
     step = f"; it {one.against_parent}" if one.against_parent else ""
-    say(f"{indent}{number} {one.address} {one.name}  {gain}{step}".rstrip())
+    by = f" by {one.author}" if one.author else ""
+    say(f"{indent}{number} {one.address} {one.name}{by}  {gain}{step}".rstrip())
     changed = [*(f"+{tag}" for tag in one.added), *(f"-{tag}" for tag in one.removed)]
     if changed:
         say(f"{indent}    {' '.join(changed)}")

@@ -14,12 +14,13 @@ from asiarc.analyst.explaining import Experiment, explain
 from asiarc.archive.annex import Annex
 from asiarc.archive.gains import Gains
 from asiarc.campaign.declaration import Campaign, Models
-from asiarc.core.proposal import Insight, Researcher, Tried
+from asiarc.core.proposal import Context, Insight, Proposal, Researcher, Tried
 from asiarc.llm import Client, Ledger, Price, UnusableReplyError
 from asiarc.llm.tape import ArchiveTape
 from asiarc.researcher import bandit
 from asiarc.researcher.section import coarse
 
+OPEN = "open"  # the researcher of a campaign that takes what comes by the door, and nothing else
 REVISIONS = 2  # for a researcher of one's own that can mend
 Connect = Callable[[Annex, str, Ledger, Models], Client]
 
@@ -37,6 +38,14 @@ def ledger_of(models: Models, usd: float) -> Ledger:
         role_usd=models.most_usd,
         role_tokens=models.most_tokens,
     )
+
+
+class Nobody:
+    """The researcher of a campaign whose proposals all come by the door (`asiarc.loop.door`)."""
+
+    def propose(self, context: Context) -> Proposal:
+        """Never asked: a search goes as far as there are proposals."""
+        raise AssertionError(f"proposal {context.index} comes by the door")
 
 
 class Team:
@@ -63,6 +72,8 @@ class Team:
             return LlmResearcher(self.client, self.models, self.campaign.novelty, self.campaign.cognition)
         if named == "grammar":
             return GrammarResearcher()
+        if named == OPEN:
+            return Nobody()
         return RandomResearcher() if named == "random" else cast("Researcher", named)
 
     @property

@@ -20,7 +20,7 @@ from asiarc.campaign.declaration import Campaign
 from asiarc.cognition.library import read_around, read_up
 from asiarc.core.proposal import Belief, Context, Earlier, Failure, Foretold, Insight, Relative, Tried
 from asiarc.core.seeds import rng_of, seed_of
-from asiarc.loop.agents import Team
+from asiarc.loop.agents import OPEN, Team
 from asiarc.loop.findings import POPULATION, observed
 from asiarc.loop.terms import belief_of, effects_of, foretold_of, terms_of
 from asiarc.loop.trials import Bench
@@ -43,7 +43,8 @@ class Surroundings:
 
     def context(self, search: Exploration, generation: int, number: int) -> Context:
         """The context of a proposal, with parent and references by the search's policy."""
-        leading = self.archive.leading_numbers(self.run, LEADING)
+        entered = search.board.entered  # what came by the door may have been scored ahead of its generation
+        leading = [n for n in self.archive.leading_numbers(self.run, LEADING) if n < entered]
         parent, references = search.parents(leading, generation, number)
         alone = self.campaign.arm == "best_of_n"
         siblings = [] if alone else self._siblings(parent, {parent, *references})
@@ -128,7 +129,7 @@ class Surroundings:
             return context
         if insight and not self._has_analyst:  # the weakest task is a number, not an opinion
             insight = replace(insight, query="", mechanisms=())
-        if self.campaign.researcher == "llm":
+        if self.campaign.researcher in ("llm", OPEN):
             queries = self._queries(context, insight)
             hits = read_around(queries, context.seed, own=self.campaign.cognition)
             return replace(context, queries=queries, cognition=hits)

@@ -222,10 +222,15 @@ class Bench:
             flops=mine["flops_per_token"] / max(1, base["flops_per_token"]),
         )
 
-    def alike(self, address: str) -> list[str]:
-        """The baselines first, then every candidate of the archive that computes what this one computes, in order."""
-        known = [*self.baselines.values(), address]
-        prints = self.workshop.fingerprints({a: self.source(a) for a in known}, self.sizes[0])
+    def alike(self, address: str, source: str = "", among: Sequence[str] = ()) -> list[str]:
+        """The baselines first, then every candidate of the archive that computes what this one computes, in order.
+
+        What a candidate computes is known once somebody has asked: of the baselines, and of those `among`, it is here.
+        `source` is the candidate's where the archive does not keep it.
+        """
+        known = {a: self.source(a) for a in (*self.baselines.values(), *among)}
+        known[address] = source or self.source(address)
+        prints = self.workshop.fingerprints(known, self.sizes[0])
         mine = prints[address]
         if mine is None:
             return []

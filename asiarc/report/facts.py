@@ -216,7 +216,12 @@ def winner_facts(reading: CampaignResult) -> Row | None:
         "motivation": row["motivation"], "source": row["source"], "measures": reading.measures.get(address, {}),
         "origins": proposal["origins"] if proposal else [], "predicted": proposal["predicted"] if proposal else "",
         "lineage": lineage_of(reading, address),
-    }  # fmt: skip
+    } | _author(reading, address)  # fmt: skip
+
+
+def _author(reading: CampaignResult, address: str) -> Row:
+    """Who brought a candidate from outside; empty where nobody did."""
+    return {"author": reading.authors[address]} if address in reading.authors else {}
 
 
 def lineage_of(reading: CampaignResult, address: str) -> list[Row]:
@@ -233,7 +238,7 @@ def lineage_of(reading: CampaignResult, address: str) -> list[Row]:
         parent = next(iter(parents.get(here, [])), None)
         step = gains.over(here, parent) if parent else None
         chain.append({"address": here, "name": reading.names.get(here, here), "number": reading.numbers.get(here),
-                      "gain": ending.get("gain"), "rung": ending.get("rung"),
+                      "gain": ending.get("gain"), "rung": ending.get("rung"), **_author(reading, here),
                       "step": step and {"mean": step.mean, "radius": step.radius, "direction": step.direction,
                                         "where": step.where, "said": step.than("its parent")}})  # fmt: skip
         here = parent

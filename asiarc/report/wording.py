@@ -129,8 +129,9 @@ def asked(spec: Row) -> str:
     names = {"state_bytes": "state bytes", "flops": "FLOPs a token"}
     caps = [f"at most {factor:g} × its {names.get(name, name)}" for name, factor in spec["at_most"].items()]
     researcher = spec["researcher"]["class"] if isinstance(spec["researcher"], dict) else spec["researcher"]
+    finds = "do those who propose" if researcher == "open" else f"does the researcher {researcher}"
     return (
-        f"Starting from {spec['start_from']}, does the researcher {researcher} find a mixer that gains over "
+        f"Starting from {spec['start_from']}, {finds} find a mixer that gains over "
         f"{', '.join(spec['baselines'])} on {', '.join(tasks)}{matched}{' and ' + ' and '.join(caps) if caps else ''}?"
     )
 

@@ -58,6 +58,11 @@ Answer with the complete Python file in one ```python block and nothing else. It
 why it should work, and ends with a line like "Prediction: text better by 0.03", against the parent, on these tasks:
 {tasks} (in bits a byte or accuracy).
 """
+AS_FILE = """
+Answer with a file, and propose it: asiarc propose FILE --campaign {campaign}. Its docstring says what the idea is and
+why it should work, and ends with a line like "Prediction: text better by 0.03", against the parent, on these tasks:
+{tasks} (in bits a byte or accuracy).
+"""
 MEND = """\
 This candidate was run and turned away for the reason above; the case that is named is the smallest one that shows it.
 Mend the candidate and keep its idea."""
@@ -82,18 +87,37 @@ def schema() -> dict[str, object]:
 def _task(mark: str, tasks: Sequence[str], *, structured: bool) -> Message:
     """The instructions, with the form of the answer: JSON, or for a model that cannot write it a bare file."""
     form = AS_JSON if structured else AS_CODE
-    answer = form.format(form=json.dumps(FORM, indent=1), tasks=", ".join(tasks) or "any")
+    return _instructions(mark, form.format(form=json.dumps(FORM, indent=1), tasks=_measured(tasks)))
+
+
+def _instructions(mark: str, answer: str) -> Message:
     return Message("system", TASK.format(mark=mark, answer=answer))
+
+
+def _measured(tasks: Sequence[str]) -> str:
+    return ", ".join(tasks) or "any"
 
 
 def propose(context: Context, *, tokens: int, structured: bool = True) -> tuple[Message, ...]:
     """The messages that ask for a proposal, in about `tokens` tokens."""
+    system = _task(mark_of(context.seed), context.tasks, structured=structured)
+    return system, _material(context, system, tokens=tokens, closing=_closing(structured))
+
+
+def brief(context: Context, campaign: str, *, tokens: int = 12_000) -> str:
+    """The same for whoever answers with a file: a person, or an agent that works in a folder."""
+    answer = AS_FILE.format(campaign=campaign, tasks=_measured(context.tasks))
+    system = _instructions(mark_of(context.seed), answer)
+    return f"{system.text}\n{_material(context, system, tokens=tokens, closing='').text}".rstrip()
+
+
+def _material(context: Context, system: Message, *, tokens: int, closing: str) -> Message:
+    """What is known, in the order of its worth, and the instruction that is drawn for it."""
     mark = mark_of(context.seed)
-    system = _task(mark, context.tasks, structured=structured)
     room = BYTES_PER_TOKEN * (tokens - tokens_of(system.text) - STYLE_TOKENS)
     shown = fill(sections_of(context), mark, room)
     style = rng_of(context.seed, "briefing").choice([*styles(context, shown)])
-    return system, Message("user", f"{shown}\n\n{style} {_closing(structured)}")
+    return Message("user", f"{shown}\n\n{style} {closing}".rstrip())
 
 
 def styles(context: Context, shown: str) -> Iterator[str]:

@@ -43,9 +43,10 @@ class Believed:
         return (self.chance if self.chance >= CHANCE else 0.0, self.mean + 2 * self.sd)
 
 
-def generations(candidates: int) -> list[range]:
-    """Numbers of the proposals, in generations whose size depends on the budget only (never on the workers)."""
-    size = max(4, min(16, candidates // 6))
+def generations(candidates: int, *, one_by_one: bool = False) -> list[range]:
+    """Numbers of the proposals, in generations whose size depends on the budget only (never on the workers), or each
+    by itself."""
+    size = 1 if one_by_one else max(4, min(16, candidates // 6))
     return [range(first, min(first + size, candidates)) for first in range(0, candidates, size)]
 
 
@@ -63,7 +64,8 @@ class Exploration:
         self.campaign, self.address = campaign, (name, tier, campaign.seed, "explore")
         self.is_papers = campaign.policy == "paper"
         self.policy = PaperPolicy(band=None) if self.is_papers else POLICIES[campaign.policy]()
-        self.generations = generations(campaign.budget.at(tier).candidates)
+        one_by_one = campaign.researcher == "open"  # whoever brings one reads its number before making the next
+        self.generations = generations(campaign.budget.at(tier).candidates, one_by_one=one_by_one)
         expected = self.generations[-1].stop
         seeds = min(campaign.explore.seeds, plan.most_seeds)
         self.board = Board(
