@@ -21,7 +21,7 @@ def researcher(name: str, setting: Setting) -> Researcher:
 
 
 MIXER = Domain(
-    researchers=(*RESEARCHERS, "llm"),
+    researchers=(*RESEARCHERS, "llm", "open"),
     novelty=("syntax", "behaviour", "motivation"),
     resources=("state_bytes", "flops", "parameters", "time"),
     researcher=researcher,

@@ -216,7 +216,7 @@ def score(secret: dict[str, Any], line: Line) -> dict[str, Any]:
     finally:
         lm.model.end()
     found = {"metric": scored.metric, "value": scored.value, "items": list(scored.items)}
-    return trained | sizes | found | _read_with(lm, scored)
+    return trained | sizes | found | _read_with(lm, scored) | {n: kept[n] for n in ("passes",) if n in kept}
 
 
 def _read_with(lm: StreamedLM, scored: Score) -> dict[str, Any]:

@@ -75,6 +75,14 @@ class ReadShape(Shape):
     bits_per_token: Score | None
 
 
+class PassesShape(Shape):
+    """As `models.memory.Passes`: how a step took its batch, where not whole."""
+
+    micro_batch: Whole
+    is_chunked: bool
+    is_checkpointed: bool
+
+
 class TrialShape(Shape):
     """A trained and scored model."""
 
@@ -82,6 +90,7 @@ class TrialShape(Shape):
     value: Score
     items: list[ItemShape]
     read: ReadShape | None = None
+    passes: PassesShape | None = None
     curve: list[CurveRow] = []
     parameters: Whole
     hidden: Whole

@@ -391,7 +391,13 @@ class Workshop:
             state_bytes=value.get("state_bytes"),
             flops_per_token=value.get("flops_per_token"),
             curve=value.get("curve", []),
-            details={"hidden": value.get("hidden"), **_seconds(result), **(value.get("read") or {}), **_noted(result)},
+            details={
+                "hidden": value.get("hidden"),
+                **_seconds(result),
+                **(value.get("read") or {}),
+                **({"passes": value["passes"]} if value.get("passes") else {}),
+                **_noted(result),
+            },
             wall_s=result.wall_s,
             cpu_s=result.cpu_s,
             bought=Bought(

@@ -112,10 +112,9 @@ class Bench:
 
     def admit(self, addresses: Sequence[str]) -> dict[str, Outcome]:
         """The gates' outcome of each candidate, and the campaign's own caps on resources (`at_most`), time last."""
-        admissions = self._admissions(addresses)
-        base = self._admissions([self.start])[self.start]["measures"]
+        admissions, caps = self._admissions(addresses), self.caps()
         outcomes = {
-            address: self._within_caps(admission["measures"], base)
+            address: self._within_caps(admission["measures"], caps)
             if admission["outcome"] == SCORED
             else admission["outcome"]
             for address, admission in admissions.items()
@@ -225,10 +224,9 @@ class Bench:
             if size is None or not text.mlp_ratio:
                 continue
             stored = self._examined([*self.baselines.values()], size)
-            beside = {n: a["measures"]["parameters"] for n, a in self._examined_beside(size).items()}
             mixers = {name: stored[address]["measures"]["parameters"] for name, address in self.baselines.items()}
             models = {name: text.filled_by(self.source(address)) for name, address in self.baselines.items()}
-            mixing = {name: _mixing(models[name], beside | {CANDIDATE: mixers[name]}) for name in mixers}
+            mixing = {name: self.mixing(models[name], size, mixers[name]) for name in mixers}
             first, hidden = self.campaign.start_from, round(text.mlp_ratio * text.d_model)
             start, target = mixers[first], total_parameters(mixing[first], models[first], hidden)
             for name, mixer in mixers.items():
@@ -240,6 +238,12 @@ class Bench:
                         "mixer, or match=()"
                     )
 
+    def mixing(self, recipe: TrialRecipe, size: TrialRecipe, mixer: float) -> int:
+        """Parameters of all mixers of a model whose candidate has so many, as measured at a size."""
+        sizes = {name: found["measures"]["parameters"] for name, found in self._examined_beside(size).items()}
+        sizes[CANDIDATE] = mixer
+        return round(sum(sizes[block.mixer] for block in recipe.blocks if block.mixer))
+
     def _check_lengths(self) -> None:
         """A window of every length that the campaign says is to be had; `TaskError` says how long the text is."""
         for stage in self.campaign.stages:
@@ -250,20 +254,34 @@ class Bench:
                     task.keep()
                     task.batch("train", 1, "is there", seq_len=wanted)
 
-    def _within_caps(self, measures: dict[str, float], base: dict[str, float]) -> Outcome:
-        for resource, factor in self.campaign.at_most.items():
-            if resource not in MEASURED:  # timed, or asked by a gate
+    def measures(self, address: str) -> dict[str, float]:
+        """What the gates measured of an admitted candidate at explore's size."""
+        measured: dict[str, float] = self._admissions([address])[address]["measures"]
+        return measured
+
+    def caps(self) -> dict[str, float]:
+        """The most that a candidate may take of each resource, counted; of time, relative to start_from's."""
+        base = self.measures(self.start)
+        return {
+            resource: factor if resource == "time" else factor * base[MEASURED[resource]]
+            for resource, factor in self.campaign.at_most.items()
+            if resource in MEASURED or resource == "time"  # others are asked by the domain's gates
+        }
+
+    def _within_caps(self, measures: dict[str, float], caps: dict[str, float]) -> Outcome:
+        for resource, allowed in caps.items():
+            if resource == "time":  # measured, not counted
                 continue
-            mine, allowed = measures[MEASURED[resource]], factor * base[MEASURED[resource]]
+            mine = measures[MEASURED[resource]]
             if mine > allowed:
+                factor = self.campaign.at_most[resource]
                 limit = f"{allowed:,.0f} ({factor:g} x {self.campaign.start_from})"
                 return Outcome("rejected", f"{mine:,.0f} {resource}, allowed are {limit}", resource)
         return SCORED
 
     def traits(self, address: str) -> Traits:
         """What an admitted candidate is: its mechanism, and its cost relative to start_from."""
-        admitted = self._admissions([address, self.start])
-        mine, base = (admitted[a]["measures"] for a in (address, self.start))
+        mine, base = self.measures(address), self.measures(self.start)
         row = self.archive.candidate(address)
         return Traits(
             mechanism=str(((row and row["genome"]) or {}).get("memory", "")),
@@ -271,10 +289,15 @@ class Bench:
             flops=mine["flops_per_token"] / max(1, base["flops_per_token"]),
         )
 
-    def alike(self, address: str) -> list[str]:
-        """The baselines first, then every candidate of the archive that computes what this one computes, in order."""
-        known = [*self.baselines.values(), address]
-        prints = self.workshop.fingerprints({a: self.source(a) for a in known}, self.sizes[0])
+    def alike(self, address: str, source: str = "", among: Sequence[str] = ()) -> list[str]:
+        """The baselines first, then every candidate of the archive that computes what this one computes, in order.
+
+        What a candidate computes is known once somebody has asked: of the baselines, and of those `among`, it is here.
+        `source` is the candidate's where the archive does not keep it.
+        """
+        known = {a: self.source(a) for a in (*self.baselines.values(), *among)}
+        known[address] = source or self.source(address)
+        prints = self.workshop.fingerprints(known, self.sizes[0])
         mine = prints[address]
         if mine is None:
             return []
@@ -534,11 +557,6 @@ def planned_recipe(task: str, plan: StagePlan, steps: int) -> TrialRecipe:
     found = found.at(**{n: v for n, v in said.items() if n not in OF_TEXT})
     last = steps_said(said, found)
     return found.at(steps=max(1, round(last * steps / plan.rungs[-1]))) if last else found
-
-
-def _mixing(recipe: TrialRecipe, sizes: Mapping[str, float]) -> int:
-    """Parameters of all mixers of a model, from each one's by its name in the pattern."""
-    return round(sum(sizes[block.mixer] for block in recipe.blocks if block.mixer))
 
 
 def genome_of(baseline: str) -> dict[str, Any] | None:
