@@ -33,7 +33,7 @@ def findings(
     older = [row for parent in sorted(firsts) if (row := archive.scored(run, parent))]
     gains = gains_of(archive, run, [row["address"] for row in (*rows, *older)], deciding)
     genome = (archive.candidate(start) or {}).get("genome")
-    origin = {"address": start, "name": start_from, "genome": genome, "scores": {}}
+    origin: dict[str, Any] = {"address": start, "name": start_from, "genome": genome, "scores": {}}
     root, *others = observed(archive, [origin, *older, *rows], gains, start)
     seen = {one.address: one for one in others}
     population = [seen[row["address"]] for row in rows]

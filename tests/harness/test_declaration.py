@@ -267,7 +267,7 @@ def test_what_is_resolved_is_plain_data_with_every_field(campaign, tier):
         return
     resolved = campaign.resolved(tier)
     assert json.loads(json.dumps(resolved)) == resolved
-    assert resolved.keys() == set(Campaign.model_fields) - {"budget", "domain", "slots"} | {"candidates"}
+    assert resolved.keys() == set(Campaign.model_fields) - {"budget", "domain", "slots", "open"} | {"candidates"}
     assert resolved["candidates"] == campaign.budget.at(tier).candidates
 
 
