@@ -63,7 +63,7 @@ def score(row: Row | None, metric: str) -> str:
 def score_html(row: Row | None, metric: str) -> Markup:
     """A score whose interval may stand on a line of its own."""
     mean, _, within = score(row, metric).partition(" ")
-    return Markup("{} <span class=\"interval\">{}</span>").format(mean, within) if within else Markup(mean)
+    return Markup('{} <span class="interval">{}</span>').format(mean, within) if within else Markup(mean)
 
 
 def count(value: float | None) -> str:
@@ -127,11 +127,16 @@ def asked(spec: Row) -> str:
     tasks = [task for task in spec["explore"]["tasks"] if get_task(task).decides] or spec["explore"]["tasks"]
     matched = f", with {', '.join(spec['match'])} made equal within 2 %" if spec["match"] else ""
     names = {"state_bytes": "state bytes", "flops": "FLOPs a token"}
-    caps = [f"at most {factor:g} × its {names.get(name, name)}" for name, factor in spec["at_most"].items()]
+    caps = [
+        f"at most {share(factor, 1)} of its blocks growing with the text"
+        if name == "quadratic"
+        else f"at most {factor:g} × its {names.get(name, name)}"
+        for name, factor in spec["at_most"].items()
+    ]
     researcher = spec["researcher"]["class"] if isinstance(spec["researcher"], dict) else spec["researcher"]
     finds = "do those who propose" if researcher == "open" else f"does the researcher {researcher}"
     return (
-        f"Starting from {spec['start_from']}, {finds} find a mixer that gains over "
+        f"Starting from {spec['start_from']}, {finds} find a {spec.get('domain', 'mixer')} that gains over "
         f"{', '.join(spec['baselines'])} on {', '.join(tasks)}{matched}{' and ' + ' and '.join(caps) if caps else ''}?"
     )
 
