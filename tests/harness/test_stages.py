@@ -111,7 +111,7 @@ def test_a_dry_run_passes_every_stage_and_keeps_nothing(harness):
 
 def test_a_gpus_tier_is_refused_where_there_is_none_unless_it_was_said(harness, monkeypatch):
     on_a_gpu(harness)
-    monkeypatch.setattr("asiarc.harness.session.device_type", lambda: "cpu")
+    monkeypatch.setattr("asiarc.harness.options.device_type", lambda: "cpu")
     monkeypatch.delenv("ASIARC_DEVICE", raising=False)
     result = harness.pytester.runpytest_inprocess("--tier", "gpu", "-k", "explore")
     result.assert_outcomes(failed=1)
