@@ -28,7 +28,7 @@ from asiarc.campaign.recipe import (
 from asiarc.core.declared import Declaration, FieldError, at_field
 from asiarc.core.errors import CampaignError, TaskError, nearest, unknown_name
 from asiarc.core.recipe import STAGES, TIERS, StageName, StagePlan, Tier, stage_plan
-from asiarc.models.baselines import PANEL_NAMES, QUADRATIC
+from asiarc.models.baselines import PANEL_NAMES, QUADRATIC, SHIPPED_NAMES
 from asiarc.tasks import check_name, is_text, opened
 from asiarc.tasks.declared import DeclaredTask
 
@@ -565,7 +565,7 @@ def json_schema() -> dict[str, Any]:
     fields = schema["properties"]
     own = {"type": "string", "pattern": OWN_PATTERN}
     fields["start_from"]["anyOf"] = [{"enum": [name for name in PANEL_NAMES if name not in QUADRATIC]}, own]
-    fields["baselines"] |= {"items": {"anyOf": [{"enum": list(PANEL_NAMES)}, own]}, "uniqueItems": True}
+    fields["baselines"] |= {"items": {"anyOf": [{"enum": list(SHIPPED_NAMES)}, own]}, "uniqueItems": True}
     fields["match"]["items"] = {"enum": list(MATCHABLE)}
     fields["at_most"] |= {
         "propertyNames": {"enum": list(RESOURCES)},

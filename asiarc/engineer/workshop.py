@@ -389,6 +389,7 @@ class Workshop:
                 "hidden": value.get("hidden"),
                 **_seconds(result),
                 **(value.get("read") or {}),
+                **({"within": value["within"]} if value.get("within") else {}),
                 **_noted(result),
             },
             wall_s=result.wall_s,

@@ -437,10 +437,14 @@ def best_rates(
 
 
 def trial_recipe(task: str, text: TrialRecipe, steps: int, capability: float) -> TrialRecipe:
-    """The recipe of one trial: the stage's on text, a synthetic task's own with its steps times `capability`."""
+    """The recipe of one trial: the stage's on text, a synthetic task's own with its steps times `capability`.
+
+    A text whose rows are longer than the stage's has as many fewer of them: a step has the same tokens, about.
+    """
     chosen = get_task(task)
     if chosen.kind == "text":
-        return text.at(steps=steps)
+        length = chosen.row_length(text.seq_len)
+        return text.at(steps=steps, seq_len=length, batch_size=max(1, text.batch_size * text.seq_len // length))
     t = chosen.training
     return TrialRecipe(
         name=f"{task} micro",

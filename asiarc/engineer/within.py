@@ -1,0 +1,89 @@
+"""Where in its texts a model loses bits: by position, and by whether a token's context stood before in the same text.
+
+The referee keeps these sums of the log-probabilities that were streamed to it; nothing in them is the candidate's word.
+Positions fall in bins [0, 8), [8, 16), [16, 32), ... of the text as it was read. Axes: T tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asiarc.tasks.recurring import NOVELTIES, ORDER, TOKEN_ORDER, novelty
+
+FIRST_BIN = 8
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """One window of a text: the tokens that were due, and the natural log-probability that each was given."""
+
+    document: int
+    tokens_T: NDArray[np.int64]  # noqa: N815
+    log_p_T: NDArray[np.float64]  # noqa: N815
+
+
+def summed(windows: Sequence[Streamed], *, of_bytes: bool) -> dict[str, Any]:
+    """Sums of bits with their counts: by the beginning of a bin of positions, and by novelty.
+
+    ``uninformed`` is what each token of these texts would cost who knows how often it occurs in them and reads nothing:
+    their entropy, in bits a token.
+    """
+    order = ORDER if of_bytes else TOKEN_ORDER
+    bits_N, tokens_N, bins_N, novelty_N = (
+        np.concatenate(some)
+        for some in zip(
+            *((-w.log_p_T / math.log(2), w.tokens_T, bins(len(w.tokens_T)), novelty(w.tokens_T, order)) for w in windows),
+            strict=True,
+        )
+    )
+    return {
+        "positions": [[begin, *_sum(bits_N[bins_N == begin])] for begin in np.unique(bins_N).tolist()],
+        "novelty": {name: _sum(bits_N[novelty_N == place]) for place, name in enumerate(NOVELTIES)},
+        "uninformed": entropy(tokens_N),
+    }
+
+
+def _sum(bits_N: NDArray[np.float64]) -> list[float]:
+    return [len(bits_N), float(bits_N.sum())]
+
+
+def bins(length: int) -> NDArray[np.int64]:
+    """The beginning of the bin that each position is in: 0, then 8 and its doubles."""
+    position_T = np.arange(length)
+    return np.where(position_T < FIRST_BIN, 0, 2 ** np.floor(np.log2(np.maximum(position_T, 1))).astype(np.int64))
+
+
+def entropy(tokens_N: NDArray[np.int64]) -> float:
+    """Bits a token of their frequencies, -sum p log2 p; 0 of none."""
+    counts = np.unique(tokens_N, return_counts=True)[1]
+    share = counts / max(1, len(tokens_N))
+    return float(-(share * np.log2(share)).sum())
+
+
+def of_part(
+    windows: Iterable[Streamed], scored: Callable[[NDArray[np.int64]], NDArray[np.bool_] | None]
+) -> tuple[float, list[dict[str, Any]], float]:
+    """Of the tokens that a task scores: bits a token, each document's (log-likelihood, tokens), and their entropy.
+
+    Documents without such a token have no item; with none in any of them it is an error of whoever made the task.
+    """
+    sums: dict[int, list[float]] = {}
+    due = []
+    for window in windows:
+        is_due_T = scored(window.tokens_T)
+        assert is_due_T is not None, "the task scores a part"
+        if is_due_T.any():
+            item = sums.setdefault(window.document, [0.0, 0.0])
+            item[0] += float(window.log_p_T[is_due_T].sum())
+            item[1] += int(is_due_T.sum())
+            due.append(window.tokens_T[is_due_T])
+    assert sums, "no token of the documents is scored"
+    logs, counts = (math.fsum(column) for column in zip(*sums.values(), strict=True))
+    items = [{"document": place, "value": item} for place, item in sorted(sums.items())]
+    return -logs / counts / math.log(2), items, entropy(np.concatenate(due))

@@ -1,0 +1,84 @@
+"""Real prose with something to remember in it: marked spans of five bytes between its words, scored apart.
+
+``<k=v>`` binds key k, ``<k?v>`` asks for it, ``<k++>`` counts one more of k; keys and values are letters and digits, as
+prose has them. In *recall* a key is bound once and asked for often, in *overwrite* it is bound again and again and the
+last value is due, in *counting* the due value is the count of k so far modulo 10. The rest of a row is `text`, whose
+bytes train the model as ever. What follows a ``?`` is scored, where its key stood last so far back that no control of
+two layers reaches it.
+
+Axes: B rows, T positions.
+"""
+
+from __future__ import annotations
+
+import string
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asiarc.core.seeds import Part
+from asiarc.tasks import BOS
+from asiarc.tasks.recurring import FAR
+from asiarc.tasks.task import Batch, Document, Split, TextTask
+
+SPAN_BYTES = 5
+KEYS, VALUES = string.ascii_uppercase, string.ascii_lowercase[:16]
+OPEN, BLANK = b"< "
+
+
+class MixedTask(TextTask):
+    """`text` with spans; the level's ``kind`` is 0 recall, 1 overwrite, 2 counting, `spans` how many a row has."""
+
+    def batch(self, split: Split, count: int, *address: Part, seq_len: int | None = None) -> Batch:
+        """Rows of prose and spans; every byte is a target. Longer rows have more spans in proportion."""
+        length = seq_len or self.seq_len
+        targets_BT = self._rows(split, count, (*address,), length)
+        inputs_BT = np.concatenate([np.full((count, 1), BOS), targets_BT[:, :-1]], axis=1)
+        return Batch(inputs_BT, targets_BT)
+
+    def documents(self, split: Split, count: int, *address: Part) -> list[Document]:
+        """`count` rows as ``text``."""
+        rows_BT = self._rows(split, count, (*address, "documents"), self.seq_len)
+        return [{"text": row_T.astype(np.uint8).tobytes().decode("ascii")} for row_T in rows_BT]
+
+    def scored(self, tokens_T: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """The bytes that answer a question whose key stood last at least `FAR` bytes before; of the text alone."""
+        is_due_T, last = np.zeros(len(tokens_T), dtype=bool), dict[int, int]()
+        for opens in np.flatnonzero(tokens_T[:-3] == OPEN).tolist():
+            key, mark = (int(tokens_T[opens + place]) for place in (1, 2))
+            is_due_T[opens + 3] = mark == ord("?") and opens - last.get(key, opens) >= FAR
+            last[key] = opens
+        return is_due_T
+
+    def _rows(self, split: Split, count: int, address: tuple[Part, ...], length: int) -> NDArray[np.int64]:
+        rng, text_N = self._rng(split, address), self.corpus.texts[split]
+        spans = max(2, int(self.settings["spans"]) * length // self.seq_len)
+        prose = length - SPAN_BYTES * spans
+        rows = np.empty((count, length), dtype=np.int64)
+        for row_T in rows:
+            start = int(rng.integers(len(text_N) - prose + 1))
+            words = bytes(text_N[start : start + prose]).replace(b"<", b" ")
+            between = [place for place, byte in enumerate(words) if byte == BLANK] or [0]
+            cuts = [0, *sorted(rng.choice(between, size=spans).tolist()), prose]
+            pieces = [words[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+            told = [span.encode() for span in self._spans(rng, spans)]
+            row_T[:] = np.frombuffer(b"".join(a + b for a, b in zip(pieces, [*told, b""], strict=True)), dtype=np.uint8)
+        return rows
+
+    def _spans(self, rng: np.random.Generator, spans: int) -> list[str]:
+        """The spans of one row in order: the first binds, of the rest every other one asks, on average."""
+        keys = [KEYS[i] for i in rng.permutation(len(KEYS))[: int(self.settings["keys"])]]
+        kind, known, told = int(self.settings["kind"]), dict[str, str](), list[str]()
+        for _ in range(spans):
+            key = keys[rng.integers(len(keys))]
+            asks = bool(known) and (rng.random() < 0.5 or (kind == 0 and key in known))
+            if asks:
+                asked = list(known)[rng.integers(len(known))]
+                told.append(f"<{asked}?{known[asked]}>")
+            elif kind == 2:
+                known[key] = str((int(known.get(key, "0")) + 1) % 10)
+                told.append(f"<{key}++>")
+            else:
+                known[key] = VALUES[rng.integers(len(VALUES))]
+                told.append(f"<{key}={known[key]}>")
+        return told
