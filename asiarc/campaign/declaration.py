@@ -29,6 +29,7 @@ from asiarc.core.declared import Declaration, FieldError, at_field
 from asiarc.core.errors import CampaignError, TaskError, nearest, unknown_name
 from asiarc.core.recipe import STAGES, TIERS, StageName, StagePlan, Tier, stage_plan
 from asiarc.models.baselines import PANEL_NAMES, QUADRATIC, SHIPPED_NAMES
+from asiarc.models.controls import CONTROL_NAMES
 from asiarc.tasks import check_name, is_text, opened
 from asiarc.tasks.declared import DeclaredTask
 
@@ -216,6 +217,10 @@ class Campaign(WithRecipe):
     baselines: tuple[str, ...] = Field(
         min_length=1, description="trained beside the candidates: published mixers by name, files of your own by path"
     )
+    controls: tuple[str, ...] = Field(
+        default=CONTROL_NAMES,
+        description="mixers without memory, trained beside the baselines from the quick tier upwards: what is local",
+    )
     explore: Stage = Field(description="the search: small models, few seeds")
     verify: Stage | None = Field(default=None, description="the finalists again: longer training, fresh seeds")
     confirm: Stage | None = Field(
@@ -253,6 +258,14 @@ class Campaign(WithRecipe):
             allowed = ", ".join(n for n in PANEL_NAMES if n not in QUADRATIC)
             raise ValueError(f"{name!r} is a quadratic reference and never a parent; start from one of: {allowed}")
         return name
+
+    @field_validator("controls")
+    @classmethod
+    def _known_controls(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in CONTROL_NAMES:
+                raise ValueError(unknown_name("control", name, CONTROL_NAMES, then="controls=() trains none."))
+        return tuple(dict.fromkeys(names))
 
     @field_validator("baselines")
     @classmethod
@@ -458,6 +471,10 @@ class Campaign(WithRecipe):
         """One of the baselines by its name; a file's is read by `at`."""
         return self._baselines.get(name) or baseline_at(name, Path.cwd())
 
+    def controls_at(self, tier: Tier) -> tuple[str, ...]:
+        """The controls that a tier trains in verify and confirm, on what decides: those that are no baselines."""
+        return () if tier == "smoke" or self._dry else tuple(n for n in self.controls if n not in self.baselines)
+
     def _too_long(self, name: StageName, folder: Path) -> str:
         """Why a text of one's own in a stage that is declared is too short, at the first tier at which it is."""
         stage: Stage = getattr(self, name)
@@ -566,6 +583,7 @@ def json_schema() -> dict[str, Any]:
     own = {"type": "string", "pattern": OWN_PATTERN}
     fields["start_from"]["anyOf"] = [{"enum": [name for name in PANEL_NAMES if name not in QUADRATIC]}, own]
     fields["baselines"] |= {"items": {"anyOf": [{"enum": list(SHIPPED_NAMES)}, own]}, "uniqueItems": True}
+    fields["controls"] |= {"items": {"enum": list(CONTROL_NAMES)}, "uniqueItems": True}
     fields["match"]["items"] = {"enum": list(MATCHABLE)}
     fields["at_most"] |= {
         "propertyNames": {"enum": list(RESOURCES)},

@@ -35,17 +35,13 @@ def summed(windows: Sequence[Streamed], *, of_bytes: bool) -> dict[str, Any]:
     their entropy, in bits a token.
     """
     order = ORDER if of_bytes else TOKEN_ORDER
-    bits_N, tokens_N, bins_N, novelty_N = (
-        np.concatenate(some)
-        for some in zip(
-            *((-w.log_p_T / math.log(2), w.tokens_T, bins(len(w.tokens_T)), novelty(w.tokens_T, order)) for w in windows),
-            strict=True,
-        )
-    )
+    bits_N = np.concatenate([-window.log_p_T / math.log(2) for window in windows])
+    bins_N = np.concatenate([bins(len(window.tokens_T)) for window in windows])
+    novelty_N = np.concatenate([novelty(window.tokens_T, order) for window in windows])
     return {
         "positions": [[begin, *_sum(bits_N[bins_N == begin])] for begin in np.unique(bins_N).tolist()],
         "novelty": {name: _sum(bits_N[novelty_N == place]) for place, name in enumerate(NOVELTIES)},
-        "uninformed": entropy(tokens_N),
+        "uninformed": entropy(np.concatenate([window.tokens_T for window in windows])),
     }
 
 

@@ -52,6 +52,7 @@ class Bench:
         self.campaign, self.tier, self.run = campaign, tier, run
         self.archive, self.workshop, self.said = archive, workshop, said
         self.baselines = {name: self._keep(name) for name in campaign.baselines}
+        self.controls = {name: self._keep(name) for name in campaign.controls_at(tier)}
         self.exempt = {address: campaign.baseline(name).exempt for name, address in self.baselines.items()}
         self.start = self.baselines[campaign.start_from]
         self.sizes = admitted_at([self.plan(stage) for stage in campaign.stages])
@@ -291,7 +292,8 @@ class Bench:
         return sum(gains) / len(gains)
 
     def train_stage(self, stage: StageName, entrants: Sequence[str], rates: dict[str, float]) -> list[Trial]:
-        """Every entrant and every baseline on all tasks and seeds of verify or confirm."""
+        """Every entrant and every baseline on all tasks and seeds of verify or confirm; the controls on what decides,
+        trained as the recipe says, whose trials are looked at only when the task is."""
         declared = self.campaign.stage(stage)
         addresses = list(dict.fromkeys([*entrants, *self.baselines.values()]))
         requests = [
@@ -300,7 +302,14 @@ class Bench:
             for task in declared.tasks
             for seed in range(self.seeds(stage))
         ]
-        trials = self.workshop.train(self.run, requests, self.said)
+        beside = [
+            self._request(stage, address, task, seed)
+            for address in self.controls.values()
+            for task in declared.tasks
+            if get_task(task).decides
+            for seed in range(self.seeds(stage))
+        ]
+        trials = self.workshop.train(self.run, requests + beside, self.said)[: len(requests)]
         self.look_for_chance(stage, self._all_scored([t for t in trials if t.address in self.baselines.values()]))
         return trials
 

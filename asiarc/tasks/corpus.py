@@ -4,8 +4,8 @@ read.
 Sources: the docstrings of the installed packages (``text``), Python's own library (``code``), any UTF-8 file or
 folder (``text:/path``), FineWeb-Edu. All go the same way: sections (a module, a piece of a file, a page) ->
 near-duplicates dropped across all of them -> whole sections dealt to a split by the hash of their name, those of a text
-of one's own by the hash of what they say -> one text a split. The hash over the three texts is the corpus's identity. They are kept in the
-`cache_folder`.
+of one's own by the hash of what they say -> one text a split. The hash over the three texts is the corpus's identity.
+They are kept in the `cache_folder`.
 """
 
 from __future__ import annotations

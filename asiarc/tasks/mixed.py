@@ -12,6 +12,7 @@ Axes: B rows, T positions.
 from __future__ import annotations
 
 import string
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +61,7 @@ class MixedTask(TextTask):
             words = bytes(text_N[start : start + prose]).replace(b"<", b" ")
             between = [place for place, byte in enumerate(words) if byte == BLANK] or [0]
             cuts = [0, *sorted(rng.choice(between, size=spans).tolist()), prose]
-            pieces = [words[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+            pieces = [words[a:b] for a, b in pairwise(cuts)]
             told = [span.encode() for span in self._spans(rng, spans)]
             row_T[:] = np.frombuffer(b"".join(a + b for a, b in zip(pieces, [*told, b""], strict=True)), dtype=np.uint8)
         return rows
