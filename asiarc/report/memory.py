@@ -48,6 +48,8 @@ def judged(row: Row, rows: Sequence[Row], controls: Mapping[str, Values]) -> Row
     baselines = {one["name"]: one["tasks"][task.name]["values"] for one in rows if one["role"] == "baseline"}
     found: Row = {"controls": {name: dict(values) for name, values in controls.items()}, "valid": None}
     try:
+        if row["uninformed"] is None:
+            raise EvidenceError("its trials kept no sums of bits")
         finding = examined(
             baselines,
             controls,
@@ -103,6 +105,6 @@ def _sums(trial: Trial, key: str) -> float | None:
     return found * trial.value / read if found is not None and read and trial.value is not None else found
 
 
-def _mean(values: Iterable[float | None]) -> float:
+def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return fmean(known) if known else 0.0
+    return fmean(known) if known else None
