@@ -254,9 +254,10 @@ class Campaign(WithRecipe):
     @classmethod
     def _known_start(cls, name: str) -> str:
         check_given(name)
-        if name in QUADRATIC:
+        if name in (*QUADRATIC, *CONTROL_NAMES):
             allowed = ", ".join(n for n in PANEL_NAMES if n not in QUADRATIC)
-            raise ValueError(f"{name!r} is a quadratic reference and never a parent; start from one of: {allowed}")
+            what = "a quadratic reference" if name in QUADRATIC else "a control"
+            raise ValueError(f"{name!r} is {what} and never a parent; start from one of: {allowed}")
         return name
 
     @field_validator("controls")
