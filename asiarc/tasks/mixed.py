@@ -2,9 +2,9 @@
 
 ``<k=v>`` binds key k, ``<k?v>`` asks for it, ``<k++>`` counts one more of k; keys and values are letters and digits, as
 prose has them. In *recall* a key is bound once and asked for often, in *overwrite* it is bound again and again and the
-last value is due, in *counting* the due value is the count of k so far modulo 10. The rest of a row is `text`, whose
-bytes train the model as ever. What follows a ``?`` is scored, where its key stood last so far back that no control of
-two layers reaches it.
+last value is due, in *counting* the due value is the count of k so far modulo 10. The rest of a row is `text`. What
+follows a ``?`` is trained on, and scored where its key stood last so far back that no control of two layers reaches it;
+the prose is read and not trained on: beside it, answers are too few to be learnt at the smallest sizes.
 
 Axes: B rows, T positions.
 """
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asiarc.core.seeds import Part
-from asiarc.tasks import BOS
+from asiarc.tasks import BOS, IGNORE
 from asiarc.tasks.recurring import FAR
 from asiarc.tasks.task import Batch, Document, Split, TextTask
 
@@ -31,11 +31,11 @@ class MixedTask(TextTask):
     """`text` with spans; the level's ``kind`` is 0 recall, 1 overwrite, 2 counting, `spans` how many a row has."""
 
     def batch(self, split: Split, count: int, *address: Part, seq_len: int | None = None) -> Batch:
-        """Rows of prose and spans; every byte is a target. Longer rows have more spans in proportion."""
-        length = seq_len or self.seq_len
-        targets_BT = self._rows(split, count, (*address,), length)
-        inputs_BT = np.concatenate([np.full((count, 1), BOS), targets_BT[:, :-1]], axis=1)
-        return Batch(inputs_BT, targets_BT)
+        """Rows of prose and spans, whose answers are targets. Longer rows have more spans in proportion."""
+        rows_BT = self._rows(split, count, address, seq_len or self.seq_len)
+        inputs_BT = np.concatenate([np.full((count, 1), BOS), rows_BT[:, :-1]], axis=1)
+        is_answer_BT = np.stack([np.isin(np.arange(rows_BT.shape[1]), list(answers(row_T))) for row_T in rows_BT])
+        return Batch(inputs_BT, np.where(is_answer_BT, rows_BT, IGNORE))
 
     def documents(self, split: Split, count: int, *address: Part) -> list[Document]:
         """`count` rows as ``text``."""
@@ -44,11 +44,8 @@ class MixedTask(TextTask):
 
     def scored(self, tokens_T: NDArray[np.int64]) -> NDArray[np.bool_]:
         """The bytes that answer a question whose key stood last at least `FAR` bytes before; of the text alone."""
-        is_due_T, last = np.zeros(len(tokens_T), dtype=bool), dict[int, int]()
-        for opens in np.flatnonzero(tokens_T[:-3] == OPEN).tolist():
-            key, mark = (int(tokens_T[opens + place]) for place in (1, 2))
-            is_due_T[opens + 3] = mark == ord("?") and opens - last.get(key, opens) >= FAR
-            last[key] = opens
+        is_due_T = np.zeros(len(tokens_T), dtype=bool)
+        is_due_T[[place for place, back in answers(tokens_T).items() if back >= FAR]] = True
         return is_due_T
 
     def _rows(self, split: Split, count: int, address: tuple[Part, ...], length: int) -> NDArray[np.int64]:
@@ -83,3 +80,14 @@ class MixedTask(TextTask):
                 known[key] = VALUES[rng.integers(len(VALUES))]
                 told.append(f"<{key}={known[key]}>")
         return told
+
+
+def answers(tokens_T: NDArray[np.int64]) -> dict[int, int]:
+    """The place of every answer in a row, and how many bytes before its question the key stood last."""
+    found, last = dict[int, int](), dict[int, int]()
+    for opens in np.flatnonzero(tokens_T[:-3] == OPEN).tolist():
+        key, mark = (int(tokens_T[opens + place]) for place in (1, 2))
+        if mark == ord("?") and key in last:
+            found[opens + 3] = opens - last[key]
+        last[key] = opens
+    return found

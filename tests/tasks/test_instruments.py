@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asiarc.core.errors import TaskError
-from asiarc.tasks import get_task
+from asiarc.tasks import IGNORE, get_task
 from asiarc.tasks.catalogue import CATALOGUE, ORDER
 from asiarc.tasks.code import code_alone
 from asiarc.tasks.mixed import SPAN_BYTES
@@ -90,13 +90,23 @@ def test_what_is_asked_in_a_mixed_row_is_what_was_bound(level):
 
 def test_a_mixed_row_is_its_address_and_its_prose_is_the_split_s():
     task = get_task("mixed")
-    rows = [task.batch("train", 2, "seed", step).targets_BT for step in (0, 0, 1)]
+    rows = [task.batch("train", 2, "seed", step).inputs_BT for step in (0, 0, 1)]
     assert (rows[0] == rows[1]).all()
     assert (rows[0] != rows[2]).any()
-    longer = task.batch("train", 1, "seed", 0, seq_len=2 * task.seq_len).targets_BT
+    longer = task.batch("train", 1, "seed", 0, seq_len=2 * task.seq_len).inputs_BT
     assert longer.shape == (1, 2 * task.seq_len)
     assert (longer == ord(">")).sum() >= 2 * task.settings["spans"]
     assert SPAN_BYTES * task.settings["spans"] < task.seq_len
+
+
+def test_only_answers_are_trained_on():
+    batch = get_task("mixed").batch("train", 4, "seed", 0)
+    for inputs_T, targets_T in zip(batch.inputs_BT, batch.targets_BT, strict=True):
+        text = bytes([*inputs_T[1:].tolist(), 0]).decode()
+        asked = [place for place, *_ in replayed(text, "recall") if place < len(text) - 2]
+        trained = [place for place in np.flatnonzero(targets_T != IGNORE).tolist() if place < len(text) - 2]
+        assert trained == asked and asked
+        assert [chr(targets_T[place]) for place in asked] == [text[place] for place in asked]
 
 
 def test_a_mixed_row_is_bytes():
