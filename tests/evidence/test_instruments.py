@@ -10,6 +10,8 @@ import pytest
 
 from asiarc.evidence.power import pairs_needed
 from asiarc.models.controls import CONTROL_NAMES
+from asiarc.tasks.catalogue import BASE, CATALOGUE
+from tests.rigs import ROOT
 from tests.rigs.instruments import APART, COLUMNS, INSTRUMENTS, MIXERS, ahead_of, markdown, pooled_sd, row_of, write
 
 NOISE = (0.01, 0.0, -0.01)
@@ -76,3 +78,12 @@ def test_table_csv_and_json_say_the_same(tmp_path):
     assert f"| {' | '.join(cells)} |" in (tmp_path / "table.md").read_text() == markdown(rows)
     assert json.loads((tmp_path / "table.json").read_text())[0]["means"] == pytest.approx(MEANS)
     assert "<svg" in (tmp_path / "shares.svg").read_text()
+
+
+def test_what_the_catalogue_calls_shown_stands_in_the_committed_table():
+    for name, listing in CATALOGUE.items():
+        for level, shown in listing.validity.shown.items():
+            rows = json.loads((ROOT / shown.study / "table.json").read_text())
+            instrument = name if level == BASE else f"{name}:{level}"
+            found = next(row for row in rows if (row["instrument"], row["size"]) == (instrument, shown.size))
+            assert found["valid"] and found["share"] >= listing.validity.share
