@@ -81,8 +81,8 @@ def _said(gain: Row, campaign: Row) -> str:
 
 def _local(gain: Row, campaign: Row) -> str:
     """What a gain's task was not shown to be, where controls were trained beside it."""
-    stage = next((stage for stage in campaign["stages"] if stage["stage"] == gain["stage"]), {})
-    row = next((row for row in stage.get("memory", ()) if row["task"] == gain["task"]), None)
+    stages = (stage for stage in campaign["stages"] if stage.get("stage") == gain.get("stage"))
+    row = next((row for stage in stages for row in stage.get("memory", ()) if row["task"] == gain["task"]), None)
     return "" if row is None or row["valid"] else " (not shown to measure memory)"
 
 

@@ -43,7 +43,7 @@ SIZE_OF = "delta_net"
 TIERS_OF_SIZE: dict[str, tuple[TrialRecipe, int]] = {  # recipe and seeds, by size; tokens a step are the same
     "micro": (MICRO.at(steps=250), 5),
     "300k": (MICRO.at(name="300k", d_model=96, num_layers=3, num_heads=3, steps=500, learning_rate=5e-3), 2),
-    "1M": (SMALL.at(steps=1000), 2),
+    "1M": (SMALL.at(steps=500), 2),
 }
 DOCUMENTS = 128
 CAPABILITY = 0.5  # share of a synthetic task's own steps
