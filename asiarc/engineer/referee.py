@@ -26,7 +26,7 @@ from asiarc.core.recipe import SIZE_TOLERANCE, TrialRecipe
 from asiarc.core.seeds import seed_of
 from asiarc.engineer.dialogue import Logs, Model, Tokens
 from asiarc.engineer.scoring import Score, has_lm_eval, score_documents, windows
-from asiarc.engineer.within import Streamed, of_part, summed
+from asiarc.engineer.within import Streamed, everything, of_part, summed
 from asiarc.execution.line import Line, LineError
 from asiarc.tasks import get_task
 from asiarc.tasks.tokenizer import Tokenizer, tokenizer_of
@@ -238,11 +238,13 @@ def _within(lm: StreamedLM, task: Task, scored: Score) -> dict[str, Any]:
     """Where a text's bits were lost, and the score of the part that the task is about, where it is about a part."""
     if not lm.streamed:
         return {}
-    parts = summed(lm.streamed, of_bytes=lm.tokenizer.pairs is None) | {"whole": scored.value}
+    counted = task.scored if task.trains_on_answers else everything
+    parts = summed(lm.streamed, of_bytes=lm.tokenizer.pairs is None, counted=counted)
     if task.scored(lm.streamed[0].tokens_T) is None:
-        return {"within": parts}
+        return {"within": parts | {"whole": scored.value}}
     value, items, uninformed = of_part(lm.streamed, task.scored)
-    return {"value": value, "items": items, "within": parts | {"uninformed": uninformed}}
+    whole = value if task.trains_on_answers else scored.value
+    return {"value": value, "items": items, "within": parts | {"uninformed": uninformed, "whole": whole}}
 
 
 def _read_with(lm: StreamedLM, scored: Score) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from asiarc.tasks.recurring import NOVELTIES, ORDER, TOKEN_ORDER, novelty
 
 FIRST_BIN = 8
+Scored = Callable[[NDArray[np.int64]], NDArray[np.bool_] | None]  # as `Task.scored`
 
 
 @dataclass(frozen=True)
@@ -28,20 +29,32 @@ class Streamed:
     log_p_T: NDArray[np.float64]  # noqa: N815
 
 
-def summed(windows: Sequence[Streamed], *, of_bytes: bool) -> dict[str, Any]:
-    """Sums of bits with their counts: by the beginning of a bin of positions, and by novelty.
+def everything(tokens_T: NDArray[np.int64]) -> None:
+    """Every token."""
+
+
+def _mask(window: Streamed, scored: Scored) -> NDArray[np.bool_]:
+    is_due_T = scored(window.tokens_T)
+    return np.ones(len(window.tokens_T), dtype=bool) if is_due_T is None else is_due_T
+
+
+def summed(windows: Sequence[Streamed], *, of_bytes: bool, counted: Scored = everything) -> dict[str, Any]:
+    """Sums of bits with their counts: by the beginning of a bin of positions, and by novelty; of the tokens that are
+    `counted`.
 
     ``uninformed`` is what each token of these texts would cost who knows how often it occurs in them and reads nothing:
     their entropy, in bits a token.
     """
     order = ORDER if of_bytes else TOKEN_ORDER
-    bits_N = np.concatenate([-window.log_p_T / math.log(2) for window in windows])
-    bins_N = np.concatenate([bins(len(window.tokens_T)) for window in windows])
-    novelty_N = np.concatenate([novelty(window.tokens_T, order) for window in windows])
+    counts_N = np.concatenate([_mask(window, counted) for window in windows])
+    tokens_N = np.concatenate([window.tokens_T for window in windows])[counts_N]
+    bits_N = np.concatenate([-window.log_p_T / math.log(2) for window in windows])[counts_N]
+    bins_N = np.concatenate([bins(len(window.tokens_T)) for window in windows])[counts_N]
+    novelty_N = np.concatenate([novelty(window.tokens_T, order) for window in windows])[counts_N]
     return {
         "positions": [[begin, *_sum(bits_N[bins_N == begin])] for begin in np.unique(bins_N).tolist()],
         "novelty": {name: _sum(bits_N[novelty_N == place]) for place, name in enumerate(NOVELTIES)},
-        "uninformed": entropy(np.concatenate([window.tokens_T for window in windows])),
+        "uninformed": entropy(tokens_N),
     }
 
 
@@ -62,9 +75,7 @@ def entropy(tokens_N: NDArray[np.int64]) -> float:
     return float(-(share * np.log2(share)).sum())
 
 
-def of_part(
-    windows: Iterable[Streamed], scored: Callable[[NDArray[np.int64]], NDArray[np.bool_] | None]
-) -> tuple[float, list[dict[str, Any]], float]:
+def of_part(windows: Iterable[Streamed], scored: Scored) -> tuple[float, list[dict[str, Any]], float]:
     """Of the tokens that a task scores: bits a token, each document's (log-likelihood, tokens), and their entropy.
 
     Documents without such a token have no item; with none in any of them it is an error of whoever made the task.
@@ -72,8 +83,7 @@ def of_part(
     sums: dict[int, list[float]] = {}
     due = []
     for window in windows:
-        is_due_T = scored(window.tokens_T)
-        assert is_due_T is not None, "the task scores a part"
+        is_due_T = _mask(window, scored)
         if is_due_T.any():
             item = sums.setdefault(window.document, [0.0, 0.0])
             item[0] += float(window.log_p_T[is_due_T].sum())

@@ -30,6 +30,8 @@ OPEN, BLANK = b"< "
 class MixedTask(TextTask):
     """`text` with spans; the level's ``kind`` is 0 recall, 1 overwrite, 2 counting, `spans` how many a row has."""
 
+    trains_on_answers = True
+
     def batch(self, split: Split, count: int, *address: Part, seq_len: int | None = None) -> Batch:
         """Rows of prose and spans, whose answers are targets. Longer rows have more spans in proportion."""
         rows_BT = self._rows(split, count, address, seq_len or self.seq_len)

@@ -60,6 +60,7 @@ class Task(ABC):
 
     held_out: int | None = None
     trained_on = ""
+    trains_on_answers = False  # a text of which only answers are targets
 
     def __init__(self, base: str, level: str, entry: Listing | None = None) -> None:
         entry = entry or CATALOGUE[base]

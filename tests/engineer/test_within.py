@@ -39,6 +39,14 @@ def test_each_way_of_cutting_has_every_token_once(some):
         assert sum(part for _, part in parts) == pytest.approx(bits)
 
 
+def test_only_what_counts_is_summed():
+    some = [Streamed(0, np.array([1, 2, 1, 2]), np.log([0.5, 0.25, 0.125, 1.0]))]
+    found = summed(some, of_bytes=True, counted=lambda tokens_T: tokens_T == 1)
+    assert found["positions"] == [[0, 2, pytest.approx(4.0)]]
+    assert found["novelty"]["new"] == [2, pytest.approx(4.0)]
+    assert found["uninformed"] == 0
+
+
 def test_bins_double():
     assert bins(40).tolist() == [0] * 8 + [8] * 8 + [16] * 16 + [32] * 8
 

@@ -40,7 +40,7 @@ INSTRUMENTS = (
 )  # fmt: skip
 MIXERS = ("linear_attention", "mamba2", "delta_net", "gated_delta_net", "softmax_attention")
 SIZE_OF = "delta_net"
-TIERS_OF_SIZE: dict[str, tuple[TrialRecipe, int]] = {  # recipe and seeds, by size; tokens a step are the same
+BY_SIZE: dict[str, tuple[TrialRecipe, int]] = {  # recipe and seeds, by size; tokens a step are the same
     "micro": (MICRO.at(steps=250), 5),
     "300k": (MICRO.at(name="300k", d_model=96, num_layers=3, num_heads=3, steps=500, learning_rate=5e-3), 2),
     "1M": (SMALL.at(steps=500), 2),
@@ -83,7 +83,7 @@ def wanted(instruments: Sequence[str], mixers: Sequence[str], size: str, seeds: 
     from asiarc.loop.trials import trial_recipe, trial_request
     from asiarc.models.baselines import baseline_source
 
-    recipe, most = TIERS_OF_SIZE[size]
+    recipe, most = BY_SIZE[size]
     matched = baseline_source(SIZE_OF)
     for seed in range(min(seeds or most, most)):
         for instrument in instruments:
@@ -271,7 +271,7 @@ def _draw(file: Path, rows: Sequence[Row]) -> None:
 
 # --- the commands -----------------------------------------------------------------------------------------------------
 
-SIZES = click.option("--size", "sizes", type=click.Choice(list(TIERS_OF_SIZE)), multiple=True, help="instead of all")
+SIZES = click.option("--size", "sizes", type=click.Choice(list(BY_SIZE)), multiple=True, help="instead of all")
 NAMES = click.option("--instrument", "instruments", multiple=True, default=INSTRUMENTS, help="instead of all")
 KEPT = click.option("--store", type=click.Path(path_type=Path), default=STORE, show_default=True)
 
@@ -299,7 +299,7 @@ def train(
     workers: int,
 ) -> None:
     """Train the next trials of the study."""
-    asked = [one for size in sizes or TIERS_OF_SIZE for one in wanted(instruments, mixers, size, seeds)]
+    asked = [one for size in sizes or BY_SIZE for one in wanted(instruments, mixers, size, seeds)]
     ran, left = train_next(store, asked, minutes, workers)
     click.echo(f"{ran} trained, {left} left of {len(asked)}")
 
@@ -317,7 +317,7 @@ def table(sizes: tuple[str, ...], instruments: tuple[str, ...], store: Path, out
     with Archive(store, write=False) as archive:
         for instrument in instruments:
             micro: dict[str, float] = {}
-            for size in sizes or TIERS_OF_SIZE:
+            for size in sizes or BY_SIZE:
                 row = row_of(instrument, size, read(archive, mixers, instrument, size), micro)
                 if row is not None:
                     micro = row.means if size == "micro" else micro
