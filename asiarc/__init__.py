@@ -16,22 +16,30 @@ if TYPE_CHECKING:
     from asiarc.campaign.recipe import Recipe
     from asiarc.core.kernel import Input, Kernel, Limits, Speed
     from asiarc.core.proposal import (
+        Belief,
         CognitionHit,
         Context,
         Earlier,
         Failure,
+        Foretold,
         Insight,
+        MechanismEffect,
         Origin,
         Proposal,
         Relative,
         Researcher,
         Reviser,
+        Rival,
+        TaskTerms,
+        Terms,
         Tried,
+        Worth,
     )
     from asiarc.tasks.catalogue import Training
     from asiarc.tasks.declared import task
 
 __all__ = [
+    "Belief",
     "Budget",
     "ByTier",
     "Campaign",
@@ -39,10 +47,12 @@ __all__ = [
     "Context",
     "Earlier",
     "Failure",
+    "Foretold",
     "Input",
     "Insight",
     "Kernel",
     "Limits",
+    "MechanismEffect",
     "Models",
     "Origin",
     "Proposal",
@@ -50,10 +60,14 @@ __all__ = [
     "Relative",
     "Researcher",
     "Reviser",
+    "Rival",
     "Speed",
     "Stage",
+    "TaskTerms",
+    "Terms",
     "Training",
     "Tried",
+    "Worth",
     "by_tier",
     "task",
 ]

@@ -1,8 +1,8 @@
 """Was the researcher right? Its predictions, made before training, against what was measured.
 
-A prediction names a task and a direction against the parent, and may name a size. What happened is the difference of
-the two gains; within the noise of a short trial it is "same". Being right is compared with the best constant guess,
-which knows the base rates and nothing of the candidates.
+A prediction names a task and a direction against the parent, and may name a size. What happened is the gain over the
+parent at the deepest rung that both stand on; where the two cannot be told apart it is "same". Being right is compared
+with the best constant guess, which knows the base rates and nothing of the candidates.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any
 
+from asiarc.archive.gains import Direction, Gain, Gains
 from asiarc.evidence.shares import wilson
 
-Direction = Literal["better", "worse", "same"]
 _PREDICTED = re.compile(r"(\S+) (better|worse|same)(?: by ([0-9.]+))?")
 
 
@@ -42,34 +42,27 @@ class Scored:
         return None if self.size is None else sign * self.size - self.change
 
 
-def score(predicted: str, child: Mapping[str, float], parent: Mapping[str, float], *, noise: float) -> list[Scored]:
-    """The predictions of one proposal on tasks that were measured for both; gains by task, over one baseline."""
+def score(predicted: str, changes: Mapping[str, Gain]) -> list[Scored]:
+    """The predictions of one proposal on tasks that it shares a rung with its parent on; its gains over the parent."""
     found = []
     for task, direction, size in _PREDICTED.findall(predicted):
-        if task in child and task in parent:
-            change = child[task] - parent[task]
-            happened: Direction = "same" if abs(change) < noise else "better" if change > 0 else "worse"
-            found.append(Scored(task, direction, happened, change, float(size.rstrip(".")) if size else None))
+        if task in changes:
+            gain = changes[task]
+            found.append(Scored(task, direction, gain.direction, gain.mean, float(size.rstrip(".")) if size else None))
     return found
 
 
 def scored_predictions(
-    proposals: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]], *, noise: float
+    proposals: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]], gains: Gains, start: str
 ) -> list[tuple[int, Scored]]:
-    """(generation, prediction) of a run, in order; a parent that was not of this run is the baseline, with gain 0."""
-    gains = {row["address"]: _by_task(row["scores"]) for row in results if row["gain"] is not None}
+    """(generation, prediction) of a run, in order; `start` stands for a parent that was not of this run."""
+    scored = {row["address"] for row in results if row["gain"] is not None}
     found = []
     for row in proposals:
-        child = gains.get(row["address"])
-        if child is None:
-            continue
-        parent = gains.get(row["parents"][0] if row["parents"] else "", dict.fromkeys(child, 0.0))
-        found += [(row["generation"], s) for s in score(row["predicted"], child, parent, noise=noise)]
+        if row["address"] in scored:
+            parent = next((one for one in row["parents"][:1] if one in scored), start)
+            found += [(row["generation"], s) for s in score(row["predicted"], gains.by_task(row["address"], parent))]
     return found
-
-
-def _by_task(scores: Mapping[str, Mapping[str, float | None]]) -> dict[str, float]:
-    return {task: s["gain"] for task, s in scores.items() if s["gain"] is not None}
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from asiarc.core.seeds import seed_of
 from asiarc.llm.client import Ask
 from asiarc.llm.exchange import Message, Question
 from asiarc.llm.reading import read_model
-from asiarc.researcher.briefing import Section, mark_of, within
+from asiarc.researcher.section import Section, mark_of, within
 
 if TYPE_CHECKING:
     from asiarc.archive.store import Archive

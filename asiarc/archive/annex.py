@@ -112,7 +112,7 @@ class Annex:
         return [row["address"] for row in found]
 
     def replace_proposal(self, run: str, number: int, generation: int, proposal: Row) -> None:
-        """Let a proposal stand for the one of that number (address, name, motivation, parents, origins, predicted)."""
+        """Let a proposal stand for the one of that number (its row, as `add_proposal` takes it)."""
         row = dict(run=run, number=number, generation=generation, **proposal)
         self.archive._insert("proposals", row, replace=True)
 

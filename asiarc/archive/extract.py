@@ -82,6 +82,8 @@ def _lines(archive: Archive, runs: str, tier: str) -> Iterator[list[Any]]:
     lengths: list[list[int]] = []  # of the items in bytes: the same in every trial on the same text
     for table, query in QUERIES.items():
         for row in archive.each(query, *((runs, tier) if "?2" in query else (runs,) if "?1" in query else ())):
+            if table == "proposals" and not row.get("author"):  # as before there were any
+                row.pop("author", None)
             yield [table, row]
             if table == "trials" and (items := archive.items(row["key"])):
                 yield ["items", {"trial": row["key"], **_packed([item.get("value") for item in items], lengths)}]

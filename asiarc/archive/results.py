@@ -429,6 +429,12 @@ class CampaignResult:
         return {row["address"]: row["name"] for row in self.proposals} | {a: name for name, a in self.baselines.items()}
 
     @cached_property
+    def authors(self) -> dict[str, str]:
+        """Address to who proposed it, of what came from outside; the campaign's own researcher made the rest."""
+        rows = self.archive.each(f"SELECT * FROM proposals WHERE {_HELD} ORDER BY number DESC", *self._held)
+        return {row["address"]: row["author"] for row in rows if row.get("author")}
+
+    @cached_property
     def numbers(self) -> dict[str, int]:
         """Address to the number of its (first) proposal."""
         return {row["address"]: row["number"] for row in reversed(self.proposals)}

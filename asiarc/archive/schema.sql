@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS behaviours (     -- what a candidate computes on fixe
 CREATE TABLE IF NOT EXISTS proposals (      -- who was proposed when, and from whom: the lineage
     run TEXT NOT NULL REFERENCES runs, number INTEGER NOT NULL, generation INTEGER NOT NULL,
     address TEXT NOT NULL REFERENCES candidates, name TEXT NOT NULL, motivation TEXT NOT NULL,
-    parents TEXT NOT NULL, origins TEXT NOT NULL, predicted TEXT NOT NULL,
+    parents TEXT NOT NULL, origins TEXT NOT NULL, predicted TEXT NOT NULL, author TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (run, number)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS results (        -- how each proposal of a run ended: its outcome, the rung reached, its gain

@@ -18,7 +18,7 @@ import shutil
 import sqlite3
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,7 +32,7 @@ from asiarc.core.bought import Bought
 from asiarc.core.errors import ArchiveError
 from asiarc.core.outcome import Outcome
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 # What brings a file of that version to the next; new tables and indices come with the schema by themselves.
 # Format 4 keeps what a candidate computes once; what 3 held of it cannot be told by probes, and is asked for again.
 _MIGRATIONS = {
@@ -42,6 +42,7 @@ _MIGRATIONS = {
     4: "ALTER TABLE trials RENAME COLUMN protocol TO recipe;",
     5: "ALTER TABLE trials ADD COLUMN train_s REAL; ALTER TABLE trials ADD COLUMN gpu_memory_bytes INTEGER; "
     "ALTER TABLE trials ADD COLUMN energy_j REAL; ALTER TABLE trials ADD COLUMN peak_flops_per_s REAL;",
+    6: "ALTER TABLE proposals ADD COLUMN author TEXT NOT NULL DEFAULT '';",
 }
 # What a reader sees of a file of that version, which it leaves as it is.
 _READ_AS = {
@@ -81,17 +82,19 @@ def _now() -> str:
 
 
 @contextmanager
-def _writer_lock(folder: Path) -> Iterator[None]:
-    """The right to write in a folder; `ArchiveError` names the process that has it."""
+def _writer_lock(folder: Path, wait: Callable[[str], None] | None = None) -> Iterator[None]:
+    """The right to write in a folder; `ArchiveError` names the process that has it. With `wait`, which is told who has
+    it, it is waited for in a queue that the system keeps."""
     with (folder / "writer.lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             lock.seek(0)
-            raise ArchiveError(
-                f"{lock.read().strip() or 'another process'} is writing to the archive in {folder}; wait for it, or "
-                "give this run a folder of its own with --store"
-            ) from error
+            who = f"{lock.read().strip() or 'another process'} is writing to the archive in {folder}"
+            if wait is None:
+                raise ArchiveError(f"{who}; wait for it, or give this run a folder of its own with --store") from error
+            wait(f"{who}; this waits for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         lock.seek(0)
         lock.truncate()
         lock.write(f"process {os.getpid()}")
@@ -202,10 +205,10 @@ class Archive:
     """Open with ``Archive(folder)``; the folder is made when it is missing.
 
     Raises `ArchiveError` when the folder cannot be written, the file is not an archive, comes from another version,
-    or another process is writing to it.
+    or another process is writing to it; with `wait`, a line for whoever waits, that one is waited for.
     """
 
-    def __init__(self, folder: Path, *, write: bool = True) -> None:
+    def __init__(self, folder: Path, *, write: bool = True, wait: Callable[[str], None] | None = None) -> None:
         self.folder = folder
         self.has_news = False  # whether a trial, a stage or a verdict was added since it was opened
         with ExitStack() as opened:  # what was opened is closed again where the rest fails
@@ -213,7 +216,7 @@ class Archive:
                 if write:
                     folder.mkdir(parents=True, exist_ok=True)
                     _keep_from_git(folder)
-                    opened.enter_context(_writer_lock(folder))
+                    opened.enter_context(_writer_lock(folder, wait))
                     shutil.rmtree(folder / "partial", ignore_errors=True)  # what a killed writer was writing
                 elif not (folder / "archive.db").exists():
                     raise _nothing_in(folder)
@@ -378,7 +381,7 @@ class Archive:
         return bool(found)
 
     def add_proposal(self, run: str, number: int, generation: int, proposal: Row) -> None:
-        """Keep one proposal of a run: address, name, motivation, parents, origins, predicted."""
+        """Keep one proposal of a run: address, name, motivation, parents, origins, predicted, author."""
         self._insert("proposals", dict(run=run, number=number, generation=generation, **proposal))
 
     def proposals(self, run: str) -> list[Row]:

@@ -34,10 +34,10 @@ from asiarc.tasks import check_name, is_text, opened
 from asiarc.tasks.declared import DeclaredTask
 
 IDENTITY_VERSION = 2
-RESEARCHERS = ("grammar", "random", "llm")
+RESEARCHERS = ("grammar", "random", "llm", "open")
 ROLES = ("researcher", "analyst", "checker", "judge", "embedding")
 NOVELTY = ("syntax", "behaviour", "motivation")
-ARMS = ("no_cognition", "no_analyst", "no_novelty", "no_judge", "random", "best_of_n")
+ARMS = ("no_cognition", "no_analyst", "no_belief", "no_novelty", "no_judge", "random", "best_of_n")
 POLICIES = {  # name -> the class, which the search imports: a declaration stays light
     "ucb": "asiarc.search.policies.bayes:UpperBound",
     "thompson": "asiarc.search.policies.bayes:Thompson",
@@ -227,6 +227,9 @@ class Campaign(WithRecipe):
         default=None, description="the winner once more: fresh seeds, fresh items; as verify when not given"
     )
     researcher: str | Any = Field(default="grammar", description="a name, or an object that has propose()")
+    open: bool = Field(
+        default=False, description="take proposals of people and agents (asiarc propose) beside the researcher's own"
+    )
     models: Models | None = Field(default=None, description="language models by role, with their prices")
     novelty: tuple[str, ...] = Field(
         default=("syntax",), description="checks that a candidate is new: syntax, behaviour, motivation"
@@ -418,6 +421,8 @@ class Campaign(WithRecipe):
         budget = self.budget.at(tier)
         few = budget.model_copy(update={"candidates": min(4, budget.candidates)})
         found = self.model_copy(update={"budget": self.budget.model_copy(update={tier: few})})
+        if self.researcher == "open":  # whoever would propose is not there
+            found = found.model_copy(update={"researcher": "grammar"})
         found._dry = True
         return found
 
@@ -483,6 +488,11 @@ class Campaign(WithRecipe):
         return next(filter(None, (longer_than(one, stage.tasks, folder) for one in said)), "")
 
     @property
+    def is_open(self) -> bool:
+        """Whether people and agents may propose (`asiarc propose`); to the researcher "open" nobody else does."""
+        return self.open or self.researcher == "open"
+
+    @property
     def arm(self) -> str:
         """Which of `ARMS` this is; empty for the full loop."""
         return self._arm
@@ -521,6 +531,8 @@ class Campaign(WithRecipe):
         budget = self.budget.at(tier)
         data["researcher"] = self.researcher if isinstance(self.researcher, str) else self._researcher
         data["candidates"] = budget.candidates
+        if not self.open:  # as before there were doors
+            del data["open"]
         data["cognition"] = {Path(path).name: file_hash(Path(path)) for path in self.cognition}
         for part in (data, *(data[stage] for stage in STAGES if data[stage])):
             del part["recipe"]  # which stands, by stage, in what each trains

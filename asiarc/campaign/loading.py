@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from asiarc.campaign.declaration import Campaign, load_toml
-from asiarc.core.errors import CampaignError
+from asiarc.core.errors import CampaignError, unknown_name
 from asiarc.core.loading import module_of
 
 
@@ -24,3 +26,30 @@ def declared(file: Path) -> tuple[str, Campaign]:
 def declared_in(module: object) -> list[tuple[str, Campaign]]:
     """The campaigns of a module, by name."""
     return [(name, value) for name, value in vars(module).items() if isinstance(value, Campaign)]
+
+
+def named(text: str, roots: Iterable[Path]) -> tuple[str, Campaign, Path]:
+    """The name, the campaign and the file that a text means: the path of a campaign's file, or the name of one that is
+    declared below a folder ``campaigns`` of the roots. `CampaignError` names those that are."""
+    if Path(text).suffix in (".py", ".toml"):
+        if not Path(text).is_file():
+            raise CampaignError(f"no file {text}; give the path of a campaign_*.py or campaign_*.toml, or its name")
+        return *declared(Path(text)), Path(text)
+    files = dict.fromkeys(file for root in roots for file in sorted((root / "campaigns").rglob("campaign_*.*")))
+    known = {name: file for file in files for name in _declares(file)}
+    if text not in known:
+        raise CampaignError(
+            unknown_name("campaign", text, known, then="Give the path of its file where it lies elsewhere.")
+        )
+    file = known[text]
+    found = [declared(file)] if file.suffix == ".toml" else declared_in(module_of(file))
+    return *next(one for one in found if one[0] == text), file
+
+
+def _declares(file: Path) -> Iterator[str]:
+    """The names of the campaigns that a file declares, as its text says."""
+    if file.suffix == ".toml":
+        yield file.stem.removeprefix("campaign_")
+    elif file.suffix == ".py":
+        text = file.read_text(encoding="utf-8", errors="replace")
+        yield from re.findall(r"^(\w+)(?:\s*:\s*\w+)?\s*=\s*(?:\w+\.)?Campaign\(", text, re.MULTILINE)

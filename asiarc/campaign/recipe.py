@@ -306,6 +306,9 @@ def total(recipe: TrialRecipe, mixer: int, hidden: int) -> int:
 
 def fits(recipe: TrialRecipe, target: int, mixer: int) -> bool:
     """Whether some width of the MLP brings a model of mixers of a size to `target` parameters within the tolerance."""
-    each = 3 * recipe.d_model * recipe.num_layers
-    hidden = max(1, round((target - total(recipe, mixer, 0)) / each))
-    return abs(total(recipe, mixer, hidden) - target) <= SIZE_TOLERANCE * target
+    return abs(total(recipe, mixer, hidden_for(recipe, target, mixer)) - target) <= SIZE_TOLERANCE * target
+
+
+def hidden_for(recipe: TrialRecipe, target: int, mixer: int) -> int:
+    """The width of the MLP that brings a model of mixers of a size closest to `target` parameters, at least 1."""
+    return max(1, round((target - total(recipe, mixer, 0)) / (3 * recipe.d_model * recipe.num_layers)))

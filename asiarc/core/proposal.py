@@ -12,6 +12,8 @@ from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from pydantic import TypeAdapter
 
+from asiarc.core.recipe import TrialRecipe
+
 Data = TypeVar("Data")
 
 
@@ -43,7 +45,8 @@ class Proposal:
 
     `genome` is the researcher's own typed description of the source, where it has one; `predicted` says
     which task should move which way against the parent, before anything is trained. `failure` is set where
-    nothing that can be built came of it: the source then holds what did come.
+    nothing that can be built came of it: the source then holds what did come. `author` is who brought it from outside;
+    empty: the campaign's own researcher.
     """
 
     source: str
@@ -54,13 +57,15 @@ class Proposal:
     genome: dict[str, Any] | None
     predicted: str
     failure: Failure | None = None
+    author: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Relative:
     """A candidate that was scored before: the parent, a reference to learn from, or a sibling.
 
-    `scores` holds "gain", over the baseline that the search started from, and the gain on each task.
+    `scores` holds "gain", over the baseline that the search started from, and the gain on each task; `standing` says
+    them in words, with rung, seeds and interval, and how it compares with the proposal's parent where both stand.
     """
 
     address: str
@@ -68,6 +73,7 @@ class Relative:
     source: str
     genome: dict[str, Any] | None
     scores: dict[str, float]
+    standing: str = ""
     insight: str | None = None
     motivation: str = ""
 
@@ -119,12 +125,98 @@ class Tried:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TaskTerms:
+    """A task of explore: what it asks, in which unit, and what its score is for (decides, capability, reported)."""
+
+    name: str
+    summary: str
+    unit: str
+    role: str
+    chance: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rival:
+    """A baseline; `standing` is its gain over the start in words. One that `is_local` has filters and no memory."""
+
+    name: str
+    address: str
+    source: str
+    standing: str = ""
+    is_local: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What a campaign measures and allows, the same for every proposal but for the standing of its baselines.
+
+    `recipe` and `rungs` (steps) are those of explore's text, `stakes` says what each rung and stage decides. `caps` are
+    the most of a resource that a mixer may take, counted as the gates count. `hidden` are the units that an MLP is left
+    with, by the parameters of the mixer, where models are brought to one size; the first is start_from's own.
+    """
+
+    start_from: str
+    recipe: TrialRecipe
+    rungs: tuple[int, ...]
+    stakes: tuple[str, ...]
+    tasks: tuple[TaskTerms, ...]
+    caps: dict[str, float]
+    hidden: dict[int, int]
+    baselines: tuple[Rival, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worth:
+    """What the search believes of one candidate: its gain on the last rung, and how likely it is the best of all."""
+
+    name: str
+    address: str
+    mean: float
+    sd: float
+    chance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MechanismEffect:
+    """What goes with a mechanism in the population so far: a difference of means and half its 95 % interval."""
+
+    mechanism: str
+    mean: float
+    radius: float
+    have: int
+    lack: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Belief:
+    """What the search knows, and how surely: the candidates of most promise first."""
+
+    worths: tuple[Worth, ...] = ()
+    effects: tuple[MechanismEffect, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foretold:
+    """A prediction that was made before training, and what was measured against the parent: directions (better, worse,
+    same) and gains; `size` None where none was named."""
+
+    name: str
+    task: str
+    predicted: str
+    size: float | None
+    happened: str
+    change: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Context:
     """Everything that a proposal may depend on.
 
     `seed`, `generation` and `index` (within the generation) address the draw; `known` holds the content
     addresses already proposed, none of which may be proposed again. `tasks` are those that explore measures;
     `earlier` (only where motivations are compared) and `tried` (only where models are asked) are of this run.
+    `queries` are what the cognition base was asked. The grammar, which reads none of them, is told no `terms`,
+    `belief` and `foretold`.
     """
 
     seed: int
@@ -140,6 +232,10 @@ class Context:
     tasks: tuple[str, ...] = ()
     earlier: tuple[Earlier, ...] = ()
     tried: tuple[Tried, ...] = ()
+    queries: tuple[str, ...] = ()
+    terms: Terms | None = None
+    belief: Belief | None = None
+    foretold: tuple[Foretold, ...] = ()
 
 
 class Researcher(Protocol):

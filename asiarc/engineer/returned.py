@@ -89,6 +89,14 @@ class WithinShape(Shape):
     whole: Score
 
 
+class PassesShape(Shape):
+    """As `models.memory.Passes`: how a step took its batch, where not whole."""
+
+    micro_batch: Whole
+    is_chunked: bool
+    is_checkpointed: bool
+
+
 class TrialShape(Shape):
     """A trained and scored model."""
 
@@ -97,6 +105,7 @@ class TrialShape(Shape):
     items: list[ItemShape]
     read: ReadShape | None = None
     within: WithinShape | None = None
+    passes: PassesShape | None = None
     curve: list[CurveRow] = []
     parameters: Whole
     hidden: Whole

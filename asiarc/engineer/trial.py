@@ -23,6 +23,7 @@ from asiarc.engineer.dialogue import Reading, Tokens, answer_all
 from asiarc.engineer.gates import admit
 from asiarc.engineer.gates.again import examine, inputs_of
 from asiarc.engineer.gates.measure import measure
+from asiarc.engineer.trainer import memory_of
 from asiarc.engineer.trainer import train as training
 from asiarc.execution.job import KEPT
 from asiarc.models.backbone import (
@@ -34,6 +35,7 @@ from asiarc.models.backbone import (
     mixer_parameters,
     total_parameters,
 )
+from asiarc.models.memory import Passes, passes_of
 from asiarc.tasks import get_task
 
 if TYPE_CHECKING:
@@ -110,13 +112,16 @@ def answer(payload: Payload, line: Line) -> Payload:
     with safe_open(KEPT, "pt") as kept:
         tensors = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118 - it is no dict
         told = json.loads(kept.metadata()["told"])
-    told |= {"parameters": sum(t.numel() for t in tensors.values()), "target": _target(payload, recipe)}
+    parameters = sum(t.numel() for t in tensors.values())
+    passes = passes_of(recipe, parameters, memory_of(torch.device(payload["device"])))
+    told |= {"parameters": parameters, "target": _target(payload, recipe)}
+    told |= {"passes": asdict(passes)} if passes != Passes(recipe.batch_size) else {}
     line.send(json.dumps(told).encode())
     if "ended" not in told:
         seed = line.receive(SEED_BYTES).decode()
         with denormals_flushed():
             model = rebuilt(payload, recipe, tensors)
-            line.send(json.dumps(_examined(payload, recipe, model, seed)).encode())
+            line.send(json.dumps(_examined(payload, recipe, model, seed, passes.micro_batch)).encode())
             answer_all(line, reader(model.eval()))
     return {}
 
@@ -159,13 +164,13 @@ def rebuilt(payload: Payload, recipe: TrialRecipe, tensors: dict[str, torch.Tens
     return model.to(payload["device"])
 
 
-def _examined(payload: Payload, recipe: TrialRecipe, model: AsiarcForCausalLM, seed: str) -> Payload:
+def _examined(payload: Payload, recipe: TrialRecipe, model: AsiarcForCausalLM, seed: str, rows: int) -> Payload:
     """What the gates find in the trained mixers, and sizes: state_bytes a sequence, flops_per_token forward.
 
-    The mixers are given what they were trained on: a batch of the recipe's size, on the trial's device.
+    The mixers are given what they were trained on: the rows of one pass of a step, on the trial's device.
     """
     task = get_task(payload["task"], recipe.tokenizer)
-    batch = task.batch("train", recipe.batch_size, "examined", seed, seq_len=recipe.seq_len)
+    batch = task.batch("train", rows, "examined", seed, seq_len=recipe.seq_len)
     inputs = inputs_of(model.eval(), torch.from_numpy(batch.inputs_BT).to(payload["device"]))
     found = examine(model.mixers, inputs, seed=seed)
     mixer = measure(payload["source"], recipe.d_model, recipe.num_heads)

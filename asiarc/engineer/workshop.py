@@ -390,6 +390,7 @@ class Workshop:
                 **_seconds(result),
                 **(value.get("read") or {}),
                 **({"within": value["within"]} if value.get("within") else {}),
+                **({"passes": value["passes"]} if value.get("passes") else {}),
                 **_noted(result),
             },
             wall_s=result.wall_s,

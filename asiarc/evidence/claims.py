@@ -144,7 +144,7 @@ def cap_verdict(verdict: Verdict, claim: Claim) -> Verdict:
         if verdict.verdict == "reproduced":
             return replace(verdict, verdict="reproduced at smaller scale")
         if verdict.verdict == "contradicted":
-            return _lowered(verdict, "inconclusive", f"contradicted at the {verdict.tier} tier's scale only")
+            return _lowered(verdict, "inconclusive", "contradicted at smaller scale")
     return verdict
 
 

@@ -9,8 +9,8 @@ from statistics import NormalDist
 Z = 1.96
 
 
-def wilson(hits: float, n: int, z: float = Z) -> tuple[float, float]:
-    """Wilson's interval of `hits` in `n` (Wilson 1927), 95 % unless `z` says another."""
+def wilson(hits: float, n: float, z: float = Z) -> tuple[float, float]:
+    """Wilson's interval of `hits` in `n` (Wilson 1927), 95 % unless `z` says another; neither has to be whole."""
     assert 0 <= hits <= n and n, (hits, n)
     p = hits / n
     centre, half = p + z * z / (2 * n), z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))

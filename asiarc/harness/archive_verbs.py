@@ -225,7 +225,7 @@ def lineage(candidate: str, tier: Tier, store: Path, as_json: bool) -> None:
             "line": list(map(asdict, line)), "children": list(map(asdict, children)),
         })  # fmt: skip
         return
-    say(f"{run['campaign']} at tier {tier}, run {run['run']}; gains are over start_from, on the deepest rung")
+    say(f"{run['campaign']} at tier {tier}, run {run['run']}; gains are over start_from, each at its own rung")
     for one in line:
         _print_ancestor(one, "")
     click.echo(f"{len(children)} children" if children else "no children")
@@ -252,10 +252,11 @@ def _run_with(archive: Archive, address: str, given: str, tier: Tier) -> Row:
 
 def _print_ancestor(one: Ancestor, indent: str) -> None:
     number = "start" if one.number is None else f"#{one.number}"
-    gain = one.outcome if one.gain is None else f"gain {one.gain:+.4f}"
+    gain = f"gain {one.standing}" if one.standing else one.outcome
     gain = "" if one.number is None else gain
-    step = "" if one.step is None else f" ({one.step:+.4f} against its parent)"
-    say(f"{indent}{number} {one.address} {one.name}  {gain}{step}".rstrip())
+    step = f"; it {one.against_parent}" if one.against_parent else ""
+    by = f" by {one.author}" if one.author else ""
+    say(f"{indent}{number} {one.address} {one.name}{by}  {gain}{step}".rstrip())
     changed = [*(f"+{tag}" for tag in one.added), *(f"-{tag}" for tag in one.removed)]
     if changed:
         say(f"{indent}    {' '.join(changed)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from asiarc.core.errors import AsiarcError, EvidenceError, unknown_name
+from asiarc.core.device import VARIABLE, device_type
+from asiarc.core.errors import AsiarcError, EvidenceError, ExecutionError, unknown_name
 from asiarc.core.extras import PACKAGE, extra_missing, missing
-from asiarc.core.recipe import TIERS, Tier
+from asiarc.core.recipe import ON_GPU, TIERS, Tier
 
 if TYPE_CHECKING:
     from asiarc.archive.store import Archive
@@ -41,6 +43,16 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="machine-readable
 WORKERS = click.option(
     "--workers", type=click.IntRange(min=1), default=2, show_default=True, help="processes that train at once"
 )
+
+
+def require_device(tier: Tier) -> None:
+    """A tier of a GPU's sizes runs on a CPU only where that was said; `ExecutionError` elsewhere."""
+    if tier in ON_GPU and VARIABLE not in os.environ and device_type() == "cpu":
+        raise ExecutionError(
+            f"tier {tier} trains at a GPU's sizes and torch finds none here. --plan says what it costs, "
+            "--dry-run passes every step at a tiny size, --executor ray --gpus-per-job 1 trains on a cluster; "
+            f"{VARIABLE}=cpu trains on this CPU all the same"
+        )
 
 
 def told(data: Any) -> None:

@@ -44,7 +44,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
         default="replay",
         help="answer language models' questions from what is recorded (default), ask for what is not, or ask for all",
     ),
-    "llm-base-url": dict(default=None, metavar="URL", help="an OpenAI-compatible endpoint (default: OpenAI's own)"),
+    "llm-base-url": dict(
+        default=None, metavar="URL", help="an OpenAI-compatible endpoint (default: OpenAI's own), or file:DIR, a folder"
+    ),
     "llm-model": dict(
         action="append",
         default=[],

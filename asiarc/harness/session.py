@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asiarc.campaign.declaration import Campaign
-from asiarc.core.device import VARIABLE, device_type
-from asiarc.core.errors import AsiarcError, ExecutionError
+from asiarc.core.errors import AsiarcError
 from asiarc.core.extras import require_campaigns
-from asiarc.core.recipe import ON_GPU, StageName, Tier
+from asiarc.core.recipe import StageName, Tier
 from asiarc.evidence.claims import Verdict
 from asiarc.harness import live
-from asiarc.harness.options import folded
+from asiarc.harness.options import folded, require_device
 
 if TYPE_CHECKING:
     from asiarc.archive.store import Archive
@@ -74,20 +73,12 @@ class Lab:
         from asiarc.engineer.workshop import trial_executor
 
         if self._executor is None:
-            self._require_device()
+            if not self.is_dry:
+                require_device(self.tier)
             option = self.config.option
             where = f"ray:{option.asiarc_ray_address}" if option.asiarc_ray_address else option.asiarc_executor
             self._executor = trial_executor(option.asiarc_workers, where, option.asiarc_gpus_per_job)
         return self._executor
-
-    def _require_device(self) -> None:
-        """A tier of a GPU's sizes runs on a CPU only where that was said."""
-        if self.tier in ON_GPU and not self.is_dry and VARIABLE not in os.environ and device_type() == "cpu":
-            raise ExecutionError(
-                f"tier {self.tier} trains at a GPU's sizes and torch finds none here. --plan says what it costs, "
-                "--dry-run passes every step at a tiny size, --executor ray --gpus-per-job 1 trains on a cluster; "
-                f"{VARIABLE}=cpu trains on this CPU all the same"
-            )
 
     def run(self, campaign: Campaign, name: str, file: Path, arm: str = "") -> Run:
         """One campaign's run (or one of its arms) at the tier asked for; its minutes count from the first call."""

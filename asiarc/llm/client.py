@@ -12,12 +12,12 @@ under way when something ends the round are waited for and kept: they are paid f
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import Any, Generic, Literal, Protocol, TypeVar, get_args
 
-from asiarc.llm.endpoint import Endpoint
 from asiarc.llm.exchange import BROKEN, Exchange, ModelError, Question, ReplayMissError, Reply, UnusableReplyError
 from asiarc.llm.ledger import Ledger
 from asiarc.llm.reading import ReadingError
@@ -44,6 +44,20 @@ class Ask(Generic[T]):
     place: str
 
 
+class Asked(Protocol):
+    """Where questions are sent, from several threads: a server, or a folder. `learned` is what should be said of it."""
+
+    learned: deque[str]
+
+    def send(self, question: Question) -> Reply:
+        """One reply, complete or not; `ModelError` where none could be had."""
+        ...
+
+    def stop(self) -> None:
+        """The round has ended early: wait no longer for what costs nothing to ask again."""
+        ...
+
+
 Turns = Generator[Question, tuple[Reply, bool], Any]  # yields what to ask, is sent the reply and whether it is new
 
 
@@ -59,7 +73,7 @@ class Client:
         tape: Tape,
         ledger: Ledger,
         mode: Mode = "replay",
-        endpoint: Endpoint | None = None,
+        endpoint: Asked | None = None,
         *,
         repairs: int = 1,
         frequency_penalty: float | None = None,
@@ -164,6 +178,7 @@ class Client:
         assert self.endpoint is not None, place
         self.ledger.reserve(question)
         self._asked.add(question.key)
+        self._pass_on()
         return pool.submit(self.endpoint.send, question)
 
     def _keep(self, question: Question, future: Future[Reply], place: str) -> Reply:
@@ -184,6 +199,8 @@ class Client:
     def _keep_what_comes(
         self, pool: ThreadPoolExecutor, flying: dict[Future[Reply], tuple[int, Question]], asks: Sequence[Ask[T]]
     ) -> None:
+        if flying and self.endpoint is not None:
+            self.endpoint.stop()
         pool.shutdown(wait=True, cancel_futures=True)
         for future, (index, question) in flying.items():
             if future.cancelled() or future.exception() is not None:

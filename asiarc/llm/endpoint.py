@@ -150,6 +150,9 @@ class Endpoint:
         said = self._clean(f"{problem.message}{cause}")
         raise ModelError(fault, f"{self.base_url} failed {self.tries} times ({said}); run the same command again")
 
+    def stop(self) -> None:
+        """What is under way is waited for: it is paid for."""
+
     # --- what a server is told, and learned of it ------------------------------------------------------------------
 
     def _request(self, question: Question) -> dialect.Request:

@@ -12,13 +12,15 @@ from typing import Any, cast
 from asiarc.analyst import marking
 from asiarc.analyst.explaining import Experiment, explain
 from asiarc.archive.annex import Annex
+from asiarc.archive.gains import Gains
 from asiarc.campaign.declaration import Campaign, Models
-from asiarc.core.proposal import Insight, Researcher, Tried
+from asiarc.core.proposal import Context, Insight, Proposal, Researcher, Tried
 from asiarc.llm import Client, Ledger, Price, UnusableReplyError
 from asiarc.llm.tape import ArchiveTape
 from asiarc.researcher import bandit
-from asiarc.researcher.briefing import coarse
+from asiarc.researcher.section import coarse
 
+OPEN = "open"  # the researcher of a campaign that takes what comes by the door, and nothing else
 REVISIONS = 2  # for a researcher of one's own that can mend
 Connect = Callable[[Annex, str, Ledger, Models], Client]
 
@@ -36,6 +38,14 @@ def ledger_of(models: Models, usd: float) -> Ledger:
         role_usd=models.most_usd,
         role_tokens=models.most_tokens,
     )
+
+
+class Nobody:
+    """The researcher of a campaign whose proposals all come by the door (`asiarc.loop.door`)."""
+
+    def propose(self, context: Context) -> Proposal:
+        """Never asked: a search goes as far as there are proposals."""
+        raise AssertionError(f"proposal {context.index} comes by the door")
 
 
 class Team:
@@ -62,6 +72,8 @@ class Team:
             return LlmResearcher(self.client, self.models, self.campaign.novelty, self.campaign.cognition)
         if named == "grammar":
             return GrammarResearcher()
+        if named == OPEN:
+            return Nobody()
         return RandomResearcher() if named == "random" else cast("Researcher", named)
 
     @property
@@ -74,18 +86,20 @@ class Team:
         """Whether anybody looks at training curves."""
         return self.models.analyst is not None
 
-    def tried(self, proposals: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]]) -> tuple[Tried, ...]:
+    def tried(
+        self, proposals: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]], gains: Gains, start: str
+    ) -> tuple[Tried, ...]:
         """What each model's proposals came to so far."""
         if self.campaign.researcher != "llm":
             return ()
-        return bandit.records(self.annex.asked(self.run), proposals, results, self.client.ledger.prices)
+        return bandit.records(self.annex.asked(self.run), proposals, results, self.client.ledger.prices, gains, start)
 
-    def explain(self, findings: Sequence[Experiment], curves: Mapping[str, Any], noise: float) -> list[Insight]:
+    def explain(self, findings: Sequence[Experiment], curves: Mapping[str, Any]) -> list[Insight]:
         """An insight for each finding: the arithmetic, and a model's words where there is one. The judge marks too."""
         self._mark(findings)
         if self.models.analyst is None or not findings:
             return [finding.insight for finding in findings]
-        return explain(self.client, self.models, findings, curves, noise=noise)
+        return explain(self.client, self.models, findings, curves)
 
     def _mark(self, findings: Sequence[Experiment]) -> None:
         """The judge's marks, kept."""

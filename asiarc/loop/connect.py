@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asiarc.llm.address import key_from
-from asiarc.llm.client import Client, Mode
+from asiarc.llm.client import Asked, Client, Mode
 from asiarc.llm.endpoint import OPENAI, Endpoint
+from asiarc.llm.folder import Folder, folder_of
 from asiarc.llm.ledger import Ledger
 from asiarc.llm.tape import ArchiveTape, load_cassette
 from asiarc.loop.progress import Say
@@ -22,10 +23,17 @@ def connect(
 ) -> Client:
     """The client of one run; in replay it has no endpoint, so that nothing can be asked or spent. `say` is told what is
     learned of the server."""
-    tape, endpoint = ArchiveTape(annex, run, load_cassette(cassette)), None
-    if mode != "replay":
-        endpoint = Endpoint(base_url or OPENAI, key_from(), silence_of=models.silence_s, longest_of=models.longest_s)
+    tape = ArchiveTape(annex, run, load_cassette(cassette))
+    endpoint = None if mode == "replay" else _endpoint(base_url or OPENAI, models)
     return Client(
         tape, ledger, mode, endpoint,
         repairs=models.repairs, frequency_penalty=models.frequency_penalty, say=say,
     )  # fmt: skip
+
+
+def _endpoint(base_url: str, models: Models) -> Asked:
+    """What is asked at an address: a server, or a folder that stands for one."""
+    folder = folder_of(base_url)
+    if folder is not None:
+        return Folder(folder)
+    return Endpoint(base_url, key_from(), silence_of=models.silence_s, longest_of=models.longest_s)

@@ -54,6 +54,7 @@ def proposal_row(draft: Draft) -> dict[str, Any]:
         "parents": list(p.parents),
         "origins": [asdict(origin) for origin in p.origins],
         "predicted": p.predicted,
+        "author": p.author,
     }
 
 
@@ -72,6 +73,7 @@ def stored_proposal(row: dict[str, Any], result: dict[str, Any] | None) -> Propo
         genome=row["genome"],
         predicted=row["predicted"],
         failure=failure,
+        author=row["author"],
     )
 
 
@@ -83,6 +85,15 @@ def shown_case(finding: Mapping[str, Any], source: str) -> list[str]:
     told += [f"{name}: {finding[name]}" for name in ("expected", "actual") if finding.get(name)]
     is_there = isinstance(number, int) and 0 < number <= len(lines)
     return [*told, *([f"line {number}: {lines[number - 1].strip()}"] if is_there else [])]
+
+
+def gate_told(archive: Archive, address: str, source: str, outcome: Outcome) -> list[str]:
+    """The reason that turned a candidate away, with what its gate found: the smallest case, and the line."""
+    for row in archive.rows("SELECT findings FROM admissions WHERE address = ?", address):
+        for finding in load_cell(row["findings"]):
+            if (finding["gate"], finding["reason"]) == (outcome.gate, outcome.reason):
+                return [outcome.reason, *shown_case(finding, source)]
+    return [outcome.reason]
 
 
 class Drafts:
@@ -164,7 +175,7 @@ class Drafts:
         """The next version of a draft, kept in its place with the one before it; None when it is given up."""
         if not isinstance(researcher, Reviser) or outcome.gate in NOT_MENDED or not outcome.is_final:
             return None
-        told = self._told(draft, outcome)
+        told = "\n".join(gate_told(self.archive, draft.address, draft.proposal.source, outcome))
         failure = Failure(address=draft.address, gate=outcome.gate or outcome.kind, reason=told)
         known = self._versions(draft.number)
         later = next((b for a, b in pairwise(known) if a.address == draft.address), None)
@@ -184,14 +195,6 @@ class Drafts:
                 return mended
             self._keep_version(mended, version, Outcome("rejected", why.reason, why.gate))
         return None
-
-    def _told(self, draft: Draft, outcome: Outcome) -> str:
-        """The reason that turned a draft away, with what its gate found: the smallest case, and the line."""
-        for row in self.archive.rows("SELECT findings FROM admissions WHERE address = ?", draft.address):
-            for finding in load_cell(row["findings"]):
-                if (finding["gate"], finding["reason"]) == (outcome.gate, outcome.reason):
-                    return "\n".join([outcome.reason, *shown_case(finding, draft.proposal.source)])
-        return outcome.reason
 
     def _keep_version(self, draft: Draft, version: int, outcome: Outcome, mended: Draft | None = None) -> None:
         """Keep a version that did not last, and what stands in its place now."""

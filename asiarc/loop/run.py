@@ -27,13 +27,14 @@ from asiarc.archive.store import Archive, Trial
 from asiarc.campaign.declaration import Campaign
 from asiarc.campaign.identity import provenance, run_identity
 from asiarc.core.digest import digest
+from asiarc.core.errors import EvidenceError
 from asiarc.core.outcome import SCORED, Outcome
 from asiarc.core.recipe import StageName, Tier
 from asiarc.engineer.workshop import Workshop
-from asiarc.loop.agents import Connect, Team, replay_only
+from asiarc.loop.agents import OPEN, Connect, Team, replay_only
 from asiarc.loop.context import Surroundings
 from asiarc.loop.drafts import Draft, Drafts
-from asiarc.loop.findings import NOISE, findings
+from asiarc.loop.findings import findings
 from asiarc.loop.progress import Progress, Say
 from asiarc.loop.trials import Bench
 from asiarc.search.campaign import Exploration
@@ -73,7 +74,7 @@ class Run:
         baselines = set(self.bench.baselines.values())
         self.progress.called = {address: name for name, address in self.bench.baselines.items()}
         self.drafts = Drafts(archive, self.run, baselines, only_new="syntax" in campaign.novelty)
-        self.surroundings = Surroundings(campaign, self.run, archive, self.team, self.bench.start, baselines)
+        self.surroundings = Surroundings(campaign, self.run, archive, self.team, self.bench)
 
     # --- the three stages -----------------------------------------------------------------------------------------
 
@@ -83,20 +84,14 @@ class Run:
         return self.archive.stage_result(self.run, stage) or stages[stage]()
 
     def explore(self) -> dict[str, Any]:
-        """Search: propose, admit and train `budget.candidates` candidates, generation by generation."""
-        self.progress.baselines(self.campaign.baselines)
-        self.bench.admit_baselines()
-        for line in self.bench.verdicts():
-            self.progress.say(f"  {line}")
-        self.bench.train_baselines()
-        plan = self.bench.plan("explore")
-        search = Exploration(self.campaign, self.name, self.tier, plan, self.bench.start_loss)
-        for generation, numbers in enumerate(search.generations):
-            drafts = self.propose(search, generation, numbers)
-            self.enter(search, drafts, self.admit(drafts))
-            self.train(search, generation)
-            self.analyse(search, numbers)
-            self.progress.generation(self.run, generation, numbers, self._best(search), self.campaign.start_from)
+        """Search: propose, admit and train `budget.candidates` candidates, generation by generation; where all come by
+        the door, those that have come."""
+        search = self.search(asks=self.campaign.researcher != OPEN)
+        if not search.board.entered:
+            raise EvidenceError(
+                f"nobody has proposed anything to {self.label}; propose with: asiarc propose FILE --campaign "
+                f"{self.label} --tier {self.tier} (asiarc brief {self.label} says what is known)"
+            )
         self._heard_something(search.board.expected)
         entrants = {i: self._draft(i).address for i in search.order()}
         return self._finish(
@@ -105,9 +100,40 @@ class Run:
                 "entrants": list(dict.fromkeys(entrants.values())),
                 "finalists": list(dict.fromkeys(entrants[i] for i in search.finalists())),
                 "estimates": {entrants[one.candidate]: one.estimate for one in search.named()},
-                "candidates": search.board.expected,
+                "candidates": search.board.entered,
             },
         )
+
+    def search(self, *, asks: bool) -> Exploration:
+        """The search so far: what the archive keeps of it is walked through, and where `asks`, the researcher proposes
+        what is not there."""
+        self.progress.baselines(self.campaign.baselines)
+        self.bench.admit_baselines()
+        for line in self.bench.verdicts():
+            self.progress.say(f"  {line}")
+        self.bench.train_baselines()
+        plan = self.bench.plan("explore")
+        search = Exploration(self.campaign, self.name, self.tier, plan, self.bench.start_loss)
+        for generation, numbers in enumerate(search.generations):
+            there = numbers if asks else self._kept(numbers)
+            if there:
+                self.step(search, generation, there, is_whole=there == numbers)
+            if there != numbers:
+                break
+        return search
+
+    def step(self, search: Exploration, generation: int, numbers: range, *, is_whole: bool = True) -> None:
+        """One generation, from proposals to insights; of one that is still filling, each candidate's first look."""
+        drafts = self.propose(search, generation, numbers)
+        self.enter(search, drafts, self.admit(drafts))
+        self.train(search, generation, first_looks=not is_whole)
+        if is_whole:
+            self.analyse(search, numbers)
+        self.progress.generation(self.run, generation, numbers, self._best(search), self.campaign.start_from)
+
+    def _kept(self, numbers: range) -> range:
+        """The first of some numbers, as far as somebody has proposed them."""
+        return numbers[: len(self.archive.addresses(self.run, numbers.start, numbers.stop))]
 
     def verify(self) -> dict[str, Any]:
         """The finalists and every baseline again: more training, fresh seeds, one grid of learning rates for all."""
@@ -184,10 +210,13 @@ class Run:
             mine = admitted.get(draft.number)
             search.enter(self.bench.traits(mine.address) if mine else None)
 
-    def train(self, search: Exploration, generation: int) -> None:
-        """Train what the policy asks for, and tell it the gains, until it asks for nothing that can be paid."""
+    def train(self, search: Exploration, generation: int, *, first_looks: bool = False) -> None:
+        """Train what the policy asks for (or of that only what is a candidate's first), and tell it the gains, until it
+        asks for nothing that can be paid."""
         for turn in count():
             wanted = search.wanted(generation, turn)
+            if first_looks:
+                wanted = [one for one in wanted if search.standing(one.candidate)[1] == 0]
             if not wanted:
                 return
             drafts = {one.candidate: self._draft(one.candidate) for one in wanted}
@@ -222,13 +251,16 @@ class Run:
     def analyse(self, search: Exploration, numbers: range) -> None:
         """The analyst writes an insight on every scored candidate, from the numbers of its relatives."""
         scored = [number for number in numbers if search.standing(number + 1)[1]]
-        found = findings(self.archive, self.run, scored, start=self.bench.start, start_from=self.campaign.start_from)
+        found = findings(
+            self.archive, self.run, scored,
+            start=self.bench.start, start_from=self.campaign.start_from, deciding=self.bench.deciding("explore"),
+        )  # fmt: skip
         curves: dict[str, Any] = {}
         if self.team.reads_curves:
             task = self.bench.deciding("explore")[0]
             addresses = [finding.child.address for finding in found]
             curves = {a: self.archive.longest_curve(self.run, a, task) for a in addresses}
-        explained = self.team.explain(found, curves, NOISE)
+        explained = self.team.explain(found, curves)
         for finding, insight in zip(found, explained, strict=True):
             generation, address = finding.proposal["generation"], finding.proposal["address"]
             self.archive.add_insight(self.run, finding.number, generation, address, asdict(insight))

@@ -105,10 +105,9 @@ class Bench:
 
     def admit(self, addresses: Sequence[str]) -> dict[str, Outcome]:
         """The gates' outcome of each candidate, and the campaign's own caps on resources (`at_most`), time last."""
-        admissions = self._admissions(addresses)
-        base = self._admissions([self.start])[self.start]["measures"]
+        admissions, caps = self._admissions(addresses), self.caps()
         outcomes = {
-            address: self._within_caps(admission["measures"], base)
+            address: self._within_caps(admission["measures"], caps)
             if admission["outcome"] == SCORED
             else admission["outcome"]
             for address, admission in admissions.items()
@@ -190,20 +189,33 @@ class Bench:
                     task.keep()
                     task.batch("train", 1, "is there", seq_len=wanted)
 
-    def _within_caps(self, measures: dict[str, float], base: dict[str, float]) -> Outcome:
-        for resource, factor in self.campaign.at_most.items():
+    def measures(self, address: str) -> dict[str, float]:
+        """What the gates measured of an admitted candidate at explore's size."""
+        measured: dict[str, float] = self._admissions([address])[address]["measures"]
+        return measured
+
+    def caps(self) -> dict[str, float]:
+        """The most that a candidate may take of each resource, counted; of time, relative to start_from's."""
+        base = self.measures(self.start)
+        return {
+            resource: factor if resource == "time" else factor * base[MEASURED[resource]]
+            for resource, factor in self.campaign.at_most.items()
+        }
+
+    def _within_caps(self, measures: dict[str, float], caps: dict[str, float]) -> Outcome:
+        for resource, allowed in caps.items():
             if resource == "time":  # measured, not counted
                 continue
-            mine, allowed = measures[MEASURED[resource]], factor * base[MEASURED[resource]]
+            mine = measures[MEASURED[resource]]
             if mine > allowed:
+                factor = self.campaign.at_most[resource]
                 limit = f"{allowed:,.0f} ({factor:g} x {self.campaign.start_from})"
                 return Outcome("rejected", f"{mine:,.0f} {resource}, allowed are {limit}", resource)
         return SCORED
 
     def traits(self, address: str) -> Traits:
         """What an admitted candidate is: its mechanism, and its cost relative to start_from."""
-        admitted = self._admissions([address, self.start])
-        mine, base = (admitted[a]["measures"] for a in (address, self.start))
+        mine, base = self.measures(address), self.measures(self.start)
         row = self.archive.candidate(address)
         return Traits(
             mechanism=str(((row and row["genome"]) or {}).get("memory", "")),
@@ -211,10 +223,15 @@ class Bench:
             flops=mine["flops_per_token"] / max(1, base["flops_per_token"]),
         )
 
-    def alike(self, address: str) -> list[str]:
-        """The baselines first, then every candidate of the archive that computes what this one computes, in order."""
-        known = [*self.baselines.values(), address]
-        prints = self.workshop.fingerprints({a: self.source(a) for a in known}, self.sizes[0])
+    def alike(self, address: str, source: str = "", among: Sequence[str] = ()) -> list[str]:
+        """The baselines first, then every candidate of the archive that computes what this one computes, in order.
+
+        What a candidate computes is known once somebody has asked: of the baselines, and of those `among`, it is here.
+        `source` is the candidate's where the archive does not keep it.
+        """
+        known = {a: self.source(a) for a in (*self.baselines.values(), *among)}
+        known[address] = source or self.source(address)
+        prints = self.workshop.fingerprints(known, self.sizes[0])
         mine = prints[address]
         if mine is None:
             return []

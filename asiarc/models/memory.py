@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 2**26  # of a chunk's logits in float32 (`asiarc.models.loss`)
 LOGITS_BYTES = 2**30  # float32 logits of a whole batch that are still made at once
 FLOAT_BYTES = 4
-HEADROOM = 0.75  # of a device's memory, given to estimates: the kernel counts up to a quarter more than tensors
+RESIDENT = 1.2  # what the kernel counts for every byte that tensors hold: 1.14 to 1.32 at four sizes
+HEADROOM = 0.9  # of a device's memory, given to estimates
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,15 @@ class Passes:
 
 
 def peak_bytes(recipe: TrialRecipe, parameters: int, passes: Passes, mixer: str = "") -> int:
-    """About how many bytes a training step takes at most, on top of what an idle process has.
+    """About how many bytes a training step takes at most, as the kernel counts them, beyond an idle process.
+
+    Those of its tensors, and what an allocator loses between them.
+    """
+    return round(RESIDENT * tensor_bytes(recipe, parameters, passes, mixer))
+
+
+def tensor_bytes(recipe: TrialRecipe, parameters: int, passes: Passes, mixer: str = "") -> int:
+    """About how many bytes the tensors of a training step take at most.
 
     Parameters and their two moments, and the larger of two moments of a step: the backward pass, and the probe.
     `mixer` is a baseline's name; another counts as the hungriest.

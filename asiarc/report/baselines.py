@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table as RichTable
 
-from asiarc.report.wording import fixed, interval, order_found, possible, signed
+from asiarc.report.wording import fixed, interval, order_found, signed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,7 +20,7 @@ def render(console: Console, found: dict[str, Any], tier: str) -> None:
         "MFLOP a token", title=f"baselines at tier {tier}", box=None,
     )  # fmt: skip
     for cell in found["cells"]:
-        within = interval(possible(cell, cell["metric"]), partial(fixed, metric=cell["metric"]))
+        within = interval(cell, partial(fixed, metric=cell["metric"]))
         cells.add_row(
             cell["task"], cell["baseline"], fixed(cell["mean"], cell["metric"]), within, str(cell["n"]),
             "" if cell["chance"] is None else f"{cell['chance']:.3f}", f"{cell['cpu_s_per_trial']:.1f}",

@@ -27,6 +27,7 @@ from asiarc.campaign.identity import provenance
 from asiarc.core.errors import EvidenceError
 from asiarc.report import answer, facts, studies, tables, wording
 from asiarc.report.figures import draw, inline
+from asiarc.report.within import summarise, tables_of
 from asiarc.studies.arms import arm_lines
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -78,6 +79,10 @@ def write_again(folder: Path) -> Path:
     if report["format"] == facts.WITHOUT_EXTRACT:
         for figure in figures_of(report):
             figure["caption"] = CAPTIONS[figure["kind"]]
+        summarise(report)
+        for files, _, told in tables_of(report):
+            for file in files:
+                tables.save(told, folder / file)
         claims = facts.in_todays_words(report["claims"], folder)
         (folder / "report.json").write_text(text_of({**report, "claims": claims}), encoding="utf-8")
     else:

@@ -7,12 +7,14 @@ instead of numbers; nothing missing is ever a number.
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
+from asiarc.archive.gains import Gains, gains_of
 from asiarc.archive.results import TRIALS, CampaignResult, Row, Values, paired_by_seed, spend_of
 from asiarc.archive.store import Archive
 from asiarc.campaign.identity import kernels_folder
@@ -23,6 +25,7 @@ from asiarc.evidence.effects import Effect, decide, mean_interval, paired_effect
 from asiarc.evidence.multiplicity import benjamini_hochberg
 from asiarc.evidence.transfer import rank_correlation
 from asiarc.report.memory import memory_facts
+from asiarc.report.paths import paths_of
 from asiarc.studies.baselines import NAME as BASELINES_RUN
 from asiarc.studies.baselines import SIGNATURES
 from asiarc.tasks import get_task
@@ -33,6 +36,7 @@ WITHOUT_BOUGHT = 2  # the last format that does not say what was bought
 LEADING = 5  # candidates whose insights are shown
 EXAMPLES = 5  # reasons shown for each gate
 FALSE_SHARE = 0.05  # expected share of false ones among those that are called ahead
+_CAPPED = re.compile(r"contradicted at the \w+ tier's scale only")  # as it was said until 2026-11
 FRESH: StageName = "confirm"  # the stage whose seeds and items chose nothing
 
 
@@ -51,7 +55,10 @@ def claim_facts(archive: Archive, tier: str, folder: Path) -> Row:
     decided: list[Row] = []
     for verdict in archive.verdicts(tier):
         claim = register.get(verdict["claim"])
-        decided.append({"verdict": Verdict(**verdict).as_dict(), "register": claim.model_dump() if claim else None})
+        row = Verdict(**verdict).as_dict()
+        told = {"verdict": row, "register": claim.model_dump() if claim else None}
+        analyses = paths_of(archive, row)
+        decided.append(told | ({"analyses": analyses} if analyses else {}))
     asked = {row["verdict"]["claim"] for row in decided}
     open_claims = [claim.model_dump() for claim_id, claim in register.items() if claim_id not in asked]
     return {
@@ -62,9 +69,19 @@ def claim_facts(archive: Archive, tier: str, folder: Path) -> Row:
 
 
 def in_todays_words(claims: Row, folder: Path) -> Row:
-    """A report's claims with what the register says of them now; those that it no longer has stay as they are."""
+    """A report's claims with what the register says of them now; those that it no longer has stay as they are.
+
+    The cap of a tier, which is noted in words, is noted in today's.
+    """
     now = {claim_id: claim.model_dump() for claim_id, claim in _register(folder).items()}
-    decided = [{**row, "register": now.get(row["verdict"]["claim"], row["register"])} for row in claims["decided"]]
+    decided = [
+        {
+            **row,
+            "verdict": {**row["verdict"], "note": _CAPPED.sub("contradicted at smaller scale", row["verdict"]["note"])},
+            "register": now.get(row["verdict"]["claim"], row["register"]),
+        }
+        for row in claims["decided"]
+    ]
     return {**claims, "decided": decided, "open": [now.get(claim["id"], claim) for claim in claims["open"]]}
 
 
@@ -200,20 +217,39 @@ def winner_facts(reading: CampaignResult) -> Row | None:
         "motivation": row["motivation"], "source": row["source"], "measures": reading.measures.get(address, {}),
         "origins": proposal["origins"] if proposal else [], "predicted": proposal["predicted"] if proposal else "",
         "lineage": lineage_of(reading, address),
-    }  # fmt: skip
+    } | _author(reading, address)  # fmt: skip
+
+
+def _author(reading: CampaignResult, address: str) -> Row:
+    """Who brought a candidate from outside; empty where nobody did."""
+    return {"author": reading.authors[address]} if address in reading.authors else {}
 
 
 def lineage_of(reading: CampaignResult, address: str) -> list[Row]:
-    """The chain of first parents from a candidate back to the start, the candidate first."""
+    """The chain of first parents from a candidate back to the start, the candidate first.
+
+    `gain` is over the start at the candidate's own rung; `step` is the gain over the parent where both stand.
+    """
+    gains = gains_in(reading)
     parents = {row["address"]: row["parents"] for row in reversed(reading.proposals)}
     chain: list[Row] = []
     here: str | None = address
     while here is not None and here not in {link["address"] for link in chain}:
         ending = reading.endings.get(reading.numbers.get(here, -1), {})
+        parent = next(iter(parents.get(here, [])), None)
+        step = gains.over(here, parent) if parent else None
         chain.append({"address": here, "name": reading.names.get(here, here), "number": reading.numbers.get(here),
-                      "gain": ending.get("gain"), "rung": ending.get("rung")})  # fmt: skip
-        here = next(iter(parents.get(here, [])), None)
+                      "gain": ending.get("gain"), "rung": ending.get("rung"), **_author(reading, here),
+                      "step": step and {"mean": step.mean, "radius": step.radius, "direction": step.direction,
+                                        "where": step.where, "said": step.than("its parent")}})  # fmt: skip
+        here = parent
     return chain
+
+
+def gains_in(reading: CampaignResult) -> Gains:
+    """The gains among the candidates of a run's explore, at rungs that both stand on."""
+    addresses = [row["address"] for row in reading.endings.values() if row["outcome"] == "scored"]
+    return gains_of(reading.archive, reading.run, addresses, reading.ranking_tasks("explore"))
 
 
 def gain_facts(reading: CampaignResult) -> list[Row]:
@@ -310,18 +346,18 @@ def _mixer_row(
         "trials": len(mine), "cpu_s_per_trial": sum(t["cpu_s"] for t in sized) / len(sized) if sized else None,
         "learning_rates": sorted({t["learning_rate"] for t in sized}),
         "outcomes": dict(Counter(t["outcome"] for t in mine if t["outcome"] != "scored")),
-        "tasks": {task: summary(values.get(address, {}).get(task, {})) for task in tasks},
+        "tasks": {task: summary(values.get(address, {}).get(task, {}), get_task(task).metric) for task in tasks},
     }  # fmt: skip
 
 
-def summary(values: dict[str, float]) -> Row:
-    """Values by seed with their mean and, from two on, its 95 % interval."""
+def summary(values: dict[str, float], metric: str = "") -> Row:
+    """Values by seed with their mean and, from two on, its 95 % interval: within 0 and 1 where they are accuracies."""
     found: Row = {"values": values, "n": len(values), "mean": None, "low": None, "high": None}
     if len(values) == 1:
         return {**found, "mean": next(iter(values.values()))}
     if not values:
         return found
-    interval = mean_interval(list(values.values()))
+    interval = mean_interval(list(values.values()), is_accuracy=metric == "accuracy")
     return {**found, "mean": interval.mean, "low": interval.low, "high": interval.high}
 
 
@@ -461,7 +497,7 @@ def _baseline_cell(name: str, task: str, trials: Sequence[Row]) -> Row:
         "metric": known.metric,
         "higher_is_better": known.higher_is_better,
         "chance": known.chance,
-        **summary({t["seed"]: t["value"] for t in trials}),
+        **summary({t["seed"]: t["value"] for t in trials}, known.metric),
         "stage": first["used_in"],
         "steps": first["steps"],
         "cpu_s_per_trial": sum(t["cpu_s"] for t in trials) / len(trials),

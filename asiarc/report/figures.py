@@ -16,7 +16,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from asiarc.report.tables import number
-from asiarc.report.wording import decided
+from asiarc.report.wording import LEAST_PAIRS, decided
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -138,13 +138,14 @@ def effects(figure: Figure, rows: Rows) -> None:
         low, mean, high = (float(row[key]) for key in ("low", "mean", "high"))
         fresh = row["fresh"] == "True"
         colour = PALETTE[0] if fresh else PALETTE[-1]
-        axes.plot([max(low, left), min(high, right)], [place, place], color=colour, solid_capstyle="butt")
+        if int(row["n"]) >= LEAST_PAIRS:
+            axes.plot([max(low, left), min(high, right)], [place, place], color=colour, solid_capstyle="butt")
         for bound, edge, mark in ((low, left, "<"), (high, right, ">")):
-            if min(max(bound, left), right) != bound:
+            if int(row["n"]) >= LEAST_PAIRS and min(max(bound, left), right) != bound:
                 axes.plot([edge], [place], mark, color=colour, markersize=5, clip_on=False)
         if left <= mean <= right:
             axes.plot([mean], [place], "o", color=colour, markerfacecolor=colour if fresh else "none", markersize=6)
-        told = plain(decided({"decision": row["decision"], "effect": {"low": low}}))
+        told = plain(decided({"decision": row["decision"], "fresh": fresh}))
         _above(axes, place, f"{plain(row['stage'])}, over {plain(row['baseline'])} (n={plain(row['n'])}): {told}")
     axes.set_xlim(left, right)
     _without_ticks(axes, len(rows))
@@ -174,7 +175,8 @@ def forest(figure: Figure, rows: Rows) -> None:
         for place, row in enumerate(mine):
             low, mean, high = (float(row[key]) for key in ("low", "mean", "high"))
             colour = PALETTE[0] if low > 0 else PALETTE[4] if high < 0 else PALETTE[-1]
-            axes.plot([low, high], [place, place], color=colour, solid_capstyle="butt")
+            if int(row["n"]) >= LEAST_PAIRS:
+                axes.plot([low, high], [place, place], color=colour, solid_capstyle="butt")
             axes.plot([mean], [place], "o", color=colour, markersize=5)
             _above(axes, place, f"{plain(row['ahead'])} over {plain(row['behind'])} (n={plain(row['n'])})")
         _without_ticks(axes, len(mine))
@@ -215,7 +217,7 @@ def discoveries(figure: Figure, rows: Rows) -> None:
 
 def _telling_range(rows: Rows) -> tuple[float, float]:
     """Limits that hold zero and every interval of three pairs or more; those of two pairs would dwarf the rest."""
-    telling = [row for row in rows if int(row["n"]) > 2] or rows
+    telling = [row for row in rows if int(row["n"]) >= LEAST_PAIRS] or rows
     ends = [0.0, *_numbers(telling, "low"), *_numbers(telling, "high"), *_numbers(rows, "mean")]
     margin = 0.06 * ((max(ends) - min(ends)) or 1.0)
     return min(ends) - margin, max(ends) + margin

@@ -158,6 +158,8 @@ def _explored(reading: CampaignResult, explore: Row, identity: Row) -> Iterator[
         told = f"{len(explore['entrants'])} entrants, {len(explore['finalists'])} finalists"
         yield f"explore: {told} of {len(scored)} that were scored"
     declared = identity["spec"]["candidates"]
+    if identity["spec"]["researcher"] == "open":  # as many as have come, and no more than declared
+        declared = min(declared, reading.proposed)
     if not reading.proposed == explore["candidates"] == declared:
         yield f"explore: {explore['candidates']} candidates, {reading.proposed} proposals, {declared} declared"
 

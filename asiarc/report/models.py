@@ -8,14 +8,14 @@ from typing import Any
 
 from asiarc.analyst import calibration, marking
 from asiarc.archive.annex import Annex
+from asiarc.archive.gains import Gains, gains_of
+from asiarc.archive.results import CampaignResult
 from asiarc.archive.store import Archive
 from asiarc.core.outcome import SCORED
 from asiarc.evidence.shares import wilson
 from asiarc.llm.reading import ReadingError
 from asiarc.researcher.ideas import left_out, read_idea
 from asiarc.researcher.novelty import saved
-
-NOISE = 0.02
 
 
 def model_lines(archive: Archive, run: str) -> list[str]:
@@ -25,13 +25,22 @@ def model_lines(archive: Archive, run: str) -> list[str]:
     if not exchanges:
         return []
     proposals, results = archive.proposals(run), archive.results(run)
+    gains, start = _gains(archive, run, results)
     return [
         _replies([row for row in exchanges if row["question"]["role"] == "researcher"]),
         *_candidates(annex, run, results),
-        *calibration.lines(calibration.scored_predictions(proposals, results, noise=NOISE)),
+        *calibration.lines(calibration.scored_predictions(proposals, results, gains, start)),
         *_judge(archive, annex, run, results),
         _saved(archive, run),
     ]
+
+
+def _gains(archive: Archive, run: str, results: list[dict[str, Any]]) -> tuple[Gains, str]:
+    """What explore measured of the scored candidates, and the address of the start."""
+    result = CampaignResult.load(archive, run)
+    addresses = [row["address"] for row in results if row["gain"] is not None]
+    start = result.declared[result.spec["start_from"]]
+    return gains_of(archive, run, addresses, result.ranking_tasks("explore")), start
 
 
 def share(hits: int, n: int) -> str:

@@ -103,7 +103,7 @@ def _mixer(name: str, address: str, trials: Sequence[Row], record: Row, declared
         "edge": end_of_grid(record["rates"].get(name), declared["learning_rates"]),
         "parameters": next((t["parameters"] for t in mine if t["parameters"]), None),
         "failed": dict(Counter(t["outcome"] for t in mine if t["outcome"] != "scored")),
-        "tasks": {task: summary(found) for task, found in values.items()},
+        "tasks": {task: summary(found, get_task(task).metric) for task, found in values.items()},
         "probes": {key: summary({str(i): found[key] for i, found in enumerate(seen) if key in found})
                    for key in quantities},
     }  # fmt: skip

@@ -61,7 +61,7 @@ def _curve(reading: CampaignResult, key: str) -> list[list[float]]:
 
 
 def population(reading: CampaignResult, facts: Row) -> list[Row]:
-    """Every proposal: how it ended, its gain, its size, and the CPU-seconds spent on it."""
+    """Every proposal: how it ended, its gain, its size, the CPU-seconds spent on it; who made it, if others did."""
     spent: dict[str, float] = {}
     for trial in reading.held_trials:
         if trial["used_in"] == "explore":
@@ -83,6 +83,7 @@ def population(reading: CampaignResult, facts: Row) -> list[Row]:
                 "mixer_parameters": reading.measures.get(address, {}).get("parameters"),
                 "cpu_s": round(spent.get(address, 0.0), 3),
             }
+            | ({"author": reading.authors.get(address, "")} if reading.authors else {})
         )
     return rows
 

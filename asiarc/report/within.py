@@ -45,7 +45,7 @@ def problems(report: Row, folder: Path) -> Iterator[str]:
 def derived(report: Row, folder: Path) -> Row:
     """The report with everything put right that its values of trials, and its tables, give."""
     due = deepcopy(report)
-    _summarised(due)
+    summarise(due)
     due["claims"]["counts"] = dict(Counter(row["verdict"]["verdict"] for row in due["claims"]["decided"]))
     for row in due["claims"]["decided"]:
         verdict = Verdict(**row["verdict"])
@@ -62,19 +62,31 @@ def derived(report: Row, folder: Path) -> Row:
         for arm in search["arms"] if search["finished"] else ():
             counts = {repeat: float(studies.discovered(gains)[-1]) for repeat, gains in arm["first_rung"].items()}
             arm["discoveries"] = summary(counts)
-    by_name = {study["name"]: study for study in due["studies"]}
-    due["signatures"] = [row | studies.signature(row, by_name.get(row["study"])) for row in due["signatures"]]
     for campaign in due["campaigns"]:
         _put_right(campaign, folder)
     return due
 
 
-def _summarised(tree: Any) -> None:
-    """Every mean and interval from the values beside it."""
-    for inner in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
-        _summarised(inner)
-    if isinstance(tree, dict) and {"values", "n", "mean", "low", "high"} <= tree.keys():
-        tree |= summary(tree["values"])
+def summarise(report: Row) -> None:
+    """Every mean and interval of a report from the values beside it, in place."""
+    _summarise(report)
+    by_name = {study["name"]: study for study in report["studies"]}
+    report["signatures"] = [row | studies.signature(row, by_name.get(row["study"])) for row in report["signatures"]]
+
+
+def _summarise(tree: Any, metric: str = "") -> None:
+    """Every mean and interval from the values beside it, in place; by the metric that is named there, or the task's."""
+    for inner in tree if isinstance(tree, list) else ():
+        _summarise(inner)
+    if isinstance(tree, dict):
+        for key, inner in tree.items():
+            if key == "tasks" and isinstance(inner, dict):
+                for task, found in inner.items():
+                    _summarise(found, get_task(task).metric)
+            else:
+                _summarise(inner)
+        if {"values", "n", "mean", "low", "high"} <= tree.keys():
+            tree |= summary(tree["values"], metric or tree.get("metric", ""))
 
 
 def _put_right(campaign: Row, folder: Path) -> None:
@@ -156,16 +168,20 @@ def _spend(report: Row) -> Iterator[str]:
 
 
 def _tables(report: Row, folder: Path) -> Iterator[str]:
-    """Tables of figures that say again what report.json says."""
+    for files, kind, rows in tables_of(report):
+        again = [{key: "" if cell is None else str(cell) for key, cell in row.items()} for row in rows]
+        if [tables.load(folder / file) for file in files] != ([again] if rows else []):
+            yield f"{', '.join(files) or kind}: not what report.json says"
+
+
+def tables_of(report: Row) -> list[tuple[list[str], str, list[Row]]]:
+    """Tables of figures that say again what report.json says: their files, kind and rows."""
     due = [(report, "tasks", tables.baselines_by_task(report["baselines"]["cells"]))]
     due += [(one, "effects", tables.effects_of(one["gains"])) for one in report["campaigns"]]
     due += [(one, "forest", studies.forest(one["effects"])) for one in (*report["studies"], *report["searches"])]
     due += [(one, "discoveries", studies.discoveries(one)) for one in report["searches"]]
     due += [(one, "tasks", studies.heat(one)) for one in report["studies"] if len(one["tasks"]) > 1]
-    for part, kind, rows in due:
-        again = [{key: "" if cell is None else str(cell) for key, cell in row.items()} for row in rows]
-        if [tables.load(folder / file) for file in _files(part, kind)] != ([again] if rows else []):
-            yield f"{', '.join(_files(part, kind)) or kind}: not what report.json says"
+    return [(_files(part, kind), kind, rows) for part, kind, rows in due]
 
 
 def _files(part: Row, kind: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup, escape
@@ -16,6 +17,8 @@ Row = Mapping[str, Any]
 _HEAD, _ROW = re.compile(r"<th[ >].*?</th>", re.DOTALL), re.compile(r"<tr.*?</tr>", re.DOTALL)
 _CELL = re.compile(r"<td\b([ >])")
 _TAG, _WORDS = re.compile(r"<[^>]*>"), re.compile(r"\s+")
+_UNIT = {"text": ["bits a byte"], "overwrite": ["accuracy"], "reset": ["accuracy"]}
+LEAST_PAIRS = 3  # under so many an interval says nothing
 _MARKDOWN = re.compile(r"([\\`*_\[\]|#~!<>&$])")
 
 
@@ -37,21 +40,23 @@ def short(value: float | str | None) -> str:
 
 
 def interval(row: Row, form: Callable[..., str] | None = None) -> str:
-    """``[low, high]`` as gains, or in another form; nothing where there is none."""
+    """``[low, high]`` as gains, or in another form; nothing where there is none, or too few pairs say nothing."""
     form = form or signed
+    if "num_comparisons" in row and row["n"] < LEAST_PAIRS:
+        return ""
     return "" if row.get("low") is None or row.get("high") is None else f"[{form(row['low'])}, {form(row['high'])}]"
 
 
 def effect(row: Row | None) -> str:
     """``+0.0123 [+0.0100, +0.0146], n = 5``."""
-    return "–" if row is None else f"{signed(row['mean'])} {interval(row)}, n = {row['n']}"
+    return "–" if row is None else f"{signed(row['mean'])} {interval(row)}".rstrip() + f", n = {row['n']}"
 
 
 def score(row: Row | None, metric: str) -> str:
     """``2.3123 [2.3010, 2.3236]``; without an interval where one seed gives none."""
     if row is None or row["mean"] is None:
         return "–"
-    within = interval(possible(row, metric), lambda v: fixed(v, metric))
+    within = interval(row, lambda v: fixed(v, metric))
     return f"{fixed(row['mean'], metric)} {within}".strip()
 
 
@@ -59,13 +64,6 @@ def score_html(row: Row | None, metric: str) -> Markup:
     """A score whose interval may stand on a line of its own."""
     mean, _, within = score(row, metric).partition(" ")
     return Markup("{} <span class=\"interval\">{}</span>").format(mean, within) if within else Markup(mean)
-
-
-def possible(row: Row, metric: str) -> Row:
-    """The row with an accuracy's interval cut at 0 and 1, beyond which no mean lies whatever a t distribution says."""
-    if metric != "accuracy" or row.get("low") is None:
-        return row
-    return {**row, "low": max(0.0, row["low"]), "high": min(1.0, row["high"])}
 
 
 def count(value: float | None) -> str:
@@ -131,8 +129,9 @@ def asked(spec: Row) -> str:
     names = {"state_bytes": "state bytes", "flops": "FLOPs a token"}
     caps = [f"at most {factor:g} × its {names.get(name, name)}" for name, factor in spec["at_most"].items()]
     researcher = spec["researcher"]["class"] if isinstance(spec["researcher"], dict) else spec["researcher"]
+    finds = "do those who propose" if researcher == "open" else f"does the researcher {researcher}"
     return (
-        f"Starting from {spec['start_from']}, does the researcher {researcher} find a mixer that gains over "
+        f"Starting from {spec['start_from']}, {finds} find a mixer that gains over "
         f"{', '.join(spec['baselines'])} on {', '.join(tasks)}{matched}{' and ' + ' and '.join(caps) if caps else ''}?"
     )
 
@@ -154,8 +153,74 @@ def order_found(row: Row) -> str:
 
 def decided(row: Row) -> str:
     """A decision in words. What its own seeds or items chose is never better, wherever its interval lies."""
-    decision, low = row["decision"], (row["effect"] or {}).get("low")
-    return f"{decision}: it was chosen by this" if decision == "cannot tell" and low and low > 0 else str(decision)
+    is_test = row["fresh"] or row["decision"] != "cannot tell"
+    return str(row["decision"]) if is_test else "not a test: these seeds chose the winner"
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The comparison that a verdict's own effect is of, and the task where that is said."""
+
+    ahead: str
+    behind: str
+    task: str
+
+    def is_on(self, task: str) -> bool:
+        """Whether it is of this task."""
+        return task == self.task
+
+
+def headline_of(verdict: Row) -> Headline | None:
+    """Whom a verdict's own effect compares, as its statement says; None where it names no two."""
+    before = _before(verdict)
+    task = re.match(r"(\w+):|.* on (\w+) of:", before)
+    pair = re.search(r"(?:^|[:;,] )([\w.:-]+(?:, [a-z ]+)?) over ([\w.:-]+(?:, [a-z ]+)?)(?: on ([\w:]+))? $", before)
+    if pair:
+        return Headline(pair[1], pair[2], pair[3] or (task and (task[1] or task[2])) or "text")
+    pair = re.match(r"([\w.:-]+), picked from [\d,]+, against ([\w.:-]+),", verdict["statement"])
+    return Headline(pair[1], pair[2], "text") if pair else None
+
+
+def _before(verdict: Row) -> str:
+    """The statement up to the verdict's own effect; empty where it does not stand there."""
+    effect, low = verdict["effect"], verdict["low"]
+    if effect is None or low is None:
+        return ""
+    return str(verdict["statement"])[: max(0, verdict["statement"].find(f"{effect:+.3f} [{low:+.3f}"))]
+
+
+def path_share(row: Row) -> str:
+    """A claim's m-value: ``0.92 of 192``; why there is none, or a dash where nothing was trained for it."""
+    found = row.get("analyses")
+    if found and found["share"] is not None:
+        return f"{found['share']:.2f} of {found['paths']}"
+    is_trained = re.fullmatch(r"run \w+", row["verdict"]["evidence_path"])
+    return "not computed" if is_trained and row["verdict"]["effect"] is not None else "–"
+
+
+def ours(verdict: Row) -> str:
+    """A verdict's own value; the weakest of several gains in words: by how much, over or behind whom, of how many."""
+    value, effect = verdict["our_value"], verdict["effect"]
+    if effect is None or not value.endswith(" at least"):
+        return str(value)
+    before = _before(verdict)
+    other = re.sub(r" on \w+$", "", before.rpartition(" over ")[2].strip()) if " over " in before else ""
+    other = "" if ":" in other else other
+    units = [unit for unit in ("bits a byte", "accuracy") if unit in before] or _UNIT.get(before.partition(":")[0], [])
+    unit = {"bits a byte": " bits a byte", "accuracy": " of accuracy"}[units[0]] if len(units) == 1 else ""
+    size = f"{abs(effect):.{3 if abs(effect) >= 0.0005 else 4}f}"
+    way = "behind" if effect < 0 else "ahead of" if other else "ahead"
+    count = re.search(r"the weakest of (\d+)", verdict["test"])
+    return f"{size}{unit} {way} {other}".rstrip() + (f" (weakest of {count[1]} comparisons)" if count else "")
+
+
+def speaks(claim: Row) -> str:
+    """Which tiers may say what of a claim."""
+    weakest, full = claim["weakest_tier"], claim["full_tier"]
+    if weakest == full:
+        return f"The {full} tier can confirm or refute it"
+    whole = "the paper's own size" if full == "paper" else f"the {full} tier"
+    return f"The {weakest} tier can say something; only {whole} can confirm or refute it"
 
 
 def measured(verdict: Row) -> str:
@@ -246,7 +311,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
         interval,
         effect,
         score,
-        possible,
         count,
         large,
         size,
@@ -266,6 +330,9 @@ FILTERS: dict[str, Callable[..., Any]] = {
         command,
         labelled,
         measured,
+        ours,
+        path_share,
+        speaks,
         score_html,
     )
 }

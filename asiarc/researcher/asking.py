@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from asiarc.cognition.base import shipped
 from asiarc.cognition.dense import Dense
-from asiarc.cognition.library import read_up
+from asiarc.cognition.library import read_around
 from asiarc.core.candidate import address_of
 from asiarc.core.digest import digest
 from asiarc.core.proposal import Context, Earlier, Failure, Proposal
@@ -79,12 +79,12 @@ class LlmResearcher:
         return _mended(proposal, idea)
 
     def _read_by_meaning(self, context: Context) -> Context:
-        """With the entries that an embedding endpoint finds for the parent's insight, which comes first; without an
-        endpoint, or where nothing is read (an arm without cognition or analyst), as it is."""
-        if self._embedder is None or not context.cognition or not context.insights:
+        """With the entries that an embedding endpoint finds for the same queries; without an endpoint, or where nothing
+        is read (an arm without cognition), as it is."""
+        if self._embedder is None or not context.queries:
             return context
         find = Dense(shipped(self.own), self._embedder).search
-        return replace(context, cognition=read_up(context.insights[0], without=(), in_grammar=False, find=find))
+        return replace(context, cognition=read_around(context.queries, context.seed, find=find, own=self.own))
 
     def _author(self, number: int) -> str:
         """The model that a proposal came from, by the tape; the first one where that is not asked any more."""

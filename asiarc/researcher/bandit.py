@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from math import log, sqrt
 from typing import Any
 
+from asiarc.archive.gains import Gain, Gains
 from asiarc.core.proposal import Tried
 from asiarc.llm.ledger import NANO, Price
 
@@ -42,9 +43,15 @@ def records(
     proposals: Sequence[Mapping[str, Any]],
     results: Sequence[Mapping[str, Any]],
     prices: Mapping[str, Price],
+    gains: Gains,
+    start: str,
 ) -> tuple[Tried, ...]:
-    """What each model's proposals came to, from a run's rows of the archive and its annex."""
-    parent_of = {row["number"]: (row["parents"] or [""])[0] for row in proposals}
+    """What each model's proposals came to, from a run's rows of the archive and its annex, and its gains.
+
+    `start` stands for a parent that has no numbers; where no rung is shared with the parent, the proposal has trained.
+    """
+    scored = {row["address"] for row in results if row["gain"] is not None}
+    parent_of = {row["number"]: next((p for p in row["parents"][:1] if p in scored), start) for row in proposals}
     model_of: dict[int, str] = {}
     nano: dict[str, int] = defaultdict(int)
     for row in asked:
@@ -55,12 +62,11 @@ def records(
             model_of.setdefault(number, row["model"])
             nano[row["model"]] += prices[row["model"]].nano_usd(row["prompt_tokens"], row["completion_tokens"])
     ended = {row["number"]: row for row in results}
-    gains = {row["address"]: row["gain"] for row in results if row["gain"] is not None}
     found = []
     for model in sorted(set(model_of.values())):
         numbers = [number for number in model_of if model_of[number] == model]
         rewards = [
-            0.0 if ended[n]["gain"] is None else 0.5 + 0.5 * (ended[n]["gain"] > gains.get(parent_of.get(n, ""), 0.0))
+            0.0 if ended[n]["gain"] is None else 0.5 + 0.5 * _is_ahead(gains.over(ended[n]["address"], parent_of[n]))
             for n in numbers
             if n in ended
         ]
@@ -68,3 +74,7 @@ def records(
             Tried(model=model, asked=len(numbers), ended=len(rewards), reward=sum(rewards), usd=nano[model] / NANO)
         )
     return tuple(found)
+
+
+def _is_ahead(gain: Gain | None) -> bool:
+    return gain is not None and gain.mean > 0

@@ -80,7 +80,7 @@ def read_idea(text: str, *, parent: str, tasks: Collection[str]) -> Idea:
     text = answer_in(text)
     if not _is_json(text):
         try:
-            return _from_code(code_of(text, defines=MIXER), tasks)
+            return from_code(code_of(text, defines=MIXER), tasks)
         except ReadingError as error:
             if error.fault != "no code" or any(block.language.startswith("py") for block in fenced(text)):
                 raise
@@ -90,7 +90,7 @@ def read_idea(text: str, *, parent: str, tasks: Collection[str]) -> Idea:
         code = _beside(text) if error.fault == "invalid JSON" else None
         if code is None:
             raise
-        return _from_code(code, tasks)
+        return from_code(code, tasks)
     if bool(idea.source.strip()) and bool(idea.edits):
         raise ReadingError("wrong schema", "give either source or edits, both was given")
     source = _source(idea, text, parent)
@@ -139,7 +139,7 @@ def _beside(text: str) -> str | None:
         return None
 
 
-def _from_code(code: str, tasks: Collection[str]) -> Idea:
+def from_code(code: str, tasks: Collection[str]) -> Idea:
     """A bare file is an idea too: its docstring is the motivation, with a prediction where one stands in it."""
     try:
         words = motivation(code)

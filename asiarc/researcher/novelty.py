@@ -22,7 +22,7 @@ from asiarc.llm.client import Ask, Client
 from asiarc.llm.embedding import cosines
 from asiarc.llm.exchange import Message, Question, UnusableReplyError
 from asiarc.llm.reading import read_model
-from asiarc.researcher.briefing import data, mark_of
+from asiarc.researcher.section import data, mark_of
 
 NEAREST = 5
 SAME = 1e-5  # largest difference of two fingerprints of one function, relative; rounding in float32 is below

@@ -10,22 +10,43 @@ filter on the loss is left out, because small mixers lie further apart than the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from asiarc.campaign.declaration import Campaign
 from asiarc.core.recipe import StagePlan, Tier
 from asiarc.core.seeds import seed_of
+from asiarc.search.estimate import chances, posterior
 from asiarc.search.policies import POLICIES
+from asiarc.search.policies.bayes import screened_on
 from asiarc.search.policies.paper import PaperPolicy
 from asiarc.search.protocol import ROOT, Board, Evaluation, Recommendation, Traits
 
 LEADING = 2000  # scored candidates that parents and references are chosen among
+CHANCE = 0.02  # to be the best, above which it says more of a candidate than how high it may lie
 
 
-def generations(candidates: int) -> list[range]:
-    """Numbers of the proposals, in generations whose size depends on the budget only (never on the workers)."""
-    size = max(4, min(16, candidates // 6))
+@dataclass(frozen=True)
+class Believed:
+    """The posterior of one proposal's gain on the last rung, and how likely it is the best of all (start_from, whose
+    number is -1, among them)."""
+
+    number: int
+    mean: float
+    sd: float
+    chance: float
+
+    @property
+    def promise(self) -> tuple[float, float]:
+        """The likeliest first; among the unlikely, who may lie highest."""
+        return (self.chance if self.chance >= CHANCE else 0.0, self.mean + 2 * self.sd)
+
+
+def generations(candidates: int, *, one_by_one: bool = False) -> list[range]:
+    """Numbers of the proposals, in generations whose size depends on the budget only (never on the workers), or each
+    by itself."""
+    size = 1 if one_by_one else max(4, min(16, candidates // 6))
     return [range(first, min(first + size, candidates)) for first in range(0, candidates, size)]
 
 
@@ -43,7 +64,8 @@ class Exploration:
         self.campaign, self.address = campaign, (name, tier, campaign.seed, "explore")
         self.is_papers = campaign.policy == "paper"
         self.policy = PaperPolicy(band=None) if self.is_papers else POLICIES[campaign.policy]()
-        self.generations = generations(campaign.budget.at(tier).candidates)
+        one_by_one = campaign.researcher == "open"  # whoever brings one reads its number before making the next
+        self.generations = generations(campaign.budget.at(tier).candidates, one_by_one=one_by_one)
         expected = self.generations[-1].stop
         seeds = min(campaign.explore.seeds, plan.most_seeds)
         self.board = Board(
@@ -95,6 +117,17 @@ class Exploration:
     def named(self) -> list[Recommendation]:
         """The candidates that the policy would go on with, the best first."""
         return self.policy.recommend(self.board) if self.board.counts.any() else []
+
+    def belief(self, generation: int, number: int) -> list[Believed]:
+        """What is believed of start_from and every candidate that was trained, the most promising first."""
+        among = np.array([ROOT, *(i for i in self.board.fit_candidates if self.board.counts[i].any())], int)
+        if len(among) == 1:
+            return []
+        known = posterior(self.board, screened_on(self.policy, self.board))
+        best = chances(known, among, self._draws(generation, number, "belief"))
+        rows = zip(among, known.mean[among], known.sd[among], best, strict=True)
+        found = [Believed(int(i) - 1, float(mean), float(sd), float(share)) for i, mean, sd, share in rows]
+        return sorted(found, key=lambda one: one.promise, reverse=True)
 
     def standing(self, candidate: int) -> tuple[int, int]:
         """The deepest rung that a candidate was trained on, and how often; (-1, 0) where on none."""

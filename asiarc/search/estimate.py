@@ -15,6 +15,8 @@ import numpy as np
 
 from asiarc.search.protocol import ROOT, Board
 
+DRAWS = 1000
+
 RATIOS_L = 2.0 ** np.arange(-6, 7)
 """Noise² over spread²; before any candidate was trained twice, log2 of it is N(0, 2²): about equal, factors of 4."""
 _PRIOR_L = np.log2(RATIOS_L) ** 2 / 4
@@ -68,3 +70,9 @@ def posterior(board: Board, screen: int | None = None) -> Posterior:
     variance_N = weight_L @ (spread2_L[:, None] * (1 - keep_LN) + (mean_LN - mean_N) ** 2)
     mean_N[ROOT] = variance_N[ROOT] = 0.0
     return Posterior(mean_N, np.sqrt(variance_N), float(np.sqrt(weight_L @ (spread2_L * RATIOS_L))))
+
+
+def chances(known: Posterior, among: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """How likely each of some rows is the best of them: the share of joint draws from the posterior that it leads."""
+    drawn_DN = known.mean[among] + known.sd[among] * rng.standard_normal((DRAWS, len(among)))
+    return np.bincount(drawn_DN.argmax(1), minlength=len(among)) / DRAWS

@@ -36,8 +36,13 @@ def stance(
 
 
 def told(effects: Mapping[str, Effect]) -> str:
-    """Every effect with its interval."""
-    return ", ".join(f"{what} {e.mean:+.3f} [{e.low:+.3f}, {e.high:+.3f}]" for what, e in effects.items())
+    """Every effect with its interval, in three digits; in four where three would all be zero."""
+    return ", ".join(f"{what} {_digits(e)}" for what, e in effects.items())
+
+
+def _digits(effect: Effect) -> str:
+    near = 3 if max(map(abs, (effect.mean, effect.low, effect.high))) >= 0.0005 else 4
+    return f"{effect.mean:+.{near}f} [{effect.low:+.{near}f}, {effect.high:+.{near}f}]"
 
 
 def verdict(

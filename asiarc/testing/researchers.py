@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,17 +18,24 @@ from pydantic import ValidationError
 from asiarc.core.candidate import content_address, parse
 from asiarc.core.errors import CandidateError
 from asiarc.core.proposal import (
+    Belief,
     CognitionHit,
     Context,
     Failure,
+    Foretold,
     Insight,
     Proposal,
     Relative,
     Researcher,
     Reviser,
+    Rival,
+    TaskTerms,
+    Terms,
+    Worth,
     as_json,
     from_json,
 )
+from asiarc.core.recipe import MICRO
 from asiarc.core.seeds import seed_of
 from asiarc.models.baselines import baseline_source
 from asiarc.researcher.designs import BASELINES
@@ -49,12 +56,16 @@ def contexts() -> Iterator[Context]:
         references=(others[1], start),
         insights=(Insight(text="It forgets late.", weakness="reset", mechanisms=("-rotary=True",)),),
         cognition=(
-            CognitionHit(entry="gated-delta-net", title="Gated Delta Networks", mechanism="memory=gated_delta"),
+            CognitionHit(entry="gated-delta-rule", title="Gated Delta Networks", mechanism="memory=gated_delta"),
         ),
         failed=(Failure(address="0" * 16, gate="causality", reason="it looks ahead", name="peeker"),),
         known=frozenset(one.address for one in (start, *others)),
         siblings=(others[2],),
         tasks=("text",),
+        queries=("reset",),
+        terms=_terms(start, others),
+        belief=Belief(worths=tuple(_worth(one, 0.1 * rank) for rank, one in enumerate(others))),
+        foretold=(Foretold(name="gla", task="text", predicted="better", size=0.03, happened="same", change=0.004),),
     )
     yield rich
     yield replace(rich, seed=seed_of("testing", 2), generation=9, index=2, cognition=(), insights=())
@@ -86,6 +97,24 @@ def _relative(name: str) -> Relative:
         address=content_address(source), name=name, source=source, genome=BASELINES[name].model_dump(),
         scores={"gain": 0.0, "text": 0.0}, motivation=f"{name} is published.",
     )  # fmt: skip
+
+
+def _terms(start: Relative, others: Sequence[Relative]) -> Terms:
+    """A campaign that measures text, caps the state and matches sizes."""
+    return Terms(
+        start_from=start.name,
+        recipe=MICRO,
+        rungs=(60, 125),
+        stakes=("explore: 8 candidates.",),
+        tasks=(TaskTerms(name="text", summary="English prose", unit="bits a byte, less is better", role="decides"),),
+        caps={"state_bytes": 65_536.0},
+        hidden={16_384: 98, 32_768: 13},
+        baselines=tuple(Rival(name=one.name, address=one.address, source=one.source) for one in (start, *others)),
+    )
+
+
+def _worth(one: Relative, mean: float) -> Worth:
+    return Worth(name=one.name, address=one.address, mean=mean, sd=0.05, chance=0.3)
 
 
 def _proposed(researcher: Any, context: Context) -> Proposal:

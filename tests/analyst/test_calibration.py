@@ -11,9 +11,16 @@ from scipy.stats import binomtest
 from asiarc.analyst.calibration import calibration, lines, score, scored_predictions
 from asiarc.analyst.marking import WEIGHTS, icc, may_enter_fitness, mean_marks, reliability, reliability_over, weighted
 from asiarc.archive.annex import Annex
+from asiarc.archive.gains import Gains
 from asiarc.archive.store import Archive
 from asiarc.core.outcome import SCORED
 from asiarc.evidence.shares import wilson
+
+
+def changes(**tasks):
+    """A child's gains over its parent, measured once at one rung."""
+    scores = {(task, 60): {("child", "0"): gain, ("parent", "0"): 0.0} for task, gain in tasks.items()}
+    return Gains(scores, tuple(tasks)).by_task("child", "parent")
 
 
 @pytest.mark.parametrize(
@@ -31,31 +38,27 @@ from asiarc.evidence.shares import wilson
     ],
 )
 def test_a_prediction_is_read_and_held_against_what_happened(predicted, expected):
-    found = score(predicted, {"text": 0.3, "overwrite": 0.11}, {"text": 0.1, "overwrite": 0.1}, noise=0.02)
+    found = score(predicted, changes(text=0.2, overwrite=0.01))
     assert [(s.task, s.predicted, s.happened, s.size) for s in found] == expected
 
 
 def test_sizes_are_held_against_the_change():
-    (found,) = score("text worse by 0.05", {"text": -0.1}, {"text": 0.0}, noise=0.02)
+    (found,) = score("text worse by 0.05", changes(text=-0.1))
     assert found.is_right and found.change == pytest.approx(-0.1) and found.error == pytest.approx(0.05)
 
 
-def row(number, address, parent, gain, predicted="text better", generation=0):
-    scores = {"text": {"gain": gain, "mean": 2.0}}
-    result = {"number": number, "address": address, "gain": gain, "scores": scores, "outcome": SCORED}
-    proposal = {
-        "number": number,
-        "address": address,
-        "parents": [parent],
-        "predicted": predicted,
-        "generation": generation,
-    }
+def row(number, address, parent, predicted="text better"):
+    result = {"number": number, "address": address, "gain": 9.9, "outcome": SCORED}
+    proposal = {"address": address, "parents": [parent], "predicted": predicted, "generation": number}
     return proposal, result
 
 
-def test_a_run_is_scored_against_its_own_parents():
-    rows = [row(0, "a", "root", 0.1), row(1, "b", "a", 0.05, generation=1), row(2, "c", "a", 0.2, generation=2)]
-    found = scored_predictions([p for p, _ in rows], [r for _, r in rows], noise=0.02)
+def test_a_run_is_scored_against_its_own_parents_where_both_stand():
+    """The gains of the rows, on each candidate's own deepest rung, are looked at by nobody."""
+    rows = [row(0, "a", "root"), row(1, "b", "a"), row(2, "c", "a"), row(3, "d", "c")]
+    rungs = {60: {"root": -3.0, "a": -2.9, "b": -2.95, "c": -2.8}, 125: {"root": -2.0, "a": -1.5, "d": -1.0}}
+    scores = {("text", at): {(name, "0"): score for name, score in rung.items()} for at, rung in rungs.items()}
+    found = scored_predictions([p for p, _ in rows], [r for _, r in rows], Gains(scores, ("text",)), "root")
     assert [(g, s.happened) for g, s in found] == [(0, "better"), (1, "worse"), (2, "better")]
     parts = calibration(found, blocks=2)
     assert [(p.first, p.last, p.n, p.right) for p in parts] == [(0, 1, 2, 0.5), (2, 2, 1, 1.0)]

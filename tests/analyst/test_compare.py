@@ -1,134 +1,183 @@
-"""The analyst: its numbers are plain means, its words follow their signs."""
+"""The analyst: it compares like with like, its numbers are plain means, its words follow their signs."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asiarc.analyst.compare import Observation, analyse, mechanism_effects, tags_of
+from asiarc.archive.gains import Gains
 
-NOISE = 0.02
 tag_sets = st.frozensets(st.sampled_from([f"{name}={value}" for name in "abc" for value in "xy"]))
-gains = st.floats(-1, 1)
-observations = st.builds(
-    Observation,
-    address=st.text("0123456789abcdef", min_size=4, max_size=4),
-    name=st.text("klmnop", min_size=1, max_size=4),
-    tags=tag_sets,
-    gain=gains,
-    gains=st.dictionaries(st.sampled_from(["text", "overwrite", "reset"]), gains),
-)
-populations = st.lists(observations, max_size=12)
+worth = st.floats(-1, 1)
+populations = st.lists(st.tuples(tag_sets, worth), max_size=12)
+START = "start"
 
 
-def seen(name="child", gain=0.0, tags="", gains=None):
-    return Observation(name, name, frozenset(tags.split()), gain, gains or {})
+def gains(scores, task="text"):
+    """Gains of losses given as {steps: {mixer: [loss of seed 0, 1, ...]}}; None where a seed is missing."""
+    sign = -1 if task == "text" else 1
+    found = {
+        (task, steps): {
+            (mixer, str(seed)): sign * loss for mixer, some in rung.items() for seed, loss in enumerate(some)
+            if loss is not None
+        }
+        for steps, rung in scores.items()
+    }  # fmt: skip
+    return Gains(found, (task,))
 
 
-def insight(child, parent=None, siblings=(), effects=None):
+def seen(name, tags="", by_task=None, saturated=()):
+    return Observation(name, name, frozenset(tags.split()), by_task or {}, frozenset(saturated))
+
+
+def insight(scores, child=None, parent=None, siblings=(), effects=None, start=None):
+    """What is said of "child" with these losses."""
+    found = gains(scores)
+    child = child or seen("child", by_task=found.by_task("child", START))
     parent = parent or seen("parent")
-    return analyse(child, parent, list(siblings), effects or {}, start_name="delta_net", noise=NOISE)
+    return analyse(child, parent, list(siblings), effects or {}, found, start=start or seen(START))
+
+
+def observed(population):
+    seen_ones = [seen(str(i), " ".join(sorted(tags))) for i, (tags, _) in enumerate(population)]
+    return seen_ones, {str(i): one for i, (_, one) in enumerate(population)}
 
 
 @given(populations, st.integers(1, 4))
 def test_an_effect_is_the_mean_with_minus_the_mean_without(population, minimum):
-    effects = mechanism_effects(population, minimum)
-    for tag in {tag for one in population for tag in one.tags}:
-        have = [one.gain for one in population if tag in one.tags]
-        lack = [one.gain for one in population if tag not in one.tags]
+    effects = mechanism_effects(*observed(population), minimum)
+    for tag in {tag for tags, _ in population for tag in tags}:
+        have = [one for tags, one in population if tag in tags]
+        lack = [one for tags, one in population if tag not in tags]
         if min(len(have), len(lack)) < minimum:
             assert tag not in effects
         else:
-            assert effects[tag] == pytest.approx(sum(have) / len(have) - sum(lack) / len(lack), abs=1e-12)
+            assert effects[tag].mean == pytest.approx(sum(have) / len(have) - sum(lack) / len(lack), abs=1e-12)
+            assert (effects[tag].have, effects[tag].lack) == (len(have), len(lack)) and effects[tag].radius >= 0
 
 
-@given(populations)
-def test_effects_follow_from_the_population_as_a_whole(population):
-    """Neither the order nor a common shift of all gains matters."""
-    shifted = [Observation(o.address, o.name, o.tags, o.gain + 1, o.gains) for o in reversed(population)]
-    effects = mechanism_effects(population)
-    assert mechanism_effects(shifted) == pytest.approx(effects, abs=1e-9)
-    assert list(effects) == sorted(effects)
+def test_who_stands_on_another_rung_takes_no_part_in_an_effect():
+    """A deeper rung brings everybody more; a mechanism that only the promoted have would get the credit."""
+    population = [seen(name, tags) for name, tags in (("a", "m=x"), ("b", "m=x"), ("c", ""), ("d", ""), ("e", "m=x"))]
+    found = gains({60: dict(a=[3.0], b=[3.0], c=[3.0], d=[3.0]), 500: dict(a=[2.0], b=[2.0], e=[2.0])})
+    side_by_side = found.side_by_side("abcde")
+    assert side_by_side.keys() == set("abcd")
+    assert mechanism_effects(population, side_by_side)["m=x"].mean == pytest.approx(0.0)
+    everybody = {"a": 1.0, "b": 1.0, "c": 0.0, "d": 0.0, "e": 1.0}  # each at its own deepest rung: today's fault
+    assert mechanism_effects(population, everybody)["m=x"].mean == 1.0
 
 
 def test_one_holder_is_no_evidence():
-    population = [seen("a", 0.9, "m=new"), seen("b", 0.0), seen("c", 0.1)]
-    assert mechanism_effects(population) == {}
-    assert mechanism_effects([*population, seen("d", 0.7, "m=new")]) == {"m=new": pytest.approx(0.75)}
+    population = [(frozenset({"m=new"}), 0.9), (frozenset(), 0.0), (frozenset(), 0.1)]
+    assert mechanism_effects(*observed(population)) == {}
+    effect = mechanism_effects(*observed([*population, (frozenset({"m=new"}), 0.7)]))["m=new"]
+    assert effect.mean == pytest.approx(0.75) and str(effect).endswith("(2 have it, 2 lack it)")
 
 
-@pytest.mark.parametrize(
-    ("gain", "verdict"),
-    [
-        (0.3, "is ahead of"),
-        (-0.3, "is behind"),
-        (0.019, "cannot be told from"),
-        (-0.019, "cannot be told from"),
-        (0.0, "cannot be told from"),
-    ],
-)
-def test_the_verdict_on_the_parent_follows_the_sign_and_the_noise(gain, verdict):
-    text = insight(seen(gain=0.5 + gain, tags="m=new"), seen("parent", 0.5, "m=old")).text
-    assert f"it {verdict} its parent parent ({gain:+.3f})" in text
-    assert "With m=new instead of m=old" in text
-    assert f"child gains {0.5 + gain:+.3f} over delta_net." in text
+def test_a_promoted_child_is_compared_with_its_parent_where_both_stand():
+    """Behind its parent by 0.08 on their own deepest rungs, ahead of it on the one that both have."""
+    scores = {60: dict(start=[3.0], parent=[2.9], child=[2.8]), 125: dict(start=[2.5], child=[2.48])}
+    assert (2.5 - 2.48) - (3.0 - 2.9) < -0.07, "gains of different rungs say behind"
+    text = insight(scores, seen("child", "m=new"), seen("parent", "m=old")).text
+    assert "It is 0.100 bits a byte ahead of its parent parent at 60 steps, seed 0." in text
+    assert "over" not in text and text.startswith("child is 0.020 bits a byte ahead of start at 125 steps, seed 0.")
+    assert "It has m=new instead of m=old." in text
 
 
-def test_without_a_named_change_it_says_so():
-    assert "With nothing that the grammar names it cannot be told" in insight(seen(), seen("parent")).text
+def test_where_no_rung_is_shared_nothing_is_said_of_the_difference():
+    found = insight({60: dict(start=[3.0], parent=[2.9]), 125: dict(start=[2.5], child=[2.0])})
+    assert "It shares no rung with its parent parent." in found.text
+    assert found.mechanisms == ()
 
 
-def test_the_weakest_task_is_the_one_with_the_least_gain():
-    found = insight(seen(gains={"text": 0.1, "overwrite": -0.4, "reset": 0.0}))
-    assert found.weakness == "overwrite"
-    assert "Weakest on overwrite (-0.400 against delta_net)." in found.text
-    assert insight(seen(gains={"b": 0.1, "a": 0.1})).weakness == "a"
-    nothing = insight(seen())
-    assert nothing.weakness == "" and "Weakest" not in nothing.text
+@pytest.mark.parametrize(("gain", "said"), [(0.3, "0.300 bits a byte ahead of"), (-0.3, "0.300 bits a byte behind"),
+                                            (0.019, "cannot be told from"), (0.0, "cannot be told from")])  # fmt: skip
+def test_the_words_on_the_parent_follow_the_sign_and_the_noise(gain, said):
+    text = insight({60: dict(start=[3.0], parent=[3.0], child=[3.0 - gain])}).text
+    assert said + " its parent parent" in text and "at 60 steps, seed 0" in text
+
+
+def test_what_seeds_cannot_tell_apart_is_called_so_with_its_interval():
+    noisy = dict(start=[3.0, 3.2], parent=[2.9, 2.7], child=[2.8, 2.78])
+    text = insight({60: noisy}).text
+    assert "It cannot be told from its parent parent (+0.010 [-" in text and "at 60 steps, seeds 0 and 1)" in text
+
+
+def test_nothing_is_said_of_choices_where_the_grammar_did_not_write_it():
+    scores = {60: dict(start=[3.0], parent=[2.9], child=[2.8])}
+    assert "instead of" not in insight(scores, seen("child"), seen("parent", "m=old convolution=4")).text
+
+
+def test_the_weakest_task_is_the_one_with_the_least_gain_of_those_with_any_left():
+    scores = {("text", 60): {("child", "0"): -2.9, (START, "0"): -3.0},
+              ("overwrite", 45): {("child", "0"): 0.6, (START, "0"): 1.0},
+              ("reset", 45): {("child", "0"): 1.0, (START, "0"): 1.0}}  # fmt: skip
+    found = Gains(scores, ("text",))
+    child = seen("child", by_task=found.by_task("child", START))
+    told = analyse(child, seen("parent"), [], {}, found, start=seen(START))
+    assert told.weakness == "overwrite"
+    assert "Weakest on overwrite (-0.400 accuracy against start at 45 steps, seed 0)." in told.text
+    full = seen("child", by_task={"reset": child.gains["reset"]}, saturated={"reset"})
+    told = analyse(full, seen("parent"), [], {}, found, start=seen(START))
+    assert told.weakness == "" and "Weakest" not in told.text
 
 
 def test_the_best_sibling_is_named_only_where_it_is_ahead_by_more_than_noise():
-    child = seen(gain=0.1, tags="m=a")
-    near, far, farthest = (seen("near", 0.115, "m=b"), seen("far", 0.2, "m=b"), seen("farthest", 0.3, "m=c n=d"))
-    assert "sibling" not in insight(child, siblings=[near]).text
-    text = insight(child, siblings=[near, far, farthest]).text
-    assert "Its sibling farthest is 0.200 ahead with m=c, n=d." in text and "sibling far " not in text
-    assert "ahead with the same choices." in insight(child, siblings=[seen("twin", 0.3, "m=a")]).text
+    scores = {60: dict(start=[3.0], parent=[3.0], child=[2.9], near=[2.885], far=[2.8], farthest=[2.7])}
+    near, far, farthest = seen("near", "m=b"), seen("far", "m=b"), seen("farthest", "m=c n=d")
+    child = seen("child", "m=a")
+    assert "sibling" not in insight(scores, child, siblings=[near]).text
+    text = insight(scores, child, siblings=[near, far, farthest]).text
+    assert "Its sibling farthest is 0.200 bits a byte ahead of it at 60 steps, seed 0, with m=c, n=d." in text
+    deeper = {60: dict(start=[3.0], child=[2.9]), 500: dict(start=[2.5], far=[1.0])}
+    assert "sibling" not in insight(deeper, child, siblings=[far]).text
+
+
+def effect(mean):
+    """The effect of m=new with so large a mean."""
+    population = [(frozenset({"m=new"}), mean)] * 2 + [(frozenset(), 0.0)] * 2
+    return mechanism_effects(*observed(population))
 
 
 def test_what_helped_is_favoured_and_what_hurt_is_avoided():
-    parent = seen("parent", 0.0, "m=old")
-    assert insight(seen(gain=0.3, tags="m=new"), parent).mechanisms == ("m=new",)
-    assert insight(seen(gain=-0.3, tags="m=new"), parent, effects={"m=new": -0.1}).mechanisms == ("-m=new",)
-    assert insight(seen(gain=-0.3, tags="m=new"), parent).mechanisms == (), "one loss alone condemns nothing"
-    assert insight(seen(gain=-0.3, tags="m=new"), parent, effects={"m=new": 0.1}).mechanisms == ("m=new",)
-    assert insight(seen(gain=0.01, tags="m=new"), parent, effects={"m=new": 0.01}).mechanisms == ()
+    parent, child = seen("parent", "m=old"), seen("child", "m=new")
+
+    def mechanisms(gain, effects=None):
+        scores = {60: dict(start=[3.0], parent=[3.0], child=[3.0 - gain])}
+        return insight(scores, child, parent, effects=effects).mechanisms
+
+    assert mechanisms(0.3) == ("m=new",)
+    assert mechanisms(-0.3, effect(-0.1)) == ("-m=new",)
+    assert mechanisms(-0.3) == (), "one loss alone condemns nothing"
+    assert mechanisms(-0.3, effect(0.1)) == ("m=new",)
+    assert mechanisms(0.01, effect(0.01)) == ()
 
 
-def test_the_populations_two_leading_mechanisms_are_passed_on_unless_the_child_has_them():
-    effects = {"a=1": 0.5, "b=1": 0.4, "c=1": 0.3, "d=1": 0.6, "e=1": 0.019, "f=1": -0.9}
-    found = insight(seen(tags="d=1"), seen("parent", tags="d=1"), effects=effects)
-    assert found.mechanisms == ("a=1", "b=1")
-    assert "In the population so far a=1 goes with +0.500, b=1 goes with +0.400." in found.text
-    assert "population" not in insight(seen(), effects={"e=1": 0.019, "f=1": -0.9}).text
+def test_the_populations_leading_mechanism_is_passed_on_unless_the_child_has_it():
+    scores = {60: dict(start=[3.0], parent=[3.0], child=[3.0])}
+    found = insight(scores, seen("child", "d=1"), effects=effect(0.5))
+    assert found.mechanisms == ("m=new",) and "m=new goes with +0.500 ± 0.000 (2 have it, 2 lack it)" in found.text
+    assert "population" not in insight(scores, seen("child", "m=new"), effects=effect(0.5)).text
 
 
-@given(observations, observations, populations, populations)
-def test_no_mechanism_is_favoured_and_avoided_at_once_and_all_is_backed(child, parent, siblings, population):
-    effects = mechanism_effects(population)
-    found = insight(child, parent, siblings, effects)
-    assert found == insight(child, parent, siblings, effects)
+@settings(max_examples=30)
+@given(worth, worth, tag_sets, tag_sets, populations)
+def test_no_mechanism_is_favoured_and_avoided_at_once_and_all_is_backed(mine, theirs, tags, its, population):
+    effects = mechanism_effects(*observed(population))
+    child, parent = seen("child", " ".join(sorted(tags))), seen("parent", " ".join(sorted(its)))
+    scores = {60: dict(start=[0.0], parent=[theirs], child=[mine])}
+    found = insight(scores, child, parent, effects=effects)
+    assert found == insight(scores, child, parent, effects=effects)
     favoured = {tag for tag in found.mechanisms if not tag.startswith("-")}
     avoided = {tag[1:] for tag in found.mechanisms if tag.startswith("-")}
     assert not favoured & avoided and len(found.mechanisms) == len(favoured) + len(avoided)
-    step = child.gain - parent.gain
+    step = theirs - mine
     for tag in favoured:
-        assert effects.get(tag, 0) > NOISE or (step > NOISE and tag in child.tags - parent.tags)
+        assert (tag in effects and effects[tag].mean > 0.02) or (step >= 0.02 and tag in child.tags - parent.tags)
     for tag in avoided:
-        assert effects[tag] < 0 and step < -NOISE and tag in child.tags - parent.tags
-    assert ("is ahead of its parent" in found.text) == (step >= NOISE)
-    assert ("is behind its parent" in found.text) == (step <= -NOISE)
+        assert effects[tag].mean < 0 and step <= -0.02 and tag in child.tags - parent.tags
 
 
 def test_tags_are_the_choices_of_a_genome():

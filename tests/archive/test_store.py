@@ -390,6 +390,7 @@ def test_a_trial_of_the_format_before_bought_nothing_that_is_known(tmp_path):
     with sqlite3.connect(tmp_path / "archive.db") as db:
         for column in ("train_s", "gpu_memory_bytes", "energy_j", "peak_flops_per_s"):
             db.execute(f"ALTER TABLE trials DROP COLUMN {column}")
+        db.execute("ALTER TABLE proposals DROP COLUMN author")
         db.execute("PRAGMA user_version = 5")
     db.close()
     for write in (False, True, False):  # as it is, brought up to date, and afterwards

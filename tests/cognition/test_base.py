@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asiarc.cognition import Base, CognitionError, hits
-from asiarc.cognition.base import WEAKNESSES, WEIGHTS, _document, shipped, tokens_of
+from asiarc.cognition.base import WEAKNESSES, WEIGHTS, _document, query_of, shipped, tokens_of
+from asiarc.cognition.library import POOL, K, read_around
 from asiarc.tasks.catalogue import ALIASES, CATALOGUE
 
 from .test_entry import ENTRY, written
@@ -154,3 +155,21 @@ def test_two_processes_give_the_same_hits():
         for seed in ("1", "2")
     }
     assert len(outs) == 1 and "CognitionHit" in outs.pop()
+
+
+def test_reading_varies_with_the_seed_and_with_nothing_else():
+    queries = ("text", "a memory that corrects what a key holds", "delta rule l2 norm")
+    found = [read_around(queries, seed) for seed in range(60)]
+    assert found == [read_around(queries, seed) for seed in range(60)]
+    entries = Counter(hit.entry for hits in found for hit in hits)
+    assert all(len({hit.entry for hit in hits}) == len(hits) == K for hits in found)
+    assert len(entries) >= 20
+    for query in queries:
+        best = [hit.entry.id for hit in shipped().search(query_of(query), POOL)]
+        assert sum(entries[entry] for entry in best) >= 60, "an entry for each query"
+        assert entries[best[0]] > entries[best[-1]], "what answers best comes most often"
+
+
+@pytest.mark.parametrize("queries", [(), ("", "  "), ("qqqq",)])
+def test_where_nothing_is_asked_or_found_nothing_is_read(queries):
+    assert read_around(queries, 0) == ()

@@ -22,7 +22,7 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.mark.parametrize("page", FOLLOWED, ids=lambda page: page.relative_to(ROOT / "docs").stem)
+@pytest.mark.parametrize("page", FOLLOWED, ids=lambda page: page.relative_to(ROOT / "docs").as_posix())
 def test_a_page_can_be_followed(page, tmp_path, cache):
     wrong = follow(page.read_text(), tmp_path, cache)
     assert not wrong, "\n".join(wrong)

@@ -46,6 +46,12 @@ def test_its_links_lead_somewhere(page):
             assert (page.parent / target).exists(), target
 
 
+def test_what_agents_are_told_to_type_exists():
+    for verb, options in re.findall(r"^\| `asiarc ([\w-]+) ([^`]*)`", (ROOT / "AGENTS.md").read_text(), re.MULTILINE):
+        known = {name for option in main.commands[verb].params for name in option.opts}
+        assert set(re.findall(r"--[\w-]+", options)) <= known, verb
+
+
 PAGE = """
 Write `a/b.txt`:
 

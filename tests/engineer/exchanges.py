@@ -1,6 +1,6 @@
 """Run by torchrun: the command of `asiarc.engineer.distributed`, then in the same processes a model by each way.
 
-In one pass and in two, with what is exchanged counted. One start for both, because starting costs more than either.
+A step is taken in one pass and in two. One start for all, because starting costs more than either.
 """
 
 from __future__ import annotations

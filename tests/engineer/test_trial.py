@@ -19,6 +19,7 @@ from asiarc.core.candidate import content_address
 from asiarc.core.device import DEVICES
 from asiarc.core.errors import ExecutionError
 from asiarc.core.recipe import MICRO, TrialRecipe
+from asiarc.engineer import trial
 from asiarc.engineer.trainer import train
 from asiarc.engineer.workshop import ADMIT_LIMITS, LOSSES, Request, Workshop, admit_limits
 from asiarc.execution import InlineExecutor, Limits, Result
@@ -181,6 +182,17 @@ def test_behind_the_wall_the_same_numbers(result, recipe, text_name, walled):
     assert value_of(ran(pages, walled)) == value_of(ran(pages)), "tokens that were kept outside are read"
 
 
+def test_a_trial_in_several_passes_says_so_and_is_examined_a_pass_at_a_time(result, recipe, monkeypatch):
+    """Same numbers to rounding; the row holds how many rows a pass had, where that is not the whole batch."""
+    examined = []
+    rows_of = trial.inputs_of
+    monkeypatch.setattr(trial, "inputs_of", lambda model, ids: examined.append(len(ids)) or rows_of(model, ids))
+    parted = value_of(ran(request(recipe.at(micro_batch=3))))
+    assert parted["passes"] == {"micro_batch": 3, "is_chunked": False, "is_checkpointed": False}
+    assert examined == [3] and "passes" not in value_of(result)
+    assert parted["value"] == pytest.approx(value_of(result)["value"], abs=0.2)
+
+
 # --- how a trial ends -------------------------------------------------------------------------------------------------
 
 
@@ -192,13 +204,15 @@ def archive(tmp_path):
 
 
 class Answering:
-    """An executor that runs nothing and answers what it is told to."""
+    """An executor that runs nothing and answers what it is told to; of its device it says what a CPU would."""
 
     def __init__(self, *results):
         self.results = list(results)
         self.jobs = []
 
     def run(self, jobs, on_result=None):
+        if [job.label for job in jobs] == ["device"]:
+            return [Result("ok", {"cuda": False, "flops_per_s": 1e9})]
         self.jobs += jobs
         answers = [self.results.pop(0) for _ in jobs]
         for index, answer in enumerate(answers):

@@ -330,9 +330,11 @@ class Bench:
 
 
 class Refusing(FakeExecutor):
-    """For work that must not be done again."""
+    """For work that must not be done again; what the machine is may be asked."""
 
     def run(self, jobs: Sequence[Job], on_result: Any = None) -> list[Result]:
+        if [job.label for job in jobs] == ["device"]:
+            return super().run(jobs, on_result)
         raise AssertionError(f"{len(jobs)} jobs were run again")
 
 

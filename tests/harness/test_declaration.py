@@ -94,7 +94,7 @@ MISTAKES = {
     "no_seeds": ("        seeds=2", "        seeds=0", "greater than or equal to 1 (given: 0)"),
     "too_many_seeds": ("        seeds=2", "        seeds=65", "less than or equal to 64 (given: 65)"),
     "unknown_baseline": (
-        'baselines=("delta_net", "mamba2")', 'baselines=("delta_net", "mamba")', "Did you mean 'mamba2'?",
+        'baselines=("delta_net", "mamba2")', 'baselines=("delta_net", "mamba_2")', "Did you mean 'mamba2'?",
     ),
     "duplicate_baseline": ('baselines=("delta_net", "mamba2")', 'baselines=("delta_net", "delta_net")', "named twice"),
     "unknown_start": ('start_from="delta_net"', 'start_from="deltanet"', "Did you mean 'delta_net'?"),

@@ -15,6 +15,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from asiarc.archive.gains import gains_of
 from asiarc.archive.results import CampaignResult, paired_by_seed
 from asiarc.archive.store import Archive
 from asiarc.harness import archive_verbs, plugin
@@ -247,9 +248,10 @@ def test_lineage_goes_to_the_start_and_to_the_children(asked, result):
     found = asked("lineage", grown["address"], "--json")
     assert found["line"][0]["address"] == here.start and found["line"][0]["number"] is None
     assert [one["address"] for one in found["line"]][-2:] == [grown["parents"][0], grown["address"]]
-    gains = {row["address"]: row["gain"] for row in here.endings.values()}
-    last = found["line"][-1]
-    assert last["step"] == pytest.approx(gains[grown["address"]] - gains[grown["parents"][0]])
+    gains, last = gains_of(here.archive, here.run, here.names, here.ranking_tasks("explore")), found["line"][-1]
+    step = gains.over(grown["address"], grown["parents"][0])
+    assert (last["step"], last["against_parent"]) == (pytest.approx(step.mean), step.than("its parent"))
+    assert step.where in last["against_parent"] and " steps, seed" in last["standing"]
     assert {*last["added"]} ^ {*last["removed"]} and last["motivation"]
     parents = asked("lineage", grown["parents"][0], "--json")
     assert grown["address"] in [one["address"] for one in parents["children"]]

@@ -165,7 +165,7 @@ def test_a_revision_is_told_the_smallest_case_and_the_line_and_what_comes_back_i
     lab = Lab(tmp_path, only(reply)[0])
     lab.run(reply, executor=FakeExecutor(ends=found(example, expected="equal", actual="0.34")))
     revision = lab.requests[1]["messages"]
-    assert told in revision[1]["content"] and "gated_delta_rule(q, k, v" in revision[1]["content"]
+    assert told in revision[1]["content"] and "gated_delta_rule(q[B,T,H,K]" in revision[1]["content"]
     assert "__init__(self, d_model" in revision[0]["content"]
     (proposal,) = lab.proposals()
     assert (proposal["motivation"], proposal["predicted"]) == (new["motivation"], "overwrite worse by 0.1")
@@ -470,7 +470,7 @@ def test_injected_text_stays_between_its_marks_and_commands_nothing(tmp_path):
 
 
 def test_arms_differ_in_what_they_are_named_for(tmp_path):
-    declared = asked(16, arms=("no_cognition", "no_analyst", "no_novelty", "no_judge", "best_of_n"))
+    declared = asked(16, arms=("no_cognition", "no_analyst", "no_belief", "no_novelty", "no_judge", "best_of_n"))
     prompts = {}
     for arm in ("", *declared.arms):
         lab = Lab(tmp_path / (arm or "full"), declared.as_arm(arm) if arm else declared)
@@ -483,6 +483,8 @@ def test_arms_differ_in_what_they_are_named_for(tmp_path):
     }
     assert "paper " in text[""] and "paper " not in text["no_cognition"]
     assert roles["no_analyst"]["analyst"] == 0 and "analysis:" in text[""] and "analysis:" not in text["no_analyst"]
+    assert "the search believes" in text[""] and "the search believes" not in text["no_belief"] + text["best_of_n"]
+    assert all("what decides and what is allowed" in prompts for prompts in text.values())
     assert roles["no_novelty"]["checker"] == 0 < roles[""]["checker"]
     assert roles["no_judge"]["judge"] == 0 < roles[""]["judge"]
     assert "relative " in text[""] and "relative " not in text["best_of_n"]

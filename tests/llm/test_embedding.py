@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from asiarc.cognition.base import hits, shipped, tokens_of
 from asiarc.cognition.dense import Dense, words_of
-from asiarc.cognition.library import read_up
-from asiarc.core.proposal import Insight
+from asiarc.cognition.library import read_around
 from asiarc.core.seeds import rng_of
 from asiarc.llm import Client, Ledger, ModelError, Price, ReplayMissError, UnusableReplyError
 from asiarc.llm.embedding import Embedder, cosines
@@ -181,9 +180,7 @@ def test_the_order_is_that_of_the_vectors_and_not_of_the_words():
     ) as asked:
         dense = Dense(shipped(), asked.embedder)
         assert dense.search("recall of pairs", 1)[0].entry == chosen != shipped().search("recall of pairs", 1)[0].entry
-        insight = Insight(text="", weakness="text", query="recall of pairs")
-        free = read_up(insight, without=(), in_grammar=False, find=dense.search)
-        assert len(free) == 3
+        assert [hit.entry for hit in read_around(["recall of pairs"], 0, find=dense.search)] == [chosen.id]
 
 
 def test_mechanisms_are_found_by_meaning_too():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from asiarc.core.proposal import Failure, Proposal
 from asiarc.llm.reading import ReadingError, answer_in, fenced, read_model
 from asiarc.models.baselines import PANEL_NAMES, baseline_source
-from asiarc.researcher import briefing
+from asiarc.researcher import briefing, section
 from asiarc.researcher.ideas import Edit, apply_edits, read_idea
 from asiarc.researcher.novelty import Judgement
 
@@ -451,5 +451,5 @@ def test_a_revision_is_told_the_operators_and_the_contract_where_there_is_room()
     for tokens, room in ((12_000, True), (900, False)):
         system, user = briefing.revise(proposal, failure, 3, ("text",), tokens=tokens)
         assert "__init__(self, d_model" in system.text and "smallest case: segments=[1, 1]" in user.text
-        assert CODE.strip() in user.text and ("gated_delta_rule(q, k, v" in user.text) == room
-        assert sum(len(m.text.encode()) for m in (system, user)) <= briefing.BYTES_PER_TOKEN * max(tokens, 1200)
+        assert CODE.strip() in user.text and ("gated_delta_rule(q[B,T,H,K], k" in user.text) == room
+        assert sum(len(m.text.encode()) for m in (system, user)) <= section.BYTES_PER_TOKEN * max(tokens, 1200)

@@ -12,17 +12,22 @@ from markdown_it import MarkdownIt
 from asiarc.report.wording import (
     command,
     count,
+    decided,
     duration,
     effect,
     fence,
+    headline_of,
     labelled,
     large,
     md,
     measured,
+    ours,
+    path_share,
     score,
     short,
     signed,
     size,
+    speaks,
 )
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable("table")
@@ -67,7 +72,8 @@ def test_a_fenced_source_is_one_block(source):
         (duration(59.99), "60.0 s"),
         (effect({"mean": 0.1, "low": 0.05, "high": 0.15, "n": 5}), "+0.1000 [+0.0500, +0.1500], n = 5"),
         (score({"mean": 2.3, "low": 2.2, "high": 2.4}, "bits_per_byte"), "2.3000 [2.2000, 2.4000]"),
-        (score({"mean": 0.9, "low": 0.4, "high": 1.4}, "accuracy"), "0.900 [0.400, 1.000]"),
+        (score({"mean": 0.9, "low": 0.4, "high": 1.0}, "accuracy"), "0.900 [0.400, 1.000]"),
+        (effect({"mean": 0.1, "low": -9, "high": 9, "n": 2, "num_comparisons": 1}), "+0.1000, n = 2"),
         (score({"mean": 0.9, "low": -0.1, "high": 1.4}, "bits_per_byte"), "0.9000 [-0.1000, 1.4000]"),
         (score({"mean": 0.5, "low": None, "high": None}, "accuracy"), "0.500"),
     ],
@@ -98,7 +104,7 @@ def test_cells_say_their_column():
         "<tr><td>1</td><td class='n'>2</td></tr><tr><th>x</th><td>3</td></tr>"
     )
     assert labelled(rows).partition("</thead>")[2] == (
-        "<tr><td data-label=\"A b\">1</td><td data-label=\"C\" class='n'>2</td></tr>"
+        '<tr><td data-label="A b">1</td><td data-label="C" class=\'n\'>2</td></tr>'
         '<tr><th>x</th><td data-label="A b">3</td></tr>'
     )
 
@@ -115,3 +121,63 @@ def test_a_verdicts_numbers_stand_once(value, says):
     assert measured(bare) == ""
     without = "n = 5, paired t" if value else "effect 0.406, n = 5, paired t"
     assert measured({**row, "low": None, "high": None}) == without
+
+
+def weakest(effect, low, statement, value="", count=6):
+    return {"our_value": value or f"{effect:+.3f} at least", "effect": effect, "low": low, "statement": statement,
+            "test": f"paired t, widened for 27, the weakest of {count}"}  # fmt: skip
+
+
+TOLD = "gain in bits a byte: a over delta_net +0.281 [+0.138, +0.423], a over mamba2 -0.077 [-0.124, -0.031]"
+ON_RESET = "gain in bits a byte (text) or accuracy (reset): a over none on reset -0.077 [-0.124, -0.031]"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        (weakest(-0.0774, -0.124, TOLD), "0.077 bits a byte behind mamba2 (weakest of 6 comparisons)"),
+        (weakest(0.2814, 0.1378, TOLD), "0.281 bits a byte ahead of delta_net (weakest of 6 comparisons)"),
+        (weakest(-0.0774, -0.124, ON_RESET, count=2), "0.077 behind none (weakest of 2 comparisons)"),
+        (weakest(-0.0002, -0.0003, "gain in bits a byte: a over b, no temperature -0.000 [-0.000, -0.000]", count=2),
+         "0.0002 bits a byte behind b, no temperature (weakest of 2 comparisons)"),
+        (weakest(0.031, -0.025, "reset: a over delta_net +0.031 [-0.025, +0.087]", count=2),
+         "0.031 of accuracy ahead of delta_net (weakest of 2 comparisons)"),
+        (weakest(0.197, 0.09, "gain over DeltaNet at equal size: a +0.197 [+0.090, +0.305]"),
+         "0.197 ahead (weakest of 6 comparisons)"),
+        (weakest(0.5, 0.4, "", "101 of 106"), "101 of 106"),
+    ],
+)  # fmt: skip
+def test_the_weakest_of_several_gains_is_said_in_words(verdict, words):
+    assert ours(verdict) == words
+
+
+def test_which_tier_may_say_what():
+    assert speaks({"weakest_tier": "quick", "full_tier": "paper"}) == (
+        "The quick tier can say something; only the paper's own size can confirm or refute it"
+    )
+    assert "only the full tier" in speaks({"weakest_tier": "quick", "full_tier": "full"})
+    assert speaks({"weakest_tier": "smoke", "full_tier": "smoke"}) == "The smoke tier can confirm or refute it"
+
+
+def test_what_chose_the_winner_is_no_test_of_it():
+    chosen = {"decision": "cannot tell", "fresh": False}
+    assert decided(chosen) == "not a test: these seeds chose the winner"
+    assert decided(chosen | {"fresh": True}) == "cannot tell" and decided(chosen | {"decision": "worse"}) == "worse"
+
+
+def test_the_comparison_of_a_verdicts_own_effect_is_read_from_its_statement():
+    found = headline_of(weakest(-0.0774, -0.124, TOLD))
+    assert (found.ahead, found.behind, found.task) == ("a", "mamba2", "text")
+    found = headline_of(weakest(0.031, -0.025, "reset: mamba2 over delta_net +0.031 [-0.025, +0.087]"))
+    assert (found.ahead, found.behind, found.task) == ("mamba2", "delta_net", "reset")
+    said = "sum3, picked from 158, against mamba2, bits a byte: gain -0.0004799 [-0.02276, +0.0218]"
+    found = headline_of(weakest(-0.0004799, -0.02276, said, "-0.000 bits a byte"))
+    assert (found.ahead, found.behind, found.task) == ("sum3", "mamba2", "text")
+    assert headline_of(weakest(0.197, 0.09, "gain over DeltaNet at equal size: a +0.197 [+0.090, +0.305]")) is None
+
+
+def test_a_claims_m_value_is_a_share_of_so_many_or_is_said_not_to_be_there():
+    trained = {"evidence_path": "run 12ab", "effect": 0.1}
+    assert path_share({"verdict": trained, "analyses": {"share": 0.955, "paths": 352}}) == "0.95 of 352"
+    assert path_share({"verdict": trained}) == "not computed", "a report of the format without an extract"
+    assert path_share({"verdict": trained | {"evidence_path": "Table 1"}}) == "–"

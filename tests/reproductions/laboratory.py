@@ -55,7 +55,9 @@ class Laboratory:
         self.interrupt_at, self.ends = interrupt_at, ends
         self.jobs: list[Job] = []
 
-    def run(self, jobs: Sequence[Job], on_result: Callable[[int, Result], None]) -> list[Result]:
+    def run(self, jobs: Sequence[Job], on_result: Callable[[int, Result], None] = lambda *_: None) -> list[Result]:
+        if [job.label for job in jobs] == ["device"]:  # of the machine, not of a candidate
+            return [Result("ok", {"cuda": False, "flops_per_s": 1e11})]
         results = []
         for index, job in enumerate(jobs):
             if len(self.jobs) == self.interrupt_at:

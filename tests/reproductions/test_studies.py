@@ -290,7 +290,7 @@ class TestHeadlines:
         split = decided(HEADLINES, "C09g", archive)
         assert split.verdict == "partly" and "fusion_gated_fir_net over mamba2 -0.1" in split.statement
         behind = decided(HEADLINES, "C09h", archive)
-        assert behind.verdict == "inconclusive" and "contradicted at the full tier's scale" in behind.note
+        assert behind.verdict == "inconclusive" and "contradicted at smaller scale" in behind.note
         assert decided(HEADLINES, "C09j", archive).verdict == "reproduced at smaller scale"
         assert behind.effect == pytest.approx(-0.05, abs=0.01) and behind.n == 6
 

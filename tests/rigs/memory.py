@@ -22,7 +22,7 @@ from asiarc.engineer.gates.live import Live, uncollected
 from asiarc.engineer.trainer import train
 from asiarc.models.backbone import build, count_parameters
 from asiarc.models.baselines import BASELINE_NAMES, baseline_source
-from asiarc.models.memory import ACTIVATIONS, Passes, peak_bytes
+from asiarc.models.memory import ACTIVATIONS, Passes, peak_bytes, tensor_bytes
 from asiarc.tasks.task import Batch
 
 SHORT = dict(steps=2, evaluations=1)
@@ -117,12 +117,12 @@ def main(mixers: tuple[str, ...], fit: bool) -> None:
         for name in BASELINE_NAMES:
             click.echo(f"{name:<20}" + "".join(f"{number:10.3f}" for number in fitted(name)))
         return
-    click.echo(f"{'recipe':<20}{'mixer':<20}{'estimate MiB':>14}{'tracked':>16}{'resident':>16}  passes")
+    click.echo("MiB, estimated / measured")
+    click.echo(f"{'recipe':<20}{'mixer':<20}{'tensors':>22}{'resident':>22}  passes")
     for size, recipe in SIZES.items():
         for mixer in mixers:
             took, parameters, passes = tracked(recipe, mixer)
-            estimate = peak_bytes(recipe, parameters, passes, mixer)
-            shown = (f"{found >> 20} ({estimate / found - 1:+.0%})" for found in (took, resident(recipe, mixer)))
-            click.echo(
-                f"{size:<20}{mixer:<20}{estimate >> 20:>14}" + "".join(f"{s:>16}" for s in shown) + f"  {passes}"
-            )
+            of_this = recipe, parameters, passes, mixer
+            pairs = (tensor_bytes(*of_this), took), (peak_bytes(*of_this), resident(recipe, mixer))
+            shown = (f"{estimate >> 20} / {found >> 20} ({estimate / found - 1:+.0%})" for estimate, found in pairs)
+            click.echo(f"{size:<20}{mixer:<20}" + "".join(f"{s:>22}" for s in shown) + f"  {passes}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from math import erf
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asiarc.search.estimate import RATIOS_L, posterior
+from asiarc.search.estimate import DRAWS, RATIOS_L, Posterior, chances, posterior
 
 from .worlds import board_of, generator
 
@@ -90,3 +92,13 @@ def test_the_posterior_takes_most_of_the_winners_curse_away(ratio):
     assert np.mean(raw) > 0.15, "in units of the spread"
     # Ten looked at again say little of how noise and spread compare: about equal is what is taken for granted.
     assert abs(np.mean(shrunk)) < min(0.17, 0.55 * np.mean(raw))
+
+
+@pytest.mark.parametrize(("gap", "sd"), [(0.0, 1.0), (0.5, 0.5), (2.0, 0.7)])
+def test_of_two_the_chance_to_be_the_best_is_the_normal_one(gap, sd):
+    """P(a > b) = Phi((a - b) / sqrt(sd_a² + sd_b²)); start_from, who is known, leads nobody that lies above it."""
+    known = Posterior(np.array([0.0, 3.0 + gap, 3.0]), np.array([0.0, sd, sd]), 1.0)
+    found = chances(known, np.arange(3), generator(7))
+    expected = 0.5 * (1 + erf(gap / (2 * sd)))
+    assert found.sum() == pytest.approx(1) and found[0] < 0.01
+    assert found[1] == pytest.approx(expected, abs=4 * (expected * (1 - expected) / DRAWS) ** 0.5 + 1e-3)

@@ -39,7 +39,7 @@ def inputs_of(model: nn.Module, ids_BT: Tensor) -> list[Tensor]:
     hooks = [norm.register_forward_hook(lambda _, __, normed: kept.append(normed.detach())) for norm in norms]
     try:
         with torch.no_grad():
-            model(ids_BT)
+            model(ids_BT, logits_to_keep=1)
     finally:
         for hook in hooks:
             hook.remove()

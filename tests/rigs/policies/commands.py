@@ -64,3 +64,14 @@ def ceiling(searches: int) -> None:
 
     for line in lines(searches):
         click.echo(line)
+
+
+@main.command()
+@click.argument("searches", type=click.IntRange(min=2), default=100)
+@click.option("--table", type=click.Path(path_type=Path), default=TABLE, show_default=True)
+def sections(searches: int, table: Path) -> None:
+    """What the grammar loses in SEARCHES searches where a section of its context is left out."""
+    from tests.rigs.policies.sections import lines
+
+    for line in lines(table, searches):
+        click.echo(line)

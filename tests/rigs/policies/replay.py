@@ -1,8 +1,10 @@
 """The replay bench: every policy searches worlds whose truth is known, thousands of times, at equal compute.
 
+Gains are shown as a campaign shows them: against start_from with the same seed, whose luck all candidates then share.
+
 Two worlds. `Simulated` is a population with normal truths and normal noise. `Replayed` is the recorded table: truth is
-a candidate's mean over all recorded seeds on the last rung. A handful of seeds would soon be exhausted, and a policy
-that looks at all of them would know the truth, so replayed noise is resampled: what was recorded is split into
+a candidate's mean gain over all recorded seeds on the last rung. A handful of seeds would soon be exhausted, and a
+policy that looks at all of them would know the truth, so replayed noise is resampled: what was recorded is split into
 candidate + seed + residual; a search's seed k brings the effect of a recorded seed drawn for k (the same for every
 candidate), and each (candidate, k) a residual drawn from the candidate's own, both drawn on all rungs together and
 scaled to undo the split's lost degrees of freedom.
@@ -48,7 +50,8 @@ class World(Protocol):
 
 
 class Simulated:
-    """`size` candidates with true gains N(0, spread²), observed with noise N(0, noise²), in nats; one rung."""
+    """`size` candidates with true gains N(0, spread²), in nats; each of their runs and start_from's is observed with
+    noise N(0, noise²), start_from once a seed; one rung."""
 
     costs: tuple[float, ...] = (1.0,)
     reference_loss: float = 4.575
@@ -56,6 +59,7 @@ class Simulated:
     def __init__(self, rng: np.random.Generator, size: int = 64, spread: float = 0.0175, noise: float = 0.0175) -> None:
         self.truth = rng.normal(0, spread, size)
         self._errors = rng.normal(0, noise, (size, MOST_SEEDS))
+        self._start_errors = rng.normal(0, noise, MOST_SEEDS)
         self._proposed = 0
 
     def propose(self, parent: int) -> tuple[int, Traits]:
@@ -65,7 +69,7 @@ class Simulated:
 
     def measure(self, item: int, rung: int, seed: int) -> float:
         """See `World`."""
-        return float(self.truth[item] + self._errors[item, seed])
+        return float(self.truth[item] + self._errors[item, seed] - self._start_errors[seed])
 
 
 class Records:
@@ -75,8 +79,7 @@ class Records:
         bits = np.array([entry.bits for entry in table.entries]) * log(2)
         start, *entries = table.entries
         self.reference_loss = float(bits[0, -1].mean())
-        # Against start_from's mean: paired by seed, its own noise would enter every gain.
-        gains = bits[0].mean(1)[None, :, None] - bits[1:]
+        gains = bits[0] - bits[1:]  # with the same seed, as a campaign pairs them
         items, _, seeds = gains.shape
         self.costs = tuple(steps / table.steps[-1] for steps in table.steps)
         self.worth = gains.mean(2)
