@@ -288,10 +288,19 @@ class CampaignResult:
 
     @cached_property
     def held_trials(self) -> list[Row]:
-        """The trials of baselines and of the proposals that are held, without their curves."""
-        if self._held[1] == 1:
-            return self.archive.rows(TRIALS, self.run)
+        """The trials of baselines and of the proposals that are held, without their curves; controls are in none."""
+        found = self.archive.rows(TRIALS, self.run) if self._held[1] == 1 else self._held_alone()
+        controls = {*self.controls.values()} - {row["address"] for row in self.proposals}
+        return [trial for trial in found if trial["address"] not in controls]
+
+    def _held_alone(self) -> list[Row]:
         return self.archive.rows(_HELD_TRIALS, *self._held)
+
+    @cached_property
+    def controls(self) -> dict[str, str]:
+        """Name to address of the controls that the run trains; none in runs from before there were controls."""
+        kept = self.archive.run(self.run)
+        return dict((kept or {"identity": {}})["identity"].get("controls", {}))
 
     @cached_property
     def proposals(self) -> list[Row]:

@@ -33,7 +33,8 @@ from asiarc.core.errors import CampaignError, CandidateError, TaskError, nearest
 from asiarc.core.pattern import CANDIDATE, mixers_of
 from asiarc.core.recipe import STAGES, TIERS, StageName, StagePlan, Tier, stage_plan
 from asiarc.domains import DOMAINS, Domain, Setting, domain_of
-from asiarc.models.baselines import PANEL_NAMES, QUADRATIC
+from asiarc.models.baselines import PANEL_NAMES, QUADRATIC, SHIPPED_NAMES
+from asiarc.models.controls import CONTROL_NAMES
 from asiarc.tasks import check_name, is_text, opened
 from asiarc.tasks.declared import DeclaredTask
 
@@ -236,6 +237,10 @@ class Campaign(WithRecipe):
     baselines: tuple[str, ...] = Field(
         min_length=1, description="trained beside the candidates: published mixers by name, files of your own by path"
     )
+    controls: tuple[str, ...] = Field(
+        default=CONTROL_NAMES,
+        description="mixers without memory, trained beside the baselines from the quick tier upwards: what is local",
+    )
     explore: Stage = Field(description="the search: small models, few seeds")
     verify: Stage | None = Field(default=None, description="the finalists again: longer training, fresh seeds")
     confirm: Stage | None = Field(
@@ -292,10 +297,19 @@ class Campaign(WithRecipe):
         if not _are_mixers(info):
             return name
         check_given(name)
-        if name in QUADRATIC:
+        if name in (*QUADRATIC, *CONTROL_NAMES):
             allowed = ", ".join(n for n in PANEL_NAMES if n not in QUADRATIC)
-            raise ValueError(f"{name!r} is a quadratic reference and never a parent; start from one of: {allowed}")
+            what = "a quadratic reference" if name in QUADRATIC else "a control"
+            raise ValueError(f"{name!r} is {what} and never a parent; start from one of: {allowed}")
         return name
+
+    @field_validator("controls")
+    @classmethod
+    def _known_controls(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in CONTROL_NAMES:
+                raise ValueError(unknown_name("control", name, CONTROL_NAMES, then="controls=() trains none."))
+        return tuple(dict.fromkeys(names))
 
     @field_validator("baselines")
     @classmethod
@@ -568,6 +582,12 @@ class Campaign(WithRecipe):
         blocks = min(plan.text.num_layers for plan in plans)
         return Setting(by_name(self.slots), blocks, self.at_most.get(SHARE, MOST_QUADRATIC))
 
+    def controls_at(self, tier: Tier) -> tuple[str, ...]:
+        """The controls that a tier trains in verify and confirm, on what decides: those that are no baselines, where
+        what evolves is a mixer as they are."""
+        has_none = tier == "smoke" or self._dry or self._domain.baseline is not None
+        return () if has_none else tuple(name for name in self.controls if name not in self.baselines)
+
     def _too_long(self, name: StageName, folder: Path) -> str:
         """Why a text of one's own in a stage that is declared is too short, at the first tier at which it is."""
         stage: Stage = getattr(self, name)
@@ -690,7 +710,8 @@ def json_schema() -> dict[str, Any]:
     written = {"type": "string", "pattern": PATTERN}
     starts = {"enum": [name for name in PANEL_NAMES if name not in QUADRATIC]}
     fields["start_from"]["anyOf"] = [starts, own, written]
-    fields["baselines"] |= {"items": {"anyOf": [{"enum": list(PANEL_NAMES)}, own, written]}, "uniqueItems": True}
+    fields["baselines"] |= {"items": {"anyOf": [{"enum": list(SHIPPED_NAMES)}, own, written]}, "uniqueItems": True}
+    fields["controls"] |= {"items": {"enum": list(CONTROL_NAMES)}, "uniqueItems": True}
     fields["domain"] |= {"enum": list(DOMAINS)}
     fields["match"]["items"] = {"enum": list(MATCHABLE)}
     fields["at_most"] |= {

@@ -21,10 +21,12 @@ from typing import Any
 
 from asiarc.campaign.code import ENTRIES, Entry, kernel, kernels_of, operators, reached
 from asiarc.campaign.declaration import IDENTITY_VERSION, Campaign
+from asiarc.core.candidate import content_address
 from asiarc.core.device import PRECISION, Device, backend_on, device_type
 from asiarc.core.digest import digest
 from asiarc.core.reach import installed
 from asiarc.core.recipe import Tier
+from asiarc.models.baselines import baseline_source
 from asiarc.tasks import read_with
 
 PACKAGES = (
@@ -108,6 +110,7 @@ def run_identity(campaign: Campaign, name: str, tier: Tier) -> dict[str, Any]:
         "plans": {stage: campaign.plan(stage, tier).as_dict() for stage in campaign.stages},
         "baselines": {one: campaign.baseline(one).address for one in campaign.baselines},
         **({"mixers": {name: one.address for name, one in beside.items()}} if beside else {}),
+        "controls": {one: content_address(baseline_source(one)) for one in campaign.controls_at(tier)},
         "tasks": {
             name if tokenizer == "bytes" else f"{name} in {tokenizer}": _task(name, tokenizer)
             for name, tokenizer in read

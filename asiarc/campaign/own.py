@@ -17,7 +17,7 @@ from pathlib import Path
 
 from asiarc.core.candidate import address_of, parse, read_source
 from asiarc.core.errors import CampaignError, CandidateError, unknown_name
-from asiarc.models.baselines import PANEL_NAMES, QUADRATIC, baseline_source
+from asiarc.models.baselines import QUADRATIC, SHIPPED_NAMES, baseline_source
 
 INSTEAD = (
     "Or give the path of a candidate file of your own, relative to the campaign's (mixers/mine.py), or a class of "
@@ -75,8 +75,8 @@ def check_given(given: str) -> None:
     """Raise `ValueError` for what names no baseline and is no path; nothing is read."""
     if is_class(given):
         _check_class(given)
-    elif not is_path(given) and given not in PANEL_NAMES:
-        raise ValueError(unknown_name("baseline", given, PANEL_NAMES, then=INSTEAD))
+    elif not is_path(given) and given not in SHIPPED_NAMES:
+        raise ValueError(unknown_name("baseline", given, SHIPPED_NAMES, then=INSTEAD))
     if is_path(given) and not given.endswith(".py"):
         raise ValueError(
             f"{given!r} is no candidate file: one is a Python file that defines class Mixer, mixers/mine.py"
@@ -135,7 +135,7 @@ def check_names(givens: Sequence[str]) -> None:
     first: dict[str, str] = {}
     for given in givens:
         name = called(given)
-        if given != name and name in PANEL_NAMES:
+        if given != name and name in SHIPPED_NAMES:
             raise ValueError(f"{given!r} would be called {name}, as a shipped baseline is; rename the file")
         if name in first:
             same = f"a baseline is named twice: {', '.join(givens)}"

@@ -31,6 +31,8 @@ WEIGHTS: Mapping[str, int] = {"trigger": 4, "problem": 3, "title": 2, "mechanism
 WEAKNESSES: Mapping[str, str] = {
     "text": "high bits per byte on English prose, worse next byte prediction in language modelling",
     "fineweb-edu": "high bits per byte on web pages, worse next byte prediction in language modelling",
+    "code": "high bits per byte on source code, names that stood before in the context are not recalled",
+    "mixed": "pairs bound inside running text are not recalled, memory of marked keys fails among distractors",
     "overwrite": "stale value returned after a key is written again, updating associations fails",
     "reset": "old bindings survive after a delimiter, cannot clear or forget the whole memory at once",
     "recall": "associative recall of many key value pairs fails, keys collide in a fixed-size state",

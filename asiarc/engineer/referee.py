@@ -26,6 +26,7 @@ from asiarc.core.recipe import SIZE_TOLERANCE, TrialRecipe
 from asiarc.core.seeds import seed_of
 from asiarc.engineer.dialogue import Logs, Model, Tokens
 from asiarc.engineer.scoring import Score, has_lm_eval, score_documents, windows
+from asiarc.engineer.within import Streamed, everything, of_part, summed
 from asiarc.execution.line import Line, LineError
 from asiarc.tasks import get_task
 from asiarc.tasks.tokenizer import Tokenizer, tokenizer_of
@@ -33,6 +34,8 @@ from asiarc.tasks.tokenizer import Tokenizer, tokenizer_of
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
     from lm_eval.api.model import TemplateLM
+
+    from asiarc.tasks.task import Task
 elif has_lm_eval():
     from lm_eval.api.model import TemplateLM
 else:
@@ -73,7 +76,7 @@ class StreamedLM(TemplateLM):
     def __init__(self, model: Model, max_length: int, tokenizer: Tokenizer | None = None) -> None:
         super().__init__()
         self.model, self.max_length, self.tokenizer = model, max_length, tokenizer or tokenizer_of("bytes")
-        self.scored_tokens = 0
+        self.streamed: list[Streamed] = []
         self.sample: list[tuple[Tokens, dict[int, Logs]]] = []
 
     @property
@@ -109,22 +112,33 @@ class StreamedLM(TemplateLM):
             for start in range(0, len(tokens), self.max_length):
                 pairs.append((None, [self.eot_token_id], tokens[start : start + self.max_length]))
                 owner.append(place)
-        self.scored_tokens += sum(len(window) for _, _, window in pairs)
+        self.streamed += [
+            Streamed(place, np.array(window), np.zeros(len(window)))
+            for place, (_, _, window) in zip(owner, pairs, strict=True)
+        ]
+        windows = self.streamed[len(self.streamed) - len(pairs) :]
         sums = [0.0] * len(requests)
-        for place, (value, _) in zip(owner, self._loglikelihood_tokens(pairs), strict=True):
+        for place, (value, _) in zip(owner, self._loglikelihood_tokens(pairs, windows=windows), strict=True):
             sums[place] += value
         return sums
 
     def _loglikelihood_tokens(
-        self, requests: Sequence[tuple[Any, list[int], list[int]]], disable_tqdm: bool = False, **_: Any
+        self,
+        requests: Sequence[tuple[Any, list[int], list[int]]],
+        disable_tqdm: bool = False,
+        windows: Sequence[Streamed] = (),
+        **_: Any,
     ) -> list[tuple[float, bool]]:
-        """(log p of the continuation, whether it is the model's own first choice) of each request."""
+        """(log p of the continuation, whether it is the model's own first choice) of each request; where they are
+        windows of texts, each token's too."""
         log_p, is_first_choice = np.zeros(len(requests)), np.ones(len(requests), dtype=bool)
         rows = sorted(self._rows(requests), key=lambda row: (row.first, len(row.inputs_T)))
         for start in range(0, len(rows), ROWS):
-            for asked, logs_V in self._stream(rows[start : start + ROWS]):
+            for position, asked, logs_V in self._stream(rows[start : start + ROWS]):
                 for place, token in asked:
                     log_p[place] += logs_V[token]
+                    if windows:
+                        windows[place].log_p_T[position] = logs_V[token]
                     is_first_choice[place] &= logs_V.argmax() == token
         return list(zip(log_p.tolist(), is_first_choice.tolist(), strict=True))
 
@@ -140,8 +154,9 @@ class StreamedLM(TemplateLM):
                 row.asked[position].append((place, token))
         return list(rows.values())
 
-    def _stream(self, rows: Sequence[Row]) -> Iterator[tuple[list[tuple[int, int]], Logs]]:
-        """Read rows side by side, and give every question's place and token with the logs [V] that answer it."""
+    def _stream(self, rows: Sequence[Row]) -> Iterator[tuple[int, list[tuple[int, int]], Logs]]:
+        """Read rows side by side, and give for a position every question's place and token with the logs [V] that
+        answer it."""
         first, longest = min(row.first for row in rows), max(len(row.inputs_T) for row in rows)
         tokens_RT = np.stack([np.pad(row.inputs_T, (0, longest - len(row.inputs_T))) for row in rows])
         sampled = range(len(rows))[-SAMPLE:] if not self.sample else range(0)
@@ -153,7 +168,7 @@ class StreamedLM(TemplateLM):
             logs_RV = self.model.read("open" if begins else "next", read)
             for row, logs_V in zip(rows, logs_RV, strict=True):
                 if position in row.asked:
-                    yield row.asked[position], logs_V
+                    yield position, row.asked[position], logs_V
             for number, found in seen.items():
                 if position in looked_at[number]:
                     found[position] = logs_RV[number]
@@ -216,7 +231,21 @@ def score(secret: dict[str, Any], line: Line) -> dict[str, Any]:
     finally:
         lm.model.end()
     found = {"metric": scored.metric, "value": scored.value, "items": list(scored.items)}
-    return trained | sizes | found | _read_with(lm, scored) | {n: kept[n] for n in ("passes",) if n in kept}
+    taken = {n: kept[n] for n in ("passes",) if n in kept}
+    return trained | sizes | found | _read_with(lm, scored) | _within(lm, task, scored) | taken
+
+
+def _within(lm: StreamedLM, task: Task, scored: Score) -> dict[str, Any]:
+    """Where a text's bits were lost, and the score of the part that the task is about, where it is about a part."""
+    if not lm.streamed:
+        return {}
+    counted = task.scored if task.trains_on_answers else everything
+    parts = summed(lm.streamed, of_bytes=lm.tokenizer.pairs is None, counted=counted)
+    if task.scored(lm.streamed[0].tokens_T) is None:
+        return {"within": parts | {"whole": scored.value}}
+    value, items, uninformed = of_part(lm.streamed, task.scored)
+    whole = value if task.trains_on_answers else scored.value
+    return {"value": value, "items": items, "within": parts | {"uninformed": uninformed, "whole": whole}}
 
 
 def _read_with(lm: StreamedLM, scored: Score) -> dict[str, Any]:
@@ -226,10 +255,10 @@ def _read_with(lm: StreamedLM, scored: Score) -> dict[str, Any]:
     """
     if lm.tokenizer.pairs is None:
         return {}
-    bits_per_token = None
+    bits_per_token, tokens = None, sum(len(window.tokens_T) for window in lm.streamed)
     if scored.metric == "bits_per_byte":
-        bits_per_token = scored.value * sum(item["value"][1] for item in scored.items) / lm.scored_tokens
-    return {"read": {"tokenizer": lm.tokenizer.key, "tokens": lm.scored_tokens, "bits_per_token": bits_per_token}}
+        bits_per_token = scored.value * sum(item["value"][1] for item in scored.items) / tokens
+    return {"read": {"tokenizer": lm.tokenizer.key, "tokens": tokens, "bits_per_token": bits_per_token}}
 
 
 def _told(line: Line) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, JsonValue, ValidationError, model_validat
 from asiarc.core.plain import plain
 from asiarc.execution import Result
 from asiarc.execution.judge import Seconds, Whole, in_words, sound
+from asiarc.tasks.recurring import Novelty
 
 FINGERPRINT_NUMBERS = 16
 FAR = 1e6  # beyond what a ratio, a score or a projection in units of its own size can be
@@ -75,6 +76,19 @@ class ReadShape(Shape):
     bits_per_token: Score | None
 
 
+Sum = Annotated[list[Amount], Field(min_length=2, max_length=2)]  # tokens, and bits of them all
+Bin = Annotated[list[Amount], Field(min_length=3, max_length=3)]  # the first position, and the same
+
+
+class WithinShape(Shape):
+    """Where a text's bits were lost (`engineer.within`): sums, and bits a byte of the whole text."""
+
+    positions: Annotated[list[Bin], Field(max_length=64)]
+    novelty: dict[Novelty, Sum]
+    uninformed: Score
+    whole: Score
+
+
 class PassesShape(Shape):
     """As `models.memory.Passes`: how a step took its batch, where not whole."""
 
@@ -90,6 +104,7 @@ class TrialShape(Shape):
     value: Score
     items: list[ItemShape]
     read: ReadShape | None = None
+    within: WithinShape | None = None
     passes: PassesShape | None = None
     curve: list[CurveRow] = []
     parameters: Whole

@@ -395,6 +395,7 @@ class Workshop:
                 "hidden": value.get("hidden"),
                 **_seconds(result),
                 **(value.get("read") or {}),
+                **({"within": value["within"]} if value.get("within") else {}),
                 **({"passes": value["passes"]} if value.get("passes") else {}),
                 **_noted(result),
             },

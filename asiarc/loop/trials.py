@@ -61,6 +61,7 @@ class Bench:
             self.archive.add_candidate(
                 mixer.address, mixer.name, mixer.source, motivation(mixer.source), genome_of(mixer.name)
             )
+        self.controls = {name: self._keep(campaign.baseline(name)) for name in campaign.controls_at(tier)}
         self.exempt = {address: campaign.baseline(name).exempt for name, address in self.baselines.items()}
         self.start = self.baselines[campaign.start_from]
         self.sizes = admitted_at([self.plan(stage) for stage in campaign.stages])
@@ -375,7 +376,8 @@ class Bench:
         return sum(gains) / len(gains)
 
     def train_stage(self, stage: StageName, entrants: Sequence[str], rates: dict[str, float]) -> list[Trial]:
-        """Every entrant and every baseline on all tasks and seeds of verify or confirm."""
+        """Every entrant and every baseline on all tasks and seeds of verify or confirm; the controls on what decides,
+        trained as the recipe says, whose trials are looked at only when the task is."""
         declared = self.campaign.stage(stage)
         addresses = list(dict.fromkeys([*entrants, *self.baselines.values()]))
         requests = [
@@ -384,7 +386,14 @@ class Bench:
             for task in declared.tasks
             for seed in range(self.seeds(stage))
         ]
-        trials = self.workshop.train(self.run, requests, self.said)
+        beside = [
+            self._request(stage, address, task, seed)
+            for address in self.controls.values()
+            for task in declared.tasks
+            if get_task(task).decides
+            for seed in range(self.seeds(stage))
+        ]
+        trials = self.workshop.train(self.run, requests + beside, self.said)[: len(requests)]
         self.look_for_chance(stage, self._all_scored([t for t in trials if t.address in self.baselines.values()]))
         return trials
 
@@ -529,10 +538,14 @@ def best_rates(
 
 
 def trial_recipe(task: str, text: TrialRecipe, steps: int, capability: float) -> TrialRecipe:
-    """The recipe of one trial: the stage's on text, a synthetic task's own with its steps times `capability`."""
+    """The recipe of one trial: the stage's on text, a synthetic task's own with its steps times `capability`.
+
+    A text whose rows are longer than the stage's has as many fewer of them: a step has the same tokens, about.
+    """
     chosen = get_task(task)
     if chosen.kind == "text":
-        return text.at(steps=steps)
+        length = chosen.row_length(text.seq_len)
+        return text.at(steps=steps, seq_len=length, batch_size=max(1, text.batch_size * text.seq_len // length))
     t = chosen.training
     return TrialRecipe(
         name=f"{task} micro",

@@ -76,7 +76,14 @@ def answer_line(campaign: Row) -> str:
 def _said(gain: Row, campaign: Row) -> str:
     words = SAYS.get(gain["decision"], UNTOLD).format(gain["baseline"])
     numbers, n = effect(gain["effect"]).rsplit(", ", 1)
-    return f"{words} {numbers} {_unit(gain['task'], campaign)} on {gain['task']}, {n}"
+    return f"{words} {numbers} {_unit(gain['task'], campaign)} on {gain['task']}{_local(gain, campaign)}, {n}"
+
+
+def _local(gain: Row, campaign: Row) -> str:
+    """What a gain's task was not shown to be, where controls were trained beside it."""
+    stages = (stage for stage in campaign["stages"] if stage.get("stage") == gain.get("stage"))
+    row = next((row for stage in stages for row in stage.get("memory", ()) if row["task"] == gain["task"]), None)
+    return "" if row is None or row["valid"] else " (not shown to measure memory)"
 
 
 def _unit(task: str, campaign: Row) -> str:

@@ -24,6 +24,7 @@ from asiarc.evidence.claims import Claim, Verdict, load_register
 from asiarc.evidence.effects import Effect, decide, mean_interval, paired_effect
 from asiarc.evidence.multiplicity import benjamini_hochberg
 from asiarc.evidence.transfer import rank_correlation
+from asiarc.report.memory import memory_facts
 from asiarc.report.paths import paths_of
 from asiarc.studies.baselines import NAME as BASELINES_RUN
 from asiarc.studies.baselines import SIGNATURES
@@ -299,7 +300,7 @@ def stage_facts(reading: CampaignResult, stage: StageName) -> Row:
         "tasks": [_task_facts(task, trials, tokens.get(task), at_chance=task in at_chance) for task in tasks],
         "rows": in_order(rows, tasks),
         "told_apart": told_apart(rows, reading.spec["start_from"], tasks[0]) if stage == "verify" else None,
-    }
+    } | ({"memory": memory} if (memory := memory_facts(reading, stage, in_order(rows, tasks))) else {})
 
 
 def told_apart(rows: Sequence[Row], start: str, task: str) -> Row | None:

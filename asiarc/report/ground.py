@@ -185,7 +185,8 @@ def _verified(reading: CampaignResult, verify: Row, explore: Row, identity: Row)
 
 
 def _complete(reading: CampaignResult, stage: StageName, entrants: list[str], identity: Row) -> Iterator[str]:
-    """A trial of every entrant and baseline on every task and seed that a stage declares, and no other."""
+    """A trial of every entrant and baseline on every task and seed that a stage declares, of every control on those
+    that decide, and no other."""
     declared = identity["spec"][stage] or identity["spec"]["verify"]
     count = min(declared["seeds"], identity["plans"][stage]["most_seeds"])
     seeds = {f"{identity['seed']}/{stage}/{number}" for number in range(count)}
@@ -194,6 +195,8 @@ def _complete(reading: CampaignResult, stage: StageName, entrants: list[str], id
         found.setdefault((trial.address, trial.task), set()).add(trial.seed)
     addresses = dict.fromkeys([*entrants, *identity["baselines"].values()])
     due = {(address, task) for address in addresses for task in declared["tasks"]}
+    controls = identity.get("controls", {}).values()  # runs before 2026-12 have none
+    due |= {(address, task) for address in controls for task in declared["tasks"] if get_task(task).decides}
     for address, task in sorted(due | found.keys()):
         if (seen := found.get((address, task), set())) != (seeds if (address, task) in due else set()):
             told = f"declared are {len(seeds)} of {len(addresses)} mixers"

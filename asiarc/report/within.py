@@ -22,6 +22,7 @@ from asiarc.evidence.transfer import rank_correlation
 from asiarc.report import studies, tables
 from asiarc.report.compare import differences
 from asiarc.report.facts import compared, decision_of, in_order, summary, told_apart
+from asiarc.report.memory import judged
 from asiarc.tasks import get_task
 
 FIRST_WITH_EXTRACT = 2  # identity version of the first runs whose reports have one
@@ -94,6 +95,8 @@ def _put_right(campaign: Row, folder: Path) -> None:
         stage["rows"] = in_order(stage["rows"], [task["name"] for task in stage["tasks"]])
         if told := stage.get("told_apart"):  # the oldest lack it
             stage["told_apart"] = told_apart(stage["rows"], told["baseline"], told["task"])
+        for row in stage.get("memory", ()):  # runs without controls lack it
+            row |= judged(row, stage["rows"], row["controls"])
     for gain in campaign["gains"]:
         if gain["effect"] is not None:
             stage = next(stage for stage in campaign["stages"] if stage["stage"] == gain["stage"])

@@ -89,7 +89,11 @@ def stage_trials(campaign: Campaign, stage: StageName, tier: Tier) -> Trials:
             rows.append(row((seeds if task in deciding else 1) * (entrants + baselines), task, plan.rungs[-1]))
         return rows
     entrants = min(campaign.finalists, plan.most_entrants) if stage == "verify" else 1
-    rows = [row(seeds * (entrants + baselines), task, plan.rungs[-1]) for task in declared.tasks]
+    controls = len(campaign.controls_at(tier))
+    rows = [
+        row(seeds * (entrants + baselines + (controls if task in deciding else 0)), task, plan.rungs[-1])
+        for task in declared.tasks
+    ]
     if len(declared.learning_rates) > 1:
         rows.append(row(len(declared.learning_rates) * (entrants + baselines), deciding[0], plan.rungs[-1]))
     return rows
@@ -137,6 +141,7 @@ def plan_lines(
         lines += _named(nodeid, *columns) if width and width < WIDE else [_row(nodeid, *columns)]
         texts = {task: get_task(task).trained_on for task in campaign.stage(stage).tasks}
         lines += [f"    {task} brings no training text: {text} is trained on" for task, text in texts.items() if text]
+        lines += [f"    {told}" for told in validity_lines(campaign, stage)]
         lines.append(f"    {memory_line(campaign, rows, tier)}")
         if stage != "explore":
             lines.append(f"    {resolved(campaign, stage, tier)}")
@@ -147,6 +152,17 @@ def plan_lines(
     if archive:
         archive.close()
     return lines
+
+
+def validity_lines(campaign: Campaign, stage: StageName) -> list[str]:
+    """Whether each text that decides was shown to measure memory: by which committed study, at which size."""
+    tasks = [task for name in campaign.stage(stage).tasks if (task := get_task(name)).decides and task.kind == "text"]
+    return [
+        f"{task.name} was shown to measure memory at {task.shown.size} ({task.shown.study})"
+        if task.shown
+        else f"{task.name} is not shown to measure memory: a gain on it may be local"
+        for task in tasks
+    ]
 
 
 def memory_line(campaign: Campaign, trials: Trials, tier: Tier) -> str:

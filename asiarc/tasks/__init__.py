@@ -67,7 +67,7 @@ def get_task(name: str, tokenizer: str = "bytes") -> Task:
         from asiarc.tasks.documents import DocumentsTask
 
         return DocumentsTask(level, tokenizer)
-    if tokenizer != "bytes" and not is_text(name):
+    if tokenizer != "bytes" and (not is_text(name) or base == "mixed"):
         raise TaskError(f"tokens of {name} are bytes, not {tokenizer}'s: its recipe says tokenizer='bytes'.")
     if tokenizer != "bytes" or is_pages(level):
         from asiarc.tasks.tokens import TokenTask
@@ -78,6 +78,10 @@ def get_task(name: str, tokenizer: str = "bytes") -> Task:
 
         key, _, at = level.partition(":")
         return OwnTask(key, at or BASE)
+    if base == "mixed":
+        from asiarc.tasks.mixed import MixedTask
+
+        return MixedTask(base, level)
     from asiarc.tasks.task import SyntheticTask, TextTask
 
     return (TextTask if CATALOGUE[base].kind == "text" else SyntheticTask)(base, level)

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import comb
 from typing import Literal
 
 from asiarc.core.errors import TaskError, unknown_name
+
+ORDER = 5  # of the tokens that recur; as `asiarc.tasks.recurring` has it, which imports numpy
 
 Settings = Mapping[str, int | float]
 Kind = Literal["text", "synthetic"]
@@ -74,11 +76,36 @@ class Training:
     learning_rate: float
 
 
+CONTROLS = ("local_filter", "bag_of_ngrams", "window_16_attention")  # `asiarc.models.controls`, which has them
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Where a task was shown to measure memory: the committed study, the size that it was trained at."""
+
+    study: str
+    size: str
+
+
+@dataclass(frozen=True)
+class Validity:
+    """What must hold for a task to be said to measure memory: the best mixer with a memory is ahead of each of the
+    `controls` by an interval, and memory's share of what context gives is at least `share`
+    (`asiarc.evidence.validity`). `shown` is where that was found, by level; a level that is missing was not shown.
+    """
+
+    controls: tuple[str, ...] = CONTROLS
+    share: float = 0.05
+    shown: Mapping[str, Shown] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Listing:
     """One line of the catalogue; `levels` is the difficulty table and always has a ``base``.
 
-    `chance` is the accuracy of the best reader who knows the task and the position, and reads nothing.
+    `chance` is the accuracy of the best reader who knows the task and the position, and reads nothing. Of a text's
+    level, ``row`` is the least length of a row that it is trained on, ``recurring`` the order of the tokens that are
+    scored (`asiarc.tasks.recurring`; without it all are).
     """
 
     summary: str
@@ -88,6 +115,7 @@ class Listing:
     levels: Mapping[str, Settings]
     training: Training
     chance: Callable[[Settings], float] | None = None
+    validity: Validity = Validity()
 
     @property
     def kind(self) -> Kind:
@@ -123,8 +151,39 @@ CATALOGUE: dict[str, Listing] = {
         source="docstrings of the packages that asiarc is installed with (asiarc.tasks.prose)",
         role="decides",
         style="rolling",
-        levels={BASE: {"length": 128}, "read-1024": {"length": 128, "reads": 1024}},
+        levels={
+            BASE: {"length": 128},
+            "read-1024": {"length": 128, "reads": 1024},
+            "long": {"length": 512, "row": 512},
+            "recurring": {"length": 512, "row": 512, "recurring": ORDER},
+        },
         training=TEXT,
+    ),
+    "code": Listing(
+        summary="Python's own library without comments and docstrings, byte by byte: names come back",
+        source="the sources of the standard library of the Python that runs asiarc (asiarc.tasks.code)",
+        role="reported",
+        style="rolling",
+        levels={
+            BASE: {"length": 512, "row": 512},
+            "recurring": {"length": 512, "row": 512, "recurring": ORDER},
+            "long": {"length": 1024, "row": 1024},
+            "long-recurring": {"length": 1024, "row": 1024, "recurring": ORDER},
+        },
+        training=TEXT,
+    ),
+    "mixed": Listing(
+        summary="English prose with marked pairs in it; what a pair's key was bound to is asked for, and scored alone",
+        source="recall as in MQAR, Arora et al. 2023, arXiv:2312.04927, inside the text of 'text' (asiarc.tasks.mixed)",
+        role="reported",
+        style="rolling",
+        levels={
+            BASE: {"length": 256, "row": 256, "spans": 24, "keys": 8, "kind": 0},
+            "overwrite": {"length": 256, "row": 256, "spans": 24, "keys": 6, "kind": 1},
+            "counting": {"length": 256, "row": 256, "spans": 24, "keys": 5, "kind": 2},
+        },
+        training=TEXT,
+        validity=Validity(share=0.1),
     ),
     "fineweb-edu": Listing(
         summary="educational web pages, byte by byte; needs a network once",

@@ -1,11 +1,11 @@
 """Text as three byte arrays that never overlap, built once, cached as files and verified whenever they are
 read.
 
-Sources: the docstrings of the installed packages (``text``), any UTF-8 file or folder (``text:/path``),
-FineWeb-Edu. All go the same way: sections (a module, a piece of a file, a page) -> near-duplicates dropped
-across all of them -> whole sections dealt to a split by the hash of their name, those of a text of one's own by the
-hash of what they say -> one text a split. The hash over the three texts is the corpus's identity. They are kept in the
-`cache_folder`.
+Sources: the docstrings of the installed packages (``text``), Python's own library (``code``), any UTF-8 file or
+folder (``text:/path``), FineWeb-Edu. All go the same way: sections (a module, a piece of a file, a page) ->
+near-duplicates dropped across all of them -> whole sections dealt to a split by the hash of their name, those of a text
+of one's own by the hash of what they say -> one text a split. The hash over the three texts is the corpus's identity.
+They are kept in the `cache_folder`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import hashlib
 import importlib.metadata
 import itertools
 import json
+import platform
 import re
 import shutil
 import sys
@@ -28,6 +29,7 @@ from numpy.typing import NDArray
 
 from asiarc.core.errors import TaskError
 from asiarc.tasks import SPLITS, own_path
+from asiarc.tasks.code import code_sections
 from asiarc.tasks.keep import as_json, cache_folder, keep_files, no_access
 from asiarc.tasks.prose import PACKAGES, Section, docstring_sections, without_near_duplicates
 
@@ -59,6 +61,17 @@ def docstring_corpus(packages: tuple[str, ...] = PACKAGES) -> Corpus:
         return docstring_sections(packages)
 
     return _cached("text-" + _short_hash(json.dumps([BUILDER_VERSION, versions])), sections)
+
+
+def code_corpus() -> Corpus:
+    """Python's own library as code alone, by the version of Python. Raises `TaskError` where no source is installed."""
+
+    def sections() -> Iterator[Section]:
+        sys.stderr.write(f"asiarc: building the code corpus from the library of Python {version} (once)...\n")
+        return code_sections()
+
+    version = platform.python_version()
+    return _cached("code-" + _short_hash(json.dumps([BUILDER_VERSION, version])), sections)
 
 
 def path_corpus(path: str) -> Corpus:

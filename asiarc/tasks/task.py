@@ -20,9 +20,10 @@ from asiarc.core.errors import TaskError
 from asiarc.core.reach import Code, installed
 from asiarc.core.seeds import Part, seed_of
 from asiarc.tasks import BOS, IGNORE, SPLITS, is_key
-from asiarc.tasks.catalogue import BASE, CATALOGUE, Kind, Listing, Settings, Style, Training
-from asiarc.tasks.corpus import Corpus, docstring_corpus, fineweb_edu_corpus, kept_corpus, path_corpus
+from asiarc.tasks.catalogue import BASE, CATALOGUE, Kind, Listing, Settings, Shown, Style, Training
+from asiarc.tasks.corpus import Corpus, code_corpus, docstring_corpus, fineweb_edu_corpus, kept_corpus, path_corpus
 from asiarc.tasks.lm_eval_config import lm_eval_config, template
+from asiarc.tasks.recurring import is_recurring
 from asiarc.tasks.synthetic import GENERATORS, choices
 
 Split = Literal["train", "validation", "confirmation"]
@@ -59,6 +60,7 @@ class Task(ABC):
 
     held_out: int | None = None
     trained_on = ""
+    trains_on_answers = False  # a text of which only answers are targets
 
     def __init__(self, base: str, level: str, entry: Listing | None = None) -> None:
         entry = entry or CATALOGUE[base]
@@ -77,6 +79,7 @@ class Task(ABC):
         self.settings: Settings = entry.levels.get(level, entry.levels[BASE])
         self.training: Training = entry.training
         self.chance = None if entry.chance is None else entry.chance(self.settings)
+        self.validity = entry.validity
 
     def __repr__(self) -> str:
         return f"get_task({self.name!r})"
@@ -89,6 +92,20 @@ class Task(ABC):
     def read_length(self, trained: int) -> int:
         """Positions that are read at once when it is scored: as many as were trained, unless the level says more."""
         return int(self.settings.get("reads", trained))
+
+    def row_length(self, recipe: int) -> int:
+        """Positions of a row that it is trained on: a recipe's, or more where the level says so."""
+        return max(recipe, int(self.settings.get("row", 0)))
+
+    def scored(self, tokens_T: NDArray[np.int64]) -> NDArray[np.bool_] | None:
+        """Which tokens of a text its score is of; None for all."""
+        order = self.settings.get("recurring")
+        return None if order is None else is_recurring(tokens_T, int(order))
+
+    @property
+    def shown(self) -> Shown | None:
+        """Where this level was shown to measure memory; None where it was not."""
+        return self.validity.shown.get(self.level)
 
     def keep(self) -> None:  # noqa: B027 - most need nothing
         """Make what jobs open beside the corpus, where it is not kept yet. Raises `TaskError`."""
@@ -196,6 +213,8 @@ class TextTask(Task):
         """The text; built on first use, then read from the cache. Raises `TaskError`."""
         if self.base == "fineweb-edu":
             return fineweb_edu_corpus(int(self.settings["megabytes"]))
+        if self.base == "code":
+            return code_corpus()
         if self.level in self.levels:
             return docstring_corpus()
         return kept_corpus(self.level) if is_key(self.level) else path_corpus(self.level)
@@ -226,7 +245,7 @@ class TextTask(Task):
         ``text`` is the window (a character cut in two at its edge is left out), ``section`` where it comes
         from.
         """
-        size = max(DOCUMENT_BYTES, self.read_length(1))
+        size = max(DOCUMENT_BYTES, self.row_length(1), self.read_length(1))
         windows = [
             (name, start)
             for name, begin, end in self.corpus.sections[split]
@@ -247,7 +266,10 @@ def _code(base: str, code: Code | None = None) -> str:
     from asiarc.tasks.synthetic import GENERATORS
 
     kind = "TextTask" if CATALOGUE[base].kind == "text" else "SyntheticTask"
-    roots = [f"asiarc.tasks.task:{method}" for method in (f"{kind}.batch", f"{kind}.documents", "Task.lm_eval_config")]
+    methods = (f"{kind}.batch", f"{kind}.documents", "Task.lm_eval_config", "Task.scored")
+    roots = [f"asiarc.tasks.task:{method}" for method in methods]
+    if base == "mixed":
+        roots += [f"asiarc.tasks.mixed:MixedTask.{method}" for method in ("batch", "documents", "scored")]
     if base in GENERATORS:
         roots.append(f"{GENERATORS[base].__module__}:{GENERATORS[base].__name__}")
     return (code or installed()).reach(roots, STOPS).whole

@@ -93,11 +93,11 @@ class Watching(StreamedLM):
         self.spy, self.used = spy, []
 
     def _stream(self, rows):
-        for asked, logs_V in super()._stream(rows):
+        for position, asked, logs_V in super()._stream(rows):
             handed = {len(row) for row in self.spy.rows[-1]}
             assert len(handed) == 1, "all rows are read side by side"
             self.used += [(place, token, handed.copy().pop()) for place, token in asked]
-            yield asked, logs_V
+            yield position, asked, logs_V
 
 
 tokens = st.lists(st.integers(1, 255), min_size=1, max_size=9)

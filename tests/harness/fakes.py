@@ -272,6 +272,7 @@ def campaign(**changes: Any) -> Campaign:
     fields = dict(
         start_from="delta_net",
         baselines=("delta_net", "mamba2"),
+        controls=(),
         explore=Stage(tasks=("text", "overwrite"), seeds=2),
         verify=Stage(tasks=("text", "overwrite"), seeds=3, top=3),
         confirm=Stage(tasks=("text",), seeds=4),

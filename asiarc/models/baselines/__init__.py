@@ -9,6 +9,7 @@ from collections.abc import Callable
 from importlib import resources
 
 from asiarc.core.errors import CandidateError, unknown_name
+from asiarc.models.controls import CONTROL_NAMES, CONTROL_SIZES, control_source
 
 BASELINE_NAMES: tuple[str, ...] = (
     "linear_attention",
@@ -41,7 +42,10 @@ PANEL_NAMES: tuple[str, ...] = (
     "sliding_window_attention",
     "forgetting_attention",
 )
-"""Every mixer that is shipped; whatever takes a baseline by name takes one of these."""
+"""Every published mixer that is shipped: what "every baseline" means."""
+
+SHIPPED_NAMES: tuple[str, ...] = (*PANEL_NAMES, *CONTROL_NAMES)
+"""Whatever takes a baseline by name takes one of these: the panel, and the controls (`asiarc.models.controls`)."""
 
 QUADRATIC = frozenset({"softmax_attention", "forgetting_attention"})
 """Baselines whose state grows with the text: exempt from the gates of cost, never a parent."""
@@ -69,7 +73,7 @@ _SIZES: dict[str, Callable[[int, int], int]] = {  # of d_model and num_heads
     ),
     "sliding_window_attention": lambda d, h: 4 * d * d + 12 * d,
     "forgetting_attention": lambda d, h: 5 * d * d + 3 * d * h + 3 * d + h,
-}
+} | CONTROL_SIZES
 
 
 def mixer_size(name: str, d_model: int, num_heads: int) -> int | None:
@@ -78,7 +82,9 @@ def mixer_size(name: str, d_model: int, num_heads: int) -> int | None:
 
 
 def baseline_source(name: str) -> str:
-    """The source text of a baseline; `CandidateError` names the nearest one where none has that name."""
+    """The source text of a baseline or a control; `CandidateError` names the nearest one where none has that name."""
+    if name in CONTROL_NAMES:
+        return control_source(name)
     if name not in PANEL_NAMES:
-        raise CandidateError(unknown_name("baseline", name, PANEL_NAMES))
+        raise CandidateError(unknown_name("baseline", name, SHIPPED_NAMES))
     return (resources.files(__package__) / f"{name}.py").read_text(encoding="utf-8")
