@@ -102,7 +102,7 @@ MISTAKES = {
         'start_from="delta_net"', 'start_from="softmax_attention"', "never a parent; start from one of",
     ),
     "unknown_researcher": (
-        'researcher="grammar"', 'researcher="gramar"', "Did you mean 'grammar'? Valid: grammar, llm, random",
+        'researcher="grammar"', 'researcher="gramar"', "Did you mean 'grammar'? Valid: grammar, llm, open, random",
     ),
     "object_without_propose": (
         'researcher="grammar"', "researcher=object()", "has a method propose(context), object has none",
