@@ -407,7 +407,7 @@ class Workshop:
                 peak_memory_bytes=result.peak_memory_bytes,
                 gpu_memory_bytes=result.gpu_memory_bytes,
                 energy_j=result.energy_j,
-                peak_flops_per_s=self._peaks[request.device],
+                peak_flops_per_s=self._peaks.get(request.device),
             ),
         )
         with self.archive.transaction():

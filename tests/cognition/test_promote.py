@@ -112,7 +112,7 @@ def test_a_winner_that_the_grammar_did_not_write_enters_by_its_idea(tmp_path):
     store = searched(tmp_path, candidate("winning", GAIN=0.4))
     with Archive(store, write=False) as archive:
         entry = winners_entry(CampaignResult.load(archive, archive.runs("question")[-1]["run"]))
-    assert entry.grammar is None and entry.mechanism.startswith("because What the analyst wrote of it: winning gains")
+    assert entry.grammar is None and entry.mechanism.startswith("because What the analyst wrote of it: winning is ")
 
 
 def test_without_confirm_there_is_nothing_to_promote(tmp_path):

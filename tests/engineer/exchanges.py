@@ -26,7 +26,7 @@ RECIPE = MICRO.at(d_model=16, num_layers=2, seq_len=8, batch_size=4, steps=2, ev
 class Letters:
     """Random letters, all of them scored."""
 
-    name = "letters"
+    name = identity = "letters"
 
     def batch(self, split, count, *address, seq_len=None):
         letters_BT = np.random.default_rng([count, *str(address).encode()]).integers(97, 123, size=(count, seq_len + 1))

@@ -302,7 +302,8 @@ def test_motivations_are_found_by_an_embedding_endpoint_where_there_is_one(tmp_p
     lab = Lab(tmp_path, campaign)
     lab.run(reply)
     texts = [body["input"][0] for body in lab.requests if "input" in body]
-    assert len(texts) == len(set(texts)) == 4
+    assert len(texts) == len(set(texts)), "nothing is asked for twice: entries, queries, motivations"
+    assert sum(text.startswith("It should be as good as it says") for text in texts) == 4
     assert lab.ledger.accounts["embedding"].prompt_tokens > 0
     again = Lab(tmp_path / "again", campaign)
     again.run(cassette=lab.cassette())

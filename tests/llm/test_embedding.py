@@ -176,7 +176,7 @@ def test_the_order_is_that_of_the_vectors_and_not_of_the_words():
     """A model for which every entry is the same but one."""
     chosen = shipped()["token-shift"]
     with Asked(
-        embeds(lambda text: [1.0, 0.0] if text in ("recall of pairs", words_of(chosen)) else [0.0, 1.0])
+        embeds(lambda text: [1.0, 0.0] if "recall of pairs" in text or text == words_of(chosen) else [0.0, 1.0])
     ) as asked:
         dense = Dense(shipped(), asked.embedder)
         assert dense.search("recall of pairs", 1)[0].entry == chosen != shipped().search("recall of pairs", 1)[0].entry

@@ -43,7 +43,7 @@ def admission(payload: dict[str, Any]) -> dict[str, Any]:
     return {"admitted": True, "findings": [finding], "measures": measures}
 
 
-def train(payload: dict[str, Any]) -> dict[str, Any]:
+def train(payload: dict[str, Any], checkpoints: object = None) -> dict[str, Any]:
     """Keep what a trial might find; one source in ten crashes and one diverges, a baseline never."""
     Path(KEPT).write_text(json.dumps(_found(payload)))
     return {}
@@ -91,9 +91,9 @@ def _hash(source: str) -> str:
 
 def _named(source: str) -> tuple[str, float]:
     """A candidate's hash and its luck in [0, 1); a baseline has no name here, and nothing happens to it."""
-    from asiarc.models.baselines import BASELINE_NAMES, baseline_source
+    from asiarc.models.baselines import SHIPPED_NAMES, baseline_source
 
-    if source in [baseline_source(name) for name in BASELINE_NAMES]:
+    if source in [baseline_source(name) for name in SHIPPED_NAMES]:
         return "", 1.0
     return _hash(source), rng_of("luck", _hash(source)).random()
 
