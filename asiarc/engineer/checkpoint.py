@@ -1,9 +1,10 @@
 """A training's checkpoint: all that its next step depends on, so that a training that was killed ends in the same bits.
 
-That are the parameters, buffers, AdamW's moments and counts, the states of torch's generators, and `Standing`; the data
-need nothing, since the batch of step n depends on (task, seed, n) only. It is a safetensors file, which is read without
-running anything, with `Standing` as JSON in its metadata. A candidate's code ran in the process that wrote it: it is
-trusted as far as the parameters that a trial keeps are, and is evidence of nothing.
+That are the parameters, buffers, AdamW's moments and counts, the states of torch's generators, and `TrainingState`; the
+data need nothing, since the batch of step n depends on (task, seed, n) only, also where a text is a stream. It is a
+safetensors file, which is read without running anything, with `TrainingState` as JSON in its metadata. A candidate's
+code ran in the process that wrote it: it is trusted as far as the parameters that a trial keeps are, and is evidence of
+nothing.
 """
 
 from __future__ import annotations
@@ -30,38 +31,36 @@ class CheckpointError(Exception):
 
 
 @dataclass
-class Standing:
-    """How far a training is: steps taken, the first one's loss in nats, the curve's rows so far, and, where a text is a
-    stream, its position, as the text writes it."""
+class TrainingState:
+    """How far a training is: steps taken, the first one's loss in nats, the curve's rows so far."""
 
     step: int = 0
     first_loss: float = math.inf
     rows: list[tuple[int, float, float]] = field(default_factory=list)
-    position: Any = None
 
 
-class Progress:
+class TrainingProgress:
     """What a training asks once at its start and tells after each step; without `checkpoints` it keeps nothing."""
 
     def __init__(self, checkpoints: Checkpoints | None = None) -> None:
         self.checkpoints = checkpoints
         self.parameters: dict[str, Tensor] = {}  # as they are between steps: FSDP2 shows others while it computes
 
-    def resumed(self, model: nn.Module, optimiser: Optimizer) -> Standing:
+    def resumed(self, model: nn.Module, optimiser: Optimizer) -> TrainingState:
         """Where a training goes on, with the model and the optimiser brought there in place: at its start where nothing
         was saved, or nothing that can be read."""
         self.parameters = dict(model.named_parameters())
         found = self.checkpoints
         if found is None or found.file is None:
-            return Standing()
+            return TrainingState()
         try:
             standing = restore(str(found.file), found.step, model, self.parameters, optimiser)
         except (CheckpointError, SafetensorError, OSError):
-            standing = Standing()
+            standing = TrainingState()
         found.starts(standing.step)
         return standing
 
-    def mark(self, model: nn.Module, optimiser: Optimizer, standing: Standing) -> None:
+    def mark(self, model: nn.Module, optimiser: Optimizer, standing: TrainingState) -> None:
         """A step was taken: save where the training stands, if it is time."""
         if self.checkpoints is not None and self.checkpoints.is_due:
             tensors = tensors_of(model, self.parameters, optimiser.state)
@@ -115,7 +114,9 @@ def _as_bytes(tensor: Tensor) -> Tensor:
     return tensor.cpu().contiguous().flatten().view(torch.uint8)
 
 
-def restore(file: str, step: int, model: nn.Module, parameters: Mapping[str, Tensor], optimiser: Optimizer) -> Standing:
+def restore(
+    file: str, step: int, model: nn.Module, parameters: Mapping[str, Tensor], optimiser: Optimizer
+) -> TrainingState:
     """Bring a model that was just built, and its optimiser, to where `file`, saved after `step` steps, stands.
 
     Raises `CheckpointError`, `SafetensorError` or `OSError` where the file is no checkpoint of theirs; nothing is
@@ -135,9 +136,9 @@ def restore(file: str, step: int, model: nn.Module, parameters: Mapping[str, Ten
     return standing
 
 
-def _standing(text: str, step: int) -> Standing:
+def _standing(text: str, step: int) -> TrainingState:
     try:
-        found = Standing(**json.loads(text))
+        found = TrainingState(**json.loads(text))
         found.rows = [(int(at), float(loss), float(bits)) for at, loss, bits in found.rows]
         is_it = found.step == step and math.isfinite(found.first_loss)
     except (ValueError, TypeError) as error:

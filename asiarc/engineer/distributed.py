@@ -32,7 +32,7 @@ from asiarc.core.digest import digest
 from asiarc.core.errors import ExecutionError, TaskError
 from asiarc.core.pattern import mixers_of
 from asiarc.core.recipe import RECIPES, TrialRecipe
-from asiarc.engineer.checkpoint import Progress
+from asiarc.engineer.checkpoint import TrainingProgress
 from asiarc.engineer.trainer import Curve, train
 from asiarc.execution import shelf
 from asiarc.execution.removal import remove_tree
@@ -114,11 +114,11 @@ class Agreed(Checkpoints):
 
 
 @contextmanager
-def kept(folder: Path | None, training: list[Any], device: torch.device) -> Iterator[Progress]:
+def kept(folder: Path | None, training: list[Any], device: torch.device) -> Iterator[TrainingProgress]:
     """The progress of one training, told apart by `training`, on as many processes as now; each has its own part in
     `folder`, which is removed when the training is done. Raises `ExecutionError` where the folder cannot be used."""
     if folder is None:
-        yield Progress()
+        yield TrainingProgress()
         return
     rank, processes = dist.get_rank(), dist.get_world_size()
     own = shelf.Shelf(str(folder.absolute() / f"{digest([*training, processes])}-{rank}"), _NO_BOUND, shelf.EVERY_S)
@@ -132,7 +132,7 @@ def kept(folder: Path | None, training: list[Any], device: torch.device) -> Iter
     dist.all_gather_object(theirs, keeper.steps)
     keeper.step_back(max(set.intersection(*theirs), default=0))
     try:
-        yield Progress(Agreed(keeper, device))
+        yield TrainingProgress(Agreed(keeper, device))
         remove_tree(Path(own.folder))
     finally:
         keeper.close()

@@ -231,8 +231,8 @@ def score(secret: dict[str, Any], line: Line) -> dict[str, Any]:
     finally:
         lm.model.end()
     found = {"metric": scored.metric, "value": scored.value, "items": list(scored.items)}
-    taken = {n: kept[n] for n in ("passes",) if n in kept}
-    return trained | sizes | found | _read_with(lm, scored) | _within(lm, task, scored) | taken
+    passes = {"passes": kept["passes"]} if "passes" in kept else {}
+    return trained | sizes | passes | found | _read_with(lm, scored) | _within(lm, task, scored)
 
 
 def _within(lm: StreamedLM, task: Task, scored: Score) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def score_documents(lm: LM, tasks: Sequence[tuple[Task, list[dict[str, Any]]]]) 
     return scores
 
 
-class Asked(NamedTuple):
+class PlainRequest(NamedTuple):
     """A request as a language model of lm-eval's takes it."""
 
     args: tuple[str, ...]
@@ -118,7 +118,7 @@ def score_plainly(lm: Any, task: Task, documents: list[dict[str, Any]]) -> Score
 
 def _of_texts(lm: Any, documents: list[dict[str, Any]]) -> list[Any]:
     texts = [document["text"] for document in documents]
-    logs = lm.loglikelihood_rolling([Asked((text,)) for text in texts])
+    logs = lm.loglikelihood_rolling([PlainRequest((text,)) for text in texts])
     return [(log, len(text.encode())) for log, text in zip(logs, texts, strict=True)]
 
 

@@ -23,7 +23,7 @@ from asiarc.core.device import PRECISION
 from asiarc.core.errors import ExecutionError
 from asiarc.core.outcome import DivergedError
 from asiarc.core.recipe import TRIAL_MEMORY_BYTES
-from asiarc.engineer.checkpoint import Progress
+from asiarc.engineer.checkpoint import TrainingProgress
 from asiarc.models.loss import IGNORED, summed_cross_entropy
 from asiarc.models.memory import HEADROOM, Passes, passes_of
 
@@ -63,7 +63,7 @@ def train(
     task: Task,
     recipe: TrialRecipe,
     seed: str,
-    progress: Progress | None = None,
+    progress: TrainingProgress | None = None,
     *,
     memory_bytes: int | None = None,
     unsynced: Callable[[], AbstractContextManager[None]] = nullcontext,
@@ -81,7 +81,7 @@ def train(
     probe = task.batch("train", 2 * recipe.batch_size, "curve", seq_len=recipe.seq_len)
     passes = prepare(model, recipe, len(probe.inputs_BT) // 2, memory_bytes or memory_of(device))
     marks = {round(recipe.steps * (i + 1) / recipe.evaluations) for i in range(recipe.evaluations)}
-    progress = progress or Progress()
+    progress = progress or TrainingProgress()
     standing = progress.resumed(model, optimiser)
     model.train()
     for step in range(standing.step, recipe.steps):

@@ -19,7 +19,7 @@ from asiarc.core.bought import gpu_flops_per_s
 from asiarc.core.outcome import DivergedError
 from asiarc.core.pattern import CANDIDATE
 from asiarc.core.recipe import TrialRecipe
-from asiarc.engineer.checkpoint import Progress
+from asiarc.engineer.checkpoint import TrainingProgress
 from asiarc.engineer.dialogue import Reading, Tokens, answer_all
 from asiarc.engineer.gates import admit
 from asiarc.engineer.gates.again import examine, inputs_of
@@ -99,7 +99,7 @@ def train(payload: Payload, checkpoints: Checkpoints | None = None) -> Payload:
     ended instead, as `diverged` or `size` with a reason.
     """
     with denormals_flushed():
-        tensors, told = _train(payload, Progress(checkpoints))
+        tensors, told = _train(payload, TrainingProgress(checkpoints))
     save_file(tensors, KEPT, {"told": json.dumps(told)})
     return {}
 
@@ -128,7 +128,7 @@ def answer(payload: Payload, line: Line) -> Payload:
     return {}
 
 
-def _train(payload: Payload, progress: Progress) -> tuple[dict[str, torch.Tensor], Payload]:
+def _train(payload: Payload, progress: TrainingProgress) -> tuple[dict[str, torch.Tensor], Payload]:
     recipe = recipe_of(payload)
     task = get_task(payload["task"], recipe.tokenizer)
     try:

@@ -181,11 +181,7 @@ class Workshop:
         """Run jobs by their keys; those that the machine failed under are answered last."""
         if not jobs:
             return
-        if self.deadline is not None and time.monotonic() > self.deadline:
-            raise BudgetExhaustedError(
-                f"the campaign's minutes are used up with {len(jobs)} pieces of work of this step left; everything "
-                "finished is kept: run the same command again to go on, or raise minutes in the campaign's budget"
-            )
+        self._require_time(len(jobs))
         keys, lost = [*jobs], dict[int, Result]()
 
         def deliver(index: int, result: Result) -> None:
@@ -199,6 +195,14 @@ class Workshop:
         self.executor.run([*jobs.values()], deliver)
         for index, result in sorted(lost.items()):
             on_result(index, self._blamed(keys[index], result))
+
+    def _require_time(self, left: int) -> None:
+        """Raise `BudgetExhaustedError` where the deadline is over with so many pieces of work left."""
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise BudgetExhaustedError(
+                f"the campaign's minutes are used up with {left} pieces of work of this step left; everything "
+                "finished is kept: run the same command again to go on, or raise minutes in the campaign's budget"
+            )
 
     def _blamed(self, key: str, result: Result) -> Result:
         """A job whose process ends the machine's own would never end as anything else: where that happened `LOSSES`
@@ -324,6 +328,8 @@ class Workshop:
         unique = {request.key: request for request in requests}
         missing = [r for key, r in unique.items() if not self._is_over(key)]
         missing.sort(key=lambda r: -r.recipe.tokens)  # long ones first, so that no worker idles at the end
+        if missing:
+            self._require_time(len(missing))
         for request in missing:
             request.opened.keep()
         for device in {request.device for request in missing}:
@@ -395,8 +401,7 @@ class Workshop:
                 "hidden": value.get("hidden"),
                 **_seconds(result),
                 **(value.get("read") or {}),
-                **({"within": value["within"]} if value.get("within") else {}),
-                **({"passes": value["passes"]} if value.get("passes") else {}),
+                **{name: value[name] for name in ("within", "passes") if value.get(name)},
                 **_noted(result),
             },
             wall_s=result.wall_s,

@@ -13,7 +13,7 @@ Values = Mapping[str, float]  # by seed
 
 
 @dataclass(frozen=True)
-class Finding:
+class MemoryFinding:
     """What a task's trials say of it: the `best` mixer with a memory, its gain over each control, memory's `share` of
     what context gives, how many of the mixers with a memory are `ahead` of every control by an interval, of how many.
     """
@@ -62,7 +62,7 @@ def examined(
     uninformed: float,
     higher_is_better: bool,
     share: float,
-) -> Finding:
+) -> MemoryFinding:
     """What trials of mixers with a memory and of controls say of a task, paired by seed.
 
     Intervals hold for all pairs of a mixer and a control at once, since the best is chosen among them. Raises
@@ -82,7 +82,7 @@ def examined(
     control = _best(controls, higher_is_better=higher_is_better)
     means = statistics.fmean(mixers[best].values()), statistics.fmean(controls[control].values())
     ahead = sum(_is_ahead(list(found.values())) for found in gains.values())
-    return Finding(best, gains[best], memory_share(*means, uninformed), ahead, len(mixers), share)
+    return MemoryFinding(best, gains[best], memory_share(*means, uninformed), ahead, len(mixers), share)
 
 
 def _best(values: Mapping[str, Values], *, higher_is_better: bool) -> str:

@@ -24,7 +24,7 @@ from asiarc.harness.options import AS_JSON, STORE, TIER, WORKERS, project_store,
 
 if TYPE_CHECKING:
     from asiarc.loop.door import Door, Twin
-    from asiarc.loop.feedback import Feedback, Score
+    from asiarc.loop.feedback import Feedback, GainOver
 
 KNOWN = 3  # exit status of `tried`
 CAMPAIGN = click.option("--campaign", required=True, metavar="NAME", help="an open campaign: its name, or its file")
@@ -142,7 +142,7 @@ def lines(feedback: Feedback) -> Iterator[str]:
     yield f"  cost: {trials}, {cpu} CPU-hours, {wording.large(feedback.tokens)} tokens"
 
 
-def interval(score: Score) -> str:
+def interval(score: GainOver) -> str:
     """A gain with its interval, or that it has none."""
     if score.low is None:
         return f"{score.gain:+.4f} {score.unit} (no seed was repeated, so without an interval)"
@@ -226,6 +226,6 @@ def _print(found: Sequence[Feedback]) -> None:
     console().print(table)
 
 
-def _short(score: Score) -> str:
+def _short(score: GainOver) -> str:
     """A gain for a row."""
     return f"{score.gain:+.4f}" + ("" if score.low is None else f" [{score.low:+.4f}, {score.high:+.4f}]")

@@ -18,7 +18,7 @@ from asiarc.archive.gains import Gain, Gains, gains_of
 from asiarc.archive.store import Archive
 from asiarc.campaign.declaration import Campaign
 from asiarc.cognition.library import read_around, read_up
-from asiarc.core.proposal import Belief, Context, Earlier, Failure, Foretold, Insight, Relative, Tried
+from asiarc.core.proposal import Belief, Context, Earlier, Failure, Insight, Relative, Tried
 from asiarc.core.seeds import rng_of, seed_of
 from asiarc.loop.agents import OPEN, Team
 from asiarc.loop.findings import POPULATION, observed
@@ -30,6 +30,7 @@ SIBLINGS = 3  # the strongest other children of the parent that a proposal is sh
 FAILED = 8  # the latest failures that it is told
 START = -1  # stands for start_from where proposals have their number
 WORTHS = 40  # candidates that the belief is told of, the most promising first
+Before = tuple[list[dict[str, Any]], list[dict[str, Any]]]  # proposals and results before a number
 READS_LITTLE = ("grammar", "random")  # researchers that are told neither terms nor belief
 
 
@@ -50,6 +51,7 @@ class Surroundings:
         siblings = [] if alone else self._siblings(parent, {parent, *references})
         shown = [parent, *references, *siblings]
         gains = self._gains(number, shown)
+        before: Before = ([], []) if self.campaign.researcher in READS_LITTLE else self._before(number)
         relatives = [self._relative(n, gains, shown[0]) for n in shown]
         named = relatives[: 1 + len(references)]
         insights = [self._insight(relative.address) for relative in named]
@@ -65,7 +67,7 @@ class Surroundings:
             siblings=tuple(relatives[len(named) :]),
             tasks=self.campaign.explore.tasks,
             earlier=self._earlier(number) if "motivation" in self.campaign.novelty else (),
-            tried=self._tried(number, gains),
+            tried=self._tried(before, gains),
         )
         found = self._with_cognition(found, insights[0])
         if self.campaign.researcher in READS_LITTLE:
@@ -74,7 +76,7 @@ class Surroundings:
             found,
             terms=terms_of(self.bench, gains),
             belief=self._belief(search, found, gains),
-            foretold=() if alone or not self._has_analyst else self._foretold(number, gains),
+            foretold=() if alone or not self._has_analyst else foretold_of(*before, gains, self.start),
         )
 
     @property
@@ -160,10 +162,7 @@ class Surroundings:
         rows = self.archive.population(self.run, context.index - 1, POPULATION)
         return belief_of(believed, names, effects_of(observed(self.archive, rows, gains, self.start), gains))
 
-    def _foretold(self, number: int, gains: Gains) -> tuple[Foretold, ...]:
-        return foretold_of(*self._before(number), gains, self.start)
-
-    def _before(self, number: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    def _before(self, number: int) -> Before:
         """Proposals and results before a number."""
         rows = self.archive.proposals(self.run), self.archive.results(self.run)
         proposals, results = ([row for row in some if row["number"] < number] for some in rows)
@@ -192,10 +191,8 @@ class Surroundings:
         rows = self.archive.motivations(self.run, number)
         return tuple(Earlier(**row) for row in rows if row["motivation"])
 
-    def _tried(self, number: int, gains: Gains) -> tuple[Tried, ...]:
-        if self.campaign.researcher != "llm":
-            return ()
-        return self.team.tried(*self._before(number), gains, self.start)
+    def _tried(self, before: Before, gains: Gains) -> tuple[Tried, ...]:
+        return self.team.tried(*before, gains, self.start) if self.campaign.researcher == "llm" else ()
 
 
 def _standing(by_task: Mapping[str, Gain], step: Gain | None) -> str:

@@ -29,7 +29,7 @@ _COST = """
 
 
 @dataclass(frozen=True)
-class Score:
+class GainOver:
     """A gain over a baseline in `unit`, with its interval at 95 % for all `compared` candidates; no interval where no
     seed was repeated. `where` says at which rung, on which seeds."""
 
@@ -55,7 +55,7 @@ class Feedback:
     rung: int
     rungs: int
     holds: bool
-    scores: tuple[Score, ...]
+    scores: tuple[GainOver, ...]
     told: tuple[str, ...]
     trials: int
     cpu_s: float
@@ -116,17 +116,17 @@ class Reader:
             **cost,
         )  # fmt: skip
 
-    def _over(self, address: str) -> Iterator[Score]:
+    def _over(self, address: str) -> Iterator[GainOver]:
         """The gain over each baseline, at the deepest rung that both stand on."""
         for name in self.names:
             gain = self._gains.over(address, self.baselines[name])
             if gain is not None:
                 radius = None if gain.error is None else t_factor(gain.freedom, self._compared) * gain.error
                 low, high = (None, None) if radius is None else (gain.mean - radius, gain.mean + radius)
-                yield Score(name, gain.mean, low, high, gain.unit, gain.where, self._compared)
+                yield GainOver(name, gain.mean, low, high, gain.unit, gain.where, self._compared)
 
 
-def _word(outcome: Outcome | None, scores: Sequence[Score], *, holds: bool) -> Word:
+def _word(outcome: Outcome | None, scores: Sequence[GainOver], *, holds: bool) -> Word:
     """What is said of a proposal: the gain over start_from, which comes first, decides, if no capability was lost."""
     if outcome is None:
         return "admitted"

@@ -5,7 +5,7 @@ import itertools
 import os
 
 from asiarc.engineer import trainer, trial
-from asiarc.engineer.checkpoint import Progress
+from asiarc.engineer.checkpoint import TrainingProgress
 
 
 def train(payload, checkpoints=None):
@@ -15,7 +15,7 @@ def train(payload, checkpoints=None):
     if "die_at" in payload:
         checkpoints.save = _deadly(checkpoints.save, payload["die_at"], payload["is_torn"])
     with trial.denormals_flushed():
-        tensors, told = trial._train(payload, Progress(checkpoints))
+        tensors, told = trial._train(payload, TrainingProgress(checkpoints))
     return {"began": checkpoints.step if checkpoints else 0, "digest": digest_of(tensors), "told": told}
 
 

@@ -13,7 +13,7 @@ from killed_jobs import digest_of
 
 from asiarc.core.recipe import MICRO
 from asiarc.engineer import distributed
-from asiarc.engineer.checkpoint import Progress, tensors_of
+from asiarc.engineer.checkpoint import TrainingProgress, tensors_of
 from asiarc.execution import shelf
 from asiarc.models import backbone  # noqa: F401
 from asiarc.tasks import get_task
@@ -29,7 +29,7 @@ shelf.EVERY_S = 0.0
 
 def train(name, by, rank, checkpoints, die_at):
     """One process's part: the digits of all that it holds after the last step, and the curve."""
-    found, mark = {}, Progress.mark
+    found, mark = {}, TrainingProgress.mark
 
     def marks(self, model, optimiser, standing):
         mark(self, model, optimiser, standing)
@@ -40,7 +40,7 @@ def train(name, by, rank, checkpoints, die_at):
             os.kill(os.getpid(), 9)
         found["digest"] = digest_of(tensors_of(model, self.parameters, optimiser.state))
 
-    Progress.mark = marks
+    TrainingProgress.mark = marks
     dist.init_process_group("gloo", init_method=f"file://{folder}/{name}", rank=rank, world_size=2)
     curve = distributed.train_spread(source, task, recipe, "0", by, torch.device("cpu"), checkpoints)
     (folder / f"{name}-{rank}.json").write_text(json.dumps([found["digest"], curve.rows]))

@@ -22,7 +22,7 @@ from asiarc.archive.store import Archive
 from asiarc.core.errors import ExecutionError
 from asiarc.core.outcome import DivergedError
 from asiarc.engineer import checkpoint
-from asiarc.engineer.checkpoint import Progress, Standing, tensors_of, written
+from asiarc.engineer.checkpoint import TrainingProgress, TrainingState, tensors_of, written
 from asiarc.engineer.trainer import optimiser_of, train
 from asiarc.engineer.workshop import Workshop
 from asiarc.execution import Job, Limits, shelf
@@ -167,7 +167,7 @@ def trained(recipe, shelf=None, until=None, source=REMEMBERS):
     model = build(source, recipe, "0", hidden=8)
     keeper = Keeper(shelf, shelf.opened()) if shelf else None
     try:
-        rows = train(model, Until(until), recipe, "0", Progress(keeper.here() if keeper else None)).rows
+        rows = train(model, Until(until), recipe, "0", TrainingProgress(keeper.here() if keeper else None)).rows
     except (Ends, DivergedError):
         rows = None
     finally:
@@ -226,7 +226,7 @@ def saved_file(folder, recipe, source=REMEMBERS, until=5):
 def bent(file, **changes):
     """A checkpoint whose tensors, or whose standing, a cheat has changed; as safetensors of the same form."""
     tensors = load_file(file)
-    standing = {"step": 5, "first_loss": 5.0, "rows": [], "position": None}
+    standing = {"step": 5, "first_loss": 5.0, "rows": []}
     standing |= {name: value for name, value in changes.items() if name in (*standing, "more")}
     tensors |= {name: value for name, value in changes.items() if isinstance(value, torch.Tensor)}
     save_file(tensors, file, {"standing": json.dumps(standing)})
@@ -263,7 +263,7 @@ def test_what_is_none_is_refused_and_changes_nothing(recipe, tmp_path, cheat):
     told = []
     offered = Keeper(shelf_in(tmp_path), shelf_in(tmp_path).opened()).here()
     offered.file, offered.step, offered._send = file, 5, told.append
-    assert Progress(offered).resumed(model, optimiser) == Standing()
+    assert TrainingProgress(offered).resumed(model, optimiser) == TrainingState()
     assert digest_of(tensors_of(model, parameters, optimiser.state)) == before and not optimiser.state
     assert told == [bytes(16)], "it says that it starts anew"
 

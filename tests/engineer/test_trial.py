@@ -27,6 +27,7 @@ from asiarc.models.backbone import build, count_parameters
 from asiarc.models.baselines import baseline_source
 from asiarc.tasks import get_task, opened
 
+from ..harness.fakes import A_MACHINE, asks_of_the_machine
 from .here import score
 
 OVERWRITE = "overwrite"
@@ -204,15 +205,15 @@ def archive(tmp_path):
 
 
 class Answering:
-    """An executor that runs nothing and answers what it is told to; of its device it says what a CPU would."""
+    """An executor that runs nothing and answers what it is told to."""
 
     def __init__(self, *results):
         self.results = list(results)
         self.jobs = []
 
     def run(self, jobs, on_result=None):
-        if [job.label for job in jobs] == ["device"]:
-            return [Result("ok", {"cuda": False, "flops_per_s": 1e9})]
+        if asks_of_the_machine(jobs):
+            return A_MACHINE
         self.jobs += jobs
         answers = [self.results.pop(0) for _ in jobs]
         for index, answer in enumerate(answers):

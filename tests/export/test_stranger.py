@@ -88,4 +88,4 @@ def test_the_same_where_asiarc_is_not(found, name):
     assert {check: checks[check] for check in EQUAL} == dict.fromkeys(EQUAL, 0.0)
     assert {check: checks[check] for check in ROUNDING if checks[check] > 2e-5} == {}
     assert all(checks[check] is True for check in TRUE), checks
-    assert checks["bfloat16"] < 0.03, "three to four roundings at bfloat16's 0.8 %"
+    assert checks["bfloat16"] < (0.03 if name in OF_THE_PANEL else 0.02), "operators apart round more often"

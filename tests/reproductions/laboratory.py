@@ -18,6 +18,7 @@ from asiarc.core.candidate import content_address
 from asiarc.core.seeds import rng_of
 from asiarc.engineer.workshop import Workshop
 from asiarc.execution import Job, Result
+from tests.harness.fakes import A_MACHINE, asks_of_the_machine
 
 FOLDER = Path(__file__).parents[2] / "reproductions"
 World = Callable[[str, str, str], float]
@@ -56,8 +57,8 @@ class Laboratory:
         self.jobs: list[Job] = []
 
     def run(self, jobs: Sequence[Job], on_result: Callable[[int, Result], None] = lambda *_: None) -> list[Result]:
-        if [job.label for job in jobs] == ["device"]:  # of the machine, not of a candidate
-            return [Result("ok", {"cuda": False, "flops_per_s": 1e11})]
+        if asks_of_the_machine(jobs):
+            return A_MACHINE
         results = []
         for index, job in enumerate(jobs):
             if len(self.jobs) == self.interrupt_at:

@@ -26,7 +26,7 @@ from asiarc.core.recipe import MICRO, SMALL, TrialRecipe
 from asiarc.evidence.effects import paired_effect
 from asiarc.evidence.power import pairs_needed
 from asiarc.evidence.transfer import rank_correlation
-from asiarc.evidence.validity import Finding, examined
+from asiarc.evidence.validity import MemoryFinding, examined
 from asiarc.models.controls import CONTROL_NAMES, MEMORY_FREE
 from tests.rigs import ROOT
 
@@ -176,7 +176,7 @@ def ahead_of(control: str, values: Values, *, higher_is_better: bool) -> int:
     return ahead
 
 
-def _finding(values: Values, uninformed: float, instrument: str) -> tuple[Finding | None, str]:
+def _finding(values: Values, uninformed: float, instrument: str) -> tuple[MemoryFinding | None, str]:
     from asiarc.tasks import get_task
 
     task = get_task(instrument)
