@@ -1,0 +1,158 @@
+"""Laws along the ladder: by hand, by simulation, and predictions that come before what they foretell."""
+
+import json
+import random
+import statistics
+import subprocess
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asiarc.core.errors import EvidenceError
+from asiarc.core.pattern import pattern_of
+from asiarc.evidence.scaling import Prediction, Rung, predict, score, turns
+from tests.rigs import scaling
+
+SMALL = Rung("100k", 1e5, {"a": [2.0, 2.2], "b": [2.4, 2.6], "c": [3.0, 3.2]})
+LARGE = Rung("300k", 1e6, {"a": [1.9, 2.1], "b": [1.8, 2.0], "c": [2.6, 2.8]})
+
+
+def test_one_rung_says_that_distances_stay():
+    """By hand: pooled variance 0.02 with 3 degrees, t = 3.182; a pair of 4 new seeds: sqrt(2 * 0.02 (1/2 + 1/4))."""
+    found = predict([SMALL], 1e6, seeds=4)
+    assert found.order == ["a", "b", "c"]
+    assert found.mixers["a"].value == pytest.approx(2.1 - (2.1 + 2.5 + 3.1) / 3)
+    pair = found.pairs["a", "b"]
+    assert pair.value == pytest.approx(-0.4)
+    assert pair.high - pair.value == pytest.approx(3.18245 * (2 * 0.02 * 0.75) ** 0.5, rel=1e-4)
+    assert not pair.tells and found.pairs["a", "c"].tells
+
+
+def test_two_rungs_are_a_line_in_the_logarithm():
+    """One decade gave b 0.5 on a; another gives it 0.5 again, and the noise of both rungs weighs 2 and -1."""
+    found = predict([SMALL, LARGE], 1e7, seeds=2)
+    assert found.pairs["a", "b"].value == pytest.approx(2 * 0.1 - -0.4)
+    assert found.order[0] == "b"
+    radius = found.pairs["a", "b"].high - found.pairs["a", "b"].value
+    assert radius == pytest.approx(2.44691 * (2 * 0.02 * (4 / 2 + 1 / 2 + 1 / 2)) ** 0.5, rel=1e-4)
+
+
+@given(st.lists(st.tuples(st.floats(-2, 2), st.floats(-0.3, 0.3)), min_size=2, max_size=6), st.floats(-5, 5))
+def test_a_line_is_foretold_to_the_digit_whatever_level_all_share(laws, level):
+    def rung(decade):
+        losses = {str(i): [level * decade + a + b * decade + noise for noise in (-1e-3, 1e-3)]
+                  for i, (a, b) in enumerate(laws)}  # fmt: skip
+        return Rung(str(decade), 10.0**decade, losses)
+
+    found = predict([rung(5), rung(6)], 1e7, seeds=2)
+    for mixer, distance in rung(7).distances().items():
+        assert found.mixers[mixer].value == pytest.approx(distance, abs=1e-6)
+
+
+def test_intervals_cover_what_they_say_where_the_law_holds():
+    draw = random.Random(0)
+    laws = [(draw.uniform(2, 3), draw.uniform(-0.4, 0)) for _ in range(5)]
+
+    def rung(decade, seeds):
+        losses = {str(i): [a + b * decade + draw.gauss(0, 0.03) for _ in range(seeds)] for i, (a, b) in enumerate(laws)}
+        return Rung(str(decade), 10.0**decade, losses)
+
+    shares = [score(predict([rung(5, 5), rung(5.5, 4)], 1e6, seeds=3), rung(6, 3)).coverage for _ in range(200)]
+    assert 0.92 <= statistics.fmean(shares) <= 0.98
+
+
+def test_the_score_counts_pairs_and_what_was_told_apart():
+    found = predict([SMALL], 1e6, seeds=2)
+    s = score(found, LARGE)
+    assert (s.right, s.pairs) == (2, 3)  # b has passed a
+    assert s.told == 1 and s.told_right == 1  # a and c alone were told apart
+    assert Prediction.from_dict(json.loads(json.dumps(found.as_dict()))) == found
+    with pytest.raises(EvidenceError, match="no trial of c"):
+        score(found, Rung("300k", 1e6, {"a": [1.0], "b": [1.0]}))
+
+
+def test_an_order_turns_where_the_gap_is_nothing():
+    assert turns([SMALL, LARGE], "a", "c") == []
+    [size] = turns([SMALL, LARGE], "a", "b")
+    assert size == pytest.approx(10 ** (5 + 0.4 / 0.5))
+
+
+@pytest.mark.parametrize(
+    ("rungs", "parameters", "why"),
+    [
+        ([], 1e6, "nothing is trained below"),
+        ([SMALL, Rung("x", 2e5, {"a": [1, 2]})], 1e6, "differ in b, c"),
+        ([Rung("x", 1e5, {"a": [1.0], "b": [2.0]})], 1e6, "no noise can be seen"),
+        ([LARGE], 1e6, "not below"),
+    ],
+)
+def test_what_cannot_be_foretold_is_said(rungs, parameters, why):
+    with pytest.raises(EvidenceError, match=why):
+        predict(rungs, parameters, 3)
+
+
+# --- the rig ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def repository(tmp_path):
+    def git(*arguments):
+        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        subprocess.run(["git", "-C", tmp_path, *who, *arguments], check=True, capture_output=True)
+
+    git("init", "-q")
+    return tmp_path, git
+
+
+def test_a_rung_is_trained_only_after_its_prediction_is_committed(repository):
+    folder, git = repository
+    scaling.require_foretold("100k", folder)  # nothing is below it
+    with pytest.raises(EvidenceError, match="foretold before it is trained"):
+        scaling.require_foretold("300k", folder)
+    (folder / "300k.json").write_text("{}")
+    with pytest.raises(EvidenceError, match="and commit"):
+        scaling.require_foretold("300k", folder)
+    git("add", "300k.json")
+    git("commit", "-qm", "foretold")
+    scaling.require_foretold("300k", folder)
+    assert len(scaling.committed(folder / "300k.json")) == 40
+    (folder / "300k.json").write_text('{"bent": 1}')
+    with pytest.raises(EvidenceError, match="and commit"):
+        scaling.require_foretold("300k", folder)
+
+
+def test_the_table_says_what_became_of_a_prediction(repository):
+    folder, git = repository
+    record = scaling.foretell("300k", [SMALL], "text", 1e6)
+    assert record["from"]["100k"]["losses"] == SMALL.losses
+    (folder / "300k.json").write_text(json.dumps(record))
+    git("add", ".")
+    git("commit", "-qm", "foretold")
+    rungs = [Rung("100k", 1e5, {"mamba2": [2.0, 2.2], "gated_delta_net": [2.4, 2.6], "c": [3.0, 3.2]})]
+    rungs.append(Rung("300k", 1e6, {"mamba2": [1.9, 2.1], "gated_delta_net": [1.8, 2.0], "c": [2.6, 2.8]}))
+    renamed = {"mamba2": "a", "gated_delta_net": "b", "c": "c"}
+    judged = scaling.judged([Rung("300k", 1e6, {renamed[m]: v for m, v in rungs[1].losses.items()})], folder)
+    text = scaling.write(folder, rungs, judged)
+    assert f"| 300k | {judged[0].commit[:10]} | 2 of 3 | 2 of 2 |" in text
+    assert "turns at 630,957 parameters" in text
+    assert (folder / "ladder.svg").exists() and json.loads((folder / "table.json").read_text())["scores"]
+
+
+def test_every_size_trains_the_same_mixers_and_hybrids_with_tuned_rates():
+    for size in scaling.SIZES:
+        study = scaling.rung_of(size, "text")
+        assert len(study.mixers) >= 9 and len(study.learning_rates) == 3 and study.seeds >= 3
+        hybrid = study.request("mamba2 3:1", "text", "0", "full")
+        assert pattern_of(hybrid.source) == ("mamba2",) * 3 + ("softmax_attention",)
+        assert set(hybrid.mixers) == {"mamba2", "softmax_attention"} and hybrid.recipe.num_layers % 4 == 0
+        tuning = study.request("mamba2", "text", "tuning/0", "full", rate=1e-3, purpose=" tuning")
+        assert tuning.recipe.steps * scaling.TUNED_ON <= hybrid.recipe.steps and tuning.stage != hybrid.stage
+    tokens = [s.recipe.tokens / scaling._parameters(name) for name, s in list(scaling.SIZES.items())[:3]]
+    assert max(tokens) / min(tokens) < 1.3  # in proportion
+
+
+def test_without_trials_the_rig_says_what_to_do(tmp_path):
+    found = CliRunner().invoke(scaling.main, ["table", "--store", str(tmp_path), "--output", str(tmp_path)])
+    assert isinstance(found.exception, EvidenceError)
