@@ -30,6 +30,22 @@ def benjamini_hochberg(p_values: Mapping[Name, float]) -> dict[Name, float]:
     return {name: adjusted[name] for name in p_values}
 
 
+def holm(p_values: Mapping[Name, float]) -> dict[Name, float]:
+    """Holm's adjusted p-values: rejecting those <= alpha keeps the chance of any false rejection <= alpha.
+
+    p~(k) = max over j <= k of min(1, (m - j + 1) p(j)); whatever the tests' dependence (Holm 1979).
+
+    Raises:
+        EvidenceError: no p-values, or one outside [0, 1].
+    """
+    adjusted: dict[Name, float] = {}
+    running = 0.0
+    for rank, (name, p) in enumerate(ordered := _sorted(p_values)):
+        running = max(running, min(1.0, (len(ordered) - rank) * p))
+        adjusted[name] = running
+    return {name: adjusted[name] for name in p_values}
+
+
 def _sorted(p_values: Mapping[Name, float]) -> list[tuple[Name, float]]:
     if not p_values:
         raise EvidenceError("no p-values to correct; an empty stage has nothing to decide")

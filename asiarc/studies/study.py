@@ -22,6 +22,7 @@ from asiarc.core.candidate import content_address, motivation
 from asiarc.core.digest import digest
 from asiarc.core.errors import EvidenceError, ExecutionError, TaskError, unknown_name
 from asiarc.core.outcome import SCORED, Outcome
+from asiarc.core.pattern import mixers_of, pattern_of
 from asiarc.core.recipe import MICRO, ON_GPU, TIERS, Tier, TrialRecipe, stage_plan
 from asiarc.tasks import check_name, get_task
 
@@ -47,7 +48,7 @@ class Study(CampaignDeclaration):
     STAGE_OF_TRIALS: ClassVar[str] = "confirm"  # what its trials are marked as
     SEEDS_FROM: ClassVar[str] = "study"
 
-    mixers: dict[str, str] = Field(min_length=1, description="source text by name")
+    mixers: dict[str, str] = Field(min_length=1, description="source text by name; of a mixer or of a pattern")
     tasks: tuple[str, ...] = Field(default=("text",), description="empty: the gates only, nothing is trained")
     seeds: int = Field(default=8, ge=2, le=64, description="training seeds of each mixer on each task")
     tier: Tier = Field(default="full", description="the smallest tier that runs it")
@@ -111,13 +112,15 @@ class Study(CampaignDeclaration):
     def request(
         self, mixer: str, task: str, seed: str, tier: Tier, *, rate: float | None = None, purpose: str = ""
     ) -> Request:
-        """One trial; `purpose` keeps apart what is not measured."""
+        """One trial; `purpose` keeps apart what is not measured. The mixers that a pattern names come with it."""
         from asiarc.loop.trials import trial_request
+        from asiarc.models.baselines import baseline_source
 
         return trial_request(
             (self.addresses[mixer], self.mixers[mixer]), task, self.STAGE_OF_TRIALS + purpose,
             f"{self.SEEDS_FROM}/{seed}", self.recipe(task, tier), match=self.match,
             documents=self.documents(tier), rate=rate,
+            mixers={name: baseline_source(name) for name in mixers_of(pattern_of(self.mixers[mixer]) or ())},
         )  # fmt: skip
 
     # --- cost -----------------------------------------------------------------------------------------------------
@@ -165,9 +168,15 @@ class Study(CampaignDeclaration):
         archive.finish_stage(run, STAGE, record)
 
     def admit(self, workshop: Workshop) -> Mapping[str, Outcome]:
-        """The gates' outcome of each mixer; `ExecutionError` where the machine could not run them."""
-        admissions = workshop.admit({self.addresses[name]: self.mixers[name] for name in self.mixers}, MICRO)
-        outcomes = {name: admissions[address]["outcome"] for name, address in self.addresses.items()}
+        """The gates' outcome of each mixer; `ExecutionError` where the machine could not run them. A pattern is let in:
+        what may be in it are shipped mixers."""
+        patterns = {name for name, source in self.mixers.items() if pattern_of(source)}
+        alone = {self.addresses[name]: source for name, source in self.mixers.items() if name not in patterns}
+        admissions = workshop.admit(alone, MICRO)
+        outcomes = {
+            name: SCORED if name in patterns else admissions[address]["outcome"]
+            for name, address in self.addresses.items()
+        }
         for outcome in outcomes.values():
             if not outcome.is_final:
                 raise ExecutionError(f"the machine could not run the gates: {outcome.reason}; run it again")

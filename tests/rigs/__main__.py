@@ -38,6 +38,7 @@ RIGS = {
     "loader": Rig("loader", "tokens a second of the loader alone, from parquet to rows"),
     "steps": Rig("steps", "steps of the paper's sizes in the memory there is; the loss in chunks beside the plain"),
     "instruments": Rig("instruments", "which task measures memory, what it costs, how noisy it is"),
+    "panel": Rig("panel", "every mixer of the panel, alone and in a hybrid, at one size"),
     "scaling": Rig("scaling", "laws along the ladder, each rung foretold before it is trained"),
     "cognition": Rig("cognition.quality", "does retrieval find what answers a weakness?"),
     "kernels": Rig("kernels.__main__", "speed gate, benches, compiled binaries, GPU checks of the kernels"),

@@ -15,7 +15,7 @@ import json
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,7 +25,7 @@ from pydantic import Field
 
 from asiarc.core.errors import EvidenceError
 from asiarc.core.outcome import SCORED, Outcome
-from asiarc.core.pattern import mixers_of, pattern_of, pattern_text
+from asiarc.core.pattern import pattern_text
 from asiarc.core.recipe import GPU_20M, MICRO, Tier, TrialRecipe
 from asiarc.evidence.scaling import Prediction, Score, predict, score, turns
 from asiarc.evidence.scaling import Rung as Measured
@@ -78,32 +78,32 @@ class Rung(Study):
     def request(
         self, mixer: str, task: str, seed: str, tier: Tier, *, rate: float | None = None, purpose: str = ""
     ) -> Request:
-        """One trial; the mixers that a pattern names come with it, and tuning is short."""
-        from asiarc.loop.trials import trial_request
-        from asiarc.models.baselines import baseline_source
-
-        recipe, layers = self.recipe(task, tier), pattern_of(self.mixers[mixer]) or ()
-        return trial_request(
-            (self.addresses[mixer], self.mixers[mixer]), task, self.STAGE_OF_TRIALS + purpose,
-            f"{self.SEEDS_FROM}/{seed}", recipe.at(steps=max(1, recipe.steps // TUNED_ON)) if purpose else recipe,
-            match=self.match, documents=self.documents(tier), rate=rate,
-            mixers={name: baseline_source(name) for name in mixers_of(layers)},
-        )  # fmt: skip
+        """One trial; tuning is short."""
+        found = super().request(mixer, task, seed, tier, rate=rate, purpose=purpose)
+        short = found.recipe.at(steps=max(1, found.recipe.steps // TUNED_ON))
+        return replace(found, recipe=short) if purpose else found
 
     def admit(self, workshop: Workshop) -> Mapping[str, Outcome]:
         """All of them: the quadratic reference and what holds it are refused for their cost alone."""
         return dict.fromkeys(self.mixers, SCORED)
 
 
-def rung_of(size: str, task: str) -> Rung:
+def mixed(mixer: str) -> tuple[str, str]:
+    """A mixer in three blocks of four, attention in the fourth: the hybrid's name and source."""
+    return f"{mixer} 3:1", pattern_text((mixer,) * 3 + (ATTENTION,))
+
+
+def rung_of(
+    size: str, task: str, mixers: Sequence[str] = MIXERS, hybrids: Sequence[str] = HYBRIDS, seeds: int | None = None
+) -> Rung:
     """The study of a size on a task."""
     from asiarc.models.baselines import baseline_source
 
     found = SIZES[size]
-    mixers = {name: baseline_source(name) for name in MIXERS}
-    mixers |= {f"{name} 3:1": pattern_text((name,) * 3 + (ATTENTION,)) for name in HYBRIDS}
-    rates = tuple(factor * found.recipe.learning_rate for factor in RATES)
-    return Rung(size=size, mixers=mixers, tasks=(task,), seeds=found.seeds, learning_rates=rates)
+    return Rung(
+        size=size, mixers={name: baseline_source(name) for name in mixers} | dict(map(mixed, hybrids)), tasks=(task,),
+        seeds=seeds or found.seeds, learning_rates=tuple(factor * found.recipe.learning_rate for factor in RATES),
+    )  # fmt: skip
 
 
 def measured(result: StudyResult, task: str) -> Measured:
