@@ -26,7 +26,7 @@ from asiarc.core.device import PRECISION, Device, backend_on, device_type
 from asiarc.core.digest import digest
 from asiarc.core.reach import installed
 from asiarc.core.recipe import Tier
-from asiarc.models.baselines import baseline_source
+from asiarc.models.baselines import PANEL, baseline_source
 from asiarc.tasks import read_with
 
 PACKAGES = (
@@ -187,11 +187,13 @@ def _command() -> list[str]:
 
 
 def provenance() -> dict[str, Any]:
-    """Where a run happened: commit, hash of uncommitted changes, versions, machine, command line."""
+    """Where and with what a run happened: commit, hash of uncommitted changes, the panel that "every human baseline"
+    means, versions, machine, command line."""
     changes = _git("diff", "HEAD")
     return {
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": digest(changes) if changes else "",
+        "panel": PANEL,
         "python": platform.python_version(),
         "packages": {package: version_of(package) for package in PACKAGES},
         "platform": platform.platform(),
