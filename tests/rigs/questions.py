@@ -1,4 +1,4 @@
-"""The table of the shipped campaigns with their answers, written from the committed report."""
+"""The table of the shipped campaigns with their answers, written from the committed reports."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ def questions() -> dict[str, str]:
 
 
 def answers() -> dict[str, str]:
-    """What each campaign of the committed reports found, by its name."""
-    reports = [read_report(folder) for folder in (EVIDENCE, PUBLISHED) if (folder / "report.json").exists()]
-    return {campaign["name"]: answer(campaign) for report in reports for campaign in report["campaigns"]}
+    """What each campaign of the committed reports found, by its name; a finished run before one that is not."""
+    folders = [file.parent for file in sorted(EVIDENCE.glob("*/report.json"))] + [PUBLISHED]
+    found = [campaign for folder in folders for campaign in read_report(folder)["campaigns"]]
+    return {campaign["name"]: answer(campaign) for campaign in sorted(found, key=lambda one: bool(one["finished"]))}
 
 
 def block() -> str:
