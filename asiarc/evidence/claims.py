@@ -27,6 +27,7 @@ VerdictName = Literal[
     "reproduced",
     "reproduced at smaller scale",
     "partly",
+    "contradicted at smaller scale",
     "contradicted",
     "inconclusive",
     "not testable here",
@@ -34,6 +35,11 @@ VerdictName = Literal[
 ]
 VERDICTS: tuple[VerdictName, ...] = get_args(VerdictName)
 """The closed list, strongest agreement first; the last three decide nothing."""
+AT_SMALLER_SCALE: dict[VerdictName, VerdictName] = {
+    "reproduced": "reproduced at smaller scale",
+    "contradicted": "contradicted at smaller scale",
+}
+"""What agreement and disagreement are called where the tier is below the claim's own size: alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,7 @@ class Claim(BaseModel):
 
     `weakest_tier` is the smallest tier that can speak to the claim at all; `full_tier` the smallest at which
     it can be reproduced or contradicted as stated. In between, agreement is "reproduced at smaller scale" and
-    disagreement is "inconclusive", with what was seen in the note. `theme` is what the claim is about, in a few words:
+    disagreement "contradicted at smaller scale". `theme` is what the claim is about, in a few words:
     claims of one theme are read together.
     """
 
@@ -139,17 +145,9 @@ def cap_verdict(verdict: Verdict, claim: Claim) -> Verdict:
     tier = TIERS.index(verdict.tier)
     if tier < TIERS.index(claim.weakest_tier):
         reason = f"the {verdict.tier} tier cannot speak to this claim; {claim.weakest_tier} can"
-        return _lowered(verdict, "not testable here", reason)
-    if tier < TIERS.index(claim.full_tier):
-        if verdict.verdict == "reproduced":
-            return replace(verdict, verdict="reproduced at smaller scale")
-        if verdict.verdict == "contradicted":
-            return _lowered(verdict, "inconclusive", "contradicted at smaller scale")
-    return verdict
-
-
-def _lowered(verdict: Verdict, to: VerdictName, reason: str) -> Verdict:
-    return replace(verdict, verdict=to, note="; ".join(filter(None, (verdict.note, reason))))
+        return replace(verdict, verdict="not testable here", note="; ".join(filter(None, (verdict.note, reason))))
+    is_small = tier < TIERS.index(claim.full_tier)
+    return replace(verdict, verdict=AT_SMALLER_SCALE.get(verdict.verdict, verdict.verdict)) if is_small else verdict
 
 
 class Evidence(Protocol):

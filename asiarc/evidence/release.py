@@ -1,8 +1,10 @@
-"""The authors' released data, read from the folder that its user brings, and what it says of the search.
+"""The authors' released data, as a table of its numbers or from the folder that its user brings, and what it says of
+the search.
 
 `tree.json` holds every recorded experiment (index, parent, fitness), `106.json` the discoveries with their
 340M losses and scores, and, in its full form, their programs; `106.numbers.json` is the same without programs
-and texts. Nothing of it is part of this project. Fitness is the sum of three terms, 0 to 3, as stored.
+and texts. Part of this project are numbers alone (`reproductions/data/released.csv`: no name, program or text), so that
+no claim waits for a download. Fitness is the sum of three terms, 0 to 3, as stored.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import math
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, median
@@ -29,6 +31,9 @@ POOL, REFRESH, ELITE = 50, 50, 10
 
 SCORED_TASKS = ("arc_challenge", "arc_easy", "boolq", "hellaswag", "piqa", "social_iqa", "winogrande")
 """The seven tasks of Table 2's score at 340M."""
+
+COLUMNS = ("index", "parent", "same_name_as", "fitness", "parameters_m", "loss_340m", "losses_not_a_number", *SCORED_TASKS)
+"""Of the shipped table; `same_name_as` is the first experiment of the same internal name, where it is an earlier one."""
 
 COMPONENTS: dict[str, str] = {
     "delta rule": r"delta_rule",
@@ -234,16 +239,69 @@ def read_release(path: Path) -> Release:
             f"{path} holds no release: it needs tree.json, and 106.json or 106.numbers.json, from the "
             "`data` folder of the paper's repository"
         )
-    nodes = {node.index: node for node in sorted(_read(path / "tree.json", _nodes), key=lambda node: node.index)}
-    gallery = tuple(_read(gallery_file, lambda data: map(_member, data)))
+    return _whole(path / "tree.json", _read(path / "tree.json", _nodes), _read(gallery_file, lambda d: map(_member, d)))
+
+
+def read_shipped(path: Path) -> Release:
+    """The release's numbers from the table that `table_of` makes; experiments go by their index, not by a name.
+
+    Of a discovery's losses the table holds the last and how many are not a number: those stand before it.
+
+    Raises:
+        EvidenceError: the file is missing or is not such a table.
+    """
+    try:
+        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        nodes = [
+            Node(int(row["index"]), int(row["parent"]) if row["parent"] else None,
+                 f"name of {row['same_name_as'] or row['index']}", _finite(row["fitness"]))
+            for row in rows
+        ]  # fmt: skip
+        gallery = [_shipped_member(row) for row in rows if row["parameters_m"]]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise EvidenceError(f"{path} is not the table of the release's numbers: {error!r}") from error
+    return _whole(path, nodes, gallery)
+
+
+def _shipped_member(row: Mapping[str, str]) -> Member:
+    last = float(row["loss_340m"])
+    missing = (math.nan,) * (int(row["losses_not_a_number"]) - math.isnan(last))
+    accuracy = {task: float(row[task]) for task in SCORED_TASKS}
+    name, size = f"experiment {row['index']}", _finite(row["parameters_m"])
+    return Member(int(row["index"]), name, (*missing, last), accuracy, size, None)
+
+
+def table_of(release: Release) -> str:
+    """A release's numbers as CSV (`COLUMNS`), an experiment a line in the order of their indices."""
+    file, first = io.StringIO(), dict[str, int]()
+    rows = csv.writer(file, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    members = {member.index: member for member in release.gallery}
+    for node in release.nodes.values():
+        named = first.setdefault(node.name, node.index)
+        row: list[Any] = [node.index, node.parent or "", named if named != node.index else "", f"{node.fitness:.6f}"]
+        member = members.get(node.index)
+        if member is None:
+            rows.writerow([*row, *[""] * (len(COLUMNS) - len(row))])
+        else:
+            missing = sum(map(math.isnan, member.losses))
+            scores = (member.accuracy[task] for task in SCORED_TASKS)
+            rows.writerow([*row, f"{member.parameters_m:.2f}", f"{member.losses[-1]:.4f}", missing, *scores])
+    return file.getvalue()
+
+
+def _whole(path: Path, found: Iterable[Node], discoveries: Iterable[Member]) -> Release:
+    """Nodes in the order of their indices and discoveries as a release, where every one has its place in one tree."""
+    nodes = {node.index: node for node in sorted(found, key=lambda node: node.index)}
+    gallery = tuple(discoveries)
     if sum(node.parent is None for node in nodes.values()) != 1:
-        raise EvidenceError(f"{path / 'tree.json'} has not exactly one root")
+        raise EvidenceError(f"{path} has not exactly one root")
     orphans = [n.index for n in nodes.values() if n.parent is not None and n.parent not in nodes]
     strangers = [member.index for member in gallery if member.index not in nodes]
     if orphans or strangers:
         raise EvidenceError(f"{path}: nodes {orphans} lack their parent, discoveries {strangers} their node")
     if circling := nodes.keys() - _depths(nodes).keys():
-        raise EvidenceError(f"{path / 'tree.json'}: nodes {sorted(circling)[:5]} descend from themselves")
+        raise EvidenceError(f"{path}: nodes {sorted(circling)[:5]} descend from themselves")
     return Release(nodes, gallery)
 
 

@@ -244,7 +244,7 @@ def plural(number: float, noun: str) -> str:
 
 def badge(verdict: str) -> str:
     """A CSS class for a verdict or a decision."""
-    good, bad = ("reproduced", "reproduced at smaller scale", "better"), ("contradicted", "worse")
+    good, bad = ("reproduced", "reproduced at smaller scale", "better"), ("contradicted", "contradicted at smaller scale", "worse")
     return (
         "good"
         if verdict in good
