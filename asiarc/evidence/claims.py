@@ -22,6 +22,7 @@ from asiarc.core.recipe import TIERS, Tier
 
 if TYPE_CHECKING:
     from asiarc.evidence.paper import Paper
+    from asiarc.evidence.release import Release
 
 VerdictName = Literal[
     "reproduced",
@@ -162,8 +163,8 @@ class Evidence(Protocol):
         """The tables and figures that the paper prints."""
 
     @property
-    def release_path(self) -> Path | None:
-        """The folder with the authors' released data, if the user brought it."""
+    def release(self) -> Release:
+        """The authors' released numbers."""
 
     def campaign(self, name: str) -> Any:
         """The result of a campaign at this tier; raises EvidenceError where it has not run."""

@@ -16,16 +16,18 @@ import math
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any
+from typing import Any, TypeVar
 
 from asiarc.core.errors import EvidenceError
+from asiarc.evidence.effects import Effect, paired_effect
 from asiarc.evidence.paper import Paper, find_paper
 from asiarc.evidence.transfer import Correlation, rank_correlation
 
+Statistic = TypeVar("Statistic")
 POOL, REFRESH, ELITE = 50, 50, 10
 """The paper's pool: its size, the experiments between two refreshes, and the ranks that parents come from."""
 
@@ -133,6 +135,12 @@ class SearchFindings:
     mean_gain_over_parent: float
     strangers_above_parent: float
     """Share of unrelated proposals of the same time above that same parent: the control for regression to the mean."""
+    late_trend: Correlation | None
+    """Rank correlation of a proposal's place and its fitness over the second half; None of a tree too small for one."""
+    edge: Effect | None
+    """How much oftener a child beats its parent than those unrelated proposals do, paired by child."""
+    elite_advantage: Effect | None
+    """Fitness (0 to 3) of children of the top 10 of their time over other children of the same hundred experiments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +343,9 @@ def search_findings(release: Release) -> SearchFindings:
     if not children or len(nodes) < 3:
         raise EvidenceError(f"{len(nodes)} nodes without a second generation: there is no search to analyse")
     elite, pool, ever = _parents_in_pool(nodes, root.index)
+    from_elite = {node for node, hit in elite.items() if hit}
+    strangers = _strangers_above_parent(nodes, children, release.nodes)
+    above = {node.index: float(node.fitness > release.nodes[_parent(node)].fitness) for node in children}
     late = nodes[len(nodes) // 2 :]
     line = linregress([node.index for node in late], [node.fitness for node in late])
     radius = float(line.stderr * t.isf(0.025, len(late) - 2)) if len(late) > 2 else math.inf
@@ -342,7 +353,7 @@ def search_findings(release: Release) -> SearchFindings:
     return SearchFindings(
         last_child_of_root=max(node.index for node in nodes if node.parent == root.index),
         first_other_parent=min(node.index for node in children),
-        parents_in_elite=elite,
+        parents_in_elite=fmean(elite.values()),
         parents_in_pool=pool,
         parents_ever_in_elite=ever,
         top_pool=_top_means(nodes),
@@ -353,7 +364,10 @@ def search_findings(release: Release) -> SearchFindings:
         children=len(children),
         children_above_parent=fmean(gain > 0 for gain in gains),
         mean_gain_over_parent=fmean(gains),
-        strangers_above_parent=_strangers_above_parent(nodes, children, release.nodes),
+        strangers_above_parent=fmean(strangers.values()) if strangers else math.nan,
+        late_trend=_told(lambda: rank_correlation([n.index for n in late], [n.fitness for n in late])),
+        edge=_told(lambda: paired_effect({i: above[i] for i in strangers}, strangers, higher_is_better=True)),
+        elite_advantage=_told(lambda: _by_hundreds(children, from_elite)),
     )
 
 
@@ -583,20 +597,38 @@ def _summed(nodes: Mapping[int, Node], depths: Mapping[int, int], own: Mapping[i
     return total
 
 
-def _parents_in_pool(nodes: Sequence[Node], root: int) -> tuple[float, float, float]:
-    """Shares of later parents in the elite and the pool of the last refresh, and ever in an elite before."""
+def _parents_in_pool(nodes: Sequence[Node], root: int) -> tuple[dict[int, bool], float, float]:
+    """Which later nodes have a parent in the elite of the last refresh; shares in its pool, and ever in an elite."""
     pool: list[Node] = []
     ever: set[int] = set()
-    elite_hits, pool_hits, ever_hits = [], [], []
+    elite_hits: dict[int, bool] = {}
+    pool_hits, ever_hits = [], []
     for place, node in enumerate(nodes):
         if place % REFRESH == 0:
             pool = _leading(pool, nodes[max(0, place - REFRESH) : place])
             ever |= {known.index for known in pool[:ELITE]}
         if node.parent not in (None, root):
-            elite_hits.append(node.parent in {known.index for known in pool[:ELITE]})
+            elite_hits[node.index] = node.parent in {known.index for known in pool[:ELITE]}
             pool_hits.append(node.parent in {known.index for known in pool})
             ever_hits.append(node.parent in ever)
-    return fmean(elite_hits), fmean(pool_hits), fmean(ever_hits)
+    return elite_hits, fmean(pool_hits), fmean(ever_hits)
+
+
+def _told(statistic: Callable[[], Statistic]) -> Statistic | None:
+    """A statistic, or None of a tree that is too small for it."""
+    try:
+        return statistic()
+    except EvidenceError:
+        return None
+
+
+def _by_hundreds(children: Sequence[Node], chosen: Collection[int]) -> Effect:
+    """Mean fitness of the chosen over the others', paired by blocks of 100 experiments that have both."""
+    sides: dict[bool, dict[int, list[float]]] = {True: {}, False: {}}
+    for node in children:
+        sides[node.index in chosen].setdefault(node.index // 100, []).append(node.fitness)
+    mine, others = ({block: fmean(found) for block, found in side.items()} for side in sides.values())
+    return paired_effect(mine, others, higher_is_better=True)
 
 
 def _leading(pool: Sequence[Node], later: Sequence[Node]) -> list[Node]:
@@ -623,17 +655,17 @@ def _block_means(nodes: Sequence[Node], width: int) -> dict[int, float]:
 
 def _strangers_above_parent(
     nodes: Sequence[Node], children: Sequence[Node], by_index: Mapping[int, Node], around: int = 100
-) -> float:
-    """Mean share of other families' proposals within ±`around` experiments that beat a child's parent."""
+) -> dict[int, float]:
+    """Child to the share of other families' proposals within ±`around` experiments that beat its parent."""
     order = [node.index for node in nodes]
-    shares = []
+    shares = {}
     for child in children:
         near = nodes[bisect_left(order, child.index - around) : bisect_left(order, child.index + around + 1)]
         others = [n.fitness for n in near if n.parent not in (None, child.parent) and n.index != child.parent]
         if others:
             parent = by_index[_parent(child)].fitness
-            shares.append(fmean(fitness > parent for fitness in others))
-    return fmean(shares) if shares else math.nan
+            shares[child.index] = fmean(fitness > parent for fitness in others)
+    return shares
 
 
 def _task_trends(release: Release, paper: Paper) -> Iterator[TaskTrend]:

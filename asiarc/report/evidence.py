@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from asiarc.archive.store import Archive
     from asiarc.core.recipe import Tier
     from asiarc.evidence.paper import Paper
+    from asiarc.evidence.release import Release
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,14 @@ class LabEvidence:
         from asiarc.evidence.paper import load_paper
 
         return load_paper(self.reproductions)
+
+    @cached_property
+    def release(self) -> Release:
+        """The authors' released numbers: of the folder that the user brought, else of the table that is shipped."""
+        from asiarc.evidence.release import read_release, read_shipped
+
+        shipped = self.reproductions / "data" / "released.csv"
+        return read_release(self.release_path) if self.release_path else read_shipped(shipped)
 
     def campaign(self, name: str) -> CampaignResult:
         """The latest finished run of a campaign at this tier; `EvidenceError` where there is none."""
