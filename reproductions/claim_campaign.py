@@ -12,7 +12,8 @@ def verdict_on(claim, evidence, baseline, gain, result):
     """An interval above zero speaks for the claim, one that holds no useful gain against it; a tie is called one."""
     gains = {f"{result.winner.name} over {baseline}": gain}
     name = stance(gains, useful=USEFUL)
-    winner, tied = result.winner, gain.low <= 0 <= gain.high
+    winner, is_tie = result.winner, gain.low <= 0 <= gain.high
+    size = f"equal within {max(-gain.low, gain.high):.3f}" if is_tie else f"{gain.mean:+.3f}"
     return Verdict(
         claim,
         name,
@@ -25,7 +26,7 @@ def verdict_on(claim, evidence, baseline, gain, result):
         tier=evidence.tier,
         command=f"{COMMAND} --tier {evidence.tier}",
         evidence_path=f"run {result.run}",
-        our_value=f"equal within {max(-gain.low, gain.high):.3f} bits a byte" if tied else f"{gain.mean:+.3f} bits a byte",
+        our_value=f"{size} bits a byte",
         note=cost(gains) if name == "inconclusive" else "",
     )
 

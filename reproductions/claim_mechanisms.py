@@ -182,8 +182,8 @@ def floors_keep_paths_alive(evidence):
     dead = [share for pair in pairs for mixer in pair for share in found.probed(mixer, "dead").values()]
     if dead and not any(dead):
         raise EvidenceError(
-            "no path dies with floors or without, so there is nothing that floors could keep alive; it takes a training "
-            f"in which paths do die: more than {found.study.steps} steps, more paths or more layers"
+            "no path dies with floors or without, so there is nothing that floors could keep alive; it takes a "
+            f"training in which paths do die: more than {found.study.steps} steps, more paths or more layers"
         )
     words = "fraction of paths that die without it and live with it"
     return ablation_of_gates("C18a", evidence, pairs, "dead", words, more_is_better=False)

@@ -34,8 +34,9 @@ POOL, REFRESH, ELITE = 50, 50, 10
 SCORED_TASKS = ("arc_challenge", "arc_easy", "boolq", "hellaswag", "piqa", "social_iqa", "winogrande")
 """The seven tasks of Table 2's score at 340M."""
 
-COLUMNS = ("index", "parent", "same_name_as", "fitness", "parameters_m", "loss_340m", "losses_not_a_number", *SCORED_TASKS)
-"""Of the shipped table; `same_name_as` is the first experiment of the same internal name, where it is an earlier one."""
+COLUMNS = ("index", "parent", "same_name_as", "fitness", "parameters_m", "loss_340m", "losses_not_a_number",
+           *SCORED_TASKS)  # fmt: skip
+"""Of the shipped table; `same_name_as` is the first experiment of that internal name, where another has it."""
 
 COMPONENTS: dict[str, str] = {
     "delta rule": r"delta_rule",

@@ -265,7 +265,7 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
     )  # fmt: skip
-    environment.filters |= wording.FILTERS
+    environment.filters |= wording.FILTERS | {"per_scored": studies.per_scored}
     environment.globals |= wording.GLOBALS | answer.GLOBALS
     return environment
 

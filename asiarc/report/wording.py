@@ -244,7 +244,8 @@ def plural(number: float, noun: str) -> str:
 
 def badge(verdict: str) -> str:
     """A CSS class for a verdict or a decision."""
-    good, bad = ("reproduced", "reproduced at smaller scale", "better"), ("contradicted", "contradicted at smaller scale", "worse")
+    good = ("reproduced", "reproduced at smaller scale", "better")
+    bad = ("contradicted", "contradicted at smaller scale", "worse")
     return (
         "good"
         if verdict in good

@@ -90,7 +90,8 @@ def cost(effects: Mapping[str, Effect]) -> str:
     if not open_:
         return ""
     noisiest = max(open_, key=lambda effect: effect.sd)
-    return f"{pairs_needed(USEFUL, noisiest.sd):,} pairs would tell {USEFUL} from nothing four times in five, not {noisiest.n}"
+    pairs = pairs_needed(USEFUL, noisiest.sd)
+    return f"{pairs:,} pairs would tell {USEFUL} from nothing four times in five; here are {noisiest.n}"
 
 
 def verdict(
