@@ -215,12 +215,12 @@ def what_helps_one_design_helps_another(evidence):
     found = mechanisms.result(evidence.archive, evidence.tier, "mechanisms")
     effects = {what: gains(found, pairs) for what, pairs in IN_TWO_DESIGNS.items()}
     helps = {what: [effect.low > 0 for effect in pair.values()] for what, pair in effects.items()}
-    if not any(map(any, helps.values())):  # what helps nowhere cannot be carried over
-        shown = {what: stance(pair, useful=USEFUL, against="all") for what, pair in effects.items()}
-        name = "contradicted" if set(shown.values()) == {"contradicted"} else "inconclusive"
-    else:
-        carried = [all(both_help) for both_help in helps.values() if any(both_help)]
-        name = "reproduced" if all(carried) else "partly" if any(carried) else "contradicted"
+    helping = [pair for what, pair in effects.items() if any(helps[what])]
+    if helping:
+        name = both(*(stance(pair, useful=USEFUL) for pair in helping))
+    else:  # what helps nowhere cannot be carried over
+        said = {stance(pair, useful=USEFUL, against="all") for pair in effects.values()}
+        name = "contradicted" if said == {"contradicted"} else "inconclusive"
     everything = {what: effect for pair in effects.values() for what, effect in pair.items()}
     counts = ", ".join(f"{what} in {sum(helped)} of {len(helped)}" for what, helped in helps.items())
     return verdict("C43", name, everything, run=found.run, note=f"helps by an interval: {counts} designs")

@@ -191,7 +191,8 @@ def _before(verdict: Row) -> str:
     effect, low = verdict["effect"], verdict["low"]
     if effect is None or low is None:
         return ""
-    return str(verdict["statement"])[: max(0, verdict["statement"].find(f"{effect:+.3f} [{low:+.3f}"))]
+    places = (verdict["statement"].find(f"{effect:+.{near}f} [{low:+.{near}f}") for near in (3, 4))  # as `told` has it
+    return str(verdict["statement"])[: max(0, *places)]
 
 
 def path_share(row: Row) -> str:
