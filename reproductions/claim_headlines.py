@@ -10,6 +10,7 @@ from __future__ import annotations
 from asiarc.archive.results import paired_by_seed
 from asiarc.core.errors import EvidenceError
 from asiarc.evidence import Verdict, decides
+from asiarc.evidence.effects import widened
 from asiarc.models.baselines import baseline_source
 from asiarc.studies import Study
 from asiarc.studies.verdicts import USEFUL, both, stance, told, verdict
@@ -112,7 +113,7 @@ def gains_are_not_from_size(evidence):
     own = own_size.result(evidence.archive, evidence.tier, "own_size")
     entrants = [form for form in WORKING_FORMS if matched.admitted(form) and own.admitted(form)]
     at_own = {form: own.gain(form, "delta_net") for form in entrants}
-    gaining = [form for form in entrants if at_own[form].low > 0]
+    gaining = [form for form in entrants if widened(at_own[form], len(entrants)).low > 0]  # picked from so many
     if not gaining:
         return verdict(
             "C10a", "inconclusive", at_own, run=own.run, subject="no form gains over DeltaNet at its own size"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, get_args
 
@@ -36,6 +37,7 @@ VerdictName = Literal[
 ]
 VERDICTS: tuple[VerdictName, ...] = get_args(VerdictName)
 """The closed list, strongest agreement first; the last three decide nothing."""
+ROUNDING = 1e-12  # by which a bound may miss its own effect
 AT_SMALLER_SCALE: dict[VerdictName, VerdictName] = {
     "reproduced": "reproduced at smaller scale",
     "contradicted": "contradicted at smaller scale",
@@ -76,7 +78,7 @@ class Verdict:
         if self.tier not in TIERS:
             raise EvidenceError(unknown_name("tier", self.tier, TIERS))
         bounds = [bound for bound in (self.low, self.effect, self.high) if bound is not None]
-        if bounds != sorted(bounds):
+        if any(b < a - ROUNDING for a, b in pairwise(bounds)):
             raise EvidenceError(f"{self.claim}: effect {self.effect} outside [{self.low}, {self.high}]")
 
     def as_dict(self) -> dict[str, Any]:
