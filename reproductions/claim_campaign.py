@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from asiarc.evidence import Verdict, decides
+from asiarc.studies.verdicts import USEFUL, cost, stance
 
 COMMAND = "pytest campaigns/campaign_delta_text.py"
 
 
 def verdict_on(claim, evidence, baseline, gain, result):
-    """An interval above zero speaks for the claim, one below zero against it, anything else says nothing."""
-    if gain.low > 0:
-        name = "reproduced"
-    elif gain.high < 0:
-        name = "contradicted"
-    else:
-        name = "inconclusive"
-    winner = result.winner
+    """An interval above zero speaks for the claim, one that holds no useful gain against it; a tie is called one."""
+    gains = {f"{result.winner.name} over {baseline}": gain}
+    name = stance(gains, useful=USEFUL)
+    winner, is_tie = result.winner, gain.low <= 0 <= gain.high
+    size = f"equal within {max(-gain.low, gain.high):.3f}" if is_tie else f"{gain.mean:+.3f}"
     return Verdict(
         claim,
         name,
@@ -28,7 +26,8 @@ def verdict_on(claim, evidence, baseline, gain, result):
         tier=evidence.tier,
         command=f"{COMMAND} --tier {evidence.tier}",
         evidence_path=f"run {result.run}",
-        our_value=f"{gain.mean:+.3f} bits a byte",
+        our_value=f"{size} bits a byte",
+        note=cost(gains) if name == "inconclusive" else "",
     )
 
 

@@ -27,7 +27,7 @@ def lead_is_kept(evidence):
     return Verdict(
         "C23",
         "reproduced"
-        if clear == len(ours) and order.transfers
+        if clear == len(ours) and order.rho > 0 and order.p_value < 0.05  # of five no interval lies above zero
         else "contradicted"
         if ahead < len(ours) / 2
         else "inconclusive",

@@ -10,9 +10,10 @@ from __future__ import annotations
 from asiarc.archive.results import paired_by_seed
 from asiarc.core.errors import EvidenceError
 from asiarc.evidence import Verdict, decides
+from asiarc.evidence.effects import widened
 from asiarc.models.baselines import baseline_source
 from asiarc.studies import Study
-from asiarc.studies.verdicts import USEFUL, stance, told, verdict
+from asiarc.studies.verdicts import USEFUL, both, stance, told, verdict
 from reproductions.headline import HEADLINE_NAMES, headline_forms
 
 HUMAN = ("delta_net", "gated_delta_net", "mamba2")
@@ -43,24 +44,23 @@ def forms_of(design):
 def beats_the_baselines(claim, evidence, design):
     """Each admitted form against each baseline; the claim holds as far as all forms say the same."""
     found = headlines.result(evidence.archive, evidence.tier, "headlines")
-    comparisons = len(FORMS) * len(HUMAN)
     effects, stances = {}, []
     for form in forms_of(design):
         if found.admitted(form):
-            mine = {f"{form} over {b}": found.gain(form, b, num_comparisons=comparisons) for b in HUMAN}
+            mine = {f"{form} over {b}": found.gain(form, b) for b in HUMAN}
             stances.append(stance(mine))
             effects |= mine
     if not effects:
         refused = "; ".join(f"{form}: {found.outcomes[form]}" for form in forms_of(design))
         return Verdict(claim, "inconclusive", f"no form passes the gates: {refused}", evidence_path=f"run {found.run}")
-    name = stances[0] if len(set(stances)) == 1 else "partly" if "reproduced" in stances else "inconclusive"
     rates = ", ".join(
         f"{mixer} {found.rates[mixer]:g}" for mixer in (*forms_of(design), *HUMAN) if mixer in found.rates
     )
     refused = [
         f"{form} was not admitted: {found.outcomes[form]}" for form in forms_of(design) if not found.admitted(form)
     ]
-    return verdict(claim, name, effects, run=found.run, note="; ".join([f"learning rates {rates}", *refused]))
+    note = "; ".join([f"learning rates {rates}", *refused])
+    return verdict(claim, both(*stances), effects, run=found.run, note=note)
 
 
 @decides("C09e")
@@ -98,11 +98,11 @@ def order_of_the_baselines(evidence):
     """Mamba2, Gated DeltaNet, DeltaNet: in the study where it has run, else on confirm's seeds of the campaign."""
     try:
         found = headlines.result(evidence.archive, evidence.tier, "headlines")
-        effects = {f"{a} over {b}": found.gain(a, b, num_comparisons=len(ORDER)) for a, b in ORDER}
+        effects = {f"{a} over {b}": found.gain(a, b) for a, b in ORDER}
         return verdict("C09j", stance(effects), effects, run=found.run)
     except EvidenceError:
         found = evidence.campaign("delta_text")
-    effects = {f"{a} over {b}": found.compare(a, b, "text", "confirm", num_comparisons=len(ORDER)) for a, b in ORDER}
+    effects = {f"{a} over {b}": found.compare(a, b, "text", "confirm", num_comparisons=1) for a, b in ORDER}
     return verdict("C09j", stance(effects), effects, run=found.run, note="trained by the campaign delta_text")
 
 
@@ -112,14 +112,14 @@ def gains_are_not_from_size(evidence):
     matched = headlines.result(evidence.archive, evidence.tier, "headlines")
     own = own_size.result(evidence.archive, evidence.tier, "own_size")
     entrants = [form for form in WORKING_FORMS if matched.admitted(form) and own.admitted(form)]
-    at_own = {form: own.gain(form, "delta_net", num_comparisons=len(entrants)) for form in entrants}
-    gaining = [form for form in entrants if at_own[form].low > 0]
+    at_own = {form: own.gain(form, "delta_net") for form in entrants}
+    gaining = [form for form in entrants if widened(at_own[form], len(entrants)).low > 0]  # picked from so many
     if not gaining:
         return verdict(
             "C10a", "inconclusive", at_own, run=own.run, subject="no form gains over DeltaNet at its own size"
         )
-    equal = {f: matched.gain(f, "delta_net", num_comparisons=len(gaining)) for f in gaining}
-    lost = {f: paired_by_seed(own.values(f), matched.values(f), "text", num_comparisons=len(gaining)) for f in gaining}
+    equal = {form: matched.gain(form, "delta_net") for form in gaining}
+    lost = {form: paired_by_seed(own.values(form), matched.values(form), "text") for form in gaining}
     name = stance(equal, useful=USEFUL, against="all")
     if name == "reproduced" and any(effect.low > USEFUL for effect in lost.values()):
         name = "partly"
@@ -135,33 +135,42 @@ def gains_are_not_from_size(evidence):
     )
 
 
-def refused_for(claim, evidence, gates, what):
-    """Whether any form is rejected by one of some gates; a form that another gate rejects first is not told."""
+def refused_for(claim, evidence, gates, what, passing):
+    """Whether any form is rejected by one of some gates; a form that another gate rejects first is not told.
+
+    Our forms were written to pass the gates, so they can refute the claim and not carry it: the released programs do,
+    of which `passing` is how many of how many do what is claimed, None where nobody has counted.
+    """
     found = admitted.result(evidence.archive, evidence.tier, "admitted")
     guilty = {form: o for form, o in found.outcomes.items() if o.gate in gates}
     unknown = {form: o for form, o in found.outcomes.items() if o.kind != "scored" and form not in guilty}
-    name = "contradicted" if guilty else "inconclusive" if unknown else "reproduced"
+    programs = evidence.paper.printed["programs"]["examined"]
+    of_all = passing is not None and passing == programs
+    told_of = f"{passing} of {programs} released programs" if passing is not None else "no released program was asked"
+    name = "contradicted" if guilty else "inconclusive" if unknown else "reproduced" if of_all else "partly"
     passed = len(FORMS) - len(guilty) - len(unknown)
     reasons = "".join(f"; {form}: {outcome}" for form, outcome in (guilty | unknown).items())
     return Verdict(
         claim,
         name,
-        f"{passed} of {len(FORMS)} forms of the {len(HEADLINE_NAMES)} designs are {what}{reasons}",
+        f"{passed} of {len(FORMS)} forms of the {len(HEADLINE_NAMES)} designs are {what}{reasons}; {told_of}",
         n=len(FORMS),
         test="executed gates: " + ", ".join(sorted(gates)),
         evidence_path=f"run {found.run}",
         our_value=f"{passed} of {len(FORMS)}",
-        note="our re-implementations: what the originals' own chunk arithmetic does is not tested",
+        note="our forms were written to pass the gates; `asiarc audit 106.json` asks the released programs again",
     )
 
 
 @decides("C15a")
 def designs_are_causal(evidence):
     """Executed causality, gradients to the future, prefixes, hand-over of the state, padding, rows."""
-    return refused_for("C15a", evidence, CAUSAL, "causal and carry their state exactly")
+    passing = evidence.paper.printed["programs"]["independent_of_what_follows"]
+    return refused_for("C15a", evidence, CAUSAL, "causal and carry their state exactly", passing)
 
 
 @decides("C15b")
 def designs_are_sub_quadratic(evidence):
     """Counted operations and memory at growing lengths."""
-    return refused_for("C15b", evidence, COSTS, "sub-quadratic in counted operations and memory")
+    passing = evidence.paper.printed["programs"].get("sub_quadratic")
+    return refused_for("C15b", evidence, COSTS, "sub-quadratic in counted operations and memory", passing)

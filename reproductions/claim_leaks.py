@@ -1,5 +1,8 @@
 """Planted leaks: how many does the paper's rule on low loss catch, and how many the executed gates?
 
+A rule on the loss can see no leak that does not pay, so it is judged by those that do: whose loss is below that of
+DeltaNet, the design that most of them are worse than but for their leak.
+
 The leaks are the cheating candidates of `tests/gates/cheats` that look into the future, which are weak mixers but for
 that, and leaks of several strengths planted in DeltaNet itself. They are trained although the gates reject them, on the
 text and seeds that DeltaNet is trained on; so are three honest mixers, for false alarms.
@@ -18,6 +21,7 @@ from asiarc.studies import Study
 CHEATS = Path(__file__).parents[1] / "tests" / "gates" / "cheats"
 LOOKS_AHEAD = re.compile(r"# caught by: (causality|future_gradient|prefix_consistency)$", re.MULTILINE)
 BELOW = 0.10  # the paper's rule: a loss more than 10 % below the baseline is taken for a leak (section 4.1)
+FEWEST, HALF = 5, 0.5  # leaks that pay to judge the rule by, and the share of them that it should catch
 HONEST = ("gated_delta_net", "kda", "mamba2")
 CHEATING = {path.stem: text for path in sorted(CHEATS.glob("*.py")) if LOOKS_AHEAD.search(text := path.read_text())}
 PLANTS = {
@@ -56,6 +60,12 @@ def flagged(found, mixer):
     return sum(values.values()) / len(values) < (1 - BELOW) * sum(base.values()) / len(base)
 
 
+def pays(found, mixer):
+    """Whether the mean score is below DeltaNet's at all: what a leak is planted for."""
+    values, base = found.values(mixer), found.values("delta_net")
+    return bool(values) and sum(values.values()) / len(values) < sum(base.values()) / len(base)
+
+
 @decides("C20")
 def leaks_by_low_loss(evidence):
     """The rule and the gates on the same leaks; an exact sign test on those that only one of them catches."""
@@ -69,12 +79,14 @@ def leaks_by_low_loss(evidence):
     only_rule = sum(bool(rule[name]) and not gates[name] for name in trained)
     split = only_gates + only_rule
     p_value = binomtest(only_gates, split).pvalue if split else 1.0
-    if only_gates == 0:
+    paying = [name for name in trained if pays(found, name)]
+    seen = sum(bool(rule[name]) for name in paying)
+    if len(paying) < FEWEST:
+        name = "inconclusive"
+    elif only_gates == 0:
         name = "reproduced"
-    elif only_gates > only_rule and p_value < 0.05:
-        name = "contradicted"
     else:
-        name = "partly"
+        name = "partly" if wilson(seen, len(paying))[1] >= HALF else "contradicted"
     by_rule, by_gates = (sum(bool(caught[n]) for n in trained) for caught in (rule, gates))
     in_delta_net = [n for n in trained if n in PLANTED]
     low, high = wilson(by_rule, len(trained))
@@ -84,7 +96,8 @@ def leaks_by_low_loss(evidence):
         name,
         f"of {len(trained)} planted leaks that train, the rule catches {by_rule}, executed gates {by_gates}; "
         f"{only_gates} pass the rule and not the gates, {only_rule} the other way round; of the {len(in_delta_net)} "
-        f"that were planted in DeltaNet itself the rule catches {sum(bool(rule[n]) for n in in_delta_net)}",
+        f"that were planted in DeltaNet itself the rule catches {sum(bool(rule[n]) for n in in_delta_net)}; "
+        f"{len(paying)} lower the loss below DeltaNet's, of which it catches {seen}",
         effect=by_rule / len(trained),
         low=low,
         high=high,

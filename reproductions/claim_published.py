@@ -15,7 +15,7 @@ from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC, baseline_source
 from asiarc.researcher.designs import design
 from asiarc.researcher.render import render
 from asiarc.studies import Study
-from asiarc.studies.verdicts import stance, verdict
+from asiarc.studies.verdicts import USEFUL, stance, verdict
 from asiarc.tasks import get_task
 
 LINEAR = tuple(name for name in BASELINE_NAMES if name not in QUADRATIC)
@@ -82,7 +82,7 @@ def mad_row_of_delta_net(evidence):
     perfect = {task: alone.mean("delta_net", task, level=1 - 0.05 / len(SOLVED)) for task in SOLVED}
     others = [name for name in LINEAR if name != "delta_net"]
     ahead = {
-        f"{name} over delta_net": found.gain(name, "delta_net", "memorisation", num_comparisons=len(others))
+        f"{name} over delta_net": found.gain(name, "delta_net", "memorisation")
         for name in others
     }
     recalls = all(mean.mean >= PERFECT for mean in perfect.values())
@@ -111,14 +111,14 @@ def negative_eigenvalues_track_parity(evidence):
     far = {mixer: sorted(found.probed(mixer, "farther", "parity").values()) for mixer in found.study.mixers}
     near = {mixer: found.mean(mixer, "parity") for mixer in found.study.mixers}
     effects = {
-        f"negative over {other}": found.gain("negative", other, "parity", num_comparisons=2)
+        f"negative over {other}": found.gain("negative", other, "parity")
         for other in ("delta_net", "mamba2")
     }
     if not all(far.values()):
         raise EvidenceError("the probes of study tracking hold no accuracy beyond the trained length; run it again")
     solved = near["negative"].mean > PERFECT and min(far["negative"]) > PERFECT
     at_chance = all(near[mixer].high < (chance + 1) / 2 for mixer in ("delta_net", "mamba2"))
-    name = stance(effects)
+    name = stance(effects, useful=USEFUL)
     if name == "reproduced" and not (solved and at_chance):
         name = "partly"
     shown = ", ".join(f"{m} {near[m].mean:.3f} and {sum(far[m]) / len(far[m]):.3f}" for m in near)

@@ -4,7 +4,10 @@ by it means nothing."""
 
 from __future__ import annotations
 
-from asiarc.evidence import Verdict, decides
+from dataclasses import replace
+
+from asiarc.evidence import decides
+from asiarc.studies.verdicts import stance, verdict
 
 ON_TEXT = (("gated_delta_net", "delta_net"), ("mamba2", "delta_net"), ("delta_net", "linear_attention"))
 ON_OVERWRITE = (("delta_net", "linear_attention"), ("gated_delta_net", "linear_attention"))
@@ -12,31 +15,11 @@ ON_RESET = (("gated_delta_net", "delta_net"), ("mamba2", "delta_net"))
 
 
 def verdict_on(claim, evidence, task, stage, pairs):
-    """All intervals above zero: found again; one below: not; intervals are widened for the number of pairs."""
+    """All intervals above zero: found again; one below: not."""
     result = evidence.campaign("delta_text")
-    gains = {pair: result.compare(*pair, task, stage, num_comparisons=len(pairs)) for pair in pairs}
-    if all(gain.low > 0 for gain in gains.values()):
-        name = "reproduced"
-    elif any(gain.high < 0 for gain in gains.values()):
-        name = "contradicted"
-    else:
-        name = "inconclusive"
-    weakest = min(gains.values(), key=lambda gain: gain.low)
-    shown = ", ".join(f"{a} over {b} {g.mean:+.3f} [{g.low:+.3f}, {g.high:+.3f}]" for (a, b), g in gains.items())
-    return Verdict(
-        claim,
-        name,
-        f"{task}: {shown}",
-        effect=weakest.mean,
-        low=weakest.low,
-        high=weakest.high,
-        n=weakest.n,
-        test=f"{weakest.test}, the weakest of {len(pairs)}",
-        tier=evidence.tier,
-        command=f"pytest campaigns/campaign_delta_text.py --tier {evidence.tier}",
-        evidence_path=f"run {result.run}",
-        our_value=f"{weakest.mean:+.3f} at least",
-    )
+    gains = {f"{a} over {b}": result.compare(a, b, task, stage, num_comparisons=1) for a, b in pairs}
+    command = f"pytest campaigns/campaign_delta_text.py --tier {evidence.tier}"
+    return replace(verdict(claim, stance(gains), gains, run=result.run, subject=task), command=command)
 
 
 @decides("C31")

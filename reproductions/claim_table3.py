@@ -33,9 +33,12 @@ def discoveries_draw_more_on_experience(evidence):
         )
     )
     consistent = mixed and all(abs(total - 100) < 0.11 for total in sums)
+    a_model = COMPONENTS / evidence.paper.printed["counts"]["experiments"]
+    clear = gap > radius * math.sqrt(a_model)
     return Verdict(
         "C12a",
-        "reproduced" if consistent and gap > radius else "contradicted" if gap <= 0 else "partly",
+        "contradicted" if gap <= 0 else "inconclusive" if gap <= radius else "reproduced" if consistent and clear
+        else "partly",
         f"{ours.experience} % against {others.experience} %: {gap:+.1f} points; the rows add up and mix "
         f"{'as they should' if consistent else 'inconsistently'}",
         effect=gap,
@@ -45,8 +48,9 @@ def discoveries_draw_more_on_experience(evidence):
         test=f"binomial difference, {n} gallery components assumed",
         evidence_path=SOURCE,
         our_value=f"{gap:+.1f} points",
-        note="arithmetic on labels that one language model gave; later models see more experience, and "
-        "discoveries are late",
+        note=f"a model's {a_model:.1f} components are not independent: a design effect of {(gap / radius) ** 2:.1f} "
+        "leaves no difference; labels that one language model gave; later models see more experience, and discoveries "
+        "are late",
     )
 
 

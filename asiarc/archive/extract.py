@@ -16,7 +16,7 @@ import math
 import sqlite3
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
@@ -76,6 +76,18 @@ def save(archive: Archive, runs: Iterable[str], path: Path, *, tier: str, campai
     lines = _lines(archive, json.dumps(sorted(set(runs))), tier)
     text = "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in (head, *lines))
     path.write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def with_verdicts(path: Path, verdicts: Mapping[str, Row]) -> None:
+    """Put verdicts by claim in the place of those that an extract holds; its other lines stay as they are."""
+    lines = []
+    for text in _unpacked(path):
+        line = json.loads(text)
+        if isinstance(line, list) and line[0] == "verdicts" and line[1]["claim"] in verdicts:
+            line[1]["verdict"] = json.dumps(verdicts[line[1]["claim"]])
+            text = json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        lines.append(text)
+    path.write_bytes(gzip.compress(b"".join(lines), mtime=0))
 
 
 def _lines(archive: Archive, runs: str, tier: str) -> Iterator[list[Any]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, get_args
 
@@ -22,11 +23,13 @@ from asiarc.core.recipe import TIERS, Tier
 
 if TYPE_CHECKING:
     from asiarc.evidence.paper import Paper
+    from asiarc.evidence.release import Release
 
 VerdictName = Literal[
     "reproduced",
     "reproduced at smaller scale",
     "partly",
+    "contradicted at smaller scale",
     "contradicted",
     "inconclusive",
     "not testable here",
@@ -34,6 +37,12 @@ VerdictName = Literal[
 ]
 VERDICTS: tuple[VerdictName, ...] = get_args(VerdictName)
 """The closed list, strongest agreement first; the last three decide nothing."""
+ROUNDING = 1e-12  # by which a bound may miss its own effect
+AT_SMALLER_SCALE: dict[VerdictName, VerdictName] = {
+    "reproduced": "reproduced at smaller scale",
+    "contradicted": "contradicted at smaller scale",
+}
+"""What agreement and disagreement are called where the tier is below the claim's own size: alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,7 @@ class Verdict:
         if self.tier not in TIERS:
             raise EvidenceError(unknown_name("tier", self.tier, TIERS))
         bounds = [bound for bound in (self.low, self.effect, self.high) if bound is not None]
-        if bounds != sorted(bounds):
+        if any(b < a - ROUNDING for a, b in pairwise(bounds)):
             raise EvidenceError(f"{self.claim}: effect {self.effect} outside [{self.low}, {self.high}]")
 
     def as_dict(self) -> dict[str, Any]:
@@ -82,7 +91,7 @@ class Claim(BaseModel):
 
     `weakest_tier` is the smallest tier that can speak to the claim at all; `full_tier` the smallest at which
     it can be reproduced or contradicted as stated. In between, agreement is "reproduced at smaller scale" and
-    disagreement is "inconclusive", with what was seen in the note. `theme` is what the claim is about, in a few words:
+    disagreement "contradicted at smaller scale". `theme` is what the claim is about, in a few words:
     claims of one theme are read together.
     """
 
@@ -139,17 +148,9 @@ def cap_verdict(verdict: Verdict, claim: Claim) -> Verdict:
     tier = TIERS.index(verdict.tier)
     if tier < TIERS.index(claim.weakest_tier):
         reason = f"the {verdict.tier} tier cannot speak to this claim; {claim.weakest_tier} can"
-        return _lowered(verdict, "not testable here", reason)
-    if tier < TIERS.index(claim.full_tier):
-        if verdict.verdict == "reproduced":
-            return replace(verdict, verdict="reproduced at smaller scale")
-        if verdict.verdict == "contradicted":
-            return _lowered(verdict, "inconclusive", "contradicted at smaller scale")
-    return verdict
-
-
-def _lowered(verdict: Verdict, to: VerdictName, reason: str) -> Verdict:
-    return replace(verdict, verdict=to, note="; ".join(filter(None, (verdict.note, reason))))
+        return replace(verdict, verdict="not testable here", note="; ".join(filter(None, (verdict.note, reason))))
+    is_small = tier < TIERS.index(claim.full_tier)
+    return replace(verdict, verdict=AT_SMALLER_SCALE.get(verdict.verdict, verdict.verdict)) if is_small else verdict
 
 
 class Evidence(Protocol):
@@ -164,8 +165,8 @@ class Evidence(Protocol):
         """The tables and figures that the paper prints."""
 
     @property
-    def release_path(self) -> Path | None:
-        """The folder with the authors' released data, if the user brought it."""
+    def release(self) -> Release:
+        """The authors' released numbers."""
 
     def campaign(self, name: str) -> Any:
         """The result of a campaign at this tier; raises EvidenceError where it has not run."""

@@ -17,6 +17,7 @@ from typing import Literal, TypeVar
 from asiarc.core.errors import EvidenceError
 from asiarc.evidence.shares import wilson
 
+NO_SPREAD = "sign test (no spread)"
 ITEMS = 64  # answers that an accuracy is at least the share of: how exact it is where seeds show no spread
 Seed = TypeVar("Seed", int, str)
 Decision = Literal["better", "worse", "no worse", "cannot tell"]
@@ -96,15 +97,26 @@ def paired_effect(
     mean, sd = statistics.fmean(differences), statistics.stdev(differences)
     n, alpha = len(differences), _alpha(level, num_comparisons)
     if sd <= 1e-12 * max(map(abs, differences)):
-        (low, high, p_value), test = _without_spread(mean, n, alpha), "sign test (no spread)"
+        (low, high, p_value), test = _without_spread(mean, n, alpha), NO_SPREAD
     else:
-        from scipy.stats import t as student
-
-        error = sd / math.sqrt(n)
-        p_value = float(2 * student.sf(abs(mean) / error, n - 1))
-        radius = float(student.isf(alpha / 2, n - 1)) * error
-        low, high, test = mean - radius, mean + radius, "paired t"
+        (low, high, p_value), test = _by_t(mean, sd, n, alpha), "paired t"
     return Effect(mean, low, high, n, sd, p_value, test, level, num_comparisons, unpaired)
+
+
+def widened(effect: Effect, num_comparisons: int) -> Effect:
+    """A paired effect with the interval that it has among so many comparisons, from its mean, spread and n.
+
+    Never narrower than it is: an effect that was one of more comparisons stays one of those.
+    """
+    count = max(num_comparisons, effect.num_comparisons)
+    if count == effect.num_comparisons:
+        return effect
+    alpha = _alpha(effect.level, count)
+    if effect.test == NO_SPREAD:
+        low, high, _ = _without_spread(effect.mean, effect.n, alpha)
+    else:
+        low, high, _ = _by_t(effect.mean, effect.sd, effect.n, alpha)
+    return replace(effect, low=low, high=high, num_comparisons=count)
 
 
 def paired_items(
@@ -263,6 +275,15 @@ def paired_differences(
     differences = [sign * (candidate[seed] - baseline[seed]) for seed in common]
     _require_finite(differences)
     return differences, len(candidate.keys() ^ baseline.keys())
+
+
+def _by_t(mean: float, sd: float, n: int, alpha: float) -> tuple[float, float, float]:
+    """(low, high, p) by Student's t of n differences."""
+    from scipy.stats import t as student
+
+    error = sd / math.sqrt(n)
+    radius = float(student.isf(alpha / 2, n - 1)) * error
+    return mean - radius, mean + radius, float(2 * student.sf(abs(mean) / error, n - 1))
 
 
 def _without_spread(mean: float, n: int, alpha: float) -> tuple[float, float, float]:

@@ -1,8 +1,10 @@
-"""The authors' released data, read from the folder that its user brings, and what it says of the search.
+"""The authors' released data, as a table of its numbers or from the folder that its user brings, and what it says of
+the search.
 
 `tree.json` holds every recorded experiment (index, parent, fitness), `106.json` the discoveries with their
 340M losses and scores, and, in its full form, their programs; `106.numbers.json` is the same without programs
-and texts. Nothing of it is part of this project. Fitness is the sum of three terms, 0 to 3, as stored.
+and texts. Part of this project are numbers alone (`reproductions/data/released.csv`: no name, program or text), so that
+no claim waits for a download. Fitness is the sum of three terms, 0 to 3, as stored.
 """
 
 from __future__ import annotations
@@ -14,21 +16,27 @@ import math
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any
+from typing import Any, TypeVar
 
 from asiarc.core.errors import EvidenceError
+from asiarc.evidence.effects import Effect, paired_effect
 from asiarc.evidence.paper import Paper, find_paper
 from asiarc.evidence.transfer import Correlation, rank_correlation
 
+Statistic = TypeVar("Statistic")
 POOL, REFRESH, ELITE = 50, 50, 10
 """The paper's pool: its size, the experiments between two refreshes, and the ranks that parents come from."""
 
 SCORED_TASKS = ("arc_challenge", "arc_easy", "boolq", "hellaswag", "piqa", "social_iqa", "winogrande")
 """The seven tasks of Table 2's score at 340M."""
+
+COLUMNS = ("index", "parent", "same_name_as", "fitness", "parameters_m", "loss_340m", "losses_not_a_number",
+           *SCORED_TASKS)  # fmt: skip
+"""Of the shipped table; `same_name_as` is the first experiment of that internal name, where another has it."""
 
 COMPONENTS: dict[str, str] = {
     "delta rule": r"delta_rule",
@@ -128,6 +136,12 @@ class SearchFindings:
     mean_gain_over_parent: float
     strangers_above_parent: float
     """Share of unrelated proposals of the same time above that same parent: the control for regression to the mean."""
+    late_trend: Correlation | None
+    """Rank correlation of a proposal's place and its fitness over the second half; None of a tree too small for one."""
+    edge: Effect | None
+    """How much oftener a child beats its parent than those unrelated proposals do, paired by child."""
+    elite_advantage: Effect | None
+    """Fitness (0 to 3) of children of the top 10 of their time over other children of the same hundred experiments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,16 +248,69 @@ def read_release(path: Path) -> Release:
             f"{path} holds no release: it needs tree.json, and 106.json or 106.numbers.json, from the "
             "`data` folder of the paper's repository"
         )
-    nodes = {node.index: node for node in sorted(_read(path / "tree.json", _nodes), key=lambda node: node.index)}
-    gallery = tuple(_read(gallery_file, lambda data: map(_member, data)))
+    return _whole(path / "tree.json", _read(path / "tree.json", _nodes), _read(gallery_file, lambda d: map(_member, d)))
+
+
+def read_shipped(path: Path) -> Release:
+    """The release's numbers from the table that `table_of` makes; experiments go by their index, not by a name.
+
+    Of a discovery's losses the table holds the last and how many are not a number: those stand before it.
+
+    Raises:
+        EvidenceError: the file is missing or is not such a table.
+    """
+    try:
+        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        nodes = [
+            Node(int(row["index"]), int(row["parent"]) if row["parent"] else None,
+                 f"name of {row['same_name_as'] or row['index']}", _finite(row["fitness"]))
+            for row in rows
+        ]  # fmt: skip
+        gallery = [_shipped_member(row) for row in rows if row["parameters_m"]]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise EvidenceError(f"{path} is not the table of the release's numbers: {error!r}") from error
+    return _whole(path, nodes, gallery)
+
+
+def _shipped_member(row: Mapping[str, str]) -> Member:
+    last = float(row["loss_340m"])
+    missing = (math.nan,) * (int(row["losses_not_a_number"]) - math.isnan(last))
+    accuracy = {task: float(row[task]) for task in SCORED_TASKS}
+    name, size = f"experiment {row['index']}", _finite(row["parameters_m"])
+    return Member(int(row["index"]), name, (*missing, last), accuracy, size, None)
+
+
+def table_of(release: Release) -> str:
+    """A release's numbers as CSV (`COLUMNS`), an experiment a line in the order of their indices."""
+    file, first = io.StringIO(), dict[str, int]()
+    rows = csv.writer(file, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    members = {member.index: member for member in release.gallery}
+    for node in release.nodes.values():
+        named = first.setdefault(node.name, node.index)
+        row: list[Any] = [node.index, node.parent or "", named if named != node.index else "", f"{node.fitness:.6f}"]
+        member = members.get(node.index)
+        if member is None:
+            rows.writerow([*row, *[""] * (len(COLUMNS) - len(row))])
+        else:
+            missing = sum(map(math.isnan, member.losses))
+            scores = (member.accuracy[task] for task in SCORED_TASKS)
+            rows.writerow([*row, f"{member.parameters_m:.2f}", f"{member.losses[-1]:.4f}", missing, *scores])
+    return file.getvalue()
+
+
+def _whole(path: Path, found: Iterable[Node], discoveries: Iterable[Member]) -> Release:
+    """Nodes in the order of their indices and discoveries as a release, where every one has its place in one tree."""
+    nodes = {node.index: node for node in sorted(found, key=lambda node: node.index)}
+    gallery = tuple(discoveries)
     if sum(node.parent is None for node in nodes.values()) != 1:
-        raise EvidenceError(f"{path / 'tree.json'} has not exactly one root")
+        raise EvidenceError(f"{path} has not exactly one root")
     orphans = [n.index for n in nodes.values() if n.parent is not None and n.parent not in nodes]
     strangers = [member.index for member in gallery if member.index not in nodes]
     if orphans or strangers:
         raise EvidenceError(f"{path}: nodes {orphans} lack their parent, discoveries {strangers} their node")
     if circling := nodes.keys() - _depths(nodes).keys():
-        raise EvidenceError(f"{path / 'tree.json'}: nodes {sorted(circling)[:5]} descend from themselves")
+        raise EvidenceError(f"{path}: nodes {sorted(circling)[:5]} descend from themselves")
     return Release(nodes, gallery)
 
 
@@ -277,6 +344,9 @@ def search_findings(release: Release) -> SearchFindings:
     if not children or len(nodes) < 3:
         raise EvidenceError(f"{len(nodes)} nodes without a second generation: there is no search to analyse")
     elite, pool, ever = _parents_in_pool(nodes, root.index)
+    from_elite = {node for node, hit in elite.items() if hit}
+    strangers = _strangers_above_parent(nodes, children, release.nodes)
+    above = {node.index: float(node.fitness > release.nodes[_parent(node)].fitness) for node in children}
     late = nodes[len(nodes) // 2 :]
     line = linregress([node.index for node in late], [node.fitness for node in late])
     radius = float(line.stderr * t.isf(0.025, len(late) - 2)) if len(late) > 2 else math.inf
@@ -284,7 +354,7 @@ def search_findings(release: Release) -> SearchFindings:
     return SearchFindings(
         last_child_of_root=max(node.index for node in nodes if node.parent == root.index),
         first_other_parent=min(node.index for node in children),
-        parents_in_elite=elite,
+        parents_in_elite=fmean(elite.values()),
         parents_in_pool=pool,
         parents_ever_in_elite=ever,
         top_pool=_top_means(nodes),
@@ -295,7 +365,10 @@ def search_findings(release: Release) -> SearchFindings:
         children=len(children),
         children_above_parent=fmean(gain > 0 for gain in gains),
         mean_gain_over_parent=fmean(gains),
-        strangers_above_parent=_strangers_above_parent(nodes, children, release.nodes),
+        strangers_above_parent=fmean(strangers.values()) if strangers else math.nan,
+        late_trend=_told(lambda: rank_correlation([n.index for n in late], [n.fitness for n in late])),
+        edge=_told(lambda: paired_effect({i: above[i] for i in strangers}, strangers, higher_is_better=True)),
+        elite_advantage=_told(lambda: _by_hundreds(children, from_elite)),
     )
 
 
@@ -525,20 +598,38 @@ def _summed(nodes: Mapping[int, Node], depths: Mapping[int, int], own: Mapping[i
     return total
 
 
-def _parents_in_pool(nodes: Sequence[Node], root: int) -> tuple[float, float, float]:
-    """Shares of later parents in the elite and the pool of the last refresh, and ever in an elite before."""
+def _parents_in_pool(nodes: Sequence[Node], root: int) -> tuple[dict[int, bool], float, float]:
+    """Which later nodes have a parent in the elite of the last refresh; shares in its pool, and ever in an elite."""
     pool: list[Node] = []
     ever: set[int] = set()
-    elite_hits, pool_hits, ever_hits = [], [], []
+    elite_hits: dict[int, bool] = {}
+    pool_hits, ever_hits = [], []
     for place, node in enumerate(nodes):
         if place % REFRESH == 0:
             pool = _leading(pool, nodes[max(0, place - REFRESH) : place])
             ever |= {known.index for known in pool[:ELITE]}
         if node.parent not in (None, root):
-            elite_hits.append(node.parent in {known.index for known in pool[:ELITE]})
+            elite_hits[node.index] = node.parent in {known.index for known in pool[:ELITE]}
             pool_hits.append(node.parent in {known.index for known in pool})
             ever_hits.append(node.parent in ever)
-    return fmean(elite_hits), fmean(pool_hits), fmean(ever_hits)
+    return elite_hits, fmean(pool_hits), fmean(ever_hits)
+
+
+def _told(statistic: Callable[[], Statistic]) -> Statistic | None:
+    """A statistic, or None of a tree that is too small for it."""
+    try:
+        return statistic()
+    except EvidenceError:
+        return None
+
+
+def _by_hundreds(children: Sequence[Node], chosen: Collection[int]) -> Effect:
+    """Mean fitness of the chosen over the others', paired by blocks of 100 experiments that have both."""
+    sides: dict[bool, dict[int, list[float]]] = {True: {}, False: {}}
+    for node in children:
+        sides[node.index in chosen].setdefault(node.index // 100, []).append(node.fitness)
+    mine, others = ({block: fmean(found) for block, found in side.items()} for side in sides.values())
+    return paired_effect(mine, others, higher_is_better=True)
 
 
 def _leading(pool: Sequence[Node], later: Sequence[Node]) -> list[Node]:
@@ -565,17 +656,17 @@ def _block_means(nodes: Sequence[Node], width: int) -> dict[int, float]:
 
 def _strangers_above_parent(
     nodes: Sequence[Node], children: Sequence[Node], by_index: Mapping[int, Node], around: int = 100
-) -> float:
-    """Mean share of other families' proposals within ±`around` experiments that beat a child's parent."""
+) -> dict[int, float]:
+    """Child to the share of other families' proposals within ±`around` experiments that beat its parent."""
     order = [node.index for node in nodes]
-    shares = []
+    shares = {}
     for child in children:
         near = nodes[bisect_left(order, child.index - around) : bisect_left(order, child.index + around + 1)]
         others = [n.fitness for n in near if n.parent not in (None, child.parent) and n.index != child.parent]
         if others:
             parent = by_index[_parent(child)].fitness
-            shares.append(fmean(fitness > parent for fitness in others))
-    return fmean(shares) if shares else math.nan
+            shares[child.index] = fmean(fitness > parent for fitness in others)
+    return shares
 
 
 def _task_trends(release: Release, paper: Paper) -> Iterator[TaskTrend]:

@@ -97,9 +97,12 @@ def reproduce(
 ) -> None:
     """Run the shipped campaigns and decide the paper's claims; ends in the claim table and a report.
 
-    With --json all of that goes to stderr, and stdout gets the exit status and where the report is.
+    With --json all of that goes to stderr, and stdout gets the exit status, where the report is, and for each claim its
+    verdict beside the strongest that is published.
     """
+    from asiarc.harness.reproduce import PUBLISHED
     from asiarc.harness.reproduce import reproduce as run
+    from asiarc.report.agreement import side_by_side
 
     output = output or project_store() / "reproduction" / tier
     status = run(
@@ -113,7 +116,8 @@ def reproduce(
         to_stderr=as_json,
     )
     if as_json:
-        told({"exit_status": status, "report": output})
+        claims_told = side_by_side(PUBLISHED, output) if (output / "report.json").exists() else []
+        told({"exit_status": status, "report": output, "claims": claims_told})
     sys.exit(status)
 
 

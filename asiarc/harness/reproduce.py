@@ -1,6 +1,7 @@
 """``asiarc reproduce``: the claims that arithmetic decides, the campaigns, the other claims, the report.
 
-Says first what it will do and how long, and last whether it agrees with the published run. Only the campaigns run that
+Says first what it will do and how long, and last for each claim the verdict of this run beside the strongest that is
+published, and whether it agrees with the published run. Only the campaigns run that
 the register says a claim needs. Campaigns and claims run as pytest items, so progress, Ctrl-C and resuming are the
 harness's own.
 """
@@ -19,7 +20,7 @@ from asiarc.archive.store import Archive
 from asiarc.core.errors import EvidenceError, unknown_name
 from asiarc.core.recipe import Tier
 from asiarc.evidence.claims import Claim, load_register
-from asiarc.report.agreement import agreement
+from asiarc.report.agreement import agreement, lines, side_by_side
 from asiarc.report.document import write
 
 CAMPAIGNS, REPRODUCTIONS, PUBLISHED = Path("campaigns"), Path("reproductions"), Path("results") / "reproduction"
@@ -67,7 +68,10 @@ def reproduce(
     if status in (0, NO_TESTS):
         status = _pytest(everything, to_stderr=to_stderr)
     with Archive(store, write=False) as archive:
-        click.echo(f"report: {write(archive, tier, output, campaigns=names)}", err=to_stderr)
+        report = write(archive, tier, output, campaigns=names)
+    for line in lines(side_by_side(PUBLISHED, output)):
+        click.echo(line, err=to_stderr)
+    click.echo(f"report: {report}", err=to_stderr)
     if (PUBLISHED / tier / "report.json").exists():
         click.echo(agreement(PUBLISHED / tier, output), err=to_stderr)
     return status

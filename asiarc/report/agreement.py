@@ -1,10 +1,13 @@
-"""A reproduction beside the published one: how many verdicts are the same, and how far apart the gains are."""
+"""A reproduction beside the published ones: how many verdicts are the same, how far apart the gains are, and for each
+claim the strongest verdict that is committed."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from asiarc.archive.results import Row
+from asiarc.core.recipe import TIERS
 from asiarc.report.document import read_report
 
 
@@ -21,6 +24,27 @@ def agreement(published: Path, found: Path) -> str:
     if differing:
         return f"differs from the published run in {published}: {told}; {'; '.join(differing)}"
     return f"agrees with the published run in {published}: {told}"
+
+
+def side_by_side(published: Path, found: Path) -> list[Row]:
+    """For each claim of a report, its verdict, and of the published reports (a folder a tier) the strongest: the one of
+    the largest tier that says anything, None where none does."""
+    strongest: dict[str, Row] = {}
+    for tier in TIERS:
+        if (published / tier / "report.json").exists():
+            told = _verdicts(read_report(published / tier)).items()
+            strongest |= {claim: {"verdict": v, "tier": tier} for claim, v in told if v != "not testable here"}
+    today = sorted(_verdicts(read_report(found)).items())
+    return [{"claim": claim, "verdict": verdict, "published": strongest.get(claim)} for claim, verdict in today]
+
+
+def lines(rows: Sequence[Row]) -> list[str]:
+    """`side_by_side` as a table."""
+    told = [("claim", "today", "strongest that is published")]
+    for row in rows:
+        best = row["published"]
+        told.append((row["claim"], row["verdict"], f"{best['verdict']} ({best['tier']})" if best else "none"))
+    return [f"{claim:<5} {verdict:<30} {best}" for claim, verdict, best in told]
 
 
 def _verdicts(report: Row) -> dict[str, str]:

@@ -39,7 +39,7 @@ from asiarc.report.document import (
     signed_files,
     text_of,
 )
-from asiarc.report.evidence import decided_again
+from asiarc.report.evidence import decided_again, needs_of
 
 ANOTHER = "if another version wrote it: asiarc report --again"
 SHOWN = 20  # differences that are told of one file
@@ -239,22 +239,17 @@ def _register(report: Row, folder: Path, found: Verification) -> None:
 def _verdicts(archive: Archive, report: Row, folder: Path, found: Verification, *, without_rows: bool = False) -> None:
     """Verdicts against those that their deciders reach again from an archive.
 
-    What cannot be: of the paper's released data, which are the user's own; of a study whose code has moved on since;
-    and, of an archive without rows, of whatever ran.
+    What cannot be: of a study whose code has moved on since; and, of an archive without rows, of whatever ran.
     """
     reproductions = facts.project_folder(folder) / "reproductions"
     if not (reproductions / "claims.toml").exists():
         return
     told = {row["verdict"]["claim"]: row["verdict"] for row in report["claims"]["decided"]}
-    needs = {claim.id: claim.needs for claim in load_register(reproductions / "claims.toml").values()}
+    needs = needs_of(reproductions)
     ran = {
         row["name"] for row in (*report["studies"], *report["searches"], *(report["campaigns"] if without_rows else ()))
     }
-    away = {
-        c
-        for c in told
-        if "release" in needs.get(c, "") or ran & set(re.findall(r"(?:campaign|study) (\w+)", needs.get(c, "")))
-    }
+    away = {c for c in told if ran & set(re.findall(r"(?:campaign|study) (\w+)", needs.get(c, "")))}
     asked = [claim for claim in told if not (without_rows and needs.get(claim))]
     again = decided_again(archive, cast("Tier", report["tier"]), reproductions, asked) if asked else {}
     reached, lost = 0, []

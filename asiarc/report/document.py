@@ -11,11 +11,12 @@ import hashlib
 import json
 import re
 import sqlite3
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jinja2
 from markupsafe import Markup
@@ -25,7 +26,9 @@ from asiarc.archive.results import CampaignResult, Row
 from asiarc.archive.store import Archive
 from asiarc.campaign.identity import provenance
 from asiarc.core.errors import EvidenceError
+from asiarc.core.recipe import Tier
 from asiarc.report import answer, facts, studies, tables, wording
+from asiarc.report.evidence import needs_of, reached
 from asiarc.report.figures import draw, inline
 from asiarc.report.within import summarise, tables_of
 from asiarc.studies.arms import arm_lines
@@ -73,9 +76,11 @@ def write(archive: Archive, tier: str, folder: Path, *, campaigns: Sequence[str]
 def write_again(folder: Path) -> Path:
     """Write a report again from its extract, or from its data where it is of the format without one; its HTML file.
 
-    What claims say is the register's, as it stands in the checkout around it; what captions say is this version's.
+    What claims say is the register's, as it stands in the checkout around it, and what they come to is what its
+    deciders reach of the same rows, where they can; what captions say is this version's.
     """
     report = read_report(folder)
+    _decide_again(report, folder)
     if report["format"] == facts.WITHOUT_EXTRACT:
         for figure in figures_of(report):
             figure["caption"] = CAPTIONS[figure["kind"]]
@@ -91,6 +96,24 @@ def write_again(folder: Path) -> Path:
             asked, written = rows.head["campaigns"], report["provenance"]
             gather(rows.archive, report["tier"], folder, campaigns=asked, written=written, form=report["format"])
     return render(folder)
+
+
+def _decide_again(report: dict[str, Any], folder: Path) -> None:
+    """Verdicts as today's deciders reach them, in the report and in its extract."""
+    reproductions = facts.project_folder(folder) / "reproductions"
+    if not (reproductions / "claims.toml").exists():
+        return
+    stored, tier = [row["verdict"]["claim"] for row in report["claims"]["decided"]], cast("Tier", report["tier"])
+    if report["format"] == facts.WITHOUT_EXTRACT:
+        with tempfile.TemporaryDirectory() as name, Archive(Path(name)) as nothing:
+            asked = [claim for claim in stored if not needs_of(reproductions).get(claim)]
+            again = reached(nothing, tier, reproductions, asked)
+        for row in report["claims"]["decided"]:
+            row["verdict"] = again.get(row["verdict"]["claim"], row["verdict"])
+    else:
+        with in_words(f"{folder}: the rows of {EXTRACT}"), extract.opened(folder / EXTRACT) as rows:
+            again = reached(rows.archive, tier, reproductions, stored)
+        extract.with_verdicts(folder / EXTRACT, again)
 
 
 @contextmanager
@@ -265,7 +288,7 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
     )  # fmt: skip
-    environment.filters |= wording.FILTERS
+    environment.filters |= wording.FILTERS | {"per_scored": studies.per_scored}
     environment.globals |= wording.GLOBALS | answer.GLOBALS
     return environment
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asiarc.archive.results import CampaignResult
 from asiarc.core.errors import EvidenceError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from asiarc.archive.store import Archive
     from asiarc.core.recipe import Tier
     from asiarc.evidence.paper import Paper
+    from asiarc.evidence.release import Release
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,14 @@ class LabEvidence:
         from asiarc.evidence.paper import load_paper
 
         return load_paper(self.reproductions)
+
+    @cached_property
+    def release(self) -> Release:
+        """The authors' released numbers: of the folder that the user brought, else of the table that is shipped."""
+        from asiarc.evidence.release import read_release, read_shipped
+
+        shipped = self.reproductions / "data" / "released.csv"
+        return read_release(self.release_path) if self.release_path else read_shipped(shipped)
 
     def campaign(self, name: str) -> CampaignResult:
         """The latest finished run of a campaign at this tier; `EvidenceError` where there is none."""
@@ -63,6 +72,17 @@ def deciders(folder: Path) -> dict[str, Decider]:
     finally:
         sys.path.remove(str(folder.parent))
     return found
+
+
+def needs_of(reproductions: Path) -> dict[str, str]:
+    """Claim to what deciding it takes, as the register says."""
+    return {claim.id: claim.needs for claim in load_register(reproductions / "claims.toml").values()}
+
+
+def reached(archive: Archive, tier: Tier, reproductions: Path, claims: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Of `decided_again`, the verdicts that say something, as data."""
+    found = decided_again(archive, tier, reproductions, claims)
+    return {claim: verdict.as_dict() for claim, verdict in found.items() if verdict.verdict != "not testable here"}
 
 
 def decided_again(archive: Archive, tier: Tier, reproductions: Path, claims: Iterable[str]) -> dict[str, Verdict]:

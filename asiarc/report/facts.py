@@ -36,7 +36,7 @@ WITHOUT_BOUGHT = 2  # the last format that does not say what was bought
 LEADING = 5  # candidates whose insights are shown
 EXAMPLES = 5  # reasons shown for each gate
 FALSE_SHARE = 0.05  # expected share of false ones among those that are called ahead
-_CAPPED = re.compile(r"contradicted at the \w+ tier's scale only")  # as it was said until 2026-11
+_CAPPED = re.compile(r"(; )?contradicted at (smaller scale|the \w+ tier's scale only)$")  # as it was said until 2026-11
 FRESH: StageName = "confirm"  # the stage whose seeds and items chose nothing
 
 
@@ -71,18 +71,28 @@ def claim_facts(archive: Archive, tier: str, folder: Path) -> Row:
 def in_todays_words(claims: Row, folder: Path) -> Row:
     """A report's claims with what the register says of them now; those that it no longer has stay as they are.
 
-    The cap of a tier, which is noted in words, is noted in today's.
+    What a tier's cap once noted beside "inconclusive" is a verdict of its own today.
     """
     now = {claim_id: claim.model_dump() for claim_id, claim in _register(folder).items()}
     decided = [
         {
             **row,
-            "verdict": {**row["verdict"], "note": _CAPPED.sub("contradicted at smaller scale", row["verdict"]["note"])},
+            "verdict": _capped_as_today(row["verdict"]),
             "register": now.get(row["verdict"]["claim"], row["register"]),
         }
         for row in claims["decided"]
     ]
-    return {**claims, "decided": decided, "open": [now.get(claim["id"], claim) for claim in claims["open"]]}
+    asked = {row["verdict"]["claim"] for row in decided}
+    return {
+        "decided": decided,
+        "open": [claim for claim_id, claim in now.items() if claim_id not in asked],
+        "counts": dict(Counter(row["verdict"]["verdict"] for row in decided)),
+    }
+
+
+def _capped_as_today(verdict: Row) -> Row:
+    note, times = _CAPPED.subn("", verdict["note"])
+    return {**verdict, "verdict": "contradicted at smaller scale", "note": note} if times else verdict
 
 
 def _register(folder: Path) -> dict[str, Claim]:

@@ -213,6 +213,13 @@ def discovered(gains: Sequence[float | None]) -> list[int]:
     return list(accumulate(int(gain is not None and gain > DISCOVERY) for gain in gains)) or [0]
 
 
+def per_scored(arm: Row) -> str:
+    """An arm's discoveries over all repeats, of the candidates that were scored: ``96 of 117 (0.82)``."""
+    gains = [gain for repeat in arm["first_rung"].values() for gain in repeat if gain is not None]
+    hits = sum(gain > DISCOVERY for gain in gains)
+    return f"{hits} of {len(gains)}" + (f" ({hits / len(gains):.2f})" if gains else "")
+
+
 def advantages(arms: Sequence[Row]) -> list[Row]:
     """How much more the first arm's winners gain than each other's, paired by repeat."""
     first, *others = arms

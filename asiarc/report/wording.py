@@ -191,7 +191,8 @@ def _before(verdict: Row) -> str:
     effect, low = verdict["effect"], verdict["low"]
     if effect is None or low is None:
         return ""
-    return str(verdict["statement"])[: max(0, verdict["statement"].find(f"{effect:+.3f} [{low:+.3f}"))]
+    places = (verdict["statement"].find(f"{effect:+.{near}f} [{low:+.{near}f}") for near in (3, 4))  # as `told` has it
+    return str(verdict["statement"])[: max(0, *places)]
 
 
 def path_share(row: Row) -> str:
@@ -244,7 +245,8 @@ def plural(number: float, noun: str) -> str:
 
 def badge(verdict: str) -> str:
     """A CSS class for a verdict or a decision."""
-    good, bad = ("reproduced", "reproduced at smaller scale", "better"), ("contradicted", "worse")
+    good = ("reproduced", "reproduced at smaller scale", "better")
+    bad = ("contradicted", "contradicted at smaller scale", "worse")
     return (
         "good"
         if verdict in good

@@ -12,6 +12,7 @@ A campaign's own ``arms=(...)`` are searched once beside it, all stages through:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -316,9 +317,17 @@ class SearchResult:
         """The identity of one arm's run."""
         return self.search.run_of(self.name, arm, repeat, self.tier)
 
-    def discoveries(self, arm: str, repeat: int, margin: float) -> list[bool]:
-        """In the order of the proposals: did it beat the start by `margin` bits a byte on the first rung?"""
-        return [gain is not None and gain > margin for _, gain in self.first_rung(arm, repeat)]
+    def discoveries(self, arm: str, margin: float = DISCOVERY) -> tuple[int, int]:
+        """Of what was proposed after the first generation and scored, over all repeats: how many beat the start by
+        `margin` bits a byte on the first rung, and of how many."""
+        told = [one for repeat in range(self.search.repeats) for one in self.first_rung(arm, repeat)]
+        scored = [gain for generation, gain in told if generation > 0 and gain is not None]
+        return sum(gain > margin for gain in scored), len(scored)
+
+    def ended(self, arm: str) -> Counter[str]:
+        """How many proposals over all repeats were scored, refused or failed."""
+        runs = [self.run_of(arm, repeat) for repeat in range(self.search.repeats)]
+        return sum((ends_of(self.archive, run) for run in runs), Counter())
 
     def cpu_s(self, arm: str) -> list[float]:
         """CPU-seconds of each repeat's trials."""
@@ -337,8 +346,11 @@ class SearchResult:
             "cpu_s": {arm: self.cpu_s(arm) for arm in arms},
         }
 
-    def repeated(self, arm: str, repeat: int) -> float:
-        """The share of proposals that compute what the start or an earlier one does, by fingerprint or address."""
+    def repeated(self, arm: str, repeat: int, *, copies: bool = True) -> float:
+        """The share of proposals that compute what the start or an earlier one does, by fingerprint or address.
+
+        Without `copies`, of those that are no copy of an earlier program: other programs that behave alike.
+        """
         from asiarc.researcher.novelty import same_behaviour
 
         run = self.run_of(arm, repeat)
@@ -348,10 +360,9 @@ class SearchResult:
         for row in proposals:
             address = row["address"]
             mine = prints.get(address)
-            count += any(
-                address == other or (mine and prints.get(other) and same_behaviour(mine, prints[other]))
-                for other in earlier
-            )
+            alike = (mine and prints.get(other) and same_behaviour(mine, prints[other]) for other in earlier)
+            is_copy = address in earlier
+            count += (copies or not is_copy) and (is_copy or any(alike))
             earlier.append(address)
         return count / len(proposals)
 
@@ -378,6 +389,13 @@ def first_rung_gains(archive: Archive, run: str, start_from: str) -> dict[str, f
         for (address, its_seed), value in first.items()
         if its_seed == seed and address != start
     }
+
+
+def ends_of(archive: Archive, run: str) -> Counter[str]:
+    """How many proposals of a run were "scored", "refused" (by a gate or a cap) or "failed" (in training, or with the
+    machine): a refusal is the arm's own, a failure need not be."""
+    words = {"scored": "scored", "rejected": "refused"}
+    return Counter(words.get(row["outcome"].kind, "failed") for row in archive.results(run))
 
 
 @dataclass(frozen=True)
@@ -444,12 +462,16 @@ def report(result: SearchResult) -> dict[str, Any]:
 
 
 def _spent(result: SearchResult, arm: str) -> dict[str, Any]:
-    """What an arm took, and whether cognition came in: proposals, scored, those with an origin in it, CPU-seconds."""
+    """What an arm took and gave, and whether cognition came in: proposals, how they ended, discoveries of those that
+    were scored after the first generation, proposals with an origin in cognition, CPU-seconds."""
     runs = [CampaignResult.load(result.archive, result.run_of(arm, r)) for r in range(result.search.repeats)]
     origins = [found for run in runs for found in run.origins(scored=False)]
+    discoveries, of = result.discoveries(arm)
     return {
         "proposals": len(origins),
-        "scored": sum(run.evaluated for run in runs),
+        **{end: result.ended(arm)[end] for end in ("scored", "refused", "failed")},
+        "discoveries": discoveries,
+        "scored_later": of,
         "from_cognition": sum(any(o["kind"] == "cognition" for o in found) for found in origins),
         "cpu_s": round(sum(result.cpu_s(arm)), 1),
     }
@@ -457,10 +479,12 @@ def _spent(result: SearchResult, arm: str) -> dict[str, Any]:
 
 def lines(found: Mapping[str, Any], comparisons: list[Comparison]) -> list[str]:
     """The report as a table and sentences."""
-    head = ("arm", "proposals", "scored", "from cognition", "CPU-s", "mean gain of winners", "mean gain of later ones")
+    head = ("arm", "proposals", "scored", "refused", "failed", "discoveries later", "from cognition", "CPU-s",
+            "mean gain of winners", "mean gain of later ones")  # fmt: skip
     rows = [
         (
-            row["arm"], str(row["proposals"]), str(row["scored"]), str(row["from_cognition"]), f"{row['cpu_s']:.0f}",
+            row["arm"], *(str(row[count]) for count in ("proposals", "scored", "refused", "failed")),
+            f"{row['discoveries']} of {row['scored_later']}", str(row["from_cognition"]), f"{row['cpu_s']:.0f}",
             f"{fmean(row['winners']):+.4f}", f"{fmean(row['later']):+.4f}" if row["later"] else "none scored",
         )
         for row in found["arms"]
@@ -496,7 +520,9 @@ def _arm(name: str, arm: str, result: CampaignResult, full: CampaignResult | Non
     gains = [row["gain"] for row in rows if row["gain"] is not None]
     cpu_s = result.spend("explore")["cpu_s"]
     best = f"best in explore {max(gains):+.3f}, mean {fmean(gains):+.3f}" if gains else "nothing scored"
-    lines = [f"{name} {arm or 'full loop'}: {len(rows)} candidates, {len(gains)} scored, {cpu_s:.0f} CPU-s; {best}"]
+    ends = ends_of(result.archive, result.run)
+    counts = ", ".join(f"{ends[end]} {end}" for end in ("scored", "refused", "failed") if ends[end] or end == "scored")
+    lines = [f"{name} {arm or 'full loop'}: {len(rows)} candidates, {counts}, {cpu_s:.0f} CPU-s; {best}"]
     if full is not None and arm:
         lines.append(f"  full loop against it: {_winners(full, result)}; {_means(full, gains)}")
     return lines

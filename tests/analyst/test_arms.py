@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from statistics import fmean
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 from asiarc.archive.store import Archive
 from asiarc.campaign.declaration import Models, to_toml
 from asiarc.core.errors import CampaignError
+from asiarc.core.outcome import SCORED, Outcome
 from asiarc.core.recipe import _PLANS as SHIPPED
 from asiarc.engineer.workshop import Workshop
 from asiarc.harness.cli import main
@@ -93,8 +95,18 @@ def test_the_report_is_plain_data_and_its_table_says_the_same(compared):
     text = "\n".join(arms.lines(found, arms.compare(result)))
     for row in found["arms"]:
         assert row["proposals"] == SIZE["repeats"] * SIZE["candidates"]
+        assert row["scored"] + row["refused"] + row["failed"] == row["proposals"]
+        later = [g for r in range(SIZE["repeats"]) for n, g in result.first_rung(row["arm"], r) if n and g is not None]
+        assert (row["discoveries"], row["scored_later"]) == (sum(g > arms.DISCOVERY for g in later), len(later))
+        assert f"{row['discoveries']} of {row['scored_later']}" in text
         assert f"{fmean(row['winners']):+.4f}" in text and f"{fmean(row['later']):+.4f}" in text
     assert text.count("full against no_cognition") == 2 and "(n=3 pairs" in text
+
+
+def test_a_refusal_is_no_failure():
+    ends = [SCORED, Outcome("rejected", "too large", "match"), Outcome("crashed", "as told"), Outcome("timed_out", "x")]
+    archive = SimpleNamespace(results=lambda run: [{"outcome": end} for end in ends])
+    assert arms.ends_of(archive, "a run") == {"scored": 1, "refused": 1, "failed": 2}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import math
 import pytest
 
 import asiarc.archive.extract as extracts
-from asiarc.archive.extract import opened, save
+from asiarc.archive.extract import opened, save, with_verdicts
 from asiarc.archive.results import CampaignResult
 from asiarc.archive.store import Archive, Trial
 from asiarc.core.errors import EvidenceError
@@ -61,6 +61,23 @@ def test_what_was_taken_out_comes_back_and_no_more(saved):
         assert extract.archive.candidate("c1") == archive.candidate("c1")
         assert extract.archive.candidate("c0") is not None and extract.archive.candidate("c2") is None
         assert extract.items == 6 * 40 and extract.head == {"extract": 2, "tier": "quick", "campaigns": None}
+
+
+def test_verdicts_are_put_in_the_place_of_others_and_nothing_else_moves(tmp_path):
+    path = tmp_path / "e.gz"
+    with Archive(tmp_path / "store") as archive:
+        fill(archive)
+        for claim in ("C01", "C02"):
+            archive.add_verdict(claim, "quick", "item", {"claim": claim, "verdict": "partly"})
+        save(archive, [RUN], path, tier="quick", campaigns=None)
+    before = gzip.decompress(path.read_bytes()).splitlines()
+    with_verdicts(path, {"C02": {"claim": "C02", "verdict": "contradicted"}, "C99": {"claim": "C99"}})
+    after = gzip.decompress(path.read_bytes()).splitlines()
+    assert [(a, b) for a, b in zip(before, after, strict=True) if a != b and b'"C02' not in a] == []
+    with opened(path) as extract:
+        assert [v["verdict"] for v in extract.archive.verdicts("quick")] == ["partly", "contradicted"]
+    with_verdicts(path, {"C02": {"claim": "C02", "verdict": "partly"}})
+    assert gzip.decompress(path.read_bytes()).splitlines() == before
 
 
 def test_the_same_rows_give_the_same_bytes(saved):

@@ -70,7 +70,7 @@ def test_missing_register_is_a_clear_error(tmp_path):
         ("smoke", "inconclusive", "inconclusive"),
         ("quick", "reproduced", "reproduced at smaller scale"),
         ("quick", "partly", "partly"),
-        ("full", "contradicted", "inconclusive"),
+        ("full", "contradicted", "contradicted at smaller scale"),
         ("paper", "reproduced", "reproduced"),
         ("paper", "contradicted", "contradicted"),
         ("paper", "not stated clearly", "not stated clearly"),
@@ -80,8 +80,17 @@ def test_cap(claim, tier, said, kept):
     capped = cap_verdict(Verdict("C01", said, "found", tier=tier, note="seen"), claim)
     assert capped.verdict == kept
     assert capped.note.startswith("seen")
-    if kept in ("not testable here", "inconclusive") and kept != said:
-        assert ("smaller scale" if said == "contradicted" and tier == "full" else tier) in capped.note
+    assert (tier in capped.note) == (kept == "not testable here")
+
+
+def test_the_cap_treats_agreement_and_disagreement_alike(claim):
+    """The same distance from what was said, whichever way it was said, at every tier."""
+    for tier in TIERS:
+        agrees, disagrees = (
+            cap_verdict(Verdict("C01", said, "found", tier=tier), claim) for said in ("reproduced", "contradicted")
+        )
+        assert agrees.verdict.replace("reproduced", "contradicted") == disagrees.verdict
+        assert agrees.note == disagrees.note
 
 
 def test_no_tier_below_the_full_one_ever_says_more_than_it_may(claim):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from asiarc.core.errors import EvidenceError
 from asiarc.evidence.paper import find_paper
 from asiarc.evidence.release import (
+    COLUMNS,
     ELITE,
     POOL,
     SCORED_TASKS,
@@ -17,8 +20,10 @@ from asiarc.evidence.release import (
     component_shares,
     gallery_findings,
     read_release,
+    read_shipped,
     render,
     search_findings,
+    table_of,
     tree_findings,
 )
 
@@ -79,6 +84,58 @@ def faithful_search(experiments=600, *, cold=200, top=10, seed=0, gain=0.0):
         parent = 1 if index <= cold + 1 else rng.choice(pool[:top])["index"]
         nodes.append(node_record(index, parent, rng.gauss(2.0, 0.3) + (gain if parent != 1 else 0.0)))
     return nodes
+
+
+def test_the_shipped_table_gives_what_the_files_give(write_release, tmp_path):
+    """A tree with a name that comes twice, and a discovery whose run broke: the same findings, the same table again."""
+    nodes = faithful_search(320)
+    nodes[7]["name"] = nodes[3]["name"]
+    accuracies = {10: 0.41, 20: 0.42, 30: 0.4, 40: 0.39, 50: 0.43, 60: 0.44}
+    gallery = [member_record(i, accuracy=a, loss=None if i == 30 else 3.4 + a) for i, a in accuracies.items()]
+    brought = read_release(write_release(nodes, gallery))
+    path = tmp_path / "released.csv"
+    path.write_text(table_of(brought))
+    shipped = read_shipped(path)
+    assert table_of(shipped) == table_of(brought)
+    assert tree_findings(shipped).reused_names == tree_findings(brought).reused_names == 1
+    mine, its = search_findings(brought), search_findings(shipped)
+    assert its.top_pool == pytest.approx(mine.top_pool) and its.parents_in_elite == mine.parents_in_elite
+    assert its.edge.mean == mine.edge.mean and its.late_trend.rho == pytest.approx(mine.late_trend.rho)
+    found = gallery_findings(shipped, promising=300)
+    assert found.rank_quartiles == gallery_findings(brought, promising=300).rank_quartiles
+    assert found.not_a_number == {"experiment 30": 1}
+    assert [m.score for m in shipped.gallery] == [m.score for m in brought.gallery]
+
+
+@pytest.mark.parametrize("spoilt", ["", "index,parent\n1,\n", "header", "orphan"])
+def test_a_table_that_is_none_is_told(write_release, tmp_path, spoilt):
+    text = table_of(read_release(write_release(faithful_search(210), [member_record(9)])))
+    changed = {"header": text.replace("fitness", "fitnes"), "orphan": text.replace("\n7,1,", "\n7,9999,")}
+    (tmp_path / "released.csv").write_text(changed.get(spoilt, spoilt))
+    with pytest.raises(EvidenceError, match=r"table of the release's numbers|root|lack their parent"):
+        read_shipped(tmp_path / "released.csv")
+
+
+def test_the_table_that_ships_holds_numbers_alone():
+    """No name, no program, no sentence: whatever stands below the header is a number or nothing."""
+    path = Path(__file__).parents[2] / "reproductions" / "data" / "released.csv"
+    rows = list(csv.reader(path.read_text().splitlines()))
+    assert rows[0] == list(COLUMNS) and len(rows) == 1 + 1_772
+    assert all(cell == "" or float(cell) is not None for row in rows[1:] for cell in row)
+    assert table_of(read_shipped(path)) == path.read_text()
+    assert path.stat().st_size < 64 * 1024
+
+
+def test_children_of_the_elite_are_compared_within_a_hundred_experiments(write_release):
+    """By hand: in every hundred, what descends from the best node of all is one higher than the rest."""
+    nodes = [node_record(1, None, 1.0)] + [node_record(i, 1, 2.0 + 0.001 * i) for i in range(2, 202)]
+    nodes[100]["score"] = 2.9
+    for i in range(202, 601):
+        from_best = i % 2
+        nodes.append(node_record(i, 101 if from_best else 2 + i % 90, 1.5 + from_best - 0.0001 * i))
+    found = search_findings(read_release(write_release(nodes, [member_record(2)])))
+    assert found.elite_advantage.mean == pytest.approx(1.0, abs=0.01) and found.elite_advantage.n == 4
+    assert found.parents_in_elite == pytest.approx(0.5, abs=0.01)
 
 
 def test_a_tree_of_seven(write_release):

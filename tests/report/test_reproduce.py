@@ -16,11 +16,24 @@ ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "results" / "reproduction" / "quick"
 
 
+def written(archive, tier, output, campaigns):
+    """A report in which one claim is not testable and one is decided otherwise."""
+    output.mkdir(parents=True, exist_ok=True)
+    report = json.loads((PUBLISHED / "report.json").read_text(encoding="utf-8"))
+    now = {"C09e": "not testable here", "C02": "contradicted"}
+    rows = [row for row in report["claims"]["decided"] if row["verdict"]["claim"] in now]
+    for row in rows:
+        row["verdict"]["verdict"] = now[row["verdict"]["claim"]]
+    report["claims"]["decided"] = rows
+    (output / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    return output / "report.html"
+
+
 def ran(monkeypatch, tmp_path, *arguments):
     """What `asiarc reproduce` hands to pytest, in order; the folders are the project's, the store is its own."""
     asked = []
     monkeypatch.setattr(reproduce, "_pytest", lambda given, **_: asked.append(given) or 0)
-    monkeypatch.setattr(reproduce, "write", lambda archive, tier, output, campaigns: output / "report.html")
+    monkeypatch.setattr(reproduce, "write", written)
     monkeypatch.setattr(reproduce, "agreement", lambda published, found: f"agrees with {published}")
     monkeypatch.chdir(ROOT)
     paths = ["--store", str(tmp_path / "store"), "--output", str(tmp_path / "report")]
@@ -42,14 +55,22 @@ def test_a_run_says_its_plan_first_and_ends_in_the_report(monkeypatch, tmp_path)
     (planned, run), said = ran(monkeypatch, tmp_path, "--tier", "quick", "--claims", "C07a,C29")
     assert planned == [*run, "--plan", "-q"]
     assert run[run.index("--claims-only") + 1] == "C07a,C29"
-    report, agrees = said.splitlines()[-2:]
+    *_, head, first, second, report, agrees = said.splitlines()
+    assert head.split(maxsplit=2) == ["claim", "today", "strongest that is published"]
+    assert first.startswith("C02   contradicted") and first.endswith("reproduced (full)")
+    assert second.startswith("C09e  not testable here") and second.endswith("contradicted at smaller scale (full)")
     assert "report:" in report and agrees == "agrees with results/reproduction/quick"
 
 
 def test_a_program_gets_the_status_and_the_place_and_nothing_else(monkeypatch, tmp_path):
     Archive(tmp_path / "store").close()
     _, said = ran(monkeypatch, tmp_path, "--tier", "quick", "--json")
-    assert json.loads(said) == {"exit_status": 0, "report": str(tmp_path / "report")}
+    told = json.loads(said)
+    assert (told["exit_status"], told["report"]) == (0, str(tmp_path / "report"))
+    first, second = told["claims"]
+    assert (first["claim"], first["verdict"]) == ("C02", "contradicted")
+    assert first["published"]["verdict"] == "reproduced"
+    assert (second["verdict"], second["published"]["tier"]) == ("not testable here", "full"), "quick says nothing of it"
 
 
 def test_it_writes_beside_what_is_published(monkeypatch, tmp_path):

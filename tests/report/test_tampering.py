@@ -515,16 +515,34 @@ ROWS = [
     value_without_items, items_without_value, one_item_dropped, items_dropped, trial_dropped, seed_dropped_for_all,
     trial_failed, source_of_the_winner, other_winner, gains_of_a_stage, one_entrant_said, gain_of_a_proposal,
     rejected_proposal_dropped, fewer_seeds_in_the_declaration, tier_of_the_run, sizes_of_one_trial,
-    verdict_of_the_archive, verdict_out_of_nothing,
+    verdict_out_of_nothing,
 ]  # fmt: skip
+
+
+def put_lines(copy, lines):
+    text = "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines)
+    (copy / EXTRACT).write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def test_a_verdict_changed_in_the_rows_is_found_and_writing_again_puts_it_right(written, copy, monkeypatch):
+    """Also where somebody writes the report from it without asking the deciders."""
+    lines = lines_of(copy)
+    verdict_of_the_archive(lines)
+    put_lines(copy, lines)
+    with monkeypatch.context() as forger:
+        forger.setattr(document, "_decide_again", lambda report, folder: None)
+        write_again(copy)
+    assert [problem for problem in verify(copy) if "inconclusive" in problem]
+    write_again(copy)
+    assert verify(copy) == []
+    assert (copy / "report.json").read_bytes() == (written / "report.json").read_bytes()
 
 
 @pytest.mark.parametrize("change", ROWS, ids=lambda change: change.__name__)
 def test_whatever_is_changed_in_the_rows_is_found_though_the_report_is_written_from_them(copy, change):
     lines = lines_of(copy)
     change(lines)
-    text = "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines)
-    (copy / EXTRACT).write_bytes(gzip.compress(text.encode(), mtime=0))
+    put_lines(copy, lines)
     try:
         write_again(copy)
     except Exception:  # noqa: BLE001 - the rows give no report: whoever changed them keeps the one that was there

@@ -17,6 +17,7 @@ from asiarc.archive.store import Archive
 from asiarc.core.candidate import content_address
 from asiarc.core.seeds import rng_of
 from asiarc.engineer.workshop import Workshop
+from asiarc.evidence.paper import load_paper
 from asiarc.execution import Job, Result
 from tests.harness.fakes import A_MACHINE, asks_of_the_machine
 
@@ -103,7 +104,7 @@ def evidence(archive: Archive | None, tier: str = "full", campaign: Any = None) 
             raise EvidenceError(f"campaign {name} has not run")
         return campaign
 
-    return SimpleNamespace(archive=archive, tier=tier, campaign=of)
+    return SimpleNamespace(archive=archive, tier=tier, campaign=of, paper=load_paper(FOLDER))
 
 
 def conduct(module: ModuleType, studies: Sequence[str], archive: Archive, world: World, **how: Any) -> Laboratory:

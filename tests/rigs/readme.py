@@ -11,7 +11,7 @@ import click
 from asiarc.archive.results import Row
 from asiarc.core.errors import EvidenceError
 from asiarc.report.document import read_report
-from asiarc.report.wording import effect, md
+from asiarc.report.wording import effect, md, ours
 
 EVIDENCE = Path("results/reproduction/quick")
 # claims of each kind: arithmetic, the release, trained
@@ -72,7 +72,7 @@ def _claims(report: Row, shown: Collection[str]) -> list[str]:
 
 def _row(row: Row) -> str:
     verdict, claim = row["verdict"], row["register"]
-    cells = (f"{verdict['claim']} {claim['statement']}", verdict["verdict"], claim["paper_value"], verdict["our_value"])
+    cells = (f"{verdict['claim']} {claim['statement']}", verdict["verdict"], claim["paper_value"], ours(verdict))
     return "| " + " | ".join(md(cell) for cell in cells) + " |"
 
 
