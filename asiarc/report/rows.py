@@ -1,0 +1,137 @@
+"""A run as tables that anything reads: `rows.parquet`, one row a trial, and `cases.parquet`, one row a case.
+
+Both are functions of the extract beside them. A row of a trial holds the program that was trained, and what it scored on
+every item: 0 or 1, or the log-probability of a document in nats, as the extract keeps it (in tenths, their sum exact to
+half a tenth). A case is one of those that a rate of the report counts: what was put to the gates, and what became of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asiarc.archive import extract
+from asiarc.models.baselines import PANEL_NAMES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Row = dict[str, Any]
+TRIALS, CASES = "rows.parquet", "cases.parquet"
+TEXTS = (
+    "key", "run", "campaign", "tier", "stage", "mixer", "role", "author", "address", "source_sha256", "source", "origins",
+    "task", "seed", "outcome", "gate", "reason", "metric", "recipe", "device", "layers", "created_at",
+)  # fmt: skip
+COUNTS = ("number", "rung", "steps", "looks", "parameters", "state_bytes", "tokens", "peak_memory_bytes", "gpu_memory_bytes")
+NUMBERS = ("learning_rate", "value", "flops_per_token", "train_s", "wall_s", "cpu_s", "energy_j", "peak_flops_per_s")
+
+
+def write(folder: Path) -> None:
+    """Write both tables from the extract in `folder`; a file that holds the same already is left as it is."""
+    import pyarrow as pa
+
+    found = _Tables(folder / "extract.jsonl.gz")
+    columns = [(name, pa.string()) for name in TEXTS] + [(name, pa.int64()) for name in COUNTS]
+    columns += [(name, pa.float64()) for name in NUMBERS]
+    lists = [("also", pa.string()), ("items", pa.float32()), ("item_bytes", pa.int32())]
+    _save(folder / TRIALS, list(found.trials()), [*columns, *((name, pa.list_(kind)) for name, kind in lists)])
+    _save(folder / CASES, list(found.cases()), [(name, pa.string()) for name in ("rate", "case", "expected", "found")])
+
+
+def _save(path: Path, rows: list[Row], columns: list[tuple[str, pa.DataType]]) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    table = pa.Table.from_pylist(rows, pa.schema(columns))
+    if not (path.exists() and _holds(path, table)):
+        parquet.write_table(table, path, compression="zstd", row_group_size=max(1, len(rows)))
+
+
+def _holds(path: Path, table: pa.Table) -> bool:
+    """Whether a file holds a table: another version of pyarrow may write the same in other bytes."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        return bool(parquet.read_table(path).equals(table))
+    except (pa.ArrowException, OSError):
+        return False
+
+
+class _Tables:
+    """The rows of an extract, joined."""
+
+    def __init__(self, path: Path) -> None:
+        self.rows: dict[str, list[Row]] = defaultdict(list)
+        for table, row in extract.each(path):
+            self.rows[table].append(row)
+        self.runs = {row["run"]: row | {"identity": json.loads(row["identity"])} for row in self.rows["runs"]}
+        self.candidates = {row["address"]: row for row in self.rows["candidates"]}
+        self.proposals = {(row["run"], row["address"]): row for row in reversed(self.rows["proposals"])}
+        self.items = {row["trial"]: row for row in self.rows["items"]}
+        self.uses: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for row in self.rows["uses"]:
+            self.uses[row["trial"]].append((row["run"], row["stage"]))
+
+    def trials(self) -> Iterator[Row]:
+        """A row a trial, under the run and stage that it was first used in; `also` lists the others."""
+        looks = self._looks()
+        for trial in self.rows["trials"]:
+            (run, stage), *others = self.uses[trial["key"]]
+            identity, proposal = self.runs[run]["identity"], self.proposals.get((run, trial["address"]), {})
+            name, role = self._named(identity, trial["address"], proposal)
+            rungs = identity.get("plans", {}).get(stage, {}).get("rungs", [])
+            candidate, items = self.candidates.get(trial["address"], {}), self.items.get(trial["key"], {})
+            yield {
+                **{key: trial.get(key) for key in (*TEXTS, *COUNTS, *NUMBERS)},
+                **{key: self.runs[run][key] for key in ("run", "campaign", "tier")},
+                "stage": stage, "mixer": name, "role": role,
+                "author": proposal.get("author") or "", "origins": proposal.get("origins"),
+                "number": proposal.get("number"), "source": candidate.get("source"),
+                "source_sha256": hashlib.sha256(candidate.get("source", "").encode()).hexdigest(),
+                "rung": rungs.index(trial["steps"]) if trial["steps"] in rungs else None,
+                "looks": looks[run, stage, trial["task"], trial["steps"]], "device": identity.get("device"),
+                "also": [f"{run}/{stage}" for run, stage in others],
+                "items": items.get("values"), "item_bytes": items.get("bytes"),
+            }  # fmt: skip
+
+    def _looks(self) -> Mapping[tuple[str, str, str, int], int]:
+        """How many mixers were scored at a stage of a run, on a task and after some steps: what a best one is best of."""
+        trials, seen = {row["key"]: row for row in self.rows["trials"]}, defaultdict[Any, set[str]](set)
+        for key, uses in self.uses.items():
+            trial = trials[key]
+            for run, stage in uses:
+                seen[run, stage, trial["task"], trial["steps"]].update([trial["address"]] * (trial["outcome"] == "scored"))
+        return {place: len(addresses) for place, addresses in seen.items()}
+
+    def _named(self, identity: Row, address: str, proposal: Row) -> tuple[str, str]:
+        """What a mixer is called in a run, and what it is there."""
+        if proposal:
+            return proposal["name"], "candidate"
+        kinds = {"baseline": identity.get("baselines", {}), "control": identity.get("controls", {}),
+                 "mixer": identity.get("study", {}).get("mixers", {})}  # fmt: skip
+        named = ((name, kind) for kind, names in kinds.items() for name, one in names.items() if one == address)
+        return next(named, (self.candidates.get(address, {}).get("name", address), "mixer"))
+
+    def cases(self) -> Iterator[Row]:
+        """What the gates were asked, by run: proposals, and mixers of studies. Of published mixers it is known that they
+        are to be let in; of others nothing is expected."""
+        for row in self.rows["results"]:
+            proposal = self.proposals[row["run"], row["address"]]
+            yield _case(f"proposals of {self._name(row['run'])}", f"{row['number']} {proposal['name']}", "", row)
+        for row in self.rows["stages"]:
+            for name, outcome in json.loads(row["result"]).get("outcomes", {}).items():
+                expected = "scored" if name in PANEL_NAMES else ""
+                yield _case(f"mixers of {self._name(row['run'])}", name, expected, outcome)
+
+    def _name(self, run: str) -> str:
+        return f"{self.runs[run]['campaign']}@{run}"
+
+
+def _case(rate: str, case: str, expected: str, ending: Row) -> Row:
+    kind = ending.get("kind") or ending["outcome"]
+    return {"rate": rate, "case": case, "expected": expected, "found": f"{kind} {ending.get('gate') or ''}".strip()}
