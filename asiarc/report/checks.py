@@ -132,7 +132,7 @@ def _rendering(report: Row, folder: Path, found: Verification) -> None:
         (again / "figures").mkdir()
         with_rows = "rows" in json.loads((folder / "manifest.json").read_bytes())
         kept = [EXTRACT] if report["format"] != facts.WITHOUT_EXTRACT else []
-        kept += [rows.TRIALS, rows.CASES] if with_rows else []  # which stay as they are where they hold what they should
+        kept += [rows.TRIALS, rows.CASES] if with_rows else []  # left as they are where they hold what they should
         for file in ("report.json", *kept, *tables):
             (again / file).write_bytes((folder / file).read_bytes())
         render(again, with_rows=with_rows)

@@ -16,7 +16,7 @@ from typing import Any
 
 Row = dict[str, Any]
 NAME, VERSION = "ro-crate-metadata.json", "https://w3id.org/ro/crate/1.2"
-PAPER = "https://arxiv.org/abs/2507.18074"
+PAPER, TITLE = "https://arxiv.org/abs/2507.18074", "AlphaGo Moment for Model Architecture Discovery"
 LICENCE = "https://spdx.org/licenses/Apache-2.0"
 IS = {
     "extract.jsonl.gz": "the rows of the archive, one JSON line each; per-item results",
@@ -45,16 +45,16 @@ def _root(folder: Path, report: Row, files: Sequence[Path]) -> Iterator[Row]:
         "datePublished": max((run["created_at"] for run in runs), default="1970-01-01")[:10],
         "license": {"@id": LICENCE}, "isBasedOn": {"@id": PAPER},
         "hasPart": [{"@id": name} for name in names],
-        "mentions": [{"@id": f"#{part['@id'].lstrip('#')}"} for part in (*_actions(report), *_claims(report))],
+        "mentions": [{"@id": part["@id"]} for part in (*_actions(report), *_claims(report))],
     }  # fmt: skip
     yield {"@id": LICENCE, "@type": "CreativeWork", "name": "Apache License 2.0"}
-    yield {"@id": PAPER, "@type": "ScholarlyArticle", "name": "AlphaGo Moment for Model Architecture Discovery"}
+    yield {"@id": PAPER, "@type": "ScholarlyArticle", "name": TITLE}
     for name, path in names.items():
         content = path.read_bytes()
         kind = {"encodingFormat": kind} if (kind := mimetypes.guess_type(name)[0]) else {}
         told = {"description": IS[name]} if name in IS else {}
-        sha = hashlib.sha256(content).hexdigest()
-        yield {"@id": name, "@type": "File", "name": name, "contentSize": str(len(content)), "sha256": sha, **kind, **told}
+        sha = {"contentSize": str(len(content)), "sha256": hashlib.sha256(content).hexdigest()}
+        yield {"@id": name, "@type": "File", "name": name, **sha, **kind, **told}
 
 
 def _actions(report: Row) -> list[Row]:
@@ -73,7 +73,7 @@ def _actions(report: Row) -> list[Row]:
 def _claims(report: Row) -> list[Row]:
     return [
         {"@id": f"#claim-{row['verdict']['claim']}", "@type": "Claim", "name": row["verdict"]["claim"],
-         "text": (row["register"] or {}).get("claim", ""), "appearance": {"@id": PAPER},
+         "text": (row["register"] or {}).get("statement", ""), "appearance": {"@id": PAPER},
          "description": f"{row['verdict']['verdict']}: {row['verdict']['statement']}"}
         for row in report["claims"]["decided"]
     ]  # fmt: skip

@@ -1,8 +1,8 @@
 """A run as tables that anything reads: `rows.parquet`, one row a trial, and `cases.parquet`, one row a case.
 
-Both are functions of the extract beside them. A row of a trial holds the program that was trained, and what it scored on
-every item: 0 or 1, or the log-probability of a document in nats, as the extract keeps it (in tenths, their sum exact to
-half a tenth). A case is one of those that a rate of the report counts: what was put to the gates, and what became of it.
+Both are functions of the extract beside them. A row of a trial holds the program that was trained, and what it scored
+on every item: 0 or 1, or the log-probability of a document in nats, as the extract keeps it (in tenths, their sum exact
+to half of one). A case is one of those that a rate of the report counts: what the gates were asked, and what they said.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 TRIALS, CASES = "rows.parquet", "cases.parquet"
 TEXTS = (
-    "key", "run", "campaign", "tier", "stage", "mixer", "role", "author", "address", "source_sha256", "source", "origins",
-    "task", "seed", "outcome", "gate", "reason", "metric", "recipe", "device", "layers", "created_at",
+    "key", "run", "campaign", "tier", "stage", "mixer", "role", "author", "address", "source_sha256", "source",
+    "origins", "task", "seed", "outcome", "gate", "reason", "metric", "recipe", "device", "layers", "created_at",
 )  # fmt: skip
-COUNTS = ("number", "rung", "steps", "looks", "parameters", "state_bytes", "tokens", "peak_memory_bytes", "gpu_memory_bytes")
+COUNTS = ("number", "rung", "steps", "looks", "parameters", "state_bytes", "tokens")
+MEMORY = ("peak_memory_bytes", "gpu_memory_bytes")
 NUMBERS = ("learning_rate", "value", "flops_per_token", "train_s", "wall_s", "cpu_s", "energy_j", "peak_flops_per_s")
 
 
@@ -35,7 +36,7 @@ def write(folder: Path) -> None:
     import pyarrow as pa
 
     found = _Tables(folder / "extract.jsonl.gz")
-    columns = [(name, pa.string()) for name in TEXTS] + [(name, pa.int64()) for name in COUNTS]
+    columns = [(name, pa.string()) for name in TEXTS] + [(name, pa.int64()) for name in (*COUNTS, *MEMORY)]
     columns += [(name, pa.float64()) for name in NUMBERS]
     lists = [("also", pa.string()), ("items", pa.float32()), ("item_bytes", pa.int32())]
     _save(folder / TRIALS, list(found.trials()), [*columns, *((name, pa.list_(kind)) for name, kind in lists)])
@@ -87,7 +88,7 @@ class _Tables:
             rungs = identity.get("plans", {}).get(stage, {}).get("rungs", [])
             candidate, items = self.candidates.get(trial["address"], {}), self.items.get(trial["key"], {})
             yield {
-                **{key: trial.get(key) for key in (*TEXTS, *COUNTS, *NUMBERS)},
+                **{key: trial.get(key) for key in (*TEXTS, *COUNTS, *MEMORY, *NUMBERS)},
                 **{key: self.runs[run][key] for key in ("run", "campaign", "tier")},
                 "stage": stage, "mixer": name, "role": role,
                 "author": proposal.get("author") or "", "origins": proposal.get("origins"),
@@ -100,12 +101,12 @@ class _Tables:
             }  # fmt: skip
 
     def _looks(self) -> Mapping[tuple[str, str, str, int], int]:
-        """How many mixers were scored at a stage of a run, on a task and after some steps: what a best one is best of."""
-        trials, seen = {row["key"]: row for row in self.rows["trials"]}, defaultdict[Any, set[str]](set)
-        for key, uses in self.uses.items():
-            trial = trials[key]
-            for run, stage in uses:
-                seen[run, stage, trial["task"], trial["steps"]].update([trial["address"]] * (trial["outcome"] == "scored"))
+        """How many mixers were scored in a stage on a task after some steps: what a best one is the best of."""
+        seen = defaultdict[Any, set[str]](set)
+        for trial in self.rows["trials"]:
+            scored = {trial["address"]} if trial["outcome"] == "scored" else set()
+            for run, stage in self.uses[trial["key"]]:
+                seen[run, stage, trial["task"], trial["steps"]] |= scored
         return {place: len(addresses) for place, addresses in seen.items()}
 
     def _named(self, identity: Row, address: str, proposal: Row) -> tuple[str, str]:
@@ -118,8 +119,8 @@ class _Tables:
         return next(named, (self.candidates.get(address, {}).get("name", address), "mixer"))
 
     def cases(self) -> Iterator[Row]:
-        """What the gates were asked, by run: proposals, and mixers of studies. Of published mixers it is known that they
-        are to be let in; of others nothing is expected."""
+        """What the gates were asked, by run: proposals, and mixers of studies. Published mixers are expected to be let
+        in; of others nothing is."""
         for row in self.rows["results"]:
             proposal = self.proposals[row["run"], row["address"]]
             yield _case(f"proposals of {self._name(row['run'])}", f"{row['number']} {proposal['name']}", "", row)
