@@ -12,7 +12,7 @@ import click
 
 from asiarc.core.errors import CampaignError
 from asiarc.core.recipe import Tier
-from asiarc.harness import archive_verbs, door_verbs
+from asiarc.harness import archive_verbs, door_verbs, stranger_verbs
 from asiarc.harness.archive_verbs import console, result_of
 from asiarc.harness.audit_verb import audit
 from asiarc.harness.compare_verb import compare
@@ -374,5 +374,7 @@ for name in ("bought", "diff", "lineage", "show", "source", "watch", "why_reject
     main.add_command(getattr(archive_verbs, name))
 for name in ("brief", "propose", "standings", "tried"):
     main.add_command(getattr(door_verbs, name))
+for name in ("retrain", "seal", "unseal"):
+    main.add_command(getattr(stranger_verbs, name))
 main.add_command(llm, "llm")
 main.add_command(kernel, "kernel")
