@@ -54,7 +54,7 @@ def _train(study: Retraining, name: str, tier: Tier, store: Path, workers: int) 
 @click.argument("candidate")
 @click.option("--against", required=True, metavar="BASELINE", help="a baseline of the same run, or another candidate")
 @click.option("--seeds", type=click.IntRange(min=2, max=64), default=4, show_default=True, help="fresh ones")
-@click.option("--salt", default="", metavar="TEXT", help="makes the seeds; with the same one it goes on where it stopped")
+@click.option("--salt", default="", metavar="TEXT", help="makes the seeds; the same one goes on where it stopped")
 @STORE
 @WORKERS
 @AS_JSON
@@ -94,7 +94,12 @@ CAMPAIGNS = click.option(
     "--campaign", "files", multiple=True, required=True, help="a campaign's file; may be repeated",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
 )  # fmt: skip
-KEY = click.option("--key", type=click.Path(path_type=Path), help="default: .asiarc/sealed/NAME.key in the project's root")
+KEY = click.option(
+    "--key", type=click.Path(path_type=Path), help="default: .asiarc/sealed/NAME.key in the project's root"
+)
+TEXT = click.option(
+    "--text", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), help="UTF-8, unread"
+)
 
 
 def _promises(files: tuple[Path, ...], tier: Tier) -> dict[str, str]:
@@ -114,7 +119,7 @@ def _key_of(folder: Path, key: Path | None) -> Path:
 
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--text", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), help="UTF-8, unread")
+@TEXT
 @click.option("--seeds", type=click.IntRange(min=2, max=64), default=8, show_default=True)
 @CAMPAIGNS
 @KEY
@@ -134,7 +139,7 @@ def seal(
     if as_json:
         told({**asdict(found), "folder": folder, "key": place})
         return
-    say(f"sealed: {seeds} seeds and {text} (SHA-256 {found.text[:12]}), {len(found.promised)} promises; commit {folder}")
+    say(f"sealed: {seeds} seeds, {text} ({found.text[:12]}) and {len(found.promised)} promises; commit {folder}")
     say(f"key: {place}; delete {text} here, and open it once: asiarc unseal {folder} REPORT")
 
 

@@ -1,8 +1,7 @@
 """Does this report say what its rows give? Recomputed by Python's standard library alone; nothing of asiarc is used.
 
 ``python check.py [FOLDER]`` makes what report.json says again from extract.jsonl.gz (one JSON line a row), and prints
-where the two part, and what it does not recompute. Exit status 1 where anything differs. That trials were run as told
-no file shows: run some again.
+where the two part (exit status 1) and what it leaves out. Whether trials ran as told, no file shows: run some again.
 """
 
 import gzip, hashlib, json, math, re, sys, zlib
@@ -109,8 +108,9 @@ class Run:
             due, said = -math.fsum(row.get("logs") or row["values"]) / size, self.trials[row["trial"]]["value"]
             due = said if close(said, due, max(0.5 / size, 1e-12)) else due
             yield from self.differ("trials", row["trial"], {"score": said}, {"score": due})
-        told = sorted(key for key, t in self.trials.items() if t["outcome"] == "scored" or t["value"] is not None)
-        yield from self.differ("trials", "scored", {"": told}, {"": sorted(r["trial"] for r in self.rows["items"])})
+        has = {row["trial"] for row in self.rows["items"]}
+        told = {key: (t["outcome"] == "scored", t["value"] is not None) for key, t in self.trials.items()}
+        yield from self.differ("trials", "scored, valued", told, {key: (key in has, key in has) for key in self.trials})
     def cells(self) -> Iterator[str]:
         """The values in tables of stages, studies and baselines from the trials, and their means with intervals."""
         for one, stage, _, rows in self.tables:

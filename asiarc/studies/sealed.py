@@ -1,9 +1,9 @@
 """A text and seeds that nothing reads until they are opened, once, for the final table; and what was promised before.
 
-`sealed.json`, which is committed before the run, holds hashes: of a secret, of the text, of each campaign as resolved, and
-of the files that decide claims. `sealed.bin` is the text under the secret (SHAKE-256 as a stream, the secret used once),
-so that no path reads it by accident. Who has the secret's file can read it: what a seal shows is that the text and seeds
-were fixed before, and by the record of its opening that they were used once.
+`sealed.json`, which is committed before the run, holds hashes: of a secret, of the text, of each campaign as resolved,
+and of the files that decide claims. `sealed.bin` is the text under the secret (SHAKE-256 as a stream, the secret used
+once), so that no path reads it by accident. Who has the secret's file can read it: a seal shows that text and seeds
+were fixed before, and the record of its opening, that they were used once.
 """
 
 from __future__ import annotations
@@ -82,13 +82,13 @@ def open_seal(folder: Path, key: Path, used_for: str, changed: list[str]) -> tup
     if before is not None and (before["table"] is not None or before["used_for"] != used_for):
         raise EvidenceError(
             f"{folder} was opened at {before['opened_at']}, for the report {before['used_for'][:12]}: a second opening "
-            f"is no test. What the first gave is in {folder / OPENED}; seal another text and new seeds before the next run"
+            f"is no test. What the first gave is in {folder / OPENED}; before the next run, seal another text"
         )
     try:
         secret = bytes.fromhex(key.read_text(encoding="utf-8"))
         content = _under(secret, (folder / TEXT).read_bytes())
     except (OSError, ValueError) as error:
-        raise EvidenceError(f"{folder} cannot be opened ({error}); give the file that asiarc seal wrote: --key") from error
+        raise EvidenceError(f"{folder} cannot be opened ({error}); name the key that was made: --key") from error
     if (_sha(secret), _sha(content)) != (seal.secret, seal.text):
         raise EvidenceError(f"{key} or {folder / TEXT} is not what was sealed at {seal.sealed_at}")
     note(folder, before or {"opened_at": _now(), "used_for": used_for, "changed": changed, "table": None})

@@ -22,7 +22,7 @@ from asiarc.core.recipe import STAGES, stage_plan
 from asiarc.core.seeds import rng_of
 from asiarc.engineer.workshop import Workshop
 from asiarc.models.baselines import baseline_source
-from asiarc.report import write
+from asiarc.report import document, write
 from asiarc.report.evidence import decided_again
 from asiarc.studies import Study
 
@@ -259,6 +259,20 @@ def bench(archive: Archive) -> Callable[..., Bench]:
 def bench_class() -> type[Bench]:
     """The class itself, for fixtures that live longer than a test."""
     return Bench
+
+
+@pytest.fixture(scope="module")
+def drawn_once() -> Any:
+    """Of equal rows come equal bytes (`test_document`); a module that draws them a hundred times draws each once."""
+    drawn, draw = {}, document.draw
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(document, "draw", lambda kind, rows: drawn.setdefault(f"{kind}{rows}", None) or _keep(kind, rows))
+
+        def _keep(kind: str, rows: Any) -> str:
+            drawn[f"{kind}{rows}"] = draw(kind, rows)
+            return drawn[f"{kind}{rows}"]
+
+        yield
 
 
 @pytest.fixture(scope="session")
