@@ -18,7 +18,7 @@ from asiarc.core.bought import Bought
 from asiarc.core.candidate import content_address
 from asiarc.core.digest import digest
 from asiarc.core.outcome import SCORED, Outcome
-from asiarc.core.recipe import STAGES, stage_plan
+from asiarc.core.recipe import MICRO, STAGES, stage_plan
 from asiarc.core.seeds import rng_of
 from asiarc.engineer.workshop import Workshop
 from asiarc.models.baselines import baseline_source
@@ -116,7 +116,7 @@ class Bench:
             cpu_s=2.0,
             bought=Bought(steps * 4096 * scored, 2.5, 400 << 20, None, None, 1e11),
         )
-        self.archive.add_trial(trial, {}, layers=[])
+        self.archive.add_trial(trial, MICRO.at(steps=steps).as_dict(), layers=[])
         if scored:
             self.archive.add_items(trial.key, [{"document": i, "value": v} for i, v in enumerate(items)])
         self.archive.add_use(self.run, stage, trial.key)

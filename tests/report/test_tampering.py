@@ -18,7 +18,6 @@ from asiarc.evidence.effects import paired_effect
 from asiarc.report import document, examine, render, verify, write_again
 from asiarc.report.document import EXTRACT, text_of
 
-
 pytestmark = pytest.mark.usefixtures("drawn_once")
 
 
