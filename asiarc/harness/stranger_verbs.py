@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import sys
 import tempfile
@@ -113,6 +114,20 @@ def _promises(files: tuple[Path, ...], tier: Tier) -> dict[str, str]:
     return promises(specs, project_folder(Path()) / "reproductions")
 
 
+def _require_text(text: Path) -> None:
+    """`TaskError` where a text is too little to train on: built as a task's, in a cache that is thrown away."""
+    from asiarc.tasks import opened
+
+    before = os.environ.get("ASIARC_CACHE")
+    with tempfile.TemporaryDirectory() as away:
+        os.environ["ASIARC_CACHE"] = away
+        try:
+            opened(f"text:{text.absolute()}", text.parent, build=True)
+        finally:
+            del os.environ["ASIARC_CACHE"]
+            os.environ |= {} if before is None else {"ASIARC_CACHE": before}
+
+
 def _key_of(folder: Path, key: Path | None) -> Path:
     return key or project_store() / "sealed" / f"{folder.resolve().name}.key"
 
@@ -134,6 +149,7 @@ def seal(
     """
     from asiarc.studies import sealed
 
+    _require_text(text)
     place = _key_of(folder, key)
     found = sealed.seal(folder, place, text, seeds=seeds, promised=_promises(files, tier))
     if as_json:

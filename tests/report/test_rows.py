@@ -106,7 +106,7 @@ def test_it_runs_where_there_is_only_python(written, tmp_path):
 
 def test_a_report_is_what_its_rows_give_and_what_is_left_out_is_named(written, capsys):
     problems, said = told(written, capsys)
-    assert problems == [] and "1 winners, 2 claims" in said  # of C29 its gain, and its own numbers and word
+    assert problems == [] and "1 winners, 1 claims" in said
     assert "finalist" in said.partition("not recomputed:")[2]
 
 

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from asiarc.core.errors import EvidenceError
+from asiarc.core.seeds import rng_of
 from asiarc.engineer import workshop
 from asiarc.harness.cli import main
 from asiarc.models.baselines import baseline_source
@@ -18,14 +19,16 @@ from ..reproductions.laboratory import Laboratory, noise
 from .conftest import BASELINES
 
 QUESTION = '''"""Does it?"""
-from asiarc import Budget, Campaign, Stage
+from asiarc import Budget, Campaign, Stage, by_tier
 
 mine = Campaign(
     start_from="delta_net", baselines=("delta_net",), explore=Stage(tasks=("text",), seeds={seeds}),
-    budget=Budget(candidates=2, minutes=1),
+    budget=by_tier(smoke=Budget(candidates=2, minutes=1)),
 )
 '''
-TEXT = "".join(f"Section {n}. What was sealed is read by nobody until it is opened, number {n}.\n\n" for n in range(900))
+RNG = rng_of("an unread text")
+WORDS = ["".join(RNG.choices("etaoinshrdlu", k=6)) for _ in range(2_000)]
+TEXT = "".join(f"Read by nobody: {' '.join(RNG.choices(WORDS, k=60))}.\n\n" for _ in range(400))
 
 
 @pytest.fixture
@@ -69,7 +72,7 @@ def test_a_published_gain_is_measured_again_on_seeds_that_nobody_used(written, r
     campaign = report["campaigns"][0]
     winner, start = campaign["winner"], campaign["gains"][0]
     words = ("retrain", written, winner["address"][:8], "--against", "delta_net", "--seeds", "3", "--store", tmp_path)
-    found = ask(*words, "--salt", "mine", "--json", status=1)  # 0.1 is not what was published
+    found = ask(*words, "--salt", "mine", status=1)  # 0.1 is not what was published
     assert "nothing in common" in found
     trained = [job for job in bench_of_fakes.jobs if job.function.endswith("trial:train")]
     assert {job.payload["seed"] for job in trained} == {"again-mine/0", "again-mine/1", "again-mine/2"}
@@ -129,7 +132,7 @@ def test_a_seal_commits_and_tells_nothing(place, ask):
     secret = (place / "away" / "final.key").read_text().strip()
     assert (place / "away" / "final.key").stat().st_mode & 0o077 == 0
     for path in (place / "final").iterdir():
-        assert secret not in path.read_bytes().hex() and b"read by nobody" not in path.read_bytes()
+        assert secret not in path.read_bytes().hex() and b"Read by nobody" not in path.read_bytes()
     promised = json.loads((place / "final" / "sealed.json").read_text())["promised"]
     assert set(promised) == {"campaign mine at smoke", "claim_mine.py"}
     said = ask("seal", "final", "--text", "unread.txt", "--campaign", "campaign_mine.py", "--key", "k", status=1)
@@ -155,6 +158,12 @@ def test_it_is_opened_once_for_the_table_of_every_winner_and_says_what_changed(
     kept = json.loads((place / "final" / "opened.json").read_text())
     assert kept == found
     assert "a second opening is no test" in unseal(ask, written, status=1)
+
+
+def test_a_text_that_is_too_little_is_told_before_it_is_sealed(place, ask):
+    (place / "unread.txt").write_text("too little")
+    assert "too little text" in ask("seal", "final", "--text", "unread.txt", "--campaign", "campaign_mine.py", status=1)
+    assert not (place / "final").exists() and not (place / "cache").exists()
 
 
 def test_an_interrupted_opening_goes_on_for_its_own_report_alone(place, tmp_path):
