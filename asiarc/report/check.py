@@ -56,9 +56,9 @@ def summary(values: Sequence[float], metric: str = "", alpha: float = 0.05) -> R
     return {"n": n, "mean": mean, "low": min(low, mean), "high": max(high, mean)}
 
 
-def gain(mine: Row, theirs: Row, higher: bool, comparisons: float = 1) -> Row:
+def gain(sides: Sequence[Row], higher: bool, comparisons: float = 1) -> Row:
     """The paired gain over common seeds, its interval 95 % for all comparisons (Bonferroni)."""
-    apart = [(mine[s] - theirs[s]) * (1 if higher else -1) for s in sorted(mine.keys() & theirs.keys())]
+    apart = [(sides[0][s] - sides[1][s]) * (1 if higher else -1) for s in sorted(sides[0].keys() & sides[1].keys())]
     found, sd, n = summary(apart, "", 0.05 / comparisons), stdev(apart), len(apart)
     if sd > 1e-12 * max(map(abs, apart)):
         return found | {"sd": sd, "p_value": both_tails(abs(found["mean"]) * math.sqrt(n) / sd, n - 1)}
@@ -86,7 +86,7 @@ class Run:
         self.tasks: Row = {cell["task"]: cell for cell in self.report["baselines"]["cells"]}
         self.tasks |= {task["name"]: task for *_, part, _ in self.tables for task in part["tasks"]}
     def scores(self, run: str, stage: str, task: str, address: str) -> Row:
-        last = max(self.rungs[run, stage, task].items(), default=(0, {}))[1]  # the rung that a stage is judged by
+        last: Row = max(self.rungs[run, stage, task].items(), default=(0, {}))[1]  # the rung that a stage is judged by
         return {seed: value for (a, seed), value in last.items() if a == address and value is not None}
     def differ(self, kind: str, what: str, said: Row, due: Row) -> list[str]:
         self.seen[kind] += 1
@@ -141,7 +141,7 @@ class Run:
                 own.append((row | sides, {m["name"]: m["tasks"][row["task"]] for m in rows}, count))
         for row, mixers, count in (told for told in own if told[0]["effect"]):
             values = [mixers[row[side]]["values"] for side in ("ahead", "behind")]
-            due = gain(*values, not row["task"] or self.tasks[row["task"]]["higher_is_better"], count)
+            due = gain(values, not row["task"] or self.tasks[row["task"]]["higher_is_better"], count)
             better = "better" if row.get("stage") == "confirm" and due["low"] > 0 else "cannot tell"
             due |= {"decision": "worse" if due["high"] < 0 else better} if "decision" in row else {}
             what = f"{row.get('stage', '')} {row['ahead']} over {row['behind']} on {row['task']}"
@@ -155,7 +155,7 @@ class Run:
             for a in kept["entrants"]:
                 both = [[self.scores(c["run"], "verify", t["name"], one) for one in (a, start)] for t in tasks]
                 if all(mine.keys() == theirs.keys() for mine, theirs in both):
-                    due[a] = fmean(gain(*two, t["higher_is_better"])["mean"] for two, t in zip(both, tasks))
+                    due[a] = fmean(gain(two, t["higher_is_better"])["mean"] for two, t in zip(both, tasks))
             best = max([a for a in kept.get("holds", []) if a in due] or due, key=lambda a: (due[a], a), default=None)
             yield from self.differ("winners", c["name"], c["winner"] or {"address": None}, {"address": best})
     def claims(self) -> Iterator[str]:
@@ -172,7 +172,7 @@ class Run:
             first = (re.search(r"(?:^| on )([\w:]+?)(?: of)?: ", said) or ("", "text"))[1]
             sides = [(on or first, [self.scores(run, stage, on or first, names[name]) for name in (ahead, behind)])
                      for ahead, behind, on, *_ in pairs for stage in ("confirm", "verify", "explore")]  # fmt: skip
-            found = [gain(*two, self.tasks[task]["higher_is_better"], count) for task, two in sides
+            found = [gain(two, self.tasks[task]["higher_is_better"], count) for task, two in sides
                      if len(two[0].keys() & two[1].keys()) > 1]  # fmt: skip
             told = [any(close(g["mean"], float(x), 6e-4) and close(g["low"], float(y), 6e-4) for g in found)
                     for *_, x, y in pairs]  # fmt: skip

@@ -11,14 +11,12 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from asiarc.archive import extract
 from asiarc.models.baselines import PANEL_NAMES
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 Row = dict[str, Any]
 TRIALS, CASES = "rows.parquet", "cases.parquet"
@@ -33,34 +31,25 @@ NUMBERS = ("learning_rate", "value", "flops_per_token", "train_s", "wall_s", "cp
 
 def write(folder: Path) -> None:
     """Write both tables from the extract in `folder`; a file that holds the same already is left as it is."""
-    import pyarrow as pa
+    import pyarrow as pa  # type: ignore[import-untyped]
 
     found = _Tables(folder / "extract.jsonl.gz")
-    columns = [(name, pa.string()) for name in TEXTS] + [(name, pa.int64()) for name in (*COUNTS, *MEMORY)]
-    columns += [(name, pa.float64()) for name in NUMBERS]
-    lists = [("also", pa.string()), ("items", pa.float32()), ("item_bytes", pa.int32())]
-    _save(folder / TRIALS, list(found.trials()), [*columns, *((name, pa.list_(kind)) for name, kind in lists)])
-    _save(folder / CASES, list(found.cases()), [(name, pa.string()) for name in ("rate", "case", "expected", "found")])
+    kinds = {pa.string(): TEXTS, pa.int64(): (*COUNTS, *MEMORY), pa.float64(): NUMBERS}
+    kinds |= {pa.list_(pa.string()): ["also"], pa.list_(pa.float32()): ["items"], pa.list_(pa.int32()): ["item_bytes"]}
+    columns = [(name, kind) for kind, names in kinds.items() for name in names]
+    _save(folder / TRIALS, pa.Table.from_pylist(list(found.trials()), pa.schema(columns)))
+    columns = [(name, pa.string()) for name in ("rate", "case", "expected", "found")]
+    _save(folder / CASES, pa.Table.from_pylist(list(found.cases()), pa.schema(columns)))
 
 
-def _save(path: Path, rows: list[Row], columns: list[tuple[str, pa.DataType]]) -> None:
-    import pyarrow as pa
-    from pyarrow import parquet
+def _save(path: Path, table: Any) -> None:
+    """Keep a table, unless the file holds it: another version of pyarrow may write the same in other bytes."""
+    from pyarrow import ArrowException, parquet
 
-    table = pa.Table.from_pylist(rows, pa.schema(columns))
-    if not (path.exists() and _holds(path, table)):
-        parquet.write_table(table, path, compression="zstd", row_group_size=max(1, len(rows)))
-
-
-def _holds(path: Path, table: pa.Table) -> bool:
-    """Whether a file holds a table: another version of pyarrow may write the same in other bytes."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        return bool(parquet.read_table(path).equals(table))
-    except (pa.ArrowException, OSError):
-        return False
+    with suppress(ArrowException, OSError):
+        if parquet.read_table(path).equals(table):
+            return
+    parquet.write_table(table, path, compression="zstd", row_group_size=max(1, len(table)))
 
 
 class _Tables:

@@ -83,7 +83,7 @@ def test_a_mean_has_the_interval_that_we_give_it(values, metric):
 def test_a_gain_is_the_one_that_we_give(mine, theirs, count, higher):
     sides = [dict(zip("abcdefgh", values, strict=False)) for values in (mine, theirs)]
     due = paired_effect(*sides, higher_is_better=higher, num_comparisons=count).as_dict()
-    found = check.gain(*sides, higher, count)
+    found = check.gain(sides, higher, count)
     assert found == pytest.approx({key: due[key] for key in found}, rel=1e-7, abs=1e-9)
 
 
