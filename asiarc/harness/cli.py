@@ -121,8 +121,14 @@ def reproduce(
 @STORE
 @OUTPUT
 @click.option("--again", is_flag=True, help="from what lies in the report's folder, without the archive")
+@click.option(
+    "--cases", multiple=True, help="what a rig kept of its cases; may be repeated",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+)  # fmt: skip
 @AS_JSON
-def report(tier: Tier, store: Path, output: Path | None, again: bool, as_json: bool) -> None:
+def report(
+    tier: Tier, store: Path, output: Path | None, again: bool, cases: tuple[Path, ...], as_json: bool
+) -> None:
     """Write the report of what the archive holds at a tier: HTML, Markdown, JSON, figures and the rows behind them."""
     from asiarc.archive.store import Archive
     from asiarc.report import write, write_again
@@ -132,7 +138,7 @@ def report(tier: Tier, store: Path, output: Path | None, again: bool, as_json: b
         place = write_again(output)
     else:
         with Archive(store, write=False) as archive:
-            place = write(archive, tier, output)
+            place = write(archive, tier, output, cases=cases)
     if as_json:
         told({"report": place})
     else:

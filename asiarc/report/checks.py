@@ -133,6 +133,7 @@ def _rendering(report: Row, folder: Path, found: Verification) -> None:
         with_rows = "rows" in json.loads((folder / "manifest.json").read_bytes())
         kept = [EXTRACT] if report["format"] != facts.WITHOUT_EXTRACT else []
         kept += [rows.TRIALS, rows.CASES] if with_rows else []  # left as they are where they hold what they should
+        kept += [rows.GIVEN] if (folder / rows.GIVEN).exists() else []
         for file in ("report.json", *kept, *tables):
             (again / file).write_bytes((folder / file).read_bytes())
         render(again, with_rows=with_rows)

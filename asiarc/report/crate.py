@@ -22,6 +22,7 @@ IS = {
     "extract.jsonl.gz": "the rows of the archive, one JSON line each; per-item results",
     "rows.parquet": "one row a trial: program, recipe, seed, score, per-item results, spend",
     "cases.parquet": "one row a case of every rate: what was asked, expected and found",
+    "cases.jsonl": "cases of rates that rigs measure: cheats, attacks, mutants, faults",
     "check.py": "recomputes what the report says from the rows, with Python's standard library alone",
     "report.json": "what the report says, as data",
 }

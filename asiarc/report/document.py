@@ -57,18 +57,22 @@ CAPTIONS = {
 }
 
 
-def write(archive: Archive, tier: str, folder: Path, *, campaigns: Sequence[str] | None = None) -> Path:
+def write(
+    archive: Archive, tier: str, folder: Path, *, campaigns: Sequence[str] | None = None, cases: Sequence[Path] = ()
+) -> Path:
     """Write the report of a tier into `folder` and return the path of its HTML file.
 
     Takes the latest finished run of each campaign (or of those named), else the latest. What is missing is said, never
     made up: no claims, no winner, no admitted candidate and unfinished stages all give a report. Files of an earlier
-    report there are replaced. Raises `EvidenceError` where the claim register cannot be read.
+    report there are replaced. `cases` are files that rigs kept of theirs. Raises `EvidenceError` where those or the
+    claim register cannot be read.
     """
     made_by = provenance()  # before a file changes: a report must not make its own checkout look changed
     _clear(folder)
     with in_words(f"the rows of the archive in {archive.folder}"):
         runs = gather(archive, tier, folder, campaigns=campaigns, written={**made_by, "lock": _lock(folder)})
     extract.save(archive, runs, folder / EXTRACT, tier=tier, campaigns=campaigns)
+    rows.give(folder, cases)
     return render(folder)
 
 

@@ -2,7 +2,8 @@
 
 Both are functions of the extract beside them. A row of a trial holds the program that was trained, and what it scored
 on every item: 0 or 1, or the log-probability of a document in nats, as the extract keeps it (in tenths, their sum exact
-to half of one). A case is one of those that a rate of the report counts: what the gates were asked, and what they said.
+to half of one). A case is one of those that a rate counts: what the gates were asked and what they said, and what
+rigs planted (cheats, attacks, mutants, faults), where their cases were given.
 """
 
 from __future__ import annotations
@@ -10,16 +11,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from asiarc.archive import extract
+from asiarc.core.errors import EvidenceError
 from asiarc.models.baselines import PANEL_NAMES
 
 Row = dict[str, Any]
 TRIALS, CASES = "rows.parquet", "cases.parquet"
+GIVEN = "cases.jsonl"  # those that a rig kept, beside an extract
+OF_A_CASE = ("rate", "case", "expected", "found")
 TEXTS = (
     "key", "run", "campaign", "tier", "stage", "mixer", "role", "author", "address", "source_sha256", "source",
     "origins", "task", "seed", "outcome", "gate", "reason", "metric", "recipe", "device", "layers", "created_at",
@@ -38,8 +42,8 @@ def write(folder: Path) -> None:
     kinds |= {pa.list_(pa.string()): ["also"], pa.list_(pa.float32()): ["items"], pa.list_(pa.int32()): ["item_bytes"]}
     columns = [(name, kind) for kind, names in kinds.items() for name in names]
     _save(folder / TRIALS, pa.Table.from_pylist(list(found.trials()), pa.schema(columns)))
-    columns = [(name, pa.string()) for name in ("rate", "case", "expected", "found")]
-    _save(folder / CASES, pa.Table.from_pylist(list(found.cases()), pa.schema(columns)))
+    columns = [(name, pa.string()) for name in OF_A_CASE]
+    _save(folder / CASES, pa.Table.from_pylist([*found.cases(), *_given(folder / GIVEN)], pa.schema(columns)))
 
 
 def _save(path: Path, table: Any) -> None:
@@ -50,6 +54,29 @@ def _save(path: Path, table: Any) -> None:
         if parquet.read_table(path).equals(table):
             return
     parquet.write_table(table, path, compression="zstd", row_group_size=max(1, len(table)))
+
+
+def give(folder: Path, files: Sequence[Path]) -> None:
+    """Lay the cases that rigs kept in `files` into `folder`, in the place of those that lay there.
+
+    Raises `EvidenceError` where a line is no case.
+    """
+    (folder / GIVEN).unlink(missing_ok=True)
+    if files:
+        cases = [case for file in files for case in _given(file)]
+        text = "".join(json.dumps(case, ensure_ascii=False) + "\n" for case in cases)
+        (folder / GIVEN).write_text(text, encoding="utf-8")
+
+
+def _given(file: Path) -> list[Row]:
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    try:
+        return [{name: str(json.loads(line)[name]) for name in OF_A_CASE} for line in lines]
+    except (ValueError, LookupError, TypeError) as error:
+        raise EvidenceError(
+            f"{file} holds a line that is no case ({error!r}); each has {', '.join(OF_A_CASE)}, as a rig's --cases "
+            "writes them"
+        ) from error
 
 
 class _Tables:

@@ -19,11 +19,14 @@ from pyarrow import Table, parquet
 from scipy.stats import t as student
 
 from asiarc.archive import extract
+from asiarc.core.errors import EvidenceError
 from asiarc.evidence.effects import mean_interval, paired_effect
 from asiarc.report import check, render, verify
 from asiarc.report import rows as tables
 from asiarc.report.document import CHECK, EXTRACT, sha256
 from asiarc.report.rows import CASES, TRIALS
+
+from ..rigs.cases import keep
 
 PUBLISHED = Path(__file__).parents[2] / "results"
 
@@ -139,6 +142,27 @@ def test_a_row_a_case_of_what_the_gates_were_asked(written):
     found = [row["found"] for row in rows]
     ran = report["campaigns"][0]["ran"]
     assert len(rows) == ran["proposed"] and found.count("rejected causality") == ran["outcomes"]["rejected"]
+
+
+GIVEN = {"rate": "cheats caught", "case": "peeks", "expected": "causality", "found": "causality"}
+
+
+def test_cases_that_a_rig_kept_stand_among_them(copy, tmp_path):
+    kept = tmp_path / "kept.jsonl"
+    keep(kept, "cheats caught", [("peeks", "causality", "causality"), ("waits", "shapes", "admitted")])
+    tables.give(copy, [kept])
+    tables.write(copy)
+    given = [row for row in parquet.read_table(copy / CASES).to_pylist() if row["rate"] == "cheats caught"]
+    assert given == [GIVEN, GIVEN | {"case": "waits", "expected": "shapes", "found": "admitted"}]
+    tables.give(copy, [])
+    assert not (copy / tables.GIVEN).exists()
+
+
+@pytest.mark.parametrize("line", ["no JSON", "[]", '{"rate": "r"}', "1"])
+def test_a_line_that_is_no_case_is_told(tmp_path, line):
+    (tmp_path / "kept").write_text(json.dumps(GIVEN) + f"\n{line}\n")
+    with pytest.raises(EvidenceError, match="no case"):
+        tables.give(tmp_path, [tmp_path / "kept"])
 
 
 def test_a_table_that_holds_the_same_in_other_bytes_is_kept(copy):
