@@ -19,7 +19,8 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
+from hashlib import sha256
+from itertools import accumulate, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,35 @@ def opened(path: Path) -> Iterator[Extract]:
                 "was published, or write the report again"
             ) from error
         yield Extract(archive, reader.head, reader.values, reader.items)
+
+
+def each(path: Path) -> Iterator[tuple[str, Row]]:
+    """Every row of an extract with its table, in order, its head left out, cells of JSON as text.
+
+    Items are told as ``trial``, ``values`` (0 or 1, or nats, where ``bytes`` says how long each text is) and ``bytes``.
+    The file is one that `opened` reads.
+    """
+    lengths: list[list[int]] = []
+    for line in islice(_unpacked(path), 1, None):
+        table, row = json.loads(line)
+        if table == "items":
+            lengths += [row["bytes"]] if "bytes" in row else []
+            logs = row.get("logs")
+            row = {
+                "trial": row["trial"],
+                "values": row["values"] if logs is None else [UNIT * steps for steps in logs],
+                "bytes": None if logs is None else lengths[row["lengths"]],
+            }
+        yield table, row
+
+
+def hashes(path: Path) -> dict[str, Row]:
+    """Of each table of an extract its `count` of rows and a `sha256`: of the hashes of its rows, in order."""
+    tables: dict[str, list[bytes]] = {}
+    for line in islice(_unpacked(path), 1, None):
+        table, row = json.loads(line)
+        tables.setdefault(table, []).append(sha256(json.dumps(row, sort_keys=True).encode()).digest())
+    return {table: {"count": len(each), "sha256": sha256(b"".join(each)).hexdigest()} for table, each in tables.items()}
 
 
 def _unpacked(path: Path) -> Iterator[bytes]:

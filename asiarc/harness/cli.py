@@ -12,7 +12,7 @@ import click
 
 from asiarc.core.errors import CampaignError
 from asiarc.core.recipe import Tier
-from asiarc.harness import archive_verbs, door_verbs
+from asiarc.harness import archive_verbs, door_verbs, stranger_verbs
 from asiarc.harness.archive_verbs import console, result_of
 from asiarc.harness.audit_verb import audit
 from asiarc.harness.compare_verb import compare
@@ -126,8 +126,14 @@ def reproduce(
 @STORE
 @OUTPUT
 @click.option("--again", is_flag=True, help="from what lies in the report's folder, without the archive")
+@click.option(
+    "--cases", multiple=True, help="what a rig kept of its cases; may be repeated",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+)  # fmt: skip
 @AS_JSON
-def report(tier: Tier, store: Path, output: Path | None, again: bool, as_json: bool) -> None:
+def report(
+    tier: Tier, store: Path, output: Path | None, again: bool, cases: tuple[Path, ...], as_json: bool
+) -> None:
     """Write the report of what the archive holds at a tier: HTML, Markdown, JSON, figures and the rows behind them."""
     from asiarc.archive.store import Archive
     from asiarc.report import write, write_again
@@ -137,7 +143,7 @@ def report(tier: Tier, store: Path, output: Path | None, again: bool, as_json: b
         place = write_again(output)
     else:
         with Archive(store, write=False) as archive:
-            place = write(archive, tier, output)
+            place = write(archive, tier, output, cases=cases)
     if as_json:
         told({"report": place})
     else:
@@ -379,5 +385,7 @@ for name in ("bought", "diff", "lineage", "show", "source", "watch", "why_reject
     main.add_command(getattr(archive_verbs, name))
 for name in ("brief", "propose", "standings", "tried"):
     main.add_command(getattr(door_verbs, name))
+for name in ("retrain", "seal", "unseal"):
+    main.add_command(getattr(stranger_verbs, name))
 main.add_command(llm, "llm")
 main.add_command(kernel, "kernel")

@@ -26,7 +26,7 @@ from asiarc.archive.store import Archive
 from asiarc.core.errors import AsiarcError, EvidenceError
 from asiarc.core.recipe import Tier
 from asiarc.evidence.claims import Verdict, check_snapshot, load_register
-from asiarc.report import facts, ground, signature, within
+from asiarc.report import facts, ground, rows, signature, within
 from asiarc.report.compare import differences
 from asiarc.report.document import (
     EXTRACT,
@@ -130,9 +130,13 @@ def _rendering(report: Row, folder: Path, found: Verification) -> None:
     with tempfile.TemporaryDirectory() as name:
         again = Path(name)
         (again / "figures").mkdir()
-        for file in ("report.json", *([EXTRACT] if report["format"] != facts.WITHOUT_EXTRACT else []), *tables):
+        with_rows = "rows" in json.loads((folder / "manifest.json").read_bytes())
+        kept = [EXTRACT] if report["format"] != facts.WITHOUT_EXTRACT else []
+        kept += [rows.TRIALS, rows.CASES] if with_rows else []  # left as they are where they hold what they should
+        kept += [rows.GIVEN] if (folder / rows.GIVEN).exists() else []
+        for file in ("report.json", *kept, *tables):
             (again / file).write_bytes((folder / file).read_bytes())
-        render(again)
+        render(again, with_rows=with_rows)
         made = {path.relative_to(again).as_posix(): path for path in [*signed_files(again), again / "manifest.json"]}
         for file, path in made.items():
             told = file == "manifest.json" and found.problems  # of what it lists
@@ -143,6 +147,10 @@ def _rendering(report: Row, folder: Path, found: Verification) -> None:
     found.compared.append(
         f"report.html, report.md and {len(tables)} figures, rendered again from report.json and its tables"
     )
+    if with_rows:
+        found.compared.append(f"{rows.TRIALS} and {rows.CASES}, row by row, made again from {EXTRACT}")
+    elif kept:
+        found.unproved.append("anything to who has no asiarc: no rows beside it (asiarc report --again writes them)")
 
 
 def _first_line(stored: Path, rendered: Path) -> str:

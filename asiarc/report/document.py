@@ -1,5 +1,7 @@
 """The report as files: report.json, CSV and extract from the archive; figures, HTML, Markdown and manifest from those.
 
+Beside an extract lie what a stranger needs: `rows` as tables, `check.py`, which shares no code with us, and the crate.
+
 Everything after report.json and the CSV files is a function of them, so a committed report can be drawn again without
 its archive. The manifest is written last: a report without one was interrupted.
 """
@@ -27,13 +29,13 @@ from asiarc.archive.store import Archive
 from asiarc.campaign.identity import provenance
 from asiarc.core.errors import EvidenceError
 from asiarc.core.recipe import Tier
-from asiarc.report import answer, facts, studies, tables, wording
+from asiarc.report import answer, crate, facts, rows, studies, tables, wording
 from asiarc.report.evidence import needs_of, reached
 from asiarc.report.figures import draw, inline
 from asiarc.report.within import summarise, tables_of
 from asiarc.studies.arms import arm_lines
 
-TEMPLATES = Path(__file__).with_name("templates")
+TEMPLATES, CHECK = Path(__file__).with_name("templates"), Path(__file__).with_name("check.py")
 EXTRACT, SIGNATURE = "extract.jsonl.gz", "manifest.json.sig"
 FIGURE = re.compile(r"figures/[A-Za-z0-9_-]+\.(csv|svg)")
 LOCKS = ("uv.lock", "pylock.toml", "requirements.lock", "requirements.txt")
@@ -58,18 +60,22 @@ CAPTIONS = {
 }
 
 
-def write(archive: Archive, tier: str, folder: Path, *, campaigns: Sequence[str] | None = None) -> Path:
+def write(
+    archive: Archive, tier: str, folder: Path, *, campaigns: Sequence[str] | None = None, cases: Sequence[Path] = ()
+) -> Path:
     """Write the report of a tier into `folder` and return the path of its HTML file.
 
     Takes the latest finished run of each campaign (or of those named), else the latest. What is missing is said, never
     made up: no claims, no winner, no admitted candidate and unfinished stages all give a report. Files of an earlier
-    report there are replaced. Raises `EvidenceError` where the claim register cannot be read.
+    report there are replaced. `cases` are files that rigs kept of theirs. Raises `EvidenceError` where those or the
+    claim register cannot be read.
     """
     made_by = provenance()  # before a file changes: a report must not make its own checkout look changed
     _clear(folder)
     with in_words(f"the rows of the archive in {archive.folder}"):
         runs = gather(archive, tier, folder, campaigns=campaigns, written={**made_by, "lock": _lock(folder)})
     extract.save(archive, runs, folder / EXTRACT, tier=tier, campaigns=campaigns)
+    rows.give(folder, cases)
     return render(folder)
 
 
@@ -91,10 +97,10 @@ def write_again(folder: Path) -> Path:
         claims = facts.in_todays_words(report["claims"], folder)
         (folder / "report.json").write_text(text_of({**report, "claims": claims}), encoding="utf-8")
     else:
-        with in_words(f"{folder}: the rows of {EXTRACT}"), extract.opened(folder / EXTRACT) as rows:
+        with in_words(f"{folder}: the rows of {EXTRACT}"), extract.opened(folder / EXTRACT) as kept:
             _clear(folder)
-            asked, written = rows.head["campaigns"], report["provenance"]
-            gather(rows.archive, report["tier"], folder, campaigns=asked, written=written, form=report["format"])
+            asked, written = kept.head["campaigns"], report["provenance"]
+            gather(kept.archive, report["tier"], folder, campaigns=asked, written=written, form=report["format"])
     return render(folder)
 
 
@@ -229,17 +235,18 @@ def _lock(folder: Path) -> str:
     return next((f"{file.name} {sha256(file)}" for file in files if file.exists()), "")
 
 
-def render(folder: Path) -> Path:
+def render(folder: Path, *, with_rows: bool = True) -> Path:
     """Figures, HTML, Markdown and manifest from `report.json` and the CSV files of `folder`; the HTML's path.
 
-    Raises `EvidenceError` where they cannot be read.
+    With the rows of its extract, where it has one, as tables; reports from before there were any have none. Raises
+    `EvidenceError` where they cannot be read.
     """
     report = read_report(folder)
     with in_words(f"{folder}: report.json or its tables"):
-        return _render(folder, report)
+        return _render(folder, report, with_rows=with_rows and report["format"] != facts.WITHOUT_EXTRACT)
 
 
-def _render(folder: Path, report: Row) -> Path:
+def _render(folder: Path, report: Row, *, with_rows: bool) -> Path:
     svgs = {}
     for figure in figures_of(report):
         svgs[figure["svg"]] = draw(figure["kind"], tables.load(folder / figure["csv"]))
@@ -248,7 +255,14 @@ def _render(folder: Path, report: Row) -> Path:
     shown = {"report": report, "svg": {name: Markup(inline(svg)) for name, svg in svgs.items()}}
     for name in ("report.html", "report.md"):
         (folder / name).write_text(environment.get_template(f"{name}.j2").render(shown), encoding="utf-8")
-    _manifest(folder, report)
+    if with_rows:
+        rows.write(folder)
+        (folder / CHECK.name).write_bytes(CHECK.read_bytes())
+        crate.write(folder, report, signed_files(folder))
+    hashes = {"rows": extract.hashes(folder / EXTRACT)} if with_rows else {}
+    files = {path.relative_to(folder).as_posix(): sha256(path) for path in signed_files(folder)}
+    told = json.dumps({**origins_of(report), **hashes, "files": files}, indent=1, ensure_ascii=False)
+    (folder / "manifest.json").write_text(f"{told}\n", encoding="utf-8")
     return folder / "report.html"
 
 
@@ -321,11 +335,3 @@ def origins_of(report: Row) -> Row:
             for row in [*report["studies"], *report["searches"]]
         },
     }
-
-
-def _manifest(folder: Path, report: Row) -> None:
-    """The manifest: the report's origins, and the checksum of every file."""
-    files = {path.relative_to(folder).as_posix(): sha256(path) for path in signed_files(folder)}
-    (folder / "manifest.json").write_text(
-        json.dumps({**origins_of(report), "files": files}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )

@@ -32,6 +32,7 @@ import torch
 from tests.kernels import test_contract, test_filters, test_recurrences
 from tests.kernels.cases import GATED, OPERATORS
 from tests.kernels.conftest import poisoned_allocations
+from tests.rigs.cases import keep
 
 GDN, KDA, SSD = OPERATORS[5], OPERATORS[6], OPERATORS[2]
 
@@ -269,7 +270,7 @@ def in_the_interpreter() -> tuple[int, int]:
 
 def main() -> int:
     torch.set_num_threads(1)
-    survived = gpu = 0
+    survived, gpu, cases = 0, 0, []
     with poisoned_allocations():
         for _, call in properties():
             call()
@@ -277,6 +278,7 @@ def main() -> int:
             start = time.process_time()
             name = killer(mutant)
             survived += name is None
+            cases.append((mutant.what, "killed", "SURVIVED" if name is None else "killed"))
             numbers = ",".join(map(str, mutant.classes))
             click.echo(
                 f"{numbers:12s} {mutant.what:45s} {'SURVIVED' if name is None else 'killed by ' + name}  ({time.process_time() - start:.1f} s)"
@@ -287,6 +289,8 @@ def main() -> int:
         else:
             gpu, alive = in_the_interpreter()
             survived += alive
+    named = next((Path(word.removeprefix("--cases=")) for word in sys.argv if word.startswith("--cases=")), None)
+    keep(named, "mutants of the torch kernels killed by the properties", cases)
     for number, reason in NOT_APPLICABLE.items():
         click.echo(f"{number:<12d} {CLASSES[number]:45s} not applicable: {reason}")
     missing = set(CLASSES) - set(NOT_APPLICABLE) - {n for m in MUTANTS for n in m.classes}

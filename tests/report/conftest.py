@@ -18,11 +18,11 @@ from asiarc.core.bought import Bought
 from asiarc.core.candidate import content_address
 from asiarc.core.digest import digest
 from asiarc.core.outcome import SCORED, Outcome
-from asiarc.core.recipe import STAGES, stage_plan
+from asiarc.core.recipe import MICRO, STAGES, stage_plan
 from asiarc.core.seeds import rng_of
 from asiarc.engineer.workshop import Workshop
 from asiarc.models.baselines import baseline_source
-from asiarc.report import write
+from asiarc.report import document, write
 from asiarc.report.evidence import decided_again
 from asiarc.studies import Study
 
@@ -116,7 +116,7 @@ class Bench:
             cpu_s=2.0,
             bought=Bought(steps * 4096 * scored, 2.5, 400 << 20, None, None, 1e11),
         )
-        self.archive.add_trial(trial, {}, layers=[])
+        self.archive.add_trial(trial, MICRO.at(steps=steps).as_dict(), layers=[])
         if scored:
             self.archive.add_items(trial.key, [{"document": i, "value": v} for i, v in enumerate(items)])
         self.archive.add_use(self.run, stage, trial.key)
@@ -259,6 +259,20 @@ def bench(archive: Archive) -> Callable[..., Bench]:
 def bench_class() -> type[Bench]:
     """The class itself, for fixtures that live longer than a test."""
     return Bench
+
+
+@pytest.fixture(scope="module")
+def drawn_once() -> Any:
+    """Of equal rows come equal bytes (`test_document`); a module that draws them a hundred times draws each once."""
+    drawn, draw = {}, document.draw
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(document, "draw", lambda kind, rows: drawn.setdefault(f"{kind}{rows}", None) or _keep(kind, rows))
+
+        def _keep(kind: str, rows: Any) -> str:
+            drawn[f"{kind}{rows}"] = draw(kind, rows)
+            return drawn[f"{kind}{rows}"]
+
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -18,19 +18,7 @@ from asiarc.evidence.effects import paired_effect
 from asiarc.report import document, examine, render, verify, write_again
 from asiarc.report.document import EXTRACT, text_of
 
-
-@pytest.fixture(scope="module", autouse=True)
-def each_figure_is_drawn_once():
-    """Of equal rows come equal bytes (`test_document`); here they are drawn a hundred times."""
-    drawn, draw = {}, document.draw
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(document, "draw", lambda kind, rows: drawn.setdefault(f"{kind}{rows}", None) or _keep(kind, rows))
-
-        def _keep(kind, rows):
-            drawn[f"{kind}{rows}"] = draw(kind, rows)
-            return drawn[f"{kind}{rows}"]
-
-        yield
+pytestmark = pytest.mark.usefixtures("drawn_once")
 
 
 @pytest.fixture

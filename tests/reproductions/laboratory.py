@@ -80,7 +80,7 @@ class Laboratory:
         where = (name, job.payload["task"], job.payload["seed"])
         if job.function.endswith("probe:run"):
             return Result("ok", self.probes(*where), cpu_s=1.0)
-        metric = "bits_per_byte" if where[1] == "text" else "accuracy"
+        metric = "bits_per_byte" if where[1].partition(":")[0] == "text" else "accuracy"
         value = self.world(*where) + 0.01 * abs(job.payload["recipe"]["learning_rate"] - 8e-3) * (metric != "accuracy")
         return Result("ok", trial(metric, value), cpu_s=1.0)
 

@@ -19,6 +19,7 @@ import torch
 
 from asiarc.engineer.gates.admission import Admission, admit
 from asiarc.engineer.workshop import GATE_EXAMPLES
+from tests.rigs.cases import CASES, keep
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 D_MODEL, NUM_HEADS, SEED = 64, 2, 0
@@ -44,18 +45,20 @@ def caught_by(admission: Admission) -> list[str]:
 @click.command()
 @click.argument("cheats", type=FOLDER, default="tests/gates/cheats")
 @click.argument("honest", type=FOLDER, default="tests/gates/honest")
-def main(cheats: Path, honest: Path) -> None:
+@CASES
+def main(cheats: Path, honest: Path, kept: Path | None) -> None:
     """The cheats that must be caught, the honest candidates that must not, and the cost of an admission."""
     torch.set_num_threads(1)
     planted, others = (sorted(folder.glob("*.py")) for folder in (cheats, honest))
     if not (planted and others):
         empty = honest if planted else cheats
         raise click.UsageError(f"{empty} holds no .py file; run from a checkout's root, or name CHEATS and HONEST")
-    faults, cpu_s = 0, []
+    faults, cpu_s, cases = 0, [], list[tuple[str, str, str]]()
     for path in planted:
         named, found = named_gate(path.read_text()), caught_by(examine(path.read_text()))
         caught = named in found
         faults += not caught
+        cases.append((path.stem, named, named if caught else ", ".join(found) or "admitted"))
         click.echo(f"{'caught' if caught else 'MISSED':7} {path.stem:32} {named:20} {'' if caught else found}")
     for path in others:
         began_s = time.process_time()
@@ -63,8 +66,10 @@ def main(cheats: Path, honest: Path) -> None:
         cpu_s.append(time.process_time() - began_s)
         rejection = admission.first_rejection
         faults += rejection is not None
+        cases.append((path.stem, "admitted", rejection.gate if rejection else "admitted"))
         why = f"falsely by {rejection.gate}: {rejection.reason}" if rejection else f"{cpu_s[-1]:.1f} CPU-s"
         click.echo(f"{'REJECTED' if rejection else 'admitted':8} {path.stem:31} {why}")
+    keep(kept, "cheats caught and honest candidates admitted by the gates", cases)
     click.echo(f"{len(planted)} cheats, {len(others)} honest candidates: {faults} faults{_cost(cpu_s)}")
     sys.exit(1 if faults else 0)
 

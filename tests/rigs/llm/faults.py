@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from pathlib import Path
 
 import click
 
@@ -25,6 +26,7 @@ from asiarc.llm.exchange import Message, ModelError, Question, UnusableReplyErro
 from asiarc.llm.ledger import NANO, Ledger, Price
 from asiarc.llm.tape import MemoryTape
 from asiarc.researcher.ideas import Idea, read_idea
+from tests.rigs.cases import CASES, keep
 from tests.rigs.llm.loopback import Answer, Server, breaks_off, drips, fails, page, refuses, says, stalls
 
 KEY = "sk-a-key-that-must-not-be-seen"
@@ -233,8 +235,10 @@ assert MOST_BYTES < 10_000_000, "the ten megabytes are more than is read"
 
 
 @click.command()
-def main() -> None:
+@CASES
+def main(kept: Path | None) -> None:
     """Every way in which a model's server lets one down, played over real HTTP: how it ended, waited, cost."""
     table = rows()
     click.echo(render(table))
+    keep(kept, "faults of a model's server handled as named", [(r.fault.name, r.fault.ends, r.ends) for r in table])
     sys.exit(not all(row.as_named for row in table))

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape, render
 from rich.table import Table
 
 from asiarc.core.recipe import TIERS, Tier
 from asiarc.execution import Job, LocalExecutor, doctor
+from tests.rigs.cases import CASES, keep
 from tests.rigs.sandbox import endurance as stands
 from tests.rigs.sandbox import overhead as costs
 from tests.rigs.sandbox.attacks import ATTACKS, ECHO, MODULE, Attack, Targets, targets
@@ -33,7 +34,8 @@ def _folder() -> Iterator[Path]:
 
 
 @click.command()
-def attacks() -> None:
+@CASES
+def attacks(kept: Path | None) -> None:
     """Layers of the sandbox on this machine, and every attack with what became of it."""
     console = Console()
     layers = Table("layer", "here", "what it holds", title="The sandbox on this machine", box=None)
@@ -41,15 +43,17 @@ def attacks() -> None:
         layers.add_row(name, "yes" if offered else "[red]no", detail)
     console.print(layers)
     table = Table("attack", "ended as", "verdict", title="Attacks", box=None)
-    failed = 0
+    failed, cases = 0, list[tuple[str, str, str]]()
     with targets() as aim, LocalExecutor(workers=1, preload=("torch", MODULE)) as executor:
         held = executor.run([Job(ECHO, {})])[0].layers
         for attack in ATTACKS.values():
             ended, verdict = _verdict(attack, aim, executor, held)
             failed += verdict.startswith("[red]")
+            cases.append((attack.name, "contained", render(verdict).plain))
             table.add_row(attack.name, ended, verdict)
         alive = executor.run([Job(ECHO, {})])[0].status == "ok"
     console.print(table)
+    keep(kept, "attacks contained by the sandbox", cases)
     console.print(f"{len(ATTACKS)} attacks, {failed} wrong; the worker {'still serves' if alive else '[red]is lost'}")
     sys.exit(1 if failed or not alive else 0)
 
