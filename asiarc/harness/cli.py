@@ -372,7 +372,10 @@ for verb in (audit, compare, doctor, export):
     main.add_command(verb)
 for name in ("bought", "diff", "lineage", "show", "source", "watch", "why_rejected"):
     main.add_command(getattr(archive_verbs, name))
-for name in ("brief", "propose", "standings", "tried"):
+for name in ("brief", "mcp", "propose", "standings", "tried"):
+    main.add_command(getattr(door_verbs, name))
     main.add_command(getattr(door_verbs, name))
 main.add_command(llm, "llm")
+main.add_command(llm, "llm")
+main.add_command(kernel, "kernel")
 main.add_command(kernel, "kernel")

@@ -1,0 +1,145 @@
+"""The door by MCP: the door's verbs as tools, over standard input and output, for an agent whose client speaks that.
+
+What a tool answers is what the verb's ``--json`` prints. A call tells its progress a trial at a time. One that is
+cancelled stops at the next trial: what was proposed and trained is kept, and the next call goes on from there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from anyio import Lock, from_thread, to_thread
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ResourceError, ToolError
+from mcp_types import CallToolResult, TextContent
+
+from asiarc.core.errors import AsiarcError
+from asiarc.core.recipe import Tier
+from asiarc.harness.door_verbs import as_data, briefed, door_of, known_as, ranked, refereed, verdict_of
+from asiarc.harness.options import as_text
+from asiarc.loop.door import Door
+
+INSTRUCTIONS = """\
+asiarc referees token mixers that you propose to a campaign. Read its brief; write one Python file with a docstring that
+states the idea and a class Mixer(nn.Module); ask whether it was tried; propose it; read the gate's reason or the gain,
+and mend or build on it. Ahead in explore is not better: only the verdict, on fresh seeds and text, says that.
+"""
+Ask = Callable[[Door], Any]
+
+
+class Desk:
+    """Answers one call after the other, each at a door of its own."""
+
+    def __init__(self, tier: Tier, store: Path, workers: int) -> None:
+        self.tier, self.store, self.workers = tier, store, workers
+        self.turn = Lock()
+
+    async def at_the_door(self, campaign: str, ask: Ask, context: Context) -> Any:
+        """What `ask` says of a campaign's door, asked in a thread of its own; `AsiarcError` where nothing is."""
+        steps = count(1)
+
+        def report(line: str) -> None:
+            with suppress(CancelledError):  # of the report; whether of the call is asked next
+                from_thread.run(context.report_progress, next(steps), None, line)
+            from_thread.check_cancelled()
+
+        def work() -> Any:
+            # Scores are told with the answer alone, so of a trial nothing is said but that there was one.
+            trained = partial(_counted, report, count(1))
+            with door_of(campaign, self.tier, self.store, self.workers, report, trained) as door:
+                from_thread.check_cancelled()  # it may have stood in line for long
+                return ask(door)
+
+        async with self.turn:
+            return await to_thread.run_sync(work)
+
+
+def _counted(report: Callable[[str], None], trials: Iterator[int], _: str) -> None:
+    report(f"{next(trials)} trials trained")
+
+
+@contextmanager
+def told_as(error: type[Exception]) -> Iterator[None]:
+    """What a user can mend, as the protocol's error, with its text."""
+    try:
+        yield
+    except AsiarcError as reason:
+        raise error(str(reason)) from reason
+
+
+def answer(data: Any) -> CallToolResult:
+    """Data as ``--json`` prints it, for whoever reads text and for whoever reads data; a list goes by "result"."""
+    text = as_text(data)
+    plain = json.loads(text)
+    return CallToolResult(
+        content=[TextContent(type="text", text=text)],
+        structured_content=plain if isinstance(plain, dict) else {"result": plain},
+    )
+
+
+def server(tier: Tier, store: Path, workers: int) -> MCPServer:
+    """A server of the door's verbs on one store at one tier."""
+    desk, made = Desk(tier, store, workers), MCPServer("asiarc", instructions=INSTRUCTIONS, log_level="WARNING")
+
+    @made.tool()
+    async def brief(campaign: str, context: Context) -> CallToolResult:
+        """What a researcher may know before the next proposal: contract, operators, parent, relatives, failures,
+        papers. The first look at a campaign trains its baselines."""
+        with told_as(ToolError):
+            return answer(await desk.at_the_door(campaign, briefed, context))
+
+    @made.tool()
+    async def tried(campaign: str, source: str, context: Context, file: str = "mixer.py") -> CallToolResult:
+        """Whether a candidate's source was proposed before, or computes what a baseline or an earlier candidate
+        computes (known_as; null where it is new). It takes nothing of the budget."""
+        with told_as(ToolError):
+            return answer(await desk.at_the_door(campaign, lambda door: known_as(Path(file), door.twin(source)), context))
+
+    @made.tool()
+    async def propose(
+        campaign: str,
+        source: str,
+        context: Context,
+        file: str = "mixer.py",
+        parent: str = "",
+        idea: str = "",
+        author: str = "an agent",
+    ) -> CallToolResult:
+        """Referee a candidate's source (the text of one Python file; `file` is what it is called): the gates, explore,
+        and what it gained. `word` says how it ended: ahead of the campaign's start, not told apart from it, behind,
+        rejected, or admitted and not trained yet. `parent` is the address of what it was made of."""
+
+        def ask(door: Door) -> dict[str, Any]:
+            return refereed(door, {Path(file): source}, parent=parent, idea=idea, author=author)[0]
+
+        with told_as(ToolError):
+            return answer(await desk.at_the_door(campaign, ask, context))
+
+    @made.tool()
+    async def standings(campaign: str) -> CallToolResult:
+        """The proposals of a campaign by what explore says of them, the best first: who made them, gain, interval."""
+        with told_as(ToolError):
+            found = await to_thread.run_sync(ranked, campaign, tier, store)
+            return answer([as_data(one) for one in found])
+
+    @made.tool()
+    async def verdict(campaign: str, context: Context) -> CallToolResult:
+        """Verify the best proposals and confirm the winner on fresh seeds and text: the campaign's answer. From then on
+        the campaign takes no more proposals."""
+        with told_as(ToolError):
+            return answer(await desk.at_the_door(campaign, verdict_of, context))
+
+    @made.resource("asiarc://brief/{name}", mime_type="text/markdown")
+    async def briefing(name: str, context: Context) -> str:
+        """What a researcher may know before the next proposal to a campaign, as a page."""
+        with told_as(ResourceError):
+            return str((await desk.at_the_door(name, briefed, context))["brief"])
+
+    return made
