@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from asiarc.core.errors import CampaignError
-from asiarc.core.extras import require
 from asiarc.core.recipe import Tier
 from asiarc.harness.archive_verbs import console, result_of
 from asiarc.harness.options import AS_JSON, STORE, TIER, WORKERS, project_store, require_device, say, told
@@ -26,26 +25,14 @@ from asiarc.harness.options import AS_JSON, STORE, TIER, WORKERS, project_store,
 if TYPE_CHECKING:
     from asiarc.loop.door import Door, Twin
     from asiarc.loop.feedback import Feedback, GainOver
-    from asiarc.loop.progress import Say
-
-    Heard = tuple[Path, Twin | None, Feedback | None]
 
 KNOWN = 3  # exit status of `tried`
 CAMPAIGN = click.option("--campaign", required=True, metavar="NAME", help="an open campaign: its name, or its file")
 
 
-def _silent(_: str) -> None:
-    """What is said to nobody."""
-
-
 @contextmanager
-def door_of(
-    campaign: str, tier: Tier, store: Path, workers: int, wait: Say = partial(say, err=True), detail: Say | None = None
-) -> Iterator[Door]:
-    """The door of a campaign, once nobody else writes in its archive; its minutes count from here.
-
-    `wait` is told for whom it waits, and one trial in ten; `detail`, where it is given, each trial in their place.
-    """
+def door_of(campaign: str, tier: Tier, store: Path, workers: int) -> Iterator[Door]:
+    """The door of a campaign, once nobody else writes in its archive; its minutes count from here."""
     from asiarc.archive.store import Archive
     from asiarc.campaign.loading import named
     from asiarc.engineer import workshop
@@ -56,10 +43,10 @@ def door_of(
     declared = declared.at(file.parent)
     minutes = declared.budget.at(tier).minutes
     require_device(tier)
-    with Archive(store, wait=wait) as archive, workshop.trial_executor(workers) as executor:
+    aside = partial(say, err=True)
+    with Archive(store, wait=aside) as archive, workshop.trial_executor(workers) as executor:
         shop = workshop.Workshop(archive, executor, deadline=time.monotonic() + 60 * minutes)
-        beat = _silent if detail else wait
-        yield Door(Run(declared, name, tier, archive, shop, _silent, detail or _silent, beat=beat))
+        yield Door(Run(declared, name, tier, archive, shop, lambda _: None, beat=aside))
 
 
 @click.command()
@@ -80,50 +67,38 @@ def propose(
     Exit status: 0 ahead of start_from, 3 not told apart from it, 4 behind, 5 rejected, 6 admitted and not trained yet;
     of several files the best one's.
     """
+    from asiarc.archive.results import CampaignResult
     from asiarc.loop.door import steady_source
-    from asiarc.loop.feedback import WORDS
+    from asiarc.loop.feedback import WORDS, Reader
 
     sources = {file: steady_source(file) for file in _files(path)}
     with door_of(campaign, tier, store, workers) as door:
-        found, heard = refereed(door, sources, parent=parent, idea=idea, author=author)
-    left = found["left"]
+        found: list[tuple[Path, Twin | None, int | None]] = []
+        search = door.walk()
+        door.require(sum(door.known(source) is None for source in sources.values()))
+        for file, source in sources.items():
+            twin = door.known(source)
+            number = twin.number if twin else None
+            if twin is None:
+                number = door.propose(source, search, name=file.stem, parent=parent, idea=idea, author=author)
+                search = door.walk()
+            found.append((file, twin, number))
+        reader = Reader(CampaignResult.load(door.archive, door.run.run))
+        heard = [(file, twin, None if number is None else reader.of(number)) for file, twin, number in found]
+        left = {"candidates": door.budget - door.proposed, "trainings": max(0.0, search.board.left)}
     status = min(WORDS[feedback.word] if feedback else WORDS["rejected"] for _, _, feedback in heard)
     if as_json:
-        told(found)
+        proposals = [
+            {"file": file, "known_as": twin and asdict(twin), "word": "rejected", **as_data(feedback)}
+            for file, twin, feedback in heard
+        ]
+        told({"campaign": door.run.label, "tier": tier, "run": door.run.run, "left": left, "proposals": proposals})
         sys.exit(status)
     for file, twin, feedback in heard:
         for line in [*_known(file, twin), *(lines(feedback) if feedback else ())]:
             say(line)
     say(f"left: {left['candidates']} candidates, {left['trainings']:.1f} full trainings of explore")
     sys.exit(status)
-
-
-def refereed(
-    door: Door, sources: Mapping[Path, str], *, parent: str = "", idea: str = "", author: str
-) -> tuple[dict[str, Any], list[Heard]]:
-    """Proposes sources, each under its file's name; what --json tells of them, and each with who it is already."""
-    from asiarc.archive.results import CampaignResult
-    from asiarc.loop.feedback import Reader
-
-    found: list[tuple[Path, Twin | None, int | None]] = []
-    search = door.walk()
-    door.require(sum(door.known(source) is None for source in sources.values()))
-    for file, source in sources.items():
-        twin = door.known(source)
-        number = twin.number if twin else None
-        if twin is None:
-            number = door.propose(source, search, name=file.stem, parent=parent, idea=idea, author=author)
-            search = door.walk()
-        found.append((file, twin, number))
-    reader = Reader(CampaignResult.load(door.archive, door.run.run))
-    heard = [(file, twin, None if number is None else reader.of(number)) for file, twin, number in found]
-    left = {"candidates": door.budget - door.proposed, "trainings": max(0.0, search.board.left)}
-    proposals = [
-        {"file": file, "known_as": twin and asdict(twin), "word": "rejected", **as_data(feedback)}
-        for file, twin, feedback in heard
-    ]
-    of_run = {"campaign": door.run.label, "tier": door.run.tier, "run": door.run.run}
-    return {**of_run, "left": left, "proposals": proposals}, heard
 
 
 def _files(path: Path) -> Sequence[Path]:
@@ -185,22 +160,18 @@ def brief(campaign: str, tier: Tier, store: Path, workers: int, as_json: bool) -
 
     The first look at a campaign trains its baselines.
     """
-    with door_of(campaign, tier, store, workers) as door:
-        found = briefed(door)
-    if as_json:
-        told(found)
-    else:
-        click.echo(found["brief"])
-
-
-def briefed(door: Door) -> dict[str, Any]:
-    """What `brief --json` tells."""
     from asiarc.core.proposal import as_json as context_as_json
     from asiarc.researcher.briefing import brief as page
 
-    context, run = door.context(door.walk()), door.run
-    return {"campaign": run.label, "tier": run.tier, "number": context.index, "brief": page(context, run.label),
-            "context": context_as_json(context)}  # fmt: skip
+    with door_of(campaign, tier, store, workers) as door:
+        context = door.context(door.walk())
+        label = door.run.label
+    text = page(context, label)
+    if as_json:
+        told({"campaign": label, "tier": tier, "number": context.index, "brief": text,
+              "context": context_as_json(context)})  # fmt: skip
+    else:
+        click.echo(text)
 
 
 @click.command()
@@ -219,17 +190,12 @@ def tried(file: Path, campaign: str, tier: Tier, store: Path, workers: int, as_j
 
     source = steady_source(file)
     with door_of(campaign, tier, store, workers) as door:
-        twin = door.twin(source)
+        twin = door.known(source) or door.behaves_as(source)
     if as_json:
-        told(known_as(file, twin))
+        told({"file": file, "known_as": twin and asdict(twin)})
     else:
         say(next(_known(file, twin), f"{file}: no baseline and no candidate of {campaign} is known to do the same"))
     sys.exit(KNOWN if twin else 0)
-
-
-def known_as(file: Path, twin: Twin | None) -> dict[str, Any]:
-    """What `tried --json` tells."""
-    return {"file": file, "known_as": twin and asdict(twin)}
 
 
 @click.command()
@@ -239,34 +205,15 @@ def known_as(file: Path, twin: Twin | None) -> dict[str, Any]:
 @AS_JSON
 def standings(campaign: str, tier: Tier, store: Path, as_json: bool) -> None:
     """The proposals of a campaign by what explore says of them, the best first: who made them, gain, interval."""
-    found = ranked(campaign, tier, store)
-    if as_json:
-        told([as_data(one) for one in found])
-        return
-    _print(found)
-
-
-def ranked(campaign: str, tier: Tier, store: Path) -> list[Feedback]:
-    """What explore says of a campaign's proposals, the best first."""
     from asiarc.loop.feedback import WORDS, Reader
 
     with result_of(campaign, tier, store) as (result, _):
         found = Reader(result).all()
-    return sorted(
-        found, key=lambda one: (WORDS[one.word], -one.rung, -(one.scores[0].gain if one.scores else 0.0), one.number)
-    )
-
-
-def verdict_of(door: Door) -> dict[str, Any]:
-    """What `pytest` would answer of a campaign, once it has been verified and confirmed; that closes the door."""
-    from asiarc.archive.results import CampaignResult
-    from asiarc.report.answer import answer_line, facts_of, properties
-
-    run = door.run
-    for stage in run.campaign.stages:
-        run.ensure(stage)
-    facts = facts_of(CampaignResult.load(door.archive, run.run))
-    return {"campaign": run.label, "tier": run.tier, "run": run.run, "answer": answer_line(facts), **properties(facts)}
+    found.sort(key=lambda one: (WORDS[one.word], -one.rung, -(one.scores[0].gain if one.scores else 0.0), one.number))
+    if as_json:
+        told([as_data(one) for one in found])
+        return
+    _print(found)
 
 
 def _print(found: Sequence[Feedback]) -> None:
@@ -282,19 +229,3 @@ def _print(found: Sequence[Feedback]) -> None:
 def _short(score: GainOver) -> str:
     """A gain for a row."""
     return f"{score.gain:+.4f}" + ("" if score.low is None else f" [{score.low:+.4f}, {score.high:+.4f}]")
-
-
-@click.command()
-@TIER
-@STORE
-@WORKERS
-@click.option("--json", "as_json", is_flag=True, help="as without it: the protocol is JSON")
-def mcp(tier: Tier, store: Path, workers: int, as_json: bool) -> None:
-    """The same as tools of an agent, by MCP over standard input and output: brief, tried, propose, standings, verdict.
-
-    Its client starts it, in the project's folder.
-    """
-    require("mcp", "asiarc mcp speaks by the protocol's SDK")
-    from asiarc.harness.mcp_door import server
-
-    server(tier, store, workers).run()

@@ -74,10 +74,6 @@ class Door:
         generation = next(i for i, numbers in enumerate(search.generations) if number in numbers)
         return self.run.surroundings.context(search, generation, number)
 
-    def twin(self, source: str) -> Twin | None:
-        """Who a file is already, by its program or by what it computes."""
-        return self.known(source) or self.behaves_as(source)
-
     def known(self, source: str) -> Twin | None:
         """Who a file is already by its program: a baseline, or a proposal of this run."""
         return self._twin("program", address_of(source))

@@ -84,7 +84,7 @@ def test_the_shell_and_an_agent_take_turns_in_one_store(shell):  # noqa: F811
     (again,) = agent.call("propose", campaign="question", source=GOOD)["proposals"]
     assert again["known_as"]["by"] == "program" and again["author"] == "a person"
     found = agent.call("verdict", campaign="question")
-    assert found["winner"].startswith("good") and found["answer"].startswith("question at smoke: good")
+    assert found["winner"].startswith("good") and found["verdict"].startswith("good") and found["decision"]
     assert found["low"] <= found["gain"] <= found["high"]
     assert "verify has begun to choose" in agent.call("propose", campaign="question", source=ALIKE)
 
