@@ -375,8 +375,5 @@ for name in ("bought", "diff", "lineage", "show", "source", "watch", "why_reject
     main.add_command(getattr(archive_verbs, name))
 for name in ("brief", "propose", "standings", "tried"):
     main.add_command(getattr(door_verbs, name))
-    main.add_command(getattr(door_verbs, name))
 main.add_command(llm, "llm")
-main.add_command(llm, "llm")
-main.add_command(kernel, "kernel")
 main.add_command(kernel, "kernel")

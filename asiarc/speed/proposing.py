@@ -60,13 +60,13 @@ def propose(
     if same and (same["word"] != "admitted" or not timed):
         return same
     word, told = refereed(source, operator, seed_of("kernel proposal", address) % 2**31, timed=timed)
-    row = {
-        "operator": operator, "number": same["number"] if same else len(earlier), "address": address,
-        "against": against, "name": name, "author": author, "idea": idea or docstring(source), "source": source,
-        "word": word, "told": told,
+    row = same or {
+        "operator": operator, "number": len(earlier), "address": address, "against": against, "name": name,
+        "author": author, "idea": idea or docstring(source), "source": source,
     }  # fmt: skip
-    kept.put(row if same is None else same | {"word": word, "told": told})
-    return kept.of(operator)[row["number"]]
+    row |= {"word": word, "told": told}
+    kept.put(row)
+    return row
 
 
 def standings(archive: Archive, operator: str) -> list[Row]:
