@@ -6,9 +6,8 @@ import fcntl
 import json
 import threading
 from collections import Counter
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from itertools import count
-from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -38,15 +37,6 @@ SIXTEEN = [
     candidate(f"the idea of number {i}", GAIN=round(0.3 - 0.04 * i, 2), ID=i, **(LEAKS if i % 5 == 3 else {})) + MIXER
     for i in range(16)
 ]
-DECLARED = """
-from asiarc import Budget, Campaign, Stage, by_tier
-
-question = Campaign(
-    start_from="delta_net", baselines=("delta_net", "mamba2"), researcher="open", match=(), policy="best_of_n",
-    explore=Stage(tasks=("text",), seeds=3), verify=Stage(tasks=("text",), seeds=3),
-    budget=by_tier(smoke=Budget(candidates=4, minutes=60)),
-)
-"""
 
 
 def opened(candidates=16, **changes):
@@ -251,29 +241,6 @@ def test_two_at_once_stand_in_line(tmp_path):
 
 
 # --- the verbs --------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def shell(tmp_path, monkeypatch):
-    """The command line in a project with one open campaign, its trainings the laboratory's."""
-
-    @contextmanager
-    def laboratory(_):
-        yield FakeExecutor(ends=fingerprinted)
-
-    (tmp_path / "campaigns").mkdir()
-    (tmp_path / "campaigns" / "campaign_open.py").write_text(DECLARED)
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(asiarc.engineer.workshop, "trial_executor", laboratory)
-
-    def typed(*words, status=0):
-        with still():
-            done = CliRunner().invoke(main, words, env={"COLUMNS": "200"})
-        assert done.exit_code == status, (done.output, done.exception)
-        return json.loads(done.stdout) if "--json" in words else done.output
-
-    return SimpleNamespace(typed=typed, folder=tmp_path)
 
 
 def test_an_agent_from_brief_to_verdict_in_seven_commands(shell):

@@ -19,7 +19,6 @@ from asiarc.harness.mcp_door import server
 
 from ..llm.laboratory import fingerprinted
 from .fakes import FakeExecutor, Refusing, candidate, still
-from .test_door import shell  # noqa: F401
 
 LEAKY, GOOD = candidate("leaky", REJECTED="causality"), candidate("good", GAIN=0.3) + "PRINT = 5\n"
 ALIKE = candidate("another", GAIN=0.1) + "PRINT = 5\n"
@@ -58,7 +57,7 @@ class Agent:
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-def test_an_agent_does_as_the_shell_does(shell, mode):  # noqa: F811
+def test_an_agent_does_as_the_shell_does(shell, mode):
     """The same calls on two stores, one by the shell and one by the protocol: equal JSON, call by call."""
     by_shell, by_agent = shell.folder / "by_shell", shell.folder / "by_agent"
     agent = Agent(by_agent, mode)
@@ -77,7 +76,7 @@ def test_an_agent_does_as_the_shell_does(shell, mode):  # noqa: F811
     assert [one["word"] for one in table] == WORDS[::-1] and {one["author"] for one in table} == {"agent 7"}
 
 
-def test_the_shell_and_an_agent_take_turns_in_one_store(shell):  # noqa: F811
+def test_the_shell_and_an_agent_take_turns_in_one_store(shell):
     (shell.folder / "good.py").write_text(GOOD)
     shell.typed("propose", "good.py", "--campaign", "question")
     agent = Agent(shell.folder / ".asiarc")
@@ -89,7 +88,7 @@ def test_the_shell_and_an_agent_take_turns_in_one_store(shell):  # noqa: F811
     assert "verify has begun to choose" in agent.call("propose", campaign="question", source=ALIKE)
 
 
-def test_a_briefing_is_a_resource(shell):  # noqa: F811
+def test_a_briefing_is_a_resource(shell):
     agent = Agent(shell.folder / ".asiarc")
 
     async def reading(client):
@@ -105,7 +104,7 @@ def test_a_briefing_is_a_resource(shell):  # noqa: F811
     assert page.text.strip() == shell.typed("brief", "question").strip()
 
 
-def test_what_can_be_mended_comes_back_in_words(shell):  # noqa: F811
+def test_what_can_be_mended_comes_back_in_words(shell):
     agent = Agent(shell.folder / ".asiarc")
     assert "Did you mean 'question'" in agent.call("brief", campaign="quest")
     assert "holds NUL" in agent.call("propose", campaign="question", source="x = 1\0")
@@ -114,7 +113,7 @@ def test_what_can_be_mended_comes_back_in_words(shell):  # noqa: F811
     assert "unknown campaign at this tier" in agent.call("standings", campaign="quest")
 
 
-def test_progress_tells_trials_and_no_score(shell):  # noqa: F811
+def test_progress_tells_trials_and_no_score(shell):
     agent = Agent(shell.folder / ".asiarc")
     agent.call("propose", campaign="question", source=GOOD)
     steps, lines = zip(*agent.progress, strict=True)
@@ -132,7 +131,7 @@ def until_heard():
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 @pytest.mark.parametrize("moment", [2, 8])
-def test_a_cancelled_call_loses_nothing_and_the_next_goes_on(shell, monkeypatch, mode, moment):  # noqa: F811
+def test_a_cancelled_call_loses_nothing_and_the_next_goes_on(shell, monkeypatch, mode, moment):
     """Cancelled while a baseline is trained, and while the proposal is."""
     trained, executors = [], []
 
@@ -168,7 +167,7 @@ def test_a_cancelled_call_loses_nothing_and_the_next_goes_on(shell, monkeypatch,
     assert whole["proposals"][0]["scores"] == found["proposals"][0]["scores"]
 
 
-def test_two_calls_at_once_are_answered_one_after_the_other(shell):  # noqa: F811
+def test_two_calls_at_once_are_answered_one_after_the_other(shell):
     async def both(client):
         found = {}
 
@@ -207,7 +206,7 @@ def test_without_the_sdk_the_extra_is_named(monkeypatch):
         require("mcp", "asiarc mcp needs it")
 
 
-def test_nobody_is_asked_twice_for_what_is_known(shell, monkeypatch):  # noqa: F811
+def test_nobody_is_asked_twice_for_what_is_known(shell, monkeypatch):
     agent = Agent(shell.folder / ".asiarc")
     first = agent.call("propose", campaign="question", source=GOOD)
     monkeypatch.setattr(asiarc.engineer.workshop, "trial_executor", lambda _: nullcontext(Refusing()))
