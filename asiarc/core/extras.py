@@ -25,6 +25,14 @@ def require_campaigns() -> None:
         raise extra_missing(", ".join(absent))
 
 
+def require(extra: str, why: str) -> None:
+    """`ExtraMissingError`, beginning with `why`, where the packages of an extra are not installed."""
+    if absent := missing(extra):
+        raise ExtraMissingError(
+            f"{why}; not installed: {', '.join(absent)}. Install: python -m pip install 'asiarc[{extra}]'"
+        )
+
+
 def extra_missing(absent: str) -> ExtraMissingError:
     """The error for packages that are not installed."""
     return ExtraMissingError(

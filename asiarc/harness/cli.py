@@ -19,6 +19,7 @@ from asiarc.harness.compare_verb import compare
 from asiarc.harness.doctor_verb import doctor
 from asiarc.harness.export_verb import export
 from asiarc.harness.kernel_verbs import main as kernel
+from asiarc.harness.mcp_verb import mcp
 from asiarc.harness.model_verbs import main as llm
 from asiarc.harness.options import AS_JSON, STORE, TIER, WORKERS, Commands, project_store, told
 from asiarc.harness.reduce_verb import reduce
@@ -379,7 +380,7 @@ def read_by(folder: Path) -> str:
     return f"read by campaigns that name their folder: cognition=({str(folder.resolve())!r},)"
 
 
-for verb in (audit, compare, doctor, export, reduce):
+for verb in (audit, compare, doctor, export, mcp, reduce):
     main.add_command(verb)
 for name in ("bought", "diff", "lineage", "show", "source", "watch", "why_rejected"):
     main.add_command(getattr(archive_verbs, name))

@@ -57,7 +57,12 @@ def require_device(tier: Tier) -> None:
 
 def told(data: Any) -> None:
     """What --json prints: one value of JSON, on stdout."""
-    click.echo(json.dumps(data, indent=1, default=str))
+    click.echo(as_text(data))
+
+
+def as_text(data: Any) -> str:
+    """A value as --json prints it."""
+    return json.dumps(data, indent=1, default=str)
 
 
 def folded(line: str, width: int) -> list[str]:

@@ -153,9 +153,9 @@ class DeclaringSide:
     What is said here is the file's own word; the judge asks its kernel again in an arena.
     """
 
-    def load(self, file: str, name: str) -> dict[str, Any]:
+    def load(self, file: str, name: str, at_most: Mapping[str, int] | None = None) -> dict[str, Any]:
         """Loads a file that declares kernels, or, with a name, one that defines another function for that one of ours,
-        which takes its tensors in float32 and no boundaries.
+        which takes its tensors in float32 and no boundaries, and is held to the limits `at_most` besides ours.
 
         Returns the declarations as plain data, without their functions.
         """
@@ -164,7 +164,8 @@ class DeclaringSide:
         module = module_of(Path(file))
         if name:
             asked = tuple(prop for prop in KERNELS[name].holds if prop != "packing")
-            changes = {"function": getattr(module, name), "dtypes": ("float32",), "holds": asked}
+            limits = KERNELS[name].at_most.model_copy(update=dict(at_most or {}))
+            changes = {"function": getattr(module, name), "dtypes": ("float32",), "holds": asked, "at_most": limits}
             self.kernels = {name: KERNELS[name].model_copy(update=changes)}
         else:
             self.kernels = kernels_in(module)

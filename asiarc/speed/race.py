@@ -14,6 +14,8 @@ from typing import Any, Literal
 import torch
 
 from asiarc.core.kernel import Kernel
+from asiarc.core.loading import module_of
+from asiarc.kernels.kernel_operators import KERNELS
 from asiarc.speed import SpeedError
 from asiarc.speed.cases import Case, measured_case, resolved
 from asiarc.speed.commits import baseline_commit, git, worktree
@@ -48,6 +50,40 @@ class DeclaredSide(Side):
 def serve_declared(connection: Connection) -> None:
     """The child's main loop for a declared kernel."""
     serve(connection, DeclaredSide())
+
+
+class OperatorSide(Side):
+    """What a worker can be asked of one of our operators: the shipped one, or another file's function of its name."""
+
+    def load(self, file: str, name: str) -> dict[str, Any]:
+        """Loads it; without a file it is ours, and nothing of another's is loaded beside it."""
+        torch.set_num_threads(1)
+        self.kernel = KERNELS[name]
+        self.call = getattr(module_of(Path(file)), name) if file else resolved(self.kernel.function)
+        return {}
+
+    def prepare(self, plain: dict[str, Any]) -> dict[str, Any]:
+        """As `DeclaredSide.prepare`; there is no other tree."""
+        return {"errors": self.take(Case(kernel=self.kernel, **plain), self.call, SETS), "strangers": []}
+
+
+def serve_operator(connection: Connection) -> None:
+    """The child's main loop for one of our operators."""
+    serve(connection, OperatorSide())
+
+
+def against_ours(file: Path, name: str) -> Compared:
+    """One measurement of a file's function for one of our operators against the shipped one. Raises as `race` does."""
+    require_own_process()
+    require_quiet()
+    kernel = KERNELS[name]
+    case, core = measured_case(name, kernel), max(os.sched_getaffinity(0))
+    bound = kernel.bound(case.dtype)
+    with (
+        loaded_worker(serve_operator, core, file="", name=name) as ours,
+        loaded_worker(serve_operator, core, file=str(file.resolve()), name=name) as theirs,
+    ):
+        return contest(case, ours, theirs, lambda: (ready(ours, case, bound), ready(theirs, case, bound)))
 
 
 def ready(worker: Worker, case: Case, bound: float) -> str:

@@ -52,17 +52,17 @@ def judge_file(file: Path, seed: int = 0, *, speed: bool = True) -> list[KernelV
     return [submitted(file, name, seed) for name in own]
 
 
-def submitted(file: Path, name: str, seed: int) -> KernelVerdict:
-    """The verdict on a function for one of our operators."""
+def submitted(file: Path, name: str, seed: int, at_most: dict[str, int] | None = None) -> KernelVerdict:
+    """The verdict on a function for one of our operators, which may be held to limits that ours is not."""
     with Worker(serve_declaring, method="forkserver") as worker:
-        ask_for(worker, file, name)
+        ask_for(worker, file, name, at_most=at_most or {})
         return verdict(Examinee(name, KERNELS[name], file), worker, seed, speed=False)
 
 
-def ask_for(worker: Worker, file: Path, name: str) -> dict[str, Kernel]:
+def ask_for(worker: Worker, file: Path, name: str, **limits: Any) -> dict[str, Kernel]:
     """The declarations of a file in a worker; their functions stay there."""
     try:
-        plain = worker.ask("load", file=str(file.resolve()), name=name)["kernels"]
+        plain = worker.ask("load", file=str(file.resolve()), name=name, **limits)["kernels"]
     except WorkerError as error:
         raise KernelError(f"{file} cannot be loaded: {error}") from error
     return {n: without_functions(found) for n, found in plain.items()}

@@ -6,9 +6,8 @@ import fcntl
 import json
 import threading
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import nullcontext
 from itertools import count
-from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -16,21 +15,19 @@ from click.testing import CliRunner
 import asiarc.engineer.workshop
 import asiarc.loop.door
 import asiarc.search.campaign
-from asiarc import Models, Stage
+from asiarc import Stage
 from asiarc.analyst.lineage import line_to
 from asiarc.archive.store import Archive
 from asiarc.core.errors import BudgetExhaustedError, CampaignError, CandidateError, EvidenceError
 from asiarc.engineer.workshop import Workshop
 from asiarc.harness import door_verbs
 from asiarc.harness.cli import main
-from asiarc.llm.client import Client
-from asiarc.llm.endpoint import Endpoint
-from asiarc.llm.folder import Folder
-from asiarc.llm.tape import ArchiveTape
 from asiarc.loop.door import Door, steady_source
 from asiarc.loop.feedback import WORDS
 from asiarc.loop.run import Run
-from tests.rigs.llm.loopback import Server, says
+from asiarc.report import write
+from asiarc.researcher.designs import DESIGNS
+from tests.rigs.doors import ask_all, trials_of, verdict_of
 
 from ..llm.laboratory import MIXER, fingerprinted
 from .fakes import Bench, FakeExecutor, Refusing, address_of, budget, campaign, candidate, still
@@ -40,15 +37,6 @@ SIXTEEN = [
     candidate(f"the idea of number {i}", GAIN=round(0.3 - 0.04 * i, 2), ID=i, **(LEAKS if i % 5 == 3 else {})) + MIXER
     for i in range(16)
 ]
-DECLARED = """
-from asiarc import Budget, Campaign, Stage, by_tier
-
-question = Campaign(
-    start_from="delta_net", baselines=("delta_net", "mamba2"), researcher="open", match=(), policy="best_of_n",
-    explore=Stage(tasks=("text",), seeds=3), verify=Stage(tasks=("text",), seeds=3),
-    budget=by_tier(smoke=Budget(candidates=4, minutes=60)),
-)
-"""
 
 
 def opened(candidates=16, **changes):
@@ -75,79 +63,22 @@ class Doors(Bench):
         return self.at_the_door(by, executor)
 
 
-def trials_of(folder):
-    """Every trial with its value, by what it is."""
-    with Archive(folder, write=False) as archive:
-        run = archive.runs("question")[-1]["run"]
-        trials = archive.trials(run)
-        return sorted((t.stage, t.address, t.task, t.seed, t.steps, str(t.outcome), t.value) for t in trials)
+# --- the same sixteen, four ways --------------------------------------------------------------------------------------
 
 
-def verdict_of(folder):
-    """What each stage handed over, and how each proposal ended."""
-    with Archive(folder, write=False) as archive:
-        run = archive.runs("question")[-1]["run"]
-        endings = [(r["number"], r["address"], str(r["outcome"]), r["rung"], r["gain"]) for r in archive.results(run)]
-        parents = [row["parents"] for row in archive.proposals(run)]
-        return [archive.stage_result(run, stage) for stage in ("explore", "verify", "confirm")], endings, parents
-
-
-# --- the same sixteen, three ways -------------------------------------------------------------------------------------
-
-
-def by_model(folder, endpoint):
-    models = Models(researcher=("model",), prices={"model": (0, 0)}, structured=False, revisions=0)
-    asked = opened(researcher="llm", models=models)
-
-    def connect(annex, run, ledger, models):
-        return Client(ArchiveTape(annex, run), ledger, "record", endpoint, repairs=0, say=lambda _: None)
-
-    with still(), Archive(folder) as archive:
-        workshop = Workshop(archive, FakeExecutor(ends=fingerprinted))
-        run = Run(asked, "question", "quick", archive, workshop, lambda _: None, connect=connect)
-        for stage in asked.stages:
-            run.ensure(stage)
-
-
-def by_server(folder):
-    said = iter(SIXTEEN)
-    with Server((lambda handler: says(next(said))(handler),)) as server:
-        by_model(folder, Endpoint(server.url, "a-key", sleep=lambda _: None))
-
-
-def by_files(folder):
-    """The model answers when the campaign waits for it: the reply is moved under its name when it is whole."""
-    asked, numbers = folder / "asked", count(1)
-
-    def answer(_):
-        number = next(numbers)
-        assert (asked / f"{number:04}.question.md").read_text().startswith(f"<!-- question {number} to the researcher")
-        (asked / "draft").write_text(SIXTEEN[number - 1])
-        (asked / "draft").rename(asked / f"{number:04}.reply.md")
-        return False
-
-    by_model(folder, Folder(asked, settle_s=0, pause=answer))
-
-
-def by_door(folder):
-    bench = Doors(opened(), folder)
-    bench.propose(*SIXTEEN)
-    bench.run(None, "explore", "verify", "confirm")
-
-
-def test_who_asks_and_how_makes_no_difference(tmp_path, monkeypatch):
-    """A model behind HTTP, one behind a folder and a door: the same trials to the last digit, the same verdict."""
-    one_by_one = [range(n, n + 1) for n in range(16)]
-    monkeypatch.setattr(asiarc.search.campaign, "generations", lambda *_, **__: one_by_one)
-    for way in (by_server, by_files, by_door):
-        way(tmp_path / way.__name__)
-    trials = [trials_of(tmp_path / way.__name__) for way in (by_server, by_files, by_door)]
-    assert trials[0] == trials[1] == trials[2]
-    assert len({address for _, address, *_ in trials[0]}) == 2 + 13 and len(trials[0]) > 50
-    verdicts = [verdict_of(tmp_path / way.__name__) for way in (by_server, by_files, by_door)]
-    assert verdicts[0] == verdicts[1] == verdicts[2]
-    assert verdicts[0][0][1]["winner"] == address_of(SIXTEEN[0])
-    assert len(verdicts[0][1]) == 16 and len({parents[0] for parents in verdicts[0][2]}) > 2
+def test_who_asks_and_how_makes_no_difference(tmp_path):
+    """A model behind HTTP, one behind a folder, a door and a client of the protocol: the same trials to the last digit,
+    the same verdict."""
+    with still():
+        found = ask_all(
+            tmp_path, opened(), SIXTEEN, lambda: nullcontext(FakeExecutor(ends=fingerprinted)), "quick"
+        )
+    assert list(found) == ["by_server", "by_folder", "by_files", "by_mcp"]
+    (trials, verdict), *others = found.values()
+    assert others == [(trials, verdict)] * 3
+    assert len({address for _, address, *_ in trials}) == 2 + 13 and len(trials) > 50
+    assert verdict[0][1]["winner"] == address_of(SIXTEEN[0])
+    assert len(verdict[1]) == 16 and len({parents[0] for parents in verdict[2]}) > 2
 
 
 # --- the door ---------------------------------------------------------------------------------------------------------
@@ -217,6 +148,37 @@ def test_grammar_and_guests_stand_in_one_archive_with_lineage_across(tmp_path):
     assert [one.address for one in line[-2:]] == [made["address"], address_of(SIXTEEN[1])]
 
 
+def test_lineage_and_report_say_who_made_each_step(tmp_path):
+    """The winner is a guest's child of the grammar's child of another guest's: every step with its author. The grammar
+    builds on a guest's whose design the archive knows, as what another campaign of its own found."""
+    store, start = tmp_path / "store", candidate("found elsewhere", GAIN=0.6)
+    with Archive(store) as archive:
+        archive.add_candidate(address_of(start), "found", start, "", DESIGNS["gla"].model_dump())
+    bench = Doors(opened(16, researcher="grammar", open=True), store)
+    bench.propose(start, author="agent 7")
+    with pytest.raises(KeyboardInterrupt):
+        bench.run(FakeExecutor(interrupt_at=16), "explore")
+    first, last = address_of(start), candidate("the last step", GAIN=0.8)
+    with Archive(store, write=False) as archive:
+        rows = archive.proposals(archive.runs("question")[-1]["run"])
+    made = [row for row in rows if row["parents"][:1] == [first]]
+    assert made and not made[0]["author"], [(row["parents"], row["author"]) for row in rows]
+    bench.propose(last, author="agent 8", parent=made[0]["address"])
+    bench.run(None)
+    with still(), Archive(bench.folder, write=False) as archive:
+        write(archive, "quick", tmp_path / "report")
+    facts = json.loads((tmp_path / "report" / "report.json").read_text())["campaigns"][0]
+    steps = [(step["address"], step.get("author", "")) for step in facts["winner"]["lineage"]]
+    chain = [(address_of(last), "agent 8"), (made[0]["address"], ""), (first, "agent 7")]
+    assert steps[:3] == chain and facts["winner"]["author"] == "agent 8"
+    page = (tmp_path / "report" / "report.md").read_text()
+    line = next(line for line in page.splitlines() if line.startswith("Lineage: "))
+    assert line.index("by agent 8") < line.index(made[0]["name"].replace("_", "\\_")) < line.index("by agent 7")
+    asked = ["lineage", address_of(last), "--tier", "quick", "--store", str(bench.folder), "--json"]
+    told = json.loads(CliRunner().invoke(main, asked).stdout)
+    assert [(one["address"], one["author"]) for one in told["line"]][::-1][:3] == chain
+
+
 def name_of(source):
     return f"the_idea_of_number_{SIXTEEN.index(source)}_{address_of(source)[:6]}"
 
@@ -279,29 +241,6 @@ def test_two_at_once_stand_in_line(tmp_path):
 
 
 # --- the verbs --------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def shell(tmp_path, monkeypatch):
-    """The command line in a project with one open campaign, its trainings the laboratory's."""
-
-    @contextmanager
-    def laboratory(_):
-        yield FakeExecutor(ends=fingerprinted)
-
-    (tmp_path / "campaigns").mkdir()
-    (tmp_path / "campaigns" / "campaign_open.py").write_text(DECLARED)
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(asiarc.engineer.workshop, "trial_executor", laboratory)
-
-    def typed(*words, status=0):
-        with still():
-            done = CliRunner().invoke(main, words, env={"COLUMNS": "200"})
-        assert done.exit_code == status, (done.output, done.exception)
-        return json.loads(done.stdout) if "--json" in words else done.output
-
-    return SimpleNamespace(typed=typed, folder=tmp_path)
 
 
 def test_an_agent_from_brief_to_verdict_in_seven_commands(shell):

@@ -25,6 +25,7 @@ RIGS = {
     "sandbox": Rig("sandbox.commands", "this machine's layers, and every attack on them", "attacks"),
     "endurance": Rig("sandbox.commands", "kill the harness, spread its work: is the answer the same?", "endurance"),
     "overhead": Rig("sandbox.commands", "what the harness costs beside the bare training loop", "overhead"),
+    "doors": Rig("doors", "the same proposals by API, folder, files and MCP: the same verdict?"),
     "llm": Rig("llm.faults", "what a language model's server can do wrong, and what is done about it"),
     "small-model": Rig("llm.small_model", "a language model from a Python package, as a server can serve it"),
     "policies": Rig("policies.commands", "which search policy spends a noisy budget best"),
