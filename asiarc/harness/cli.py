@@ -21,6 +21,7 @@ from asiarc.harness.export_verb import export
 from asiarc.harness.kernel_verbs import main as kernel
 from asiarc.harness.model_verbs import main as llm
 from asiarc.harness.options import AS_JSON, STORE, TIER, WORKERS, Commands, project_store, told
+from asiarc.harness.referee_verb import referee
 
 if TYPE_CHECKING:
     from asiarc.cognition.base import Find
@@ -368,11 +369,11 @@ def read_by(folder: Path) -> str:
     return f"read by campaigns that name their folder: cognition=({str(folder.resolve())!r},)"
 
 
-for verb in (audit, compare, doctor, export):
+for verb in (audit, compare, doctor, export, referee):
     main.add_command(verb)
 for name in ("bought", "diff", "lineage", "show", "source", "watch", "why_rejected"):
     main.add_command(getattr(archive_verbs, name))
-for name in ("brief", "propose", "standings", "tried"):
+for name in ("brief", "propose", "standings", "tried", "verdict"):
     main.add_command(getattr(door_verbs, name))
 main.add_command(llm, "llm")
 main.add_command(kernel, "kernel")
