@@ -70,10 +70,10 @@ class Ladder:
 
     def _radius(self, error: float, freedom: int) -> float | None:
         """Half the interval, rounded up to a size that there is; None beyond the largest."""
-        from scipy.stats import t as student
+        from scipy.special import stdtrit
 
         share = ERRS / self.comparisons
-        radius = float(student.isf(share, freedom)) * error if share > 0 else math.inf
+        radius = -float(stdtrit(freedom, share)) * error if share > 0 else math.inf
         if not radius <= 1:
             return None
         return 2.0 ** (-min(SIZES - 1, math.floor(-AN_OCTAVE * math.log2(max(radius, TINY)))) / AN_OCTAVE)

@@ -147,12 +147,17 @@ def report(tier: Tier, store: Path, output: Path | None, again: bool, as_json: b
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="who may sign it: an allowed-signers file of ssh-keygen",
 )
+@click.option(
+    "--key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="the secret that a referee's seeds were drawn with, once it is told: the store's secret.key",
+)
 @AS_JSON
-def verify(folder: Path, signers: Path | None, as_json: bool) -> None:
+def verify(folder: Path, signers: Path | None, key: Path | None, as_json: bool) -> None:
     """Make a report again from the rows that it rests on, and compare; exit status 1 where anything differs."""
     from asiarc.report import examine
 
-    found = examine(folder, signers)
+    found = examine(folder, signers, key)
     if as_json:
         told({"verified": not found.problems, "compared": found.compared, "not_proved": found.unproved,
               "problems": found.problems})  # fmt: skip

@@ -75,7 +75,7 @@ class Referee:
         if verb not in self.verbs:
             raise RefereeError(unknown_name("verb", verb, self.verbs))
         if verb == "verdict" and not self.decides:
-            raise RefereeError("when verify begins, which closes the door, is for this referee's owner to say; ask there")
+            raise RefereeError("verify closes the door: the owner of this referee says when, with pytest campaigns")
         name = _text(request, "campaign")
         if not re.fullmatch(r"\w+", name):
             raise CampaignError(f"{name!r} is no campaign's name; a referee takes the name of an open one, no path")
@@ -106,7 +106,6 @@ def _tried(desk: Desk, request: Row, _: str) -> Any:
 
 
 def _standings(desk: Desk, _: Row, author: str) -> Any:
-    desk.door.walk()
     return desk.standings(author)
 
 
@@ -263,8 +262,8 @@ def require_private(folder: Path, what: str) -> None:
     found = folder.stat()
     if folder.is_symlink() or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise RefereeError(
-            f"{what} {folder} has mode {found.st_mode & 0o777:o} and user {found.st_uid}: others may read what is hidden "
-            f"there; chmod 700 {folder} as its owner, user {os.getuid()}, or give another"
+            f"{what} {folder} has mode {found.st_mode & 0o777:o} and user {found.st_uid}: others may read what it "
+            f"hides; chmod 700 {folder} as its owner, user {os.getuid()}, or give another"
         )
     for above in folder.resolve().parents:
         if wire.is_open(above):
