@@ -151,10 +151,10 @@ class Server:
     """Listens, reads requests side by side and answers them in their order, until `stop` is called."""
 
     def __init__(
-        self, referee: Referee, *, tokens: Mapping[str, str] | None = None, read_s: float = wire.READ_S,
-        tick_s: float = TICK_S,
+        self, referee: Referee, *, tokens: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.monotonic, pause: Callable[[float], None] = time.sleep,
     ) -> None:  # fmt: skip
-        self.referee, self.tokens, self.read_s, self.tick_s = referee, tokens or {}, read_s, tick_s
+        self.referee, self.tokens, self.clock, self.pause = referee, tokens or {}, clock, pause
         self._queue: queue.Queue[Caller | None] = queue.Queue()
         self._waiting: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -170,10 +170,9 @@ class Server:
     def serve(self) -> None:
         """Answer, one after another."""
         while (caller := self._queue.get()) is not None:
-            begun = time.monotonic()
+            begun = self.clock()
             said = self.referee.line(caller.line, caller.name)
-            if self.tick_s:
-                time.sleep(-(time.monotonic() - begun) % self.tick_s)
+            self.pause(-(self.clock() - begun) % TICK_S)
             _send(caller.connection, said)
             self._done(caller.user)
 
@@ -192,7 +191,7 @@ class Server:
 
     def _read(self, connection: socket.socket, who: str) -> None:
         try:
-            line = wire.read_line(connection, self.read_s)
+            line = wire.read_line(connection, wire.READ_S)
             self._queue.put(Caller(who or self._by_token(line), who, connection, line))
         except (AsiarcError, OSError) as error:
             self._refuse(connection, who, error)
@@ -235,16 +234,16 @@ def unix_listener(path: Path) -> socket.socket:
     something else lies, or where others could put their own in its place."""
     if wire.is_open(path.absolute().parent):
         raise RefereeError(f"others may write in {path.absolute().parent} and replace the socket; give another folder")
-    listener = socket.socket(socket.AF_UNIX)
     if path.is_socket():
-        if listener.connect_ex(str(path)) == 0:
-            raise RefereeError(f"a referee listens at {path} already; ask that one, or give another path")
+        with contextlib.closing(socket.socket(socket.AF_UNIX)) as other:
+            if other.connect_ex(str(path)) == 0:
+                raise RefereeError(f"a referee listens at {path} already; ask that one, or give another path")
         path.unlink()  # of one that was killed
-        listener.close()
-        listener = socket.socket(socket.AF_UNIX)
+    listener = socket.socket(socket.AF_UNIX)
     try:
         listener.bind(str(path))
     except OSError as error:
+        listener.close()
         raise RefereeError(f"no socket can be made at {path}: {error.strerror}; give another path") from error
     path.chmod(0o666)
     listener.listen()
@@ -302,9 +301,11 @@ def of_project(name: str, *, tier: Tier, store: Path, workers: int) -> AbstractC
 
 
 @contextlib.contextmanager
-def standing(path: Path, listen: str | None, tokens: Path | None, referee: Referee) -> Iterator[Server]:
+def standing(
+    path: Path, listen: str | None, tokens: Path | None, referee: Referee, **timed: Callable[..., Any]
+) -> Iterator[Server]:
     """A server that listens at a path, and at HOST:PORT for who has a token of a file."""
-    server = Server(referee, tokens=read_tokens(tokens) if tokens else None)
+    server = Server(referee, tokens=read_tokens(tokens) if tokens else None, **timed)
     server.listen(unix_listener(path))
     if listen:
         server.listen(socket.create_server(wire.host_and_port(listen)))
