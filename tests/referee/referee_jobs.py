@@ -1,6 +1,5 @@
 """What a candidate's process tries from inside the sandbox."""
 
-import os
 import socket
 from pathlib import Path
 
@@ -18,7 +17,7 @@ def _errors(tries):
 def reads_the_store(payload):
     store = Path(payload["store"])
     return _errors([
-        lambda: os.listdir(store), (store / "archive.db").read_bytes, (store / "secret.key").read_bytes,
+        lambda: [*store.iterdir()], (store / "archive.db").read_bytes, (store / "secret.key").read_bytes,
         lambda: (store / "mine").write_text("x"),
     ])  # fmt: skip
 

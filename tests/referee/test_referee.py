@@ -37,7 +37,9 @@ from asiarc.loop.run import Run
 from ..harness.fakes import MICRO, FakeExecutor, campaign, candidate, still
 from ..harness.test_door import SIXTEEN, Doors
 from ..harness.test_door import opened as open_campaign
+from ..llm.laboratory import fingerprinted
 from .conftest import TOKEN
+
 
 @pytest.fixture
 def typed(project, tmp_path, monkeypatch):
@@ -80,7 +82,7 @@ def test_a_killed_referee_goes_on(project):
     first = project.propose(candidate("before the kill", GAIN=0.01))
     before = project.ask("standings")
     project.kill()
-    with pytest.raises(RefereeError, match="no referee answers at .*asiarc referee"):
+    with pytest.raises(RefereeError, match=r"no referee answers at .*asiarc referee"):
         project.ask("standings")
     commitment = project.commitment
     project.start()
@@ -108,7 +110,7 @@ def laddered(tmp_path, *sources, then=lambda desk: desk.standings("somebody")):
             desk.propose({"a.py": source}, parent="", idea="", author="an agent")
         return then(desk)
 
-    return bench.at_the_door(play)
+    return bench.at_the_door(play, FakeExecutor(ends=fingerprinted))
 
 
 def test_only_who_climbs_is_told_a_number(tmp_path):
@@ -306,10 +308,10 @@ def test_over_tcp_a_token_says_who_asks(tmp_path, monkeypatch):
 
 
 def test_an_error_over_the_wire_is_the_error_it_was():
-    with pytest.raises(CandidateError, match="^no text$"):
+    with pytest.raises(CandidateError, match=r"^no text$"):
         wire._answer(b'{"error": ["CandidateError", "no text"]}', "x")
     for forged in ('["os", "x"]', '["annotations", "x"]', '["nearest", "x"]'):
-        with pytest.raises(RefereeError, match="^x$"):
+        with pytest.raises(RefereeError, match=r"^x$"):
             wire._answer(f'{{"error": {forged}}}'.encode(), "x")
     for said in (b"", b"[]", b"{}", b"nonsense", b"[" * 100_000):
         with pytest.raises(RefereeError, match="hung up or does not speak"):
@@ -324,14 +326,14 @@ def test_a_store_that_others_may_read_is_refused(tmp_path):
     require_private(store, "the store")
     assert store.stat().st_mode & 0o777 == 0o700
     store.chmod(0o750)
-    with pytest.raises(RefereeError, match="mode 750 .*chmod 700"):
+    with pytest.raises(RefereeError, match=r"mode 750 .*chmod 700"):
         require_private(store, "the store")
     (tmp_path / "link").symlink_to(store)
     store.chmod(0o700)
     with pytest.raises(RefereeError, match="link"):
         require_private(tmp_path / "link", "the store")
     tmp_path.chmod(0o777)
-    with pytest.raises(RefereeError, match="others may write in .* and replace the store"):
+    with pytest.raises(RefereeError, match=r"others may write in .* and replace the store"):
         require_private(store, "the store")
 
 
@@ -341,14 +343,14 @@ def test_code_that_others_may_change_is_refused(tmp_path):
     file.chmod(0o644)
     require_unwritable({"the campaign": file})
     file.chmod(0o666)
-    with pytest.raises(RefereeError, match="can be changed by others .*chmod go-w"):
+    with pytest.raises(RefereeError, match=r"can be changed by others .*chmod go-w"):
         require_unwritable({"the campaign": file})
 
 
 def test_a_socket_is_made_where_nobody_can_replace_it(tmp_path):
     path = tmp_path / "s"
     first = unix_listener(path)
-    with pytest.raises(RefereeError, match="listens at .* already"):
+    with pytest.raises(RefereeError, match=r"listens at .* already"):
         unix_listener(path)
     first.close()
     unix_listener(path).close()  # of one that was killed

@@ -1,4 +1,4 @@
-"""Ways to steal or to bend a referee's answer, each of which fails: by another user on this machine, who knows the code.
+"""Ways to steal or to bend a referee's answer, all of which fail: by another user of this machine, who knows the code.
 
 Each theft says what the thief wants. What he is refused is not all: after most, the store is looked at, too.
 """
@@ -18,7 +18,7 @@ import asiarc.loop.feedback
 from asiarc.archive.looks import Looks
 from asiarc.archive.secret import MARK, secret_of
 from asiarc.archive.store import Archive
-from asiarc.core.errors import CandidateError, RefereeError
+from asiarc.core.errors import AsiarcError, CandidateError, RefereeError
 from asiarc.core.seeds import seed_of
 from asiarc.execution import Job, LocalExecutor
 from asiarc.execution.layers import undumpable
@@ -56,13 +56,14 @@ def request(**said):
 
 
 @pytest.mark.parametrize(
-    "what", ["store", "store/archive.db", "store/archive.db-wal", "store/secret.key", "store/cache", "store/items", "tokens"]
+    "what",
+    ["store", "store/archive.db", "store/archive.db-wal", "store/secret.key", "store/cache", "store/items", "tokens"],
 )
 def test_the_store_the_secret_and_the_texts_cannot_be_read(project, agent, what):
     path = project.folder / what
 
     def read():
-        return os.listdir(path) if what in ("store", "store/cache", "store/items") else path.read_bytes()
+        return [*path.iterdir()] if what in ("store", "store/cache", "store/items") else path.read_bytes()
 
     assert agent(read)["raised"] == "PermissionError"
 
@@ -81,7 +82,9 @@ def test_the_store_cannot_be_changed_or_taken_away(project, agent):
 def test_the_process_cannot_be_looked_into(project, agent, what):
     def look():
         path = Path(f"/proc/{project.process.pid}/{what}")
-        return os.listdir(path) if what == "fd" else os.readlink(path) if what in ("cwd", "root") else path.read_bytes()
+        if what == "fd":
+            return [*path.iterdir()]
+        return path.readlink() if what in ("cwd", "root") else path.read_bytes()
 
     assert agent(look)["raised"] == "PermissionError"
 
@@ -91,7 +94,7 @@ def test_nor_by_another_process_of_its_own_user(agent):
 
     def shut():
         undumpable()
-        return os.stat("/proc/self/environ").st_uid
+        return Path("/proc/self/environ").stat().st_uid
 
     assert agent(shut) == {"returned": 0}
 
@@ -107,7 +110,7 @@ def test_what_is_asked_for_by_name_is_not_there(project):
         with pytest.raises(RefereeError, match="unknown verb"):
             project.ask(verb)
     for name in ("/etc/passwd", "' OR 1=1 --", "x" * 10_000, 7, None, ["question"], {"a": 1}):
-        with pytest.raises(wire.AsiarcError):
+        with pytest.raises(AsiarcError):
             project.ask("standings", name)
 
 
@@ -138,13 +141,13 @@ def test_the_code_does_not_predict_the_seeds(project, decided, agent):
     assert not used & public and {seed_of(one) for one in used}.isdisjoint(map(seed_of, public))
     secret = secret_of(project.store)
     assert used == {secret.sealed(one) for one in public}
-    provenance = json.loads(kept(project, "SELECT provenance FROM runs WHERE campaign = 'closed_question'")[0]["provenance"])
-    assert provenance["seal"] == secret.commitment == project.commitment
+    (row,) = kept(project, "SELECT provenance FROM runs WHERE campaign = 'closed_question'")
+    assert json.loads(row["provenance"])["seal"] == secret.commitment == project.commitment
     assert agent(lambda: secret_of(project.store))["raised"] == "PermissionError"
 
 
 def test_after_the_verdict_nothing_more_is_taken(project, decided):
-    with pytest.raises(wire.AsiarcError, match="closed: verify has begun"):
+    with pytest.raises(AsiarcError, match="closed: verify has begun"):
         project.propose(candidate("late", GAIN=0.9), campaign="closed_question")
     assert len(kept(project, "SELECT 1 FROM proposals JOIN runs USING (run) WHERE campaign = 'closed_question'")) == 2
 
@@ -165,12 +168,12 @@ def test_the_same_program_in_other_clothes_is_the_same(project):
     assert len(kept(project, "SELECT 1 FROM trials")) == trials
 
 
-def test_the_same_mixer_with_noise_is_turned_away(project):
-    """What computes the same on the probes is not trained again under another seed."""
-    project.propose(candidate("plain", GAIN=0.02) + "PRINT = 77\n")
+def test_the_same_mixer_with_noise_in_it_is_the_same(project):
+    """What computes the same on the probes is told what that was told, and not trained again under another address."""
+    first = project.propose(candidate("plain", GAIN=0.02) + "PRINT = 77\n")
     trials = len(kept(project, "SELECT 1 FROM trials"))
     again = project.propose(candidate("plain", GAIN=0.0200001) + "PRINT = 77\n")
-    assert again["word"] == "rejected" and again["outcome"]["gate"] == "behaviour"
+    assert again["known_as"]["by"] == "behaviour" and again["number"] == first["number"]
     assert len(kept(project, "SELECT 1 FROM trials")) == trials
 
 
@@ -302,19 +305,20 @@ def test_instructions_in_a_proposal_are_data(project):
 
 def test_no_name_is_a_path(project):
     names = ("../../../../tmp/stolen.py", "/etc/cron.d/x.py", "..", ".", "~root/x.py", "a/../../b.py", "C:\\x.py")
-    before = {path for path in project.folder.rglob("*")}
+    before = set(project.folder.rglob("*"))
     for place, name in enumerate(names):
         told = project.propose(candidate(f"path {place}", REJECTED="causality"), file=name)
         assert "/" not in told["name"]
-    assert {path for path in project.folder.rglob("*")} - before <= set(project.store.rglob("*"))
+    assert set(project.folder.rglob("*")) - before <= set(project.store.rglob("*"))
     assert not Path("/tmp/stolen.py").exists()
 
 
 @pytest.mark.parametrize(
-    "name", ["/tmp/mine.py", "../campaigns/campaign_x.py", "question.toml", "question\n", "question/no_novelty", "", "."]
+    "name",
+    ["/tmp/mine.py", "../campaigns/campaign_x.py", "question.toml", "question\n", "question/no_novelty", "", "."],
 )
 def test_a_campaign_is_named_and_no_file_of_the_askers_is_run(project, name):
-    with pytest.raises((wire.AsiarcError), match="is no campaign's name|printable"):
+    with pytest.raises(AsiarcError, match=r"is no campaign's name|printable"):
         project.ask("brief", name)
 
 
