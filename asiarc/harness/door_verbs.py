@@ -258,7 +258,7 @@ def _print(found: Sequence[Row]) -> None:
         rung = str(one["rung"] + 1) if one["rung"] >= 0 else ""
         table.add_row(str(one["number"]), one["address"], one["name"], one["author"], rung, gain, one["word"])
     console().print(table)
-    looks = max((score["look"] for one in found for score in one["scores"]), default=0)
+    looks = max((one["looks"] for one in found), default=0)
     say(f"looks so far: {looks}; each interval is widened for those before it")
 
 

@@ -57,9 +57,6 @@ class Referee:
 
     def __init__(self, door: Callable[[str], AbstractContextManager[Door]], *, decides: bool = True) -> None:
         self.door, self.decides = door, decides
-        self.verbs: Mapping[str, Callable[[Desk, Row, str], Any]] = {
-            "propose": _propose, "brief": _brief, "tried": _tried, "standings": _standings, "verdict": _verdict,
-        }  # fmt: skip
 
     def line(self, said: bytes, who: str) -> bytes:
         """The line that answers a line."""
@@ -72,8 +69,8 @@ class Referee:
     def answer(self, request: Row, who: str) -> Any:
         """The answer to a request. Raises the errors of the door, and `RefereeError` for what is no request."""
         verb = _text(request, "verb", 20)
-        if verb not in self.verbs:
-            raise RefereeError(unknown_name("verb", verb, self.verbs))
+        if verb not in VERBS:
+            raise RefereeError(unknown_name("verb", verb, VERBS))
         if verb == "verdict" and not self.decides:
             raise RefereeError("verify closes the door: the owner of this referee says when, with pytest campaigns")
         name = _text(request, "campaign")
@@ -83,7 +80,7 @@ class Referee:
         with self.door(name) as door:
             if request.get("tier", door.run.tier) != door.run.tier:
                 raise RefereeError(f"this referee stands at tier {door.run.tier}, not {str(request['tier'])[:20]!r}")
-            return self.verbs[verb](Desk(door, Laddered), request, author)
+            return VERBS[verb](Desk(door, Laddered), request, author)
 
 
 def _propose(desk: Desk, request: Row, author: str) -> Any:
@@ -97,20 +94,13 @@ def _propose(desk: Desk, request: Row, author: str) -> Any:
     return desk.propose(files, parent=parent, idea=idea, author=author)
 
 
-def _brief(desk: Desk, _: Row, author: str) -> Any:
-    return desk.brief(author)
-
-
-def _tried(desk: Desk, request: Row, _: str) -> Any:
-    return desk.tried(*_file(request))
-
-
-def _standings(desk: Desk, _: Row, author: str) -> Any:
-    return desk.standings(author)
-
-
-def _verdict(desk: Desk, _: Row, __: str) -> Any:
-    return desk.verdict()
+VERBS: Mapping[str, Callable[[Desk, Row, str], Any]] = {
+    "propose": _propose,
+    "brief": lambda desk, _, author: desk.brief(author),
+    "tried": lambda desk, request, _: desk.tried(*_file(request)),
+    "standings": lambda desk, _, author: desk.standings(author),
+    "verdict": lambda desk, *_: desk.verdict(),
+}
 
 
 def _file(given: Any) -> tuple[str, str]:
@@ -206,7 +196,7 @@ class Server:
 
     def _by_token(self, line: bytes) -> str:
         """Whose token a request has. Raises `RefereeError`."""
-        given = str(_request(line).get("token")).encode()
+        given = str(_request(line).get("token")).encode(errors="replace")
         for name, token in self.tokens.items():
             if compare_digest(given, token.encode()):
                 return name

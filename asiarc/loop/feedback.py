@@ -50,7 +50,8 @@ class GainOver:
 
 @dataclass(frozen=True)
 class Feedback:
-    """What explore says of one proposal. `scores` has start_from first; `told` is what a gate found, in lines."""
+    """What explore says of one proposal. `scores` has start_from first; `told` is what a gate found, in lines; `looks`
+    is how many there were when it was told."""
 
     number: int
     address: str
@@ -66,6 +67,7 @@ class Feedback:
     trials: int
     cpu_s: float
     tokens: int
+    looks: int
 
 
 class Reader:
@@ -134,7 +136,7 @@ class Reader:
             word=_word(outcome, scores, holds=holds), outcome=outcome,
             rung=ended["rung"] if ended else -1, rungs=len(self.rungs), holds=holds, scores=scores,
             told=tuple(gate_told(self.archive, address, row["source"], outcome)) if outcome and not is_scored else (),
-            **cost,
+            **cost, looks=self.looks,
         )  # fmt: skip
 
     def _over(self, address: str) -> Iterator[GainOver]:
@@ -154,13 +156,19 @@ class Reader:
 class Laddered(Reader):
     """What is told where nobody may learn the noise: the gain over start_from of who is ahead of all that were told to
     be before (`asiarc.evidence.ladder`), once and for good; of everybody else the word and no number. How far a
-    candidate was trained follows from its gain, and is not told; what it cost is, in whole `SPENT_S`."""
+    candidate was trained follows from its gain, and is not told: neither is how often it was looked at, so that looks
+    are counted by candidates. What it cost is told in whole `SPENT_S`."""
 
     SPENT_S = 60.0
 
     def __init__(self, result: CampaignResult) -> None:
         super().__init__(result)
         self._ladder = reduce(_climbed, self._shown.values(), Ladder())
+
+    @property
+    def looks(self) -> int:
+        """How many candidates were looked at."""
+        return len({address for address, _ in self._shown})
 
     def _of(self, row: Mapping[str, Any]) -> Feedback:
         found = super()._of(row)
@@ -179,11 +187,11 @@ class Laddered(Reader):
 
     def _looked_at(self, address: str, gain: Gain, error: float) -> dict[str, Any]:
         """What the ledger shows of a candidate where it stands, looked at where that is the first time."""
-        seen, number = (address, gain.where), self.looks + 1
+        seen = address, gain.where
         if seen not in self._shown:
             self._ladder, told = self._ladder.look(gain.mean, error, gain.freedom)
-            shown = {"address": address, "where": gain.where, "look": number}
-            self._shown[seen] = shown | (told._asdict() if told else {})
+            self._shown[seen] = shown = {"address": address, "where": gain.where}
+            shown |= {"look": self.looks, **(told._asdict() if told else {})}
         return self._shown[seen]
 
 

@@ -33,7 +33,6 @@ from asiarc import Budget, Campaign, Stage, by_tier
 )
 """
 FORK = multiprocessing.get_context("fork")
-PORT_WORDS = "127.0.0.1:{}"
 TOKEN = "a token of enough characters"
 
 

@@ -33,12 +33,13 @@ from asiarc.harness.referee import (
 from asiarc.loop.door import Door
 from asiarc.loop.feedback import Laddered
 from asiarc.loop.run import Run
+from asiarc.report import ground
 
 from ..harness.fakes import MICRO, FakeExecutor, campaign, candidate, still
 from ..harness.test_door import SIXTEEN, Doors
 from ..harness.test_door import opened as open_campaign
 from ..llm.laboratory import fingerprinted
-from .conftest import TOKEN
+from .conftest import TOKEN, told_by_child
 
 
 @pytest.fixture
@@ -194,6 +195,21 @@ def test_verify_and_confirm_are_drawn_with_the_secret_and_nothing_else_is(tmp_pa
     items = {t["items"] for t in sealed if "explore" not in t["seed"]}
     assert items == {secret.sealed(f"{stage} items") for stage in ("verify", "confirm")}
     assert {t["items"] for t in plain} == {f"{stage} items" for stage in ("explore", "verify", "confirm")}
+
+
+def test_a_report_is_held_against_the_secret_once_it_is_told(tmp_path):
+    """Rows that the secret gives are in order with and without it; another secret's, or one bent seed, are told."""
+    trained(tmp_path, with_secret=True)
+    secret = secret_of(tmp_path)
+    with still(), Archive(tmp_path) as archive:
+        (row,) = archive.runs()
+        assert list(ground._campaign(archive, row)) == [] == list(ground.unsealed(archive, secret))
+        problems = list(ground.unsealed(archive, Secret(b"2" * 32)))
+        assert "committed to" in problems[0] and len(problems) > 2
+        archive._execute("UPDATE trials SET seed = '0/confirm/0' WHERE seed LIKE '0/confirm/0%'")
+        assert "the seed 0/confirm/0 does not come from the secret" in next(ground.unsealed(archive, secret))
+        archive._execute("UPDATE trials SET seed = '0/confirm/7' WHERE seed LIKE '0/confirm/0%'")
+        assert any("seeds on text" in line for line in ground._campaign(archive, row))
 
 
 def test_another_secret_draws_other_seeds():
@@ -362,6 +378,26 @@ def test_a_socket_is_made_where_nobody_can_replace_it(tmp_path):
     tmp_path.chmod(0o777)
     with pytest.raises(RefereeError, match="replace the socket"):
         unix_listener(tmp_path / "other")
+
+
+def test_the_verb_shuts_the_store_and_says_what_it_committed_to(tmp_path, monkeypatch):
+    """As it is typed; it has its own umask and cache from then on, so it plays in a child."""
+    tmp_path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ASIARC_CACHE", raising=False)
+    monkeypatch.setattr(Server, "serve", lambda _: None)
+    words = ["referee", "--socket", str(tmp_path / "s"), "--store", str(tmp_path / "store"), "--json"]
+    done = told_by_child(lambda: CliRunner().invoke(main, words).stdout)
+    said = json.loads(done["returned"])
+    assert said["commitment"] == secret_of(tmp_path / "store").commitment and said["tier"] == "smoke"
+    assert {path: path.stat().st_mode & 0o777 for path in (tmp_path / "store", tmp_path / "store" / "cache")} == {
+        tmp_path / "store": 0o700, tmp_path / "store" / "cache": 0o700,
+    }  # fmt: skip
+    assert not (tmp_path / "s").exists(), "and takes its socket along"
+    (tmp_path / "store").chmod(0o755)
+    done = told_by_child(lambda: CliRunner().invoke(main, words).output)
+    assert "asiarc: the store" in done["returned"] and "chmod 700" in done["returned"]
+    assert "--listen and --tokens go together" in CliRunner().invoke(main, [*words, "--listen", "127.0.0.1:0"]).output
 
 
 def test_a_verdict_can_be_left_to_the_owner():

@@ -69,13 +69,16 @@ def test_the_store_the_secret_and_the_texts_cannot_be_read(project, agent, what)
 
 
 def test_the_store_cannot_be_changed_or_taken_away(project, agent):
+    project.propose(candidate("kept", GAIN=0.01))
+    before = kept(project, "SELECT * FROM uses")
+
     def forge():
         with Archive(project.store) as archive:
             archive.drop("uses", "1")
 
     assert agent(forge)["raised"] in ("PermissionError", "ArchiveError")
     assert agent(lambda: project.store.rename("/tmp/mine"))["raised"] == "PermissionError"
-    assert kept(project, "SELECT 1 FROM sqlite_master WHERE name = 'looks'") is not None
+    assert kept(project, "SELECT * FROM uses") == before != []
 
 
 @pytest.mark.parametrize("what", ["mem", "environ", "maps", "fd", "cwd", "root"])
@@ -257,8 +260,8 @@ def test_forged_files_in_the_agents_folder_are_not_read(project, tmp_path, monke
     assert not (tmp_path / "ran").exists()
 
 
-def test_git_shows_nothing_and_its_hooks_do_not_run(project, agent, tmp_path):
-    """No history holds the store, and a repository that the thief plants runs nothing for the referee."""
+def test_a_repository_of_the_thiefs_runs_nothing(project, agent, tmp_path):
+    """The referee asks git where its own code comes from, and nowhere else; none can be planted in its project."""
     repository = tmp_path / "mine"
     ran = tmp_path / "ran"
     subprocess.run(["git", "init", "-q", repository], check=True)
@@ -379,6 +382,22 @@ def test_what_is_no_request_ends_in_a_sentence(project, said):
     kind, text = raw(project, said)["error"]
     assert kind.endswith("Error") and len(text) < 500
     assert project.ask("standings") is not None, "and it goes on"
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["(" * 50_000, "x = " + "-" * 100_000 + "1", "x" * 300_000, "\0", "\ufeff# coding: rot13\n", "", "\u202e = 1",
+     "class Mixer:\n    def forward(self): " + "lambda: " * 5_000 + "0", "x = 1" + " + 1" * 60_000],
+    ids=range(9),
+)  # fmt: skip
+def test_a_source_that_breaks_readers_breaks_no_referee(project, source):
+    for verb in ("tried", "propose"):
+        try:
+            told = project.ask(verb, source=source, files=[{"file": "a.py", "source": source}])
+            assert verb == "tried" or told["proposals"][0]["word"] in ("rejected", "not told apart")
+        except CandidateError as error:
+            assert len(str(error)) < 500
+    assert project.process.is_alive()
 
 
 def test_more_than_fits_is_cut_off(project):
