@@ -31,16 +31,17 @@ class SealedWorkshop(Workshop):
 
     def __init__(self, archive: Archive, executor: Executor, secret: Secret, *, deadline: float | None = None) -> None:
         super().__init__(archive, executor, deadline=deadline)
-        self.secret = secret
+        self.secret, self._noted = secret, set[str]()
 
     def train(
         self, run: str, requests: Sequence[Request], said: Callable[[Trial], None] = lambda _: None
     ) -> list[Trial]:
         """As of any workshop, explore's as they were asked for and every other stage's under the secret, whose
-        commitment is noted beside the run first."""
-        asked = [request if request.stage == "explore" else self._sealed(request) for request in requests]
-        if any(isinstance(request, SealedRequest) for request in asked):
+        commitment is noted beside the run before anything is trained."""
+        if run not in self._noted:
             note_seal(self.archive, run, self.secret)
+            self._noted.add(run)
+        asked = [request if request.stage == "explore" else self._sealed(request) for request in requests]
         return super().train(run, asked, said)
 
     def _sealed(self, request: Request) -> SealedRequest:
