@@ -190,8 +190,8 @@ class Laddered(Reader):
         seen = address, gain.where
         if seen not in self._shown:
             self._ladder, told = self._ladder.look(gain.mean, error, gain.freedom)
-            self._shown[seen] = shown = {"address": address, "where": gain.where}
-            shown |= {"look": self.looks, **(told._asdict() if told else {})}
+            self._shown[seen] = {"address": address, "where": gain.where}
+            self._shown[seen] |= {"look": self.looks, **(told._asdict() if told else {})}
         return self._shown[seen]
 
 
