@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from asiarc.campaign.declaration import Campaign, load_toml
@@ -28,9 +28,12 @@ def declared_in(module: object) -> list[tuple[str, Campaign]]:
     return [(name, value) for name, value in vars(module).items() if isinstance(value, Campaign)]
 
 
-def named(text: str, roots: Iterable[Path]) -> tuple[str, Campaign, Path]:
+def named(
+    text: str, roots: Iterable[Path], checked: Callable[[Path], None] = lambda _: None
+) -> tuple[str, Campaign, Path]:
     """The name, the campaign and the file that a text means: the path of a campaign's file, or the name of one that is
-    declared below a folder ``campaigns`` of the roots. `CampaignError` names those that are."""
+    declared below a folder ``campaigns`` of the roots. `CampaignError` names those that are. `checked` sees the file
+    before it is run, and may raise."""
     if Path(text).suffix in (".py", ".toml"):
         if not Path(text).is_file():
             raise CampaignError(f"no file {text}; give the path of a campaign_*.py or campaign_*.toml, or its name")
@@ -42,6 +45,7 @@ def named(text: str, roots: Iterable[Path]) -> tuple[str, Campaign, Path]:
             unknown_name("campaign", text, known, then="Give the path of its file where it lies elsewhere.")
         )
     file = known[text]
+    checked(file)
     found = [declared(file)] if file.suffix == ".toml" else declared_in(module_of(file))
     return *next(one for one in found if one[0] == text), file
 

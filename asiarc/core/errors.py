@@ -66,6 +66,10 @@ class EvidenceError(AsiarcError):
     """A statistic was asked of data that cannot give it (too few pairs, unequal lengths)."""
 
 
+class RefereeError(AsiarcError):
+    """A referee cannot be asked, does not stand safely, or refuses what it was asked."""
+
+
 class BudgetExhaustedError(AsiarcError):
     """A hard cap was reached before the work was done; what is finished is kept, run again to go on."""
 

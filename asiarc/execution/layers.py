@@ -127,6 +127,11 @@ def no_new_privs() -> None:
     prctl("PR_SET_NO_NEW_PRIVS", 38, 1)
 
 
+def undumpable() -> None:
+    """No other process of this user may look into this one by ``/proc`` or ptrace, until it executes a program."""
+    prctl("PR_SET_DUMPABLE", 4, 0)
+
+
 # ---------------------------------------------------------------- namespaces and mounts
 
 

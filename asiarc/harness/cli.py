@@ -23,6 +23,7 @@ from asiarc.harness.mcp_verb import mcp
 from asiarc.harness.model_verbs import main as llm
 from asiarc.harness.options import AS_JSON, STORE, TIER, WORKERS, Commands, project_store, told
 from asiarc.harness.reduce_verb import reduce
+from asiarc.harness.referee_verb import referee
 
 if TYPE_CHECKING:
     from asiarc.cognition.base import Find
@@ -158,12 +159,17 @@ def report(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="who may sign it: an allowed-signers file of ssh-keygen",
 )
+@click.option(
+    "--key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="the secret that a referee's seeds were drawn with, once it is told: the store's secret.key",
+)
 @AS_JSON
-def verify(folder: Path, signers: Path | None, as_json: bool) -> None:
+def verify(folder: Path, signers: Path | None, key: Path | None, as_json: bool) -> None:
     """Make a report again from the rows that it rests on, and compare; exit status 1 where anything differs."""
     from asiarc.report import examine
 
-    found = examine(folder, signers)
+    found = examine(folder, signers, key)
     if as_json:
         told({"verified": not found.problems, "compared": found.compared, "not_proved": found.unproved,
               "problems": found.problems})  # fmt: skip
@@ -380,11 +386,11 @@ def read_by(folder: Path) -> str:
     return f"read by campaigns that name their folder: cognition=({str(folder.resolve())!r},)"
 
 
-for verb in (audit, compare, doctor, export, mcp, reduce):
+for verb in (audit, compare, doctor, export, mcp, reduce, referee):
     main.add_command(verb)
 for name in ("bought", "diff", "lineage", "show", "source", "watch", "why_rejected"):
     main.add_command(getattr(archive_verbs, name))
-for name in ("brief", "propose", "standings", "tried"):
+for name in ("brief", "propose", "standings", "tried", "verdict"):
     main.add_command(getattr(door_verbs, name))
 for name in ("retrain", "seal", "unseal"):
     main.add_command(getattr(stranger_verbs, name))

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,30 +22,56 @@ from asiarc.harness.archive_verbs import console, result_of
 from asiarc.harness.options import AS_JSON, STORE, TIER, WORKERS, project_store, require_device, say, told
 
 if TYPE_CHECKING:
-    from asiarc.loop.door import Door, Twin
-    from asiarc.loop.feedback import Feedback, GainOver
+    from asiarc.harness.desk import Desk
+    from asiarc.loop.door import Door
 
 KNOWN = 3  # exit status of `tried`
+DECIDED = {"better": 0, "worse": 4}
+"""Exit statuses of `verdict`; of all else `UNTOLD`."""
+UNTOLD = 3
 CAMPAIGN = click.option("--campaign", required=True, metavar="NAME", help="an open campaign: its name, or its file")
+REFEREE = click.option(
+    "--referee", envvar="ASIARC_REFEREE", metavar="SOCKET", help="who holds the store: a Unix socket, or HOST:PORT"
+)
+Row = dict[str, Any]
 
 
 @contextmanager
-def door_of(campaign: str, tier: Tier, store: Path, workers: int) -> Iterator[Door]:
-    """The door of a campaign, once nobody else writes in its archive; its minutes count from here."""
+def door_of(
+    campaign: str, tier: Tier, store: Path, workers: int, checked: Callable[[Path], None] = lambda _: None
+) -> Iterator[Door]:
+    """The door of a campaign, once nobody else writes in its archive; its minutes count from here. `checked` sees its
+    file before that is run."""
     from asiarc.archive.store import Archive
     from asiarc.campaign.loading import named
     from asiarc.engineer import workshop
+    from asiarc.engineer.sealed import workshop_of
     from asiarc.loop.door import Door
     from asiarc.loop.run import Run
 
-    name, declared, file = named(campaign, (project_store().parent, Path.cwd()))
+    name, declared, file = named(campaign, (project_store().parent, Path.cwd()), checked)
     declared = declared.at(file.parent)
     minutes = declared.budget.at(tier).minutes
     require_device(tier)
     aside = partial(say, err=True)
     with Archive(store, wait=aside) as archive, workshop.trial_executor(workers) as executor:
-        shop = workshop.Workshop(archive, executor, deadline=time.monotonic() + 60 * minutes)
+        shop = workshop_of(archive, executor, deadline=time.monotonic() + 60 * minutes)
         yield Door(Run(declared, name, tier, archive, shop, lambda _: None, beat=aside))
+
+
+def _asked(
+    verb: str, referee: str | None, here: Callable[[Desk], Any], place: tuple[str, Tier, Path, int], **said: Any
+) -> Any:
+    """The answer of a referee where there is one, else of this project's own desk."""
+    campaign, tier, store, workers = place
+    if referee:
+        from asiarc.harness.wire import ask
+
+        return ask(referee, {"verb": verb, "campaign": campaign, "tier": tier, **said})
+    from asiarc.harness.desk import Desk
+
+    with door_of(campaign, tier, store, workers) as door:
+        return here(Desk(door))
 
 
 @click.command()
@@ -55,49 +80,40 @@ def door_of(campaign: str, tier: Tier, store: Path, workers: int) -> Iterator[Do
 @click.option("--parent", default="", metavar="ADDRESS", help="what it was made of (default: the parent of the brief)")
 @click.option("--idea", default="", metavar="TEXT", help="why it should work (default: the file's docstring)")
 @click.option("--author", default="a person", show_default=True, metavar="NAME", help="who proposes")
+@REFEREE
 @TIER
 @STORE
 @WORKERS
 @AS_JSON
 def propose(
-    path: Path, campaign: str, parent: str, idea: str, author: str, tier: Tier, store: Path, workers: int, as_json: bool
-) -> None:
+    path: Path, campaign: str, parent: str, idea: str, author: str, referee: str | None, tier: Tier, store: Path,
+    workers: int, as_json: bool,
+) -> None:  # fmt: skip
     """Referee a candidate's file, or every file of a folder: the gates, explore, and what it gained.
 
     Exit status: 0 ahead of start_from, 3 not told apart from it, 4 behind, 5 rejected, 6 admitted and not trained yet;
     of several files the best one's.
     """
-    from asiarc.archive.results import CampaignResult
     from asiarc.loop.door import steady_source
-    from asiarc.loop.feedback import WORDS, Reader
+    from asiarc.loop.feedback import WORDS
 
-    sources = {file: steady_source(file) for file in _files(path)}
-    with door_of(campaign, tier, store, workers) as door:
-        found: list[tuple[Path, Twin | None, int | None]] = []
-        search = door.walk()
-        door.require(sum(door.known(source) is None for source in sources.values()))
-        for file, source in sources.items():
-            twin = door.known(source)
-            number = twin.number if twin else None
-            if twin is None:
-                number = door.propose(source, search, name=file.stem, parent=parent, idea=idea, author=author)
-                search = door.walk()
-            found.append((file, twin, number))
-        reader = Reader(CampaignResult.load(door.archive, door.run.run))
-        heard = [(file, twin, None if number is None else reader.of(number)) for file, twin, number in found]
-        left = {"candidates": door.budget - door.proposed, "trainings": max(0.0, search.board.left)}
-    status = min(WORDS[feedback.word] if feedback else WORDS["rejected"] for _, _, feedback in heard)
+    sources = {str(file): steady_source(file) for file in _files(path)}
+    said = {"parent": parent, "idea": idea, "author": author}
+    answer = _asked(
+        "propose", referee, lambda desk: desk.propose(sources, **said), (campaign, tier, store, workers), **said,
+        files=[{"file": file, "source": source} for file, source in sources.items()],
+    )  # fmt: skip
+    heard = answer["proposals"]
+    status = min(WORDS[one["word"]] for one in heard)
     if as_json:
-        proposals = [
-            {"file": file, "known_as": twin and asdict(twin), "word": "rejected", **as_data(feedback)}
-            for file, twin, feedback in heard
-        ]
-        told({"campaign": door.run.label, "tier": tier, "run": door.run.run, "left": left, "proposals": proposals})
+        told(answer)
         sys.exit(status)
-    for file, twin, feedback in heard:
-        for line in [*_known(file, twin), *(lines(feedback) if feedback else ())]:
+    for one in heard:
+        for line in [*_known(one), *(lines(one) if "number" in one else ())]:
             say(line)
-    say(f"left: {left['candidates']} candidates, {left['trainings']:.1f} full trainings of explore")
+    left = answer["left"]
+    trainings = f", {left['trainings']:.1f} full trainings of explore" if "trainings" in left else ""
+    say(f"left: {left['candidates']} candidates{trainings}")
     sys.exit(status)
 
 
@@ -109,123 +125,143 @@ def _files(path: Path) -> Sequence[Path]:
     return files
 
 
-def _known(file: Path, twin: Twin | None) -> Iterator[str]:
+def _known(answer: Mapping[str, Any]) -> Iterator[str]:
     """Who a file is already."""
+    twin = answer["known_as"]
     if twin is not None:
-        place = "the baseline" if twin.number is None else f"#{twin.number}"
-        how = "the same program as" if twin.by == "program" else "computes the same as"
-        yield f"{file}: {how} {place} {twin.name} ({twin.address}); nothing was trained again"
+        place = "the baseline" if twin["number"] is None else f"#{twin['number']}"
+        how = "the same program as" if twin["by"] == "program" else "computes the same as"
+        yield f"{answer['file']}: {how} {place} {twin['name']} ({twin['address']}); nothing was trained again"
 
 
-def as_data(feedback: Feedback | None) -> dict[str, Any]:
-    """Feedback as --json tells it."""
-    if feedback is None:
-        return {}
-    return asdict(feedback) | {"outcome": feedback.outcome and feedback.outcome.as_dict()}
-
-
-def lines(feedback: Feedback) -> Iterator[str]:
+def lines(feedback: Mapping[str, Any]) -> Iterator[str]:
     """Feedback for a person."""
+    from asiarc.harness.desk import interval
     from asiarc.report import wording
 
-    yield f"#{feedback.number} {feedback.address} {feedback.name} by {feedback.author}: {feedback.word}"
-    if feedback.told and feedback.outcome is not None:
-        first, *more = feedback.told
-        gate = feedback.outcome.gate or feedback.outcome.kind
+    yield "#{number} {address} {name} by {author}: {word}".format(**feedback)
+    if feedback["told"] and feedback["outcome"] is not None:
+        first, *more = feedback["told"]
+        gate = feedback["outcome"]["gate"] or feedback["outcome"]["kind"]
         yield f"  {gate}: {first}"
         yield from (f"  {line}" for line in more)
-    if not feedback.holds:
+    if not feedback["holds"]:
         yield "  it fails a capability check that start_from passes"
-    for score in feedback.scores:
-        yield f"  over {score.over}: {interval(score)} {score.where}"
-    trials, cpu = wording.plural(feedback.trials, "trial"), wording.hours(feedback.cpu_s)
-    yield f"  cost: {trials}, {cpu} CPU-hours, {wording.large(feedback.tokens)} tokens"
-
-
-def interval(score: GainOver) -> str:
-    """A gain with its interval, or that it has none."""
-    if score.low is None:
-        return f"{score.gain:+.4f} {score.unit} (no seed was repeated, so without an interval)"
-    return f"{score.gain:+.4f} [{score.low:+.4f}, {score.high:+.4f}] {score.unit}, widened for {score.compared} scored,"
+    for score in feedback["scores"]:
+        yield f"  over {score['over']}: {interval(score)} {score['where']}".rstrip()
+    cost = [f"{wording.hours(feedback['cpu_s'])} CPU-hours"]
+    if feedback["trials"]:
+        cost = [wording.plural(feedback["trials"], "trial"), *cost, f"{wording.large(feedback['tokens'])} tokens"]
+    yield f"  cost: {', '.join(cost)}"
 
 
 @click.command()
 @click.argument("campaign")
+@REFEREE
 @TIER
 @STORE
 @WORKERS
 @AS_JSON
-def brief(campaign: str, tier: Tier, store: Path, workers: int, as_json: bool) -> None:
+def brief(campaign: str, referee: str | None, tier: Tier, store: Path, workers: int, as_json: bool) -> None:
     """What a researcher may know before the next proposal: contract, operators, parent, relatives, failures, papers.
 
     The first look at a campaign trains its baselines.
     """
-    from asiarc.core.proposal import as_json as context_as_json
-    from asiarc.researcher.briefing import brief as page
-
-    with door_of(campaign, tier, store, workers) as door:
-        context = door.context(door.walk())
-        label = door.run.label
-    text = page(context, label)
+    answer = _asked("brief", referee, lambda desk: desk.brief(""), (campaign, tier, store, workers))
     if as_json:
-        told({"campaign": label, "tier": tier, "number": context.index, "brief": text,
-              "context": context_as_json(context)})  # fmt: skip
+        told(answer)
     else:
-        click.echo(text)
+        click.echo(answer["brief"])
 
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @CAMPAIGN
+@REFEREE
 @TIER
 @STORE
 @WORKERS
 @AS_JSON
-def tried(file: Path, campaign: str, tier: Tier, store: Path, workers: int, as_json: bool) -> None:
+def tried(
+    file: Path, campaign: str, referee: str | None, tier: Tier, store: Path, workers: int, as_json: bool
+) -> None:
     """Whether a file was proposed before, or computes what a baseline or an earlier candidate computes.
 
     Exit status: 0 where it is new, 3 where it is known. It takes nothing of the budget.
     """
     from asiarc.loop.door import steady_source
 
-    source = steady_source(file)
-    with door_of(campaign, tier, store, workers) as door:
-        twin = door.known(source) or door.behaves_as(source)
+    said = {"file": str(file), "source": steady_source(file)}
+    answer = _asked("tried", referee, lambda desk: desk.tried(**said), (campaign, tier, store, workers), **said)
     if as_json:
-        told({"file": file, "known_as": twin and asdict(twin)})
+        told(answer)
     else:
-        say(next(_known(file, twin), f"{file}: no baseline and no candidate of {campaign} is known to do the same"))
-    sys.exit(KNOWN if twin else 0)
+        say(next(_known(answer), f"{file}: no baseline and no candidate of {campaign} is known to do the same"))
+    sys.exit(KNOWN if answer["known_as"] else 0)
 
 
 @click.command()
 @click.argument("campaign")
+@REFEREE
 @TIER
 @STORE
 @AS_JSON
-def standings(campaign: str, tier: Tier, store: Path, as_json: bool) -> None:
+def standings(campaign: str, referee: str | None, tier: Tier, store: Path, as_json: bool) -> None:
     """The proposals of a campaign by what explore says of them, the best first: who made them, gain, interval."""
-    from asiarc.loop.feedback import WORDS, Reader
+    if referee:
+        from asiarc.harness.wire import ask
+
+        found = ask(referee, {"verb": "standings", "campaign": campaign, "tier": tier})
+    else:
+        found = _standings_of(campaign, tier, store)
+    if as_json:
+        told(found)
+    else:
+        _print(found)
+
+
+def _standings_of(campaign: str, tier: Tier, store: Path) -> list[Row]:
+    """The latest run's, read beside whoever writes."""
+    from asiarc.harness.desk import ranked
+    from asiarc.loop.feedback import Reader
 
     with result_of(campaign, tier, store) as (result, _):
-        found = Reader(result).all()
-    found.sort(key=lambda one: (WORDS[one.word], -one.rung, -(one.scores[0].gain if one.scores else 0.0), one.number))
+        return ranked(Reader(result).all())
+
+
+@click.command()
+@click.argument("campaign")
+@REFEREE
+@TIER
+@STORE
+@WORKERS
+@AS_JSON
+def verdict(campaign: str, referee: str | None, tier: Tier, store: Path, workers: int, as_json: bool) -> None:
+    """Close the door of a campaign: verify and confirm the best that was proposed, and say what they show.
+
+    Exit status: 0 better than start_from, 4 worse, 3 all else. `pytest campaigns` does the same and asks its tests.
+    """
+    answer = _asked("verdict", referee, lambda desk: desk.verdict(), (campaign, tier, store, workers))
     if as_json:
-        told([as_data(one) for one in found])
-        return
-    _print(found)
+        told(answer)
+    else:
+        say(answer["verdict"])
+    sys.exit(DECIDED.get(answer["decision"], UNTOLD))
 
 
-def _print(found: Sequence[Feedback]) -> None:
+def _print(found: Sequence[Row]) -> None:
     from rich.table import Table
 
     table = Table("#", "address", "name", "by", "rung", "gain", "", box=None, padding=(0, 1, 0, 0))
     for one in found:
-        gain = _short(one.scores[0]) if one.scores else next(iter(one.told), "")
-        table.add_row(str(one.number), one.address, one.name, one.author, str(one.rung + 1), gain, one.word)
+        gain = _short(one["scores"][0]) if one["scores"] else next(iter(one["told"]), "")
+        rung = str(one["rung"] + 1) if one["rung"] >= 0 else ""
+        table.add_row(str(one["number"]), one["address"], one["name"], one["author"], rung, gain, one["word"])
     console().print(table)
+    looks = max((one["looks"] for one in found), default=0)
+    say(f"looks so far: {looks}; each interval is widened for those before it")
 
 
-def _short(score: GainOver) -> str:
+def _short(score: Row) -> str:
     """A gain for a row."""
-    return f"{score.gain:+.4f}" + ("" if score.low is None else f" [{score.low:+.4f}, {score.high:+.4f}]")
+    return f"{score['gain']:+.4f}" + ("" if score["low"] is None else f" [{score['low']:+.4f}, {score['high']:+.4f}]")

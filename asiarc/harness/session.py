@@ -83,7 +83,7 @@ class Lab:
     def run(self, campaign: Campaign, name: str, file: Path, arm: str = "") -> Run:
         """One campaign's run (or one of its arms) at the tier asked for; its minutes count from the first call."""
         require_campaigns()
-        from asiarc.engineer.workshop import Workshop
+        from asiarc.engineer.sealed import workshop_of
         from asiarc.loop.run import Run
 
         key = id(campaign), arm  # two files may use one name
@@ -92,7 +92,7 @@ class Lab:
             asked = asked.as_arm(arm) if arm else asked
             asked = asked.as_dry(self.tier) if self.is_dry else asked
             deadline = time.monotonic() + 60 * asked.budget.at(self.tier).minutes
-            workshop = Workshop(self.archive, self.executor, deadline=deadline)
+            workshop = workshop_of(self.archive, self.executor, deadline=deadline)
             self._runs[key] = Run(
                 asked, name, self.tier, self.archive, workshop, self.say, self.detail, self._connect(file), self.beat
             )

@@ -8,6 +8,7 @@ among stays what it was.
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from asiarc.loop.run import Run
 from asiarc.researcher.ideas import from_code, predicted_text
 from asiarc.search.campaign import Exploration
 
+MOST_BYTES = 4 * LONGEST_CODE
 READS = 5  # of a file that changes under the reading
 
 
@@ -136,10 +138,13 @@ class Door:
 
 def steady_source(file: Path) -> str:
     """The text of a file that is whole: the same before and after it was read. `CandidateError` where it keeps
-    changing, or is no text."""
+    changing, is no text, no ordinary file or too long."""
     for _ in range(READS):
         try:
             before = file.stat()
+            if not stat.S_ISREG(before.st_mode) or before.st_size > MOST_BYTES:
+                what = f"{before.st_size:,} bytes long" if stat.S_ISREG(before.st_mode) else "no ordinary file"
+                raise CandidateError(f"{file} is {what}; a candidate is a Python file of at most {MOST_BYTES:,} bytes")
             source, after = read_source(file), file.stat()
         except OSError as error:
             raise CandidateError(f"{file} cannot be read: {error.strerror}; give a Python file") from error

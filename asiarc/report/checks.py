@@ -22,6 +22,7 @@ from typing import cast
 
 from asiarc.archive.extract import Extract, opened
 from asiarc.archive.results import Row
+from asiarc.archive.secret import read_secret
 from asiarc.archive.store import Archive
 from asiarc.core.errors import AsiarcError, EvidenceError
 from asiarc.core.recipe import Tier
@@ -59,8 +60,9 @@ def verify(folder: Path) -> list[str]:
     return examine(folder).problems
 
 
-def examine(folder: Path, signers: Path | None = None) -> Verification:
-    """Everything that can be asked of a report; `signers` is a file of keys that may sign it (`signature`)."""
+def examine(folder: Path, signers: Path | None = None, key: Path | None = None) -> Verification:
+    """Everything that can be asked of a report; `signers` is a file of keys that may sign it (`signature`), `key` that
+    of the secret that its seeds were drawn with, once it is told."""
     found = Verification()
     for question in (_files, _signed, _data):
         try:
@@ -68,6 +70,10 @@ def examine(folder: Path, signers: Path | None = None) -> Verification:
                 question(folder, signers, found)
         except AsiarcError as error:
             found.problems.append(str(error))
+    if key is not None and not found.problems:
+        with opened(folder / EXTRACT) as extract:
+            found.problems += islice(ground.unsealed(extract.archive, read_secret(key)), SHOWN)
+        found.compared.append("the seeds of verify and confirm with the secret that the runs committed to")
     found.unproved.append(
         "that the trials were run as recorded, when and on the machine that is named: only running them again shows it"
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 from asiarc.archive.extract import Extract
 from asiarc.archive.results import CampaignResult, Row, Values, address_in, mean_gain, values_of
+from asiarc.archive.secret import Secret, opened
 from asiarc.archive.store import Archive, Trial
 from asiarc.core.candidate import address_of
 from asiarc.core.digest import digest
@@ -49,6 +50,19 @@ def problems(extract: Extract) -> Iterator[str]:
             yield from (f"{where}: {line}" for line in _study(archive, row))
         elif "arms" in row["identity"]:
             yield from (f"{where}: {line}" for line in _search(archive, row))
+
+
+def unsealed(archive: Archive, secret: Secret) -> Iterator[str]:
+    """Whatever runs that name a commitment were not drawn from a secret: the commitment itself, and each seed."""
+    for row in archive.runs():
+        where, seal = f"{row['campaign']} at {row['tier']}, run {row['run']}", row["provenance"].get("seal")
+        if seal is None:
+            continue
+        if seal != secret.commitment:
+            yield f"{where}: it committed to {seal}, the secret is that of {secret.commitment}"
+        for trial in archive.trials(row["run"]):
+            if trial.stage != "explore" and trial.seed != secret.sealed(opened(trial.seed)):
+                yield f"{where}: the seed {trial.seed} does not come from the secret"
 
 
 def _values(extract: Extract) -> Iterator[str]:
@@ -190,9 +204,10 @@ def _complete(reading: CampaignResult, stage: StageName, entrants: list[str], id
     declared = identity["spec"][stage] or identity["spec"]["verify"]
     count = min(declared["seeds"], identity["plans"][stage]["most_seeds"])
     seeds = {f"{identity['seed']}/{stage}/{number}" for number in range(count)}
+    is_sealed = "seal" in (reading.archive.run(reading.run) or {"provenance": {}})["provenance"]
     found: dict[tuple[str, str], set[str]] = {}
     for trial in _decisive(reading.archive.trials(reading.run, stage)):
-        found.setdefault((trial.address, trial.task), set()).add(trial.seed)
+        found.setdefault((trial.address, trial.task), set()).add(opened(trial.seed) if is_sealed else trial.seed)
     addresses = dict.fromkeys([*entrants, *identity["baselines"].values()])
     due = {(address, task) for address in addresses for task in declared["tasks"]}
     controls = identity.get("controls", {}).values()  # runs before 2026-12 have none

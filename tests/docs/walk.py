@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 CHECKOUT = "in checkout"
-NEEDS = {"cluster", "gpu", "network", "key", "hours"}  # why a command is shown and not typed
+NEEDS = {"cluster", "gpu", "network", "key", "hours", "user"}  # why a command is shown and not typed
 LONGEST_S = 600
 _FENCE = re.compile(r"^```(\w+)(?: ([^\n]*))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _NAMED = re.compile(r"`([\w./-]+)`[^`\n]*:\s*$")

@@ -86,7 +86,7 @@ def constants_of(source: str) -> dict[str, Any]:
 def is_python(source: str) -> bool:
     try:
         return bool(ast.parse(source))
-    except SyntaxError:
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
 
 

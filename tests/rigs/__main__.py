@@ -30,6 +30,7 @@ RIGS = {
     "small-model": Rig("llm.small_model", "a language model from a Python package, as a server can serve it"),
     "policies": Rig("policies.commands", "which search policy spends a noisy budget best"),
     "statistics": Rig("statistics.simulate", "coverage, power and false discoveries, by simulation"),
+    "looks": Rig("statistics.looks", "what who builds on a referee's answers can make of noise, by simulation"),
     "archive": Rig("archive.million", "what the archive's questions cost with a million candidates in it"),
     "gates": Rig("gates.corpus", "the cheats that must be caught, the honest that must not, and the cost"),
     "fuzz": Rig("fuzz", "inputs that nobody meant: an answer or an AsiarcError, in linear time"),
