@@ -86,7 +86,7 @@ class Run:
         self.tasks: Row = {cell["task"]: cell for cell in self.report["baselines"]["cells"]}
         self.tasks |= {task["name"]: task for *_, part, _ in self.tables for task in part["tasks"]}
     def scores(self, run: str, stage: str, task: str, address: str) -> Row:
-        last: Row = max(self.rungs[run, stage, task].items(), default=(0, {}))[1]  # the rung that a stage is judged by
+        last: dict[Any, Any] = max(self.rungs[run, stage, task].items(), default=(0, {}))[1]  # the rung that judges
         return {seed: value for (a, seed), value in last.items() if a == address and value is not None}
     def differ(self, kind: str, what: str, said: Row, due: Row) -> list[str]:
         self.seen[kind] += 1

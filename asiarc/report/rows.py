@@ -137,9 +137,10 @@ class _Tables:
     def cases(self) -> Iterator[Row]:
         """What the gates were asked, by run: proposals, and mixers of studies. Published mixers are expected to be let
         in; of others nothing is."""
+        names = {(row["run"], row["number"]): row["name"] for row in self.rows["proposals"]}
         for row in self.rows["results"]:
-            proposal = self.proposals[row["run"], row["address"]]
-            yield _case(f"proposals of {self._name(row['run'])}", f"{row['number']} {proposal['name']}", "", row)
+            name = f"{row['number']} {names[row['run'], row['number']]}"
+            yield _case(f"proposals of {self._name(row['run'])}", name, "", row)
         for row in self.rows["stages"]:
             for name, outcome in json.loads(row["result"]).get("outcomes", {}).items():
                 expected = "scored" if name in PANEL_NAMES else ""
