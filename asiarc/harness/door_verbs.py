@@ -213,14 +213,14 @@ def standings(campaign: str, referee: str | None, tier: Tier, store: Path, as_js
 
         found = ask(referee, {"verb": "standings", "campaign": campaign, "tier": tier})
     else:
-        found = _standings_of(campaign, tier, store)
+        found = standings_of(campaign, tier, store)
     if as_json:
         told(found)
     else:
         _print(found)
 
 
-def _standings_of(campaign: str, tier: Tier, store: Path) -> list[Row]:
+def standings_of(campaign: str, tier: Tier, store: Path) -> list[Row]:
     """The latest run's, read beside whoever writes."""
     from asiarc.harness.desk import ranked
     from asiarc.loop.feedback import Reader

@@ -21,11 +21,10 @@ from mcp_types import CallToolResult, TextContent
 
 from asiarc.core.errors import AsiarcError
 from asiarc.core.recipe import Tier
-from asiarc.harness.archive_verbs import result_of
-from asiarc.harness.desk import Desk, ranked
-from asiarc.harness.door_verbs import door_of
+from asiarc.harness.desk import Desk
+from asiarc.harness.door_verbs import door_of, standings_of
 from asiarc.harness.options import as_text
-from asiarc.loop.feedback import Reader
+from asiarc.harness.wire import ask as ask_referee
 
 INSTRUCTIONS = """\
 asiarc referees token mixers that you propose to a campaign. Read its brief; write one Python file with a docstring that
@@ -36,14 +35,16 @@ Ask = Callable[[Desk], Any]
 
 
 class Doors:
-    """Answers one call after the other, each at a door of its own."""
+    """Answers one call after the other, each at a door of its own, or asks the referee where there is one."""
 
-    def __init__(self, tier: Tier, store: Path, workers: int) -> None:
-        self.tier, self.store, self.workers = tier, store, workers
+    def __init__(self, tier: Tier, store: Path, workers: int, referee: str | None) -> None:
+        self.tier, self.store, self.workers, self.referee = tier, store, workers, referee
         self.turn = Lock()
 
-    async def ask(self, campaign: str, ask: Ask, context: Context) -> Any:
-        """What `ask` hears at a campaign's door, in a thread of its own. Raises the errors of the door."""
+    async def ask(self, verb: str, campaign: str, here: Ask, context: Context, **said: Any) -> Any:
+        """What a verb hears of a campaign, in a thread of its own. Raises the errors of the door."""
+        if self.referee:
+            return await self.remotely(self.referee, verb, campaign, **said)
         trials = count(1)
 
         def trained(_: str) -> None:
@@ -57,15 +58,21 @@ class Doors:
             with door_of(campaign, self.tier, self.store, self.workers) as door:
                 from_thread.check_cancelled()  # it may have stood in line for long
                 door.run.progress.detail, door.run.progress.beat = trained, lambda _: None
-                return ask(Desk(door))
+                return here(Desk(door))
 
         async with self.turn:
             return await to_thread.run_sync(work)
 
-    def standings(self, campaign: str) -> list[dict[str, Any]]:
+    async def remotely(self, referee: str, verb: str, campaign: str, **said: Any) -> Any:
+        """What the referee answers; one that is not waited for goes on, and keeps what it was given."""
+        request = {"verb": verb, "campaign": campaign, "tier": self.tier, **said}
+        return await to_thread.run_sync(ask_referee, referee, request, abandon_on_cancel=True)
+
+    async def standings(self, campaign: str) -> list[dict[str, Any]]:
         """Read beside whoever writes, so that nobody waits."""
-        with result_of(campaign, self.tier, self.store) as (result, _):
-            return ranked(Reader(result).all())
+        if self.referee:
+            return list(await self.remotely(self.referee, "standings", campaign))
+        return await to_thread.run_sync(standings_of, campaign, self.tier, self.store)
 
 
 @contextmanager
@@ -87,23 +94,25 @@ def answer(data: Any) -> CallToolResult:
     )
 
 
-def server(tier: Tier, store: Path, workers: int) -> MCPServer:
-    """A server of the door's verbs on one store at one tier."""
-    doors, made = Doors(tier, store, workers), MCPServer("asiarc", instructions=INSTRUCTIONS, log_level="WARNING")
+def server(tier: Tier, store: Path, workers: int, referee: str | None = None) -> MCPServer:
+    """A server of the door's verbs at one tier, on one store or before the referee that has it."""
+    doors = Doors(tier, store, workers, referee)
+    made = MCPServer("asiarc", instructions=INSTRUCTIONS, log_level="WARNING")
 
     @made.tool()
     async def brief(campaign: str, context: Context) -> CallToolResult:
         """What a researcher may know before the next proposal: contract, operators, parent, relatives, failures,
         papers. The first look at a campaign trains its baselines."""
         with told_as(ToolError):
-            return answer(await doors.ask(campaign, lambda desk: desk.brief(""), context))
+            return answer(await doors.ask("brief", campaign, lambda desk: desk.brief(""), context))
 
     @made.tool()
     async def tried(campaign: str, source: str, context: Context, file: str = "mixer.py") -> CallToolResult:
         """Whether a candidate's source was proposed before, or computes what a baseline or an earlier candidate
         computes (known_as; null where it is new). It takes nothing of the budget."""
+        said = {"file": file, "source": source}
         with told_as(ToolError):
-            return answer(await doors.ask(campaign, lambda desk: desk.tried(file, source), context))
+            return answer(await doors.ask("tried", campaign, lambda desk: desk.tried(**said), context, **said))
 
     @made.tool()
     async def propose(
@@ -119,26 +128,28 @@ def server(tier: Tier, store: Path, workers: int) -> MCPServer:
         and what it gained. `word` says how it ended: ahead of the campaign's start, not told apart from it, behind,
         rejected, or admitted and not trained yet. `parent` is the address of what it was made of."""
         said = {"parent": parent, "idea": idea, "author": author}
+        files = [{"file": file, "source": source}]
         with told_as(ToolError):
-            return answer(await doors.ask(campaign, lambda desk: desk.propose({file: source}, **said), context))
+            here = lambda desk: desk.propose({file: source}, **said)  # noqa: E731
+            return answer(await doors.ask("propose", campaign, here, context, files=files, **said))
 
     @made.tool()
     async def standings(campaign: str) -> CallToolResult:
         """The proposals of a campaign by what explore says of them, the best first: who made them, gain, interval."""
         with told_as(ToolError):
-            return answer(await to_thread.run_sync(doors.standings, campaign))
+            return answer(await doors.standings(campaign))
 
     @made.tool()
     async def verdict(campaign: str, context: Context) -> CallToolResult:
         """Verify the best proposals and confirm the winner on fresh seeds and text: the campaign's answer. From then on
         the campaign takes no more proposals."""
         with told_as(ToolError):
-            return answer(await doors.ask(campaign, Desk.verdict, context))
+            return answer(await doors.ask("verdict", campaign, Desk.verdict, context))
 
     @made.resource("asiarc://brief/{name}", mime_type="text/markdown")
     async def briefing(name: str, context: Context) -> str:
         """What a researcher may know before the next proposal to a campaign, as a page."""
         with told_as(ResourceError):
-            return str((await doors.ask(name, lambda desk: desk.brief(""), context))["brief"])
+            return str((await doors.ask("brief", name, lambda desk: desk.brief(""), context))["brief"])
 
     return made

@@ -8,15 +8,17 @@ import click
 
 from asiarc.core.extras import require
 from asiarc.core.recipe import Tier
+from asiarc.harness.door_verbs import REFEREE
 from asiarc.harness.options import STORE, TIER, WORKERS
 
 
 @click.command()
+@REFEREE
 @TIER
 @STORE
 @WORKERS
 @click.option("--json", "as_json", is_flag=True, help="as without it: the protocol is JSON")
-def mcp(tier: Tier, store: Path, workers: int, as_json: bool) -> None:
+def mcp(referee: str | None, tier: Tier, store: Path, workers: int, as_json: bool) -> None:
     """The door as tools of an agent, by MCP over standard input and output: brief, tried, propose, standings, verdict.
 
     The agent's client starts it, in the project's folder.
@@ -24,4 +26,4 @@ def mcp(tier: Tier, store: Path, workers: int, as_json: bool) -> None:
     require("mcp", "asiarc mcp speaks by the protocol's own SDK")
     from asiarc.harness.mcp_door import server
 
-    server(tier, store, workers).run()
+    server(tier, store, workers, referee).run()
