@@ -168,7 +168,7 @@ class Run:
             if "paired t" not in v["test"] or not pairs or any(name not in names for p in pairs for name in p[:2]):
                 self.left += [f"{v['claim']} ({v['verdict']})"] if v["verdict"] != "not testable here" else []
                 continue
-            count = int((re.search(r"(?:widened for|weakest of) (\d+)", f"{v['test']} {said}") or "11")[1])
+            count = int((re.search(r"widened for (\d+)", f"{v['test']} {said}") or "11")[1])
             first = (re.search(r"(?:^| on )([\w:]+?)(?: of)?: ", said) or ("", "text"))[1]
             sides = [(on or first, [self.scores(run, stage, on or first, names[name]) for name in (ahead, behind)])
                      for ahead, behind, on, *_ in pairs for stage in ("confirm", "verify", "explore")]  # fmt: skip
@@ -177,7 +177,7 @@ class Run:
             told = [any(close(g["mean"], float(x), 6e-4) and close(g["low"], float(y), 6e-4) for g in found)
                     for *_, x, y in pairs]  # fmt: skip
             own = any(close(g["mean"], v["effect"]) and close(g["low"], v["low"]) for g in found)
-            may = {"reproduced": v["low"] > 0, "contradicted": v["high"] < 0}.get(v["verdict"].split()[0], True)
+            may = {"reproduced": v["low"] > 0, "contradicted": v["high"] < 0.02}.get(v["verdict"].split()[0], True)
             held = {"gains": all(told), "effect": own, "word": may}
             yield from self.differ("claims", v["claim"], held, dict.fromkeys(held, True))
 
