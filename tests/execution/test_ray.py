@@ -26,7 +26,7 @@ def shown(tmp_path_factory):
     }
     done = subprocess.run(
         [sys.executable, HERE / "on_ray.py", HERE, folder],
-        capture_output=True, text=True, timeout=280, env=os.environ | quiet | {"HOME": str(folder)},
+        capture_output=True, text=True, timeout=900, env=os.environ | quiet | {"HOME": str(folder)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((folder / "shown.json").read_text())
