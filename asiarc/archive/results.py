@@ -57,9 +57,10 @@ _READ = """
     WHERE u.run = ? AND u.stage = ? AND t.outcome = 'scored' GROUP BY t.task
 """
 _HELD = "run = ?1 AND (number % ?2 = 0 OR number IN (SELECT value FROM json_each(?3)))"
+# The plus keeps SQLite from the index of all proposals of a run: it would read them once a trial.
 _HELD_TRIALS = f"""{_TRIALS}
     AND (t.address IN (SELECT address FROM proposals WHERE {_HELD})
-         OR NOT EXISTS (SELECT 1 FROM proposals p WHERE p.address = t.address AND p.run = ?1)){_ORDER}
+         OR NOT EXISTS (SELECT 1 FROM proposals p WHERE p.address = t.address AND +p.run = ?1)){_ORDER}
 """
 _SPEND = """
     COUNT(*) AS trials, COALESCE(SUM(outcome = 'scored'), 0) AS scored, COALESCE(SUM(cpu_s), 0.0) AS cpu_s,
@@ -282,7 +283,7 @@ class CampaignResult:
     def _proposal(self, address: str | None) -> list[Row]:
         """The number and the parents of an address's first proposal, if there is one."""
         return self.archive.rows(
-            "SELECT number, parents FROM proposals WHERE address = ? AND run = ? ORDER BY number LIMIT 1",
+            "SELECT number, parents FROM proposals WHERE address = ? AND +run = ? ORDER BY number LIMIT 1",
             address, self.run,
         )  # fmt: skip
 
