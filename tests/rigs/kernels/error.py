@@ -2,7 +2,8 @@
 
 The inputs are rounded to the dtype first, so that the error is the implementation's alone. A value is the largest
 error of any output (`outputs`) or gradient (`gradients`) by `asiarc.kernels.accuracy`; a golden holds the median
-over three seeds, and fails at a quarter above plus one rounding of the dtype.
+over three seeds, and fails at twice that plus one unit of the dtype: another processor sums in another order (1.45
+times was seen between an Intel Xeon and an AMD EPYC), while a product in fewer bits errs many times as much.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tests.rigs.kernels.goldens import Rule, Values, ratio_text
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 SEEDS = 3
-MOST_GROWTH = 1.25
+MOST_GROWTH = 2.0
 CASES = tuple(
     shipped(operator, 2, 70, 2, 16, dtype=dtype, family=family)
     for operator in KERNELS
@@ -54,9 +55,9 @@ def over_seeds(case: Case) -> dict[str, float]:
 
 
 def rule_for(case: str) -> Rule:
-    """The bound for a case; its name holds the dtype, one rounding of which is the floor."""
+    """The bound for a case; its name holds the dtype, one unit of which is the floor."""
     dtype = next(name for name in DTYPES if f" {name}" in case)
-    floor = torch.finfo(getattr(torch, dtype)).eps / 2
+    floor = torch.finfo(getattr(torch, dtype)).eps
 
     def rule(golden: float, measured: float) -> str:
         return "" if measured <= MOST_GROWTH * golden + floor else "error " + ratio_text(golden, measured)
