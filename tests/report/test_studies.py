@@ -150,6 +150,7 @@ def test_a_changed_number_is_found_though_signed_again(folder, tmp_path, old, ne
     (copy / "figures").mkdir(parents=True)
     for path in (folder / "figures").glob("*.csv"):
         (copy / "figures" / path.name).write_bytes(path.read_bytes())
+    (copy / "extract.jsonl.gz").write_bytes((folder / "extract.jsonl.gz").read_bytes())
     (copy / "report.json").write_text(json.dumps(report | {"studies": json.loads(text)}))
     render(copy)
     assert verify(copy)
