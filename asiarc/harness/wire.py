@@ -84,8 +84,8 @@ def _is_path(where: str) -> bool:
 def _connected(where: str) -> socket.socket:
     if not _is_path(where):
         return socket.create_connection(host_and_port(where), READ_S)
-    connection = socket.socket(socket.AF_UNIX)
-    try:
+    with contextlib.ExitStack() as until_it_is_sound:
+        connection = until_it_is_sound.enter_context(socket.socket(socket.AF_UNIX))
         connection.settimeout(READ_S)
         connection.connect(where)
         owner, listens = os.lstat(where).st_uid, uid_of(connection)
@@ -94,9 +94,7 @@ def _connected(where: str) -> socket.socket:
                 f"{where} belongs to user {owner} and user {listens} listens there, or others may write in its folder: "
                 "it may have been put there by somebody else. Ask who runs the referee for its socket"
             )
-    except BaseException:
-        connection.close()
-        raise
+        until_it_is_sound.pop_all()
     return connection
 
 
