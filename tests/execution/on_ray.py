@@ -88,8 +88,8 @@ with on_ray.RayExecutor(versions=VERSIONS, preload=(), readable=[here, folder], 
     killer.join()
 
     large = {
-        "mixer": "delta_net", "task": "overwrite", "seed": "0/verify/0", "recipe": "micro", "by": ["ddp"], "processes": 2,
-        "steps": 2, "batch_size": 4,
+        "mixer": "delta_net", "task": "overwrite", "seed": "0/verify/0", "recipe": "micro", "by": ["ddp"],
+        "processes": 2, "steps": 2, "batch_size": 4,
     }  # fmt: skip
     job = Job("asiarc.engineer.large:launch", large)
     found = executor.run_large(job, 2)
