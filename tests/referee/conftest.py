@@ -92,7 +92,7 @@ class Project:
         return self.ask("propose", **{"author": "an agent", **said}, files=files)["proposals"][0]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def project():
     with tempfile.TemporaryDirectory(prefix="asiarc-referee-", dir="/tmp") as folder:
         found = Project(Path(folder))
