@@ -88,7 +88,7 @@ with on_ray.RayExecutor(versions=VERSIONS, preload=(), readable=[here, folder], 
     killer.join()
 
     large = {
-        "mixer": "delta_net", "task": "overwrite", "seed": "0/verify/0", "recipe": "micro", "by": ["ddp"],
+        "mixer": "delta_net", "task": "text", "seed": "0/verify/0", "recipe": "micro", "by": ["ddp"],
         "processes": 2, "steps": 2, "batch_size": 4,
     }  # fmt: skip
     job = Job("asiarc.engineer.large:launch", large)
@@ -101,6 +101,8 @@ with on_ray.RayExecutor(versions=VERSIONS, preload=(), readable=[here, folder], 
         shown["too large"] = str(error)
 
     (folder / "book.txt").write_text("\n\n".join(f"{i} times {i} are {i * i}, said the book." * 3 for i in range(4000)))
+    elsewhere = folder / "elsewhere" / "corpora"
+    before = {*elsewhere.iterdir()}  # the large trial's text
     own = opened("text:book.txt", folder, build=True)
     shown["sent"] = get_task(own).content_hash
     reads = Job("sandbox_jobs:reads_text", {"task": own})
@@ -111,7 +113,7 @@ with on_ray.RayExecutor(versions=VERSIONS, preload=(), readable=[here, folder], 
     dealt = executor.run([Job("sandbox_jobs:reads_tokens", {"task": task.name})])
     shown["tokens read"] = [(r.status, r.reason, r.value) for r in dealt]
     shown["read"] = [(r.status, r.reason, r.value) for r in executor.run([reads, reads])]
-[kept] = (folder / "elsewhere" / "corpora").iterdir()
+[kept] = {*elsewhere.iterdir()} - before
 (kept / "train.txt").write_text("another text")
 with on_ray.RayExecutor(versions=VERSIONS, preload=(), readable=[here, folder], gpus_per_job=1) as executor:
     shown["read where it was damaged"] = [(r.status, r.reason, r.value) for r in executor.run([reads])]
