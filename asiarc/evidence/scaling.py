@@ -22,7 +22,7 @@ Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Rung:
+class MeasuredRung:
     """What one size measured: losses of every mixer, a value a seed (low is good)."""
 
     name: str
@@ -43,7 +43,7 @@ class Rung:
 
 
 @dataclass(frozen=True)
-class Foretold:
+class Expected:
     """A distance and the interval in which the next rung will measure it."""
 
     value: float
@@ -67,8 +67,8 @@ class Prediction:
 
     parameters: float
     rungs: tuple[str, ...]
-    mixers: dict[str, Foretold]
-    pairs: dict[Pair, Foretold]
+    mixers: dict[str, Expected]
+    pairs: dict[Pair, Expected]
 
     @property
     def order(self) -> list[str]:
@@ -91,13 +91,13 @@ class Prediction:
         return cls(
             record["parameters"],
             tuple(record["rungs"]),
-            {mixer: Foretold(**found) for mixer, found in record["mixers"].items()},
-            {(pair.split("/")[0], pair.split("/")[1]): Foretold(**found) for pair, found in record["pairs"].items()},
+            {mixer: Expected(**found) for mixer, found in record["mixers"].items()},
+            {(pair.split("/")[0], pair.split("/")[1]): Expected(**found) for pair, found in record["pairs"].items()},
         )
 
 
 @dataclass(frozen=True)
-class Score:
+class Tally:
     """What became of a prediction: pairs in the predicted order of all, and of those that it told apart; intervals of
     pairs that cover what was measured."""
 
@@ -118,7 +118,7 @@ class Score:
         return self.covered / self.pairs
 
 
-def predict(rungs: Sequence[Rung], parameters: float, seeds: int, *, level: float = 0.95) -> Prediction:
+def predict(rungs: Sequence[MeasuredRung], parameters: float, seeds: int, *, level: float = 0.95) -> Prediction:
     """What a rung of so many parameters and seeds will measure, from the rungs below it.
 
     Raises `EvidenceError` where there is no rung, they hold other mixers, one has no noise to be seen (a single seed
@@ -143,8 +143,8 @@ def predict(rungs: Sequence[Rung], parameters: float, seeds: int, *, level: floa
         )
         return math.sqrt(carried + len(mixers) * noise[-1][0] / seeds)
 
-    def foretold(found: float, sd: float) -> Foretold:
-        return Foretold(found, found - radius * sd, found + radius * sd)
+    def foretold(found: float, sd: float) -> Expected:
+        return Expected(found, found - radius * sd, found + radius * sd)
 
     return Prediction(
         parameters,
@@ -157,7 +157,7 @@ def predict(rungs: Sequence[Rung], parameters: float, seeds: int, *, level: floa
     )  # fmt: skip
 
 
-def score(prediction: Prediction, measured: Rung) -> Score:
+def score(prediction: Prediction, measured: MeasuredRung) -> Tally:
     """What a rung that was trained after the prediction says of it. `EvidenceError` where it lacks a mixer of it."""
     if missing := prediction.mixers.keys() - measured.losses.keys():
         raise EvidenceError(f"the rung {measured.name} has no trial of {', '.join(sorted(missing))}; train it on")
@@ -166,10 +166,10 @@ def score(prediction: Prediction, measured: Rung) -> Score:
     right = [foretold.value * gap > 0 for foretold, gap in found]
     told = [is_right for is_right, (foretold, _) in zip(right, found, strict=True) if foretold.tells]
     covered = sum(foretold.covers(gap) for foretold, gap in found)
-    return Score(sum(right), len(right), sum(told), len(told), covered)
+    return Tally(sum(right), len(right), sum(told), len(told), covered)
 
 
-def turns(rungs: Sequence[Rung], first: str, second: str) -> list[float]:
+def turns(rungs: Sequence[MeasuredRung], first: str, second: str) -> list[float]:
     """The sizes at which the order of two mixers turns along the ladder: where the gap, a line in log10 of the
     parameters between neighbouring rungs, is zero."""
     found = []
@@ -191,7 +191,7 @@ def _weights(sizes: Sequence[float], target: float) -> list[float]:
     return [1 / len(x) + (math.log10(target) - center) * (value - center) / square for value in x]
 
 
-def _check(rungs: Sequence[Rung], parameters: float) -> None:
+def _check(rungs: Sequence[MeasuredRung], parameters: float) -> None:
     if not rungs:
         raise EvidenceError("nothing is trained below this size, so nothing can be foretold; train the lowest rung")
     for rung in rungs:

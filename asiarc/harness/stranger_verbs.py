@@ -42,12 +42,10 @@ def rows_of(folder: Path) -> Iterator[Archive]:
 
 
 def _train(study: Retraining, name: str, tier: Tier, store: Path, workers: int) -> StudyResult:
-    from asiarc.archive.store import Archive
-    from asiarc.engineer import workshop
+    from asiarc.studies.study import trained
 
     require_device(tier)
-    with Archive(store) as archive, workshop.trial_executor(workers) as executor:
-        return study.run(name, tier, archive, workshop.Workshop(archive, executor), lambda line: say(line, err=True))
+    return trained(study, name, tier, store, workers, lambda line: say(line, err=True))
 
 
 @click.command()

@@ -466,10 +466,10 @@ def _spent(result: SearchResult, arm: str) -> dict[str, Any]:
     were scored after the first generation, proposals with an origin in cognition, CPU-seconds."""
     runs = [CampaignResult.load(result.archive, result.run_of(arm, r)) for r in range(result.search.repeats)]
     origins = [found for run in runs for found in run.origins(scored=False)]
-    discoveries, of = result.discoveries(arm)
+    (discoveries, of), ends = result.discoveries(arm), result.ended(arm)
     return {
         "proposals": len(origins),
-        **{end: result.ended(arm)[end] for end in ("scored", "refused", "failed")},
+        **{end: ends[end] for end in ("scored", "refused", "failed")},
         "discoveries": discoveries,
         "scored_later": of,
         "from_cognition": sum(any(o["kind"] == "cognition" for o in found) for found in origins),

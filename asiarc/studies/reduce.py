@@ -18,6 +18,7 @@ from asiarc.core.genome import Genome, Tag, defaults
 from asiarc.researcher.mechanisms import describe, phrase, tag_of
 from asiarc.researcher.render import render
 from asiarc.studies.study import Say, Study, StudyResult
+from asiarc.studies.verdicts import shown
 
 if TYPE_CHECKING:
     from asiarc.archive.store import Archive
@@ -74,18 +75,14 @@ class Reduced:
     def lines(self) -> list[str]:
         """A line a part and round, and what is left, in words."""
         told = [
-            f"round {number + 1}, without {phrase(one.part)}: {_shown(one.over_reference)} over the reference, "
-            f"{_shown(one.over_whole)} over the winner: {'may go' if one.keeps else 'is needed'}"
+            f"round {number + 1}, without {phrase(one.part)}: {shown(one.over_reference)} over the reference, "
+            f"{shown(one.over_whole)} over the winner: {'may go' if one.keeps else 'is needed'}"
             for number, found in enumerate(self.rounds)
             for one in found
         ]
         gone = ", ".join(map(phrase, self.gone)) or "nothing"
         kept = ", ".join(phrase(tag_of(*choice)) for choice in self.left.choices().items())
-        return [*told, f"taken away: {gone}", f"left, {_shown(self.gain)} over the reference: {kept}"]
-
-
-def _shown(effect: Effect) -> str:
-    return f"{effect.mean:+.4f} [{effect.low:+.4f}, {effect.high:+.4f}]"
+        return [*told, f"taken away: {gone}", f"left, {shown(self.gain)} over the reference: {kept}"]
 
 
 def parts_of(genome: Genome) -> dict[Tag, Genome]:
@@ -114,7 +111,7 @@ def reduce(
         gain = result.gain(LEFT if gone else WHOLE, REFERENCE, task)
         if not rounds and gain.low <= 0:
             raise EvidenceError(
-                f"there is no gain to keep: on {gain.n} fresh seeds it is {_shown(gain)} over the reference; more "
+                f"there is no gain to keep: on {gain.n} fresh seeds it is {shown(gain)} over the reference; more "
                 "seeds may show one, or it is none"
             )
         rounds.append(found)

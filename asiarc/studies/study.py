@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
@@ -266,6 +267,15 @@ class Study(CampaignDeclaration):
         return StudyResult(
             self, name, run, archive.trials(run, self.STAGE_OF_TRIALS), outcomes, record["rates"], record["probes"]
         )
+
+
+def trained(study: Study, name: str, tier: Tier, store: Path, workers: int, say: Say) -> StudyResult:
+    """A study run in a store of its own or another's, by so many warm workers. Errors are those of `Study.run`."""
+    from asiarc.archive.store import Archive
+    from asiarc.engineer.workshop import Workshop, trial_executor
+
+    with Archive(store) as archive, trial_executor(workers) as executor:
+        return study.run(name, tier, archive, Workshop(archive, executor), say)
 
 
 class _Progress:

@@ -76,11 +76,12 @@ def progress(trend: Correlation, edge: Effect) -> VerdictName:
 
 def told(effects: Mapping[str, Effect]) -> str:
     """Every effect with its interval, in three digits; in four where three would all be zero."""
-    return ", ".join(f"{what} {_digits(e)}" for what, e in effects.items())
+    near_zero = {what: max(map(abs, (e.mean, e.low, e.high))) < 0.0005 for what, e in effects.items()}
+    return ", ".join(f"{what} {shown(e, 4 if near_zero[what] else 3)}" for what, e in effects.items())
 
 
-def _digits(effect: Effect) -> str:
-    near = 3 if max(map(abs, (effect.mean, effect.low, effect.high))) >= 0.0005 else 4
+def shown(effect: Effect, near: int = 4) -> str:
+    """An effect with its interval, in so many digits."""
     return f"{effect.mean:+.{near}f} [{effect.low:+.{near}f}, {effect.high:+.{near}f}]"
 
 

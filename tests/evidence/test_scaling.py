@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from asiarc.archive.store import Archive
 from asiarc.core.errors import EvidenceError
 from asiarc.core.pattern import pattern_of
-from asiarc.evidence.scaling import Prediction, Rung, predict, score, turns
+from asiarc.evidence.scaling import MeasuredRung, Prediction, predict, score, turns
 from tests.rigs import scaling
 
-SMALL = Rung("100k", 1e5, {"a": [2.0, 2.2], "b": [2.4, 2.6], "c": [3.0, 3.2]})
-LARGE = Rung("300k", 1e6, {"a": [1.9, 2.1], "b": [1.8, 2.0], "c": [2.6, 2.8]})
+SMALL = MeasuredRung("100k", 1e5, {"a": [2.0, 2.2], "b": [2.4, 2.6], "c": [3.0, 3.2]})
+LARGE = MeasuredRung("300k", 1e6, {"a": [1.9, 2.1], "b": [1.8, 2.0], "c": [2.6, 2.8]})
 
 
 def test_one_rung_says_that_distances_stay():
@@ -45,7 +45,7 @@ def test_a_line_is_foretold_to_the_digit_whatever_level_all_share(laws, level):
     def rung(decade):
         losses = {str(i): [level * decade + a + b * decade + noise for noise in (-1e-3, 1e-3)]
                   for i, (a, b) in enumerate(laws)}  # fmt: skip
-        return Rung(str(decade), 10.0**decade, losses)
+        return MeasuredRung(str(decade), 10.0**decade, losses)
 
     found = predict([rung(5), rung(6)], 1e7, seeds=2)
     for mixer, distance in rung(7).distances().items():
@@ -58,7 +58,7 @@ def test_intervals_cover_what_they_say_where_the_law_holds():
 
     def rung(decade, seeds):
         losses = {str(i): [a + b * decade + draw.gauss(0, 0.03) for _ in range(seeds)] for i, (a, b) in enumerate(laws)}
-        return Rung(str(decade), 10.0**decade, losses)
+        return MeasuredRung(str(decade), 10.0**decade, losses)
 
     shares = [score(predict([rung(5, 5), rung(5.5, 4)], 1e6, seeds=3), rung(6, 3)).coverage for _ in range(200)]
     assert 0.92 <= statistics.fmean(shares) <= 0.98
@@ -71,7 +71,7 @@ def test_the_score_counts_pairs_and_what_was_told_apart():
     assert s.told == 1 and s.told_right == 1  # a and c alone were told apart
     assert Prediction.from_dict(json.loads(json.dumps(found.as_dict()))) == found
     with pytest.raises(EvidenceError, match="no trial of c"):
-        score(found, Rung("300k", 1e6, {"a": [1.0], "b": [1.0]}))
+        score(found, MeasuredRung("300k", 1e6, {"a": [1.0], "b": [1.0]}))
 
 
 def test_an_order_turns_where_the_gap_is_nothing():
@@ -84,8 +84,8 @@ def test_an_order_turns_where_the_gap_is_nothing():
     ("rungs", "parameters", "why"),
     [
         ([], 1e6, "nothing is trained below"),
-        ([SMALL, Rung("x", 2e5, {"a": [1, 2]})], 1e6, "differ in b, c"),
-        ([Rung("x", 1e5, {"a": [1.0], "b": [2.0]})], 1e6, "no noise can be seen"),
+        ([SMALL, MeasuredRung("x", 2e5, {"a": [1, 2]})], 1e6, "differ in b, c"),
+        ([MeasuredRung("x", 1e5, {"a": [1.0], "b": [2.0]})], 1e6, "no noise can be seen"),
         ([LARGE], 1e6, "not below"),
     ],
 )
@@ -131,10 +131,10 @@ def test_the_table_says_what_became_of_a_prediction(repository):
     (folder / "300k.json").write_text(json.dumps(record))
     git("add", ".")
     git("commit", "-qm", "foretold")
-    rungs = [Rung("100k", 1e5, {"mamba2": [2.0, 2.2], "gated_delta_net": [2.4, 2.6], "c": [3.0, 3.2]})]
-    rungs.append(Rung("300k", 1e6, {"mamba2": [1.9, 2.1], "gated_delta_net": [1.8, 2.0], "c": [2.6, 2.8]}))
+    rungs = [MeasuredRung("100k", 1e5, {"mamba2": [2.0, 2.2], "gated_delta_net": [2.4, 2.6], "c": [3.0, 3.2]})]
+    rungs.append(MeasuredRung("300k", 1e6, {"mamba2": [1.9, 2.1], "gated_delta_net": [1.8, 2.0], "c": [2.6, 2.8]}))
     renamed = {"mamba2": "a", "gated_delta_net": "b", "c": "c"}
-    judged = scaling.judged([Rung("300k", 1e6, {renamed[m]: v for m, v in rungs[1].losses.items()})], folder)
+    judged = scaling.judged([MeasuredRung("300k", 1e6, {renamed[m]: v for m, v in rungs[1].losses.items()})], folder)
     text = scaling.write(folder, rungs, judged)
     assert f"| 300k | {judged[0].commit[:10]} | 2 of 3 | 2 of 2 |" in text
     assert "turns at 630,957 parameters" in text

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import asiarc.engineer.workshop
+from asiarc.execution.attempt import raised_by
 from asiarc.harness.referee import Referee, of_project, prepare, standing
 from asiarc.harness.wire import ask
 
@@ -105,10 +106,8 @@ def told_by_child(play):
     """What a function returns (as JSON), or the name of what it raises, in a child of this process."""
     read, write = os.pipe()
     if os.fork() == 0:
-        try:
-            said = {"returned": play()}
-        except BaseException as error:  # noqa: BLE001 - the child's end, whatever it is
-            said = {"raised": type(error).__name__, "text": str(error)}
+        returned, error = raised_by(play)
+        said = {"returned": returned} if error is None else {"raised": type(error).__name__, "text": str(error)}
         with os.fdopen(write, "w") as pipe:
             json.dump(said, pipe, default=str)
         os._exit(0)

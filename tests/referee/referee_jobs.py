@@ -3,15 +3,12 @@
 import socket
 from pathlib import Path
 
+from asiarc.execution.attempt import raised_by
+
 
 def _errors(tries):
-    errors = []
-    for attempt in tries:
-        try:
-            attempt()
-        except Exception as error:  # noqa: BLE001 - any refusal is told
-            errors.append(type(error).__name__)
-    return {"errors": errors, "tried": len(tries)}
+    raised = [raised_by(one)[1] for one in tries]
+    return {"errors": [type(error).__name__ for error in raised if error is not None], "tried": len(tries)}
 
 
 def reads_the_store(payload):

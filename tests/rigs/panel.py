@@ -22,8 +22,11 @@ import click
 from asiarc.core.errors import EvidenceError
 from asiarc.evidence.effects import Effect, paired_effect
 from asiarc.evidence.multiplicity import holm
+from asiarc.harness.archive_verbs import reading
 from asiarc.models.baselines import PANEL, PANEL_NAMES
 from asiarc.models.controls import CONTROL_NAMES, MEMORY_FREE
+from asiarc.studies.study import trained
+from asiarc.studies.verdicts import shown
 from asiarc.tasks import get_task
 from tests.rigs import ROOT
 from tests.rigs.scaling import ATTENTION, KEPT, Rung, mixed, rung_of
@@ -126,19 +129,15 @@ def markdown(task: str, values: Values, family: Sequence[Compared], told: Sequen
              "|---|---|---|---|---|"]  # fmt: skip
     for name in sorted(means, key=means.__getitem__, reverse=high):
         one = over.get(name)
-        gain = f"{_shown(one.effect)} | {one.adjusted:.3g}" if one else "– | –"
+        gain = f"{shown(one.effect)} | {one.adjusted:.3g}" if one else "– | –"
         lines.append(f"| {name} | {means[name]:.4f} | {len(values[name])} | {gain} |")
     lines += ["", *(f"- {line}" for line in told), "", "| | gain | p (Holm) | says |", "|---|---|---|---|"]
     lines += [
-        f"| {one.first} over {one.second} | {_shown(one.effect)} | {one.adjusted:.3g} | {one.says} |"
+        f"| {one.first} over {one.second} | {shown(one.effect)} | {one.adjusted:.3g} | {one.says} |"
         for one in family
         if one.about != "memory"
     ]
     return "\n".join([*lines, ""])
-
-
-def _shown(effect: Effect) -> str:
-    return f"{effect.mean:+.4f} [{effect.low:+.4f}, {effect.high:+.4f}]"
 
 
 def values_of(result: StudyResult, task: str) -> dict[str, dict[str, float]]:
@@ -177,14 +176,9 @@ def main() -> None:
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True)
 def train(tasks: tuple[str, ...], store: Path, workers: int) -> None:
     """Train the panel, or go on with it."""
-    from asiarc.archive.store import Archive
-    from asiarc.engineer.workshop import Workshop
-    from asiarc.execution import LocalExecutor
-
-    with Archive(store) as archive, LocalExecutor(workers) as executor:
-        for task in tasks:
-            found = study(task).run(f"panel_{task}", "full", archive, Workshop(archive, executor), click.echo)
-            click.echo(f"{task}: {len(found.trials)} trials, {found.cpu_s:,.0f} CPU-seconds")
+    for task in tasks:
+        found = trained(study(task), f"panel_{task}", "full", store, workers, click.echo)
+        click.echo(f"{task}: {len(found.trials)} trials, {found.cpu_s:,.0f} CPU-seconds")
 
 
 @main.command()
@@ -193,8 +187,6 @@ def train(tasks: tuple[str, ...], store: Path, workers: int) -> None:
 @click.option("--output", type=click.Path(path_type=Path), default=FOLDER, show_default=True)
 def table(tasks: tuple[str, ...], output: Path, store: Path) -> None:
     """Write what the panel measured."""
-    from asiarc.archive.store import Archive
-
-    with Archive(store, write=False) as archive:
+    with reading(store) as archive:
         for task in tasks:
             click.echo(write(output, task, values_of(study(task).result(archive, "full", f"panel_{task}"), task)))

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -27,10 +26,10 @@ from asiarc.core.errors import EvidenceError
 from asiarc.core.outcome import SCORED, Outcome
 from asiarc.core.pattern import pattern_text
 from asiarc.core.recipe import GPU_20M, MICRO, Tier, TrialRecipe
-from asiarc.evidence.scaling import Prediction, Score, predict, score, turns
-from asiarc.evidence.scaling import Rung as Measured
+from asiarc.evidence.scaling import MeasuredRung, Prediction, Tally, predict, score, turns
+from asiarc.harness.archive_verbs import reading
 from asiarc.loop.trials import trial_recipe
-from asiarc.studies.study import Study, StudyResult
+from asiarc.studies.study import Study, StudyResult, trained
 from tests.rigs import ROOT
 
 if TYPE_CHECKING:
@@ -106,12 +105,12 @@ def rung_of(
     )  # fmt: skip
 
 
-def measured(result: StudyResult, task: str) -> Measured:
+def measured(result: StudyResult, task: str) -> MeasuredRung:
     """A finished rung as its losses."""
     study = result.study
     size = result.size("delta_net")
     assert size is not None, "a finished rung has trials"
-    return Measured(study.size if isinstance(study, Rung) else "", size, {
+    return MeasuredRung(study.size if isinstance(study, Rung) else "", size, {
         mixer: [*result.values(mixer, task).values()] for mixer in study.mixers
     })  # fmt: skip
 
@@ -143,7 +142,7 @@ def require_foretold(size: str, folder: Path) -> None:
         )
 
 
-def foretell(size: str, rungs: Sequence[Measured], task: str, parameters: float) -> dict[str, Any]:
+def foretell(size: str, rungs: Sequence[MeasuredRung], task: str, parameters: float) -> dict[str, Any]:
     """The record of a prediction: what it was made from is in it, so that anyone can make it again."""
     found = predict(rungs, parameters, SIZES[size].seeds)
     seen = {rung.name: {"parameters": rung.parameters, "losses": dict(rung.losses)} for rung in rungs}
@@ -159,10 +158,10 @@ class Judged:
 
     rung: str
     commit: str
-    score: Score
+    score: Tally
 
 
-def judged(rungs: Sequence[Measured], folder: Path) -> list[Judged]:
+def judged(rungs: Sequence[MeasuredRung], folder: Path) -> list[Judged]:
     """Every measured rung whose prediction lies in the folder, with its score."""
     found = []
     for rung in rungs:
@@ -172,7 +171,7 @@ def judged(rungs: Sequence[Measured], folder: Path) -> list[Judged]:
     return found
 
 
-def markdown(rungs: Sequence[Measured], scores: Sequence[Judged]) -> str:
+def markdown(rungs: Sequence[MeasuredRung], scores: Sequence[Judged]) -> str:
     """Losses by size, the predictions' scores, and where the order of `TURNING` turns."""
     means = {rung.name: {mixer: fmean(values) for mixer, values in rung.losses.items()} for rung in rungs}
     lines = ["# The ladder", "", *_head("mixer", *means)]
@@ -196,7 +195,7 @@ def _head(*cells: str) -> list[str]:
     return [_row(*cells), _row(*("---" for _ in cells))]
 
 
-def write(folder: Path, rungs: Sequence[Measured], scores: Sequence[Judged]) -> str:
+def write(folder: Path, rungs: Sequence[MeasuredRung], scores: Sequence[Judged]) -> str:
     """`table.md`, `table.json` and `ladder.svg` in a folder; the Markdown."""
     folder.mkdir(parents=True, exist_ok=True)
     text = markdown(rungs, scores)
@@ -207,7 +206,7 @@ def write(folder: Path, rungs: Sequence[Measured], scores: Sequence[Judged]) -> 
     return text
 
 
-def _draw(file: Path, rungs: Sequence[Measured]) -> None:
+def _draw(file: Path, rungs: Sequence[MeasuredRung]) -> None:
     """Distance from the mean of all by size, a line a mixer: what the laws are fitted to."""
     from matplotlib.figure import Figure
 
@@ -231,15 +230,7 @@ KEPT = click.option("--store", type=click.Path(path_type=Path), default=STORE, s
 WRITTEN = click.option("--output", type=click.Path(path_type=Path), default=FOLDER, show_default=True)
 
 
-@contextmanager
-def _reading(store: Path) -> Iterator[Archive]:
-    from asiarc.archive.store import Archive
-
-    with Archive(store, write=False) as archive:
-        yield archive
-
-
-def finished(archive: Archive, task: str, sizes: Sequence[str]) -> list[Measured]:
+def finished(archive: Archive, task: str, sizes: Sequence[str]) -> list[MeasuredRung]:
     """The finished rungs of some sizes, smallest first; one that is not finished ends the ladder there."""
     found = []
     for size in sizes:
@@ -263,13 +254,8 @@ def main() -> None:
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True)
 def train(size: str, task: str, store: Path, output: Path, workers: int) -> None:
     """Train a rung, or go on with it."""
-    from asiarc.archive.store import Archive
-    from asiarc.engineer.workshop import Workshop
-    from asiarc.execution import LocalExecutor
-
     require_foretold(size, output)
-    with Archive(store) as archive, LocalExecutor(workers) as executor:
-        found = rung_of(size, task).run(f"ladder_{size}", "full", archive, Workshop(archive, executor), click.echo)
+    found = trained(rung_of(size, task), f"ladder_{size}", "full", store, workers, click.echo)
     click.echo(f"{size}: {len(found.trials)} trials, {found.cpu_s:,.0f} CPU-seconds")
 
 
@@ -282,7 +268,7 @@ def foretell_command(size: str, task: str, store: Path, output: Path) -> None:
     """Write what the rungs below say of one, before it is trained."""
     from asiarc.core.digest import digest
 
-    with _reading(store) as archive:
+    with reading(store) as archive:
         study = rung_of(size, task)
         if archive.trials(digest(study.identity("full")), study.STAGE_OF_TRIALS):
             raise EvidenceError(f"the rung {size} has trials already: what is said of it now is no prediction")
@@ -307,7 +293,7 @@ def _parameters(size: str) -> float:
 @WRITTEN
 def table(task: str, store: Path, output: Path) -> None:
     """Write what the finished rungs measured, and what became of the predictions."""
-    with _reading(store) as archive:
+    with reading(store) as archive:
         rungs = finished(archive, task, list(SIZES))
     if not rungs:
         raise EvidenceError("no rung is finished; python -m tests.rigs scaling train --rung 100k")
