@@ -29,6 +29,7 @@ from asiarc.evidence.transfer import rank_correlation
 from asiarc.evidence.validity import MemoryFinding, examined
 from asiarc.models.controls import CONTROL_NAMES, MEMORY_FREE
 from tests.rigs import ROOT
+from tests.rigs.kept import TRIALS, carried, put_back
 
 if TYPE_CHECKING:
     from asiarc.archive.store import Archive, Trial
@@ -300,7 +301,8 @@ def train(
 ) -> None:
     """Train the next trials of the study."""
     asked = [one for size in sizes or BY_SIZE for one in wanted(instruments, mixers, size, seeds)]
-    ran, left = train_next(store, asked, minutes, workers)
+    with carried(store, FOLDER / TRIALS):
+        ran, left = train_next(store, asked, minutes, workers)
     click.echo(f"{ran} trained, {left} left of {len(asked)}")
 
 
@@ -313,6 +315,7 @@ def table(sizes: tuple[str, ...], instruments: tuple[str, ...], store: Path, out
     """Write what the stored trials say."""
     from asiarc.archive.store import Archive
 
+    put_back(output / TRIALS, store)
     mixers, rows = (*CONTROL_NAMES, *MIXERS), list[Row]()
     with Archive(store, write=False) as archive:
         for instrument in instruments:

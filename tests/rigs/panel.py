@@ -28,7 +28,8 @@ from asiarc.models.controls import CONTROL_NAMES, MEMORY_FREE
 from asiarc.studies.study import trained
 from asiarc.studies.verdicts import shown
 from asiarc.tasks import get_task
-from tests.rigs import ROOT
+from tests.rigs import ROOT, scaling
+from tests.rigs.kept import TRIALS, carried, put_back
 from tests.rigs.scaling import ATTENTION, KEPT, Rung, mixed, rung_of
 
 if TYPE_CHECKING:
@@ -177,7 +178,8 @@ def main() -> None:
 def train(tasks: tuple[str, ...], store: Path, workers: int) -> None:
     """Train the panel, or go on with it."""
     for task in tasks:
-        found = trained(study(task), f"panel_{task}", "full", store, workers, click.echo)
+        with carried(store, scaling.FOLDER / TRIALS):  # the ladder's: the lowest rung is its own
+            found = trained(study(task), f"panel_{task}", "full", store, workers, click.echo)
         click.echo(f"{task}: {len(found.trials)} trials, {found.cpu_s:,.0f} CPU-seconds")
 
 
@@ -187,6 +189,7 @@ def train(tasks: tuple[str, ...], store: Path, workers: int) -> None:
 @click.option("--output", type=click.Path(path_type=Path), default=FOLDER, show_default=True)
 def table(tasks: tuple[str, ...], output: Path, store: Path) -> None:
     """Write what the panel measured."""
+    put_back(scaling.FOLDER / TRIALS, store)
     with reading(store) as archive:
         for task in tasks:
             click.echo(write(output, task, values_of(study(task).result(archive, "full", f"panel_{task}"), task)))

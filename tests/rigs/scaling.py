@@ -31,6 +31,7 @@ from asiarc.harness.archive_verbs import reading
 from asiarc.loop.trials import trial_recipe
 from asiarc.studies.study import Study, StudyResult, trained
 from tests.rigs import ROOT
+from tests.rigs.kept import TRIALS, carried, put_back
 
 if TYPE_CHECKING:
     from asiarc.archive.store import Archive
@@ -255,7 +256,8 @@ def main() -> None:
 def train(size: str, task: str, store: Path, output: Path, workers: int) -> None:
     """Train a rung, or go on with it."""
     require_foretold(size, output)
-    found = trained(rung_of(size, task), f"ladder_{size}", "full", store, workers, click.echo)
+    with carried(store, output / TRIALS):
+        found = trained(rung_of(size, task), f"ladder_{size}", "full", store, workers, click.echo)
     click.echo(f"{size}: {len(found.trials)} trials, {found.cpu_s:,.0f} CPU-seconds")
 
 
@@ -268,6 +270,7 @@ def foretell_command(size: str, task: str, store: Path, output: Path) -> None:
     """Write what the rungs below say of one, before it is trained."""
     from asiarc.core.digest import digest
 
+    put_back(output / TRIALS, store)
     with reading(store) as archive:
         study = rung_of(size, task)
         if archive.trials(digest(study.identity("full")), study.STAGE_OF_TRIALS):
@@ -293,6 +296,7 @@ def _parameters(size: str) -> float:
 @WRITTEN
 def table(task: str, store: Path, output: Path) -> None:
     """Write what the finished rungs measured, and what became of the predictions."""
+    put_back(output / TRIALS, store)
     with reading(store) as archive:
         rungs = finished(archive, task, list(SIZES))
     if not rungs:

@@ -23,6 +23,7 @@ from tests.rigs import ROOT
 from tests.rigs.arms.genomes import Member, harvested, read, write
 from tests.rigs.arms.laboratory import ARMS, FULL, Searched, expected_maximum, worlds
 from tests.rigs.arms.world import Surrogate
+from tests.rigs.kept import carried
 
 FOLDER = ROOT / "results" / "search"
 GENOMES = FOLDER / "genomes.jsonl"
@@ -48,7 +49,7 @@ def record(store: Path, minutes: float, size: int, out: Path, workers: int) -> N
     from asiarc.engineer.workshop import Workshop, trial_executor
     from tests.rigs.arms.genomes import Recording
 
-    with Archive(store) as archive, trial_executor(workers) as executor:
+    with carried(store, out.with_suffix(".trials.gz")), Archive(store) as archive, trial_executor(workers) as executor:
         recording = Recording(archive, Workshop(archive, executor), size)
         is_whole = recording.record(minutes, click.echo)
         members = recording.members()

@@ -1,0 +1,46 @@
+"""Trials that are carried from one machine to the next: a store's rows in one committed file, put back where it is
+empty. A study of hours is trained in pieces, wherever there is time for one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from asiarc.archive import extract
+from asiarc.archive.store import Archive
+
+TRIALS = "trials.jsonl.gz"  # in a study's folder of results
+
+@contextmanager
+def carried(store: Path, file: Path) -> Iterator[None]:
+    """What `file` holds is in the store within; what the store holds is in the file afterwards, however that ends."""
+    put_back(file, store)
+    try:
+        yield
+    finally:
+        keep(store, file)
+
+
+def put_back(file: Path, store: Path) -> int:
+    """Put a file's rows into a store, beside those that it has; how many trials it has now. No file, no rows.
+
+    Items are not put back: a trial's value and where its bits were lost are in its row.
+    """
+    with Archive(store) as archive:
+        if file.exists():
+            with archive.transaction():
+                for table, row in extract.each(file):
+                    if table != "items":
+                        archive.restore(table, row)
+        (counted,) = archive.rows("SELECT COUNT(*) AS trials FROM trials")
+        return int(counted["trials"])
+
+
+def keep(store: Path, file: Path) -> None:
+    """Write a store's rows, if it has trials."""
+    with Archive(store, write=False) as archive:
+        runs = [row["run"] for row in archive.runs()]
+        if archive.rows("SELECT 1 FROM trials LIMIT 1"):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            extract.save(archive, runs, file, tier="full", campaigns=None)
