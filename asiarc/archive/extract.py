@@ -85,7 +85,9 @@ def with_verdicts(path: Path, verdicts: Mapping[str, Row]) -> None:
     for text in _unpacked(path):
         line = json.loads(text)
         if isinstance(line, list) and line[0] == "verdicts" and line[1]["claim"] in verdicts:
-            line[1]["verdict"] = json.dumps(verdicts[line[1]["claim"]])
+            before = json.loads(line[1]["verdict"])
+            kept = {name: before[name] for name in ("registered",) if name in before}  # it is of the run
+            line[1]["verdict"] = json.dumps(verdicts[line[1]["claim"]] | kept)
             text = json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         lines.append(text)
     path.write_bytes(gzip.compress(b"".join(lines), mtime=0))

@@ -51,7 +51,8 @@ class Verdict:
 
     `statement` is what was found, in one sentence with its numbers; `effect`, `low`, `high`, `n` and `test`
     are its headline quantity, absent where the finding is a count or a contradiction in terms. `command`
-    reruns it, `evidence_path` holds what it was read from.
+    reruns it, `evidence_path` holds what it was read from. `registered` says when what decides it was fixed, under
+    which hash, and what has changed since; empty where nobody registered it.
 
     Raises:
         EvidenceError: a verdict or tier outside the closed lists, or an effect outside its interval.
@@ -71,6 +72,7 @@ class Verdict:
     paper_value: str = ""
     our_value: str = ""
     note: str = ""
+    registered: str = ""
 
     def __post_init__(self) -> None:
         if self.verdict not in VERDICTS:
@@ -83,7 +85,8 @@ class Verdict:
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as JSON-ready values; `Verdict(**fields)` reads them back."""
-        return asdict(self)
+        fields = asdict(self)
+        return fields if self.registered else {name: value for name, value in fields.items() if name != "registered"}
 
 
 class Claim(BaseModel):

@@ -5,17 +5,20 @@ from __future__ import annotations
 
 import ast
 import re
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from asiarc.campaign.declaration import Campaign, load_toml
+from asiarc.core.digest import digest
 from asiarc.core.errors import AsiarcError, EvidenceError
 from asiarc.core.extras import require_campaigns
-from asiarc.core.recipe import TIERS, StageName
+from asiarc.core.recipe import TIERS, StageName, Tier
 from asiarc.evidence.claims import Mark, Verdict, check_snapshot, load_register, reach_verdict, record_snapshot
-from asiarc.harness.session import LAB
+from asiarc.harness.session import LAB, Lab
 
 # --- campaigns --------------------------------------------------------------------------------------------------------
 
@@ -129,6 +132,10 @@ class StageItem(PlainItem):
         """The stage that this item runs; its name."""
         return cast("StageName", self.name)
 
+    def resolved(self, tier: Tier) -> str:
+        """The campaign as it is resolved at a tier, by hash."""
+        return digest(self.parent.campaign.at(self.path.parent).resolved(tier))
+
     def planned(self) -> list[tuple[str, Campaign, str, StageName]]:
         """What --plan lists."""
         return [(self.nodeid, self.parent.campaign.at(self.path.parent), self.parent.name, self.stage)]
@@ -136,6 +143,7 @@ class StageItem(PlainItem):
     def runtest(self) -> None:
         lab = self.config.stash[LAB]
         lab.say(f"{self.parent.name} {self.name} at tier {lab.tier}")  # first: what follows imports for seconds
+        register(self.session, lab)
         run = lab.run(self.parent.campaign, self.parent.name, self.path)
         lab.say(f"  run {run.run} in {lab.place}")
         result = lab.ensure(run, self.stage)
@@ -177,6 +185,21 @@ class ArmItem(PlainItem):
 # --- claims -----------------------------------------------------------------------------------------------------------
 
 
+def register(session: pytest.Session, lab: Lab) -> None:
+    """Before anything of a session is trained or decided: fix what decides its claims, those that are not yet."""
+    from asiarc.archive.registrations import Registrations
+
+    if lab.has_registered or lab.is_dry:
+        return
+    lab.has_registered = True
+    claims = [item for item in session.items if isinstance(item, ClaimItem) and item.mark.claim in item.register]
+    parts: dict[str, dict[str, str]] = {}
+    for item in claims:
+        parts.setdefault(item.mark.claim, {}).update(item.parts)
+    if parts:
+        Registrations(lab.archive).keep(lab.tier, parts)
+
+
 class ClaimModule(pytest.Module):
     """A file of deciders."""
 
@@ -198,6 +221,19 @@ class ClaimItem(PlainItem):
         self.register = load_register(self.path.parent / "claims.toml")
         self.add_marker(pytest.mark.claim(mark.claim))
 
+    @cached_property
+    def parts(self) -> dict[str, str]:
+        """What decides the claim, by hash: its entry in the register, its decider's file, the session's campaigns that
+        it needs, as this tier resolves them."""
+        claim, tier = self.register[self.mark.claim], self.config.stash[LAB].tier
+        needed = set(re.findall(r"campaign (\w+)", claim.needs))
+        stages = {item.parent.name: item for item in self.session.items if isinstance(item, StageItem)}
+        return {
+            "its entry": digest(claim.model_dump()),
+            self.path.name: digest(self.path.read_text(encoding="utf-8")),
+            **{f"campaign {name}": stages[name].resolved(tier) for name in sorted(needed & stages.keys())},
+        }
+
     @property
     def needs_campaign(self) -> bool:
         """Whether the register says that a campaign decides the claim."""
@@ -206,6 +242,7 @@ class ClaimItem(PlainItem):
 
     def runtest(self) -> None:
         require_campaigns()
+        from asiarc.archive.registrations import Registrations
         from asiarc.report.evidence import LabEvidence
 
         lab = self.config.stash[LAB]
@@ -217,8 +254,11 @@ class ClaimItem(PlainItem):
             raise EvidenceError(
                 f"claim {self.mark.claim} is not in {self.path.parent / 'claims.toml'}; add it there first"
             )
+        register(self.session, lab)
         evidence = LabEvidence(lab.archive, lab.tier, self.path.parent, self.config.option.asiarc_release)
         verdict = reach_verdict(self.decider, evidence, self.register[self.mark.claim])
+        registered = Registrations(lab.archive).told(self.mark.claim, lab.tier, self.parts)
+        verdict = replace(verdict, registered=registered)
         lab.verdicts.append(verdict)
         lab.archive.add_verdict(self.mark.claim, lab.tier, self.nodeid, verdict.as_dict())
         self.user_properties += [("claim", verdict.claim), ("verdict", verdict.verdict)]

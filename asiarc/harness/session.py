@@ -39,6 +39,7 @@ class Lab:
         self.folder = Path(named or config.rootpath / ".asiarc")
         self.verdicts: list[Verdict] = []
         self.told: list[tuple[str, list[str]]] = []  # what workers of pytest-xdist said at their end
+        self.has_registered = False  # whether what decides its claims is fixed
         self.is_elsewhere = False  # whether campaigns run in a worker of pytest-xdist
         self._archive: Archive | None = None
         self._executor: Any = None

@@ -271,6 +271,7 @@ def _verdicts(archive: Archive, report: Row, folder: Path, found: Verification, 
         due = again[claim].as_dict() if claim in again else {"verdict": "not testable here"}
         if due["verdict"] != "not testable here":
             reached += 1
+            due |= {"registered": verdict["registered"]} if "registered" in verdict else {}  # of the run, not decided
             found.problems += [f"{claim}: {line}" for line in differences(verdict, due)]
         elif verdict["verdict"] != "not testable here":
             if claim in away:

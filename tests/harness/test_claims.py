@@ -100,3 +100,29 @@ def test_junit_and_marks_know_the_claim(claims, pytester):
     claims("-m", "claim", "--junitxml", "out.xml", "-o", "junit_family=xunit1")
     text = (pytester.path / "out.xml").read_text()
     assert '<property name="claim" value="C07"' in text and 'name="verdict" value="contradicted"' in text
+
+
+def registered(pytester):
+    with Archive(pytester.path / ".asiarc", write=False) as archive:
+        return [verdict["registered"] for verdict in archive.verdicts("smoke")]
+
+
+def test_what_decides_a_claim_is_fixed_before_and_what_changed_since_is_told(claims, pytester):
+    claims()
+    first, again = registered(pytester)
+    assert first == again and first.endswith("; unchanged") and " as " in first
+    claims("--accept-verdicts", "a bug was mended", verdict="reproduced")
+    (changed, _) = registered(pytester)
+    assert changed.startswith(first.partition(";")[0]), "the first registration stands"
+    assert changed.endswith("; changed since: claim_a.py")
+    claims("--accept-verdicts", "its words", register=REGISTER.replace('statement = "', 'statement = "Now: '))
+    assert registered(pytester)[0].endswith("changed since: its entry")
+
+
+def test_a_registered_verdict_is_read_back_and_one_that_is_not_says_nothing_of_it():
+    from asiarc.evidence.claims import Verdict
+
+    plain = Verdict("C07", "reproduced", "the gain is 0.2")
+    assert "registered" not in plain.as_dict()
+    told = Verdict("C07", "reproduced", "the gain is 0.2", registered="2026-11-30T21:00:00+00:00 as ab; unchanged")
+    assert Verdict(**told.as_dict()) == told
