@@ -1,5 +1,5 @@
-"""What was proposed to be the kernel of an operator, and the times that campaigns of kernels took; tables that an archive
-has from the first such row on."""
+"""What was proposed to be the kernel of an operator, and the times that campaigns of kernels took; tables that an
+archive has from the first such row on."""
 
 from __future__ import annotations
 

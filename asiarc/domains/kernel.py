@@ -1,4 +1,4 @@
-"""The domain of kernels: what evolves is the file of an operator's kernel, and a trial is a time beside the shipped one.
+"""The domain of kernels: what evolves is the file of an operator's kernel, a trial is a time beside the shipped one.
 
 A candidate is a source that defines a function named as the operator, with its tensors as arguments, and `RUNS`, the
 torch operators that it runs on; it may import torch, math, einops and `asiarc.kernels.chunked`. The grammar writes one
@@ -126,7 +126,7 @@ def motivation(source: str) -> str:
         return ""
 
 
-# --- what is written ---------------------------------------------------------------------------------------------------
+# --- what is written --------------------------------------------------------------------------------------------------
 
 
 def start(operator: str) -> str:
@@ -191,7 +191,7 @@ def _imported(node: ast.stmt, used: set[str]) -> Iterator[str]:
         yield from [ast.unparse(type(node)(**wanted))] if names else []
 
 
-# --- who proposes ------------------------------------------------------------------------------------------------------
+# --- who proposes -----------------------------------------------------------------------------------------------------
 
 
 def mutate(genome: Genome, rng: random.Random, moves: int = 1) -> Genome:

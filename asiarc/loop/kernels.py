@@ -100,6 +100,39 @@ def share(effect: Effect) -> str:
     return f"{taken:.3f} [{low:.3f}, {high:.3f}]"
 
 
+@dataclass(frozen=True)
+class Times:
+    """A run's times, read: those of a kernel beside those of the `start`."""
+
+    timings: KernelTimings
+    start: str
+
+    @classmethod
+    def of(cls, archive: Archive, run: str) -> Times:
+        """Those of a run in an archive."""
+        found = archive.run(run)
+        assert found is not None, run
+        return cls(KernelTimings(archive, run), found["identity"]["start"])
+
+    def logs(self, stage: StageName, address: str) -> dict[int, float]:
+        """A kernel's times in a stage by number, as logarithms; empty where one of them was no time."""
+        rows = self.timings.of(stage, address)
+        whole = bool(rows) and all(row["outcome"] == "scored" for row in rows)
+        return {row["number"]: row["log_ratio"] for row in rows} if whole else {}
+
+    def gain(self, stage: StageName, address: str) -> float | None:
+        """How far a kernel's times are below the start's, in logarithms."""
+        mine, base = self.logs(stage, address), self.logs(stage, self.start)
+        return fmean(base.values()) - fmean(mine.values()) if mine and base else None
+
+    def effect(self, stage: StageName, address: str, num_comparisons: int = 1) -> Effect | None:
+        """The same with its interval; None where a kernel has not two times."""
+        mine, base = self.logs(stage, address), self.logs(stage, self.start)
+        if len(mine.keys() & base.keys()) < 2:
+            return None
+        return paired_effect(mine, base, higher_is_better=False, num_comparisons=num_comparisons)
+
+
 class KernelRun:
     """One campaign of kernels at one tier over one archive; `explore`, `verify` and `confirm` return what they hand
     over. `gates` and `measure` examine and time a source; `deadline` (monotonic seconds) is the hard cap."""
@@ -123,9 +156,10 @@ class KernelRun:
         identity = kernel_identity(campaign, name, tier)
         self.run, self.judged_by = digest(identity), {key: identity[key] for key in ("present", "code")}
         archive.add_run(self.run, self.label, tier, campaign.seed, identity, provenance())
-        self.timings = KernelTimings(archive, self.run)
         source = start(self.operator)
         self.start = address_of(source)
+        self.timings = KernelTimings(archive, self.run)
+        self.times = Times(self.timings, self.start)
         archive.add_candidate(
             self.start, self.operator, source, motivation(source), dict.fromkeys(CHOICES, SHIPPED)
         )  # fmt: skip
@@ -170,7 +204,7 @@ class KernelRun:
         """The finalists and the start again, their times taken anew."""
         entrants = self.ensure("explore")["finalists"][: self.campaign.top]
         self.time("verify", [self.start, *entrants])
-        gains = {address: self.gain("verify", address) for address in entrants}
+        gains = {address: self.times.gain("verify", address) for address in entrants}
         scored = [(gain, address) for address, gain in gains.items() if gain is not None]
         winner = max(scored)[1] if scored else None
         return self._finish("verify", {"entrants": entrants, "winner": winner, "gains": gains})
@@ -181,7 +215,7 @@ class KernelRun:
         found: Row = {"entrants": [winner] if winner else [], "winner": winner}
         if winner:
             self.time("confirm", [self.start, winner])
-            effect = self.effect("confirm", winner)
+            effect = self.times.effect("confirm", winner)
             if effect is not None:
                 found |= {"effect": effect.as_dict(), "decision": decide(effect, fresh_seeds=True, fresh_items=True)}
         return self._finish("confirm", found)
@@ -223,12 +257,12 @@ class KernelRun:
         gain, scores = None, {}
         if outcome == SCORED:
             self.time("explore", [self.start, address])
-            gain = self.gain("explore", address)
+            gain = self.times.gain("explore", address)
             if gain is None:
                 red = next(row for row in self.timings.of("explore", address) if row["outcome"] == "rejected")
                 outcome = Outcome("rejected", red["reason"], red["gate"])
             else:
-                scores = {"time": {"gain": gain, "mean": fmean(self.logs("explore", address).values())}}
+                scores = {"time": {"gain": gain, "mean": fmean(self.times.logs("explore", address).values())}}
         rung = -1 if gain is None else 0
         self.archive.add_result(self.run, number, address, outcome, rung=rung, gain=gain, scores=scores)
         told = outcome if gain is None else f"takes {math.exp(-gain):.3f} of the time of {self.operator}"
@@ -246,9 +280,9 @@ class KernelRun:
                 found = [_finding("loads", str(error))]
             outcome = Outcome("rejected", found[0]["reason"], found[0]["gate"]) if found else SCORED
             self.archive.add_admission(key, address, outcome, found, {}, 0.0)
-            kept = {"outcome": outcome}
-        outcome = kept["outcome"]
-        return outcome
+            return outcome
+        earlier: Outcome = kept["outcome"]
+        return earlier
 
     # --- times ----------------------------------------------------------------------------------------------------
 
@@ -265,9 +299,10 @@ class KernelRun:
         self._require_time(1)
         began, source = time.monotonic(), self._source(address)
         outcome, ratio = ending(lambda: self.measure(source, self.operator))
-        numbers = {"log_ratio": math.log(ratio.ratio), "low": ratio.low, "high": ratio.high} if outcome == SCORED else {}
-        row = {**outcome.as_dict(), **numbers, "pairs": ratio.pairs, "wall_s": time.monotonic() - began}
-        self.timings.put(stage, address, number, {"outcome": row.pop("kind"), **row})
+        row = {"outcome": outcome.kind, "gate": outcome.gate, "reason": outcome.reason, "pairs": ratio.pairs}
+        if outcome == SCORED:
+            row |= {"log_ratio": math.log(ratio.ratio), "low": ratio.low, "high": ratio.high}
+        self.timings.put(stage, address, number, row | {"wall_s": time.monotonic() - began})
         if outcome.kind == "unscored":
             raise NotMeasuredError(
                 f"not measured: {self.called(address)} in {stage} of {self.label}, for {outcome.reason}. Nothing is "
@@ -275,24 +310,6 @@ class KernelRun:
             )
         if outcome.kind == "rejected" and address == self.start:
             raise EvidenceError(f"the shipped kernel of {self.operator} cannot be timed: {outcome.reason}")
-
-    def logs(self, stage: StageName, address: str) -> dict[int, float]:
-        """A kernel's times in a stage by number, as logarithms; empty where one of them was no time."""
-        rows = self.timings.of(stage, address)
-        whole = bool(rows) and all(row["outcome"] == "scored" for row in rows)
-        return {row["number"]: row["log_ratio"] for row in rows} if whole else {}
-
-    def gain(self, stage: StageName, address: str) -> float | None:
-        """How far a kernel's times are below the start's, in logarithms."""
-        mine, base = self.logs(stage, address), self.logs(stage, self.start)
-        return fmean(base.values()) - fmean(mine.values()) if mine and base else None
-
-    def effect(self, stage: StageName, address: str, num_comparisons: int = 1) -> Effect | None:
-        """The same with its interval; None where a kernel has not two times."""
-        mine, base = self.logs(stage, address), self.logs(stage, self.start)
-        if len(mine.keys() & base.keys()) < 2:
-            return None
-        return paired_effect(mine, base, higher_is_better=False, num_comparisons=num_comparisons)
 
     def _require_time(self, left: int) -> None:
         if self.deadline is not None and time.monotonic() > self.deadline:
@@ -304,8 +321,8 @@ class KernelRun:
     # --- the door -------------------------------------------------------------------------------------------------
 
     def propose(self, source: str, *, name: str, author: str, parent: str = "", idea: str = "") -> int:
-        """Keep a file as the next proposal and return its number. Raises `CampaignError` where the campaign is not open,
-        `EvidenceError` after verify or for no such parent, `BudgetExhaustedError` where nothing more may be proposed."""
+        """Keep a file as the next proposal and return its number. Raises `CampaignError` where the campaign is not
+        open, `EvidenceError` after verify or for no such parent, `BudgetExhaustedError` where the budget is used up."""
         self.require_open()
         if "verify" in self.timings.begun():
             raise EvidenceError(
@@ -320,8 +337,9 @@ class KernelRun:
             )
         given = self._parent(parent) if parent else self.context(number).parent.address
         proposal = Proposal(
-            source=source, name=f"{PurePath(name).stem}_{address_of(source)[:6]}", motivation=idea or motivation(source),
-            origins=(), parents=(given,), genome=None, predicted="faster", author=author,
+            source=source, name=f"{PurePath(name).stem}_{address_of(source)[:6]}",
+            motivation=idea or motivation(source), origins=(), parents=(given,), genome=None, predicted="faster",
+            author=author,
         )  # fmt: skip
         self.archive.drop("stages", "run = ? AND stage = 'explore'", self.run)  # it is not finished after all
         self.put(number, proposal)
@@ -331,8 +349,8 @@ class KernelRun:
         """`CampaignError` where nothing is taken from outside."""
         if not self.campaign.is_open:
             raise CampaignError(
-                f"{self.label} takes no proposals from outside; declare open=True to take them beside its researcher's, "
-                "or researcher='open' to take no others"
+                f"{self.label} takes no proposals from outside; declare open=True to take them beside its "
+                "researcher's, or researcher='open' to take no others"
             )
 
     def known(self, source: str) -> tuple[str, int | None] | None:
@@ -354,15 +372,16 @@ class KernelRun:
             references=(),
             insights=(),
             failed=tuple(
-                Failure(address=row["address"], gate=row["outcome"].gate, reason=row["outcome"].reason, name=row["name"])
+                Failure(address=row["address"], gate=ended.gate, reason=ended.reason, name=row["name"])
                 for row in failed
+                if (ended := row["outcome"])
             ),
             known=frozenset({self.start, *self.archive.addresses(self.run, 0, number)}),
         )
 
     def relative(self, address: str) -> Relative:
         """The start or a candidate as a researcher is shown it."""
-        row, gain = self.archive.candidate(address), self.gain("explore", address)
+        row, gain = self.archive.candidate(address), self.times.gain("explore", address)
         assert row is not None, address
         scores = {} if gain is None else {"gain": gain}
         shown = {key: row[key] for key in ("address", "name", "source", "genome", "motivation")}
