@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import ast
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from asiarc.core.digest import digest
 from asiarc.core.errors import BudgetExhaustedError
@@ -139,7 +140,7 @@ def written(operator: str, genome: Mapping[str, str]) -> str:
     tensors = OPERATORS[operator]
     given = ["q", "k", "v", "g" if "g" in tensors else "None", "beta", "q.shape[-1] ** -0.5", "initial_state"]
     given += [genome["chunk"]] if genome["chunk"] != SHIPPED else []
-    forms = [FORMS[name][choice] for name, choice in genome.items() if name in FORMS and choice != SHIPPED]
+    forms = tuple(FORMS[name][choice] for name, choice in genome.items() if name in FORMS and choice != SHIPPED)
     return (
         f'"""The shipped chunked algebra; {in_words(genome)}."""\n\nfrom __future__ import annotations\n\n'
         f'{restated(forms)}\nRUNS = ("bmm",)\n\n\ndef {operator}({", ".join(tensors)}, initial_state):\n'
@@ -153,7 +154,8 @@ def in_words(genome: Mapping[str, str]) -> str:
     return ", ".join(told) or "nothing of it rewritten"
 
 
-def restated(forms: Sequence[Form]) -> str:
+@cache
+def restated(forms: tuple[Form, ...]) -> str:
     """The algebra in some forms: what is rewritten and what rests on it is written out, the rest is imported."""
     code = installed()
     tree = ast.parse(code.text(code.kernels / "chunked.py"))

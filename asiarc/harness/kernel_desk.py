@@ -46,7 +46,7 @@ gain is how far the logarithm of its time is below that of the shipped algebra i
 
 
 def feedback_of(archive: Archive, run: str) -> list[Feedback]:
-    """What explore says of every proposal of a run, in order; intervals are widened for those that were timed before."""
+    """What explore says of every proposal of a run, in order; intervals are widened for those timed before."""
     found = archive.run(run)
     assert found is not None, run
     asked, times = found["identity"]["kernels"], Times.of(archive, run)

@@ -19,6 +19,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import PurePath
 from statistics import fmean
 from typing import Any
@@ -66,10 +67,15 @@ def kernel_identity(campaign: KernelCampaign, name: str, tier: Tier) -> Row:
         "kernels": campaign.resolved(tier),
         "present": kernel(campaign.operator, "chunk"),
         "start": address_of(start(campaign.operator)),
-        "code": installed().reach(ROOTS, STOPS).whole,
+        "code": _code(),
         "cpu": provenance()["cpu"],
         **versions(),
     }
+
+
+@cache
+def _code() -> str:
+    return installed().reach(ROOTS, STOPS).whole
 
 
 @dataclass(frozen=True)

@@ -231,7 +231,7 @@ def _models(campaign: Campaign, candidates: int, tier: Tier) -> tuple[int, float
 
 
 def _of_kernels(campaign: KernelCampaign, stage: StageName, tier: Tier) -> tuple[tuple[str, ...], float]:
-    """What a stage of a campaign of kernels examines and times, and its minutes: one after the other, whatever runs it."""
+    """What a stage of a campaign of kernels examines and times, and its minutes: one after the other."""
     candidates = campaign.budget.at(tier).candidates
     entrants = {"explore": candidates, "verify": min(campaign.top, candidates), "confirm": 1}[stage]
     judged, timings = (candidates if stage == "explore" else 0), (entrants + 1) * campaign.timings(stage)
