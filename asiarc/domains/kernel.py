@@ -87,7 +87,7 @@ def inverse(A_MCC):
     return found
 '''
 FORMS: Mapping[str, Mapping[str, Form]] = {
-    "slab": {power: Form("SLAB", f"SLAB = {power}") for power in ("2**15", "2**16", "2**18", "2**20")},
+    "slab": {power: Form("SLAB", f"SLAB = {power}") for power in ("2**16", "2**18")},
     "inverse": {"doubling": Form("inverse", DOUBLING), "halves": Form("inverse", HALVES)},
     "erasing": {
         "one product": Form(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import PurePath
 
 from asiarc.archive.kernels import KernelTimings
 from asiarc.archive.store import Archive
-from asiarc.core.errors import BudgetExhaustedError, CandidateError
+from asiarc.core.errors import CandidateError
 from asiarc.core.outcome import SCORED
 from asiarc.core.proposal import Context, as_json
 from asiarc.core.recipe import STAGES
@@ -16,8 +17,9 @@ from asiarc.domains.kernel import OPERATORS
 from asiarc.harness.desk import Row, ranked
 from asiarc.kernels.operators import OPERATORS as SHIPPED
 from asiarc.llm.reading import LONGEST_CODE
+from asiarc.loop.door import Twin
 from asiarc.loop.feedback import Feedback, GainOver, as_data, word_of
-from asiarc.loop.kernels import KernelRun, Times
+from asiarc.loop.kernels import KernelDoor, KernelRun, Times
 from asiarc.speed import NotMeasuredError
 from asiarc.speed.proposing import LEAN
 
@@ -78,28 +80,27 @@ def kernel_standings(archive: Archive, run: str) -> list[Row]:
 
 
 class KernelDesk:
-    """Answers for one campaign of kernels at one tier. Errors are those of `KernelRun`."""
+    """Answers for one campaign of kernels at one tier. Errors are those of `KernelDoor`."""
 
     def __init__(self, run: KernelRun) -> None:
-        run.require_open()
-        self.run = run
+        self.run, self.door = run, KernelDoor(run)
 
     def propose(self, files: Mapping[str, str], *, parent: str, idea: str, author: str) -> Row:
         """Referee sources by the names of their files; what is known already is told what it got, and costs nothing."""
-        run, found = self.run, list[tuple[str, tuple[str, int | None] | None, int | None, str]]()
+        door, found = self.door, list[tuple[str, Twin | None, int | None, str]]()
         for file, source in files.items():
             if len(source) > LONGEST_CODE or "\0" in source:
                 text = f"a kernel is text of at most {LONGEST_CODE:,} characters without NUL; write it anew"
                 raise CandidateError(text)
-            twin = run.known(source)
-            number = twin[1] if twin else run.propose(source, name=file, author=author, parent=parent, idea=idea)
+            twin, name = door.known(source), PurePath(file).stem
+            number = twin.number if twin else door.propose(source, name=name, author=author, parent=parent, idea=idea)
             found.append((file, twin, number, "" if number is None else self._judged(number)))
-        heard = feedback_of(run.archive, run.run)
+        heard = feedback_of(self.run.archive, self.run.run)
         return self._of_campaign() | {
-            "run": run.run,
-            "left": {"candidates": run.budget - run.proposed},
+            "run": self.run.run,
+            "left": {"candidates": door.budget - door.proposed},
             "proposals": [
-                {"file": file, "known_as": self._twin(twin), "word": "rejected"}
+                {"file": file, "known_as": twin and asdict(twin), "word": "rejected"}
                 | ({} if number is None else as_data(_noted(heard[number], note)))
                 for file, twin, number, note in found
             ],
@@ -115,10 +116,8 @@ class KernelDesk:
 
     def brief(self, author: str) -> Row:
         """What a researcher may know before the next proposal, as data and as a page."""
-        run = self.run
-        if run.proposed >= run.budget:
-            raise BudgetExhaustedError(f"all {run.budget} candidates of {run.label} are proposed; ask for its verdict")
-        context = run.context(run.proposed)
+        self.door.require(1)
+        context = self.run.context(self.door.proposed)
         told = {"number": context.index, "brief": self._page(context), "context": as_json(context)}
         return self._of_campaign() | told
 
@@ -135,7 +134,8 @@ class KernelDesk:
 
     def tried(self, file: str, source: str) -> Row:
         """Whether a source is known by its program."""
-        return {"file": file, "known_as": self._twin(self.run.known(source))}
+        twin = self.door.known(source)
+        return {"file": file, "known_as": twin and asdict(twin)}
 
     def verdict(self) -> Row:
         """What verify and confirm say, run where they have not been: the door is closed then."""
@@ -143,12 +143,6 @@ class KernelDesk:
             self.run.ensure(stage)
         found = self.run.outcome()
         return self._of_campaign() | {"verdict": found.explain(), "decision": found.decision or "cannot tell"}
-
-    def _twin(self, twin: tuple[str, int | None] | None) -> Row | None:
-        if twin is None:
-            return None
-        address, number = twin
-        return {"by": "program", "address": address, "name": self.run.called(address), "number": number}
 
     def _of_campaign(self) -> Row:
         return {"campaign": self.run.label, "tier": self.run.tier}

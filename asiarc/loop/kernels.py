@@ -17,10 +17,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
-from pathlib import PurePath
 from statistics import fmean
 from typing import Any
 
@@ -31,7 +30,7 @@ from asiarc.campaign.declaration import IDENTITY_VERSION
 from asiarc.campaign.identity import provenance, versions
 from asiarc.campaign.kernels import KernelCampaign
 from asiarc.core.digest import digest
-from asiarc.core.errors import BudgetExhaustedError, CampaignError, EvidenceError, KernelError
+from asiarc.core.errors import BudgetExhaustedError, EvidenceError, KernelError
 from asiarc.core.outcome import SCORED, Outcome
 from asiarc.core.proposal import Context, Failure, Proposal, Relative
 from asiarc.core.reach import installed
@@ -39,6 +38,7 @@ from asiarc.core.recipe import StageName, Tier
 from asiarc.core.seeds import seed_of
 from asiarc.domains.kernel import CHOICES, SHIPPED, address_of, motivation, researcher, start
 from asiarc.evidence.effects import Decision, Effect, decide, paired_effect
+from asiarc.loop.door import Threshold, Twin
 from asiarc.loop.drafts import Draft, proposal_row
 from asiarc.speed import NotMeasuredError
 from asiarc.speed.contest import Compared
@@ -93,8 +93,10 @@ class KernelOutcome:
 
     def explain(self) -> str:
         """The answer in a sentence."""
+        if not self.evaluated:
+            return "nothing is answered: no candidate has a time yet"
         if self.winner is None or self.effect is None:
-            return f"no winner: none of {self.evaluated} timed candidates was confirmed"
+            return f"no winner: {self.evaluated} candidates were timed, and none is confirmed"
         words = {"better": "is faster than {}", "worse": "is slower than {}"}
         said = words.get(self.decision or "", "cannot be told from {}").format(self.operator)
         return f"{self.winner} {said}: it takes {share(self.effect)} of its time, n = {self.effect.n}"
@@ -199,8 +201,8 @@ class KernelRun:
             self.judge(number)
         if not self.proposed:
             raise EvidenceError(
-                f"nobody has proposed anything to {self.label}; propose with: asiarc propose FILE --campaign "
-                f"{self.label} --tier {self.tier} (asiarc brief {self.label} says what is known)"
+                f"no kernel was proposed to {self.label}; asiarc brief {self.label} says how one is made, asiarc "
+                f"propose FILE --campaign {self.label} --tier {self.tier} takes it"
             )
         best = [row["address"] for row in self.archive.leading(self.run, self.budget)]
         entrants = self.archive.addresses(self.run, 0, self.budget)
@@ -320,50 +322,11 @@ class KernelRun:
     def _require_time(self, left: int) -> None:
         if self.deadline is not None and time.monotonic() > self.deadline:
             raise BudgetExhaustedError(
-                f"the campaign's minutes are used up with {left} pieces of work of this step left; everything "
-                "finished is kept: run the same command again to go on, or raise minutes in the campaign's budget"
+                f"the minutes of {self.label} are used up with {left} candidates or timings left; what is finished is "
+                "kept: run the same command again to go on, or give its budget more minutes"
             )
 
-    # --- the door -------------------------------------------------------------------------------------------------
-
-    def propose(self, source: str, *, name: str, author: str, parent: str = "", idea: str = "") -> int:
-        """Keep a file as the next proposal and return its number. Raises `CampaignError` where the campaign is not
-        open, `EvidenceError` after verify or for no such parent, `BudgetExhaustedError` where the budget is used up."""
-        self.require_open()
-        if "verify" in self.timings.begun():
-            raise EvidenceError(
-                f"{self.label} is closed: verify has begun to choose among its {self.proposed} proposals, and one "
-                "more would be chosen by what it showed. Another seed in the campaign begins another run"
-            )
-        number = self.proposed
-        if number >= self.budget:
-            raise BudgetExhaustedError(
-                f"all {self.budget} candidates of {self.label} at tier {self.tier} are proposed; go on with: pytest "
-                f"--tier {self.tier} -k {self.name}, which verifies the best. More in its budget is another run"
-            )
-        given = self._parent(parent) if parent else self.context(number).parent.address
-        proposal = Proposal(
-            source=source, name=f"{PurePath(name).stem}_{address_of(source)[:6]}",
-            motivation=idea or motivation(source), origins=(), parents=(given,), genome=None, predicted="faster",
-            author=author,
-        )  # fmt: skip
-        self.archive.drop("stages", "run = ? AND stage = 'explore'", self.run)  # it is not finished after all
-        self.put(number, proposal)
-        return number
-
-    def require_open(self) -> None:
-        """`CampaignError` where nothing is taken from outside."""
-        if not self.campaign.is_open:
-            raise CampaignError(
-                f"{self.label} takes no proposals from outside; declare open=True to take them beside its "
-                "researcher's, or researcher='open' to take no others"
-            )
-
-    def known(self, source: str) -> tuple[str, int | None] | None:
-        """(address, number) of who a source is already by its program; no number for the start."""
-        address = address_of(source)
-        numbers = [n for n, one in enumerate(self.archive.addresses(self.run, 0, self.budget)) if one == address]
-        return (address, numbers[0] if numbers else None) if numbers or address == self.start else None
+    # --- what a researcher is told ----------------------------------------------------------------------------------
 
     def context(self, number: int) -> Context:
         """What a researcher may know before a proposal: the best so far, or the start where none is ahead of it."""
@@ -402,14 +365,45 @@ class KernelRun:
         assert row is not None, address
         return str(row["source"])
 
-    def _parent(self, text: str) -> str:
-        """The address that the beginning of one means, of this run's proposals and the start."""
-        known = {self.start, *self.archive.addresses(self.run, 0, self.budget)}
-        found = sorted(address for address in known if address.startswith(text))
-        if len(found) != 1:
-            several = f"may be any of {', '.join(found[:5])}" if found else "is no candidate of this run"
-            raise EvidenceError(f"the parent {text!r} {several}; asiarc standings {self.label} lists their addresses")
-        return found[0]
+
+class KernelDoor(Threshold):
+    """Takes proposals for one campaign of kernels."""
+
+    def __init__(self, run: KernelRun) -> None:
+        super().__init__(run)
+        self.run = run
+
+    @property
+    def starts(self) -> Set[str]:
+        """The shipped algebra."""
+        return {self.run.start}
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether verify has timed anything."""
+        return "verify" in self.run.timings.begun()
+
+    def known(self, source: str) -> Twin | None:
+        """Who a source is already by its program."""
+        address = address_of(source)
+        numbers = [n for n, one in enumerate(self.archive.addresses(self.run.run, 0, self.budget)) if one == address]
+        if not numbers and address != self.run.start:
+            return None
+        return Twin("program", address, self.run.called(address), numbers[0] if numbers else None)
+
+    def propose(self, source: str, *, name: str, author: str, parent: str = "", idea: str = "") -> int:
+        """Keep a file as the next proposal and return its number. Raises as `Door.propose`."""
+        self._check_open()
+        self.require(1)
+        number = self.proposed
+        given = self._parent(parent) if parent else self.run.context(number).parent.address
+        proposal = Proposal(
+            source=source, name=f"{name}_{address_of(source)[:6]}", motivation=idea or motivation(source), origins=(),
+            parents=(given,), genome=None, predicted="faster", author=author,
+        )  # fmt: skip
+        self.archive.drop("stages", "run = ? AND stage = 'explore'", self.run.run)  # it is not finished after all
+        self.run.put(number, proposal)
+        return number
 
 
 def ending(measure: Callable[[], Compared]) -> tuple[Outcome, Ratio]:
@@ -417,7 +411,7 @@ def ending(measure: Callable[[], Compared]) -> tuple[Outcome, Ratio]:
     try:
         compared = measure()
     except NotMeasuredError as error:
-        reason = str(error).removeprefix("not measured: ")
+        reason = str(error).removeprefix("not measured: ").removesuffix("; try later.")
         return Outcome("unscored", reason), Ratio.nothing(reason)
     ratio = compared.ratio
     if compared.red:

@@ -22,7 +22,7 @@ from asiarc.harness.cli import main
 from asiarc.kernels.kernel_operators import KERNELS
 from asiarc.kernels.operators import OPERATORS as SHIPPED_OPERATORS
 from asiarc.loop import kernels
-from asiarc.loop.kernels import KernelRun, Times
+from asiarc.loop.kernels import KernelDoor, KernelRun, Times
 from asiarc.speed import NotMeasuredError
 from asiarc.speed.cases import measured_case
 from asiarc.speed.contest import Compared
@@ -125,18 +125,18 @@ def test_kernels_that_are_as_fast_are_not_told_apart(archive):
 def test_a_wrong_kernel_is_turned_away_with_the_reason_of_its_gate_and_never_timed(archive):
     laboratory, campaign = Laboratory(), asked(researcher="open")
     run = run_of(archive, laboratory, campaign)
-    run.propose(MINE.format(idea="wrong", body="o, s"), name="mine.py", author="agent 7")
+    KernelDoor(run).propose(MINE.format(idea="wrong", body="o, s"), name="mine", author="agent 7")
     run.explore()
     ended = archive.result(run.run, 0)["outcome"]
     assert (ended.kind, ended.gate, ended.reason) == ("rejected", "accuracy", "o is off by 1e-2 at B=1")
     assert set(laboratory.timed) == {run.start}
     assert run.verify()["winner"] is None and run.confirm()["entrants"] == []
-    assert "no winner" in run.outcome().explain()
+    assert "no candidate has a time yet" in run.outcome().explain()
 
 
 def test_what_is_wrong_once_it_is_timed_is_turned_away_by_its_speed(archive):
     run = run_of(archive, Laboratory(), asked(researcher="open"))
-    run.propose(MINE.format(idea="red", body="o, s"), name="mine.py", author="agent 7")
+    KernelDoor(run).propose(MINE.format(idea="red", body="o, s"), name="mine", author="agent 7")
     run.explore()
     ended = archive.result(run.run, 0)["outcome"]
     assert (ended.kind, ended.gate) == ("rejected", "speed") and "errors above" in ended.reason
@@ -342,14 +342,14 @@ def test_verbs_for_mixers_say_what_to_ask_of_kernels(shell):
 
 def test_a_full_budget_and_an_unknown_parent_are_said(archive):
     run = run_of(archive, Laboratory(), asked(researcher="open", budget=by_tier(smoke=Budget(candidates=1, minutes=5))))
-    source = MINE.format(idea="a", body="1")
-    with pytest.raises(EvidenceError, match="is no candidate of this run"):
-        run.propose(source, name="a.py", author="x", parent="zz")
-    with pytest.raises(EvidenceError, match="nobody has proposed"):
+    source, door = MINE.format(idea="a", body="1"), KernelDoor(run)
+    with pytest.raises(EvidenceError, match="is no candidate or baseline of this run"):
+        door.propose(source, name="a", author="x", parent="zz")
+    with pytest.raises(EvidenceError, match="no kernel was proposed"):
         run.explore()
-    run.propose(source, name="a.py", author="x", parent=run.start[:6])
-    with pytest.raises(BudgetExhaustedError, match="all 1 candidates"):
-        run.propose(MINE.format(idea="b", body="2"), name="b.py", author="x")
+    door.propose(source, name="a", author="x", parent=run.start[:6])
+    with pytest.raises(BudgetExhaustedError, match="1 asked for, 0 left"):
+        door.propose(MINE.format(idea="b", body="2"), name="b", author="x")
 
 
 # --- pytest -----------------------------------------------------------------------------------------------------------
