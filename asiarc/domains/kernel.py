@@ -16,6 +16,7 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from asiarc.core.digest import digest
 from asiarc.core.errors import BudgetExhaustedError
@@ -56,7 +57,7 @@ class _Exchange(ast.NodeTransformer):
     def __init__(self, old: str, new: str) -> None:
         self.old, self.new, self.times = ast.dump(ast.parse(old).body[0]), ast.parse(new).body, 0
 
-    def visit(self, node: ast.AST) -> object:
+    def visit(self, node: ast.AST) -> Any:
         if isinstance(node, ast.stmt) and ast.dump(node) == self.old:
             self.times += 1
             return self.new
@@ -187,10 +188,12 @@ def _names(node: ast.stmt) -> set[str]:
 
 def _imported(node: ast.stmt, used: set[str]) -> Iterator[str]:
     """An import as far as it is used."""
-    if isinstance(node, (ast.Import, ast.ImportFrom)) and getattr(node, "module", "") != "__future__":
-        names = [alias for alias in node.names if (alias.asname or alias.name) in used]
-        wanted = {"names": names, **({"module": node.module, "level": 0} if isinstance(node, ast.ImportFrom) else {})}
-        yield from [ast.unparse(type(node)(**wanted))] if names else []
+    if not isinstance(node, (ast.Import, ast.ImportFrom)) or getattr(node, "module", "") == "__future__":
+        return
+    names = [alias for alias in node.names if (alias.asname or alias.name) in used]
+    if names:
+        origin = f"from {node.module} " if isinstance(node, ast.ImportFrom) else ""
+        yield f"{origin}{ast.unparse(ast.Import(names))}"
 
 
 # --- who proposes -----------------------------------------------------------------------------------------------------

@@ -191,6 +191,11 @@ class KernelStageItem(StageItem):
         lab.say(f"  run {run.run} in {lab.place}")
         result = run.ensure(self.stage)
         self.user_properties += [("asiarc_run", run.run), ("tier", lab.tier), ("entrants", len(result["entrants"]))]
+        if self.name == "explore" and not result["finalists"]:
+            raise EvidenceError(
+                f"none of {result['candidates']} kernels was admitted; asiarc standings {run.label} --tier {lab.tier} "
+                "says which gate turned each away"
+            )
 
 
 class KernelArmItem(ArmItem):

@@ -40,7 +40,7 @@ class Twin:
     number: int | None  # of the proposal in this run; None for a baseline
 
 
-class Asked(Protocol):
+class Proposable(Protocol):
     """A run that may be proposed to: of mixers, patterns or kernels."""
 
     @property
@@ -56,7 +56,7 @@ class Asked(Protocol):
 class Threshold(ABC):
     """What every door asks before it takes a proposal. Raises `CampaignError` where the campaign is not open."""
 
-    def __init__(self, run: Asked) -> None:
+    def __init__(self, run: Proposable) -> None:
         if not run.campaign.is_open:
             raise CampaignError(
                 f"{run.label} takes no proposals from outside; declare open=True to take them beside its researcher's, "
