@@ -186,8 +186,10 @@ class KernelStageItem(StageItem):
 
     def runtest(self) -> None:
         lab = self.config.stash[LAB]
+        campaign = self.parent.campaign
+        assert isinstance(campaign, KernelCampaign), "others have items of their own"
         lab.say(f"{self.parent.name} {self.name} at tier {lab.tier}")
-        run = lab.kernel_run(self.parent.campaign, self.parent.name)
+        run = lab.kernel_run(campaign, self.parent.name)
         lab.say(f"  run {run.run} in {lab.place}")
         result = run.ensure(self.stage)
         self.user_properties += [("asiarc_run", run.run), ("tier", lab.tier), ("entrants", len(result["entrants"]))]
@@ -203,8 +205,10 @@ class KernelArmItem(ArmItem):
 
     def runtest(self) -> None:
         lab = self.config.stash[LAB]
+        campaign = self.parent.campaign
+        assert isinstance(campaign, KernelCampaign), "others have items of their own"
         lab.say(f"{self.parent.name} arm {self.name} at tier {lab.tier}")
-        run = lab.kernel_run(self.parent.campaign, self.parent.name, self.name)
+        run = lab.kernel_run(campaign, self.parent.name, self.name)
         for stage in run.campaign.stages:
             run.ensure(stage)
 

@@ -145,7 +145,7 @@ class Lab:
         """One line for each campaign that ran: what it found, and where its report is."""
         timed = [*self._kernel_runs.values()]
         if self.is_dry:
-            ran = [*self.runs, *timed]
+            ran: list[Run | KernelRun] = [*self.runs, *timed]
             return [f"dry run at tier {self.tier}: {self._passed(run)}; no number is kept" for run in ran]
         told = [f"{run.label} at {run.tier}: {run.outcome().explain()}" for run in timed]
         runs = [run.run for run in self.runs if not run.campaign.arm]
