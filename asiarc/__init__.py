@@ -1,9 +1,9 @@
 """asiarc: pytest for architecture discovery.
 
-A campaign file needs four names: ``from asiarc import Budget, Campaign, Stage, by_tier``; a task of one's own needs
-`task`, a researcher of one's own `Context` and `Proposal` with what they hold; a kernel file up to four: ``from asiarc
-import Input, Kernel, Limits, Speed``. They are imported when first asked for, so that kernels, models and the trainer
-run where pydantic is not installed.
+A campaign file needs four names: ``from asiarc import Budget, Campaign, Stage, by_tier`` (of kernels, three: `Budget`,
+`KernelCampaign`, `by_tier`); a task of one's own needs `task`, a researcher of one's own `Context` and `Proposal` with
+what they hold; a kernel file up to four: ``from asiarc import Input, Kernel, Limits, Speed``. They are imported when
+first asked for, so that kernels, models and the trainer run where pydantic is not installed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from asiarc.campaign.declaration import Budget, ByTier, Campaign, Models, Stage, by_tier
+    from asiarc.campaign.kernels import KernelCampaign
     from asiarc.campaign.recipe import Recipe
     from asiarc.core.kernel import Input, Kernel, Limits, Speed
     from asiarc.core.proposal import (
@@ -51,6 +52,7 @@ __all__ = [
     "Input",
     "Insight",
     "Kernel",
+    "KernelCampaign",
     "Limits",
     "MechanismEffect",
     "Models",
@@ -73,6 +75,7 @@ __all__ = [
 ]
 _PLACES = {
     "asiarc.campaign.declaration": ("Budget", "ByTier", "Campaign", "Models", "Stage", "by_tier"),
+    "asiarc.campaign.kernels": ("KernelCampaign",),
     "asiarc.campaign.recipe": ("Recipe",),
     "asiarc.core.kernel": ("Input", "Kernel", "Limits", "Speed"),
     "asiarc.tasks.catalogue": ("Training",),

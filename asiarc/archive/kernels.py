@@ -1,4 +1,5 @@
-"""What was proposed to be the kernel of an operator; a table that an archive has from the first such proposal on."""
+"""What was proposed to be the kernel of an operator, and the times that campaigns of kernels took; tables that an
+archive has from the first such row on."""
 
 from __future__ import annotations
 
@@ -15,6 +16,13 @@ _TABLE = """
         told TEXT NOT NULL, PRIMARY KEY (operator, number)
     )
 """
+_TIMINGS = """
+    CREATE TABLE IF NOT EXISTS kernel_timings (
+        run TEXT NOT NULL, stage TEXT NOT NULL, address TEXT NOT NULL, number INTEGER NOT NULL,
+        outcome TEXT NOT NULL, gate TEXT NOT NULL, reason TEXT NOT NULL, log_ratio REAL, low REAL, high REAL,
+        pairs INTEGER NOT NULL, wall_s REAL NOT NULL, PRIMARY KEY (run, stage, address, number)
+    )
+"""
 
 
 class KernelProposals:
@@ -22,7 +30,7 @@ class KernelProposals:
 
     def __init__(self, archive: Archive) -> None:
         self.archive = archive
-        self._is_there = bool(archive.rows("SELECT 1 FROM sqlite_master WHERE name = 'kernel_proposals'"))
+        self._is_there = _has(archive, "kernel_proposals")
 
     def of(self, operator: str) -> list[Row]:
         """Those of an operator in order."""
@@ -35,3 +43,33 @@ class KernelProposals:
         self.archive._execute(_TABLE)
         self._is_there = True
         self.archive._insert("kernel_proposals", row, replace=True)
+
+
+class KernelTimings:
+    """A run's timings: the logarithm of a kernel's time over the shipped one's, with the bounds of its own slices, or
+    why there is none."""
+
+    def __init__(self, archive: Archive, run: str) -> None:
+        self.archive, self.run = archive, run
+        self._is_there = _has(archive, "kernel_timings")
+
+    def of(self, stage: str, address: str) -> list[Row]:
+        """Those of a kernel in a stage in order."""
+        sql = "SELECT * FROM kernel_timings WHERE run = ? AND stage = ? AND address = ? ORDER BY number"
+        return self.archive.rows(sql, self.run, stage, address) if self._is_there else []
+
+    def begun(self) -> set[str]:
+        """The stages that have any."""
+        sql = "SELECT DISTINCT stage FROM kernel_timings WHERE run = ?"
+        return {row["stage"] for row in self.archive.rows(sql, self.run)} if self._is_there else set()
+
+    def put(self, stage: str, address: str, number: int, row: Row) -> None:
+        """Keep one; what had its number, which the machine could not take, is replaced."""
+        self.archive._execute(_TIMINGS)
+        self._is_there = True
+        place = {"run": self.run, "stage": stage, "address": address, "number": number}
+        self.archive._insert("kernel_timings", place | row, replace=True)
+
+
+def _has(archive: Archive, table: str) -> bool:
+    return bool(archive.rows("SELECT 1 FROM sqlite_master WHERE name = ?", table))

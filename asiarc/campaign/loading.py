@@ -7,12 +7,20 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from asiarc.campaign.declaration import Campaign, load_toml
+from asiarc.campaign.kernels import AnyCampaign, KernelCampaign
 from asiarc.core.errors import CampaignError, unknown_name
 from asiarc.core.loading import module_of
 
 
 def declared(file: Path) -> tuple[str, Campaign]:
-    """The name and the campaign of a Python or TOML file; `CampaignError` where it does not declare exactly one."""
+    """The name and the campaign of a Python or TOML file; `CampaignError` where it does not declare exactly one, or one
+    of kernels."""
+    name, campaign = any_declared(file)
+    return name, of_models(name, campaign)
+
+
+def any_declared(file: Path) -> tuple[str, AnyCampaign]:
+    """As `declared`, of either kind."""
     if file.suffix == ".toml":
         return file.stem.removeprefix("campaign_"), load_toml(file)
     if file.suffix != ".py":
@@ -23,21 +31,31 @@ def declared(file: Path) -> tuple[str, Campaign]:
     return found[0]
 
 
-def declared_in(module: object) -> list[tuple[str, Campaign]]:
+def declared_in(module: object) -> list[tuple[str, AnyCampaign]]:
     """The campaigns of a module, by name."""
-    return [(name, value) for name, value in vars(module).items() if isinstance(value, Campaign)]
+    return [(name, value) for name, value in vars(module).items() if isinstance(value, AnyCampaign)]
+
+
+def of_models(name: str, campaign: AnyCampaign) -> Campaign:
+    """A campaign that trains models; `CampaignError` where it is one of kernels."""
+    if isinstance(campaign, KernelCampaign):
+        raise CampaignError(
+            f"{name} is a campaign of kernels, which trains nothing: it runs with pytest, and asiarc brief, tried, "
+            "propose, standings and verdict answer for it (in the shell, without a referee)"
+        )
+    return campaign
 
 
 def named(
     text: str, roots: Iterable[Path], checked: Callable[[Path], None] = lambda _: None
-) -> tuple[str, Campaign, Path]:
+) -> tuple[str, AnyCampaign, Path]:
     """The name, the campaign and the file that a text means: the path of a campaign's file, or the name of one that is
     declared below a folder ``campaigns`` of the roots. `CampaignError` names those that are. `checked` sees the file
     before it is run, and may raise."""
     if Path(text).suffix in (".py", ".toml"):
         if not Path(text).is_file():
             raise CampaignError(f"no file {text}; give the path of a campaign_*.py or campaign_*.toml, or its name")
-        return *declared(Path(text)), Path(text)
+        return *any_declared(Path(text)), Path(text)
     files = dict.fromkeys(file for root in roots for file in sorted((root / "campaigns").rglob("campaign_*.*")))
     known = {name: file for file in files for name in _declares(file)}
     if text not in known:
@@ -46,7 +64,7 @@ def named(
         )
     file = known[text]
     checked(file)
-    found = [declared(file)] if file.suffix == ".toml" else declared_in(module_of(file))
+    found = [any_declared(file)] if file.suffix == ".toml" else declared_in(module_of(file))
     return *next(one for one in found if one[0] == text), file
 
 
@@ -56,4 +74,4 @@ def _declares(file: Path) -> Iterator[str]:
         yield file.stem.removeprefix("campaign_")
     elif file.suffix == ".py":
         text = file.read_text(encoding="utf-8", errors="replace")
-        yield from re.findall(r"^(\w+)(?:\s*:\s*\w+)?\s*=\s*(?:\w+\.)?Campaign\(", text, re.MULTILINE)
+        yield from re.findall(r"^(\w+)(?:\s*:\s*\w+)?\s*=\s*(?:\w+\.)?(?:Kernel)?Campaign\(", text, re.MULTILINE)

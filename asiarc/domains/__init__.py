@@ -2,7 +2,8 @@
 
 *mixer*: programs, each the mixer of a model or of the candidate's slots in a pattern. *pattern*: what fills the blocks,
 over a set of slots. A domain says which researchers propose in it, what a baseline's source is, and how candidates that
-are no programs are examined; all else (admission, training, the archive, reports) is the same for all of them.
+are no programs are examined; all else (admission, training, the archive, reports) is the same for all of them. What
+trains nothing is not listed: `asiarc.domains.kernel`, whose trials are times, has a loop of its own.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ import click
 
 from asiarc.core.errors import EvidenceError, unknown_name
 from asiarc.core.recipe import TIERS, Tier
-from asiarc.harness.options import AS_JSON, STORE, TIER, latest_run, say, told
+from asiarc.harness.options import AS_JSON, STORE, TIER, is_of_kernels, latest_run, say, told
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -320,7 +320,7 @@ def watch(campaign: str | None, tier: Tier | None, store: Path, once: bool, as_j
 
 
 def _watched(archive: Archive, campaign: str | None, tier: Tier | None) -> Row:
-    found = archive.runs(campaign, tier)
+    found = [row for row in archive.runs(campaign, tier) if not is_of_kernels(row)]
     if not found:
         asked = f"{campaign or 'any campaign'} ({tier or 'any tier'})"
         known = {f"{row['campaign']} ({row['tier']})" for row in archive.runs()}

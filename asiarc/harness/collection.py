@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from asiarc.campaign.declaration import Campaign
+from asiarc.campaign.kernels import AnyCampaign, KernelCampaign
 from asiarc.campaign.loading import declared_in
 from asiarc.core.errors import AsiarcError, CampaignError, unknown_name
 from asiarc.core.kernel import Kernel
@@ -34,6 +34,7 @@ from asiarc.harness.session import LAB, Lab
 if TYPE_CHECKING:
     from asiarc.archive.results import CampaignResult
     from asiarc.archive.store import Archive
+    from asiarc.loop.kernels import KernelOutcome
 
 OUTCOME = {"outcome", "winner"}  # the fixtures that run a campaign
 
@@ -90,7 +91,7 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 def pytest_pycollect_makeitem(collector: Any, name: str, obj: object) -> Any:
     """A `Campaign` in a campaign file becomes its stages, a `Kernel` in a kernel file its checks, a decider in a claim
     file a claim item."""
-    if isinstance(obj, Campaign) and isinstance(collector, CampaignModule):
+    if isinstance(obj, AnyCampaign) and isinstance(collector, CampaignModule):
         return CampaignNode.of(collector, name, obj)
     if isinstance(obj, Kernel) and isinstance(collector, KernelModule):
         return KernelNode.of(collector, name, obj)
@@ -131,7 +132,7 @@ def _without_tier(config: pytest.Config, items: Iterable[pytest.Item]) -> list[p
     return [item for item, _, _ in missing]
 
 
-def campaigns_asked(item: pytest.Item) -> list[tuple[str, Campaign]]:
+def campaigns_asked(item: pytest.Item) -> list[tuple[str, AnyCampaign]]:
     """The campaign that an item runs, or asks about by its fixtures, with its name."""
     if isinstance(item, (StageItem, ArmItem)):
         return [(item.parent.name, item.parent.campaign)]
@@ -215,7 +216,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 # --- fixtures ---------------------------------------------------------------------------------------------------------
 
 
-def _campaign_of(request: pytest.FixtureRequest) -> tuple[str, Campaign]:
+def _campaign_of(request: pytest.FixtureRequest) -> tuple[str, AnyCampaign]:
     found = declared_in(request.module)
     if len(found) != 1:
         raise CampaignError(
@@ -237,13 +238,18 @@ def tier(pytestconfig: pytest.Config) -> str:
 
 
 @pytest.fixture(scope="module")
-def outcome(request: pytest.FixtureRequest) -> CampaignResult:
+def outcome(request: pytest.FixtureRequest) -> CampaignResult | KernelOutcome:
     """What the campaign of this file found; stages that are missing in the archive are run first."""
     from asiarc.archive.results import CampaignResult
 
     lab = request.config.stash[LAB]
     name, campaign = _campaign_of(request)
     try:
+        if isinstance(campaign, KernelCampaign):
+            timed = lab.kernel_run(campaign, name)
+            for stage in campaign.stages:
+                timed.ensure(stage)
+            return timed.outcome()
         run = lab.run(campaign, name, request.path)
         for stage in campaign.stages:
             lab.ensure(run, stage)
@@ -253,7 +259,7 @@ def outcome(request: pytest.FixtureRequest) -> CampaignResult:
 
 
 @pytest.fixture(scope="module")
-def winner(outcome: CampaignResult) -> Any:
+def winner(outcome: CampaignResult | KernelOutcome) -> Any:
     """The candidate that verify picked and confirm tested."""
     return outcome.winner
 

@@ -18,11 +18,25 @@ import click
 
 from asiarc.core.errors import CampaignError
 from asiarc.core.recipe import Tier
-from asiarc.harness.archive_verbs import console, result_of
-from asiarc.harness.options import AS_JSON, STORE, TIER, WORKERS, project_store, require_device, say, told
+from asiarc.harness.archive_verbs import console
+from asiarc.harness.options import (
+    AS_JSON,
+    STORE,
+    TIER,
+    WORKERS,
+    is_of_kernels,
+    latest_run,
+    project_store,
+    require_device,
+    say,
+    told,
+)
 
 if TYPE_CHECKING:
+    from asiarc.campaign.declaration import Campaign
+    from asiarc.campaign.kernels import KernelCampaign
     from asiarc.harness.desk import Desk
+    from asiarc.harness.kernel_desk import KernelDesk
     from asiarc.loop.door import Door
 
 KNOWN = 3  # exit status of `tried`
@@ -42,15 +56,21 @@ def door_of(
 ) -> Iterator[Door]:
     """The door of a campaign, once nobody else writes in its archive; its minutes count from here. `checked` sees its
     file before that is run."""
+    from asiarc.campaign.loading import named, of_models
+
+    name, declared, file = named(campaign, (project_store().parent, Path.cwd()), checked)
+    with _opened(name, of_models(name, declared).at(file.parent), tier, store, workers) as door:
+        yield door
+
+
+@contextmanager
+def _opened(name: str, declared: Campaign, tier: Tier, store: Path, workers: int) -> Iterator[Door]:
     from asiarc.archive.store import Archive
-    from asiarc.campaign.loading import named
     from asiarc.engineer import workshop
     from asiarc.engineer.sealed import workshop_of
     from asiarc.loop.door import Door
     from asiarc.loop.run import Run
 
-    name, declared, file = named(campaign, (project_store().parent, Path.cwd()), checked)
-    declared = declared.at(file.parent)
     minutes = declared.budget.at(tier).minutes
     require_device(tier)
     aside = partial(say, err=True)
@@ -59,8 +79,40 @@ def door_of(
         yield Door(Run(declared, name, tier, archive, shop, lambda _: None, beat=aside))
 
 
+@contextmanager
+def _desk_of(campaign: str, tier: Tier, store: Path, workers: int) -> Iterator[Desk | KernelDesk]:
+    """The desk of a campaign of either kind."""
+    from asiarc.campaign.kernels import KernelCampaign
+    from asiarc.campaign.loading import named
+    from asiarc.harness.desk import Desk
+
+    name, declared, file = named(campaign, (project_store().parent, Path.cwd()))
+    if isinstance(declared, KernelCampaign):
+        with _kernel_desk(name, declared, tier, store) as desk:
+            yield desk
+    else:
+        with _opened(name, declared.at(file.parent), tier, store, workers) as door:
+            yield Desk(door)
+
+
+@contextmanager
+def _kernel_desk(name: str, declared: KernelCampaign, tier: Tier, store: Path) -> Iterator[KernelDesk]:
+    from asiarc.archive.store import Archive
+    from asiarc.harness.kernel_desk import KernelDesk
+    from asiarc.loop.kernels import KernelRun
+
+    deadline = time.monotonic() + 60 * declared.budget.at(tier).minutes
+    aside = partial(say, err=True)
+    with Archive(store, wait=aside) as archive:
+        yield KernelDesk(KernelRun(declared, name, tier, archive, aside, deadline=deadline))
+
+
 def _asked(
-    verb: str, referee: str | None, here: Callable[[Desk], Any], place: tuple[str, Tier, Path, int], **said: Any
+    verb: str,
+    referee: str | None,
+    here: Callable[[Desk | KernelDesk], Any],
+    place: tuple[str, Tier, Path, int],
+    **said: Any,
 ) -> Any:
     """The answer of a referee where there is one, else of this project's own desk."""
     campaign, tier, store, workers = place
@@ -68,10 +120,8 @@ def _asked(
         from asiarc.harness.wire import ask
 
         return ask(referee, {"verb": verb, "campaign": campaign, "tier": tier, **said})
-    from asiarc.harness.desk import Desk
-
-    with door_of(campaign, tier, store, workers) as door:
-        return here(Desk(door))
+    with _desk_of(campaign, tier, store, workers) as desk:
+        return here(desk)
 
 
 @click.command()
@@ -140,7 +190,9 @@ def lines(feedback: Mapping[str, Any]) -> Iterator[str]:
     from asiarc.report import wording
 
     yield "#{number} {address} {name} by {author}: {word}".format(**feedback)
-    if feedback["told"] and feedback["outcome"] is not None:
+    if feedback["outcome"] is None:
+        yield from (f"  {line}" for line in feedback["told"])
+    elif feedback["told"]:
         first, *more = feedback["told"]
         gate = feedback["outcome"]["gate"] or feedback["outcome"]["kind"]
         yield f"  {gate}: {first}"
@@ -222,11 +274,16 @@ def standings(campaign: str, referee: str | None, tier: Tier, store: Path, as_js
 
 def standings_of(campaign: str, tier: Tier, store: Path) -> list[Row]:
     """The latest run's, read beside whoever writes."""
+    from asiarc.archive.results import CampaignResult
     from asiarc.harness.desk import ranked
     from asiarc.loop.feedback import Reader
 
-    with result_of(campaign, tier, store) as (result, _):
-        return ranked(Reader(result).all())
+    with latest_run(campaign, tier, store, of_kernels=True) as (archive, run):
+        if is_of_kernels(archive.run(run) or {"identity": {}}):
+            from asiarc.harness.kernel_desk import kernel_standings
+
+            return kernel_standings(archive, run)
+        return ranked(Reader(CampaignResult.load(archive, run)).all())
 
 
 @click.command()

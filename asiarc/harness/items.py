@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 
 from asiarc.campaign.declaration import Campaign, load_toml
+from asiarc.campaign.kernels import AnyCampaign, KernelCampaign
 from asiarc.core.digest import digest
 from asiarc.core.errors import AsiarcError, EvidenceError
 from asiarc.core.extras import require_campaigns
@@ -86,11 +87,11 @@ class TomlCampaign(pytest.File):
 class CampaignNode(pytest.Collector):
     """A campaign in the tree: file::name::stage."""
 
-    campaign: Campaign
+    campaign: AnyCampaign
     parent: CampaignModule | TomlCampaign
 
     @classmethod
-    def of(cls, parent: CampaignModule | TomlCampaign, name: str, campaign: Campaign) -> CampaignNode:
+    def of(cls, parent: CampaignModule | TomlCampaign, name: str, campaign: AnyCampaign) -> CampaignNode:
         node: CampaignNode = cls.from_parent(parent, name=name)
         node.campaign = campaign
         return node
@@ -103,8 +104,10 @@ class CampaignNode(pytest.Collector):
 
     def collect(self) -> list[pytest.Item]:
         self.campaign.at(self.path.parent, build=False)
-        stages = [StageItem.from_parent(self, name=stage) for stage in self.campaign.stages]
-        return [*stages, *(ArmItem.from_parent(self, name=arm) for arm in self.campaign.arms)]
+        is_of_kernels = isinstance(self.campaign, KernelCampaign)
+        stage_item, arm_item = (KernelStageItem, KernelArmItem) if is_of_kernels else (StageItem, ArmItem)
+        stages = [stage_item.from_parent(self, name=stage) for stage in self.campaign.stages]
+        return [*stages, *(arm_item.from_parent(self, name=arm) for arm in self.campaign.arms)]
 
     def repr_failure(self, excinfo: Any, style: Any = None) -> Any:
         if isinstance(excinfo.value, AsiarcError):
@@ -136,19 +139,21 @@ class StageItem(PlainItem):
         """The campaign as it is resolved at a tier, by hash."""
         return digest(self.parent.campaign.at(self.path.parent).resolved(tier))
 
-    def planned(self) -> list[tuple[str, Campaign, str, StageName]]:
+    def planned(self) -> list[tuple[str, AnyCampaign, str, StageName]]:
         """What --plan lists."""
         return [(self.nodeid, self.parent.campaign.at(self.path.parent), self.parent.name, self.stage)]
 
     def runtest(self) -> None:
         lab = self.config.stash[LAB]
+        campaign = self.parent.campaign
+        assert isinstance(campaign, Campaign), "others have items of their own"
         lab.say(f"{self.parent.name} {self.name} at tier {lab.tier}")  # first: what follows imports for seconds
         register(self.session, lab)
-        run = lab.run(self.parent.campaign, self.parent.name, self.path)
+        run = lab.run(campaign, self.parent.name, self.path)
         lab.say(f"  run {run.run} in {lab.place}")
         result = lab.ensure(run, self.stage)
         self.user_properties += [("asiarc_run", run.run), ("tier", lab.tier), ("entrants", len(result["entrants"]))]
-        if self.name == self.parent.campaign.stages[-1]:
+        if self.name == campaign.stages[-1]:
             self.user_properties += lab.answer_of(run).items()
         if self.name == "explore" and not result["finalists"]:
             raise EvidenceError(
@@ -165,21 +170,55 @@ class ArmItem(PlainItem):
 
     parent: CampaignNode
 
-    def planned(self) -> list[tuple[str, Campaign, str, StageName]]:
+    def planned(self) -> list[tuple[str, AnyCampaign, str, StageName]]:
         """What --plan lists: every stage of the arm."""
         arm = self.parent.campaign.at(self.path.parent).as_arm(self.name)
         return [(f"{self.nodeid} {stage}", arm, self.parent.name, stage) for stage in arm.stages]
 
     def runtest(self) -> None:
         lab = self.config.stash[LAB]
+        campaign = self.parent.campaign
+        assert isinstance(campaign, Campaign), "others have items of their own"
         lab.say(f"{self.parent.name} arm {self.name} at tier {lab.tier}")
-        run = lab.run(self.parent.campaign, self.parent.name, self.path, self.name)
+        run = lab.run(campaign, self.parent.name, self.path, self.name)
         lab.say(f"  run {run.run} in {lab.place}")
         for stage in run.campaign.stages:
             lab.ensure(run, stage)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         return self.path, 0, f"{self.parent.name}::{self.name}"
+
+
+class KernelStageItem(StageItem):
+    """One stage of a campaign of kernels."""
+
+    def runtest(self) -> None:
+        lab = self.config.stash[LAB]
+        campaign = self.parent.campaign
+        assert isinstance(campaign, KernelCampaign), "others have items of their own"
+        lab.say(f"{self.parent.name} {self.name} at tier {lab.tier}")
+        run = lab.kernel_run(campaign, self.parent.name)
+        lab.say(f"  run {run.run} in {lab.place}")
+        result = run.ensure(self.stage)
+        self.user_properties += [("asiarc_run", run.run), ("tier", lab.tier), ("entrants", len(result["entrants"]))]
+        if self.name == "explore" and not result["finalists"]:
+            raise EvidenceError(
+                f"none of {result['candidates']} kernels was admitted; asiarc standings {run.label} --tier {lab.tier} "
+                "says which gate turned each away"
+            )
+
+
+class KernelArmItem(ArmItem):
+    """A campaign of kernels searched by chance: all its stages, at equal compute."""
+
+    def runtest(self) -> None:
+        lab = self.config.stash[LAB]
+        campaign = self.parent.campaign
+        assert isinstance(campaign, KernelCampaign), "others have items of their own"
+        lab.say(f"{self.parent.name} arm {self.name} at tier {lab.tier}")
+        run = lab.kernel_run(campaign, self.parent.name, self.name)
+        for stage in run.campaign.stages:
+            run.ensure(stage)
 
 
 # --- claims -----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,8 +109,11 @@ class Commands(click.Group):
 
 
 @contextmanager
-def latest_run(campaign: str, tier: Tier, store: Path) -> Iterator[tuple[Archive, str]]:
-    """The archive, and the latest run of a campaign in it; `EvidenceError` names the runs where there is none."""
+def latest_run(
+    campaign: str, tier: Tier, store: Path, *, of_kernels: bool = False
+) -> Iterator[tuple[Archive, str]]:
+    """The archive, and the latest run of a campaign in it; `EvidenceError` names the runs where there is none, and what
+    to ask of a campaign of kernels where only `of_kernels` takes one."""
     from asiarc.archive.store import Archive
 
     with Archive(store, write=False) as archive:
@@ -118,4 +121,14 @@ def latest_run(campaign: str, tier: Tier, store: Path) -> Iterator[tuple[Archive
         if not runs:
             known = {f"{row['campaign']} ({row['tier']})" for row in archive.runs()}
             raise EvidenceError(unknown_name("campaign at this tier:", f"{campaign} ({tier})", known))
+        if is_of_kernels(runs[-1]) and not of_kernels:
+            raise EvidenceError(
+                f"{campaign} is a campaign of kernels: asiarc standings {campaign} says what became of its candidates, "
+                "asiarc source ADDRESS shows one, and its answer ends pytest campaigns"
+            )
         yield archive, runs[-1]["run"]
+
+
+def is_of_kernels(run: Mapping[str, Any]) -> bool:
+    """Whether a run is one of a campaign of kernels, as its record says."""
+    return "kernels" in run["identity"] and "spec" not in run["identity"]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asiarc.campaign.declaration import Campaign
+from asiarc.campaign.kernels import KernelCampaign
 from asiarc.core.errors import AsiarcError
 from asiarc.core.extras import require_campaigns
 from asiarc.core.recipe import StageName, Tier
@@ -24,6 +25,7 @@ from asiarc.harness.options import folded, require_device
 if TYPE_CHECKING:
     from asiarc.archive.store import Archive
     from asiarc.loop.agents import Connect
+    from asiarc.loop.kernels import KernelRun
     from asiarc.loop.run import Run
 
 
@@ -44,6 +46,7 @@ class Lab:
         self._archive: Archive | None = None
         self._executor: Any = None
         self._runs: dict[tuple[int, str], Run] = {}
+        self._kernel_runs: dict[tuple[int, str], KernelRun] = {}
         self._table: live.LiveTable | None = None
 
     @property
@@ -101,6 +104,19 @@ class Lab:
                 self._retry(self._runs[key])
         return self._runs[key]
 
+    def kernel_run(self, campaign: KernelCampaign, name: str, arm: str = "") -> KernelRun:
+        """The same of a campaign of kernels. No worker is started for it, so that nothing runs beside what is timed."""
+        require_campaigns()
+        from asiarc.loop.kernels import KernelRun
+
+        key = id(campaign), arm
+        if key not in self._kernel_runs:
+            asked = campaign.as_arm(arm) if arm else campaign
+            asked = asked.as_dry(self.tier) if self.is_dry else asked
+            deadline = time.monotonic() + 60 * asked.budget.at(self.tier).minutes
+            self._kernel_runs[key] = KernelRun(asked, name, self.tier, self.archive, self.say, deadline=deadline)
+        return self._kernel_runs[key]
+
     def _retry(self, run: Run) -> None:
         from asiarc.archive.retry import forget_failures
 
@@ -128,18 +144,22 @@ class Lab:
 
     def answers(self) -> list[str]:
         """One line for each campaign that ran: what it found, and where its report is."""
+        timed = [*self._kernel_runs.values()]
+        if self.is_dry:
+            ran: list[Run | KernelRun] = [*self.runs, *timed]
+            return [f"dry run at tier {self.tier}: {self._passed(run)}; no number is kept" for run in ran]
+        told = [f"{run.label} at {run.tier}: {run.outcome().explain()}" for run in timed]
         runs = [run.run for run in self.runs if not run.campaign.arm]
         if not runs:
-            return []
+            return told
         from asiarc.archive.results import CampaignResult
         from asiarc.report.answer import answer_line, facts_of
 
         where = self._report()
-        if self.is_dry:
-            return [f"dry run at tier {self.tier}: {self._passed(run)}; no number is kept" for run in self.runs]
-        return [f"{answer_line(facts_of(CampaignResult.load(self.archive, run)))}; report: {where}" for run in runs]
+        found = [answer_line(facts_of(CampaignResult.load(self.archive, run))) for run in runs]
+        return [*(f"{line}; report: {where}" for line in found), *told]
 
-    def _passed(self, run: Run) -> str:
+    def _passed(self, run: Run | KernelRun) -> str:
         """Which stages of a run are through."""
         passed = [stage for stage in run.campaign.stages if self.archive.stage_result(run.run, stage)]
         return f"{run.label} passed {', '.join(passed) or 'no stage'} of {', '.join(run.campaign.stages)}"

@@ -9,12 +9,18 @@ among stays what it was.
 from __future__ import annotations
 
 import stat
+from abc import ABC, abstractmethod
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
+from asiarc.archive.store import Archive
+from asiarc.campaign.kernels import AnyCampaign
 from asiarc.core.candidate import address_of, read_source
 from asiarc.core.errors import BudgetExhaustedError, CampaignError, CandidateError, EvidenceError
 from asiarc.core.proposal import Context, Proposal
+from asiarc.core.recipe import Tier
 from asiarc.llm.reading import LONGEST_CODE, ReadingError
 from asiarc.loop.run import Run
 from asiarc.researcher.ideas import from_code, predicted_text
@@ -34,40 +40,101 @@ class Twin:
     number: int | None  # of the proposal in this run; None for a baseline
 
 
-class Door:
-    """Takes proposals for one run. Raises `CampaignError` where the campaign is not open."""
+class Proposable(Protocol):
+    """A run that may be proposed to: of mixers, patterns or kernels."""
 
-    def __init__(self, run: Run) -> None:
+    @property
+    def campaign(self) -> AnyCampaign: ...  # noqa: D102
+
+    label: str
+    name: str
+    tier: Tier
+    run: str
+    archive: Archive
+
+
+class Threshold(ABC):
+    """What every door asks before it takes a proposal. Raises `CampaignError` where the campaign is not open."""
+
+    def __init__(self, run: Proposable) -> None:
         if not run.campaign.is_open:
             raise CampaignError(
                 f"{run.label} takes no proposals from outside; declare open=True to take them beside its researcher's, "
                 "or researcher='open' to take no others"
             )
-        self.run, self.archive = run, run.archive
+        self._asked, self.archive = run, run.archive
 
     @property
     def proposed(self) -> int:
         """How many candidates were proposed so far: the number of the next."""
-        return len(self.archive.addresses(self.run.run, 0, self.budget))
+        return len(self.archive.addresses(self._asked.run, 0, self.budget))
 
     @property
     def budget(self) -> int:
         """How many candidates may be."""
-        return self.run.campaign.budget.at(self.run.tier).candidates
+        return self._asked.campaign.budget.at(self._asked.tier).candidates
 
-    def walk(self) -> Exploration:
-        """The search up to where it is; what is kept and not yet paid for is trained."""
-        return self.run.search(asks=False)
+    @property
+    @abstractmethod
+    def starts(self) -> Set[str]:
+        """The addresses of what the search starts from and is compared with."""
+
+    @property
+    @abstractmethod
+    def is_closed(self) -> bool:
+        """Whether verify has begun to choose."""
 
     def require(self, count: int) -> None:
         """Room for so many proposals; `BudgetExhaustedError` where the budget has less."""
         left = self.budget - self.proposed
         if left < count:
             raise BudgetExhaustedError(
-                f"{count} asked for, {left} left of the {self.budget} candidates of {self.run.label} at tier "
-                f"{self.run.tier}; propose no more than that, or go on with: pytest --tier {self.run.tier} -k "
-                f"{self.run.name}, which verifies the best. More in its budget is another run"
+                f"{count} asked for, {left} left of the {self.budget} candidates of {self._asked.label} at tier "
+                f"{self._asked.tier}; propose no more than that, or go on with: pytest --tier {self._asked.tier} -k "
+                f"{self._asked.name}, which verifies the best. More in its budget is another run"
             )
+
+    def _check_open(self) -> None:
+        """Explore is finished for good once verify chooses."""
+        if self.is_closed:
+            raise EvidenceError(
+                f"{self._asked.label} is closed: verify has begun to choose among its {self.proposed} proposals, and "
+                "one more would be chosen by what it showed. Another seed in the campaign begins another run"
+            )
+
+    def _parent(self, text: str) -> str:
+        """The address that the beginning of one means, of this run's proposals and the baselines."""
+        known = {*self.archive.addresses(self._asked.run, 0, self.budget), *self.starts}
+        found = sorted(address for address in known if address.startswith(text))
+        if len(found) == 1:
+            return found[0]
+        several = f"may be any of {', '.join(found[:5])}" if found else "is no candidate or baseline of this run"
+        raise EvidenceError(
+            f"the parent {text!r} {several}; asiarc standings {self._asked.label} lists their addresses"
+        )
+
+
+class Door(Threshold):
+    """Takes proposals for one run of mixers or patterns."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self.run = run
+
+    @property
+    def starts(self) -> Set[str]:
+        """The baselines."""
+        return self.run.drafts.baselines
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether a stage after explore rests on any trial."""
+        later = "SELECT 1 FROM uses WHERE run = ? AND stage != 'explore' LIMIT 1"
+        return bool(self.archive.rows(later, self.run.run))
+
+    def walk(self) -> Exploration:
+        """The search up to where it is; what is kept and not yet paid for is trained."""
+        return self.run.search(asks=False)
 
     def context(self, search: Exploration) -> Context:
         """What a researcher may know before the next proposal; `BudgetExhaustedError` where there is none."""
@@ -116,24 +183,6 @@ class Door:
         self.archive.drop("stages", "run = ? AND stage = 'explore'", self.run.run)  # it is not finished after all
         self.run.drafts.store(draft)
         return draft.number
-
-    def _check_open(self) -> None:
-        """Explore is finished for good once verify chooses."""
-        later = "SELECT 1 FROM uses WHERE run = ? AND stage != 'explore' LIMIT 1"
-        if self.archive.rows(later, self.run.run):
-            raise EvidenceError(
-                f"{self.run.label} is closed: verify has begun to choose among its {self.proposed} proposals, and one "
-                "more would be chosen by what it showed. Another seed in the campaign begins another run"
-            )
-
-    def _parent(self, text: str) -> str:
-        """The address that the beginning of one means, of this run's proposals and the baselines."""
-        known = {*self.archive.addresses(self.run.run, 0, self.budget), *self.run.drafts.baselines}
-        found = sorted(address for address in known if address.startswith(text))
-        if len(found) == 1:
-            return found[0]
-        several = f"may be any of {', '.join(found[:5])}" if found else "is no candidate or baseline of this run"
-        raise EvidenceError(f"the parent {text!r} {several}; asiarc standings {self.run.label} lists their addresses")
 
 
 def steady_source(file: Path) -> str:

@@ -133,7 +133,7 @@ class Reader:
         (cost,) = self.archive.rows(_COST, self.run, address)
         return Feedback(
             number=row["number"], address=address, name=row["name"], author=row.get("author") or self.by,
-            word=_word(outcome, scores, holds=holds), outcome=outcome,
+            word=word_of(outcome, scores, holds=holds), outcome=outcome,
             rung=ended["rung"] if ended else -1, rungs=len(self.rungs), holds=holds, scores=scores,
             told=tuple(gate_told(self.archive, address, row["source"], outcome)) if outcome and not is_scored else (),
             **cost, looks=self.looks,
@@ -217,7 +217,7 @@ def _is_scored(outcome: Outcome | None) -> bool:
     return outcome is not None and outcome.kind == "scored"
 
 
-def _word(outcome: Outcome | None, scores: Sequence[GainOver], *, holds: bool) -> Word:
+def word_of(outcome: Outcome | None, scores: Sequence[GainOver], *, holds: bool) -> Word:
     """What is said of a proposal: the gain over start_from, which comes first, decides, if no capability was lost."""
     if outcome is None:
         return "admitted"

@@ -8,18 +8,18 @@ again with fresh processes, and what the second time does not repeat cannot be t
 
 from __future__ import annotations
 
-import ast
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from asiarc.archive.kernels import KernelProposals, Row
 from asiarc.archive.store import Archive
 from asiarc.campaign.code import kernel
-from asiarc.core.digest import digest
 from asiarc.core.errors import KernelError, unknown_name
 from asiarc.core.seeds import seed_of
+from asiarc.domains.kernel import address_of, motivation
 from asiarc.kernels.kernel_operators import KERNELS
 from asiarc.llm.reading import LONGEST_CODE
 from asiarc.speed import NotMeasuredError
@@ -32,14 +32,6 @@ from asiarc.speed.verdict import functions_of, submitted
 LEAN = 2.0
 WORDS = {"ahead": 0, "not told apart": 3, "behind": 4, "rejected": 5, "admitted": 6}
 """What is said of a kernel and the exit status that says it: those of a campaign's door; "admitted" was not timed."""
-
-
-def address_of(source: str) -> str:
-    """What names a kernel's file: its program, comments and layout aside; decorators count, for they cost time."""
-    try:
-        return digest(ast.unparse(ast.parse(source)))
-    except (SyntaxError, ValueError):  # the checks say what is wrong with it
-        return digest(source)
 
 
 def propose(
@@ -62,7 +54,7 @@ def propose(
     word, told = refereed(source, operator, seed_of("kernel proposal", address) % 2**31, timed=timed)
     row = same or {
         "operator": operator, "number": len(earlier), "address": address, "against": against, "name": name,
-        "author": author, "idea": idea or docstring(source), "source": source,
+        "author": author, "idea": idea or motivation(source), "source": source,
     }  # fmt: skip
     row |= {"word": word, "told": told}
     kept.put(row)
@@ -77,23 +69,13 @@ def standings(archive: Archive, operator: str) -> list[Row]:
     return sorted(found, key=lambda row: (WORDS[row["word"]], row["told"]["ratio"] or math.inf, row["number"]))
 
 
-def docstring(source: str) -> str:
-    """What a file says of itself; empty where it says nothing, or is no Python."""
-    try:
-        return ast.get_docstring(ast.parse(source)) or ""
-    except (SyntaxError, ValueError):
-        return ""
-
-
 def refereed(source: str, operator: str, seed: int, *, timed: bool) -> tuple[str, Row]:
     """The word on a source, and what was found: findings by check, notes, and the ratio of times with its bounds."""
     if operator not in functions_of(source):
         return "rejected", said({"imports": [f"it defines no function {operator}, or is not Python"]})
     present = counted(operator, KERNELS[operator])
     most = {"operators": int(LEAN * present["operators"]), "bytes": int(LEAN * present["peak_bytes"])}
-    with tempfile.TemporaryDirectory(prefix="asiarc-proposed-") as folder:
-        file = Path(folder, f"{operator}.py")
-        file.write_text(source, encoding="utf-8")
+    with laid_down(source, operator) as file:
         found = submitted(file, operator, seed, most)
         if found.findings:
             return "rejected", said(found.findings)
@@ -103,6 +85,21 @@ def refereed(source: str, operator: str, seed: int, *, timed: bool) -> tuple[str
             return raced(lambda: against_ours(file, operator))
         except NotMeasuredError as error:
             return "admitted", said(notes=[f"{error}"])
+
+
+def measured(source: str, operator: str) -> Compared:
+    """One measurement of a source against the shipped kernel, by fresh processes. Raises as `against_ours` does."""
+    with laid_down(source, operator) as file:
+        return against_ours(file, operator)
+
+
+@contextmanager
+def laid_down(source: str, operator: str) -> Iterator[Path]:
+    """A source as a file, for as long as it is asked about."""
+    with tempfile.TemporaryDirectory(prefix="asiarc-proposed-") as folder:
+        file = Path(folder, f"{operator}.py")
+        file.write_text(source, encoding="utf-8")
+        yield file
 
 
 def raced(measure: Callable[[], Compared]) -> tuple[str, Row]:

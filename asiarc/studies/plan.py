@@ -12,6 +12,7 @@ from pathlib import Path
 
 from asiarc.archive.store import Archive
 from asiarc.campaign.declaration import Campaign
+from asiarc.campaign.kernels import AnyCampaign, KernelCampaign
 from asiarc.campaign.recipe import model_size
 from asiarc.core.bought import GPU_FLOPS_PER_S, PASSES
 from asiarc.core.device import device_type
@@ -28,6 +29,7 @@ GPU, GPU_MEMORY_BYTES = "H100", 80 * 10**9  # what trials on a GPU are priced on
 MFU = {"gpu": 0.3, "paper": 0.4}  # assumed of it: what large models reach, and small ones may not
 TRIAL_OVERHEAD_S = 1.0  # building, evaluating and scoring a model
 ADMISSION_S = 4.0
+JUDGE_S, TIMING_S = 60.0, 20.0  # a kernel's gates, and one timing beside the shipped one
 WIDE = 136  # columns that the table takes
 COLUMNS = ("candidates", "trials", "Mtokens", "LLM calls", "minutes", "usd", "done")
 
@@ -113,7 +115,7 @@ def measured_rate(archive: Archive | None) -> float:
 
 
 def plan_lines(
-    stages: Iterable[tuple[str, Campaign, str, StageName]],
+    stages: Iterable[tuple[str, AnyCampaign, str, StageName]],
     tier: Tier,
     folder: Path,
     workers: int,
@@ -128,6 +130,12 @@ def plan_lines(
     ]
     total = gpu_h = 0.0
     for nodeid, campaign, name, stage in stages:
+        if isinstance(campaign, KernelCampaign):
+            columns, minutes = _of_kernels(campaign, stage, tier)
+            columns += ("yes" if archive and _is_timed(archive, name, tier, stage, campaign) else "no",)
+            lines += _named(nodeid, *columns) if width and width < WIDE else [_row(nodeid, *columns)]
+            total += minutes
+            continue
         rows = stage_trials(campaign, stage, tier)
         candidates = campaign.budget.at(tier).candidates if stage == "explore" else 0
         hours = hours_of(rows, tier, rate)[0] + candidates * ADMISSION_S / 3600
@@ -220,6 +228,22 @@ def _models(campaign: Campaign, candidates: int, tier: Tier) -> tuple[int, float
     checks = "motivation" in campaign.novelty
     calls, usd = estimate(campaign.models, candidates, checks_motivations=checks)
     return calls, min(usd, campaign.budget.at(tier).usd)
+
+
+def _of_kernels(campaign: KernelCampaign, stage: StageName, tier: Tier) -> tuple[tuple[str, ...], float]:
+    """What a stage of a campaign of kernels examines and times, and its minutes: one after the other."""
+    candidates = campaign.budget.at(tier).candidates
+    entrants = {"explore": candidates, "verify": min(campaign.top, candidates), "confirm": 1}[stage]
+    judged, timings = (candidates if stage == "explore" else 0), (entrants + 1) * campaign.timings(stage)
+    minutes = (judged * JUDGE_S + timings * TIMING_S) / 60
+    return (str(judged), str(timings), "0.0", "0", f"{minutes:.1f}", "0.00"), minutes
+
+
+def _is_timed(archive: Archive, name: str, tier: Tier, stage: StageName, campaign: KernelCampaign) -> bool:
+    from asiarc.core.digest import digest
+    from asiarc.loop.kernels import kernel_identity
+
+    return archive.stage_result(digest(kernel_identity(campaign, name, tier)), stage) is not None
 
 
 def _row(item: str, *columns: str) -> str:
