@@ -117,7 +117,8 @@ class Stage(WithRecipe):
     top: int | None = Field(default=None, ge=1, description="verify only: how many finalists of explore enter")
     learning_rates: tuple[float, ...] = Field(
         default=(),
-        description="verify only: grid searched for every candidate and baseline alike; empty: the recipe's own rate",
+        description="explore and verify: grid searched for every candidate and baseline alike, on the first rung, with a "
+        "seed of its own; empty: in verify what explore found, where that searched none the recipe's own rate",
     )
 
     @field_validator("tasks", mode="before")
@@ -395,11 +396,13 @@ class Campaign(WithRecipe):
         if self.confirm is not None and self.verify is None:
             raise ValueError("confirm without verify: confirm tests the winner that verify picks; declare verify too")
         for name, stage in (("explore", self.explore), ("confirm", self.confirm)):
-            if stage is not None and (stage.top is not None or stage.learning_rates):
-                raise ValueError(
-                    f"{name} was given top or learning_rates, which belong to verify: explore takes every candidate "
-                    "at the recipe's rate, confirm the winner at the rate that verify found"
-                )
+            if stage is not None and stage.top is not None:
+                raise ValueError(f"{name} was given top, which belongs to verify: how many finalists enter it")
+        if self.confirm is not None and self.confirm.learning_rates:
+            raise ValueError(
+                "confirm was given learning_rates, which belong to explore or verify: it takes the winner at the rate "
+                "that was found there"
+            )
         return self
 
     @model_validator(mode="after")

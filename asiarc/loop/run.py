@@ -136,10 +136,12 @@ class Run:
         return numbers[: len(self.archive.addresses(self.run, numbers.start, numbers.stop))]
 
     def verify(self) -> dict[str, Any]:
-        """The finalists and every baseline again: more training, fresh seeds, one grid of learning rates for all."""
+        """The finalists and every baseline again: more training, fresh seeds, one grid of learning rates for all, or
+        the rates that explore found from one."""
         top = min(self.campaign.finalists, self.bench.plan("verify").most_entrants)
         entrants = self.ensure("explore")["finalists"][:top]
-        rates = self.bench.tune([*entrants, *self.bench.baselines.values()])
+        entered = [*entrants, *self.bench.baselines.values()]
+        rates = self.bench.tune("verify", entered) or self.bench.tune_explore(entered)
         trials = self.bench.train_stage("verify", entrants, rates)
         gains = {address: self._gain("verify", address, trials) for address in entrants}
         scored = [address for address in entrants if gains[address] is not None]

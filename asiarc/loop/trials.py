@@ -66,6 +66,7 @@ class Bench:
         self.start = self.baselines[campaign.start_from]
         self.sizes = admitted_at([self.plan(stage) for stage in campaign.stages])
         self.at_chance: dict[str, tuple[str, ...]] = {}
+        self.rates: dict[str, float] = {}  # explore's, of those that were tuned
 
     def _keep(self, one: Baseline) -> str:
         genome = self.domain.genome(one.source) if self.domain.genome else genome_of(one.name)
@@ -332,11 +333,13 @@ class Bench:
         """Explore's trials of each place, and of start_from on the same rungs and seeds, by place.
 
         What decides is trained everywhere; on the first seed of the last rung the capability checks are trained too.
+        Text is trained at each mixer's own best rate, where the stage searches a grid.
         """
         places = dict.fromkeys(p for a, rung, seed in wanted for p in ((a, rung, seed), (self.start, rung, seed)))
+        self.tune_explore([address for address, *_ in places])
         requests = {
             (address, rung, seed): [
-                self._request("explore", address, task, seed, rung)
+                self._request("explore", address, task, seed, rung, rate=self.rates.get(address))
                 for task in (self.tasks("explore", rung) if seed == 0 else self.deciding("explore"))
             ]
             for address, rung, seed in places
@@ -397,15 +400,26 @@ class Bench:
         self.look_for_chance(stage, self._all_scored([t for t in trials if t.address in self.baselines.values()]))
         return trials
 
-    def tune(self, addresses: Sequence[str]) -> dict[str, float]:
-        """Verify's best learning rate for each, from the same grid for all, on a seed that is used for nothing else."""
-        rates, task = self.campaign.stage("verify").learning_rates, self.deciding("verify")[0]
+    def tune(self, stage: StageName, addresses: Sequence[str]) -> dict[str, float]:
+        """A stage's best learning rate for each, from the same grid for all, on its first rung and on a seed that is
+        used for nothing else; where it names no grid, nothing."""
+        rates, task = self.campaign.stage(stage).learning_rates, self._tuned_on(stage)
         return best_rates(
             addresses, rates,
-            lambda address, rate: self._request("verify", address, task, 0, rate=rate, purpose=" tuning"),
+            lambda address, rate: self._request(stage, address, task, 0, 0, rate=rate, purpose=" tuning"),
             lambda requests: self.workshop.train(self.run, requests, self.said),
             higher_is_better=get_task(task).higher_is_better,
         )  # fmt: skip
+
+    def tune_explore(self, addresses: Sequence[str]) -> dict[str, float]:
+        """Explore's rates of some mixers, each searched once; one that none of them trains has the recipe's."""
+        left = [address for address in dict.fromkeys(addresses) if address not in self.rates]
+        self.rates |= self.tune("explore", left)
+        return {address: self.rates[address] for address in addresses if address in self.rates}
+
+    def _tuned_on(self, stage: StageName) -> str:
+        """The first task that decides, whatever its baselines will show there: rates are searched before they do."""
+        return ranking_tasks(self.campaign.stage(stage).tasks, ())[0]
 
     def _request(
         self,
@@ -419,6 +433,8 @@ class Bench:
         purpose: str = "",
     ) -> Request:
         plan = self.plan(stage)
+        if get_task(task).kind != get_task(self._tuned_on(stage)).kind:
+            rate = None  # what was searched on text is no rate of a synthetic task, and the other way round
         is_matched, recipe = "parameters" in self.campaign.match, planned_recipe(task, plan, plan.rungs[rung])
         return trial_request(
             (address, self.source(address)), task, stage + purpose, f"{self.campaign.seed}/{stage}{purpose}/{seed}",

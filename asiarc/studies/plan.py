@@ -82,8 +82,12 @@ def stage_trials(campaign: Campaign, stage: StageName, tier: Tier) -> Trials:
     def row(models: int, task: str, steps: int) -> tuple[int, TrialRecipe]:
         return models, planned_recipe(task, plan, steps)
 
+    def tuning(models: int) -> Trials:
+        rates = len(declared.learning_rates)
+        return [row(rates * models, deciding[0], plan.rungs[0])] if rates > 1 else []
+
     if stage == "explore":
-        rows, entrants = [], campaign.budget.at(tier).candidates
+        rows, entrants = tuning(campaign.budget.at(tier).candidates + baselines), campaign.budget.at(tier).candidates
         for steps in plan.rungs[:-1]:
             rows += [row(entrants + 1, task, steps) for task in deciding]
             entrants = ceil(entrants * plan.keep)
@@ -96,9 +100,7 @@ def stage_trials(campaign: Campaign, stage: StageName, tier: Tier) -> Trials:
         row(seeds * (entrants + baselines + (controls if task in deciding else 0)), task, plan.rungs[-1])
         for task in declared.tasks
     ]
-    if len(declared.learning_rates) > 1:
-        rows.append(row(len(declared.learning_rates) * (entrants + baselines), deciding[0], plan.rungs[-1]))
-    return rows
+    return rows + tuning(entrants + baselines)
 
 
 def measured_rate(archive: Archive | None) -> float:

@@ -126,8 +126,8 @@ WHOLE = {
         "start_from='delta_net' is missing from baselines", "Did you mean start_from='gated_delta_net'?",
     ),
     "confirm_alone": ("    verify=Stage(tasks=(\"text\",), seeds=3, top=2),\n", "", "confirm without verify"),
-    "top_in_explore": ("        seeds=2,", "        seeds=2, top=3,", "which belong to verify"),
-    "rates_in_explore": ("        seeds=2,", "        seeds=2, learning_rates=(1e-3,),", "which belong to verify"),
+    "top_in_explore": ("        seeds=2,", "        seeds=2, top=3,", "which belongs to verify"),
+    "rates_in_confirm": ("seeds=5)", "seeds=5, learning_rates=(1e-3,))", "confirm was given learning_rates"),
     "top_in_confirm": ("seeds=5)", "seeds=5, top=2)", "confirm was given top"),
     "start_not_given": (
         '    start_from="delta_net",\n', "", "Campaign needs the field 'start_from': the baseline whose",

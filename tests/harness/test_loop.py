@@ -516,6 +516,41 @@ def test_learning_rates_are_tuned_for_all_alike_on_trials_that_count_for_nothing
     assert seeds == {"0/verify/0", "0/verify/1"}
 
 
+def test_explore_searches_a_rate_for_every_mixer_on_its_first_rung(tmp_path):
+    """Each is trained at its own, DeltaNet too; a synthetic task keeps its rate; verify without a grid takes them over."""
+    grid = (1e-3, 4e-3, 1.6e-2)
+    sources = [candidate("fast", GAIN=0.3, BEST_RATE=1.6e-2), candidate("slow", GAIN=0.29, BEST_RATE=1e-3)]
+    question = written(*sources, explore=Stage(tasks=("text", "overwrite"), seeds=2, learning_rates=grid))
+    bench, executor = Bench(question, tmp_path), FakeExecutor()
+    bench.run(executor)
+    fast, slow = map(address_of, sources)
+    tried, used = {}, {"text": {}, "overwrite": {}}
+    for p in executor.trials:
+        _, stage, _ = p["seed"].split("/")
+        address, rate = address_of(p["source"]), p["recipe"]["learning_rate"]
+        if stage == "explore tuning":
+            assert p["recipe"]["steps"] == PLANS["quick", "explore"].rungs[0] and p["task"] == "text"
+            tried.setdefault(address, set()).add(rate)
+        elif p["task"] in used:
+            used[p["task"]].setdefault(address, set()).add(rate)
+    assert set(map(frozenset, tried.values())) == {frozenset(grid)} and {fast, slow, START} <= tried.keys()
+    assert used["text"][fast] == {1.6e-2} and used["text"][slow] == {1e-3}
+    assert all(len(rates) == 1 for rates in used["text"].values()), "one rate a mixer, in all stages"
+    assert set(map(frozenset, used["overwrite"].values())) == {frozenset({get_task("overwrite").training.learning_rate})}
+    assert bench.stage("verify")["learning_rates"][fast] == 1.6e-2
+
+
+def test_what_explore_tuned_is_found_again(tmp_path):
+    """Each stage in a process of its own trains what one process trains, and nothing twice."""
+    sources = [candidate("fast", GAIN=0.3, BEST_RATE=1e-2), candidate("slow", GAIN=0.25, BEST_RATE=1e-3)]
+    question = written(*sources, explore=Stage(tasks=("text",), seeds=1, learning_rates=(1e-3, 1e-2)))
+    apart, whole = FakeExecutor(), FakeExecutor()
+    for stage in ("explore", "verify", "confirm"):
+        Bench(question, tmp_path / "apart").run(apart, stage)
+    Bench(question, tmp_path / "whole").run(whole)
+    assert sorted(map(place_of, apart.trials)) == sorted(map(place_of, whole.trials))
+
+
 # --- budgets, sharing, identity ---------------------------------------------------------------------------------------
 
 
