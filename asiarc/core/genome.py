@@ -159,6 +159,18 @@ def _routed(g: Mapping[str, Any]) -> bool:
     return g["router"] in ("softmax", "sigmoid", "hierarchical")
 
 
+def _by_heads(g: Mapping[str, Any]) -> bool:
+    """Whether each head has a decay that the token chooses, and one key a token."""
+    return g["memory"] in GATED - PER_CHANNEL - PRODUCT
+
+
+CLASHES = frozenset(
+    {("trapezoidal", "sigmoid"), ("window", "l2"), ("window", "l1")}
+    | {("hgrn2", "l2"), ("hgrn2", "l1"), ("hgrn2", "rms")}
+)
+"""Memories and choices that do not go together: the trapezoidal rule weighs what it writes by the step that also sets
+the decay, a window is sharp by the length of its keys, and HGRN2's keys are what its gate gives up."""
+
 MEANT: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
     "decay": lambda g: (
         g["memory"] in GATED and (g["memory"], g["decay"]) not in CLASHES and (g["decay"] != "rate" or _by_heads(g))
@@ -186,19 +198,6 @@ MEANT: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
 }
 """When a field has an effect; where it has none its default stands. An unnormalised sum grows without bound,
 so only a memory that stays bounded may leave the norm out."""
-
-CLASHES = frozenset(
-    {("trapezoidal", "sigmoid"), ("window", "l2"), ("window", "l1")}
-    | {("hgrn2", "l2"), ("hgrn2", "l1"), ("hgrn2", "rms")}
-)
-"""Memories and choices that do not go together: the trapezoidal rule weighs what it writes by the step that also sets
-the decay, a window is sharp by the length of its keys, and HGRN2's keys are what its gate gives up."""
-
-
-def _by_heads(g: Mapping[str, Any]) -> bool:
-    """Whether each head has a decay that the token chooses, and one key a token."""
-    return g["memory"] in GATED - PER_CHANNEL - PRODUCT
-
 
 def _meant(field: str) -> Callable[[Mapping[str, Any]], Any]:
     return lambda g: g[field] if MEANT[field](g) else defaults()[field]

@@ -160,7 +160,7 @@ def other_layouts() -> dict[str, str]:
     }
 
 
-# --- the panel's mixers with and without what all of them could have ---------------------------------------------------
+# --- the panel's mixers with and without what all of them could have --------------------------------------------------
 
 PARTS: dict[str, dict[str, Any]] = {
     "gate": {"output_gate": "silu"},

@@ -37,11 +37,11 @@ RECURRENCES = {
     "gated_delta_2": "S_t = (I - k_t (b_t * k_t)^T) diag(alpha_t) S_{t-1} + k_t (w_t * v_t)^T",
     "comba": "S_t = S' + beta_t k_t (v_t - f S'^T k_t)^T with S' = alpha_t S_{t-1}",
     "momentum_delta": "N_t = mu_t N_{t-1} + eta_t k_t (v_t - S'^T k_t)^T, S_t = S' + beta_t N_t",
-    "log_linear": "S_t^(l) by the gated delta rule for each stretch l of the past, weighed by lambda_t^(l)",
+    "log_linear": "S_t^(l) by the gated delta rule for each stretch l of the past",
     "rwkv7": "S_t = (diag(w_t) - (a_t * kappa_t) kappa_t^T) S_{t-1} + k_t v_t^T",
     "mesa": "G_t^T (H_t + Lambda)^-1, H_t and G_t the fading sums of beta k k^T and beta k v^T",
     "hgrn2": "S_t = diag(f_t) S_{t-1} + (1 - f_t) v_t^T",
-    "mlstm": "C_t = f_t C_{t-1} + i_t k_t v_t^T over max(|n_t . q_t|, 1), n_t = f_t n_{t-1} + i_t k_t",
+    "mlstm": "C_t = f_t C_{t-1} + i_t k_t v_t^T over the same sum of i_t k_t",
     "trapezoidal": "S_t = a_t (S_{t-1} + (1 - l_t) dt_t k_{t-1} v_{t-1}^T) + l_t dt_t k_t v_t^T",
     "window": "the last tokens' values, weighed by softmax_s(q_t . k_s / sqrt(K))",
 }
@@ -57,7 +57,7 @@ def log_linear(
     position_BT: Tensor,
     memory_BGKV: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """o_t = sum_l lambda_t^(l) S_t^(l)^T q_t, l the highest bit in which two positions differ (arXiv 2506.04761).
+    """sum_l lambda_t^(l) S_t^(l)^T q_t, l the highest bit in which positions differ (arXiv 2506.04761).
 
     The memory of level l is cleared where 2^l tokens begin, written in their first half and read in their
     second. The last level weighs the whole past, the others by how much more they weigh than it does.
@@ -276,7 +276,8 @@ def write_gated_delta_2(g: Genome, sketch: Sketch) -> None:
     sketch.init += [f"self.{gate} = nn.Linear(d_model, d_model, bias=False)" for gate in ("erase", "write")]
     factor = "2 * " if g.negative_eigenvalues else ""
     sketch.forward += [
-        f"erased_BTHK = {factor}{by_heads('torch.sigmoid(self.erase(x_BTD))', 'k')} * {sketch.k}",
+        f"erase_BTHK = {by_heads('torch.sigmoid(self.erase(x_BTD))', 'k')}",
+        f"erased_BTHK = {factor}erase_BTHK * {sketch.k}",
         f"write_BTHV = {by_heads('torch.sigmoid(self.write(x_BTD))')}",
         "written_BTHV = (write_BTHV * v_BTHV).type_as(v_BTHV)",
     ]
@@ -373,7 +374,8 @@ def write_rwkv7(g: Genome, sketch: Sketch) -> None:
         "self.replacement_HK = nn.Parameter(torch.full((num_heads, head_dim), 1.02))",
     ]
     sketch.forward += [
-        f"log_decay_BTHK = {by_heads('FASTEST * torch.sigmoid(self.decay(x_BTD))', 'k')}",
+        f"kept_BTHK = {by_heads('torch.sigmoid(self.decay(x_BTD))', 'k')}",
+        "log_decay_BTHK = FASTEST * kept_BTHK",
         f"rate_BTHK = {by_heads('torch.sigmoid(self.rate(x_BTD))', 'k')}",
         "removal_BTHK = l2_norm(k_BTHK * self.removal_HK)",
         "k_BTHK = (k_BTHK * (1 + (rate_BTHK - 1) * self.replacement_HK)).type_as(v_BTHV)",

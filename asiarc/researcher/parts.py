@@ -81,7 +81,7 @@ def write_split(g: Genome, sketch: Sketch, mixed: str) -> None:
         sketch.q, sketch.k = "q_BT1K", "k_BT1K"
         sizes = "(self.head_dim, self.head_dim, x_BTD.shape[-1])"
         sketch.forward += [
-            f"q_BTK, k_BTK, v_BTD = {mixed}.split({sizes}, dim=-1)",
+            call("q_BTK, k_BTK, v_BTD", f"{mixed}.split", [sizes, "dim=-1"]),
             "q_BT1K, k_BT1K = q_BTK[:, :, None], k_BTK[:, :, None]",
             'v_BTHV = rearrange(v_BTD, "b t (h v) -> b t h v", h=self.num_heads)',
         ]

@@ -17,7 +17,8 @@ def impulse(channels: int, taps: int) -> Tensor:
 NEIGHBOURS = '''
 def neighbours(channels: int, taps: int) -> Tensor:
     """`taps` filters a channel, of which the n-th passes the n-th token before on, plus a little noise."""
-    return 0.02 * torch.randn(taps * channels, taps) + torch.eye(taps).flip(1).repeat_interleave(channels, dim=0)
+    passed_WW = torch.eye(taps).flip(1)
+    return passed_WW.repeat_interleave(channels, dim=0) + 0.02 * torch.randn(taps * channels, taps)
 '''
 
 
@@ -68,7 +69,7 @@ def write_window_path(g: Genome, sketch: Sketch) -> None:
     sketch.help(ROTATE)
     sketch.init.append("self.near_qk = nn.Linear(d_model, 2 * d_model, bias=False)")
     sketch.forward += [
-        call("near_2BTHK", "rearrange", ["self.near_qk(x_BTD)", '"b t (n h k) -> n b t h k"', "n=2", "h=self.num_heads"]),
+        'near_2BTHK = rearrange(self.near_qk(x_BTD), "b t (n h k) -> n b t h k", n=2, h=self.num_heads)',
         "near_q_BTHK, near_k_BTHK = (rotate(part, position_BT).type_as(v_BTHV) for part in near_2BTHK)",
     ]
     write_window(g, sketch, ("near_q_BTHK", "near_k_BTHK"), PATHS["window"], ("near_keys", "near_values"))
@@ -127,7 +128,7 @@ def write_router(g: Genome, sketch: Sketch) -> None:
         sketch.forward.append(f"o_BTHV = {' + '.join(names)}")
         return
     sketch.axis("P", "paths")
-    sketch.forward.append(f"paths_BTHPV = torch.stack(({', '.join(names)}), dim=-2)")
+    sketch.forward.append(call("paths_BTHPV", "torch.stack", [f"({', '.join(names)})", "dim=-2"]))
     write_logits(g, sketch)
     if g.router == "hierarchical":
         sketch.forward += [

@@ -35,6 +35,12 @@ def handed_over(state: Mapping[str, str]) -> str:
     return "return y_BTD, {\n" + "".join(f"    {entry},\n" for entry in entries) + "}"
 
 
+def state_told(state: Mapping[str, str]) -> str:
+    """The docstring of `forward`: what the state holds."""
+    words = textwrap.fill(f'"""The state holds: {", ".join(state)}.', WIDTH - 8 - 3)
+    return words + ('\n"""' if "\n" in words else '"""')
+
+
 def indented(lines: Iterable[str]) -> str:
     """Statements inside a method."""
     return textwrap.indent("\n".join(lines), " " * 8)
@@ -91,7 +97,7 @@ def render(genome: Genome, title: str = "", motivation: str = "") -> str:
     parts.append("    def __init__(self, d_model: int, num_heads: int, **kwargs: object) -> None:")
     parts.append(indented(["super().__init__()", *sizes, *sketch.init]) + "\n")
     parts.append("    def forward(self, x_BTD: Tensor, state: State | None = None) -> tuple[Tensor, State]:")
-    parts.append(indented([f'"""The state holds: {", ".join(sketch.state)}."""', *sketch.forward]))
+    parts.append(indented([state_told(sketch.state), *sketch.forward]))
     constants = "\n".join(["State = dict[str, Tensor]", *dict.fromkeys(sketch.constants)])
     blocks = [constants, *(helper.strip("\n") for helper in sketch.helpers), "\n".join(parts)]
     body = "\n\n\n".join(blocks) + "\n"

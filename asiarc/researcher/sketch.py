@@ -112,12 +112,11 @@ def function(baseline: str, name: str, *, called: str = "") -> str:
     """
     node, source = _defined(baseline, name), baseline_source(baseline)
     assert isinstance(node, ast.FunctionDef) and node.returns, name
-    first, *rest = node.body
-    lines = source.splitlines()[rest[0].lineno - 1 : node.end_lineno]
+    lines = source.splitlines()[node.body[1].lineno - 1 : node.end_lineno]
     body = [line if len(line) <= WIDTH else line.partition("  # ")[0] for line in lines]
     words = (ast.get_docstring(node) or "").split("\n\n")[0].replace("\n", " ")
-    told = textwrap.fill(f'"""{words}', WIDTH, initial_indent="    ", subsequent_indent="    ")
-    end = '"""' if "\n" not in told and len(told) + 3 <= WIDTH else '\n    """'
+    told = textwrap.fill(f'"""{words}', WIDTH - 3, initial_indent="    ", subsequent_indent="    ")
+    end = '\n    """' if "\n" in told else '"""'
     return "\n".join([_head(called or name, node), told + end, *body])
 
 
