@@ -415,10 +415,10 @@ TRAITS: Mapping[Tag, Trait] = {
         "local paths with a projection of their own", "what is local need not be what is stored", ("text",)
     ),
     "window=16": Trait(
-        "attention over 16 tokens beside the memory", "the nearest tokens are told apart exactly", ("text",)
+        "attention over 16 tokens", "the nearest tokens are told apart exactly", ("text",)
     ),
     "window=64": Trait(
-        "attention over 64 tokens beside the memory",
+        "attention over 64 tokens",
         "the memory is left with what the window does not see",
         ("text", "in_context_recall"),
     ),

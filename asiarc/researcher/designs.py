@@ -89,7 +89,8 @@ LEFT_OUT: dict[str, str] = {
 """The mixers of the panel that the grammar does not write: a parent has a state of fixed size, and so has its child.
 Windows of attention are a path of their own and a memory."""
 
-PANEL_DESIGNS: dict[str, Genome] = BASELINES | ALIKE | KIN
+WRITTEN: dict[str, Genome] = BASELINES | ALIKE
+PANEL_DESIGNS: dict[str, Genome] = WRITTEN | KIN
 
 HEADLINES: dict[str, Genome] = {
     # Copy against context, then short, long and delta; a small gated residual; a head gate after the norm.
@@ -149,7 +150,7 @@ def design(name: str) -> Genome:
 @cache
 def baseline_genomes() -> dict[str, Genome]:
     """The baselines' genomes by the content address of their files."""
-    return {content_address(baseline_source(name)): genome for name, genome in (BASELINES | ALIKE).items()}
+    return {content_address(baseline_source(name)): genome for name, genome in WRITTEN.items()}
 
 
 @cache
