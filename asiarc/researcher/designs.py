@@ -72,13 +72,11 @@ ALIKE: dict[str, Genome] = {
 }
 """The mixers of the panel that compute what their genomes compute, with the same weights."""
 
-KIN: dict[str, Genome] = {
-    "rwkv7": Genome(memory="rwkv7", shift=True, output_gate="sigmoid", gate_rank="low"),
-}
+KIN: dict[str, Genome] = {"rwkv7": Genome(memory="rwkv7", shift=True, output_gate="sigmoid", gate_rank="low")}
 DIFFERS: dict[str, str] = {
     "rwkv7": "the token before has one share in all projections, where the file learns one each for r, k, v, w, a and "
     "g; an RMSNorm a head for its LayerNorm; no bonus of the current token; the gate's sigmoid after both its layers, "
-    "where the file has it between them",
+    "where the file has it between them"
 }
 """The mixers of the panel whose memory the grammar can write, and what differs beside it."""
 
@@ -156,9 +154,7 @@ def baseline_genomes() -> dict[str, Genome]:
 @cache
 def other_layouts() -> dict[str, str]:
     """By the address of a genome's source, that of the baseline's file which computes the same."""
-    return {
-        content_address(render(genome)): content_address(baseline_source(name)) for name, genome in ALIKE.items()
-    }
+    return {content_address(render(genome)): content_address(baseline_source(name)) for name, genome in ALIKE.items()}
 
 
 # --- the panel's mixers with and without what all of them could have --------------------------------------------------

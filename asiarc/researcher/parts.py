@@ -8,8 +8,10 @@ Memories and paths have files of their own (`memories.py`, `paths.py`).
 from __future__ import annotations
 
 from asiarc.core.genome import PRODUCT, Genome
-from asiarc.researcher.memories import values, write_feedback, write_memory, write_tied_keys
+from asiarc.researcher.chosen import values
+from asiarc.researcher.memories import write_memory
 from asiarc.researcher.paths import write_paths, write_router
+from asiarc.researcher.rules import write_feedback, write_tied_keys
 from asiarc.researcher.sketch import ROTATE, SHIFTED, Sketch, by_heads, call, low_rank
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asiarc.core.genome import PRODUCT, STATISTICS, Genome
-from asiarc.researcher.memories import write_window
+from asiarc.researcher.rules import write_window
 from asiarc.researcher.sketch import ROTATE, Sketch, by_heads, call
 
 IMPULSE = '''
