@@ -7,7 +7,7 @@ from __future__ import annotations
 import random
 
 from asiarc.core.errors import EvidenceError
-from asiarc.core.genome import Genome, random_genome
+from asiarc.core.genome import Genome, earlier_domain, random_genome
 from asiarc.core.seeds import rng_of
 from asiarc.evidence import Verdict, decides
 from asiarc.evidence.transfer import rank_correlation
@@ -34,10 +34,10 @@ def delta_net(**choices):
 
 
 def strangers(count, rng: random.Random):
-    """Mixers drawn from the grammar without regard to anything."""
+    """Mixers drawn without regard to anything from the grammar as it was when the study was made."""
     found = {}
     while len(found) < count:
-        found[render(random_genome(rng))] = f"random {len(found)}"
+        found[render(random_genome(rng, earlier_domain()))] = f"random {len(found)}"
     return {name: source for source, name in found.items()}
 
 

@@ -180,6 +180,19 @@ def MECHANISM(text: str) -> str:
     return after("TRAITS: Mapping[Tag, Trait] = {\n", row)(chosen)
 
 
+def MEMORY(text: str) -> str:
+    """A memory that forgets at fixed rates, under another name."""
+    chosen = replaced('    "window",\n]', '    "window", "fading",\n]')(text)
+    row = '    "memory=fading": Trait("a memory that fades", "the far past counts less", ("text",)),\n'
+    return after("TRAITS: Mapping[Tag, Trait] = {\n", row)(chosen)
+
+
+def WRITTEN(text: str) -> str:
+    """The operator that computes it, and what that computes."""
+    ruled = after("RECURRENCES = {\n", '    "fading": "S_t = gamma_h S_{t-1} + k_t v_t^T",\n')(text)
+    return after("KERNELS = {\n", '    "fading": "retention",\n')(ruled)
+
+
 # kind -> the files in the order of the page, each with its edit or, where it is new, its text
 ADDITIONS = {
     "gate": [
@@ -190,6 +203,7 @@ ADDITIONS = {
     ],
     "task": [after("CATALOGUE: dict[str, Listing] = {", LISTING), appended(TASK)],
     "mechanism": [MECHANISM, after('        sketch.heads("elu", "{} + 1")\n', SQUARE)],
+    "memory": [MEMORY, WRITTEN],
     "policy": [POLICY, after("POLICIES = {", '\n    "newest": "asiarc.search.policies.newest:Newest",')],
     "baseline": [BASELINE, after('    "linear_attention",\n', '    "running_sum",\n')],
     "arm": [
@@ -235,6 +249,15 @@ from asiarc.researcher.render import render
 assert choice_of("features=square") == ("features", "square") and phrase("features=square")
 source = render(Genome(features="square"))
 assert "** 2" in source
+assert admit(source, d_model=32, num_heads=2, seed=0, max_examples=2).admitted
+""",
+    "memory": """
+from asiarc.core.genome import Genome
+from asiarc.engineer.gates import admit
+from asiarc.researcher.mechanisms import phrase
+from asiarc.researcher.render import render
+source = render(Genome(memory="fading"))
+assert "retention(" in source and phrase("memory=fading") == "a memory that fades"
 assert admit(source, d_model=32, num_heads=2, seed=0, max_examples=2).admitted
 """,
     "policy": """

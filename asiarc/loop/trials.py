@@ -26,7 +26,7 @@ from asiarc.domains import Part, domain_of
 from asiarc.engineer.workshop import Request, Workshop
 from asiarc.evidence.shares import are_at_chance
 from asiarc.models.sizes import fits, total_parameters
-from asiarc.researcher.designs import BASELINES
+from asiarc.researcher.designs import WRITTEN
 from asiarc.researcher.novelty import SAME
 from asiarc.search.protocol import Traits
 from asiarc.tasks import Task, get_task
@@ -590,7 +590,7 @@ def planned_recipe(task: str, plan: StagePlan, steps: int) -> TrialRecipe:
 
 def genome_of(baseline: str) -> dict[str, Any] | None:
     """A baseline as the grammar writes it, where it can."""
-    return BASELINES[baseline].model_dump() if baseline in BASELINES else None
+    return WRITTEN[baseline].model_dump() if baseline in WRITTEN else None
 
 
 def mean(values: Values) -> float:

@@ -17,7 +17,7 @@ from asiarc.core.errors import BudgetExhaustedError
 from asiarc.core.genome import COSTLY, TRAITS, Genome, Tag, defaults, domain, random_genome
 from asiarc.core.proposal import CognitionHit, Context, Origin, Proposal, Relative
 from asiarc.core.seeds import rng_of
-from asiarc.researcher.designs import DESIGNS, baseline_genomes
+from asiarc.researcher.designs import DESIGNS, baseline_genomes, other_layouts
 from asiarc.researcher.mechanisms import choice_of, describe, difference, phrase, tag_of, with_choice
 from asiarc.researcher.render import render
 
@@ -27,9 +27,9 @@ DRAWS = 500
 RESOURCE_GATES = frozenset({"flops", "parameters", "state_bytes", "size", "complexity"})
 
 ORGANS: tuple[tuple[str, ...], ...] = (
-    ("memory", "decay", "coupled_input", "negative_eigenvalues", "steps"),
-    ("features", "key_norm", "shared_keys", "rotary", "convolution"),
-    ("short_fir", "long_fir", "value_path", "router", "router_first"),
+    ("memory", "decay", "time_scales", "turn", "coupled_input", "negative_eigenvalues", "steps"),
+    ("features", "key_norm", "shared_keys", "rotary", "convolution", "convolved", "shift"),
+    ("short_fir", "long_fir", "local", "value_path", "window", "product", "router", "router_first"),
     ("router_depth", "statistics", "temperature", "floor", "lean"),
     ("residual", "norm", "output_gate", "gate_rank"),
 )
@@ -148,7 +148,7 @@ class GrammarResearcher:
         for draw in range(DRAWS):
             step = self._step(parent, context, hints, rng, draw)
             address = content_address(render(step.genome))
-            if address not in known:
+            if address not in known and other_layouts().get(address) not in known:
                 return _proposal(context, parent if start else None, step, hints, address)
         raise _exhausted(context)
 

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from asiarc.core.genome import Genome
-from asiarc.researcher.parts import PARTS, RECURRENCES, WIDTH, Sketch
+from asiarc.researcher.memories import RECURRENCES
+from asiarc.researcher.parts import PARTS
+from asiarc.researcher.sketch import WIDTH, Sketch
 
-AXES = {
-    "C": "C convolved channels",
-    "W": "W taps",
-    "P": "P paths",
-    "N": "N router inputs",
-    "R": "R rows of keys and values",
-    "F": "F rotary frequencies",
+AXES: Mapping[str, Sequence[str]] = {
+    "C": ("convolved channels",),
+    "W": ("taps",),
+    "P": ("paths",),
+    "N": ("router inputs",),
+    "R": ("rows of keys and values",),
+    "F": ("rotary frequencies",),
 }
+"""What a letter of a shape suffix stands for where no part says otherwise."""
 
 
 def handed_over(state: Mapping[str, str]) -> str:
@@ -30,6 +33,12 @@ def handed_over(state: Mapping[str, str]) -> str:
     if 8 + len(one) <= WIDTH:
         return one
     return "return y_BTD, {\n" + "".join(f"    {entry},\n" for entry in entries) + "}"
+
+
+def state_told(state: Mapping[str, str]) -> str:
+    """The docstring of `forward`: what the state holds."""
+    words = textwrap.fill(f'"""The state holds: {", ".join(state)}.', WIDTH - 8 - 3)
+    return words + ('\n"""' if "\n" in words else '"""')
 
 
 def indented(lines: Iterable[str]) -> str:
@@ -61,9 +70,10 @@ def fill(text: str) -> str:
     )
 
 
-def legend(body: str) -> str:
-    """The shape suffixes that the body uses."""
-    optional = [text for letter, text in AXES.items() if _uses_axis(body, letter)]
+def legend(body: str, axes: Mapping[str, Sequence[str]]) -> str:
+    """The shape suffixes that the body uses; `axes` is what its parts say of theirs."""
+    told = {**AXES, **axes}
+    optional = [f"{letter} {' or '.join(text)}" for letter, text in told.items() if _uses_axis(body, letter)]
     fixed = ["B batch", "T time", "D width", "H heads", "K key and V value width of a head (K == V == D / H)"]
     return f"Axes: {', '.join(fixed + optional)}."
 
@@ -77,7 +87,7 @@ def render(genome: Genome, title: str = "", motivation: str = "") -> str:
     sketch = Sketch()
     for write in PARTS:
         write(genome, sketch)
-    if not genome.rotary:
+    if "position" not in sketch.state:
         sketch.forward.insert(0, "state = state or {}")
     sketch.forward.append(handed_over(sketch.state))
     sizes = ["self.num_heads = num_heads"]
@@ -87,9 +97,9 @@ def render(genome: Genome, title: str = "", motivation: str = "") -> str:
     parts.append("    def __init__(self, d_model: int, num_heads: int, **kwargs: object) -> None:")
     parts.append(indented(["super().__init__()", *sizes, *sketch.init]) + "\n")
     parts.append("    def forward(self, x_BTD: Tensor, state: State | None = None) -> tuple[Tensor, State]:")
-    parts.append(indented([f'"""The state holds: {", ".join(sketch.state)}."""', *sketch.forward]))
+    parts.append(indented([state_told(sketch.state), *sketch.forward]))
     constants = "\n".join(["State = dict[str, Tensor]", *dict.fromkeys(sketch.constants)])
     blocks = [constants, *(helper.strip("\n") for helper in sketch.helpers), "\n".join(parts)]
     body = "\n\n\n".join(blocks) + "\n"
-    doc = fill("\n\n".join(text for text in (title, motivation, legend(body)) if text))
+    doc = fill("\n\n".join(text for text in (title, motivation, legend(body, sketch.axes)) if text))
     return f'"""{doc}\n"""\n\n{imports(sketch, body)}\n\n{body}'

@@ -11,7 +11,7 @@ import torch
 
 from asiarc.export.modelling import modelling_file
 from asiarc.models.baselines import PANEL_NAMES, baseline_source
-from asiarc.researcher.designs import BASELINES
+from asiarc.researcher.designs import PANEL_DESIGNS
 from asiarc.researcher.render import render
 
 MIXER = """
@@ -41,8 +41,8 @@ def imported(text):
 @pytest.fixture(scope="module")
 def texts():
     baselines = {name: modelling_file(baseline_source(name), "A title.") for name in PANEL_NAMES}
-    genomes = {f"{name} of the grammar": modelling_file(render(BASELINES[name]), "A title.") for name in BASELINES}
-    return baselines | genomes
+    rendered = {f"{name} of the grammar": render(genome) for name, genome in PANEL_DESIGNS.items()}
+    return baselines | {name: modelling_file(source, "A title.") for name, source in rendered.items()}
 
 
 def test_it_imports_torch_and_transformers_alone(texts):

@@ -7,8 +7,25 @@ import torch
 
 from asiarc.core.candidate import content_address, load_mixer
 from asiarc.core.errors import CandidateError
-from asiarc.models.baselines import BASELINE_NAMES, QUADRATIC, baseline_source
-from asiarc.researcher.designs import BASELINES, DESIGNS, HEADLINES, baseline_genomes, design
+from asiarc.core.genome import Genome
+from asiarc.engineer.gates.static import Static
+from asiarc.engineer.gates.subject import Subject
+from asiarc.models.baselines import BASELINE_NAMES, PANEL_NAMES, QUADRATIC, baseline_source
+from asiarc.researcher.designs import (
+    ALIKE,
+    BASELINES,
+    DESIGNS,
+    DIFFERS,
+    HEADLINES,
+    KIN,
+    LEFT_OUT,
+    PANEL_DESIGNS,
+    PARTS,
+    baseline_genomes,
+    design,
+    other_layouts,
+    variants,
+)
 from asiarc.researcher.render import render
 
 D, H = 32, 2
@@ -33,6 +50,11 @@ def test_every_linear_baseline_has_a_genome():
     assert set(BASELINES) == set(BASELINE_NAMES) - QUADRATIC | {"gated_delta_product"}
 
 
+def test_every_mixer_of_the_panel_is_written_or_left_out_with_a_reason():
+    assert PANEL_DESIGNS.keys() | LEFT_OUT.keys() == set(PANEL_NAMES) and set(LEFT_OUT) == QUADRATIC
+    assert DIFFERS.keys() == KIN.keys() and len(PANEL_DESIGNS) == len(BASELINES) + len(ALIKE) + len(KIN)
+
+
 @pytest.mark.parametrize("name", sorted(BASELINES))
 def test_a_baseline_is_the_code_of_its_genome(name):
     assert content_address(render(BASELINES[name])) == content_address(baseline_source(name))
@@ -49,8 +71,109 @@ def test_a_genome_computes_what_the_baseline_computes(name):
     assert torch.equal(rendered(inputs())[0], baseline(inputs())[0])
 
 
+def of_mamba3(weights):
+    """Its steps, rates, shares and angles are projected at once."""
+    parts = weights.pop("steps.weight").split((H, H, H, K // 4))
+    names = ("step", "rate", "trapezoid", "turn")
+    return weights | {f"{name}.weight": part for name, part in zip(names, parts, strict=True)}
+
+
+def of_hgrn2(weights):
+    return weights | {"qkv.weight": weights.pop("qfv.weight"), "bound_HK": weights.pop("bound_D").view(H, K)}
+
+
+def of_mlstm(weights):
+    return weights | {"conv_CW": weights.pop("conv_DW")}
+
+
+CARRIED = {"mamba3": of_mamba3, "hgrn2": of_hgrn2, "mlstm": of_mlstm}
+
+
+@pytest.mark.parametrize("name", sorted(ALIKE))
+def test_a_genome_that_is_laid_out_otherwise_computes_what_the_file_computes(name):
+    """With the file's weights, whole and continued; beyond a window and beyond two blocks of levels."""
+    baseline, rendered, x = shaken(baseline_source(name)), shaken(render(ALIKE[name])), inputs(150)
+    rendered.load_state_dict(CARRIED.get(name, dict)(dict(baseline.state_dict())))
+    with torch.no_grad():
+        expected, _ = baseline(x)
+        torch.testing.assert_close(rendered(x)[0], expected, rtol=1e-8, atol=1e-10)
+        start, state = rendered(x[:, :67])
+        pieces = torch.cat((start, rendered(x[:, 67:], state)[0]), dim=1)
+        torch.testing.assert_close(pieces, expected, rtol=1e-8, atol=1e-10)
+    assert baseline_genomes()[content_address(baseline_source(name))] == ALIKE[name]
+    assert other_layouts()[content_address(render(ALIKE[name]))] == content_address(baseline_source(name))
+
+
+def test_the_memory_of_rwkv7_is_that_of_its_file(monkeypatch):
+    """With what `DIFFERS` names made alike: no shift, no bonus, a gate of one, and an RMSNorm a head in both."""
+    baseline, x = shaken(baseline_source("rwkv7")), inputs(40)
+    rendered = shaken(render(Genome(**KIN["rwkv7"].model_dump() | {"output_gate": "none"})))
+    given = baseline.forward.__func__.__globals__
+    monkeypatch.setitem(given, "layer_norm", lambda o, shape, eps: torch.nn.functional.rms_norm(o, shape, eps=1e-6))
+    with torch.no_grad():
+        for weight, value in ((baseline.mix_6D, 0), (baseline.bonus_HK, 0), (baseline.norm_bias_D, 0)):
+            weight.fill_(value)
+        baseline.norm_weight_D.fill_(1)
+        baseline.gate[0].weight.fill_(0)
+        baseline.gate[2].weight.fill_(2 / K)  # half of each of K channels, twice their mean: one
+        own = dict(baseline.state_dict())
+        shared = {name: own[name] for name in own if name.split(".")[0] in ("decay", "rate", "out")}
+        by_head = {f"{name}_HK": own[f"{name}_D"].view(H, K) for name in ("removal", "replacement")}
+        projections = {"qkv.weight": torch.cat([own[f"{name}.weight"] for name in "rkv"])}
+        plain = {"mix_D": torch.zeros(D), "norm.weight": torch.ones(K)}
+        rendered.load_state_dict(shared | by_head | projections | plain)
+        torch.testing.assert_close(rendered(x)[0], baseline(x)[0], rtol=1e-7, atol=1e-9)
+
+
+ADDRESSES = {
+    "linear_attention": "e55762a1a802bdc3",
+    "retnet": "5a71d45dc431c920",
+    "gla": "1e6bf3eca5b6e753",
+    "mamba2": "0074a2c2564a4e3a",
+    "delta_net": "3b0f40be678b491e",
+    "gated_delta_net": "0f3cc0c898024080",
+    "kda": "e6733b1619a72121",
+    "gated_delta_product": "c48ad0d8b63f8949",
+    "path_gate_fusion_net": "5f807f15cf4fad11",
+    "content_sharp_router": "267d06f76111cbc8",
+    "fusion_gated_fir_net": "73c25301961e009b",
+    "hier_gate_net": "99cd119a81e98d19",
+    "ada_multi_path_gate_net": "6d20cf48dc62aa54",
+}
+
+
+def test_published_designs_keep_their_addresses():
+    """Results are kept under them: a choice that is added has a default that changes nothing."""
+    assert {name: content_address(render(DESIGNS[name])) for name in ADDRESSES} == ADDRESSES
+
+
 def test_designs_differ_from_one_another():
-    assert len({content_address(render(genome)) for genome in DESIGNS.values()}) == len(DESIGNS) == 13
+    assert len({content_address(render(genome)) for genome in DESIGNS.values()}) == len(DESIGNS) == 23
+
+
+@pytest.mark.parametrize("name", sorted(PANEL_DESIGNS))
+def test_every_mixer_of_the_panel_has_its_variants(name):
+    """With and without gate, skip and convolution, its own form first; each is a source that may be loaded."""
+    found = variants(name)
+    assert next(iter(found.items())) == (name, PANEL_DESIGNS[name]) and len(found) == 2 ** len(PARTS)
+    for field in ("output_gate", "residual", "convolution"):
+        has = [getattr(genome, field) not in ("none", 0) for genome in found.values()]
+        assert sum(has) == 4, field
+    for label, genome in found.items():
+        assert Static().check(Subject(render(genome), 64, 2, seed=0)) is None, label
+
+
+def test_all_variants_differ():
+    every = [genome for name in PANEL_DESIGNS for genome in variants(name).values()]
+    assert len({content_address(render(genome)) for genome in every}) == len(every) == 144
+    names = [label for name in PANEL_DESIGNS for label in variants(name)]
+    assert "delta_net+gate+skip-convolution" in names and "mamba2-gate-skip-convolution" in names
+    assert len(set(names)) == 144
+
+
+def test_what_the_grammar_cannot_write_has_no_variants():
+    with pytest.raises(CandidateError, match="softmax_attention"):
+        variants("softmax_attention")
 
 
 def test_an_unknown_design_is_answered_with_the_nearest():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from asiarc.core.candidate import content_address
-from asiarc.core.genome import TRAITS, Genome, domain, random_genome
+from asiarc.core.genome import COSTLY, LATER, TRAITS, UNIT_KEYS, Genome, domain, earlier_domain, random_genome
+from asiarc.researcher.grammar import ORGANS
 from asiarc.researcher.mechanisms import choice_of, difference, mechanism_names, phrase, tag_of, with_choice
 from asiarc.researcher.render import render
 
@@ -59,9 +61,23 @@ def test_unknown_fields_and_values_are_refused():
 
 def test_a_delta_memory_always_has_bounded_keys():
     """With keys longer than one, I - beta k k^T expands and the state diverges."""
-    for memory in ("delta", "gated_delta", "kda", "delta_product", "gated_delta_product"):
-        genome = Genome(memory=memory, key_norm="none", features="identity")
-        assert genome.key_norm == "l2"
+    for memory in UNIT_KEYS:
+        for norm in ("none", "rms"):
+            assert Genome(memory=memory, key_norm=norm, features="identity").key_norm == "l2"
+
+
+def test_what_was_drawn_before_the_panel_of_2026_is_drawn_again():
+    """300 genomes and their sources, by a digest of their addresses that was taken before the grammar grew."""
+    drawn = [random_genome(random.Random(seed), earlier_domain()) for seed in range(300)]
+    assert not any(f"{field}={value}" in LATER for genome in drawn for field, value in genome.choices().items())
+    addresses = " ".join(content_address(render(genome)) for genome in drawn)
+    assert hashlib.sha256(addresses.encode()).hexdigest()[:16] == "76645b8efd9f4cfa"
+
+
+def test_every_field_is_of_one_organ_and_what_is_named_is_a_choice():
+    fields = [field for organ in ORGANS for field in organ]
+    assert sorted(fields) == sorted(domain())
+    assert set(mechanism_names()) >= COSTLY | LATER
 
 
 def test_every_choice_has_words_and_every_trait_is_a_choice():

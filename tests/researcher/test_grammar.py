@@ -145,9 +145,10 @@ def test_an_insight_favours_and_advises_against():
     def told(*mechanisms):
         return replace(PLAIN, insights=(Insight(text="", weakness="", mechanisms=mechanisms),))
 
-    plain = frequency(PLAIN, "memory=additive")
-    assert frequency(told("memory=additive"), "memory=additive") > 2 * plain
-    assert frequency(told("-memory=additive"), "memory=additive") < plain / 2
+    choices = ("rotary=True", "shift=True", "value_path=True")
+    plain = frequency(PLAIN, *choices)
+    assert frequency(told(*choices), *choices) > 2 * plain
+    assert frequency(told(*(f"-{choice}" for choice in choices)), *choices) < plain / 2
 
 
 def test_a_weakness_favours_what_should_help():

@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asiarc.core.candidate import load_mixer
-from asiarc.core.genome import domain, random_genome
+from asiarc.core.genome import LATER, domain, random_genome
 from asiarc.researcher.designs import DESIGNS
-from asiarc.researcher.mechanisms import with_choice
+from asiarc.researcher.mechanisms import choice_of, with_choice
 from asiarc.researcher.render import render
 
 D, H, T = 32, 2, 41
@@ -119,6 +119,23 @@ def test_every_choice_keeps_the_contract(field, value):
     mixer = build(render(with_choice(DESIGNS["linear_attention"], field, value)))
     check_causal(mixer)
     check_hand_over(mixer, [1, 20])
+    check_gradients(mixer)
+
+
+def holding(tag):
+    """A random genome that holds a choice."""
+    field, value = choice_of(tag)
+    drawn = (with_choice(random_genome(random.Random(f"{tag} {n}")), field, value) for n in range(200))
+    return next(genome for genome in drawn if getattr(genome, field) == value)
+
+
+@pytest.mark.parametrize("tag", sorted(LATER))
+def test_every_later_choice_keeps_the_contract_in_whatever_it_is_composed_with(tag):
+    mixer = build(render(holding(tag)))
+    check_causal(mixer)
+    check_hand_over(mixer, [1, 20, 33])
+    check_batch_rows_are_strangers(mixer)
+    check_repeatable(mixer)
     check_gradients(mixer)
 
 

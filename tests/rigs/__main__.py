@@ -30,6 +30,7 @@ RIGS = {
     "small-model": Rig("llm.small_model", "a language model from a Python package, as a server can serve it"),
     "policies": Rig("policies.commands", "which search policy spends a noisy budget best"),
     "arms": Rig("arms.commands", "the search's arms, simulated on a surrogate of real genomes; what repeats can tell"),
+    "grammar": Rig("grammar", "how large the space of genomes is, what it reaches, how different its draws are"),
     "statistics": Rig("statistics.simulate", "coverage, power and false discoveries, by simulation"),
     "looks": Rig("statistics.looks", "what who builds on a referee's answers can make of noise, by simulation"),
     "archive": Rig("archive.million", "what the archive's questions cost with a million candidates in it"),
