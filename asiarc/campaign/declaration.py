@@ -117,8 +117,8 @@ class Stage(WithRecipe):
     top: int | None = Field(default=None, ge=1, description="verify only: how many finalists of explore enter")
     learning_rates: tuple[float, ...] = Field(
         default=(),
-        description="explore and verify: grid searched for every candidate and baseline alike, on the first rung, with a "
-        "seed of its own; empty: in verify what explore found, where that searched none the recipe's own rate",
+        description="explore and verify: grid searched for every candidate and baseline alike, on the first rung, with "
+        "a seed of its own; empty: in verify what explore found, where that searched none the recipe's own rate",
     )
 
     @field_validator("tasks", mode="before")

@@ -517,7 +517,7 @@ def test_learning_rates_are_tuned_for_all_alike_on_trials_that_count_for_nothing
 
 
 def test_explore_searches_a_rate_for_every_mixer_on_its_first_rung(tmp_path):
-    """Each is trained at its own, DeltaNet too; a synthetic task keeps its rate; verify without a grid takes them over."""
+    """Each is trained at its own, DeltaNet too; a synthetic task keeps its rate; verify without a grid takes over."""
     grid = (1e-3, 4e-3, 1.6e-2)
     sources = [candidate("fast", GAIN=0.3, BEST_RATE=1.6e-2), candidate("slow", GAIN=0.29, BEST_RATE=1e-3)]
     question = written(*sources, explore=Stage(tasks=("text", "overwrite"), seeds=2, learning_rates=grid))
@@ -536,7 +536,8 @@ def test_explore_searches_a_rate_for_every_mixer_on_its_first_rung(tmp_path):
     assert set(map(frozenset, tried.values())) == {frozenset(grid)} and {fast, slow, START} <= tried.keys()
     assert used["text"][fast] == {1.6e-2} and used["text"][slow] == {1e-3}
     assert all(len(rates) == 1 for rates in used["text"].values()), "one rate a mixer, in all stages"
-    assert set(map(frozenset, used["overwrite"].values())) == {frozenset({get_task("overwrite").training.learning_rate})}
+    own = get_task("overwrite").training.learning_rate
+    assert set(map(frozenset, used["overwrite"].values())) == {frozenset({own})}
     assert bench.stage("verify")["learning_rates"][fast] == 1.6e-2
 
 
