@@ -130,10 +130,11 @@ def arm_runs(archive: Archive, runs: Sequence[Row]) -> list[tuple[str, str, str]
     """(campaign, arm, run) of every campaign that has arms at its tier, the full loop first with an empty arm."""
     found: list[tuple[str, str, str]] = []
     for run in runs:
-        arms: dict[str, str] = {
-            row["identity"]["spec"]["arm"]: row["run"]
-            for row in archive.runs(run["campaign"], run["tier"])
-            if row["identity"].get("spec", {}).get("arm")
+        label = f"{run['campaign']}/"
+        arms = {
+            row["campaign"].removeprefix(label): row["run"]
+            for row in archive.runs(tier=run["tier"])
+            if row["campaign"].startswith(label)
         }
         if arms:
             found += [(run["campaign"], "", run["run"])]

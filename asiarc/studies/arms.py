@@ -531,6 +531,8 @@ def _arm(name: str, arm: str, result: CampaignResult, full: CampaignResult | Non
 def _winners(full: CampaignResult, other: CampaignResult) -> str:
     """The paired gain of the full loop's winner over the arm's, on fresh seeds."""
     stage = "confirm" if "confirm" in full.stages else "verify"
+    if full.winner_address and full.winner_address == other.winner_address:
+        return "the same winner"
     try:
         mine, theirs = full.winner, other.winner
         task = full.first_that_decides(stage)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -26,9 +28,19 @@ def questions() -> dict[str, str]:
 
 def answers() -> dict[str, str]:
     """What each campaign of the committed reports found, by its name; a finished run before one that is not."""
-    folders = [file.parent for file in sorted(EVIDENCE.glob("*/report.json"))] + [PUBLISHED]
-    found = [campaign for folder in folders for campaign in read_report(folder)["campaigns"]]
-    return {campaign["name"]: answer(campaign) for campaign in sorted(found, key=lambda one: bool(one["finished"]))}
+    reports = map(read_report, [file.parent for file in sorted(EVIDENCE.glob("*/report.json"))] + [PUBLISHED])
+    found = [(campaign, report["arms"]) for report in reports for campaign in report["campaigns"]]
+    return {
+        campaign["name"]: "; ".join([answer(campaign), *against(arms, campaign["name"])])
+        for campaign, arms in sorted(found, key=lambda one: bool(one[0]["finished"]))
+    }
+
+
+def against(lines: Sequence[str], campaign: str) -> list[str]:
+    """What a report's lines on arms say of a campaign's winner beside those of its arms."""
+    head, told = re.compile(rf"{campaign} (\w+): "), re.compile(r"  full loop against it: (?:winner )?(.*?);")
+    pairs = ((head.match(one), told.match(two)) for one, two in itertools.pairwise(lines))
+    return [f"the full loop's winner against {one[1]}'s: {two[1]}" for one, two in pairs if one and two]
 
 
 def block() -> str:
