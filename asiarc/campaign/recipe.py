@@ -312,7 +312,7 @@ def _too_large(recipe: TrialRecipe, mixers: Sequence[str]) -> Iterator[str]:
     mixer = max(mixers, key=lambda one: step_bytes(recipe, one))
     needs = step_bytes(recipe, mixer)
     if needs > TRIAL_MEMORY_BYTES:
-        nearest = "; ".join(f"{name}={value}" for name, value in _fitting(recipe, mixer))
+        nearest = ", ".join(f"{name}={value}" for name, value in _fitting(recipe, mixer))
         rows = min(recipe.micro_batch or 1, recipe.batch_size)
         yield (
             f"a trial of {mixer} takes about {needs / 2**30:.1f} GiB at {rows} rows a pass, the sandbox gives it "
@@ -337,8 +337,10 @@ def _fitting(recipe: TrialRecipe, mixer: str) -> Iterator[tuple[str, int]]:
     elif tokens := largest("seq_len", range(8, recipe.seq_len), one):
         yield "seq_len", tokens
     else:
-        widths = range(recipe.num_heads, recipe.d_model, recipe.num_heads)
-        yield "d_model", largest("d_model", widths, one.at(seq_len=min(recipe.seq_len, 128))) or recipe.num_heads
+        widths, tokens = range(recipe.num_heads, recipe.d_model, recipe.num_heads), min(recipe.seq_len, 128)
+        if tokens < recipe.seq_len:
+            yield "seq_len", tokens
+        yield "d_model", largest("d_model", widths, one.at(seq_len=tokens)) or recipe.num_heads
 
 
 def _unmatched(recipe: TrialRecipe, start_from: str, baselines: Sequence[str]) -> Iterator[str]:

@@ -284,15 +284,17 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: pytest.ExitCode, 
     lab = config.stash[LAB]
     if config.option.asiarc_summary:
         _write_summary(terminalreporter.stats, config)
+
+    def write(line: str) -> None:
+        for part in folded(line, lab.width) if lab.width else [line]:
+            terminalreporter.write_line(part)
+
     if exitstatus == pytest.ExitCode.INTERRUPTED and lab.has_run:
-        terminalreporter.write_line(
-            f"stopped; every finished trial is kept in {lab.folder}: the same command goes on from there"
-        )
+        write(f"stopped; every finished trial is kept in {lab.folder}: the same command goes on from there")
     for title, lines in lab.told or summary(lab):
         terminalreporter.section(title)
         for line in lines:
-            for part in folded(line, lab.width) if lab.width else [line]:
-                terminalreporter.write_line(part)
+            write(line)
 
 
 def _write_summary(stats: dict[str, list[Any]], config: pytest.Config) -> None:

@@ -141,9 +141,9 @@ def test_what_is_named_for_memory_fits(width, layers, rows, length):
     try:
         asked(said)
     except CampaignError as error:
-        (name, value), whole = re.search(r"fits: (\w+)=(\d+)", str(error)).groups(), MICRO.at(**said.said)
-        assert step_bytes(whole, "delta_net") > TRIAL_MEMORY_BYTES
-        asked(Recipe(**said.said | ({} if name == "micro_batch" else {"micro_batch": 1}) | {name: int(value)}))
+        named = re.findall(r"(\w+)=(\d+)", str(error).partition("fits: ")[2])
+        assert named and step_bytes(MICRO.at(**said.said), "delta_net") > TRIAL_MEMORY_BYTES
+        asked(Recipe(**said.said | {"micro_batch": 1} | {name: int(value) for name, value in named}))
     else:
         assert step_bytes(MICRO.at(**said.said), "delta_net") <= TRIAL_MEMORY_BYTES
 
