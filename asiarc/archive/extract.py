@@ -86,7 +86,7 @@ def with_verdicts(path: Path, verdicts: Mapping[str, Row]) -> None:
         line = json.loads(text)
         if isinstance(line, list) and line[0] == "verdicts" and line[1]["claim"] in verdicts:
             before = json.loads(line[1]["verdict"])
-            kept = {name: before[name] for name in ("registered",) if name in before}  # it is of the run
+            kept = {"registered": before["registered"]} if "registered" in before else {}  # of the run, not decided
             line[1]["verdict"] = json.dumps(verdicts[line[1]["claim"]] | kept)
             text = json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         lines.append(text)

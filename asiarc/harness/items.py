@@ -17,7 +17,7 @@ from asiarc.campaign.kernels import AnyCampaign, KernelCampaign
 from asiarc.core.digest import digest
 from asiarc.core.errors import AsiarcError, EvidenceError
 from asiarc.core.extras import require_campaigns
-from asiarc.core.recipe import TIERS, StageName, Tier
+from asiarc.core.recipe import TIERS, StageName
 from asiarc.evidence.claims import Mark, Verdict, check_snapshot, load_register, reach_verdict, record_snapshot
 from asiarc.harness.session import LAB, Lab
 
@@ -96,6 +96,11 @@ class CampaignNode(pytest.Collector):
         node.campaign = campaign
         return node
 
+    @cached_property
+    def resolved(self) -> str:
+        """The campaign as this session's tier resolves it, by hash: once for all the claims that need it."""
+        return digest(self.campaign.at(self.path.parent).resolved(self.config.stash[LAB].tier))
+
     def __repr__(self) -> str:
         """As --collect-only lists it: with its question, so that the list of campaigns is a table of contents."""
         docstring = getattr(getattr(self.parent, "obj", None), "__doc__", None) or ""
@@ -134,10 +139,6 @@ class StageItem(PlainItem):
     def stage(self) -> StageName:
         """The stage that this item runs; its name."""
         return cast("StageName", self.name)
-
-    def resolved(self, tier: Tier) -> str:
-        """The campaign as it is resolved at a tier, by hash."""
-        return digest(self.parent.campaign.at(self.path.parent).resolved(tier))
 
     def planned(self) -> list[tuple[str, AnyCampaign, str, StageName]]:
         """What --plan lists."""
@@ -180,6 +181,7 @@ class ArmItem(PlainItem):
         campaign = self.parent.campaign
         assert isinstance(campaign, Campaign), "others have items of their own"
         lab.say(f"{self.parent.name} arm {self.name} at tier {lab.tier}")
+        register(self.session, lab)
         run = lab.run(campaign, self.parent.name, self.path, self.name)
         lab.say(f"  run {run.run} in {lab.place}")
         for stage in run.campaign.stages:
@@ -264,13 +266,13 @@ class ClaimItem(PlainItem):
     def parts(self) -> dict[str, str]:
         """What decides the claim, by hash: its entry in the register, its decider's file, the session's campaigns that
         it needs, as this tier resolves them."""
-        claim, tier = self.register[self.mark.claim], self.config.stash[LAB].tier
+        claim = self.register[self.mark.claim]
         needed = set(re.findall(r"campaign (\w+)", claim.needs))
-        stages = {item.parent.name: item for item in self.session.items if isinstance(item, StageItem)}
+        asked = {item.parent.name: item.parent for item in self.session.items if isinstance(item, StageItem)}
         return {
             "its entry": digest(claim.model_dump()),
             self.path.name: digest(self.path.read_text(encoding="utf-8")),
-            **{f"campaign {name}": stages[name].resolved(tier) for name in sorted(needed & stages.keys())},
+            **{f"campaign {name}": asked[name].resolved for name in sorted(needed & asked.keys())},
         }
 
     @property

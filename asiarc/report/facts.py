@@ -129,12 +129,13 @@ def latest_runs(archive: Archive, tier: str, campaigns: Sequence[str] | None) ->
 def arm_runs(archive: Archive, runs: Sequence[Row]) -> list[tuple[str, str, str]]:
     """(campaign, arm, run) of every campaign that has arms at its tier, the full loop first with an empty arm."""
     found: list[tuple[str, str, str]] = []
+    known = archive.runs()
     for run in runs:
         label = f"{run['campaign']}/"
         arms = {
             row["campaign"].removeprefix(label): row["run"]
-            for row in archive.runs(tier=run["tier"])
-            if row["campaign"].startswith(label)
+            for row in known
+            if row["tier"] == run["tier"] and row["campaign"].startswith(label)
         }
         if arms:
             found += [(run["campaign"], "", run["run"])]
