@@ -17,7 +17,6 @@ import itertools
 import json
 import platform
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -127,10 +126,7 @@ def unpack(key: str, content_hash: str, files: Mapping[str, bytes]) -> None:
         {split: files[f"{split}.txt"] for split in SPLITS}
     ):
         raise TaskError(f"the text {key} did not arrive as it was sent: run again.")
-    found = _read(_kept(key))
-    if found is not None and found.content_hash != content_hash:
-        shutil.rmtree(_kept(key), ignore_errors=True)
-        _verified.cache_clear()
+    _verified.cache_clear()
     keep_files(_kept(key), files)
     if not holds(key, content_hash):
         raise TaskError(f"the text {key} does not read back from {_kept(key)}: run again.")
@@ -219,7 +215,7 @@ def _verified(folder: Path) -> Corpus:
 
 
 def _read(folder: Path) -> Corpus | None:
-    """What the cache holds under ``folder``; None, and the folder removed, when it is missing or damaged."""
+    """What the cache holds under ``folder``; None when it is missing or damaged, for `keep_files` to replace."""
     try:
         return _verified(folder)
     except (FileNotFoundError, NotADirectoryError):
@@ -228,8 +224,6 @@ def _read(folder: Path) -> Corpus | None:
         raise no_access(folder, error) from error
     except (ValueError, KeyError) as damage:
         sys.stderr.write(f"asiarc: {folder} is damaged ({damage}); building it again\n")
-    if folder.exists():
-        shutil.rmtree(folder, ignore_errors=True)
     return None
 
 

@@ -7,12 +7,13 @@ own in ``own/``, a folder each, where the file `OPEN` is all that a candidate's 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ def as_json(data: Any) -> bytes:
 
 
 def keep_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """All files of a folder at once: a rename decides between processes that build the same one. Raises `TaskError`."""
+    """All files of a folder at once, in the place of what differs from them there. Processes that build the same one
+    take turns, so that none removes what another has just put there. Raises `TaskError`."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix="draft-", dir=folder.parent))
@@ -50,10 +52,30 @@ def keep_files(folder: Path, files: Mapping[str, bytes]) -> None:
             (draft / name).parent.mkdir(parents=True, exist_ok=True)
             (draft / name).write_bytes(content)
         draft.chmod(0o755)  # a worker may run as another user
-        with contextlib.suppress(OSError):  # another process was first, with the same bytes
-            draft.rename(folder)
+        with _turn(folder.parent):
+            if not _holds(folder, files):
+                shutil.rmtree(folder, ignore_errors=True)
+                draft.rename(folder)
+    except OSError as error:
+        raise no_access(folder, error) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _holds(folder: Path, files: Mapping[str, bytes]) -> bool:
+    with contextlib.suppress(OSError):
+        return all((folder / name).read_bytes() == content for name, content in files.items())
+    return False
 
 
 def packed_folder(name: str) -> tuple[str, dict[str, bytes]]:

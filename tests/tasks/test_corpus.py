@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from asiarc.core.errors import TaskError
 from asiarc.tasks import BOS, SPLITS, get_task
+from asiarc.tasks import corpus as corpus_module
 from asiarc.tasks import prose as prose_module
-from asiarc.tasks.corpus import docstring_corpus, holds, keep_text, kept_corpus, packed, path_corpus, unpack
+from asiarc.tasks.corpus import _kept, docstring_corpus, holds, keep_text, kept_corpus, packed, path_corpus, unpack
 from asiarc.tasks.prose import docstring_sections, prose_paragraphs, without_near_duplicates
 
 WORDS = [
@@ -235,6 +236,22 @@ def test_two_processes_may_build_at_once_and_damage_is_repaired(tmp_path, own_ca
     train.unlink()
     assert {elsewhere(code).stdout} == hashes
     assert elsewhere(code).stderr == ""
+
+
+def test_what_another_process_built_meanwhile_is_left_alone(tmp_path, monkeypatch):
+    folder = write_texts(tmp_path / "texts")
+    kept = _kept(keep_text(folder))
+    (kept / "mark").touch()
+    reads = iter([FileNotFoundError()])  # looked before the other process was done, builds after it
+
+    def verified(path, real=corpus_module._verified):
+        for error in reads:
+            raise error
+        return real(path)
+
+    monkeypatch.setattr(corpus_module, "_verified", verified)
+    assert path_corpus(str(folder)).content_hash == kept_corpus(kept.name.removeprefix("own-")).content_hash
+    assert (kept / "mark").exists()
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
