@@ -7,11 +7,13 @@ import math
 import re
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 from types import MappingProxyType, SimpleNamespace
 
 import pytest
 import torch
 
+import asiarc.core.recipe
 import asiarc.loop.run
 import asiarc.studies.study
 import asiarc.tasks.task
@@ -38,22 +40,25 @@ from asiarc.studies.probe import summary, watched
 from asiarc.studies.verdicts import USEFUL, both, cost, progress, stance, verdict
 from reproductions.headline import headline_source
 
-from .laboratory import FOLDER, Laboratory, conduct, evidence, load, noise
+from .laboratory import FOLDER, Laboratory, address_of, conduct, evidence, load, noise
 
 REGISTER = load_register(FOLDER / "claims.toml")
 HEADLINES, MECHANISMS, LEAKS, PUBLISHED, SEARCH = (
     load(f"claim_{stem}") for stem in ("headlines", "mechanisms", "leaks", "published", "search")
 )
+PATTERN_OF = cache(asiarc.core.recipe.pattern_of)
 TWO = {"delta_net": baseline_source("delta_net"), "mamba2": baseline_source("mamba2")}
 
 
 @pytest.fixture(autouse=True)
 def still(monkeypatch):
-    """No corpus and no git are asked."""
+    """No corpus and no git are asked; each source is read once for all trials of all tests."""
     hash_only = SimpleNamespace(content_hash="a text")
     monkeypatch.setattr(asiarc.tasks.task, "docstring_corpus", lambda: hash_only)
     for module in (asiarc.loop.run, asiarc.studies.study):
         monkeypatch.setattr(module, "provenance", lambda: {"git_commit": "none"})
+    monkeypatch.setattr(asiarc.core.recipe, "pattern_of", PATTERN_OF)
+    monkeypatch.setattr(asiarc.studies.study, "content_address", address_of)
 
 
 @pytest.fixture
@@ -572,7 +577,7 @@ class Anyone(Laboratory):
         if "def forward(self,," in source:
             finding = {"gate": "static", "verdict": "rejected", "reason": "not Python"}
             return Result("ok", {"admitted": False, "findings": [finding], "measures": None})
-        address = content_address(source)
+        address = address_of(source)
         if job.function.endswith(":fingerprint"):
             return Result("ok", {"fingerprint": [1.0, noise(address, "print", "", 1.0)]})
         self.names = {address: address}
