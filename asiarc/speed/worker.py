@@ -89,7 +89,8 @@ class Worker:
     def __init__(self, target: Any, *, method: str = "spawn") -> None:
         context: Any = multiprocessing.get_context(method)
         if method == "forkserver":
-            context.set_forkserver_preload(["torch", target.__module__])
+            # The compiler's settings are what torch imports when it is first asked for deterministic algorithms: 3 s.
+            context.set_forkserver_preload(["torch", "torch._inductor.config", target.__module__])
         self.connection, other = context.Pipe()
         self.process = context.Process(target=target, args=(other,), daemon=True)
         self.process.start()

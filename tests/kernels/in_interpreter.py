@@ -14,6 +14,7 @@ import torch
 import triton
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from triton.runtime import interpreter
 
 from asiarc.core.errors import KernelInputError
 from asiarc.kernels import blocked as host
@@ -23,6 +24,17 @@ from .cases import OPERATORS, Case, assert_close, cases, examples, gradients, na
 from .cases import run as call
 
 assert triton.knobs.runtime.interpret
+
+
+def device_function(self, *args, **kwargs):
+    """A kernel's call of a function: the launch has made triton.language the interpreter's, which is dear to do anew
+    at every call; not so where Triton's own functions look."""
+    if self.fn.__module__.startswith("triton."):
+        interpreter._patch_lang(self.fn)
+    return self.rewrite()(*args, **kwargs)
+
+
+interpreter.InterpretedFunction.__call__ = device_function
 
 # Those that give the kernels what they are given; retention makes its own gates, delta_product its own rows.
 DIRECT = tuple(op for op in OPERATORS if op.direct)
@@ -104,13 +116,15 @@ def test_drawn_cases(op, data):
 
 
 @every_algebra
-@pytest.mark.parametrize("C", [16, 32])
-def test_the_chunk_length_does_not_matter(op, C):
+def test_the_chunk_length_does_not_matter(op):
     case = Case(op, seed=5, B=1, T=50, H=1, gate="reset")
     tensors = case.tensors(torch.float32, requires_grad=True)
-    outputs, expected = kernels(case, tensors, C=C), kernels(case, tensors)
-    assert_close(named(outputs), named(expected), 1e-5)
-    assert_close(gradients(case, outputs, tensors), gradients(case, expected, tensors), 1e-4)
+    expected = kernels(case, tensors)
+    slopes = gradients(case, expected, tensors)
+    for C in (16, 32):
+        outputs = kernels(case, tensors, C=C)
+        assert_close(named(outputs), named(expected), 1e-5)
+        assert_close(gradients(case, outputs, tensors), slopes, 1e-4)
 
 
 @every_operator
@@ -213,17 +227,19 @@ def test_strides_upstream_strides_and_inputs_are_left_alone(op):
 def test_one_input_wants_a_gradient_and_one_output_has_one(op):
     case = Case(op, seed=13, B=1, T=20, H=1)
     full = case.tensors(torch.float32, requires_grad=True)
-    for pick in (0, 1):
-        wanted = torch.autograd.grad(
-            reference(case, full)[pick].square().sum(), list(full.values()), materialize_grads=True,
-            allow_unused=True,
-        )  # fmt: skip
-        for name, expected in zip(full, wanted, strict=True):
-            alone = {other: x.detach() for other, x in full.items()}
-            alone[name].requires_grad_()
-            loss = kernels(case, alone, C=16)[pick].square().sum()
-            found = torch.autograd.grad(loss, alone[name], materialize_grads=True, allow_unused=True)[0]
-            assert_close({name: found}, {name: expected}, 1e-4)
+
+    def slopes(outputs, leaves):
+        """Those of one output alone, for each output."""
+        losses = [x.square().sum() for x in outputs]
+        how = dict(materialize_grads=True, allow_unused=True, retain_graph=True)
+        return [torch.autograd.grad(loss, leaves, **how) for loss in losses]
+
+    wanted = slopes(reference(case, full), list(full.values()))
+    for i, name in enumerate(full):
+        alone = {other: x.detach() for other, x in full.items()}
+        alone[name].requires_grad_()
+        for found, expected in zip(slopes(kernels(case, alone, C=16), [alone[name]]), wanted, strict=True):
+            assert_close({name: found[0]}, {name: expected[i]}, 1e-4)
 
 
 def test_no_gradient_wanted_saves_nothing_and_gives_the_same():

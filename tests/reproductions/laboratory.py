@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -23,6 +24,7 @@ from tests.harness.fakes import A_MACHINE, asks_of_the_machine
 
 FOLDER = Path(__file__).parents[2] / "reproductions"
 World = Callable[[str, str, str], float]
+address_of = cache(content_address)  # of few sources, asked for with every job
 
 
 def load(stem: str) -> ModuleType:
@@ -52,7 +54,7 @@ class Laboratory:
         interrupt_at: int | None = None,
         ends: Callable[[Job], Result | None] = lambda job: None,
     ) -> None:
-        self.names = {content_address(source): name for name, source in names.items()}
+        self.names = {address_of(source): name for name, source in names.items()}
         self.world, self.rejected, self.probes = world, rejected or {}, probes
         self.interrupt_at, self.ends = interrupt_at, ends
         self.jobs: list[Job] = []
@@ -70,7 +72,7 @@ class Laboratory:
         return results
 
     def answer(self, job: Job) -> Result:
-        name = self.names[content_address(job.payload["source"])]
+        name = self.names[address_of(job.payload["source"])]
         if job.function.endswith("trial:admission"):
             gate = self.rejected.get(name)
             finding = {"gate": gate, "verdict": "rejected", "reason": "as told"}

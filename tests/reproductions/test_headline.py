@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 import torch
@@ -191,9 +192,14 @@ def test_a_form_computes_its_formula(name):
         torch.testing.assert_close(mixer(x)[0], REFERENCES[name](mixer, x), rtol=1e-7, atol=1e-9)
 
 
+@cache
+def admission_of(form):
+    return admit(FORMS[form], d_model=64, num_heads=2, seed=0, max_examples=1)
+
+
 @pytest.mark.parametrize("name", FORMS)
 def test_a_form_passes_every_gate(name):
-    admission = admit(FORMS[name], d_model=64, num_heads=2, seed=0, max_examples=1)
+    admission = admission_of(name)
     assert admission.first_rejection is None, admission.first_rejection
 
 
@@ -204,8 +210,7 @@ def test_a_form_passes_every_gate(name):
 def test_the_gates_warn_of_what_is_inert_in_the_original_and_not_of_the_repair(name, gate, part):
     """The head gate that the norm cancels, and the retention that bfloat16 rounds to one."""
     for form, warned in ((name, True), (f"{name}_repaired", False)):
-        admission = admit(FORMS[form], d_model=64, num_heads=2, seed=0, max_examples=1)
-        (finding,) = (f for f in admission.findings if f.gate == gate)
+        (finding,) = (f for f in admission_of(form).findings if f.gate == gate)
         assert (finding.verdict == "warned" and part in finding.reason) is warned, (form, finding)
 
 

@@ -3,15 +3,19 @@ nothing differs; and once with nothing faked."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
+import shutil
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 from types import MappingProxyType, SimpleNamespace
 
 import pytest
 import torch
 
+import asiarc.core.recipe
 import asiarc.loop.run
 import asiarc.studies.study
 import asiarc.tasks.task
@@ -38,22 +42,25 @@ from asiarc.studies.probe import summary, watched
 from asiarc.studies.verdicts import USEFUL, both, cost, progress, stance, verdict
 from reproductions.headline import headline_source
 
-from .laboratory import FOLDER, Laboratory, conduct, evidence, load, noise
+from .laboratory import FOLDER, Laboratory, address_of, conduct, evidence, load, noise
 
 REGISTER = load_register(FOLDER / "claims.toml")
 HEADLINES, MECHANISMS, LEAKS, PUBLISHED, SEARCH = (
     load(f"claim_{stem}") for stem in ("headlines", "mechanisms", "leaks", "published", "search")
 )
+PATTERN_OF = cache(asiarc.core.recipe.pattern_of)
 TWO = {"delta_net": baseline_source("delta_net"), "mamba2": baseline_source("mamba2")}
 
 
 @pytest.fixture(autouse=True)
 def still(monkeypatch):
-    """No corpus and no git are asked."""
+    """No corpus and no git are asked; each source is read once for all trials of all tests."""
     hash_only = SimpleNamespace(content_hash="a text")
     monkeypatch.setattr(asiarc.tasks.task, "docstring_corpus", lambda: hash_only)
     for module in (asiarc.loop.run, asiarc.studies.study):
         monkeypatch.setattr(module, "provenance", lambda: {"git_commit": "none"})
+    monkeypatch.setattr(asiarc.core.recipe, "pattern_of", PATTERN_OF)
+    monkeypatch.setattr(asiarc.studies.study, "content_address", address_of)
 
 
 @pytest.fixture
@@ -572,7 +579,7 @@ class Anyone(Laboratory):
         if "def forward(self,," in source:
             finding = {"gate": "static", "verdict": "rejected", "reason": "not Python"}
             return Result("ok", {"admitted": False, "findings": [finding], "measures": None})
-        address = content_address(source)
+        address = address_of(source)
         if job.function.endswith(":fingerprint"):
             return Result("ok", {"fingerprint": [1.0, noise(address, "print", "", 1.0)]})
         self.names = {address: address}
@@ -581,16 +588,40 @@ class Anyone(Laboratory):
         return super().answer(job)
 
 
+SMALL = {
+    "arms": {"repeats": 2, "candidates": 8},
+    "unchecked": {"repeats": 2, "candidates": 8},
+    "faults": {"candidates": 16},
+}
+
+
 @pytest.fixture
 def small(monkeypatch):
     """The searches of the claim file at a size that a test can afford."""
-    changes = {
-        "arms": {"repeats": 2, "candidates": 8},
-        "unchecked": {"repeats": 2, "candidates": 8},
-        "faults": {"candidates": 16},
-    }
-    for name, change in changes.items():
+    for name, change in SMALL.items():
         monkeypatch.setattr(SEARCH, name, getattr(SEARCH, name).model_copy(update=change))
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory):
+    """The stores that finished searches left, by name."""
+    return tmp_path_factory.mktemp("searched")
+
+
+@pytest.fixture
+def searched(small, stores, tmp_path):
+    """A store of its own in which a small search has ended; each search is made once for all tests."""
+
+    def of(name):
+        if not (stores / name).exists():
+            with Archive(stores / f"{name}.unfinished") as made:
+                search(name, made, hashed)
+            (stores / f"{name}.unfinished").rename(stores / name)
+        shutil.copytree(stores / name, tmp_path / name)
+        return Archive(tmp_path / name)
+
+    with contextlib.ExitStack() as stack:
+        yield lambda name: stack.enter_context(of(name))
 
 
 def search(name, archive, worth):
@@ -630,8 +661,8 @@ class Told(SearchResult):
 
 
 class TestSearch:
-    def test_arms_have_equal_compute_and_equal_seeds(self, archive, small):
-        laboratory = search("arms", archive, hashed)
+    def test_arms_have_equal_compute_and_equal_seeds(self, searched):
+        archive = searched("arms")
         found = SEARCH.arms.result(archive, "full", "arms")
         explored = Counter()
         for arm in SEARCH.arms.arms:
@@ -641,8 +672,7 @@ class TestSearch:
         assert len(explored) == 5 and max(explored.values()) <= 1.25 * min(explored.values()), explored
         assert set(found.gains("random")) == {0, 1} and max(found.gains("full").values()) > 0
         assert found.same_winner("full", "full") == 2 and found.same_winner("full", "random") < 2
-        count = len(laboratory.jobs)
-        assert count and search("arms", archive, hashed).jobs == [], "a finished search is not run again"
+        assert search("arms", archive, hashed).jobs == [], "a finished search is not run again"
 
     def test_a_retry_searches_again_where_the_machine_broke_and_measures_the_winners_again(self, archive, small):
         def overloaded(job):
@@ -661,8 +691,8 @@ class TestSearch:
         assert later.jobs and not archive.rows("SELECT key FROM trials WHERE outcome != 'scored'")
         assert declared.retry("faults", "full", archive) == ""
 
-    def test_the_winner_is_measured_on_seeds_that_no_arm_saw(self, archive, small):
-        search("faults", archive, hashed)
+    def test_the_winner_is_measured_on_seeds_that_no_arm_saw(self, searched):
+        archive = searched("faults")
         found = SEARCH.faults.result(archive, "full", "faults")
         assert {t.seed for t in found.measured.trials} == {"study/0", "study/1"}
         assert {t.stage for t in found.measured.trials} == {"confirm"}
@@ -688,15 +718,15 @@ class TestSearch:
         assert found.verdict == "inconclusive"
         assert f"own winner in no_cognition {told.search.repeats} of {told.search.repeats}" in found.note
 
-    def test_faults_are_handed_back_and_mended_but_for_the_stubborn(self, archive, small):
+    def test_faults_are_handed_back_and_mended_but_for_the_stubborn(self, searched):
         """This laboratory's gates know syntax errors and looks ahead; it trains whatever else is planted."""
-        search("faults", archive, hashed)
+        archive = searched("faults")
         found = decided(SEARCH, "C19", archive)
         assert found.verdict == "contradicted" and "4 were scored as they were" not in found.our_value
         assert "a look ahead: causality 4" in found.statement and "mended: scored 4" in found.statement
 
-    def test_repeats_are_counted_by_what_is_computed(self, archive, small):
-        search("arms", archive, hashed)
+    def test_repeats_are_counted_by_what_is_computed(self, searched):
+        archive = searched("arms")
         search("unchecked", archive, hashed)
         found = decided(SEARCH, "C14b", archive)
         assert "0.0% with the check" in found.statement
@@ -823,7 +853,13 @@ from asiarc.models.baselines import baseline_source
 from reproductions.headline import headline_source
 from asiarc.studies import Study
 
-tiny = Study(
+
+class Few(Study):
+    def documents(self, tier):
+        return 16  # scoring all the texts takes longer than the training here
+
+
+tiny = Few(
     mixers={"delta_net": baseline_source("delta_net"), "hier": headline_source("hier_gate_net")},
     seeds=2, steps=3, tier="quick", watched=("hier",),
 )

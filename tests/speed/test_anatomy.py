@@ -110,6 +110,7 @@ def test_a_compiled_model_is_the_same_and_its_compiling_is_counted(monkeypatch):
 
     for name in ("force_disable_caches", "compile_threads"):
         monkeypatch.setattr(inductor, name, getattr(inductor, name))  # put back at the end
+    monkeypatch.setattr(inductor.cpp, "simdlen", 1)  # without vectors the C++ compiler has a third less to do
     ours, compiled = training.measure("delta_net", TINY, 1, (training.OURS, training.COMPILED))
     assert compiled.error < training.TOLERANCE and compiled.tokens_per_s > 0
     assert compiled.once_s > 1 > ours.once_s
