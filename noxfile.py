@@ -57,7 +57,9 @@ def run(session: nox.Session, *command: str) -> None:
 def tests(session: nox.Session) -> None:
     """All tests on this machine, no network and no GPU needed; arguments after -- go to pytest."""
     limits = ["--timeout", "600"]  # a stuck test ends, and says where it stood
-    run(session, "pytest", "-q", "-n", "2", "--dist", "loadfile", *limits, *(session.posargs or ["tests"]))
+    # In their order: xdist would keep files of few tests for the end, which are the longest, and one worker idle.
+    shared = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+    run(session, "pytest", "-q", *shared, *limits, *(session.posargs or ["tests"]))
 
 
 @nox.session
