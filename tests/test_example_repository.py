@@ -17,7 +17,7 @@ EXAMPLE = Path(__file__).parent / "example_repository"
 # A test machine is shared: what is tested is what is made of times, not how quiet it is.
 QUIET = "from asiarc.speed import machine\n\nmachine.MOST_LOAD = machine.MOST_STOLEN = machine.MOST_OTHER = {most}\n"
 HONEST = "def decay(x, gate, initial_state=None):\n"
-SLOW = f"{HONEST}    for _ in range(2):\n        by_token(x, gate, initial_state)\n"
+SLOW = f"{HONEST}    for _ in range(6):\n        by_token(x, gate, initial_state)\n"
 
 
 @pytest.fixture
