@@ -1,10 +1,12 @@
 """The benchmark of a large archive builds what it says and asks what a proposal asks; how long it takes is no test."""
 
 from asiarc.archive.store import Archive
+from tests.rigs.archive import million
 from tests.rigs.archive.million import RUN, address_of, build, questions
 
 
-def test_it_builds_an_archive_that_its_questions_fit(tmp_path, capsys):
+def test_it_builds_an_archive_that_its_questions_fit(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(million, "REPEATS", 5)
     build(tmp_path, 2500)
     with Archive(tmp_path) as archive:
         (counted,) = archive.rows(

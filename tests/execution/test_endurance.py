@@ -14,7 +14,7 @@ import pytest
 from asiarc.archive import store
 from asiarc.core.errors import ExecutionError
 from tests.rigs.sandbox import endurance
-from tests.rigs.sandbox.endurance import Stand, differing, kill_and_resume
+from tests.rigs.sandbox.endurance import Stand, differing, interrupt_and_resume, kill_and_resume, resume
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +50,10 @@ def test_a_kill_at_a_random_moment_leaves_no_trace(stand, whole, number):
 
 
 def test_one_interrupt_finishes_the_step_and_says_how_to_go_on(stand, whole):
-    """Ctrl-C in the middle; where it falls into pytest's own start, another moment is drawn."""
-    for number in range(20):
-        kill = kill_and_resume(stand, *whole, 2, number, ending=signal.SIGINT)
-        assert kill.wrong == (), str(kill)
-        if 0 < kill.kept < kill.paid:
-            break
-    said = [path.read_text() for path in stand.folder.glob("killed-2-*.first.log")]
-    assert any("the same command goes on from there" in text for text in said)
+    kill = interrupt_and_resume(stand, whole[0], "interrupted")
+    assert kill.wrong == (), str(kill)
+    assert 0 < kill.kept < kill.paid
+    assert "the same command goes on from there" in (stand.folder / "interrupted.first.log").read_text()
 
 
 def test_one_worker_and_one_stage_at_a_time_give_the_same(stand, whole):
@@ -121,10 +117,7 @@ def test_a_half_written_log_would_be_noticed(stand, whole):
 
 def test_work_that_is_done_twice_would_be_noticed(stand, whole, monkeypatch):
     """A harness that forgets a trial and pays for it again gives an equal report: the rows' own numbers tell."""
-    finish = Stand.finish
-
     def forgetful(self, store, *options):
-        finish(self, store, *options)
         db = sqlite3.connect(self.folder / store / "archive.db")
         db.execute("UPDATE admissions SET cpu_s = cpu_s + 0.001")
         db.commit()
@@ -132,11 +125,9 @@ def test_work_that_is_done_twice_would_be_noticed(stand, whole, monkeypatch):
         return 0.0
 
     monkeypatch.setattr(Stand, "finish", forgetful)
-    for number in range(20):
-        kill = kill_and_resume(stand, *whole, 3, number)
-        if kill.kept:
-            break
-    assert any(wrong.startswith("paid for twice: admissions") for wrong in kill.wrong)
+    subprocess.run(["cp", "-r", str(stand.folder / "whole"), str(stand.folder / "twice")], check=True)
+    (wrong,) = resume(stand, whole[0], "twice", 0.0).wrong
+    assert wrong.startswith("paid for twice: admissions")
 
 
 def test_a_process_that_stays_would_be_noticed(stand, monkeypatch):

@@ -224,7 +224,7 @@ def test_one_worker_of_xdist_runs_all_that_is_asiarcs(project):
     pytester = project(files | {f"reproductions/{name}": text for name, text in claims.items()})
     project({f"test_{n}.py": "def test_own(): pass\n" for n in range(4)})
     root = Path(__file__).parents[2]
-    result = pytester.runpytest_subprocess("-n", "2", "-v", "-o", f"pythonpath={root}")
+    result = pytester.runpytest_subprocess("-n", "2", "-v", "--asiarc-no-report", "-o", f"pythonpath={root}")
     result.assert_outcomes(passed=9)
     lines = [line for line in result.outlines if "PASSED" in line]
     assert len({line.split("]")[0] for line in lines if "campaigns/" in line or "reproductions/" in line}) == 1

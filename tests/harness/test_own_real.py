@@ -63,7 +63,7 @@ def question(pytester, monkeypatch):
 
 
 def test_it_is_answered(pytester, question):
-    result = pytester.runpytest_subprocess(question, "--store", "store", "-p", "no:cacheprovider")
+    result = pytester.runpytest_subprocess(question, "--store", "store", "--asiarc-no-report", "-p", "no:cacheprovider")
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines([f"*mean (mixers/mean.py): {len(GATES)} gates passed*"])
     with Archive(pytester.path / "store", write=False) as archive:

@@ -77,6 +77,7 @@ def test_the_same_seed_finds_the_same_with_any_number_of_workers_and_after_a_kil
     for workers in (1, 2):
         arguments = [campaign, "--workers", str(workers), "--store", f"store{workers}", "-p", "no:cacheprovider"]
         if workers == 2:
+            arguments.append("--asiarc-no-report")  # that of the first is drawn
             pytester.makeconftest("from asiarc.execution import shelf\nshelf.EVERY_S = 0.0")
             killed_in_a_trial(arguments, pytester.path / "store2")
         result = pytester.runpytest_subprocess(*arguments)
@@ -86,7 +87,7 @@ def test_the_same_seed_finds_the_same_with_any_number_of_workers_and_after_a_kil
     assert len(one[1]) == 3, "two candidates and the baseline, one trial each"
     assert all(value is not None for _, _, value, _, _ in one[1].values())
     assert any("went on from step" in note for note in notes(pytester.path / "store2"))
-    again = pytester.runpytest_subprocess(campaign, "--store", "store1", "-v", "-p", "no:cacheprovider")
+    again = pytester.runpytest_subprocess(campaign, "--store", "store1", "-v", "--asiarc-no-report")
     again.assert_outcomes(passed=2)
     again.stdout.no_fnmatch_line("*steps*CPU*")  # nothing was trained a second time
     assert what_happened(pytester.path / "store1") == one
@@ -141,5 +142,5 @@ def test_a_generator_and_a_yaml_of_ones_own_go_to_a_verdict(pytester, monkeypatc
     for name, some in (("train", rows[:40]), ("test", rows[40:])):
         (pytester.path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
     (pytester.path / "colours.yaml").write_text(COLOURS)
-    result = pytester.runpytest_subprocess(campaign, "--store", "store", "-p", "no:cacheprovider")
+    result = pytester.runpytest_subprocess(campaign, "--store", "store", "--asiarc-no-report")
     result.assert_outcomes(passed=4)

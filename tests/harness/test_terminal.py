@@ -71,7 +71,7 @@ def project(tmp_path):
 
 
 def run(folder, *arguments, **environment):
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--asiarc-no-report", *arguments]
     return on_terminal(command, folder, **environment)
 
 

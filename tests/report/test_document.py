@@ -199,7 +199,7 @@ def baselines_failed(built):
     (explore_only, "declares explore only"), (interrupted_in_explore, "explore is not finished"),
     (interrupted_before_confirm, "nothing is decided"), (baselines_failed, "explore is not finished"),
 ])  # fmt: skip
-def test_a_campaign_with_parts_missing_gives_a_sensible_report(bench, tmp_path, fill, says):
+def test_a_campaign_with_parts_missing_gives_a_sensible_report(bench, tmp_path, fill, says, drawn_once):
     built = bench()
     fill(built)
     write(built.archive, "quick", tmp_path / "quick")
@@ -351,7 +351,7 @@ def other_types(report):
     [file_elsewhere, figure_of_no_kind, number_that_is_text, part_missing, other_types],
     ids=lambda spoil: spoil.__name__,
 )
-def test_data_of_another_form_are_told_and_write_nothing_elsewhere(written, tmp_path, spoil):
+def test_data_of_another_form_are_told_and_write_nothing_elsewhere(written, tmp_path, spoil, drawn_once):
     copy = Path(shutil.copytree(written, tmp_path / "copy"))
     report = json.loads((copy / "report.json").read_text())
     spoil(report)

@@ -15,6 +15,7 @@ from asiarc.report.document import render
 REPRODUCTION = Path(__file__).parents[2] / "results" / "reproduction"
 REPORTS = [folder for folder in sorted(REPRODUCTION.iterdir()) if (folder / "manifest.json").exists()]
 QUICK = REPRODUCTION / "quick"
+pytestmark = pytest.mark.usefixtures("drawn_once")
 
 
 @pytest.fixture

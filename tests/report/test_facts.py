@@ -22,6 +22,9 @@ START = content_address(baseline_source("delta_net"))
 NULL = [0.0, -0.01, 0.005, 0.0, 0.0, -0.005]
 
 
+pytestmark = pytest.mark.usefixtures("drawn_once")
+
+
 @pytest.fixture
 def filled(bench):
     built = bench()

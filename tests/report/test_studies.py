@@ -20,6 +20,7 @@ from asiarc.studies import Search, Study
 from ..reproductions.laboratory import Laboratory, load, noise
 
 PUBLISHED = load("claim_published")
+pytestmark = pytest.mark.usefixtures("drawn_once")
 
 
 @pytest.fixture

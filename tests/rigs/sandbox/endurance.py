@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,7 @@ class Stand:
     real: bool = False
     campaign: str = CAMPAIGN
     tier: str = "smoke"
+    options: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         (self.folder / "scratch").mkdir()
@@ -87,14 +88,14 @@ class Stand:
 
     @classmethod
     def in_(cls, folder: Path, *, real: bool) -> Stand:
-        """The usual campaign: small for real, larger with stand-ins."""
-        return cls(folder, real, tier="smoke" if real else "quick")
+        """The usual campaign: small for real, larger with stand-ins. Its report is `content`'s, not the harness's."""
+        return cls(folder, real, tier="smoke" if real else "quick", options=("--asiarc-no-report",))
 
     def command(self, store: str, *options: str) -> list[str]:
         """The command line; the same one starts and resumes."""
         plain = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", "--tier", self.tier, "--store", store]
         rehearsal = ["-p", "tests.rigs.sandbox.rehearsal", *([] if self.real else ["--stand-ins"])]
-        return [sys.executable, "-m", "pytest", "campaign_rehearsal.py", *plain, *rehearsal, *options]
+        return [sys.executable, "-m", "pytest", "campaign_rehearsal.py", *plain, *rehearsal, *self.options, *options]
 
     def start(self, store: str, *options: str) -> subprocess.Popen[bytes]:
         """The harness in a process group of its own; what it prints goes to ``STORE.log``."""
@@ -132,6 +133,12 @@ class Stand:
             raise ExecutionError(f"{command} ended with {code}:\n{said[-3000:]}")
         return time.monotonic() - started
 
+    def end(self, store: str, harness: subprocess.Popen[bytes], how: signal.Signals) -> None:
+        """End a harness and all its processes; what it said goes to ``STORE.first.log``."""
+        os.killpg(harness.pid, how)
+        harness.wait()
+        (self.folder / f"{store}.log").rename(self.folder / f"{store}.first.log")
+
     def left_over(self) -> list[str]:
         """Processes that a harness started here and that do not end, and files in their scratch folder."""
         import psutil
@@ -160,7 +167,7 @@ class Stand:
 
     def content(self, store: str) -> Content:
         """All that a run leaves: tables and items of its archive, its report and the tables of its figures."""
-        from asiarc.report.document import write
+        from asiarc.report.document import gather
 
         folder, report = self.folder / store, self.folder / f"{store}-report"
         with Archive(folder, write=False) as archive:
@@ -170,7 +177,7 @@ class Stand:
             }
             items = sorted((folder / "items").glob("*/*"))
             found["items"] = [(path.name, archive.items(path.name.partition(".")[0])) for path in items]
-            write(archive, self.tier, report)
+            gather(archive, self.tier, report, campaigns=None, written={})  # all of a report that is not drawn
         found["report"] = _lasting(json.loads((report / "report.json").read_text()))
         for path in sorted((report / "figures").glob("*.csv")):
             with path.open(newline="") as file:
@@ -224,12 +231,7 @@ class Kill:
 
 
 def kill_and_resume(
-    stand: Stand,
-    whole: Content,
-    length_s: float,
-    *address: int,
-    ending: signal.Signals = signal.SIGKILL,
-    options: Sequence[str] = ("--workers", "2"),
+    stand: Stand, whole: Content, length_s: float, *address: int, options: Sequence[str] = ("--workers", "2")
 ) -> Kill:
     """Kill the harness's process group at a moment drawn from its length, run it again, and compare with `whole`.
 
@@ -242,13 +244,28 @@ def kill_and_resume(
             try:
                 harness.wait(after_s)
             except subprocess.TimeoutExpired:
-                os.killpg(harness.pid, ending)
-                harness.wait()
-                (stand.folder / f"{store}.log").rename(stand.folder / f"{store}.first.log")
+                stand.end(store, harness, signal.SIGKILL)
                 break
         length_s *= 0.9  # this machine is faster now
     else:
         raise ExecutionError("the harness always ended before it could be killed; nothing was shown")
+    return resume(stand, whole, store, after_s, options)
+
+
+def interrupt_and_resume(stand: Stand, whole: Content, store: str, options: Sequence[str] = ("--workers", "2")) -> Kill:
+    """Press Ctrl-C as soon as something is paid for, run the harness again, and compare with `whole`."""
+    started = time.monotonic()
+    with stand.running(store, *options) as harness:
+        while harness.poll() is None and not stand.paid(store):
+            with suppress(subprocess.TimeoutExpired):
+                harness.wait(0.05)
+        after_s = time.monotonic() - started
+        stand.end(store, harness, signal.SIGINT)
+    return resume(stand, whole, store, after_s, options)
+
+
+def resume(stand: Stand, whole: Content, store: str, after_s: float, options: Sequence[str] = ()) -> Kill:
+    """Run again what ended after `after_s`, and say what is wrong then."""
     wrong = [f"left over: {', '.join(left)}"] if (left := stand.left_over()) else []
     kept = stand.paid(store)
     stand.finish(store, *options)
