@@ -50,7 +50,9 @@ def environment(session: nox.Session) -> str:
 
 def run(session: nox.Session, *command: str) -> None:
     """Run a module of the shared environment: ``run(session, "pytest", "-x")``."""
-    session.run(environment(session), "-m", *command, external=True, env={"TOKENIZERS_PARALLELISM": "false"})
+    # A machine may forbid bytecode: each of the many processes that the tests start would compile everything anew.
+    env = {"TOKENIZERS_PARALLELISM": "false", "PYTHONDONTWRITEBYTECODE": ""}
+    session.run(environment(session), "-m", *command, external=True, env=env)
 
 
 @nox.session

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import asiarc.core.candidate
 import asiarc.core.recipe
 import asiarc.loop.run
 import asiarc.tasks.task
@@ -51,12 +52,14 @@ PLANS = {
 }
 TEXTS = {"train": np.zeros(4096, np.uint8)}
 PROVENANCE = dict(git_commit="none", git_dirty="", python="", packages={}, platform="", cpu="", cores=2, command=[])
+ADDRESS_OF, PATTERN_OF = cache(asiarc.core.candidate.content_address), cache(asiarc.core.recipe.pattern_of)
 FULL_BUDGET = {tier: Budget(candidates=12, minutes=60) for tier in ("smoke", "quick", "full")}
 
 
 @contextmanager
 def still() -> Iterator[None]:
-    """Nothing reads the corpus (its hash is enough) or asks git, and the sizes of the stages are those above.
+    """Nothing reads the corpus (its hash is enough) or asks git, the sizes of the stages are those above, and what a
+    source is called is found once: a test that runs the same sources a hundred times would spend half its time there.
 
     Around every test of the harness, and around each run, so that fixtures that live longer than a test have it too.
     """
@@ -65,6 +68,8 @@ def still() -> Iterator[None]:
         patch.setattr(asiarc.tasks.task, "docstring_corpus", lambda: a_text)
         patch.setattr(asiarc.loop.run, "provenance", lambda: dict(PROVENANCE))
         patch.setattr(asiarc.core.recipe, "_PLANS", PLANS)
+        patch.setattr(asiarc.core.candidate, "content_address", ADDRESS_OF)
+        patch.setattr(asiarc.core.recipe, "pattern_of", PATTERN_OF)
         yield
 
 

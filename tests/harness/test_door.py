@@ -31,10 +31,6 @@ from tests.rigs.doors import ask_all, trials_of, verdict_of
 
 from ..llm.laboratory import MIXER, fingerprinted
 from .fakes import Bench, FakeExecutor, Refusing, address_of, budget, campaign, candidate, still
-from .once import sources_read_once
-
-__all__ = ["sources_read_once"]
-pytestmark = pytest.mark.usefixtures("sources_read_once")
 
 LEAKS = {"REJECTED": "causality"}
 SIXTEEN = [

@@ -27,10 +27,6 @@ from .fakes import (
     place_of,
     written,
 )
-from .once import sources_read_once
-
-__all__ = ["sources_read_once"]
-pytestmark = pytest.mark.usefixtures("sources_read_once")
 
 CANDIDATES = [
     candidate(f"c{i}", GAIN=0.01 * (7 * i % 12), GENOME={"memory": "ab"[i % 2], "router": "cde"[i % 3]})
@@ -51,7 +47,7 @@ def small():
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, sources_read_once):
+def whole(tmp_path_factory):
     """An uninterrupted run with one worker."""
     bench, executor = Bench(small(), tmp_path_factory.mktemp("whole")), FakeExecutor()
     bench.run(executor)
