@@ -231,9 +231,9 @@ class StagePlan:
 
 
 _PLANS: dict[tuple[str, str], StagePlan] = {
-    ("smoke", "explore"): StagePlan(MICRO.at(batch_size=8), (8,), 1.0, 0.05, 16, 2),
-    ("smoke", "verify"): StagePlan(MICRO.at(batch_size=8), (12,), 1.0, 0.05, 16, 2, 2),
-    ("smoke", "confirm"): StagePlan(MICRO.at(batch_size=8), (12,), 1.0, 0.05, 16, 2),
+    ("smoke", "explore"): StagePlan(MICRO.at(batch_size=16), (12,), 1.0, 0.05, 16, 2),
+    ("smoke", "verify"): StagePlan(MICRO.at(batch_size=16), (24,), 1.0, 0.05, 16, 2, 2),
+    ("smoke", "confirm"): StagePlan(MICRO.at(batch_size=16), (24,), 1.0, 0.05, 16, 2),
     ("quick", "explore"): StagePlan(MICRO, (60, 125), 1 / 4, 1.0, 64),
     ("quick", "verify"): StagePlan(MICRO, (250,), 1.0, 1.0, 256),
     ("quick", "confirm"): StagePlan(MICRO, (250,), 1.0, 1.0, 256),
