@@ -50,14 +50,15 @@ def environment(session: nox.Session) -> str:
 
 def run(session: nox.Session, *command: str) -> None:
     """Run a module of the shared environment: ``run(session, "pytest", "-x")``."""
-    # A machine may forbid bytecode: each of the many processes that the tests start would compile everything anew.
-    env = {"TOKENIZERS_PARALLELISM": "false", "PYTHONDONTWRITEBYTECODE": ""}
-    session.run(environment(session), "-m", *command, external=True, env=env)
+    session.run(environment(session), "-m", *command, external=True, env={"TOKENIZERS_PARALLELISM": "false"})
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests on this machine, no network and no GPU needed; arguments after -- go to pytest."""
+    # Once, for the many processes that the tests start; what tests write themselves is compiled as it stands.
+    run(session, "compileall", "-q", "asiarc", "kernels", "tests")
+    session.env["PYTHONDONTWRITEBYTECODE"] = "1"
     limits = ["--timeout", "600"]  # a stuck test ends, and says where it stood
     # In their order: xdist would keep files of few tests for the end, which are the longest, and one worker idle.
     shared = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
+
+
+class AsItStands(SourceFileLoader):
+    """Compiles what is in the file now: Python takes bytecode for its own by second and size, and a number that is
+    changed within the second it was written would go unseen."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        """The code of the file, past any that is kept."""
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def module_of(file: Path) -> ModuleType:
     """The module of a Python file; it may import what lies beside it."""
-    spec = importlib.util.spec_from_file_location(file.stem, file)
+    spec = importlib.util.spec_from_file_location(file.stem, file, loader=AsItStands(file.stem, str(file)))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[file.stem] = module  # where dataclasses and pickles look for it

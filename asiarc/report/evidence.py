@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from asiarc.archive.results import CampaignResult
 from asiarc.core.errors import EvidenceError
+from asiarc.core.loading import AsItStands
 from asiarc.evidence.claims import Decider, Verdict, load_register, mark_of, reach_verdict
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def deciders(folder: Path) -> dict[str, Decider]:
     sys.path.insert(0, str(folder.parent))
     try:
         for path in sorted(folder.glob("claim_*.py")):
-            spec = importlib.util.spec_from_file_location(f"asiarc_{path.stem}", path)
+            name = f"asiarc_{path.stem}"
+            spec = importlib.util.spec_from_file_location(name, path, loader=AsItStands(name, str(path)))
             assert spec is not None and spec.loader is not None, path
             module = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)
