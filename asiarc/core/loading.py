@@ -20,11 +20,16 @@ class AsItStands(SourceFileLoader):
 
 def module_of(file: Path) -> ModuleType:
     """The module of a Python file; it may import what lies beside it."""
-    spec = importlib.util.spec_from_file_location(file.stem, file, loader=AsItStands(file.stem, str(file)))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module  # where dataclasses and pickles look for it
     if str(file.resolve().parent) not in sys.path:
         sys.path.insert(0, str(file.resolve().parent))
+    return executed(file, file.stem)
+
+
+def executed(file: Path, name: str) -> ModuleType:
+    """The module of a Python file under a name; what it may import is as it was."""
+    spec = importlib.util.spec_from_file_location(name, file, loader=AsItStands(name, str(file)))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses and pickles look for it
     spec.loader.exec_module(module)
     return module

@@ -6,16 +6,14 @@ folder is loaded as anybody loads it, and read to the trial's referee.
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asiarc.core.errors import ExecutionError
+from asiarc.core.loading import executed
 
 if TYPE_CHECKING:
-    from types import ModuleType
 
     from asiarc.execution.line import Line
 
@@ -80,7 +78,7 @@ def answer(payload: Payload, line: Line) -> Payload:
 
     folder = Path(payload["folder"])
     module, name = json.loads((folder / "config.json").read_text())["auto_map"][AUTO].split(".")
-    model_class = getattr(_imported(folder / f"{module}.py"), name)
+    model_class = getattr(executed(folder / f"{module}.py", module), name)
     model = model_class.from_pretrained(folder, local_files_only=True).to(payload["device"]).eval()
     parameters = sum(p.numel() for p in model.parameters())
     line.send(json.dumps({"parameters": parameters, "target": None}).encode())
@@ -90,12 +88,3 @@ def answer(payload: Payload, line: Line) -> Payload:
     with denormals_flushed():
         answer_all(line, reader(model))
     return {}
-
-
-def _imported(file: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec is not None and spec.loader is not None, file
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module

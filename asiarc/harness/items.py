@@ -98,7 +98,7 @@ class CampaignNode(pytest.Collector):
 
     @cached_property
     def resolved(self) -> str:
-        """The campaign as this session's tier resolves it, by hash: once for all the claims that need it."""
+        """The campaign as the tier that is run resolves it, by hash: once for all the claims that need it."""
         return digest(self.campaign.at(self.path.parent).resolved(self.config.stash[LAB].tier))
 
     def __repr__(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from asiarc.archive.results import CampaignResult
 from asiarc.core.errors import EvidenceError
-from asiarc.core.loading import AsItStands
+from asiarc.core.loading import executed
 from asiarc.evidence.claims import Decider, Verdict, load_register, mark_of, reach_verdict
 
 if TYPE_CHECKING:
@@ -65,11 +64,7 @@ def deciders(folder: Path) -> dict[str, Decider]:
     sys.path.insert(0, str(folder.parent))
     try:
         for path in sorted(folder.glob("claim_*.py")):
-            name = f"asiarc_{path.stem}"
-            spec = importlib.util.spec_from_file_location(name, path, loader=AsItStands(name, str(path)))
-            assert spec is not None and spec.loader is not None, path
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
+            module = executed(path, f"asiarc_{path.stem}")
             found |= {mark.claim: thing for thing in vars(module).values() if (mark := mark_of(thing))}
     finally:
         sys.path.remove(str(folder.parent))

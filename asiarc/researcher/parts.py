@@ -12,7 +12,7 @@ from asiarc.researcher.chosen import values
 from asiarc.researcher.memories import write_memory
 from asiarc.researcher.paths import write_paths, write_router
 from asiarc.researcher.rules import write_feedback, write_tied_keys
-from asiarc.researcher.sketch import ROTATE, SHIFTED, Sketch, by_heads, call, low_rank
+from asiarc.researcher.sketch import SHIFTED, Sketch, by_heads, call, function, low_rank
 
 
 def write_projections(g: Genome, sketch: Sketch) -> None:
@@ -161,7 +161,7 @@ def write_biased_norm(sketch: Sketch) -> None:
 
 def write_rotation(g: Genome, sketch: Sketch) -> None:
     """Turn queries and keys by the token's position, which the state counts."""
-    sketch.help(ROTATE)
+    sketch.help(function("retnet", "rotate"))
     sketch.count_positions()
     rows = "position_BT.repeat_interleave(STEPS, dim=1)" if g.memory in PRODUCT else "position_BT"
     sketch.forward += [f"{sketch.q} = rotate({sketch.q}, position_BT)", f"{sketch.k} = rotate({sketch.k}, {rows})"]

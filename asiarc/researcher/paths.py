@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asiarc.core.genome import PRODUCT, STATISTICS, Genome
 from asiarc.researcher.rules import write_window
-from asiarc.researcher.sketch import ROTATE, Sketch, by_heads, call
+from asiarc.researcher.sketch import Sketch, by_heads, call, function
 
 IMPULSE = '''
 def impulse(channels: int, taps: int) -> Tensor:
@@ -66,7 +66,7 @@ def write_filters(g: Genome, sketch: Sketch) -> None:
 def write_window_path(g: Genome, sketch: Sketch) -> None:
     """Attention over the last tokens by queries and keys of its own, turned by position (arXiv 2004.05150)."""
     sketch.count_positions()
-    sketch.help(ROTATE)
+    sketch.help(function("retnet", "rotate"))
     sketch.init.append("self.near_qk = nn.Linear(d_model, 2 * d_model, bias=False)")
     sketch.forward += [
         'near_2BTHK = rearrange(self.near_qk(x_BTD), "b t (n h k) -> n b t h k", n=2, h=self.num_heads)',

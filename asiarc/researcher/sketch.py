@@ -11,17 +11,6 @@ from asiarc.models.baselines import baseline_source
 
 WIDTH = 110
 
-ROTATE = '''
-def rotate(x_BTHK: Tensor, position_BT: Tensor) -> Tensor:
-    """Turn the pairs (i, i + K / 2) by the angle position * 10000^(-2 i / K) (arXiv 2104.09864, eq. 34)."""
-    half = x_BTHK.shape[-1] // 2
-    rate_F = 10_000.0 ** -(torch.arange(half, device=x_BTHK.device, dtype=torch.float64) / half)
-    angle_BT1F = position_BT[..., None, None] * rate_F
-    cos, sin = angle_BT1F.cos().to(x_BTHK.dtype), angle_BT1F.sin().to(x_BTHK.dtype)
-    first, second = x_BTHK.chunk(2, dim=-1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
-'''
-
 SHIFTED = '''
 def shifted(x: Tensor, last: Tensor | None) -> Tensor:
     """Each token's predecessor: the last of the state first, zero where there is none."""

@@ -10,6 +10,7 @@ import torch
 
 from asiarc.archive.store import Archive
 from asiarc.core.candidate import content_address
+from asiarc.core.loading import executed
 from asiarc.core.pattern import mixers_of, pattern_text
 from asiarc.core.recipe import MICRO
 from asiarc.core.seeds import rng_of
@@ -17,7 +18,6 @@ from asiarc.engineer.workshop import Request, Workshop
 from asiarc.execution import InlineExecutor
 from asiarc.export import making
 from asiarc.export.chosen import choose
-from asiarc.export.jobs import _imported
 from asiarc.export.modelling import modelling_file
 from asiarc.models.backbone import build
 from asiarc.models.baselines import baseline_source
@@ -60,7 +60,7 @@ def test_the_file_computes_what_the_model_computes(layers, tmp_path):
     model = build(source, recipe, "tests", hidden=12, mixers=mixers).eval()
     found = modelling_file(source, "A model of the tests.", mixers=mixers)
     (tmp_path / "modeling_tests.py").write_text(found.text)
-    module = _imported(tmp_path / "modeling_tests.py")
+    module = executed(tmp_path / "modeling_tests.py", "modeling_tests")
     try:
         sizes = dict(hidden_size=16, num_hidden_layers=recipe.num_layers, intermediate_size=12, num_attention_heads=2)
         again = getattr(module, found.model)(getattr(module, found.config)(**sizes, pattern=[*layers])).eval()

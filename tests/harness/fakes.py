@@ -52,7 +52,7 @@ PLANS = {
 }
 TEXTS = {"train": np.zeros(4096, np.uint8)}
 PROVENANCE = dict(git_commit="none", git_dirty="", python="", packages={}, platform="", cpu="", cores=2, command=[])
-ADDRESS_OF, PATTERN_OF = cache(asiarc.core.candidate.content_address), cache(asiarc.core.recipe.pattern_of)
+address_of, PATTERN_OF = cache(content_address), cache(asiarc.core.recipe.pattern_of)
 FULL_BUDGET = {tier: Budget(candidates=12, minutes=60) for tier in ("smoke", "quick", "full")}
 
 
@@ -68,7 +68,7 @@ def still() -> Iterator[None]:
         patch.setattr(asiarc.tasks.task, "docstring_corpus", lambda: a_text)
         patch.setattr(asiarc.loop.run, "provenance", lambda: dict(PROVENANCE))
         patch.setattr(asiarc.core.recipe, "_PLANS", PLANS)
-        patch.setattr(asiarc.core.candidate, "content_address", ADDRESS_OF)
+        patch.setattr(asiarc.core.candidate, "content_address", address_of)
         patch.setattr(asiarc.core.recipe, "pattern_of", PATTERN_OF)
         yield
 
@@ -93,9 +93,6 @@ def is_python(source: str) -> bool:
         return bool(ast.parse(source))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
-
-
-address_of = cache(content_address)
 
 
 @cache

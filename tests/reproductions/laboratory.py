@@ -6,34 +6,27 @@ answer as told. `ends` says how the machine broke a job.
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from asiarc.archive.store import Archive
-from asiarc.core.candidate import content_address
+from asiarc.core.loading import executed
 from asiarc.core.seeds import rng_of
 from asiarc.engineer.workshop import Workshop
 from asiarc.evidence.paper import load_paper
 from asiarc.execution import Job, Result
-from tests.harness.fakes import A_MACHINE, asks_of_the_machine
+from tests.harness.fakes import A_MACHINE, address_of, asks_of_the_machine
 
 FOLDER = Path(__file__).parents[2] / "reproductions"
 World = Callable[[str, str, str], float]
-address_of = cache(content_address)  # of few sources, asked for with every job
 
 
 def load(stem: str) -> ModuleType:
     """A claim file as a module of its own."""
-    spec = importlib.util.spec_from_file_location(f"laboratory_{stem}", FOLDER / f"{stem}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return executed(FOLDER / f"{stem}.py", f"laboratory_{stem}")
 
 
 def noise(name: str, task: str, seed: str, size: float = 0.002) -> float:

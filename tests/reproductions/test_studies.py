@@ -9,7 +9,6 @@ import re
 import shutil
 from collections import Counter
 from dataclasses import replace
-from functools import cache
 from types import MappingProxyType, SimpleNamespace
 
 import pytest
@@ -42,13 +41,13 @@ from asiarc.studies.probe import summary, watched
 from asiarc.studies.verdicts import USEFUL, both, cost, progress, stance, verdict
 from reproductions.headline import headline_source
 
-from .laboratory import FOLDER, Laboratory, address_of, conduct, evidence, load, noise
+from ..harness.fakes import PATTERN_OF, address_of
+from .laboratory import FOLDER, Laboratory, conduct, evidence, load, noise
 
 REGISTER = load_register(FOLDER / "claims.toml")
 HEADLINES, MECHANISMS, LEAKS, PUBLISHED, SEARCH = (
     load(f"claim_{stem}") for stem in ("headlines", "mechanisms", "leaks", "published", "search")
 )
-PATTERN_OF = cache(asiarc.core.recipe.pattern_of)
 TWO = {"delta_net": baseline_source("delta_net"), "mamba2": baseline_source("mamba2")}
 
 
@@ -672,6 +671,7 @@ class TestSearch:
         assert len(explored) == 5 and max(explored.values()) <= 1.25 * min(explored.values()), explored
         assert set(found.gains("random")) == {0, 1} and max(found.gains("full").values()) > 0
         assert found.same_winner("full", "full") == 2 and found.same_winner("full", "random") < 2
+        assert archive.rows("SELECT 1 FROM trials LIMIT 1")
         assert search("arms", archive, hashed).jobs == [], "a finished search is not run again"
 
     def test_a_retry_searches_again_where_the_machine_broke_and_measures_the_winners_again(self, archive, small):
