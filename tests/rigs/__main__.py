@@ -33,6 +33,7 @@ RIGS = {
     "grammar": Rig("grammar", "how large the space of genomes is, what it reaches, how different its draws are"),
     "statistics": Rig("statistics.simulate", "coverage, power and false discoveries, by simulation"),
     "looks": Rig("statistics.looks", "what who builds on a referee's answers can make of noise, by simulation"),
+    "pooling": Rig("statistics.pooling", "may mixers share one variance, and does pairing by seed pay?"),
     "archive": Rig("archive.million", "what the archive's questions cost with a million candidates in it"),
     "gates": Rig("gates.corpus", "the cheats that must be caught, the honest that must not, and the cost"),
     "fuzz": Rig("fuzz", "inputs that nobody meant: an answer or an AsiarcError, in linear time"),
