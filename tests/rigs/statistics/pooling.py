@@ -3,9 +3,9 @@
     python -m tests.rigs pooling results/reproduction/full
 
 One variance for all gives more degrees of freedom (at n = 6 a multiplier of 2.0 to 2.6), where all have the same. Shown
-are the spreads, Levene's test that they are equal, and how far mixers share their seeds' luck (1 - residual variance over
-the variance within a mixer). Then, with the spreads taken for true, how often 95 % intervals cover a gain: those of pooled
-variance and paired t, for the pair that varies most and the pair that varies least, and how wide each is.
+are the spreads, Levene's test that they are equal, and how far mixers share their seeds' luck (1 - residual variance
+over the variance within a mixer). Then, with the spreads taken for true, how often 95 % intervals cover a gain: those
+of pooled variance and paired t, for the pair that varies most and the pair that varies least, and how wide each is.
 """
 
 from __future__ import annotations
