@@ -17,7 +17,7 @@ faster_delta = KernelCampaign(
     arms=("random",),
     budget=by_tier(
         smoke=Budget(candidates=2, minutes=20),
-        quick=Budget(candidates=16, minutes=90),
+        quick=Budget(candidates=8, minutes=60),
         full=Budget(candidates=96, minutes=480),
     ),
 )
