@@ -24,6 +24,7 @@ from itertools import accumulate, islice, pairwise
 from pathlib import Path
 from typing import Any
 
+from asiarc.archive.kernels import TIMINGS, has, lay
 from asiarc.archive.store import Archive
 from asiarc.core.errors import AsiarcError, EvidenceError
 
@@ -39,7 +40,8 @@ _TAKEN = (
 )
 _OF_RUNS = "SELECT * FROM {} WHERE run IN (SELECT value FROM json_each(?1)) ORDER BY rowid"
 _NAMED = (
-    "SELECT value FROM runs, json_each(runs.identity, '$.baselines') WHERE run IN (SELECT value FROM json_each(?1))"
+    "SELECT value FROM runs, json_each(runs.identity, '$.baselines') WHERE run IN (SELECT value FROM json_each(?1)) "
+    "UNION SELECT json_extract(identity, '$.start') FROM runs WHERE run IN (SELECT value FROM json_each(?1))"
 )
 # ?1: the runs, as JSON. Of the other runs only that they were, and which of their stages are finished.
 QUERIES = {
@@ -55,6 +57,7 @@ QUERIES = {
     "stages": "SELECT run, stage, CASE WHEN run IN (SELECT value FROM json_each(?1)) THEN result ELSE '{}' END AS "
     "result FROM stages ORDER BY rowid",
     "verdicts": "SELECT * FROM verdicts WHERE tier = ?2 ORDER BY rowid",
+    TIMINGS: _OF_RUNS.format(TIMINGS),
 }
 
 
@@ -96,6 +99,8 @@ def with_verdicts(path: Path, verdicts: Mapping[str, Row]) -> None:
 def _lines(archive: Archive, runs: str, tier: str) -> Iterator[list[Any]]:
     lengths: list[list[int]] = []  # of the items in bytes: the same in every trial on the same text
     for table, query in QUERIES.items():
+        if table == TIMINGS and not has(archive, TIMINGS):
+            continue
         for row in archive.each(query, *((runs, tier) if "?2" in query else (runs,) if "?1" in query else ())):
             if table == "proposals" and not row.get("author"):  # as before there were any
                 row.pop("author", None)
@@ -139,6 +144,8 @@ class _Intake:
         elif table not in QUERIES:
             raise ValueError(f"no table {table!r}; there are {', '.join(QUERIES)}")
         else:
+            if table == TIMINGS:
+                lay(self.archive)
             self.archive.restore(table, row)
 
     def _items(

@@ -16,6 +16,7 @@ _TABLE = """
         told TEXT NOT NULL, PRIMARY KEY (operator, number)
     )
 """
+TIMINGS = "kernel_timings"
 _TIMINGS = """
     CREATE TABLE IF NOT EXISTS kernel_timings (
         run TEXT NOT NULL, stage TEXT NOT NULL, address TEXT NOT NULL, number INTEGER NOT NULL,
@@ -30,7 +31,7 @@ class KernelProposals:
 
     def __init__(self, archive: Archive) -> None:
         self.archive = archive
-        self._is_there = _has(archive, "kernel_proposals")
+        self._is_there = has(archive, "kernel_proposals")
 
     def of(self, operator: str) -> list[Row]:
         """Those of an operator in order."""
@@ -51,12 +52,17 @@ class KernelTimings:
 
     def __init__(self, archive: Archive, run: str) -> None:
         self.archive, self.run = archive, run
-        self._is_there = _has(archive, "kernel_timings")
+        self._is_there = has(archive, "kernel_timings")
 
     def of(self, stage: str, address: str) -> list[Row]:
         """Those of a kernel in a stage in order."""
         sql = "SELECT * FROM kernel_timings WHERE run = ? AND stage = ? AND address = ? ORDER BY number"
         return self.archive.rows(sql, self.run, stage, address) if self._is_there else []
+
+    def addresses(self, stage: str) -> list[str]:
+        """Those that a stage has timed, in the order in which they came."""
+        sql = "SELECT address FROM kernel_timings WHERE run = ? AND stage = ? GROUP BY address ORDER BY MIN(rowid)"
+        return [row["address"] for row in self.archive.rows(sql, self.run, stage)] if self._is_there else []
 
     def begun(self) -> set[str]:
         """The stages that have any."""
@@ -65,11 +71,17 @@ class KernelTimings:
 
     def put(self, stage: str, address: str, number: int, row: Row) -> None:
         """Keep one; what had its number, which the machine could not take, is replaced."""
-        self.archive._execute(_TIMINGS)
+        lay(self.archive)
         self._is_there = True
         place = {"run": self.run, "stage": stage, "address": address, "number": number}
         self.archive._insert("kernel_timings", place | row, replace=True)
 
 
-def _has(archive: Archive, table: str) -> bool:
+def lay(archive: Archive) -> None:
+    """Give an archive the table of timings, where it has none."""
+    archive._execute(_TIMINGS)
+
+
+def has(archive: Archive, table: str) -> bool:
+    """Whether an archive has a table."""
     return bool(archive.rows("SELECT 1 FROM sqlite_master WHERE name = ?", table))

@@ -184,7 +184,7 @@ def _derived(report: Row, folder: Path, extract: Extract, found: Verification) -
             extract.archive, report["tier"], again, campaigns=extract.head["campaigns"], written=said, place=folder,
             form=report["format"],
         )  # fmt: skip
-        due = json.loads((again / "report.json").read_text(encoding="utf-8"))
+        due = read_report(again)
         found.problems += _some(differences(report, due), "report.json")
         for file in sorted({figure["csv"] for figure in [*figures_of(report), *figures_of(due)]}):
             found.problems += _some(differences(_cells(folder / file), _cells(again / file)), file)

@@ -29,7 +29,7 @@ from asiarc.archive.store import Archive
 from asiarc.campaign.identity import provenance
 from asiarc.core.errors import EvidenceError
 from asiarc.core.recipe import Tier
-from asiarc.report import answer, crate, facts, rows, studies, tables, wording
+from asiarc.report import answer, crate, facts, kernels, rows, studies, tables, wording
 from asiarc.report.evidence import needs_of, reached
 from asiarc.report.figures import draw, inline
 from asiarc.report.within import summarise, tables_of
@@ -171,6 +171,8 @@ def gather(
     trained = studies.study_facts(archive, tier)
     searches = studies.search_facts(archive, tier)
     searched = studies.trained_runs(archive, tier)
+    timed = [kernels.kernel_facts(archive, row) for row in kernels.latest_runs(archive, tier, campaigns)]
+    found = {row["campaign"] for row in runs} | {row["identity"]["campaign"] for row in timed}
     report = {
         "format": form,
         "tier": tier,
@@ -180,7 +182,8 @@ def gather(
         "searches": [{**search, "figures": _search_figures(search, folder)} for search in searches],
         "arms": arm_lines(archive, arms),
         "campaigns": [_campaign(*one, folder, place, form) for one in zip(readings, runs, strict=True)],
-        "absent": sorted(set(campaigns or ()) - {row["campaign"] for row in runs}),
+        **({"kernels": timed} if timed else {}),
+        "absent": sorted(set(campaigns or ()) - found),
         "spend": facts.total_spend(archive, [*(r.run for r in readings), *searched]),
         "baselines": baselines,
         "figures": _save_table(tables.baselines_by_task(baselines["cells"]), folder, "baselines", "tasks"),
@@ -188,7 +191,8 @@ def gather(
     }
     (folder / "report.json").write_text(text_of(report), encoding="utf-8")
     table = [row["run"] for row in facts.baseline_runs(archive, tier)]
-    return [*(r.run for r in readings), *(run for _, _, run in arms), *searched, *(s["run"] for s in searches), *table]
+    told = [row["run"] for row in (*searches, *timed)]
+    return [*(r.run for r in readings), *(run for _, _, run in arms), *searched, *told, *table]
 
 
 def text_of(report: Row) -> str:
@@ -293,7 +297,8 @@ def read_report(folder: Path) -> dict[str, Any]:
         raise EvidenceError(f"{path} is nested too deeply to be a report; write it again: nox -s reproduce") from error
     if not isinstance(report, dict) or report.get("format") not in range(1, facts.FORMAT + 1):
         raise EvidenceError(f"{path} is not a report of format {facts.FORMAT}; write it again: nox -s reproduce")
-    return report | {part: [] for part in ("signatures", "studies", "searches", "arms") if part not in report}
+    later = ("signatures", "studies", "searches", "arms", "kernels")  # parts that the first reports had not
+    return report | {part: [] for part in later if part not in report}
 
 
 @cache
@@ -332,6 +337,6 @@ def origins_of(report: Row) -> Row:
         | {
             row["run"]: {key: row["name" if key == "campaign" else key] for key in kept if key in row}
             | {"campaign": row["name"]}
-            for row in [*report["studies"], *report["searches"]]
+            for row in [*report["studies"], *report["searches"], *report["kernels"]]
         },
     }

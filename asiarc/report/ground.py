@@ -2,13 +2,14 @@
 
 A run's name is the hash of its declaration and so of its seeds, tasks and sizes; with those, a finished stage has a
 trial of every entrant and every baseline on every task and seed. A candidate's address is the hash of its source. A
-trial's value is what its items give. Gains, winners, records of studies and searches are what the trials give.
+trial's value is what its items give. Gains, winners, records of studies and searches are what the trials give, and of
+kernels what the timings do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asiarc.archive.extract import Extract
 from asiarc.archive.results import CampaignResult, Row, Values, address_in, mean_gain, values_of
@@ -16,11 +17,16 @@ from asiarc.archive.secret import Secret, opened
 from asiarc.archive.store import Archive, Trial
 from asiarc.core.candidate import address_of
 from asiarc.core.digest import digest
-from asiarc.core.recipe import StageName
+from asiarc.core.recipe import STAGES, StageName
+from asiarc.domains import kernel
+from asiarc.evidence.effects import decide
 from asiarc.report import studies
 from asiarc.report.compare import close
 from asiarc.studies.arms import first_rung_gains
 from asiarc.tasks import get_task
+
+if TYPE_CHECKING:
+    from asiarc.loop.kernels import Times
 
 COMPARED = (
     "runs with the hash of what they declare, candidates with the hash of their source",
@@ -32,10 +38,7 @@ COMPARED = (
 def problems(extract: Extract) -> Iterator[str]:
     """Whatever a row of an extract says that its other rows do not give."""
     archive = extract.archive
-    yield from [*_values(extract), *_sizes(archive)]
-    for row in archive.rows("SELECT address, name, source FROM candidates"):
-        if address_of(row["source"]) != row["address"]:
-            yield f"candidate {row['name']}: its source has address {address_of(row['source'])}, not {row['address']}"
+    yield from [*_values(extract), *_sizes(archive), *_addresses(archive)]
     told = {row["run"] for row in archive.rows("SELECT DISTINCT run FROM uses")}
     for row in archive.runs():
         where = f"{row['campaign']} at {row['tier']}, run {row['run']}"
@@ -50,6 +53,8 @@ def problems(extract: Extract) -> Iterator[str]:
             yield from (f"{where}: {line}" for line in _study(archive, row))
         elif "arms" in row["identity"]:
             yield from (f"{where}: {line}" for line in _search(archive, row))
+        elif "start" in row["identity"] and archive.addresses(row["run"], 0, 1):
+            yield from (f"{where}: {line}" for line in _timed(archive, row))
 
 
 def unsealed(archive: Archive, secret: Secret) -> Iterator[str]:
@@ -81,6 +86,14 @@ def _values(extract: Extract) -> Iterator[str]:
                 yield f"{where}: its value is {row['value']!r}, its items give {value!r}"
     if lost := extract.values.keys() - {row["key"] for row in trials}:
         yield f"items of trials that are not there: {', '.join(sorted(lost))}"
+
+
+def _addresses(archive: Archive) -> Iterator[str]:
+    of_kernels = set(_kernels(archive))
+    for row in archive.rows("SELECT address, name, source FROM candidates"):
+        due = kernel.address_of(row["source"]) if row["address"] in of_kernels else address_of(row["source"])
+        if due != row["address"]:
+            yield f"candidate {row['name']}: its source has address {due}, not {row['address']}"
 
 
 def _sizes(archive: Archive) -> Iterator[str]:
@@ -227,6 +240,65 @@ def _close(stored: Any, due: float | None) -> bool:
     if due is None or stored is None:
         return stored is due
     return close(stored, due)
+
+
+# --- kernels ----------------------------------------------------------------------------------------------------------
+
+
+def _kernels(archive: Archive) -> Iterator[str]:
+    """The addresses of what campaigns of kernels proposed and began with."""
+    for row in archive.runs():
+        if "start" in row["identity"]:
+            yield row["identity"]["start"]
+            yield from (proposal["address"] for proposal in archive.proposals(row["run"]))
+
+
+def _timed(archive: Archive, row: Row) -> Iterator[str]:
+    """As many timings of each kernel as a stage declares; from those the gains, the winner and what is said of it."""
+    from asiarc.loop.kernels import Times  # which brings torch
+
+    run, spec, times = row["run"], row["identity"]["kernels"], Times.of(archive, row["run"])
+    for kept in archive.rows("SELECT number, address, outcome, gain FROM results WHERE run = ?", run):
+        gain = times.gain("explore", kept["address"]) if kept["outcome"] == "scored" else None
+        if not _close(kept["gain"], gain):
+            yield f"proposal {kept['number']}: its gain is {kept['gain']!r}, its timings give {gain!r}"
+    explore, verify, confirm = (archive.stage_result(run, stage) for stage in STAGES)
+    timed: dict[StageName, list[str]] = {
+        "explore": explore["finalists"] if explore else [],
+        "verify": verify["entrants"] if verify else [],
+        "confirm": confirm["entrants"] if confirm else [],
+    }
+    for stage, entrants in timed.items():
+        for address in [times.start, *entrants] if entrants else []:
+            if (count := len(times.logs(stage, address))) != spec[stage]:
+                yield f"{stage}: {address} has {count} timings, {spec[stage]} are declared"
+    if explore and verify:
+        yield from _fastest(times, verify, explore["finalists"][: spec["top"]])
+    if verify and confirm:
+        yield from _confirmed(times, confirm, verify["winner"])
+
+
+def _fastest(times: Times, verify: Row, due: list[str]) -> Iterator[str]:
+    """Who entered verify, how far each was ahead there, and who was furthest."""
+    if verify["entrants"] != due:
+        yield f"verify: {verify['entrants']} entered, explore's finalists are {due}"
+    gains = {address: times.gain("verify", address) for address in verify["entrants"]}
+    if gains.keys() != verify["gains"].keys() or not all(_close(verify["gains"][a], gains[a]) for a in gains):
+        yield f"verify: the gains are {verify['gains']}, the timings give {gains}"
+    _, winner = max(((gain, a) for a, gain in gains.items() if gain is not None), default=(0.0, None))
+    if verify["winner"] != winner:
+        yield f"verify: the winner is {verify['winner']}, its timings give {winner}"
+
+
+def _confirmed(times: Times, confirm: Row, winner: str | None) -> Iterator[str]:
+    """What confirm says of verify's winner."""
+    if confirm["winner"] != winner:
+        yield f"confirm: {confirm['winner']} entered, verify picked {winner}"
+    effect = times.effect("confirm", confirm["winner"]) if confirm["winner"] else None
+    told, word = confirm.get("effect") or {}, effect and decide(effect, fresh_seeds=True, fresh_items=True)
+    given: Row = effect.as_dict() if effect else {}
+    if confirm.get("decision") != word or not all(_close(told.get(k), given.get(k)) for k in ("mean", "low", "high")):
+        yield f"confirm: it says {confirm.get('decision')}, {told}; the timings give {word}, {given}"
 
 
 # --- studies and searches ---------------------------------------------------------------------------------------------

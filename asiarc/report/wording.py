@@ -52,6 +52,14 @@ def effect(row: Row | None) -> str:
     return "–" if row is None else f"{signed(row['mean'])} {interval(row)}".rstrip() + f", n = {row['n']}"
 
 
+def time_share(row: Row | None) -> str:
+    """What share of another's time is taken, of a gain in logarithms: ``0.987 [0.976, 0.997], n = 9``."""
+    if row is None or row["mean"] is None:
+        return "–"
+    taken, *within = (math.exp(-row[key]) for key in ("mean", "high", "low") if row[key] is not None)
+    return f"{taken:.3f}" + (f" [{within[0]:.3f}, {within[1]:.3f}]" if within else "") + f", n = {row['n']}"
+
+
 def score(row: Row | None, metric: str) -> str:
     """``2.3123 [2.3010, 2.3236]``; without an interval where one seed gives none."""
     if row is None or row["mean"] is None:
@@ -341,6 +349,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
         path_share,
         speaks,
         score_html,
+        time_share,
     )
 }
 GLOBALS: dict[str, Callable[..., Any]] = {"share": share, "plural": plural, "short": short}

@@ -63,7 +63,8 @@ def question(pytester, monkeypatch):
 
 
 def test_it_is_answered(pytester, question):
-    result = pytester.runpytest_subprocess(question, "--store", "store", "--asiarc-no-report", "-p", "no:cacheprovider")
+    options = ("--store", "store", "--asiarc-no-report", "--workers", "1", "-p", "no:cacheprovider")
+    result = pytester.runpytest_subprocess(question, *options)
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines([f"*mean (mixers/mean.py): {len(GATES)} gates passed*"])
     with Archive(pytester.path / "store", write=False) as archive:

@@ -16,11 +16,12 @@ from asiarc.archive.store import Archive
 from asiarc.core.seeds import rng_of
 
 CAMPAIGN = """
-from asiarc import Budget, Campaign, Stage, by_tier
+from asiarc import Budget, Campaign, Recipe, Stage, by_tier
 
 tiny = Campaign(
     start_from="delta_net",
     baselines=("delta_net",),
+    recipe=Recipe(d_model=32, num_layers=1, seq_len=64, batch_size=8),
     explore=Stage(tasks=("text:texts/[1] book.txt",)),  # a text of its own, which jobs open in the cache
     budget=by_tier(smoke=Budget(candidates=2, minutes=20)),
 )
@@ -96,7 +97,7 @@ def test_the_same_seed_finds_the_same_with_any_number_of_workers_and_after_a_kil
 OWN = """
 import numpy as np
 import asiarc
-from asiarc import Budget, Campaign, Stage, by_tier
+from asiarc import Budget, Campaign, Recipe, Stage, by_tier
 
 
 @asiarc.task(chance=0.25, choices="ABCD", role="decides", training=asiarc.Training(1, 1, 32, 0.0, 80, 16, 1e-2))
@@ -112,6 +113,7 @@ own = Campaign(
     baselines=("delta_net",),
     explore=Stage(tasks=(copying, "colours.yaml")),
     verify=Stage(tasks=(copying,), seeds=2),
+    recipe=Recipe(d_model=32, num_layers=1, batch_size=8),
     budget=by_tier(smoke=Budget(candidates=1, minutes=20)),
 )
 
@@ -142,5 +144,5 @@ def test_a_generator_and_a_yaml_of_ones_own_go_to_a_verdict(pytester, monkeypatc
     for name, some in (("train", rows[:40]), ("test", rows[40:])):
         (pytester.path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
     (pytester.path / "colours.yaml").write_text(COLOURS)
-    result = pytester.runpytest_subprocess(campaign, "--store", "store", "--asiarc-no-report")
+    result = pytester.runpytest_subprocess(campaign, "--store", "store", "--asiarc-no-report", "--workers", "1")
     result.assert_outcomes(passed=4)

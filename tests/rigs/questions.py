@@ -28,9 +28,15 @@ def questions() -> dict[str, str]:
 
 def answers() -> dict[str, str]:
     """What each campaign of the committed reports found, by its name; a finished run before one that is not."""
-    reports = map(read_report, [file.parent for file in sorted(EVIDENCE.glob("*/report.json"))] + [PUBLISHED])
+    folders = [file.parent for file in sorted(EVIDENCE.glob("*/report.json"))] + [PUBLISHED]
+    reports = [read_report(folder) for folder in folders]
     found = [(campaign, report["arms"]) for report in reports for campaign in report["campaigns"]]
-    return {
+    timed = {run["name"]: run["answer"] for report in reports for run in report["kernels"]}
+    of_kernels = {
+        name: "; ".join([said, *(f"{arm}: {its}" for arm, its in timed.items() if arm.startswith(f"{name}/"))])
+        for name, said in timed.items()
+    }
+    return of_kernels | {
         campaign["name"]: "; ".join([answer(campaign), *against(arms, campaign["name"])])
         for campaign, arms in sorted(found, key=lambda one: bool(one[0]["finished"]))
     }
