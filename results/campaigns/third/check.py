@@ -1,8 +1,6 @@
-"""Does this report say what its rows give? Recomputed by Python's standard library alone; nothing of asiarc is used.
-
+"""Does this report say what its rows give? Made again by Python's standard library alone; nothing of asiarc is used.
 ``python check.py [FOLDER]`` makes what report.json says again from extract.jsonl.gz (one JSON line a row), and prints
-where the two part (exit status 1) and what it leaves out. Whether trials ran as told, no file shows: run some again.
-"""
+where the two part (exit status 1) and what it leaves out. Whether trials ran as told, no file shows: run some again."""
 
 import gzip, hashlib, json, math, re, sys, zlib
 from collections import Counter, defaultdict
@@ -18,11 +16,9 @@ PICKED = r", picked from [\d,]+, against (\S+), .*?gain "
 BROKEN = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError, EOFError, zlib.error)
 LEFT = "who became a finalist, ranks and their transfer, memory's share, probes, arms' own gains, m-values"
 
-
 def close(a: Any, b: Any, apart: float = 1e-12) -> bool:
     numbers = all(isinstance(x, (int, float)) for x in (a, b))
     return math.isclose(a, b, rel_tol=1e-8, abs_tol=apart) if numbers else bool(a == b)
-
 
 def both_tails(t: float, v: int) -> float:
     """P(|T| > t) of Student's t with v whole degrees of freedom (Abramowitz and Stegun 26.7.3 and 26.7.4)."""
@@ -32,7 +28,6 @@ def both_tails(t: float, v: int) -> float:
         total, term = total + term, term * math.cos(angle) ** 2 * (2 * k + 1 + odd) / (2 * k + 2 + odd)
     return 1 - (2 / math.pi * (angle + total) if odd else total)
 
-
 def quantile(alpha: float, v: int) -> float:
     """The t that |T| exceeds with probability alpha, by bisection of its angle."""
     low, high = 0.0, math.pi / 2
@@ -40,7 +35,6 @@ def quantile(alpha: float, v: int) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if both_tails(math.tan(middle), v) > alpha else (low, middle)
     return math.tan(low)
-
 
 def summary(values: Sequence[float], metric: str = "", alpha: float = 0.05) -> Row:
     """Mean and interval: Student's t; of accuracies Wilson's, of as many answers as their spread stands for."""
@@ -55,7 +49,6 @@ def summary(values: Sequence[float], metric: str = "", alpha: float = 0.05) -> R
         low, high = (min(1.0, max(0.0, (mean + z / 2 + side * half) / (1 + z))) for side in (-1, 1))
     return {"n": n, "mean": mean, "low": min(low, mean), "high": max(high, mean)}
 
-
 def gain(sides: Sequence[Row], higher: bool, comparisons: float = 1) -> Row:
     """The paired gain over common seeds, its interval 95 % for all comparisons (Bonferroni)."""
     apart = [(sides[0][s] - sides[1][s]) * (1 if higher else -1) for s in sorted(sides[0].keys() & sides[1].keys())]
@@ -65,7 +58,6 @@ def gain(sides: Sequence[Row], higher: bool, comparisons: float = 1) -> Row:
     p = 2.0 ** (1 - n) if found["mean"] else 1.0  # no spread: the sign test
     low, high = sorted((found["mean"], found["mean"] if p < 0.05 / comparisons else 0.0))
     return found | {"low": low, "high": high, "sd": sd, "p_value": p}
-
 
 class Run:
     def __init__(self, folder: Path) -> None:
@@ -146,6 +138,17 @@ class Run:
             due |= {"decision": "worse" if due["high"] < 0 else better} if "decision" in row else {}
             what = f"{row.get('stage', '')} {row['ahead']} over {row['behind']} on {row['task']}"
             yield from self.differ("gains", what, row["effect"] | {"decision": row.get("decision")}, due)
+    def kernels(self) -> Iterator[str]:
+        """The values of kernels in each stage from their timings, and the gains over what the search began with."""
+        timed: dict[Any, Row] = defaultdict(dict)
+        for t in self.rows["kernel_timings"]:
+            timed[t["run"], t["stage"], t["address"]][str(t["number"])] = t["log_ratio"]
+        for k, row in ((k, row) for k in self.report.get("kernels", ()) for row in k["rows"]):
+            both = (timed[k["run"], row["stage"], a] for a in (row["address"], k["identity"]["start"]))
+            mine, start = ({} if None in one.values() else {n: -log for n, log in one.items()} for one in both)
+            what = f"{k['name']} {row['stage']}, {row['name']}"
+            yield from self.differ("cells", what, row, {"values": mine} | summary(list(mine.values())))
+            yield from self.differ("gains", what, row["effect"], gain([mine, start], True)) if row["effect"] else ()
     def winners(self) -> Iterator[str]:
         """Whom verify's mean gain over the start puts first, of those that held and whose trials all scored."""
         for c in (c for c in self.report["campaigns"] if "verify" in c["stages_finished"]):
@@ -181,12 +184,11 @@ class Run:
             held = {"gains": all(told), "effect": own, "word": may}
             yield from self.differ("claims", v["claim"], held, dict.fromkeys(held, True))
 
-
 def main(folder: Path) -> list[str]:
     problems: list[str] = []
     try:
         run = Run(folder)
-        for ask in (run.files, run.items, run.cells, run.gains, run.winners, run.claims):
+        for ask in (run.files, run.items, run.cells, run.gains, run.kernels, run.winners, run.claims):
             problems += ask()
         print("recomputed:", ", ".join(f"{n} {what}" for what, n in run.seen.items()))
         print("not recomputed:", "; ".join(run.left))
@@ -194,7 +196,5 @@ def main(folder: Path) -> list[str]:
         problems.append(f"the rest cannot be made of these rows: {error!r}")
     print(*(f"differs: {line}" for line in problems), f"differences: {len(problems)}", sep="\n")
     return problems
-
-
 if __name__ == "__main__":
     sys.exit(bool(main(Path(sys.argv[1]) if sys.argv[1:] else Path(__file__).resolve().parent)))
