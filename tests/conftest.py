@@ -22,3 +22,11 @@ def torch_as_it_was():
     nn = sys.modules.get("torch.nn")
     if nn is not None and "smart_apply" in vars(nn.Module):
         del nn.Module.smart_apply
+
+
+@pytest.fixture(autouse=True)
+def no_campaign_stays():
+    """A verb loads a campaign's file as a module; another test has another file of that name."""
+    yield
+    for name in [name for name in sys.modules if name.startswith("campaign_")]:
+        del sys.modules[name]
