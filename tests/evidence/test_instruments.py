@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from asiarc.evidence.power import pairs_needed
 from asiarc.models.controls import CONTROL_NAMES
+from asiarc.tasks import get_task
 from asiarc.tasks.catalogue import BASE, CATALOGUE
 from tests.rigs import ROOT
-from tests.rigs.instruments import APART, COLUMNS, INSTRUMENTS, MIXERS, ahead_of, markdown, pooled_sd, row_of, write
+from tests.rigs.instruments import (
+    APART,
+    COLUMNS,
+    INSTRUMENTS,
+    MIXERS,
+    TRAINED,
+    WHOLE_OF,
+    ahead_of,
+    markdown,
+    pooled_sd,
+    row_of,
+    write,
+)
 
+UNIGRAM = 4.629582792776234  # entropy of the bytes of the study's documents of prose
 NOISE = (0.01, 0.0, -0.01)
 
 
@@ -37,7 +53,9 @@ MEANS = {"local_filter": 2.5, "mamba2": 2.2, "delta_net": 2.3, "bag_of_ngrams": 
 
 
 def test_the_study_is_large_enough():
-    assert len(INSTRUMENTS) >= 8
+    assert len(TRAINED) >= 8
+    assert set(WHOLE_OF.values()) <= set(TRAINED)
+    assert len(set(INSTRUMENTS)) == len(INSTRUMENTS)
     assert len({*CONTROL_NAMES, *MIXERS}) >= 8
 
 
@@ -56,6 +74,28 @@ def test_the_order_is_told_against_the_micro_size():
     same = row_of("text", "300k", trials({name: mean - 0.3 for name, mean in MEANS.items()}), small.means)
     turned = row_of("text", "300k", trials({name: 5 - mean for name, mean in MEANS.items()}), small.means)
     assert (same.order, turned.order) == (pytest.approx(1), pytest.approx(-1))
+
+
+def test_the_whole_is_read_off_the_trials_that_were_scored_on_a_part():
+    scored_on_a_part = trials({name: mean - 0.4 for name, mean in MEANS.items()})
+    for one in itertools.chain.from_iterable(scored_on_a_part.values()):
+        one.details["within"]["whole"] = one.value + 0.4
+    part, whole = (row_of(name, "micro", scored_on_a_part, {}) for name in ("text:recurring", "text:long"))
+    assert whole.means == pytest.approx(MEANS)
+    assert part.means != pytest.approx(MEANS)
+    assert whole.share == pytest.approx(0.25 / (UNIGRAM - 2.2))
+
+
+def test_who_is_read_off_another_draws_the_same_and_scores_all_of_it():
+    for whole, part in WHOLE_OF.items():
+        tasks = get_task(whole), get_task(part)
+        rows, documents = zip(
+            *((t.batch("train", 2, "study/0").inputs_BT.tobytes(), t.documents("confirmation", 2, "x")) for t in tasks),
+            strict=True,
+        )
+        assert rows[0] == rows[1]
+        assert documents[0] == documents[1]
+        assert tasks[0].scored(np.arange(64)) is None is not tasks[1].scored(np.arange(64))
 
 
 def test_one_seed_has_no_interval_and_says_so():

@@ -3,9 +3,10 @@
     python -m tests.rigs instruments train --minutes 30     # as often as it takes: what is done is not done again
     python -m tests.rigs instruments table                  # results/instruments: Markdown, JSON, CSV and the figure
 
-Every instrument is trained with mixers that have a memory and with the controls, at equal size, from one recipe and on
-the seeds of all studies; the two larger sizes have fewer seeds. Chosen is by study: valid (`evidence.validity`), noise
-small enough for `APART` at five seeds, at most `MOST_CPU_S` a trial.
+An instrument is trained with mixers that have a memory and with the controls (or read off the trials of another that
+scores a part of the same bytes), at equal size, from one recipe and on the seeds of all studies; the two larger sizes
+have fewer seeds. Chosen is by study: valid (`evidence.validity`), noise small enough for `APART` at five seeds, at most
+`MOST_CPU_S` a trial.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 
 from asiarc.core.errors import EvidenceError
 from asiarc.core.recipe import MICRO, SMALL, TrialRecipe
@@ -35,10 +37,13 @@ if TYPE_CHECKING:
     from asiarc.archive.store import Archive, Trial
     from asiarc.engineer.workshop import Request
 
-INSTRUMENTS = (
-    "text", "text:long", "text:recurring", "code", "code:recurring", "code:long-recurring",
+TRAINED = (
+    "text", "text:recurring", "code:recurring", "code:long-recurring",
     "mixed", "mixed:overwrite", "mixed:counting", "in_context_recall",
 )  # fmt: skip
+WHOLE_OF = {"text:long": "text:recurring", "code": "code:recurring", "code:long": "code:long-recurring"}
+"""Read off another's trials: both draw the same rows and documents, and differ in which bytes are scored."""
+INSTRUMENTS = (*TRAINED, *WHOLE_OF)
 MIXERS = ("linear_attention", "mamba2", "delta_net", "gated_delta_net", "softmax_attention")
 SIZE_OF = "delta_net"
 BY_SIZE: dict[str, tuple[TrialRecipe, int]] = {  # recipe and seeds, by size; tokens a step are the same
@@ -128,8 +133,9 @@ def train_next(store: Path, requests: Sequence[Request], minutes: float, workers
 def read(archive: Archive, mixers: Sequence[str], instrument: str, size: str) -> dict[str, list[Trial]]:
     """The stored trials of an instrument at a size, by mixer."""
     found: dict[str, list[Trial]] = {mixer: [] for mixer in mixers}
-    names = {request.address: mixer for mixer in mixers for request in wanted([instrument], [mixer], size, 1)}
-    for request in wanted([instrument], mixers, size, None):
+    trained = WHOLE_OF.get(instrument, instrument)
+    names = {request.address: mixer for mixer in mixers for request in wanted([trained], [mixer], size, 1)}
+    for request in wanted([trained], mixers, size, None):
         if (trial := archive.trial(request.key)) is not None and trial.value is not None:
             found[names[request.address]].append(trial)
     return {mixer: trials for mixer, trials in found.items() if trials}
@@ -142,7 +148,7 @@ def row_of(instrument: str, size: str, trials: Mapping[str, Sequence[Trial]], mi
     if not trials:
         return None
     task = get_task(instrument)
-    values: Values = {mixer: {t.seed: t.value for t in some if t.value is not None} for mixer, some in trials.items()}
+    values: Values = {mixer: {t.seed: value_of(instrument, t) for t in some} for mixer, some in trials.items()}
     means = {mixer: statistics.fmean(by_seed.values()) for mixer, by_seed in values.items()}
     finding, reason = _finding(values, _uninformed(instrument, trials), instrument)
     sd = pooled_sd(values)
@@ -154,6 +160,13 @@ def row_of(instrument: str, size: str, trials: Mapping[str, Sequence[Trial]], mi
         share=finding.share if finding else None, valid=finding.is_valid if finding else None, reason=reason,
         order=None if size == "micro" else _order(micro, means), means=means,
     )  # fmt: skip
+
+
+def value_of(instrument: str, trial: Trial) -> float:
+    """What a trial says of an instrument: its value, or that of all bytes where it was scored on a part of them."""
+    value = trial.details["within"]["whole"] if instrument in WHOLE_OF else trial.value
+    assert value is not None, trial.key
+    return float(value)
 
 
 def pooled_sd(values: Values) -> float:
@@ -193,10 +206,15 @@ def _finding(values: Values, uninformed: float, instrument: str) -> tuple[Memory
 
 
 def _uninformed(instrument: str, trials: Mapping[str, Sequence[Trial]]) -> float:
+    from asiarc.engineer.within import entropy
     from asiarc.tasks import get_task
 
-    if (chance := get_task(instrument).chance) is not None:
-        return chance
+    task = get_task(instrument)
+    if task.chance is not None:
+        return task.chance
+    if instrument in WHOLE_OF:
+        documents = task.documents("confirmation", DOCUMENTS, "confirm items")
+        return entropy(np.frombuffer("".join(one["text"] for one in documents).encode(), dtype=np.uint8))
     return statistics.fmean(t.details["within"]["uninformed"] for some in trials.values() for t in some)
 
 
@@ -300,7 +318,8 @@ def train(
     workers: int,
 ) -> None:
     """Train the next trials of the study."""
-    asked = [one for size in sizes or BY_SIZE for one in wanted(instruments, mixers, size, seeds)]
+    trained = tuple(dict.fromkeys(WHOLE_OF.get(name, name) for name in instruments))
+    asked = [one for size in sizes or BY_SIZE for one in wanted(trained, mixers, size, seeds)]
     with carried(store, FOLDER / TRIALS):
         ran, left = train_next(store, asked, minutes, workers)
     click.echo(f"{ran} trained, {left} left of {len(asked)}")
