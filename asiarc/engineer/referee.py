@@ -15,10 +15,10 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asiarc.core.digest import digest
 from asiarc.core.outcome import DivergedError
@@ -59,15 +59,34 @@ class RejectedError(Exception):
 
 @dataclass
 class Row:
-    """One text to read and what is asked of it: (place of the question, position, token that is due)."""
+    """One text to read and what is asked of it: each question's place, the first position whose logits answer it, and
+    the tokens that are due from there on."""
 
     inputs_T: Tokens  # noqa: N815
-    asked: dict[int, list[tuple[int, int]]]  # by position, whose logits answer
+    asked: list[tuple[int, int, list[int]]]
 
-    @cached_property
+    @property
     def first(self) -> int:
         """The first position at which something is asked."""
-        return min(self.asked)
+        return min(position for _, position, _ in self.asked)
+
+
+class Due(NamedTuple):
+    """What is asked at one position of rows that are read side by side. Axis N: questions."""
+
+    rows_N: NDArray[np.int64]  # noqa: N815
+    places_N: NDArray[np.int64]  # noqa: N815
+    tokens_N: NDArray[np.int64]  # noqa: N815
+
+
+def due_by_position(rows: Sequence[Row]) -> dict[int, Due]:
+    """What is asked of some rows, by position."""
+    found: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
+    for number, row in enumerate(rows):
+        for place, first, due in row.asked:
+            for position, token in enumerate(due, start=first):
+                found[position].append((number, place, token))
+    return {position: Due(*np.array(asked, dtype=np.int64).T) for position, asked in found.items()}
 
 
 class StreamedLM(TemplateLM):
@@ -134,12 +153,12 @@ class StreamedLM(TemplateLM):
         log_p, is_first_choice = np.zeros(len(requests)), np.ones(len(requests), dtype=bool)
         rows = sorted(self._rows(requests), key=lambda row: (row.first, len(row.inputs_T)))
         for start in range(0, len(rows), ROWS):
-            for position, asked, logs_V in self._stream(rows[start : start + ROWS]):
-                for place, token in asked:
-                    log_p[place] += logs_V[token]
-                    if windows:
-                        windows[place].log_p_T[position] = logs_V[token]
-                    is_first_choice[place] &= logs_V.argmax() == token
+            for position, due, logs_RV in self._stream(rows[start : start + ROWS]):
+                found_N = logs_RV[due.rows_N, due.tokens_N]
+                log_p[due.places_N] += found_N  # a question asks once at a position
+                is_first_choice[due.places_N] &= logs_RV.argmax(axis=1)[due.rows_N] == due.tokens_N
+                for place, found in zip(due.places_N, found_N, strict=True) if windows else ():
+                    windows[place].log_p_T[position] = found
         return list(zip(log_p.tolist(), is_first_choice.tolist(), strict=True))
 
     def _rows(self, requests: Sequence[tuple[Any, list[int], list[int]]]) -> list[Row]:
@@ -148,15 +167,15 @@ class StreamedLM(TemplateLM):
         for place, (_, context, continuation) in enumerate(requests):
             tokens = [*context, *continuation][-self.max_length - 1 :]
             inputs = tuple(tokens[:-1])
-            row = rows.setdefault(inputs, Row(np.array(inputs), defaultdict(list)))
             due = continuation[-len(inputs) :]
-            for position, token in enumerate(due, start=len(inputs) - len(due)):
-                row.asked[position].append((place, token))
+            row = rows.setdefault(inputs, Row(np.array(inputs), []))
+            row.asked.append((place, len(inputs) - len(due), due))
         return list(rows.values())
 
-    def _stream(self, rows: Sequence[Row]) -> Iterator[tuple[int, list[tuple[int, int]], Logs]]:
-        """Read rows side by side, and give for a position every question's place and token with the logs [V] that
-        answer it."""
+    def _stream(self, rows: Sequence[Row]) -> Iterator[tuple[int, Due, Logs]]:
+        """Read rows side by side, and give for every position at which something is asked that, with the logs [R, V]
+        that answer it."""
+        due = due_by_position(rows)
         first, longest = min(row.first for row in rows), max(len(row.inputs_T) for row in rows)
         tokens_RT = np.stack([np.pad(row.inputs_T, (0, longest - len(row.inputs_T))) for row in rows])
         sampled = range(len(rows))[-SAMPLE:] if not self.sample else range(0)
@@ -166,9 +185,8 @@ class StreamedLM(TemplateLM):
             begins = position == first
             read = tokens_RT[:, : first + 1] if begins else tokens_RT[:, position : position + 1]
             logs_RV = self.model.read("open" if begins else "next", read)
-            for row, logs_V in zip(rows, logs_RV, strict=True):
-                if position in row.asked:
-                    yield position, row.asked[position], logs_V
+            if position in due:
+                yield position, due[position], logs_RV
             for number, found in seen.items():
                 if position in looked_at[number]:
                     found[position] = logs_RV[number]

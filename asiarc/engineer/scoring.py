@@ -1,4 +1,4 @@
-"""Scoring: lm-eval's own `simple_evaluate` on whatever answers as one of its language models.
+"""Scoring: lm-eval's own `evaluate` on whatever answers as one of its language models.
 
 Where lm-eval is not installed (a machine that trains for another one), `score_documents` asks the same questions and
 computes what it would.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import math
 import tempfile
 from dataclasses import dataclass
@@ -73,9 +74,10 @@ def score_documents(lm: LM, tasks: Sequence[tuple[Task, list[dict[str, Any]]]]) 
     """Score a language model, as lm-eval sees it, on each task's documents."""
     if not has_lm_eval():
         return [score_plainly(lm, task, documents) for task, documents in tasks]
-    from lm_eval import simple_evaluate
+    from lm_eval.evaluator import evaluate
     from lm_eval.tasks import TaskManager
 
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
     scores = []
     with tempfile.TemporaryDirectory() as folder:
         configs = []
@@ -85,14 +87,9 @@ def score_documents(lm: LM, tasks: Sequence[tuple[Task, list[dict[str, Any]]]]) 
             config = task.lm_eval_config(str(data))
             config["dataset_kwargs"]["cache_dir"] = folder  # the default folder was fixed when datasets was imported
             configs.append(config)
-        results = simple_evaluate(
-            model=lm,
-            tasks=configs,
-            bootstrap_iters=0,
-            log_samples=True,
-            verbosity="ERROR",
-            task_manager=TaskManager(include_defaults=False),
-        )
+        # not `simple_evaluate`, which lists this machine's packages each time: two CPU-seconds
+        loaded = TaskManager(include_defaults=False).load(configs)
+        results = evaluate(lm, loaded, bootstrap_iters=0, log_samples=True, verbosity="ERROR")
         for (task, _), config in zip(tasks, configs, strict=True):
             scores.append(_read(results, config["task"], task))
     return scores

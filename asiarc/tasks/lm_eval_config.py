@@ -35,7 +35,7 @@ def lm_eval_config(name: str, style: Style, identity: str, data_file: str) -> di
     """The template of ``style``, named after the task, over the JSON lines in ``data_file`` (an absolute
     path).
 
-    The result goes to `lm_eval.simple_evaluate` as one of ``tasks``, or into a YAML file for its command
+    The result goes to lm-eval as one of ``tasks``, or into a YAML file for its command
     line.
     """
     import yaml

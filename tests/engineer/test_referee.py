@@ -93,11 +93,10 @@ class Watching(StreamedLM):
         self.spy, self.used = spy, []
 
     def _stream(self, rows):
-        for position, asked, logs_V in super()._stream(rows):
-            handed = {len(row) for row in self.spy.rows[-1]}
-            assert len(handed) == 1, "all rows are read side by side"
-            self.used += [(place, token, handed.copy().pop()) for place, token in asked]
-            yield position, asked, logs_V
+        for position, due, logs_RV in super()._stream(rows):
+            (handed,) = {len(row) for row in self.spy.rows[-1]}  # all rows are read side by side
+            self.used += [(place, token, handed) for _, place, token in np.transpose(due).tolist()]
+            yield position, due, logs_RV
 
 
 tokens = st.lists(st.integers(1, 255), min_size=1, max_size=9)
@@ -109,7 +108,7 @@ def test_no_token_is_handed_over_before_its_distribution_is_taken(pairs, side_by
     """For texts of any lengths: when a token is scored, the model has been given what stands before it, and no more."""
     mine, theirs = Line.pair()
     spy = Spy()
-    thread = threading.Thread(target=answer_all, args=(theirs, spy.read))
+    thread = threading.Thread(target=answer_all, args=(theirs, spy.read), daemon=True)
     thread.start()
     lm = Watching(spy, Model(mine, 256), 64)
     with pytest.MonkeyPatch.context() as patch:
@@ -172,7 +171,7 @@ def verdict(recipe, told=TOLD, found=FOUND, read=None, **asked):
                     theirs.receive(1 << 20)
             answer_all(theirs, read or Spy().read)
 
-    thread = threading.Thread(target=job)
+    thread = threading.Thread(target=job, daemon=True)
     thread.start()
     try:
         return score(request(recipe, **asked).job.secret, mine)
