@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +46,11 @@ TRAINED = (
 WHOLE_OF = {"text:long": "text:recurring", "code": "code:recurring", "code:long": "code:long-recurring"}
 """Read off another's trials: both draw the same rows and documents, and differ in which bytes are scored."""
 INSTRUMENTS = (*TRAINED, *WHOLE_OF)
-MIXERS = ("linear_attention", "mamba2", "delta_net", "gated_delta_net", "softmax_attention")
+MIXERS = (
+    "linear_attention+gate+skip+convolution", "gla+skip+convolution", "mamba2", "delta_net+gate+skip",
+    "gated_delta_net+skip",
+)  # fmt: skip
+"""Each with what the memory-free control has, too (a filter, a skip, an output gate): what is left is its memory."""
 SIZE_OF = "delta_net"
 BY_SIZE: dict[str, tuple[TrialRecipe, int]] = {  # recipe and seeds, by size; tokens a step are the same
     "micro": (MICRO.at(steps=250), 5),
@@ -55,6 +61,7 @@ DOCUMENTS = 128
 CAPABILITY = 0.5  # share of a synthetic task's own steps
 APART = 0.02  # bits a byte that five seeds should tell
 MOST_CPU_S = 60.0
+AT_ONCE = 4  # trials of a worker between two looks at the clock: they differ in length
 STORE = Path(".asiarc/instruments")
 FOLDER = ROOT / "results" / "instruments"
 RUN = "instruments"
@@ -83,18 +90,28 @@ class Row:
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
+@cache
+def source_of(name: str) -> str:
+    """The file of a control or of a mixer, with or without what all of them could have (`designs.variants`)."""
+    from asiarc.models.baselines import baseline_source
+    from asiarc.researcher.designs import variants
+    from asiarc.researcher.render import render
+
+    base = re.split("[+-]", name, maxsplit=1)[0]
+    return baseline_source(name) if name == base and name in CONTROL_NAMES else render(variants(base)[name])
+
+
 def wanted(instruments: Sequence[str], mixers: Sequence[str], size: str, seeds: int | None) -> Iterator[Request]:
     """Every trial of one size, seed by seed, so that a study that is stopped has all instruments on fewer seeds."""
     from asiarc.core.candidate import content_address
     from asiarc.loop.trials import trial_recipe, trial_request
-    from asiarc.models.baselines import baseline_source
 
     recipe, most = BY_SIZE[size]
-    matched = baseline_source(SIZE_OF)
+    matched = source_of(SIZE_OF)
     for seed in range(min(seeds or most, most)):
         for instrument in instruments:
             for mixer in mixers:
-                source = baseline_source(mixer)
+                source = source_of(mixer)
                 yield trial_request(
                     (content_address(source), source), instrument, "confirm", f"study/{seed}",
                     trial_recipe(instrument, recipe, recipe.steps, CAPABILITY),
@@ -103,7 +120,7 @@ def wanted(instruments: Sequence[str], mixers: Sequence[str], size: str, seeds: 
 
 
 def train_next(store: Path, requests: Sequence[Request], minutes: float, workers: int) -> tuple[int, int]:
-    """Train what the archive lacks, `workers` at a time, until the minutes are over; how many were, are left."""
+    """Train what the archive lacks, a few for each worker, until the minutes are over; how many were, are left."""
     from asiarc.archive.store import Archive
     from asiarc.engineer.workshop import Workshop
     from asiarc.execution import LocalExecutor
@@ -116,10 +133,10 @@ def train_next(store: Path, requests: Sequence[Request], minutes: float, workers
         for request in requests:
             archive.add_candidate(request.address, request.address, request.source, "")
         missing = [request for request in requests if archive.trial(request.key) is None]
-        for start in range(0, len(missing), workers):
+        for start in range(0, len(missing), AT_ONCE * workers):
             if time.monotonic() > until:
                 break
-            for trial in workshop.train(RUN, missing[start : start + workers]):
+            for trial in workshop.train(RUN, missing[start : start + AT_ONCE * workers]):
                 ran += 1
                 click.echo(
                     f"{trial.task} {trial.address} {trial.seed}: {trial.outcome} {trial.value} {trial.cpu_s:.0f} s"
