@@ -19,6 +19,7 @@ from asiarc.domains.kernel import OPERATORS, RESEARCHERS
 
 ARM = "random"
 DRY_TIMINGS, DRY_CANDIDATES = 2, 2
+SMOKE_TIMINGS = 2  # as the seeds of a model at smoke
 
 
 class KernelCampaign(CampaignDeclaration):
@@ -73,10 +74,10 @@ class KernelCampaign(CampaignDeclaration):
         """The stages that run, in order."""
         return STAGES
 
-    def timings(self, stage: StageName) -> int:
-        """How often a stage times each of its entrants."""
+    def timings(self, stage: StageName, tier: Tier) -> int:
+        """How often a stage times each of its entrants: at smoke, which shows that all runs, twice at most."""
         found: int = getattr(self, stage)
-        return found
+        return min(found, SMOKE_TIMINGS) if tier == "smoke" else found
 
     def at(self, folder: Path, *, build: bool = True) -> KernelCampaign:
         """The campaign of a file in `folder`: it names no other file, and stays what it is."""
@@ -93,13 +94,14 @@ class KernelCampaign(CampaignDeclaration):
         """The same campaign with two candidates at most and few timings: all its steps, no evidence."""
         budget = self.budget.at(tier)
         few = budget.model_copy(update={"candidates": min(DRY_CANDIDATES, budget.candidates)})
-        changes: dict[str, Any] = {stage: min(DRY_TIMINGS, self.timings(stage)) for stage in STAGES}
+        changes: dict[str, Any] = {stage: min(DRY_TIMINGS, self.timings(stage, tier)) for stage in STAGES}
         changes |= {"researcher": "grammar"} if self.researcher == "open" else {}
         return self.model_copy(update=changes | {"budget": self.budget.model_copy(update={tier: few})})
 
     def resolved(self, tier: Tier) -> dict[str, Any]:
         """Every field with its value at one tier, as plain data: what the archive keeps and the identity hashes."""
         data = self.model_dump(mode="json", exclude={"budget": True})
+        data |= {stage: self.timings(stage, tier) for stage in STAGES}
         return data | {"candidates": self.budget.at(tier).candidates} | ({"arm": self.arm} if self.arm else {})
 
 

@@ -296,7 +296,7 @@ class KernelRun:
 
     def time(self, stage: StageName, addresses: Sequence[str]) -> None:
         """Time kernels as often as a stage says, round by round, one after the other. Raises `NotMeasuredError`."""
-        for number in range(self.campaign.timings(stage)):
+        for number in range(self.campaign.timings(stage, self.tier)):
             for address in addresses:
                 kept = [row for row in self.timings.of(stage, address) if row["outcome"] != "unscored"]
                 is_red = any(row["outcome"] == "rejected" for row in kept)

@@ -236,7 +236,7 @@ def _of_kernels(campaign: KernelCampaign, stage: StageName, tier: Tier) -> tuple
     """What a stage of a campaign of kernels examines and times, and its minutes: one after the other."""
     candidates = campaign.budget.at(tier).candidates
     entrants = {"explore": candidates, "verify": min(campaign.top, candidates), "confirm": 1}[stage]
-    judged, timings = (candidates if stage == "explore" else 0), (entrants + 1) * campaign.timings(stage)
+    judged, timings = (candidates if stage == "explore" else 0), (entrants + 1) * campaign.timings(stage, tier)
     minutes = (judged * JUDGE_S + timings * TIMING_S) / 60
     return (str(judged), str(timings), "0.0", "0", f"{minutes:.1f}", "0.00"), minutes
 

@@ -14,7 +14,7 @@ from asiarc.loop.kernels import KernelDoor, KernelRun
 from asiarc.report.checks import verify
 from asiarc.report.document import EXTRACT, read_report, write, write_again
 
-from ..speed.laboratory import MINE, Laboratory, asked
+from ..speed.laboratory import MINE, TIER, Laboratory, asked
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def searched(archive, *, stages=("explore", "verify", "confirm"), worth=None, mi
     """A campaign, faster, and as far as it went."""
     laboratory = Laboratory(worth)
     run = KernelRun(
-        asked(**changes), "faster", "smoke", archive, lambda _: None, gates=laboratory.gates,
+        asked(**changes), "faster", TIER, archive, lambda _: None, gates=laboratory.gates,
         measure=laboratory.measure,
     )  # fmt: skip
     for idea in mine:
@@ -42,7 +42,7 @@ def written(tmp_path):
     """A report of a search that found something."""
     with Archive(tmp_path / "store") as archive:
         searched(archive, worth={"inverse": 0.8})
-        write(archive, "smoke", tmp_path / "report")
+        write(archive, TIER, tmp_path / "report")
     return tmp_path / "report"
 
 
@@ -122,7 +122,7 @@ def test_a_changed_number_is_found_by_who_has_no_asiarc(written):
 def test_what_is_not_finished_says_so(tmp_path):
     with Archive(tmp_path / "store") as archive:
         searched(archive, stages=("explore",))
-        write(archive, "smoke", tmp_path / "report")
+        write(archive, TIER, tmp_path / "report")
     (told,) = read_report(tmp_path / "report")["kernels"]
     assert not told["finished"] and told["winner"] is None and "none is confirmed" in told["answer"]
     assert "(not finished)" in (tmp_path / "report" / "report.md").read_text()
@@ -132,7 +132,7 @@ def test_what_is_not_finished_says_so(tmp_path):
 def test_what_was_turned_away_has_its_reason_and_no_time(tmp_path):
     with Archive(tmp_path / "store") as archive:
         searched(archive, researcher="open", mine=("wrong", "red", "fine"))
-        write(archive, "smoke", tmp_path / "report")
+        write(archive, TIER, tmp_path / "report")
     (told,) = read_report(tmp_path / "report")["kernels"]
     ends = {row["name"].partition("_")[0]: (row["outcome"], row["gate"], row["author"]) for row in told["proposals"]}
     assert ends == {
@@ -148,7 +148,7 @@ def test_what_was_turned_away_has_its_reason_and_no_time(tmp_path):
 
 def test_an_archive_without_any_says_nothing_of_kernels(tmp_path):
     with Archive(tmp_path / "store") as archive:
-        write(archive, "smoke", tmp_path / "report")
+        write(archive, TIER, tmp_path / "report")
     assert "kernels" not in json.loads((tmp_path / "report" / "report.json").read_text())
     assert "## Kernels" not in (tmp_path / "report" / "report.md").read_text()
 
@@ -156,8 +156,8 @@ def test_an_archive_without_any_says_nothing_of_kernels(tmp_path):
 def test_named_campaigns_of_kernels_are_told_and_not_absent(tmp_path):
     with Archive(tmp_path / "store") as archive:
         searched(archive, stages=("explore",))
-        write(archive, "smoke", tmp_path / "one", campaigns=["faster", "slower"])
-        write(archive, "smoke", tmp_path / "other", campaigns=["slower"])
+        write(archive, TIER, tmp_path / "one", campaigns=["faster", "slower"])
+        write(archive, TIER, tmp_path / "other", campaigns=["slower"])
     one, other = (read_report(tmp_path / name) for name in ("one", "other"))
     assert one["absent"] == other["absent"] == ["slower"]
     assert len(one["kernels"]) == 1 and other["kernels"] == []

@@ -14,6 +14,7 @@ from asiarc.speed.cases import measured_case
 from asiarc.speed.contest import Compared
 from asiarc.speed.paired import Ratio
 
+TIER = "quick"
 CASE = measured_case("delta_rule", KERNELS["delta_rule"])
 MINE = '"""{idea}"""\nRUNS = ("bmm",)\n\n\ndef delta_rule(q, k, v, beta, initial_state):\n    return {body}\n'
 
@@ -49,7 +50,7 @@ class Laboratory:
 
 
 def asked(**changes):
-    budget = by_tier(smoke=Budget(candidates=6, minutes=5))
+    budget = by_tier(quick=Budget(candidates=6, minutes=5))
     return KernelCampaign(
         **{"operator": "delta_rule", "explore": 3, "verify": 3, "confirm": 4, "budget": budget} | changes
     )

@@ -22,7 +22,7 @@ from asiarc.loop.kernels import KernelDoor, KernelRun, Times
 from asiarc.speed import NotMeasuredError
 from asiarc.speed.judge import imports_of
 
-from .laboratory import MINE, Laboratory, asked
+from .laboratory import MINE, TIER, Laboratory, asked
 
 DECLARED = """
 from asiarc import Budget, KernelCampaign, by_tier
@@ -49,7 +49,7 @@ def archive(tmp_path):
 def run_of(archive, laboratory, campaign=None, said=None):
     said = [] if said is None else said
     return KernelRun(
-        campaign or asked(), "faster", "smoke", archive, said.append, gates=laboratory.gates, measure=laboratory.measure
+        campaign or asked(), "faster", TIER, archive, said.append, gates=laboratory.gates, measure=laboratory.measure
     )
 
 
@@ -64,7 +64,7 @@ def whole(archive, laboratory, campaign=None):
 
 
 def test_a_planted_faster_kernel_is_found_and_called_better(archive):
-    campaign = asked(budget=by_tier(smoke=Budget(candidates=20, minutes=5)))
+    campaign = asked(budget=by_tier(quick=Budget(candidates=20, minutes=5)))
     run = whole(archive, Laboratory({"inverse halves": 0.8, "inverse doubling": 0.8, "chunk 64": 0.9}), campaign)
     found = run.outcome()
     assert found.decision == "better" and found.evaluated == 20 and found.effect.n == 4
@@ -268,7 +268,7 @@ def test_a_file_goes_through_the_door_to_a_verdict(shell):
     assert shell("tried", "quick.py", "--campaign", "question", "--json", status=3)["known_as"]["number"] == 0
     assert "wrong" in shell("brief", "question"), "what was turned away is told"
     again = proposed(shell, "quick", status=0)
-    assert "the same program as #0" in again and sum(shell.laboratory.timed.values()) == 6
+    assert "the same program as #0" in again and sum(shell.laboratory.timed.values()) == 2 * 2
     assert "behind" in proposed(shell, "slow", status=4)
     assert [row["word"] for row in shell("standings", "question", "--json")] == ["ahead", "behind", "rejected"]
     assert "quick" in shell("standings", "question")
@@ -297,7 +297,7 @@ def test_verbs_for_mixers_say_what_to_ask_of_kernels(shell):
 
 
 def test_a_full_budget_and_an_unknown_parent_are_said(archive):
-    run = run_of(archive, Laboratory(), asked(researcher="open", budget=by_tier(smoke=Budget(candidates=1, minutes=5))))
+    run = run_of(archive, Laboratory(), asked(researcher="open", budget=by_tier(quick=Budget(candidates=1, minutes=5))))
     source, door = MINE.format(idea="a", body="1"), KernelDoor(run)
     with pytest.raises(EvidenceError, match="is no candidate or baseline of this run"):
         door.propose(source, name="a", author="x", parent="zz")
@@ -306,6 +306,24 @@ def test_a_full_budget_and_an_unknown_parent_are_said(archive):
     door.propose(source, name="a", author="x", parent=run.start[:6])
     with pytest.raises(BudgetExhaustedError, match="1 asked for, 0 left"):
         door.propose(MINE.format(idea="b", body="2"), name="b", author="x")
+
+
+def test_at_smoke_nothing_is_timed_more_than_twice_and_the_identity_says_so(archive):
+    few = Budget(candidates=2, minutes=5)
+    campaign = asked(explore=1, budget=by_tier(smoke=few, quick=few))
+    assert [[campaign.timings(stage, tier) for stage in campaign.stages] for tier in ("smoke", "quick")] == [
+        [1, 2, 2],
+        [1, 3, 4],
+    ]
+    assert [campaign.resolved(tier)["confirm"] for tier in ("smoke", "quick")] == [2, 4]
+    laboratory = Laboratory()
+    run = KernelRun(
+        campaign, "few", "smoke", archive, lambda _: None, gates=laboratory.gates, measure=laboratory.measure
+    )  # fmt: skip
+    for stage in campaign.stages:
+        run.ensure(stage)
+    winner = archive.stage_result(run.run, "verify")["winner"]
+    assert laboratory.timed[winner] == 1 + 2 + 2
 
 
 # --- pytest -----------------------------------------------------------------------------------------------------------
@@ -322,7 +340,7 @@ def test_pytest_collects_prices_and_answers_it(pytester, monkeypatch):
     items = [line.rpartition("::")[2] for line in collected.outlines if "::" in line]
     assert items == ["explore", "verify", "confirm", "random", "test_it_is_asked"]
     planned = pytester.runpytest_inprocess("--asiarc-plan")
-    planned.stdout.fnmatch_lines(["*::question::explore * 3 * 12 *no", "*about * minutes in all*"])
+    planned.stdout.fnmatch_lines(["*::question::explore * 3 * 8 *no", "*about * minutes in all*"])
     ran = pytester.runpytest_inprocess("-p", "no:cacheprovider")
     ran.assert_outcomes(passed=5)
     ran.stdout.fnmatch_lines(["*question at smoke: delta_rule_* delta_rule: it takes *"])
