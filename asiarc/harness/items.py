@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +19,10 @@ from asiarc.campaign.kernels import AnyCampaign, KernelCampaign
 from asiarc.core.digest import digest
 from asiarc.core.errors import AsiarcError, EvidenceError
 from asiarc.core.extras import require_campaigns
-from asiarc.core.recipe import TIERS, StageName
+from asiarc.core.recipe import TIERS, StageName, Tier
 from asiarc.evidence.claims import Mark, Verdict, check_snapshot, load_register, reach_verdict, record_snapshot
 from asiarc.harness.session import LAB, Lab
+from asiarc.speed import NotMeasuredError
 
 # --- campaigns --------------------------------------------------------------------------------------------------------
 
@@ -201,7 +204,8 @@ class KernelStageItem(StageItem):
         lab.say(f"{self.parent.name} {self.name} at tier {lab.tier}")
         run = lab.kernel_run(campaign, self.parent.name)
         lab.say(f"  run {run.run} in {lab.place}")
-        result = run.ensure(self.stage)
+        with _unmeasured_at_smoke(lab.tier):
+            result = run.ensure(self.stage)
         self.user_properties += [("asiarc_run", run.run), ("tier", lab.tier), ("entrants", len(result["entrants"]))]
         if self.name == "explore" and not result["finalists"]:
             raise EvidenceError(
@@ -219,8 +223,21 @@ class KernelArmItem(ArmItem):
         assert isinstance(campaign, KernelCampaign), "others have items of their own"
         lab.say(f"{self.parent.name} arm {self.name} at tier {lab.tier}")
         run = lab.kernel_run(campaign, self.parent.name, self.name)
-        for stage in run.campaign.stages:
-            run.ensure(stage)
+        with _unmeasured_at_smoke(lab.tier):
+            for stage in run.campaign.stages:
+                run.ensure(stage)
+
+
+@contextmanager
+def _unmeasured_at_smoke(tier: Tier) -> Iterator[None]:
+    """Smoke shows that all runs, and claims nothing: where a machine is too loud to time anything it says so and skips.
+    At every other tier a stage without its times has failed."""
+    try:
+        yield
+    except NotMeasuredError as error:
+        if tier == "smoke":
+            pytest.skip(str(error))
+        raise
 
 
 # --- claims -----------------------------------------------------------------------------------------------------------

@@ -347,3 +347,16 @@ def test_pytest_collects_prices_and_answers_it(pytester, monkeypatch):
     laboratory.loud = "it is loud"
     again = pytester.runpytest_inprocess("-p", "no:cacheprovider")
     again.assert_outcomes(passed=5), "finished stages need no quiet"
+
+
+@pytest.mark.parametrize("tier, outcomes", [("smoke", {"skipped": 4}), ("quick", {"failed": 4})])
+def test_a_loud_machine_is_an_answer_at_smoke_only(pytester, monkeypatch, tier, outcomes):
+    laboratory = Laboratory()
+    laboratory.loud = "a neighbour builds"
+    monkeypatch.setattr(kernels, "untimed", laboratory.gates)
+    monkeypatch.setattr(kernels, "measured", laboratory.measure)
+    pytester.makeini("[pytest]\nasiarc_paths = .\naddopts = --asiarc-no-report\n")
+    pytester.makepyfile(campaign_timed=DECLARED.format(more='arms=("random",),').replace("smoke=", f"{tier}="))
+    ran = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-rs", "--tier", tier)
+    ran.assert_outcomes(**outcomes)
+    ran.stdout.fnmatch_lines(["*not measured*a neighbour builds*"])
