@@ -122,11 +122,10 @@ def wanted(instruments: Sequence[str], mixers: Sequence[str], size: str, seeds: 
 def train_next(store: Path, requests: Sequence[Request], minutes: float, workers: int) -> tuple[int, int]:
     """Train what the archive lacks, a few for each worker, until the minutes are over; how many were, are left."""
     from asiarc.archive.store import Archive
-    from asiarc.engineer.workshop import Workshop
-    from asiarc.execution import LocalExecutor
+    from asiarc.engineer.workshop import Workshop, trial_executor
 
     until, ran = time.monotonic() + 60 * minutes, 0
-    with Archive(store) as archive, LocalExecutor(workers) as executor:
+    with Archive(store) as archive, trial_executor(workers) as executor:
         workshop = Workshop(archive, executor)
         if archive.run(RUN) is None:
             archive.add_run(RUN, RUN, "full", 0, {}, {})
