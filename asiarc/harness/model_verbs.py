@@ -53,7 +53,7 @@ def record(file: Path, tier: Tier, workers: int, base_url: str | None, store: Pa
 @WORKERS
 @AS_JSON
 def replay(file: Path, tier: Tier, workers: int, as_json: bool) -> None:
-    """Run a recorded campaign anew, without key or network; exit status 1 unless all is equal to the last bit."""
+    """Run a recorded campaign anew, without key or network; exit status 1 unless it is the same, numbers to 1e-3."""
     from asiarc.harness.recording import replay as replayed
     from asiarc.llm.address import KEYS
     from asiarc.report.exchanges import lines
@@ -62,13 +62,14 @@ def replay(file: Path, tier: Tier, workers: int, as_json: bool) -> None:
         os.environ.pop(name, None)
     found = replayed(file, tier, workers=workers, say=_say(as_json))
     if as_json:
-        told({"is_identical": found.is_identical, "differences": found.differences, "drift": found.drift})
-        sys.exit(not found.is_identical)
+        same = {"is_same": found.is_same, "is_identical": found.is_identical}
+        told(same | {"differences": found.differences, "drift": found.drift})
+        sys.exit(not found.is_same)
     said = list(found.differences)
     if found.drift:
         said.append(f"measured numbers differ by at most {found.drift:.2g}: another processor rounds otherwise")
     click.echo("\n".join([*lines(found.facts), *(said or ["the replay is the recording, to the last bit"])]))
-    sys.exit(not found.is_identical)
+    sys.exit(not found.is_same)
 
 
 @main.command()

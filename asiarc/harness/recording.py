@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 
+ROUNDING = 1e-3  # of a measured number, bits a byte or accuracy: what a processor rounds, training enlarges
+
+
 @dataclass(frozen=True)
 class Replayed:
     """What a replay came to: where it differs from the recording, and by how much a measured number does at most."""
@@ -45,6 +48,11 @@ class Replayed:
     def is_identical(self) -> bool:
         """To the last bit."""
         return not self.differences and self.drift == 0
+
+    @property
+    def is_same(self) -> bool:
+        """But for what another processor rounds otherwise in the measured numbers."""
+        return not self.differences and self.drift <= ROUNDING
 
 
 def record(file: Path, store: Path, tier: Tier, *, base_url: str | None, workers: int, say: Say) -> dict[str, Any]:
