@@ -115,6 +115,7 @@ class LiveTable:
         return drawn(self.frame, time.monotonic() - self._began)
 
     def say(self, line: str) -> None:
-        """A line that stays, above the table."""
+        """A line that stays, above the table, which is looked up again: it may not contradict the line."""
         self.console.print("\n".join(folded(line, self.console.width)))
+        self._due = 0.0
         self.refresh()

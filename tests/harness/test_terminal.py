@@ -184,7 +184,7 @@ def test_a_table_in_place_on_any_console(monkeypatch):
         table.refresh()
         raise RuntimeError
     screen = Screen(80).feed(file.getvalue().replace("\n", "\r\n"))
-    assert len(looks) == 1 and screen.cursor_shown
+    assert len(looks) == 2 and screen.cursor_shown, "at the beginning and for the line, not so soon again"
     assert screen.text.split() == ["a", "line", "that", "stays"]
 
 
