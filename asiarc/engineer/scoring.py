@@ -87,7 +87,7 @@ def score_documents(lm: LM, tasks: Sequence[tuple[Task, list[dict[str, Any]]]]) 
             config = task.lm_eval_config(str(data))
             config["dataset_kwargs"]["cache_dir"] = folder  # the default folder was fixed when datasets was imported
             configs.append(config)
-        # not `simple_evaluate`, which lists this machine's packages each time: two CPU-seconds
+        # not `simple_evaluate`, which lists this machine's packages each time: a CPU-second
         loaded = TaskManager(include_defaults=False).load(configs)
         results = evaluate(lm, loaded, bootstrap_iters=0, log_samples=True, verbosity="ERROR")
         for (task, _), config in zip(tasks, configs, strict=True):

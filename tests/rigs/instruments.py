@@ -97,8 +97,9 @@ def source_of(name: str) -> str:
     from asiarc.researcher.designs import variants
     from asiarc.researcher.render import render
 
-    base = re.split("[+-]", name, maxsplit=1)[0]
-    return baseline_source(name) if name == base and name in CONTROL_NAMES else render(variants(base)[name])
+    if name in CONTROL_NAMES:
+        return baseline_source(name)
+    return render(variants(re.split("[+-]", name, maxsplit=1)[0])[name])
 
 
 def wanted(instruments: Sequence[str], mixers: Sequence[str], size: str, seeds: int | None) -> Iterator[Request]:

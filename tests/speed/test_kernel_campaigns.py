@@ -329,11 +329,16 @@ def test_at_smoke_nothing_is_timed_more_than_twice_and_the_identity_says_so(arch
 # --- pytest -----------------------------------------------------------------------------------------------------------
 
 
-def test_pytest_collects_prices_and_answers_it(pytester, monkeypatch):
-    laboratory = Laboratory({"inverse": 0.8, "chunk": 0.9})
+def equipped(pytester, monkeypatch, laboratory):
+    """A folder whose campaigns of kernels are examined and timed by a laboratory."""
     monkeypatch.setattr(kernels, "untimed", laboratory.gates)
     monkeypatch.setattr(kernels, "measured", laboratory.measure)
     pytester.makeini("[pytest]\nasiarc_paths = .\naddopts = --asiarc-no-report\n")
+
+
+def test_pytest_collects_prices_and_answers_it(pytester, monkeypatch):
+    laboratory = Laboratory({"inverse": 0.8, "chunk": 0.9})
+    equipped(pytester, monkeypatch, laboratory)
     test = "\n\ndef test_it_is_asked(outcome):\n    assert outcome.evaluated == 3\n"
     pytester.makepyfile(campaign_timed=DECLARED.format(more='arms=("random",),') + test)
     collected = pytester.runpytest_inprocess("--collect-only", "-q")
@@ -353,9 +358,7 @@ def test_pytest_collects_prices_and_answers_it(pytester, monkeypatch):
 def test_a_loud_machine_is_an_answer_at_smoke_only(pytester, monkeypatch, tier, outcomes):
     laboratory = Laboratory()
     laboratory.loud = "a neighbour builds"
-    monkeypatch.setattr(kernels, "untimed", laboratory.gates)
-    monkeypatch.setattr(kernels, "measured", laboratory.measure)
-    pytester.makeini("[pytest]\nasiarc_paths = .\naddopts = --asiarc-no-report\n")
+    equipped(pytester, monkeypatch, laboratory)
     pytester.makepyfile(campaign_timed=DECLARED.format(more='arms=("random",),').replace("smoke=", f"{tier}="))
     ran = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-rs", "--tier", tier)
     ran.assert_outcomes(**outcomes)
