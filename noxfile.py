@@ -64,7 +64,8 @@ def tests(session: nox.Session) -> None:
     session.env["PYTHONDONTWRITEBYTECODE"] = "1"
     limits = ["--timeout", "600"]  # a stuck test ends, and says where it stood
     # In their order: xdist would keep files of few tests for the end, which are the longest, and one worker idle.
-    shared = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+    # One worker more than the cores: some tests wait for processes that they start, and two kept 1.7 cores busy.
+    shared = ["-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
     run(session, "pytest", "-q", *shared, *limits, *(session.posargs or ["tests"]))
 
 

@@ -42,7 +42,7 @@ def test_the_rehearsal_goes_through_everything(whole):
     assert set(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", schema)) <= content.keys()
 
 
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", range(2))  # the rig of this name kills for as long as it is told to
 def test_a_kill_at_a_random_moment_leaves_no_trace(stand, whole, number):
     kill = kill_and_resume(stand, *whole, 1, number)
     assert kill.wrong == (), str(kill)

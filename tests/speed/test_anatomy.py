@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import pytest
 import torch
@@ -106,14 +107,15 @@ def test_a_stand_in_that_computes_something_else_gets_no_number(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:dynamo_pgo force disabled")
 def test_a_compiled_model_is_the_same_and_its_compiling_is_counted(monkeypatch):
+    """Through the tracing of torch.compile alone: what makes machine code of it takes a compiler and many seconds."""
     import torch._inductor.config as inductor
 
     for name in ("force_disable_caches", "compile_threads"):
         monkeypatch.setattr(inductor, name, getattr(inductor, name))  # put back at the end
-    monkeypatch.setattr(inductor.cpp, "simdlen", 1)  # without vectors the C++ compiler has a third less to do
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     ours, compiled = training.measure("delta_net", TINY, 1, (training.OURS, training.COMPILED))
     assert compiled.error < training.TOLERANCE and compiled.tokens_per_s > 0
-    assert compiled.once_s > 1 > ours.once_s
+    assert compiled.once_s > ours.once_s
 
 
 def test_an_unknown_mixer_is_named():

@@ -37,11 +37,6 @@ def test_the_errors_are_no_larger_than_committed(operator):
     holds("accuracy", (operator,))
 
 
-@pytest.mark.timeout(900)
-def test_the_instruction_counts_are_as_committed():
-    holds("instructions")
-
-
 def test_every_operator_dtype_and_gate_family_has_an_accuracy_case():
     cases = {(c.name, c.dtype, c.family) for c in accuracy.CASES}
     for operator in OPERATORS:
@@ -139,6 +134,22 @@ def test_instruction_bands_and_lost_counts():
     }
     with pytest.raises(instructions.SpeedError, match="another"):
         instructions.counted([text], ["one case", "another"])
+
+
+def test_of_one_operator_the_whole_is_counted(monkeypatch):
+    """Its two warm calls leave the allocator otherwise than all operators do: alone it counted 5 % more."""
+    counts = {"l2_norm 1x2": {"instructions": 1.0}, "kda 1x2": {"instructions": 2.0}}
+    commands = []
+
+    def run(command, **_):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0, stdout=json.dumps(list(counts)))
+
+    monkeypatch.setattr(instructions, "here", dict)
+    monkeypatch.setattr(instructions, "counted", lambda dumps, expected: counts)
+    monkeypatch.setattr(instructions.subprocess, "run", run)
+    assert instructions.measure(("kda",)) == {"kda 1x2": {"instructions": 2.0}}
+    assert instructions.measure() == counts and "kda" not in commands[0]
 
 
 def test_outside_valgrind_a_client_request_does_nothing():
