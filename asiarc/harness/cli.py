@@ -142,7 +142,7 @@ def report(
 
     output = output or project_store() / "reproduction" / tier
     if again:
-        place = write_again(output)
+        place = write_again(output, cases)
     else:
         with Archive(store, write=False) as archive:
             place = write(archive, tier, output, cases=cases)

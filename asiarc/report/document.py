@@ -79,13 +79,18 @@ def write(
     return render(folder)
 
 
-def write_again(folder: Path) -> Path:
+def write_again(folder: Path, cases: Sequence[Path] = ()) -> Path:
     """Write a report again from its extract, or from its data where it is of the format without one; its HTML file.
 
     What claims say is the register's, as it stands in the checkout around it, and what they come to is what its
-    deciders reach of the same rows, where they can; what captions say is this version's.
+    deciders reach of the same rows, where they can; what captions say is this version's. `cases` are laid in the place
+    of those that rigs had given; without any, those stay.
     """
     report = read_report(folder)
+    if cases and report["format"] == facts.WITHOUT_EXTRACT:
+        raise EvidenceError(f"{folder} is a report without rows, so that cases have no place; leave out --cases")
+    if cases:
+        rows.give(folder, cases)
     _decide_again(report, folder)
     if report["format"] == facts.WITHOUT_EXTRACT:
         for figure in figures_of(report):

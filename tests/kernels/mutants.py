@@ -252,8 +252,8 @@ def rebind(old, new):
     return undo
 
 
-def in_the_interpreter() -> tuple[int, int]:
-    """Prints the rows of the GPU kernels' mutants; how many there are and how many survived."""
+def in_the_interpreter() -> list[tuple[str, str, str]]:
+    """Prints the rows of the GPU kernels' mutants; each with what should and what did become of it."""
     file = Path(__file__).parent / "in_interpreter.py"
     options = ("-v", "-k", "mutant", "-p", "no:cacheprovider", "-p", "no:xdist")
     done = subprocess.run(
@@ -265,19 +265,18 @@ def in_the_interpreter() -> tuple[int, int]:
     for numbers, what, how in rows:
         killed = "killed by in_interpreter.check, outputs and every gradient" if how == "PASSED" else "SURVIVED"
         click.echo(f"{numbers:12s} {'GPU: ' + what:45s} {killed}")
-    return len(rows), sum(how == "FAILED" for *_, how in rows)
+    return [(f"GPU: {what}", "killed", "killed" if how == "PASSED" else "SURVIVED") for _, what, how in rows]
 
 
 def main() -> int:
     torch.set_num_threads(1)
-    survived, gpu, cases = 0, 0, []
+    gpu, cases = list[tuple[str, str, str]](), list[tuple[str, str, str]]()
     with poisoned_allocations():
         for _, call in properties():
             call()
         for mutant in MUTANTS:
             start = time.process_time()
             name = killer(mutant)
-            survived += name is None
             cases.append((mutant.what, "killed", "SURVIVED" if name is None else "killed"))
             numbers = ",".join(map(str, mutant.classes))
             click.echo(
@@ -287,15 +286,15 @@ def main() -> int:
         if importlib.util.find_spec("triton") is None:
             click.echo("the GPU kernels' mutants are not planted: Triton is not installed")
         else:
-            gpu, alive = in_the_interpreter()
-            survived += alive
+            gpu = in_the_interpreter()
     named = next((Path(word.removeprefix("--cases=")) for word in sys.argv if word.startswith("--cases=")), None)
-    keep(named, "mutants of the torch kernels killed by the properties", cases)
+    keep(named, "mutants of the kernels killed by the properties", [*cases, *gpu])
+    survived = sum(found != "killed" for *_, found in (*cases, *gpu))
     for number, reason in NOT_APPLICABLE.items():
         click.echo(f"{number:<12d} {CLASSES[number]:45s} not applicable: {reason}")
     missing = set(CLASSES) - set(NOT_APPLICABLE) - {n for m in MUTANTS for n in m.classes}
     click.echo(
-        f"{len(MUTANTS)} mutants in torch and {gpu} in the GPU kernels, {survived} survived; classes without a mutant: {sorted(missing) or 'none'}"
+        f"{len(MUTANTS)} mutants in torch and {len(gpu)} in the GPU kernels, {survived} survived; classes without a mutant: {sorted(missing) or 'none'}"
     )
     return int(bool(survived or missing))
 

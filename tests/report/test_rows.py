@@ -21,9 +21,10 @@ from scipy.stats import t as student
 from asiarc.archive import extract
 from asiarc.core.errors import EvidenceError
 from asiarc.evidence.effects import mean_interval, paired_effect
-from asiarc.report import check, render, verify
+from asiarc.report import check, render, verify, write_again
 from asiarc.report import rows as tables
 from asiarc.report.document import CHECK, EXTRACT, sha256
+from asiarc.report.facts import WITHOUT_EXTRACT
 from asiarc.report.rows import CASES, TRIALS
 
 from ..rigs.cases import keep
@@ -156,6 +157,23 @@ def test_cases_that_a_rig_kept_stand_among_them(copy, tmp_path):
     assert given == [GIVEN, GIVEN | {"case": "waits", "expected": "shapes", "found": "admitted"}]
     tables.give(copy, [])
     assert not (copy / tables.GIVEN).exists()
+
+
+def test_a_report_that_is_written_again_takes_cases_and_keeps_them(copy, tmp_path, drawn_once):
+    kept = tmp_path / "kept.jsonl"
+    keep(kept, "cheats caught", [("peeks", "causality", "causality")])
+    for cases in ([kept], []):
+        write_again(copy, cases)
+        assert GIVEN in parquet.read_table(copy / CASES).to_pylist() and verify(copy) == []
+
+
+def test_a_report_without_rows_has_no_place_for_cases(copy, tmp_path):
+    kept = tmp_path / "kept.jsonl"
+    keep(kept, "cheats caught", [("peeks", "causality", "causality")])
+    report = json.loads((copy / "report.json").read_text())
+    (copy / "report.json").write_text(json.dumps(report | {"format": WITHOUT_EXTRACT}))
+    with pytest.raises(EvidenceError, match=r"without rows.*leave out --cases"):
+        write_again(copy, [kept])
 
 
 @pytest.mark.parametrize("line", ["no JSON", "[]", '{"rate": "r"}', "1"])
