@@ -288,8 +288,9 @@ def main() -> int:
         else:
             gpu = in_the_interpreter()
     named = next((Path(word.removeprefix("--cases=")) for word in sys.argv if word.startswith("--cases=")), None)
-    keep(named, "mutants of the kernels killed by the properties", [*cases, *gpu])
-    survived = sum(found != "killed" for *_, found in (*cases, *gpu))
+    cases += gpu
+    keep(named, "mutants of the kernels killed by the properties", cases)
+    survived = sum(found != "killed" for *_, found in cases)
     for number, reason in NOT_APPLICABLE.items():
         click.echo(f"{number:<12d} {CLASSES[number]:45s} not applicable: {reason}")
     missing = set(CLASSES) - set(NOT_APPLICABLE) - {n for m in MUTANTS for n in m.classes}
