@@ -82,9 +82,7 @@ class Exploration:
 
     def wanted(self, generation: int, turn: int) -> list[Evaluation]:
         """What is trained next, as far as it is paid; nothing: the next generation may be proposed."""
-        wanted = self.policy.next(self.board, self._draws("next", generation, turn))
-        first_looks = [one for one in wanted if not self.board.counts[one.candidate].any()]
-        return self.board.payable(wanted) or first_looks
+        return self.board.paid(self.policy.next(self.board, self._draws("next", generation, turn)))
 
     def observe(self, evaluation: Evaluation, gain: float, *, holds: bool) -> None:
         """An evaluation's gain, and whether the candidate has kept its capabilities."""

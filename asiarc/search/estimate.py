@@ -2,9 +2,11 @@
 
 Top-rung gains y_ij ~ N(theta_i, noise²); theta_i ~ N(a + b x_i, spread²), where x_i is the candidate's mean on the
 rung that it was screened on (b = 0 without one). Empirical Bayes but for the ratio noise² / spread², which is
-averaged over: few candidates are trained twice, so it is known poorly. A search looks again at what looked good, but
-only by what it has seen, so the likelihood stays valid under its choices, and the posterior mean is free of the
-winner's curse as far as the model holds.
+averaged over: few candidates are trained twice, so it is known poorly. With v the variance of all x, the line and the
+spread count one observation each beforehand, of b = 1 and of spread² = v: while one candidate is deep, neither could be
+told, and who was first would be trained again and again. A search looks again at what looked good, but only by what it
+has seen, so the likelihood stays valid under its choices, and the posterior mean is free of the winner's curse as far
+as the model holds.
 """
 
 from __future__ import annotations
@@ -36,16 +38,20 @@ def posterior(board: Board, screen: int | None = None) -> Posterior:
     """The posterior of every candidate; one that was never evaluated on the last rung has the prior's.
 
     Axes: L ratios, N start_from and candidates, K those evaluated. For each ratio r, with u = n / (n + r): a and b by
-    least squares with weights u; spread² = (Q + W / r) / runs with Q the weighted residual and W the within-candidate
-    sum of squares; -2 log likelihood = runs log spread² - sum log u + (runs - K) log r.
+    least squares with weights u, to which v (b - 1)² is added; spread² = (Q + v + W / r) / m with Q what the squares
+    come to, W the within-candidate sum of squares and m = runs + 2; -2 log likelihood = m log spread² - sum log u +
+    (runs - K) log r. Without a screening v is 0 and m the runs.
     """
     rows = len(board.traits)
     n_N, total_N, square_N = (a[:rows, board.top] for a in (board.counts, board.totals, board.squares))
     screened = screen is not None and screen != board.top
     x_N = np.nan_to_num(board.means(screen)) if screened else np.zeros(rows)
+    known_K = x_N[1:][board.counts[1:rows, screen] > 0] if screened else x_N[:0]
+    v = float(known_K.var()) if len(known_K) > 1 else 0.0
+    before = 1 if v > TINY else 0  # what the slope and the spread count, each, beforehand
     seen = np.flatnonzero(n_N)
     if not len(seen):
-        sd_N = np.ones(rows)
+        sd_N = np.full(rows, v**0.5 if before else 1.0)
         sd_N[ROOT] = 0.0
         return Posterior(x_N, sd_N, 1.0)
     n_K, x_K, runs = n_N[seen], x_N[seen], int(n_N.sum())
@@ -57,10 +63,11 @@ def posterior(board: Board, screen: int | None = None) -> Posterior:
     columns = np.stack([np.ones(len(seen)), x_K, y_K, x_K * x_K, x_K * y_K, y_K * y_K], axis=1)
     s1, sx, sy, sxx, sxy, syy = (u_LK @ columns).T
     sxx, sxy, syy = sxx - sx * sx / s1, sxy - sx * sy / s1, syy - sy * sy / s1
+    sxx, sxy, syy, m = sxx + before * v, sxy + before * v, syy + before * v, runs + 2 * before
     b_L = sxy / np.maximum(sxx, TINY) if screened else np.zeros(len(s1))
     a_L = (sy - b_L * sx) / s1
-    spread2_L = np.maximum((syy - b_L * sxy + within / RATIOS_L) / runs, TINY)
-    misfit_L = runs * np.log(spread2_L) - np.log(u_LK).sum(1) + (runs - len(seen)) * np.log(RATIOS_L) + _PRIOR_L
+    spread2_L = np.maximum((syy - b_L * sxy + before * v + within / RATIOS_L) / m, TINY)
+    misfit_L = m * np.log(spread2_L) - np.log(u_LK).sum(1) + (runs - len(seen)) * np.log(RATIOS_L) + _PRIOR_L
     weight_L = np.exp((misfit_L.min() - misfit_L) / 2)
     weight_L /= weight_L.sum()
     keep_LN = n_N / (n_N + RATIOS_L[:, None])

@@ -135,6 +135,10 @@ class Board:
             found.append(one)
         return found
 
+    def paid(self, wanted: Sequence[Evaluation]) -> list[Evaluation]:
+        """What of some evaluations is run: as far as the budget goes, and a candidate's first in any case."""
+        return self.payable(wanted) or [one for one in wanted if not self.counts[one.candidate].any()]
+
     def part(self, rows: Sequence[int]) -> Board:
         """A board of start_from, which comes first in `rows`, and some candidates: for a choice among them."""
         assert rows[0] == ROOT, rows

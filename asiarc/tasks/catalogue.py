@@ -181,6 +181,8 @@ CATALOGUE: dict[str, Listing] = {
             BASE: {"length": 256, "row": 256, "spans": 24, "keys": 8, "kind": 0},
             "overwrite": {"length": 256, "row": 256, "spans": 24, "keys": 6, "kind": 1},
             "counting": {"length": 256, "row": 256, "spans": 24, "keys": 5, "kind": 2},
+            "dense": {"length": 256, "row": 256, "spans": 48, "keys": 8, "kind": 0},
+            "dense-overwrite": {"length": 256, "row": 256, "spans": 48, "keys": 8, "kind": 1},
         },
         training=TEXT,
         validity=Validity(share=0.1),

@@ -426,5 +426,7 @@ def test_a_worker_that_takes_anothers_place_has_its_gpu(monkeypatch):
 
 def given(worker):
     """The GPUs in a worker's environment, as the kernel shows it."""
-    environment = Path(f"/proc/{worker._process.pid}/environ").read_text().split("\0")
-    return dict(entry.split("=", 1) for entry in environment if entry)["CUDA_VISIBLE_DEVICES"]
+    file = Path(f"/proc/{worker._process.pid}/environ")
+    while not (environment := file.read_text()):  # empty between a program's start and its arguments
+        pass
+    return dict(entry.split("=", 1) for entry in environment.split("\0") if entry)["CUDA_VISIBLE_DEVICES"]

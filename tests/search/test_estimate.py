@@ -15,7 +15,13 @@ from .worlds import board_of, generator
 
 
 def reference(gains, x=None):
-    """The same model, written with the full covariance of every single run: a and b by generalised least squares."""
+    """The same model, written with the full covariance of every single run: a and b by generalised least squares.
+
+    With a screening, one observation of the slope (1) and one of the spread (the variance of x) come beforehand.
+    """
+    v = 0.0 if x is None else float(np.var(x))
+    before = np.zeros((1, 1)) if x is None else np.diag([0.0, v])
+    runs = sum(map(len, gains)) + (0 if x is None else 2)
     rows = [(i, y) for i, runs in enumerate(gains) for y in runs]
     y = np.array([value for _, value in rows])
     member = np.array([[float(i == j) for j in range(len(gains))] for i, _ in rows])
@@ -25,10 +31,10 @@ def reference(gains, x=None):
     for ratio in RATIOS_L:
         covariance = member @ member.T + ratio * np.eye(len(rows))  # in units of spread²
         inverse = np.linalg.inv(covariance)
-        line = np.linalg.solve(design.T @ inverse @ design, design.T @ inverse @ y)
+        line = np.linalg.solve(design.T @ inverse @ design + before, design.T @ inverse @ y + before.sum(1))
         left = y - design @ line
-        spread2 = left @ inverse @ left / len(rows)
-        log_likelihood = -0.5 * (np.linalg.slogdet(spread2 * covariance)[1] + len(rows))
+        spread2 = (left @ inverse @ left + (0 if x is None else v * (line[1] - 1) ** 2 + v)) / runs
+        log_likelihood = -0.5 * (np.linalg.slogdet(covariance)[1] + runs * np.log(spread2))
         mean = everyone @ line + member.T @ inverse @ left
         variance = spread2 * (1 - np.einsum("ji,jk,ki->i", member, inverse, member))
         parts.append((log_likelihood - np.log2(ratio) ** 2 / 8, mean, variance, ratio * spread2))
@@ -73,6 +79,18 @@ def test_a_screened_population_has_its_prior_on_a_line(counts, seed):
 def test_nothing_observed_is_nothing_known():
     found = posterior(board_of([[], []]))
     assert found.mean.tolist() == [0, 0, 0] and found.sd.tolist() == [0, 1, 1]
+
+
+def test_before_anybody_is_deep_the_screening_is_believed_as_far_as_it_spreads():
+    found = posterior(board_of([{0: [0.1]}, {0: [0.3]}], costs=(0.25, 1.0)), screen=0)
+    assert found.mean == pytest.approx([0, 0.1, 0.3]) and found.sd == pytest.approx([0, 0.1, 0.1])
+
+
+def test_one_that_is_deep_leaves_the_others_their_slope_and_their_spread():
+    """Who looked better on the screening than the one that is deep still promises more, and is not known exactly."""
+    found = posterior(board_of([{0: [0.1], 1: [0.2]}, {0: [0.3]}, {0: [-0.1]}], costs=(0.25, 1.0)), screen=0)
+    assert found.mean[2:] == pytest.approx([0.4, 0.0], abs=1e-9)
+    assert (found.sd[2:] > 0.05).all() and 0 < found.sd[1] < found.sd[2]
 
 
 @pytest.mark.parametrize("ratio", [0.5, 1.0, 2.0])

@@ -99,7 +99,7 @@ def test_a_search_that_reports_the_largest_noisy_number_shows_its_bias():
 
 def test_an_honest_number_of_the_wrong_candidate_shows_as_regret():
     row = rows_of(NamesTheFirst)
-    assert row.found < 0.1 and row.regret > 0.03 and abs(row.bias) < 0.003
+    assert row.found < 0.1 and row.regret > 0.03 and abs(row.bias) < 0.001 + row.bias_pm
 
 
 # --- worlds -----------------------------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ def test_the_bench_prints_every_policy_in_every_world(tmp_path):
     table().write(path)
     lines = list(bench(path, 2))
     for name in (*POLICIES, "paper, no band", "single runs"):
-        assert sum(line.startswith(f"{name:16}") for line in lines) == 4
+        assert sum(line.startswith(f"{name:16}") for line in lines) == 5
     assert str(Row("x", 0.5, 0.4, 0.6, 0.001, 0.0001, -0.0002, 0.0001, 3.5)).split() == (
         ["x", "50.0%", "[40.0%,", "60.0%]", "1.00", "±", "0.10", "-0.20", "±", "0.10", "3.50"]
     )

@@ -2,7 +2,8 @@
 
 Every newcomer is screened on a cheap rung (or trained once on the first, where none is). The rest of the
 budget goes to the last rung, where any candidate may be trained again with a fresh seed: `early` of it while candidates
-are still being proposed, so that parents are not chosen by a lucky run, and what is left at the end. Two rules say
+are still being proposed, in runs that it pays whole, so that parents are not chosen by a lucky run, and what is left at
+the end, when the last newcomers are known too. Two rules say
 who is trained next; both report the posterior mean.
 """
 
@@ -32,22 +33,24 @@ class Screened(ABC):
         """See `Policy`."""
         if runs := first_runs(board, self._rung(board)):
             return runs
-        if not len(board.fit_candidates) or self._is_early(board):
+        fit, due = board.fit_candidates, self._due(board)
+        if not len(fit) or not due:
             return []
-        fit = board.fit_candidates
         promise = self.index(posterior(board, self._rung(board)), board, rng)[fit]
-        chosen = fit[np.argsort(-promise, kind="stable")[: self.batch]]
+        chosen = fit[np.argsort(-promise, kind="stable")[:due]]
         return [run for i in chosen for run in board.evaluate(i)]
 
     def _rung(self, board: Board) -> int:
         return max((rung for rung, cost in enumerate(board.costs) if cost <= self.screen + EPS), default=0)
 
-    def _is_early(self, board: Board) -> bool:
-        """Whether as much has been spent as may be while so many candidates are still to come."""
+    def _due(self, board: Board) -> int:
+        """How many full runs may be begun: a batch; while candidates are still to come, no more than is paid whole."""
+        if board.is_full:
+            return self.batch
         screening = board.costs[self._rung(board)]
         free = board.budget - screening * board.expected
         allowed = board.entered * (screening + self.early * free / board.expected)
-        return not board.is_full and board.spent >= allowed
+        return max(0, min(self.batch, int(allowed - board.spent + EPS)))
 
     def parents(self, board: Board, rng: np.random.Generator) -> tuple[int, list[int]]:
         """See `Policy`. The parent is who is best in one draw from the posterior (Thompson) among those that were

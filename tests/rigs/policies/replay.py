@@ -1,6 +1,8 @@
 """The replay bench: every policy searches worlds whose truth is known, thousands of times, at equal compute.
 
-Gains are shown as a campaign shows them: against start_from with the same seed, whose luck all candidates then share.
+Gains are shown as a campaign shows them: against start_from with the same seed, whose luck all candidates then share;
+candidates come in a campaign's generations, whose parents are chosen before any of them is trained, and a first look at
+each is always paid.
 
 Two worlds. `Simulated` is a population with normal truths and normal noise. `Replayed` is the recorded table: truth is
 a candidate's mean gain over all recorded seeds on the last rung. A handful of seeds would soon be exhausted, and a
@@ -23,6 +25,7 @@ import numpy as np
 
 from asiarc.core.seeds import seed_of
 from asiarc.evidence.shares import Z, wilson
+from asiarc.search.campaign import generations
 from asiarc.search.policies import POLICIES
 from asiarc.search.policies.controls import BestOfN
 from asiarc.search.policies.paper import PaperPolicy
@@ -30,6 +33,7 @@ from asiarc.search.protocol import ROOT, Board, Evaluation, Policy, Recommendati
 from tests.rigs.policies.table import Table
 
 MOST_SEEDS = 256  # a candidate may be trained as often as that on one rung
+SMALL = 8  # candidates of a shipped question at quick
 NEIGHBOURS = 5  # a proposal is one of so many unseen candidates closest to the parent
 
 
@@ -75,13 +79,14 @@ class Simulated:
 class Records:
     """A table split once into what `Replayed` draws from: gains in nats, [item, rung, seed]."""
 
-    def __init__(self, table: Table) -> None:
-        bits = np.array([entry.bits for entry in table.entries]) * log(2)
+    def __init__(self, table: Table, rungs: int | None = None) -> None:
+        """Of the last `rungs`, or all."""
+        bits = np.array([entry.bits for entry in table.entries])[:, -(rungs or len(table.steps)) :] * log(2)
         start, *entries = table.entries
         self.reference_loss = float(bits[0, -1].mean())
         gains = bits[0] - bits[1:]  # with the same seed, as a campaign pairs them
         items, _, seeds = gains.shape
-        self.costs = tuple(steps / table.steps[-1] for steps in table.steps)
+        self.costs = tuple(steps / table.steps[-1] for steps in table.steps[-bits.shape[1] :])
         self.worth = gains.mean(2)
         left = gains - self.worth[:, :, None]
         self.seed_effects = left.mean(0) * sqrt(seeds / (seeds - 1))
@@ -104,13 +109,16 @@ def _differing(a: dict[str, object], b: dict[str, object]) -> int:
 
 
 class Replayed:
-    """The recorded table with resampled noise. A proposal is drawn from the unseen candidates nearest to its parent."""
+    """The recorded table, or `size` of its candidates, with resampled noise. A proposal is drawn from the unseen
+    candidates nearest to its parent."""
 
-    def __init__(self, rng: np.random.Generator, records: Records) -> None:
+    def __init__(self, rng: np.random.Generator, records: Records, size: int | None = None) -> None:
         self.costs, self.reference_loss = records.costs, records.reference_loss
         self.records, self._rng = records, rng
-        self.truth = records.worth[:, -1]
         items, _, seeds = records.residuals.shape
+        self._items = np.sort(rng.permutation(items)[:size]) if size else np.arange(items)
+        self.truth = records.worth[self._items, -1]
+        items = len(self._items)
         self._seed = rng.integers(seeds, size=MOST_SEEDS)
         self._residual = rng.integers(seeds, size=(items, MOST_SEEDS))
         self._shuffle = rng.random(items)  # the order among equals
@@ -118,17 +126,19 @@ class Replayed:
 
     def propose(self, parent: int) -> tuple[int, Traits]:
         """See `World`."""
-        distance = self.records.distance[parent + 1, 1:] + self._shuffle
+        row = 0 if parent < 0 else 1 + self._items[parent]
+        distance = self.records.distance[row, 1 + self._items] + self._shuffle
         near = np.argsort(np.where(self._unseen, distance, np.inf))[: min(NEIGHBOURS, self._unseen.sum())]
         item = int(self._rng.choice(near))
         self._unseen[item] = False
-        return item, self.records.traits[item]
+        return item, self.records.traits[self._items[item]]
 
     def measure(self, item: int, rung: int, seed: int) -> float:
         """See `World`."""
         r = self.records
-        shown = r.worth[item, rung] + r.seed_effects[rung, self._seed[seed]]
-        return float(shown + r.residuals[item, rung, self._residual[item, seed]])
+        row = self._items[item]
+        shown = r.worth[row, rung] + r.seed_effects[rung, self._seed[seed]]
+        return float(shown + r.residuals[row, rung, self._residual[item, seed]])
 
 
 # --- one search, and many ---------------------------------------------------------------------------------------------
@@ -149,28 +159,22 @@ def search(policy: Policy, world: World, budget: float, rng: np.random.Generator
 
     `budget` is in evaluations on the last rung.
     """
-    board = Board(world.costs, budget, len(world.truth), world.reference_loss)
+    groups = generations(len(world.truth))
+    board = Board(world.costs, budget, len(world.truth), world.reference_loss, generation=len(groups[0]))
     items = [-1]
-    while True:
-        if wanted := policy.next(board, rng):
-            if not _train(board, world, items, wanted):
-                break
-        elif board.is_full:
-            break
-        else:
-            parent, _ = policy.parents(board, rng)
-            item, traits = world.propose(items[parent])
+    for group in groups:
+        proposed = [world.propose(items[policy.parents(board, rng)[0]]) for _ in group]
+        for item, traits in proposed:
             items.append(item)
             board.enter(traits)
+        while paid := _payable(board, policy.next(board, rng)):
+            for one in paid:
+                board.observe(one, world.measure(items[one.candidate], one.rung, one.seed))
     return _judge(policy.recommend(board)[0], board, world, items)
 
 
-def _train(board: Board, world: World, items: Sequence[int], wanted: Sequence[Evaluation]) -> bool:
-    """Run what is wanted; False where the budget ended before all of it."""
-    paid = [one for one in board.payable(wanted) if one.seed < MOST_SEEDS]
-    for one in paid:
-        board.observe(one, world.measure(items[one.candidate], one.rung, one.seed))
-    return len(paid) == len(wanted)
+def _payable(board: Board, wanted: Sequence[Evaluation]) -> list[Evaluation]:
+    return [one for one in board.paid(wanted) if one.seed < MOST_SEEDS]
 
 
 def _judge(named: Recommendation, board: Board, world: World, items: Sequence[int]) -> Found:
@@ -240,6 +244,9 @@ def bench(table: Path, searches: int, names: Sequence[str] = ()) -> Iterator[str
         size, rungs, seeds = records.residuals.shape
         title = f"recorded: {size} candidates, {rungs} rungs, {seeds} seeds, noise / spread {noise_share(records):.2f}"
         settings += [(title, partial(Replayed, records=records), budget) for budget in (3.5, 1.0, 0.5)]
+        last = Records(Table.read(table), rungs=2)
+        small = f"a question at quick: {SMALL} of these candidates, the last two rungs"
+        settings += [(small, partial(Replayed, records=last, size=SMALL), 0.73)]
     yield f"{searches:,} searches each; 95 % intervals; regret and bias in 0.001 nats; runs: spent per candidate"
     for title, worlds, budget in settings:
         yield f"\n{title}; at most {budget:g} full runs a candidate"
