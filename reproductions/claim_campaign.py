@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asiarc.evidence import Verdict, decides
 from asiarc.studies.verdicts import USEFUL, cost, stance
+from asiarc.tasks import get_task
 
 COMMAND = "pytest campaigns/campaign_delta_text.py"
 
@@ -12,12 +13,13 @@ def verdict_on(claim, evidence, baseline, gain, result):
     """An interval above zero speaks for the claim, one that holds no useful gain against it; a tie is called one."""
     gains = {f"{result.winner.name} over {baseline}": gain}
     name = stance(gains, useful=USEFUL)
-    winner, is_tie = result.winner, gain.low <= 0 <= gain.high
+    winner, is_tie, task = result.winner, gain.low <= 0 <= gain.high, result.first_that_decides("confirm")
+    unit = "bits a byte that is asked for" if get_task(task).trains_on_answers else "bits a byte"
     size = f"equal within {max(-gain.low, gain.high):.3f}" if is_tie else f"{gain.mean:+.3f}"
     return Verdict(
         claim,
         name,
-        f"{winner.name}, picked from {result.evaluated}, against {baseline}, bits a byte: {gain.explain()}",
+        f"{task}: {winner.name}, picked from {result.evaluated}, against {baseline}, {unit}: {gain.explain()}",
         effect=gain.mean,
         low=gain.low,
         high=gain.high,
@@ -26,7 +28,7 @@ def verdict_on(claim, evidence, baseline, gain, result):
         tier=evidence.tier,
         command=f"{COMMAND} --tier {evidence.tier}",
         evidence_path=f"run {result.run}",
-        our_value=f"{size} bits a byte",
+        our_value=f"{size} {unit}",
         note=cost(gains) if name == "inconclusive" else "",
     )
 

@@ -22,6 +22,7 @@ from asiarc.researcher.grammar import GrammarResearcher
 from asiarc.studies import Search
 from asiarc.studies.arms import DISCOVERY, FULL, first_rung_gains
 from asiarc.studies.verdicts import USEFUL, both, progress, stance, told, verdict
+from asiarc.tasks import get_task
 
 RESAMPLES = 2_000
 WITH_A_MODEL = "small_model"  # the campaign in which a language model proposes, and mends what is handed back
@@ -316,9 +317,11 @@ def later_generations_propose_better(evidence):
 
 @decides("C05")
 def loss_and_benchmark_improve_together(evidence):
-    """The finalists on verify's fresh seeds: mean gain over the start in bits a byte and in accuracy on the checks."""
+    """The finalists on verify's fresh seeds: mean gain over the start in bits where it decides and in accuracy on the
+    checks."""
     result = evidence.campaign("delta_text")
-    checks = [task for task in result.tasks("verify") if task != "text"]
+    decides = result.first_that_decides("verify")
+    checks = [task for task in result.tasks("verify") if get_task(task).higher_is_better]
     start = result.baseline(result.spec["start_from"])
     pool = [result.entrant(address) for address in result.stage("verify")["entrants"]]
 
@@ -329,7 +332,7 @@ def loss_and_benchmark_improve_together(evidence):
 
     effects = {
         what: paired_by_seed(mean_by_seed(pool, tasks), mean_by_seed([start], tasks), tasks[0])
-        for what, tasks in (("bits a byte on text", ["text"]), (f"accuracy on {', '.join(checks)}", checks))
+        for what, tasks in ((f"bits on {decides}", [decides]), (f"accuracy on {', '.join(checks)}", checks))
     }
     loss, benchmark = (stance({what: effect}, useful=USEFUL) for what, effect in effects.items())
     name = "contradicted" if "contradicted" in (loss, benchmark) else loss if loss == benchmark else "inconclusive"

@@ -24,7 +24,7 @@ from asiarc.core.errors import EvidenceError, unknown_name
 from asiarc.core.recipe import STAGES, StageName
 from asiarc.evidence.effects import Effect, paired_effect
 from asiarc.models.baselines import baseline_source
-from asiarc.tasks import get_task
+from asiarc.tasks import deciding, get_task
 
 if TYPE_CHECKING:
     from asiarc.archive.store import Archive, Trial
@@ -83,9 +83,9 @@ def mean_gain(candidate: Mapping[str, float], baseline: Mapping[str, float], *, 
 
 
 def ranking_tasks(tasks: tuple[str, ...], at_chance: Sequence[str]) -> tuple[str, ...]:
-    """What gains are means over: the tasks that may decide, without those at chance; where that leaves none, with them;
-    where none may decide, all."""
-    may = tuple(task for task in tasks if get_task(task).decides)
+    """What gains are means over: the tasks that decide, without those at chance; where that leaves none, with them;
+    where none decides, all."""
+    may = deciding(tasks)
     return tuple(task for task in may if task not in at_chance) or may or tasks
 
 

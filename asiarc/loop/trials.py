@@ -29,7 +29,7 @@ from asiarc.models.sizes import fits, total_parameters
 from asiarc.researcher.designs import WRITTEN
 from asiarc.researcher.novelty import SAME
 from asiarc.search.protocol import Traits
-from asiarc.tasks import Task, get_task
+from asiarc.tasks import Task, deciding, get_task
 
 CAPABILITY_SHARE = 0.5  # the share of start_from's distance from chance that a capability check asks for
 LEARNT = 0.1  # accuracy above chance below which start_from itself has learnt nothing that could be lost
@@ -392,8 +392,7 @@ class Bench:
         beside = [
             self._request(stage, address, task, seed)
             for address in self.controls.values()
-            for task in declared.tasks
-            if get_task(task).decides
+            for task in deciding(declared.tasks)
             for seed in range(self.seeds(stage))
         ]
         trials = self.workshop.train(self.run, requests + beside, self.said)[: len(requests)]
@@ -433,8 +432,9 @@ class Bench:
         purpose: str = "",
     ) -> Request:
         plan = self.plan(stage)
-        if get_task(task).kind != get_task(self._tuned_on(stage)).kind:
-            rate = None  # what was searched on text is no rate of a synthetic task, and the other way round
+        tasks = ranking_tasks(self.campaign.stage(stage).tasks, ())
+        if task not in tasks or get_task(task).kind != get_task(tasks[0]).kind:
+            rate = None  # what was searched on text is no rate of a synthetic task, nor of one that is told beside it
         is_matched, recipe = "parameters" in self.campaign.match, planned_recipe(task, plan, plan.rungs[rung])
         return trial_request(
             (address, self.source(address)), task, stage + purpose, f"{self.campaign.seed}/{stage}{purpose}/{seed}",

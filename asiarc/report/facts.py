@@ -28,7 +28,7 @@ from asiarc.report.memory import memory_facts
 from asiarc.report.paths import paths_of
 from asiarc.studies.baselines import NAME as BASELINES_RUN
 from asiarc.studies.baselines import SIGNATURES
-from asiarc.tasks import get_task
+from asiarc.tasks import deciding, get_task
 
 FORMAT = 3
 WITHOUT_EXTRACT = 1  # the format of reports that have none
@@ -302,6 +302,7 @@ def stage_facts(reading: CampaignResult, stage: StageName) -> Row:
         (task for task in reading.tasks(stage) if any(t["task"] == task for t in trials)),
         key=lambda t: t not in ranking,
     )
+    decide = deciding(reading.tasks(stage))
     rows = [_mixer_row(reading, address, "candidate", trials, values, tasks) for address in candidates]
     rows += [_mixer_row(reading, address, "baseline", trials, values, tasks) for address in reading.baselines.values()]
     return {
@@ -309,7 +310,10 @@ def stage_facts(reading: CampaignResult, stage: StageName) -> Row:
         "finished": stage in reading.stages,
         "fresh": stage == FRESH,
         "entrants": len(entrants.get("entrants", [])),
-        "tasks": [_task_facts(task, trials, tokens.get(task), at_chance=task in at_chance) for task in tasks],
+        "tasks": [
+            _task_facts(task, trials, tokens.get(task), decides=task in decide, at_chance=task in at_chance)
+            for task in tasks
+        ],
         "rows": in_order(rows, tasks),
         "told_apart": told_apart(rows, reading.spec["start_from"], tasks[0]) if stage == "verify" else None,
     } | ({"memory": memory} if (memory := memory_facts(reading, stage, in_order(rows, tasks))) else {})
@@ -335,11 +339,11 @@ def told_apart(rows: Sequence[Row], start: str, task: str) -> Row | None:
     return {"ahead": ahead, "compared": len(effects), "baseline": start, "task": task, "rate": FALSE_SHARE}
 
 
-def _task_facts(name: str, trials: Sequence[Row], tokens: Row | None, *, at_chance: bool) -> Row:
+def _task_facts(name: str, trials: Sequence[Row], tokens: Row | None, *, decides: bool, at_chance: bool) -> Row:
     task = get_task(name)
     return {
         "name": name, "metric": task.metric, "higher_is_better": task.higher_is_better, "chance": task.chance,
-        "decides": task.decides and not at_chance, "steps": max(t["steps"] for t in trials if t["task"] == name),
+        "decides": decides and not at_chance, "steps": max(t["steps"] for t in trials if t["task"] == name),
     } | ({"at_chance": True} if at_chance else {}) | (tokens or {})  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from asiarc.evidence.effects import decide
 from asiarc.report import studies
 from asiarc.report.compare import close
 from asiarc.studies.arms import first_rung_gains
-from asiarc.tasks import get_task
+from asiarc.tasks import deciding, get_task
 
 if TYPE_CHECKING:
     from asiarc.loop.kernels import Times
@@ -224,7 +224,7 @@ def _complete(reading: CampaignResult, stage: StageName, entrants: list[str], id
     addresses = dict.fromkeys([*entrants, *identity["baselines"].values()])
     due = {(address, task) for address in addresses for task in declared["tasks"]}
     controls = identity.get("controls", {}).values()  # runs before 2026-12 have none
-    due |= {(address, task) for address in controls for task in declared["tasks"] if get_task(task).decides}
+    due |= {(address, task) for address in controls for task in deciding(declared["tasks"])}
     for address, task in sorted(due | found.keys()):
         if (seen := found.get((address, task), set())) != (seeds if (address, task) in due else set()):
             told = f"declared are {len(seeds)} of {len(addresses)} mixers"

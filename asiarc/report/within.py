@@ -23,7 +23,7 @@ from asiarc.report import studies, tables
 from asiarc.report.compare import differences
 from asiarc.report.facts import compared, decision_of, in_order, summary, told_apart
 from asiarc.report.memory import judged
-from asiarc.tasks import get_task
+from asiarc.tasks import deciding, get_task
 
 FIRST_WITH_EXTRACT = 2  # identity version of the first runs whose reports have one
 
@@ -122,8 +122,7 @@ def comparisons(campaign: Row, stage: Row) -> int:
     """Entrants times baselines times deciding tasks of a stage, counted again from what the report declares."""
     spec = campaign["spec"]
     tasks = (spec[stage["stage"]] or spec["verify"])["tasks"]
-    deciding = [task for task in tasks if get_task(task).decides] or tasks
-    return max(1, int(stage["entrants"])) * len(spec["baselines"]) * len(deciding)
+    return max(1, int(stage["entrants"])) * len(spec["baselines"]) * len(deciding(tasks) or tasks)
 
 
 # --- what stands beside -----------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from asiarc.tasks import get_task
+from asiarc.tasks import deciding
 
 Row = Mapping[str, Any]
 
@@ -132,7 +132,7 @@ def share(part: float, whole: float) -> str:
 
 def asked(spec: Row) -> str:
     """The question of a campaign in one sentence."""
-    tasks = [task for task in spec["explore"]["tasks"] if get_task(task).decides] or spec["explore"]["tasks"]
+    tasks = deciding(spec["explore"]["tasks"]) or spec["explore"]["tasks"]
     matched = f", with {', '.join(spec['match'])} made equal within 2 %" if spec["match"] else ""
     names = {"state_bytes": "state bytes", "flops": "FLOPs a token"}
     caps = [
@@ -186,12 +186,12 @@ class Headline:
 def headline_of(verdict: Row) -> Headline | None:
     """Whom a verdict's own effect compares, as its statement says; None where it names no two."""
     before = _before(verdict)
-    task = re.match(r"(\w+):|.* on (\w+) of:", before)
+    task = re.match(r"([\w:]+): |.* on ([\w:]+) of:", before)
     pair = re.search(r"(?:^|[:;,] )([\w.:-]+(?:, [a-z ]+)?) over ([\w.:-]+(?:, [a-z ]+)?)(?: on ([\w:]+))? $", before)
     if pair:
         return Headline(pair[1], pair[2], pair[3] or (task and (task[1] or task[2])) or "text")
-    pair = re.match(r"([\w.:-]+), picked from [\d,]+, against ([\w.:-]+),", verdict["statement"])
-    return Headline(pair[1], pair[2], "text") if pair else None
+    pair = re.match(r"(?:([\w:]+): )?([\w.:-]+), picked from [\d,]+, against ([\w.:-]+),", verdict["statement"])
+    return Headline(pair[2], pair[3], pair[1] or "text") if pair else None
 
 
 def _before(verdict: Row) -> str:
@@ -218,7 +218,7 @@ def ours(verdict: Row) -> str:
     if effect is None or not value.endswith(" at least"):
         return str(value)
     before = _before(verdict)
-    other = re.sub(r" on \w+$", "", before.rpartition(" over ")[2].strip()) if " over " in before else ""
+    other = re.sub(r" on [\w:]+$", "", before.rpartition(" over ")[2].strip()) if " over " in before else ""
     other = "" if ":" in other else other
     units = [unit for unit in ("bits a byte", "accuracy") if unit in before] or _UNIT.get(before.partition(":")[0], [])
     unit = {"bits a byte": " bits a byte", "accuracy": " of accuracy"}[units[0]] if len(units) == 1 else ""

@@ -32,6 +32,7 @@ from asiarc.core.recipe import MICRO, ON_GPU, Tier, TrialRecipe
 from asiarc.core.seeds import seed_of
 from asiarc.evidence.effects import Effect, paired_effect
 from asiarc.studies.study import Say, Study, StudyResult, needs_tier
+from asiarc.tasks import deciding, get_task
 
 if TYPE_CHECKING:
     from asiarc.archive.store import Archive
@@ -375,12 +376,13 @@ def winner_name(address: str) -> str:
 def first_rung_gains(archive: Archive, run: str, start_from: str) -> dict[str, float]:
     """Address to gain over the start on the first rung of explore, the one measure that every candidate has.
 
-    Bits a byte on the first seed; a candidate that was rejected or failed is absent.
+    Bits on the first seed, on the first task that decides; a candidate that was rejected or failed is absent.
     """
-    trials = [t for t in archive.trials(run, "explore") if t.task == "text"]
-    scored = [(t.steps, t.address, t.seed, t.value) for t in trials if t.value is not None]
+    trials = [t for t in archive.trials(run, "explore") if t.value is not None and "tuning" not in t.seed]
+    texts = [task for task in deciding(sorted({t.task for t in trials})) if not get_task(task).higher_is_better]
+    scored = [(t.steps, t.address, t.seed, t.value) for t in trials if t.task in texts[:1] and t.value is not None]
     if not scored:
-        raise EvidenceError("the run has no scored trial on text in explore")
+        raise EvidenceError("the run has no scored trial on a text that decides in explore")
     steps, start = min(scored)[0], address_in(archive, run, start_from)
     first = {(address, seed): value for rung, address, seed, value in scored if rung == steps}
     seed = min(its_seed for address, its_seed in first if address == start)

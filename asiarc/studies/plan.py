@@ -21,7 +21,7 @@ from asiarc.evidence.power import detectable_difference
 from asiarc.loop.trials import planned_recipe
 from asiarc.models.memory import HEADROOM, Passes, passes_of, peak_bytes
 from asiarc.studies.verdicts import USEFUL
-from asiarc.tasks import get_task
+from asiarc.tasks import deciding, get_task
 
 TOKENS_PER_CPU_S = 40_000  # one thread, micro model on text, until the archive knows better
 GROWTH = 0.75
@@ -76,7 +76,7 @@ def _slower(flops: float) -> float:
 def stage_trials(campaign: Campaign, stage: StageName, tier: Tier) -> Trials:
     """The trials of one stage by kind; an upper bound where candidates fail."""
     plan, declared = campaign.plan(stage, tier), campaign.stage(stage)
-    deciding = [task for task in declared.tasks if get_task(task).decides] or list(declared.tasks)
+    decide = deciding(declared.tasks) or declared.tasks
     baselines, seeds = len(campaign.baselines), min(declared.seeds, plan.most_seeds)
 
     def row(models: int, task: str, steps: int) -> tuple[int, TrialRecipe]:
@@ -84,20 +84,20 @@ def stage_trials(campaign: Campaign, stage: StageName, tier: Tier) -> Trials:
 
     def tuning(models: int) -> Trials:
         rates = len(declared.learning_rates)
-        return [row(rates * models, deciding[0], plan.rungs[0])] if rates > 1 else []
+        return [row(rates * models, decide[0], plan.rungs[0])] if rates > 1 else []
 
     if stage == "explore":
         rows, entrants = tuning(campaign.budget.at(tier).candidates + baselines), campaign.budget.at(tier).candidates
         for steps in plan.rungs[:-1]:
-            rows += [row(entrants + 1, task, steps) for task in deciding]
+            rows += [row(entrants + 1, task, steps) for task in decide]
             entrants = ceil(entrants * plan.keep)
         for task in declared.tasks:
-            rows.append(row((seeds if task in deciding else 1) * (entrants + baselines), task, plan.rungs[-1]))
+            rows.append(row((seeds if task in decide else 1) * (entrants + baselines), task, plan.rungs[-1]))
         return rows
     entrants = min(campaign.finalists, plan.most_entrants) if stage == "verify" else 1
     controls = len(campaign.controls_at(tier))
     rows = [
-        row(seeds * (entrants + baselines + (controls if task in deciding else 0)), task, plan.rungs[-1])
+        row(seeds * (entrants + baselines + (controls if task in decide else 0)), task, plan.rungs[-1])
         for task in declared.tasks
     ]
     return rows + tuning(entrants + baselines)
@@ -166,7 +166,7 @@ def plan_lines(
 
 def validity_lines(campaign: Campaign, stage: StageName) -> list[str]:
     """Whether each text that decides was shown to measure memory: by which committed study, at which size."""
-    tasks = [task for name in campaign.stage(stage).tasks if (task := get_task(name)).decides and task.kind == "text"]
+    tasks = [task for name in deciding(campaign.stage(stage).tasks) if (task := get_task(name)).kind == "text"]
     return [
         f"{task.name} was shown to measure memory at {task.shown.size} ({task.shown.study})"
         if task.shown
@@ -206,8 +206,7 @@ def resolved(campaign: Campaign, stage: StageName, tier: Tier) -> str:
     if seeds < 2:
         return "one seed tells no gain from noise"
     entrants = min(campaign.finalists, plan.most_entrants) if stage == "verify" else 1
-    deciding = sum(get_task(task).decides for task in declared.tasks) or len(declared.tasks)
-    comparisons = entrants * len(campaign.baselines) * deciding
+    comparisons = entrants * len(campaign.baselines) * len(deciding(declared.tasks) or declared.tasks)
     gain = detectable_difference(USEFUL, seeds, num_comparisons=comparisons)
     return (
         f"{seeds} seeds find a gain of {gain:.3f} four times in five, at a paired noise of {USEFUL:g} and widened for "

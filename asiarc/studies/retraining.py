@@ -20,7 +20,7 @@ from asiarc.engineer.workshop import Request
 from asiarc.evidence.effects import Effect
 from asiarc.loop.trials import trial_request
 from asiarc.studies.study import DOCUMENTS, Study
-from asiarc.tasks import get_task
+from asiarc.tasks import deciding
 
 _SCORED = """
     SELECT t.address, t.task, t.seed, t.steps, t.value, t.recipe, t.cpu_s FROM uses u JOIN trials t ON t.key = u.trial
@@ -92,8 +92,8 @@ def published(archive: Archive, ahead: str, behind: str, runs: Sequence[Row] = (
     for run in reversed(runs or archive.runs()):
         for stage in reversed(STAGES):
             rows = archive.rows(_SCORED, run["run"], stage)
-            tasks = sorted({row["task"] for row in rows}, key=lambda task: (not get_task(task).decides, task))
-            for task in tasks:
+            names = sorted({row["task"] for row in rows})
+            for task in dict.fromkeys([*deciding(names), *names]):
                 last = max(row["steps"] for row in rows if row["task"] == task)
                 kept = [row for row in rows if (row["task"], row["steps"]) == (task, last)]
                 sides = [[row for row in kept if row["address"] == address] for address in (ahead, behind)]

@@ -11,6 +11,7 @@ Importing this package reads the catalogue only: no numpy, no corpus.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ __all__ = [
     "Task",
     "Training",
     "check_name",
+    "deciding",
     "get_task",
     "is_text",
     "opened",
@@ -85,6 +87,15 @@ def get_task(name: str, tokenizer: str = "bytes") -> Task:
     from asiarc.tasks.task import SyntheticTask, TextTask
 
     return (TextTask if CATALOGUE[base].kind == "text" else SyntheticTask)(base, level)
+
+
+def deciding(names: Iterable[str]) -> tuple[str, ...]:
+    """Which of some tasks decide between mixers: those that may, of which a text that was not shown to measure memory
+    (`Validity.shown`) stands back for one that was and for a task of one's own. Empty where none may.
+    """
+    may = {name: task for name in dict.fromkeys(names) if (task := get_task(name)).decides}
+    stand = [name for name, task in may.items() if task.shown or not (task.base in CATALOGUE and task.kind == "text")]
+    return tuple(stand or may)
 
 
 def read_with(name: str, tokenizer: str) -> Task:

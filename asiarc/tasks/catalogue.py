@@ -1,9 +1,9 @@
 """Every task with its source, its difficulty table, its chance level and a training that suits it. Data only.
 
-`role` says what a score may be used for: text *decides* between mixers; overwrite and reset are *capability*
-checks, passed or failed in seconds; the rest is *reported* and never decides, because at the size of a CPU
-trial it either does not separate mixers that train in linear time or orders them the wrong way round (see
-`Training`).
+`role` says what a score may be used for: text *decides* between mixers, and one that was not shown to measure memory
+(`Validity`) stands back for one that was; overwrite and reset are *capability* checks, passed or failed in seconds; the
+rest is *reported* and never decides, because at the size of a CPU trial it either does not separate mixers that train
+in linear time or orders them the wrong way round (see `Training`).
 
 What is unusual: parity, s3 and memorisation never show an answer to the model. Their targets are not the next
 character but what the reader should know at that point, so that an earlier answer cannot be copied.
@@ -175,17 +175,19 @@ CATALOGUE: dict[str, Listing] = {
     "mixed": Listing(
         summary="English prose with marked pairs in it; what a pair's key was bound to is asked for, and scored alone",
         source="recall as in MQAR, Arora et al. 2023, arXiv:2312.04927, inside the text of 'text' (asiarc.tasks.mixed)",
-        role="reported",
+        role="decides",
         style="rolling",
         levels={
             BASE: {"length": 256, "row": 256, "spans": 24, "keys": 8, "kind": 0},
             "overwrite": {"length": 256, "row": 256, "spans": 24, "keys": 6, "kind": 1},
             "counting": {"length": 256, "row": 256, "spans": 24, "keys": 5, "kind": 2},
-            "dense": {"length": 256, "row": 256, "spans": 48, "keys": 8, "kind": 0},
-            "dense-overwrite": {"length": 256, "row": 256, "spans": 48, "keys": 8, "kind": 1},
+            "zipf": {"length": 256, "row": 256, "spans": 48, "keys": 16, "kind": 1, "zipf": 1},
+            "zipf-once": {"length": 256, "row": 256, "spans": 48, "keys": 16, "kind": 0, "zipf": 1},
         },
         training=TEXT,
-        validity=Validity(share=0.1),
+        validity=Validity(
+            share=0.1, shown=dict.fromkeys(("zipf", "zipf-once"), Shown("results/instruments", "micro"))
+        ),
     ),
     "fineweb-edu": Listing(
         summary="educational web pages, byte by byte; needs a network once",

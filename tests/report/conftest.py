@@ -42,7 +42,7 @@ class Bench:
     tier: str = "quick"
     run: str = ""  # named by its declaration when it starts
     variant: str = ""  # tells runs of one campaign apart
-    rungs: tuple[int, ...] = (60, 125)
+    rungs: tuple[int, ...] = (120, 300)
     seeds: int = 3
     confirmed: tuple[str, ...] = ("text",)  # tasks of confirm; with none that decides, all of them do
     count: int = 0
@@ -232,12 +232,12 @@ class Bench:
         winner: str | None = None,
     ) -> str | None:
         """A stage's trials and its result; the winner, where none is given, is whom they put first."""
-        self.baselines(stage, seeds, 250, tasks)
+        self.baselines(stage, seeds, 300, tasks)
         for address in entrants:
             for seed in range(seeds):
                 for task in tasks:
-                    self.trial(address, task, stage, seed, 250, worth[address])
-        gains = {address: self.gain(address, stage, 250) for address in entrants} if stage == "verify" else {}
+                    self.trial(address, task, stage, seed, 300, worth[address])
+        gains = {address: self.gain(address, stage, 300) for address in entrants} if stage == "verify" else {}
         winner = winner or max(gains, key=lambda address: gains[address], default=None)
         self.archive.finish_stage(self.run, stage, {"entrants": entrants, "winner": winner, "gains": gains})
         return winner

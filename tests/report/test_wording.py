@@ -173,6 +173,8 @@ def test_the_comparison_of_a_verdicts_own_effect_is_read_from_its_statement():
     said = "sum3, picked from 158, against mamba2, bits a byte: gain -0.0004799 [-0.02276, +0.0218]"
     found = headline_of(weakest(-0.0004799, -0.02276, said, "-0.000 bits a byte"))
     assert (found.ahead, found.behind, found.task) == ("sum3", "mamba2", "text")
+    found = headline_of(weakest(-0.0004799, -0.02276, f"mixed:zipf: {said}", "-0.000 bits a byte that is asked for"))
+    assert (found.ahead, found.behind, found.task) == ("sum3", "mamba2", "mixed:zipf")
     assert headline_of(weakest(0.197, 0.09, "gain over DeltaNet at equal size: a +0.197 [+0.090, +0.305]")) is None
 
 

@@ -791,6 +791,9 @@ class FakeResult:
     def tasks(self, stage):
         return ("text", "overwrite", "reset")
 
+    def first_that_decides(self, stage):
+        return "text"
+
     def stage(self, stage):
         return {"entrants": ["c0", "c1"]}
 

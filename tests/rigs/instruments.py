@@ -26,7 +26,7 @@ import click
 import numpy as np
 
 from asiarc.core.errors import EvidenceError
-from asiarc.core.recipe import MICRO, SMALL, TrialRecipe
+from asiarc.core.recipe import MICRO, QUICK, SMALL, TrialRecipe
 from asiarc.evidence.effects import paired_effect
 from asiarc.evidence.power import pairs_needed
 from asiarc.evidence.transfer import rank_correlation
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 TRAINED = (
     "text", "text:recurring", "code:recurring", "code:long-recurring",
-    "mixed", "mixed:overwrite", "mixed:counting", "in_context_recall", "mixed:dense", "mixed:dense-overwrite",
+    "mixed", "mixed:overwrite", "mixed:counting", "in_context_recall", "mixed:zipf", "mixed:zipf-once",
 )  # fmt: skip
 WHOLE_OF = {"text:long": "text:recurring", "code": "code:recurring", "code:long": "code:long-recurring"}
 """Read off another's trials: both draw the same rows and documents, and differ in which bytes are scored."""
@@ -57,9 +57,7 @@ BY_SIZE: dict[str, tuple[TrialRecipe, int]] = {  # recipe and seeds, by size; to
     "300k": (MICRO.at(name="300k", d_model=96, num_layers=3, num_heads=3, steps=500, learning_rate=5e-3), 2),
     "1M": (SMALL.at(steps=500), 2),
 }
-DENSE = {"batch_size": 16, "steps": 300, "learning_rate": 4e-3}
-"""Of rows that are mostly questions fewer bytes a step teach as much, and a lower rate makes seeds alike (a pilot's)."""
-RECIPE_OF = {"mixed:dense": DENSE, "mixed:dense-overwrite": DENSE}  # at the smallest size, where not `BY_SIZE`'s
+RECIPE_OF = {"mixed:zipf": QUICK, "mixed:zipf-once": QUICK}  # at the smallest size, where not `BY_SIZE`'s
 DOCUMENTS = 128
 CAPABILITY = 0.5  # share of a synthetic task's own steps
 APART = 0.02  # bits a byte that five seeds should tell
@@ -114,7 +112,7 @@ def wanted(instruments: Sequence[str], mixers: Sequence[str], size: str, seeds: 
     matched = source_of(SIZE_OF)
     for seed in range(min(seeds or most, most)):
         for instrument in instruments:
-            text = recipe.at(**RECIPE_OF.get(instrument, {})) if size == "micro" else recipe
+            text = RECIPE_OF.get(instrument, recipe) if size == "micro" else recipe
             for mixer in mixers:
                 source = source_of(mixer)
                 yield trial_request(

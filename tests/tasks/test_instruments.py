@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from asiarc.core.errors import TaskError
 from asiarc.tasks import IGNORE, get_task
 from asiarc.tasks.catalogue import CATALOGUE, ORDER
 from asiarc.tasks.code import code_alone
-from asiarc.tasks.mixed import SPAN_BYTES
+from asiarc.tasks.mixed import KEYS, SPAN_BYTES
 from asiarc.tasks.recurring import FAR, NOVELTIES, is_recurring, novelty
 from asiarc.tasks.recurring import ORDER as USED
 
@@ -56,7 +57,7 @@ def test_a_name_that_comes_back_recurs_and_a_name_that_stands_near_does_not():
 # --- mixed rows -------------------------------------------------------------------------------------------------------
 
 
-def replayed(text, kind):
+def replayed(text, binds_once):
     """What each question of a row is due, and how far back its key stood, by reading the spans in order."""
     bound, last, asked = {}, {}, []
     for place in (i for i, c in enumerate(text) if c == "<" and text[i + 4 : i + 5] == ">"):
@@ -66,7 +67,7 @@ def replayed(text, kind):
         elif mark == "+":
             bound[key] = str((int(bound.get(key, 0)) + 1) % 10)
         else:
-            assert kind == "overwrite" or key not in bound, "recall binds a key once"
+            assert not binds_once or key not in bound, "recall binds a key once"
             bound[key] = value
         last[key] = place
     return asked
@@ -79,13 +80,26 @@ def test_what_is_asked_in_a_mixed_row_is_what_was_bound(level):
     assert {len(text) for text in texts} == {task.seq_len}
     scored = 0
     for text in texts:
-        asked = replayed(text, level)
+        asked = replayed(text, task.settings["kind"] == 0)
         assert all(value == due for _, value, due, _ in asked)
         is_due_T = task.scored(np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int64))
         assert np.flatnonzero(is_due_T).tolist() == [place for place, _, _, back in asked if back >= FAR]
         scored += is_due_T.sum()
         assert text.count(">") >= task.settings["spans"]
     assert scored >= 12, "enough is asked far back"
+
+
+def test_frequent_keys_are_the_first_letters_and_rare_ones_stand_far_back():
+    """Bound as 1 over the rank: the first key sixteen times as often as the sixteenth."""
+    texts = [document["text"] for document in get_task("mixed:zipf").documents("validation", 200, "here")]
+    bound, asked = (re.findall(rf"<([A-P]){mark}[a-p]>", " ".join(texts)) for mark in ("=", r"\?"))
+    assert set(bound) == set(asked) == set(KEYS[:16])
+    assert 9 < bound.count("A") / max(1, bound.count("P")) < 27
+    back = {key: [] for key in "AP"}
+    for text in texts:
+        for place, *_, since in replayed(text, binds_once=False):
+            back.get(text[place - 2], []).append(since)
+    assert np.mean(back["P"]) > 2 * np.mean(back["A"])
 
 
 def test_a_mixed_row_is_its_address_and_its_prose_is_the_split_s():
@@ -103,7 +117,7 @@ def test_only_answers_are_trained_on():
     batch = get_task("mixed").batch("train", 4, "seed", 0)
     for inputs_T, targets_T in zip(batch.inputs_BT, batch.targets_BT, strict=True):
         text = bytes([*inputs_T[1:].tolist(), 0]).decode()
-        asked = [place for place, *_ in replayed(text, "recall") if place < len(text) - 2]
+        asked = [place for place, *_ in replayed(text, binds_once=True) if place < len(text) - 2]
         trained = [place for place in np.flatnonzero(targets_T != IGNORE).tolist() if place < len(text) - 2]
         assert trained == asked and asked
         assert [chr(targets_T[place]) for place in asked] == [text[place] for place in asked]
