@@ -90,12 +90,13 @@ def get_task(name: str, tokenizer: str = "bytes") -> Task:
 
 
 def deciding(names: Iterable[str]) -> tuple[str, ...]:
-    """Which of some tasks decide between mixers: those that may, of which a text that was not shown to measure memory
-    (`Validity.shown`) stands back for one that was and for a task of one's own. Empty where none may.
+    """Which of some tasks decide between mixers: those that may; but where one of them was shown to measure memory
+    (`Validity.shown`), texts that were not stand back. Empty where none may.
     """
     may = {name: task for name in dict.fromkeys(names) if (task := get_task(name)).decides}
-    stand = [name for name, task in may.items() if task.shown or not (task.base in CATALOGUE and task.kind == "text")]
-    return tuple(stand or may)
+    if not any(task.shown for task in may.values()):
+        return tuple(may)
+    return tuple(name for name, task in may.items() if task.shown or task.base not in CATALOGUE or task.kind != "text")
 
 
 def read_with(name: str, tokenizer: str) -> Task:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asiarc.core.errors import TaskError
-from asiarc.tasks import IGNORE, get_task
+from asiarc.tasks import IGNORE, deciding, get_task
 from asiarc.tasks.catalogue import CATALOGUE, ORDER
 from asiarc.tasks.code import code_alone
 from asiarc.tasks.mixed import KEYS, SPAN_BYTES
@@ -167,3 +167,21 @@ def test_whatever_decides_says_what_it_would_take_to_measure_memory():
         assert listing.validity.shown.keys() <= listing.levels.keys(), name
         if listing.role == "decides":
             assert "local_filter" in listing.validity.controls
+
+
+# --- what decides -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tasks", "decide"),
+    [
+        (("text", "overwrite"), ("text",)),
+        (("text", "mixed:zipf", "overwrite"), ("mixed:zipf",)),
+        (("mixed", "text"), ("mixed", "text")),
+        (("mixed", "mixed:zipf-once"), ("mixed:zipf-once",)),
+        (("overwrite", "recall"), ()),
+        (("text", "text"), ("text",)),
+    ],
+)
+def test_a_text_that_was_not_shown_to_measure_memory_stands_back_for_one_that_was(tasks, decide):
+    assert deciding(tasks) == decide
