@@ -33,6 +33,7 @@ from asiarc.researcher.grammar import GrammarResearcher
 from asiarc.researcher.render import render
 
 START = "delta_net"
+TASK = "mixed:zipf"  # on which the shipped campaign decides
 PLAN = stage_plan("quick", "explore")
 AGAIN, SEEDS = 100, 3  # members that are trained more than once, and on how many seeds on each rung
 CHUNK = 8  # trials between two looks at the clock
@@ -41,7 +42,7 @@ Row = dict[str, Any]
 
 @dataclass
 class Member:
-    """A genome, how it ended, what the gates measured, and its bits a byte by steps and seed."""
+    """A genome, how it ended, what the gates measured, and its bits a byte that is asked for, by steps and seed."""
 
     address: str
     genome: Row  # the choices that differ from the default
@@ -136,8 +137,8 @@ class Recording:
 
     def _request(self, address: str, steps: int, seed: int) -> Request:
         return trial_request(
-            (address, self._source(address)), "text", "explore", f"genomes/explore/{seed}",
-            planned_recipe("text", PLAN, steps), match=(self.start, self._source(self.start)),
+            (address, self._source(address)), TASK, "explore", f"genomes/explore/{seed}",
+            planned_recipe(TASK, PLAN, steps), match=(self.start, self._source(self.start)),
             documents=PLAN.documents,
         )  # fmt: skip
 
@@ -154,7 +155,7 @@ def _told(member: Member, admission: Row) -> None:
 
 
 def harvested(folders: Sequence[Path]) -> list[Member]:
-    """Members out of published runs: candidates of the grammar that explored on text with quick's micro recipe."""
+    """Members out of published runs: candidates of the grammar that explored on `TASK` with quick's recipe."""
     found: dict[str, Member] = {}
     for folder in folders:
         rows: dict[str, list[Row]] = {}
@@ -176,11 +177,11 @@ def harvested(folders: Sequence[Path]) -> list[Member]:
 
 
 def _is_explored(trial: Row) -> bool:
-    recipe = json.loads(trial["recipe"])
+    recipe, planned = json.loads(trial["recipe"]), planned_recipe(TASK, PLAN, trial["steps"])
     sizes = ("d_model", "num_layers", "num_heads", "mlp_ratio", "seq_len", "batch_size", "vocab_size")
-    same = all(recipe[name] == getattr(PLAN.text, name) for name in sizes) and not recipe.get("layers")
-    is_text = trial["task"] == "text" and trial["outcome"] == "scored" and "tuning" not in trial["seed"]
-    return is_text and same and trial["stage"] == "explore" and trial["learning_rate"] == PLAN.text.learning_rate
+    same = all(recipe[name] == getattr(planned, name) for name in sizes) and not recipe.get("layers")
+    is_its = trial["task"] == TASK and trial["outcome"] == "scored" and "tuning" not in trial["seed"]
+    return is_its and same and trial["stage"] == "explore" and trial["learning_rate"] == planned.learning_rate
 
 
 def write(members: Sequence[Member], file: Path) -> None:
