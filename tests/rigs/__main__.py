@@ -45,6 +45,7 @@ RIGS = {
     "instruments": Rig("instruments", "which task measures memory, what it costs, how noisy it is"),
     "panel": Rig("panel", "every mixer of the panel, alone and in a hybrid, at one size"),
     "scaling": Rig("scaling", "laws along the ladder, each rung foretold before it is trained"),
+    "discovery": Rig("discovery", "a campaign of hours in pieces, carried from one machine to the next"),
     "cognition": Rig("cognition.quality", "does retrieval find what answers a weakness?"),
     "kernels": Rig("kernels.__main__", "speed gate, benches, compiled binaries, GPU checks of the kernels"),
     "questions": Rig("questions", "the shipped campaigns with their answers, from the committed reports"),
