@@ -93,8 +93,9 @@ def _mixers(archive: Archive, recipe: TrialRecipe, identity: Row) -> dict[str, s
 
 
 def _rank(trial: Trial) -> tuple[Any, ...]:
-    stage = STAGES.index(trial.stage)
-    return -stage, get_task(trial.task).kind != "text", -trial.steps, trial.task, trial.seed
+    stage, task = STAGES.index(trial.stage), get_task(trial.task)
+    reads = task.kind == "text" and not task.trains_on_answers  # and so writes text, too
+    return -stage, not reads, -trial.steps, trial.task, trial.seed
 
 
 def _candidate(archive: Archive, given: str, tier: Tier) -> Row:
