@@ -378,7 +378,7 @@ def first_rung_gains(archive: Archive, run: str, start_from: str) -> dict[str, f
 
     Bits on the first seed, on the first task that decides; a candidate that was rejected or failed is absent.
     """
-    trials = [t for t in archive.trials(run, "explore") if t.value is not None and "tuning" not in t.seed]
+    trials = [t for t in archive.trials(run, "explore") if "tuning" not in t.seed]
     texts = [task for task in deciding(sorted({t.task for t in trials})) if not get_task(task).higher_is_better]
     scored = [(t.steps, t.address, t.seed, t.value) for t in trials if t.task in texts[:1] and t.value is not None]
     if not scored:
