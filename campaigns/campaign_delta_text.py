@@ -8,7 +8,7 @@ delta_text = Campaign(
     start_from="delta_net",
     baselines=("delta_net", "gated_delta_net", "mamba2", "linear_attention"),
     researcher="grammar",
-    explore=Stage(tasks=("mixed:zipf",), seeds=2, learning_rates=(4e-3, 8e-3)),
+    explore=Stage(tasks=("mixed:zipf",), seeds=2, learning_rates=(8e-3, 16e-3)),
     verify=Stage(tasks=("mixed:zipf", "overwrite", "reset"), seeds=3, top=2),
     confirm=Stage(tasks=("mixed:zipf", "text"), seeds=5),
     match=("parameters",),

@@ -34,6 +34,8 @@ from ..reproductions.laboratory import Laboratory, conduct, load, noise
 REPRODUCTIONS = Path(__file__).parents[2] / "reproductions"
 BASELINES = ("delta_net", "gated_delta_net", "mamba2")
 OFFSETS = {"delta_net": 0.0, "gated_delta_net": 0.15, "mamba2": 0.12}  # bits a byte gained over delta_net
+RUNGS = stage_plan("quick", "explore").rungs
+STEPS = RUNGS[-1]  # of the stages that judge, too
 
 
 @dataclass
@@ -45,7 +47,7 @@ class Bench:
     tier: str = "quick"
     run: str = ""  # named by its declaration when it starts
     variant: str = ""  # tells runs of one campaign apart
-    rungs: tuple[int, ...] = (120, 300)
+    rungs: tuple[int, ...] = RUNGS
     seeds: int = 3
     confirmed: tuple[str, ...] = ("text",)  # tasks of confirm; with none that decides, all of them do
     count: int = 0
@@ -235,12 +237,12 @@ class Bench:
         winner: str | None = None,
     ) -> str | None:
         """A stage's trials and its result; the winner, where none is given, is whom they put first."""
-        self.baselines(stage, seeds, 300, tasks)
+        self.baselines(stage, seeds, STEPS, tasks)
         for address in entrants:
             for seed in range(seeds):
                 for task in tasks:
-                    self.trial(address, task, stage, seed, 300, worth[address])
-        gains = {address: self.gain(address, stage, 300) for address in entrants} if stage == "verify" else {}
+                    self.trial(address, task, stage, seed, STEPS, worth[address])
+        gains = {address: self.gain(address, stage, STEPS) for address in entrants} if stage == "verify" else {}
         winner = winner or max(gains, key=lambda address: gains[address], default=None)
         self.archive.finish_stage(self.run, stage, {"entrants": entrants, "winner": winner, "gains": gains})
         return winner

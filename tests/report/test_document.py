@@ -21,6 +21,8 @@ from asiarc.models.baselines import baseline_source
 from asiarc.report import render, verify, write
 from asiarc.report.document import sha256
 
+from .conftest import STEPS
+
 HOSTILE = 'x</td></svg><script>alert(1)</script>|`*_$\\frac$ [a](javascript:1) <img src=x onerror=1> \x07 naïve漢字 "q"'
 VOID = {"meta", "br", "img", "link", "input", "wbr"}
 
@@ -153,7 +155,7 @@ def nothing_started(built):
 
 def all_rejected(built):
     built.start(3)
-    built.baselines("explore", 2, 300, ("text", "reset"))
+    built.baselines("explore", 2, STEPS, ("text", "reset"))
     for number in range(3):
         address = built.propose(number, f"leaky {number}")
         built.archive.add_result(
@@ -272,8 +274,8 @@ def fill_with_hostile_text(built):
     })  # fmt: skip
     built.archive.add_insight(built.run, 0, 0, address, {"text": HOSTILE, "weakness": HOSTILE, "mechanisms": []})
     for seed in range(2):
-        built.trial(address, "text", "explore", seed, 300, 0.1)
-    gain = built.gain(address, "explore", 300)
+        built.trial(address, "text", "explore", seed, STEPS, 0.1)
+    gain = built.gain(address, "explore", STEPS)
     built.archive.add_result(built.run, 0, address, Outcome("scored"), rung=1, gain=gain, scores={})
     explored = {"entrants": [address], "finalists": [address], "candidates": 2}
     built.archive.finish_stage(built.run, "explore", explored)

@@ -18,6 +18,8 @@ from asiarc.report import facts, tables
 from asiarc.report.checks import verify
 from asiarc.report.document import read_report, render, write
 
+from .conftest import RUNGS, STEPS
+
 START = content_address(baseline_source("delta_net"))
 NULL = [0.0, -0.01, 0.005, 0.0, 0.0, -0.005]
 
@@ -158,7 +160,7 @@ def test_tuning_trials_are_in_the_spend_but_not_in_the_means(filled):
 def test_an_unscored_trial_is_an_outcome_and_never_a_number(filled):
     reading = read(filled)
     failed = Outcome("timed_out", "no end after 600 s")
-    filled.trial(reading.winner_address, "text", "confirm", 99, 300, 0.0, outcome=failed)
+    filled.trial(reading.winner_address, "text", "confirm", 99, STEPS, 0.0, outcome=failed)
     row = facts.stage_facts(read(filled), "confirm")["rows"][0]
     assert row["outcomes"] == {"timed_out": 1} and row["tasks"]["text"]["n"] == 5
 
@@ -167,7 +169,7 @@ def test_transfer_against_scipy_and_flagged(filled):
     reading = read(filled)
     rows = {(row["from"], row["to"]): row for row in facts.transfer_facts(reading)}
     assert set(rows) == {(a, b) for i, a in enumerate(reading.levels) for b in list(reading.levels)[i + 1 :]}
-    first = rows["explore, 120 steps", "explore, 300 steps"]
+    first = rows[f"explore, {RUNGS[0]} steps", f"explore, {RUNGS[1]} steps"]
     points = tables.transfer(reading, {"transfer": [first]})
     rho = stats.spearmanr([p["gain_from"] for p in points], [p["gain_to"] for p in points]).statistic
     assert first["correlation"]["rho"] == pytest.approx(rho) and first["n"] == len(points)
@@ -224,7 +226,7 @@ def test_baseline_cells_prefer_the_baselines_own_table(bench):
     assert {t["used_in"] for t in trials if t["task"] == "text"} == {"confirm"}
     table = bench(run="b" * 16)
     built.archive.add_run(table.run, "baselines", "quick", 0, {"campaign": "baselines"}, {})
-    table.baselines("verify", 4, 300, ("text",))
+    table.baselines("verify", 4, STEPS, ("text",))
     found = facts.baseline_facts(facts.baseline_trials(built.archive, "quick", [read(built)]))
     assert {cell["n"] for cell in found["cells"]} == {4} and {cell["task"] for cell in found["cells"]} == {"text"}
     order = next(s for s in found["signatures"] if (s["ahead"], s["behind"]) == ("gated_delta_net", "delta_net"))

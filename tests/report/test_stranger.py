@@ -16,7 +16,7 @@ from asiarc.models.baselines import baseline_source
 from asiarc.studies import sealed
 
 from ..reproductions.laboratory import Laboratory, noise
-from .conftest import BASELINES
+from .conftest import BASELINES, STEPS
 
 QUESTION = '''"""Does it?"""
 from asiarc import Budget, Campaign, Stage, by_tier
@@ -77,7 +77,7 @@ def test_a_published_gain_is_measured_again_on_seeds_that_nobody_used(written, r
     trained = [job for job in bench_of_fakes.jobs if job.function.endswith("trial:train")]
     assert {job.payload["seed"] for job in trained} == {"again-mine/0", "again-mine/1", "again-mine/2"}
     assert {job.payload["source"] for job in trained} == {winner["source"], baseline_source("delta_net")}
-    assert {job.payload["recipe"]["steps"] for job in trained} == {300}, "as confirm trained them"
+    assert {job.payload["recipe"]["steps"] for job in trained} == {STEPS}, "as confirm trained them"
     assert all(job.payload["match_source"] == baseline_source("delta_net") for job in trained)
     assert f"gain {start['effect']['mean']:+.4g}" in found, "beside the published one"
     ask(*words, "--salt", "mine", status=1)

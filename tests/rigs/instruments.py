@@ -57,7 +57,8 @@ BY_SIZE: dict[str, tuple[TrialRecipe, int]] = {  # recipe and seeds, by size; to
     "300k": (MICRO.at(name="300k", d_model=96, num_layers=3, num_heads=3, steps=500, learning_rate=5e-3), 2),
     "1M": (SMALL.at(steps=500), 2),
 }
-RECIPE_OF = {"mixed:zipf": QUICK, "mixed:zipf-once": QUICK}  # at the smallest size, where not `BY_SIZE`'s
+SPARSE = QUICK.at(steps=300, learning_rate=4e-3)  # until most mixers have learnt to recall
+RECIPE_OF = {"mixed:zipf": SPARSE, "mixed:zipf-once": SPARSE}  # at the smallest size, where not `BY_SIZE`'s
 DOCUMENTS = 128
 CAPABILITY = 0.5  # share of a synthetic task's own steps
 APART = 0.02  # bits a byte that five seeds should tell

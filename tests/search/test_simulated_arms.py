@@ -12,6 +12,7 @@ import pytest
 
 from asiarc.core.errors import EvidenceError
 from asiarc.core.genome import Genome, random_genome
+from asiarc.core.recipe import stage_plan
 from asiarc.core.seeds import rng_of
 from asiarc.researcher.designs import DESIGNS
 from tests.rigs.arms.commands import against, arm_lines, comparisons
@@ -19,7 +20,8 @@ from tests.rigs.arms.genomes import Member, population, read, write
 from tests.rigs.arms.laboratory import FULL, Searched, expected_maximum, searched
 from tests.rigs.arms.world import LEAST, Luck, Surrogate, World, coded, fitted
 
-RUNGS = (120, 300)
+RUNGS = stage_plan("quick", "explore").rungs
+FIRST = RUNGS[0]
 WORTH = {"delta": 0.3, "gated_delta": 0.4, "ssd": 0.2}
 
 
@@ -34,7 +36,9 @@ def made(size: int, noise: float = 0.0) -> list[Member]:
     for number, (address, genome) in enumerate(population(size).items()):
         seeds = range(3 if number < 10 else 1)
         bits = {
-            str(steps): {str(s): loss(genome) - 0.5 * (steps == 300) + 0.1 * s + draws.gauss(0, noise) for s in seeds}
+            str(steps): {
+                str(s): loss(genome) - 0.5 * (steps == RUNGS[-1]) + 0.1 * s + draws.gauss(0, noise) for s in seeds
+            }
             for steps in (RUNGS if number < 10 else RUNGS[:1])
         }
         measures = {"parameters": 1e5, "state_bytes": 8192.0 * (1 + genome.rotary), "flops_per_token": 4e4}
@@ -62,7 +66,7 @@ def test_the_surrogate_foretells_what_it_was_not_shown(surrogate):
 
 
 def test_what_was_measured_without_noise_is_known_and_what_is_far_is_not():
-    process = replace(fitted({Genome(**m.genome): m.bits["120"]["0"] for m in made(40)}), noise=1e-6)
+    process = replace(fitted({Genome(**m.genome): m.bits[str(FIRST)]["0"] for m in made(40)}), noise=1e-6)
     for x_F, y in zip(process.at[:5], process.values[:5], strict=True):
         genome = next(Genome(**m.genome) for m in made(40) if (coded(Genome(**m.genome)) == x_F).all())
         mean, sd = process.predicted(genome)
@@ -71,7 +75,7 @@ def test_what_was_measured_without_noise_is_known_and_what_is_far_is_not():
 
 
 def test_leaving_one_out_is_what_it_says():
-    values = {Genome(**m.genome): m.bits["120"]["0"] for m in made(LEAST, 0.05)}
+    values = {Genome(**m.genome): m.bits[str(FIRST)]["0"] for m in made(LEAST, 0.05)}
     process = fitted(values)
     left = process.weights_N / process.inverse_NN.diagonal()
     keep = np.arange(len(values)) != 3
@@ -82,9 +86,9 @@ def test_leaving_one_out_is_what_it_says():
 
 
 def test_noise_is_read_off_those_that_were_trained_again():
-    luck = Luck.of(made(30, 0.02), 120)
+    luck = Luck.of(made(30, 0.02), FIRST)
     assert luck is not None and luck.own == pytest.approx(0.02, rel=0.5) and luck.shared == pytest.approx(0.1, rel=0.3)
-    assert Luck.of(made(30)[10:], 120) is None
+    assert Luck.of(made(30)[10:], FIRST) is None
     with pytest.raises(EvidenceError, match="two seeds"):
         Surrogate(made(40)[10:], RUNGS)
     with pytest.raises(EvidenceError, match="a surrogate takes 20"):
@@ -94,10 +98,10 @@ def test_noise_is_read_off_those_that_were_trained_again():
 def test_a_world_is_fixed_and_another_number_is_another_world(surrogate):
     genome = random_genome(rng_of("one"))
     one, again, other = World(surrogate, 0), World(surrogate, 0), World(surrogate, 1)
-    assert one.shown("a", genome, 120, "s") == again.shown("a", genome, 120, "s")
-    assert one.truth("a", genome, 120) != other.truth("a", genome, 120)
-    apart = [one.shown("a", genome, 120, str(s)) - one.truth("a", genome, 120) for s in range(400)]
-    assert np.std(apart) == pytest.approx(np.hypot(surrogate.luck[120].own, surrogate.luck[120].shared), rel=0.15)
+    assert one.shown("a", genome, FIRST, "s") == again.shown("a", genome, FIRST, "s")
+    assert one.truth("a", genome, FIRST) != other.truth("a", genome, FIRST)
+    apart = [one.shown("a", genome, FIRST, str(s)) - one.truth("a", genome, FIRST) for s in range(400)]
+    assert np.std(apart) == pytest.approx(np.hypot(surrogate.luck[FIRST].own, surrogate.luck[FIRST].shared), rel=0.15)
 
 
 @pytest.mark.parametrize("draws", [1, 2, 3, 5])
