@@ -58,7 +58,9 @@ class Study(CampaignDeclaration):
     size_of: str | None = Field(
         default="delta_net", description="the mixer whose size all are brought to; None: each its own"
     )
-    learning_rates: tuple[float, ...] = Field(default=(), description="grid for text, searched for every mixer alike")
+    learning_rates: tuple[float, ...] = Field(
+        default=(), description="grid for text, searched for every mixer alike on the first text of `tasks`"
+    )
     gated: bool = Field(default=True, description="train only what the gates admit")
     watched: tuple[str, ...] = Field(
         default=(), description="mixers that are looked into after training on the first task"
@@ -102,6 +104,11 @@ class Study(CampaignDeclaration):
         """Address and source of the mixer whose size all are brought to."""
         return (self.addresses[self.size_of], self.mixers[self.size_of]) if self.size_of else None
 
+    @property
+    def tuned_on(self) -> str | None:
+        """The text that rates are searched on: the first of the study's, if it has one."""
+        return next((task for task in self.tasks if get_task(task).kind == "text"), None)
+
     def seeds_on(self, task: str) -> int:
         """Training seeds of each mixer on a task."""
         return self.seeds
@@ -131,7 +138,9 @@ class Study(CampaignDeclaration):
         tuned = len(self.learning_rates) if len(self.learning_rates) > 1 else 0
         rows = [(len(self.mixers) * self.seeds_on(task), self.recipe(task, tier)) for task in self.tasks]
         rows += [(len(self.watched) * self.seeds, recipe) for _, recipe in rows[:1] if self.watched]
-        return rows + ([(len(self.mixers) * tuned, self.recipe("text", tier))] if tuned else [])
+        if tuned and self.tuned_on:
+            rows.append((len(self.mixers) * tuned, self.recipe(self.tuned_on, tier)))
+        return rows
 
     # --- running --------------------------------------------------------------------------------------------------
 
@@ -199,13 +208,17 @@ class Study(CampaignDeclaration):
     def _tune(
         self, run: str, entrants: Sequence[str], tier: Tier, workshop: Workshop, progress: _Progress
     ) -> dict[str, float]:
-        """The best learning rate of each on text, on a seed that nothing is measured on."""
+        """The best learning rate of each on `tuned_on`, on a seed that nothing is measured on."""
         from asiarc.loop.trials import best_rates
 
+        task = self.tuned_on
+        if task is None:
+            return {}
         return best_rates(
             entrants, self.learning_rates,
-            lambda name, rate: self.request(name, "text", "tuning/0", tier, rate=rate, purpose=" tuning"),
-            lambda requests: workshop.train(run, requests, progress), higher_is_better=False,
+            lambda name, rate: self.request(name, task, "tuning/0", tier, rate=rate, purpose=" tuning"),
+            lambda requests: workshop.train(run, requests, progress),
+            higher_is_better=get_task(task).higher_is_better,
         )  # fmt: skip
 
     def _look(

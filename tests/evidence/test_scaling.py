@@ -149,7 +149,7 @@ def test_every_size_trains_the_same_mixers_and_hybrids_with_tuned_rates():
         assert pattern_of(hybrid.source) == ("mamba2",) * 3 + ("softmax_attention",)
         assert set(hybrid.mixers) == {"mamba2", "softmax_attention"} and hybrid.recipe.num_layers % 4 == 0
         tuning = study.request("mamba2", "text", "tuning/0", "full", rate=1e-3, purpose=" tuning")
-        assert tuning.recipe.steps * scaling.TUNED_ON <= hybrid.recipe.steps and tuning.stage != hybrid.stage
+        assert tuning.recipe.steps * scaling.Rung.TUNED_ON <= hybrid.recipe.steps and tuning.stage != hybrid.stage
     tokens = [scaling.SIZES[name].recipe.tokens / scaling._parameters(name) for name in ("100k", "1M")]
     assert max(tokens) / min(tokens) < 1.3  # in proportion
 

@@ -1,4 +1,4 @@
-"""The panel on the ladder's lowest rung: every mixer alone and in a hybrid, and what hybrids are said to be.
+"""The panel on the task that decides: every mixer alone and in a hybrid, and what hybrids are said to be.
 
     python -m tests.rigs panel train      # as often as it takes: what is done is not done again
     python -m tests.rigs panel table      # results/panel: Markdown, JSON
@@ -15,28 +15,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 
 from asiarc.core.errors import EvidenceError
+from asiarc.core.recipe import QUICK, Tier, TrialRecipe
 from asiarc.evidence.effects import Effect, paired_effect
 from asiarc.evidence.multiplicity import holm
 from asiarc.harness.archive_verbs import reading
+from asiarc.loop.trials import trial_recipe
 from asiarc.models.baselines import PANEL, PANEL_NAMES
 from asiarc.models.controls import CONTROL_NAMES, MEMORY_FREE
 from asiarc.studies.study import trained
 from asiarc.studies.verdicts import shown
 from asiarc.tasks import get_task
-from tests.rigs import ROOT, scaling
+from tests.rigs import ROOT
 from tests.rigs.kept import TRIALS, carried, put_back
-from tests.rigs.scaling import ATTENTION, KEPT, Rung, mixed, rung_of
+from tests.rigs.scaling import ATTENTION, Rung, mixed
 
 if TYPE_CHECKING:
     from asiarc.studies.study import StudyResult
 
 SIZE = "100k"
+RECIPE = QUICK.at(name=SIZE, d_model=48, num_layers=4)  # four blocks, so that one in four can be attention
+RATES = (4e-3, 8e-3, 16e-3)
 SEEDS = 5
+TASK = "mixed:zipf"
 HYBRIDS = ("linear_attention", "gla", "mamba2", "delta_net", "gated_delta_net", "kda", "gated_delta_net_2", "mlstm")
 PUBLISHED = ("gated_delta_net 3:1", "gated_delta_net", ATTENTION, "mamba2 3:1", "mamba2")  # arXiv 2604.03444
 FOLDER = ROOT / "results" / "panel"
@@ -44,9 +49,29 @@ ALPHA = 0.05
 Values = Mapping[str, Mapping[str, float]]  # by mixer, by seed
 
 
-def study(task: str) -> Rung:
+class OfPanel(Rung):
+    """Mixers at the budget that decides in a campaign; rates are tuned at the whole of it."""
+
+    TUNED_ON: ClassVar[int] = 1
+    RECIPE: ClassVar[TrialRecipe] = RECIPE
+
+    size: str = SIZE
+
+    def recipe(self, task: str, tier: Tier) -> TrialRecipe:
+        """The panel's own."""
+        return trial_recipe(task, self.RECIPE, self.RECIPE.steps, self.share)
+
+
+def alone() -> dict[str, str]:
+    """Every mixer of the panel and every control, its source by name."""
+    from asiarc.models.baselines import baseline_source
+
+    return {name: baseline_source(name) for name in (*PANEL_NAMES, *CONTROL_NAMES)}
+
+
+def study(task: str) -> OfPanel:
     """Everything that is trained on a task."""
-    return rung_of(SIZE, task, (*PANEL_NAMES, *CONTROL_NAMES), HYBRIDS, SEEDS)
+    return OfPanel(mixers=alone() | dict(map(mixed, HYBRIDS)), tasks=(task,), seeds=SEEDS, learning_rates=RATES)
 
 
 @dataclass(frozen=True)
@@ -163,12 +188,13 @@ def write(folder: Path, task: str, values: Values) -> str:
     return text
 
 
-TASKS = click.option("--task", "tasks", multiple=True, default=("text",), show_default=True)
+TASKS = click.option("--task", "tasks", multiple=True, default=(TASK,), show_default=True)
+KEPT = click.option("--store", type=click.Path(path_type=Path), default=Path(".asiarc/panel"), show_default=True)
 
 
 @click.group()
 def main() -> None:
-    """The panel of mixers and its hybrids on the ladder's lowest rung."""
+    """The panel of mixers and its hybrids on the task that decides."""
 
 
 @main.command()
@@ -178,7 +204,7 @@ def main() -> None:
 def train(tasks: tuple[str, ...], store: Path, workers: int) -> None:
     """Train the panel, or go on with it."""
     for task in tasks:
-        with carried(store, scaling.FOLDER / TRIALS):  # the ladder's: the lowest rung is its own
+        with carried(store, FOLDER / TRIALS):
             found = trained(study(task), f"panel_{task}", "full", store, workers, click.echo)
         click.echo(f"{task}: {len(found.trials)} trials, {found.cpu_s:,.0f} CPU-seconds")
 
@@ -189,7 +215,7 @@ def train(tasks: tuple[str, ...], store: Path, workers: int) -> None:
 @click.option("--output", type=click.Path(path_type=Path), default=FOLDER, show_default=True)
 def table(tasks: tuple[str, ...], output: Path, store: Path) -> None:
     """Write what the panel measured."""
-    put_back(scaling.FOLDER / TRIALS, store)
+    put_back(FOLDER / TRIALS, store)
     with reading(store) as archive:
         for task in tasks:
             click.echo(write(output, task, values_of(study(task).result(archive, "full", f"panel_{task}"), task)))

@@ -42,7 +42,6 @@ HYBRIDS = ("gated_delta_net", "mamba2")  # each three blocks in four, softmax at
 ATTENTION = "softmax_attention"
 TURNING = ("mamba2", "gated_delta_net")  # the pair whose order is said to turn
 RATES = (0.5, 1.0, 2.0)  # times the size's own
-TUNED_ON = 4  # a rate is tuned on one step in so many
 STORE, FOLDER = Path(".asiarc/ladder"), ROOT / "results" / "ladder"
 
 
@@ -54,8 +53,8 @@ class Size:
     seeds: int
 
 
-_BASE = MICRO.at(num_layers=4)
-SIZES: dict[str, Size] = {  # tokens in proportion to parameters: about five a parameter
+_BASE = MICRO.at(num_layers=4, batch_size=16)
+SIZES: dict[str, Size] = {  # tokens in proportion to parameters: about two and a half a parameter
     "100k": Size(_BASE.at(name="100k", d_model=48, steps=125), 5),
     "300k": Size(_BASE.at(name="300k", d_model=80, steps=375, learning_rate=5e-3), 4),
     "1M": Size(_BASE.at(name="1M", d_model=160, num_heads=4, steps=1250, learning_rate=3e-3), 3),
@@ -67,6 +66,7 @@ class Rung(Study):
     """All mixers of the ladder at one of its sizes."""
 
     SEEDS_FROM: ClassVar[str] = "ladder"
+    TUNED_ON: ClassVar[int] = 4  # a rate is tuned on one step in so many
 
     size: str = Field(description="of SIZES")
 
@@ -80,7 +80,7 @@ class Rung(Study):
     ) -> Request:
         """One trial; tuning is short."""
         found = super().request(mixer, task, seed, tier, rate=rate, purpose=purpose)
-        short = found.recipe.at(steps=max(1, found.recipe.steps // TUNED_ON))
+        short = found.recipe.at(steps=max(1, found.recipe.steps // self.TUNED_ON))
         return replace(found, recipe=short) if purpose else found
 
     def admit(self, workshop: Workshop) -> Mapping[str, Outcome]:
