@@ -1,4 +1,4 @@
-"""The paper's campaign: from DeltaNet, one training a candidate at one rate, with our gates, policy and evidence."""
+"""What does the paper's campaign find from DeltaNet, at one rate, with our gates, policy and evidence?"""
 
 from asiarc import Budget, Campaign, Stage, by_tier
 
