@@ -12,7 +12,6 @@ mixer without memory is ahead of most, is told beside it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -32,8 +31,8 @@ from asiarc.studies.study import trained
 from asiarc.studies.verdicts import shown
 from asiarc.tasks import get_task
 from tests.rigs.discovery import FOLDER
-from tests.rigs.kept import TRIALS, carried, put_back
-from tests.rigs.panel import RATES, OfPanel, Values, alone
+from tests.rigs.kept import TRIALS, carried, put_back, write_table
+from tests.rigs.panel import RATES, OfPanel, Values, alone, best, means_of
 
 if TYPE_CHECKING:
     from asiarc.archive.store import Archive
@@ -80,8 +79,12 @@ class Finalist:
     over_start: Effect
     prose: Effect  # its gain over the start on prose
     prose_over_control: Effect  # and over the memory-free control there
-    p_value: float  # one-sided, of the weakest comparison
     adjusted: float = 1.0
+
+    @property
+    def p_value(self) -> float:
+        """Of "it is not ahead of its weakest": one-sided."""
+        return one_sided(self.effect)
 
     @property
     def is_discovery(self) -> bool:
@@ -116,7 +119,7 @@ def judged(values: Mapping[str, Values], finalists: Sequence[str]) -> list[Final
         found.append(
             Finalist(
                 name, fmean(decides[name].values()), other, effect, gain(decides, name, START, DECIDES),
-                gain(beside, name, START, BESIDE), gain(beside, name, MEMORY_FREE, BESIDE), one_sided(effect),
+                gain(beside, name, START, BESIDE), gain(beside, name, MEMORY_FREE, BESIDE),
             )
         )  # fmt: skip
     adjusted = benjamini_hochberg({one.name: one.p_value for one in found})
@@ -126,13 +129,13 @@ def judged(values: Mapping[str, Values], finalists: Sequence[str]) -> list[Final
 def markdown(found: Sequence[Finalist], values: Mapping[str, Values]) -> str:
     """The gallery (which may be empty), every finalist, and the panel beside them."""
     discoveries = [one for one in found if one.is_discovery]
-    means = {name: fmean(some.values()) for name, some in values[DECIDES].items() if some}
-    best = min((name for name in PANEL_NAMES if name in means), key=means.__getitem__)
+    means, on_prose = (means_of({n: v for n, v in values[task].items() if v}) for task in (DECIDES, BESIDE))
+    leader = best(means, [name for name in PANEL_NAMES if name in means], higher_is_better=False)
     lines = [
         f"# Discoveries on {DECIDES}, {PANEL}", "",
         f"{len(discoveries)} of {len(found)} finalists are ahead of every mixer of the panel ({SEEDS} fresh seeds, "
         f"the weakest comparison of each, false discovery rate {FALSE:.0%} over all that entered). The panel's best is "
-        f"{best} at {means[best]:.4f} bits a byte that is asked for: no gain over it can be larger than that.", "",
+        f"{leader} at {means[leader]:.4f} bits a byte that is asked for: no gain over it can be larger than that.", "",
         "| finalist | bits | weakest over | gain there | p (BH) | over the start | prose: over the start | "
         "prose: over the memory-free control | |", "|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
@@ -146,7 +149,7 @@ def markdown(found: Sequence[Finalist], values: Mapping[str, Values]) -> str:
         )
     lines += ["", "| mixer of the panel, and controls | bits | on prose |", "|---|---|---|"]
     others = sorted((name for name in alone() if name in means), key=means.__getitem__)
-    prose = {name: f"{fmean(some.values()):.4f}" for name, some in values[BESIDE].items() if some}
+    prose = {name: f"{mean:.4f}" for name, mean in on_prose.items()}
     lines += [f"| {name} | {means[name]:.4f} | {prose.get(name, '–')} |" for name in others]
     return "\n".join([*lines, ""])
 
@@ -201,7 +204,6 @@ def table(campaign: str, top: int, searched: Path | None, store: Path) -> None:
     values = {task: {name: result.values(name, task) for name in wanted.mixers} for task in wanted.tasks}
     found = judged(values, [name for name in wanted.mixers if name not in alone()])
     text = markdown(found, values)
-    (FOLDER / campaign / "table.md").write_text(text, encoding="utf-8")
     record = {"panel": PANEL, "values": values, "finalists": [asdict(one) for one in found]}
-    (FOLDER / campaign / "table.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_table(FOLDER / campaign, "table", text, record)
     click.echo(text)

@@ -3,9 +3,11 @@ empty. A study of hours is trained in pieces, wherever there is time for one."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from asiarc.archive import extract
 from asiarc.archive.store import Archive
@@ -44,3 +46,10 @@ def keep(store: Path, file: Path) -> None:
         if archive.rows("SELECT 1 FROM trials LIMIT 1"):
             file.parent.mkdir(parents=True, exist_ok=True)
             extract.save(archive, runs, file, tier="full", campaigns=None)
+
+
+def write_table(folder: Path, name: str, text: str, record: Any) -> None:
+    """``NAME.md`` and ``NAME.json`` in a folder: a table for people, and what it was made of."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.md").write_text(text, encoding="utf-8")
+    (folder / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

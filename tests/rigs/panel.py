@@ -10,7 +10,6 @@ size, one budget and rates tuned from one grid. Comparisons are paired by seed; 
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -31,7 +30,7 @@ from asiarc.studies.study import trained
 from asiarc.studies.verdicts import shown
 from asiarc.tasks import get_task
 from tests.rigs import ROOT
-from tests.rigs.kept import TRIALS, carried, put_back
+from tests.rigs.kept import TRIALS, carried, put_back, write_table
 from tests.rigs.scaling import ATTENTION, Rung, mixed
 
 if TYPE_CHECKING:
@@ -179,12 +178,10 @@ def write(folder: Path, task: str, values: Values) -> str:
     high = get_task(task).higher_is_better
     family = compared(values, higher_is_better=high)
     told = verdicts(family, values, higher_is_better=high)
-    folder.mkdir(parents=True, exist_ok=True)
-    name, text = task.replace(":", "-"), markdown(task, values, family, told)
-    (folder / f"{name}.md").write_text(text, encoding="utf-8")
+    text = markdown(task, values, family, told)
     record = {"panel": PANEL, "task": task, "values": values, "verdicts": told}
     record["family"] = [asdict(one) | {"says": one.says} for one in family]
-    (folder / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_table(folder, task.replace(":", "-"), text, record)
     return text
 
 

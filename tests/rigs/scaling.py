@@ -31,7 +31,7 @@ from asiarc.harness.archive_verbs import reading
 from asiarc.loop.trials import trial_recipe
 from asiarc.studies.study import Study, StudyResult, trained
 from tests.rigs import ROOT
-from tests.rigs.kept import TRIALS, carried, put_back
+from tests.rigs.kept import TRIALS, carried, put_back, write_table
 
 if TYPE_CHECKING:
     from asiarc.archive.store import Archive
@@ -93,16 +93,14 @@ def mixed(mixer: str) -> tuple[str, str]:
     return f"{mixer} 3:1", pattern_text((mixer,) * 3 + (ATTENTION,))
 
 
-def rung_of(
-    size: str, task: str, mixers: Sequence[str] = MIXERS, hybrids: Sequence[str] = HYBRIDS, seeds: int | None = None
-) -> Rung:
+def rung_of(size: str, task: str) -> Rung:
     """The study of a size on a task."""
     from asiarc.models.baselines import baseline_source
 
     found = SIZES[size]
     return Rung(
-        size=size, mixers={name: baseline_source(name) for name in mixers} | dict(map(mixed, hybrids)), tasks=(task,),
-        seeds=seeds or found.seeds, learning_rates=tuple(factor * found.recipe.learning_rate for factor in RATES),
+        size=size, mixers={name: baseline_source(name) for name in MIXERS} | dict(map(mixed, HYBRIDS)), tasks=(task,),
+        seeds=found.seeds, learning_rates=tuple(factor * found.recipe.learning_rate for factor in RATES),
     )  # fmt: skip
 
 
@@ -198,11 +196,9 @@ def _head(*cells: str) -> list[str]:
 
 def write(folder: Path, rungs: Sequence[MeasuredRung], scores: Sequence[Judged]) -> str:
     """`table.md`, `table.json` and `ladder.svg` in a folder; the Markdown."""
-    folder.mkdir(parents=True, exist_ok=True)
     text = markdown(rungs, scores)
-    (folder / "table.md").write_text(text, encoding="utf-8")
     record = {"rungs": [asdict(rung) for rung in rungs], "scores": [asdict(one) for one in scores]}
-    (folder / "table.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_table(folder, "table", text, record)
     _draw(folder / "ladder.svg", rungs)
     return text
 

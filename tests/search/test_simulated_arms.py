@@ -12,15 +12,13 @@ import pytest
 
 from asiarc.core.errors import EvidenceError
 from asiarc.core.genome import Genome, random_genome
-from asiarc.core.recipe import stage_plan
 from asiarc.core.seeds import rng_of
 from asiarc.researcher.designs import DESIGNS
-from tests.rigs.arms.commands import against, arm_lines, comparisons
+from tests.rigs.arms.commands import RUNGS, against, arm_lines, comparisons
 from tests.rigs.arms.genomes import Member, population, read, write
 from tests.rigs.arms.laboratory import FULL, Searched, expected_maximum, searched
 from tests.rigs.arms.world import LEAST, Luck, Surrogate, World, coded, fitted
 
-RUNGS = stage_plan("quick", "explore").rungs
 FIRST = RUNGS[0]
 WORTH = {"delta": 0.3, "gated_delta": 0.4, "ssd": 0.2}
 
@@ -36,10 +34,8 @@ def made(size: int, noise: float = 0.0) -> list[Member]:
     for number, (address, genome) in enumerate(population(size).items()):
         seeds = range(3 if number < 10 else 1)
         bits = {
-            str(steps): {
-                str(s): loss(genome) - 0.5 * (steps == RUNGS[-1]) + 0.1 * s + draws.gauss(0, noise) for s in seeds
-            }
-            for steps in (RUNGS if number < 10 else RUNGS[:1])
+            str(steps): {str(s): loss(genome) - 0.5 * rung + 0.1 * s + draws.gauss(0, noise) for s in seeds}
+            for rung, steps in enumerate(RUNGS if number < 10 else RUNGS[:1])
         }
         measures = {"parameters": 1e5, "state_bytes": 8192.0 * (1 + genome.rotary), "flops_per_token": 4e4}
         found.append(Member(address, genome.choices(), measures=measures, bits=bits))
