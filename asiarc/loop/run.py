@@ -230,7 +230,7 @@ class Run:
                 if failed is not None:
                     broken.setdefault(one.candidate, failed)
                 elif one.candidate not in broken:
-                    self._observe(search, one, trials[place], trials[self.bench.start, *place[1:]])
+                    self._observe(search, one, trials[place], self.bench.reference(trials, one.rung))
             mended = self.admit(self.revise([(drafts[i], outcome) for i, outcome in broken.items()]))
             for i in broken:
                 version = mended.get(drafts[i].number)

@@ -31,6 +31,7 @@ from asiarc.researcher.novelty import SAME
 from asiarc.search.protocol import Traits
 from asiarc.tasks import Task, deciding, get_task
 
+REFERENCE_SEEDS = 3  # of start_from on a rung, at least: what the search's gains are measured against
 CAPABILITY_SHARE = 0.5  # the share of start_from's distance from chance that a capability check asks for
 LEARNT = 0.1  # accuracy above chance below which start_from itself has learnt nothing that could be lost
 MEASURED = {"state_bytes": "state_bytes", "flops": "flops_per_token", "parameters": "parameters"}
@@ -311,7 +312,7 @@ class Bench:
 
     def train_baselines(self) -> None:
         """Explore's baselines on the last rung, on all of its seeds; start_from's other trials come when gains are
-        paired with them."""
+        measured against them."""
         last = len(self.plan("explore").rungs) - 1
         found = self.evaluate(
             [(address, last, seed) for address in self.baselines.values() for seed in range(self.seeds("explore"))]
@@ -330,12 +331,18 @@ class Bench:
         return sum(losses) / len(losses)
 
     def evaluate(self, wanted: Sequence[Place]) -> dict[Place, list[Trial]]:
-        """Explore's trials of each place, and of start_from on the same rungs and seeds, by place.
+        """Explore's trials of each place, and of start_from on the same rungs, by place: on the same seeds, and on those
+        of `reference`.
 
         What decides is trained everywhere; on the first seed of the last rung the capability checks are trained too.
         Text is trained at each mixer's own best rate, where the stage searches a grid.
         """
-        places = dict.fromkeys(p for a, rung, seed in wanted for p in ((a, rung, seed), (self.start, rung, seed)))
+        theirs = range(self.reference_seeds)
+        places = dict.fromkeys(
+            place
+            for address, rung, seed in wanted
+            for place in ((address, rung, seed), *((self.start, rung, one) for one in (seed, *theirs)))
+        )
         self.tune_explore([address for address, *_ in places])
         requests = {
             (address, rung, seed): [
@@ -366,16 +373,27 @@ class Bench:
         }
         return Standing(sum(deciding) / len(deciding), scores, self.holds(address, mine, start))
 
+    @property
+    def reference_seeds(self) -> int:
+        """Seeds of start_from on a rung that the search's gains are measured against."""
+        return min(max(self.seeds("explore"), REFERENCE_SEEDS), self.plan("explore").most_seeds)
+
+    def reference(self, found: Mapping[Place, Sequence[Trial]], rung: int) -> list[Trial]:
+        """start_from's trials on a rung, the same for every candidate and seed."""
+        return [trial for seed in range(self.reference_seeds) for trial in found[self.start, rung, seed]]
+
     def gain(self, trials: Sequence[Trial], reference: Sequence[Trial]) -> float:
-        """The gain that one evaluation shows over start_from's with the same seed: the mean over what decides."""
-        theirs = {trial.task: trial.value for trial in reference}
+        """The gain that one evaluation shows over start_from's mean on its rung: the mean over what decides.
+
+        Not over start_from with the same seed: seeds have little in common between mixers, start_from's own spread is
+        larger than a candidate's, and its luck would stand in every gain that is compared (results/LOG.md, 2026-12-02).
+        """
         deciding, gains = self.deciding("explore"), []
         for trial in trials:
-            base = theirs[trial.task]
             if trial.task in deciding:
-                assert trial.value is not None and base is not None, "both were scored"
+                assert trial.value is not None, "it was scored"
                 sign = 1 if get_task(trial.task).higher_is_better else -1
-                gains.append(sign * (trial.value - base))
+                gains.append(sign * (trial.value - mean(values_of(reference, self.start, trial.task))))
         return sum(gains) / len(gains)
 
     def train_stage(self, stage: StageName, entrants: Sequence[str], rates: dict[str, float]) -> list[Trial]:

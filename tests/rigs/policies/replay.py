@@ -1,6 +1,6 @@
 """The replay bench: every policy searches worlds whose truth is known, thousands of times, at equal compute.
 
-Gains are shown as a campaign shows them: against start_from with the same seed, whose luck all candidates then share;
+Gains are shown as a campaign shows them: against start_from's mean, whose luck is the same for all;
 candidates come in a campaign's generations, whose parents are chosen before any of them is trained, and a first look at
 each is always paid.
 
@@ -25,6 +25,7 @@ import numpy as np
 
 from asiarc.core.seeds import seed_of
 from asiarc.evidence.shares import Z, wilson
+from asiarc.loop.trials import REFERENCE_SEEDS
 from asiarc.search.campaign import generations
 from asiarc.search.policies import POLICIES
 from asiarc.search.policies.controls import BestOfN
@@ -55,7 +56,7 @@ class World(Protocol):
 
 class Simulated:
     """`size` candidates with true gains N(0, spread²), in nats; each of their runs and start_from's is observed with
-    noise N(0, noise²), start_from once a seed; one rung."""
+    noise N(0, noise²), start_from `REFERENCE_SEEDS` times; one rung."""
 
     costs: tuple[float, ...] = (1.0,)
     reference_loss: float = 4.575
@@ -63,7 +64,7 @@ class Simulated:
     def __init__(self, rng: np.random.Generator, size: int = 64, spread: float = 0.0175, noise: float = 0.0175) -> None:
         self.truth = rng.normal(0, spread, size)
         self._errors = rng.normal(0, noise, (size, MOST_SEEDS))
-        self._start_errors = rng.normal(0, noise, MOST_SEEDS)
+        self._start_error = float(rng.normal(0, noise, REFERENCE_SEEDS).mean())
         self._proposed = 0
 
     def propose(self, parent: int) -> tuple[int, Traits]:
@@ -73,7 +74,7 @@ class Simulated:
 
     def measure(self, item: int, rung: int, seed: int) -> float:
         """See `World`."""
-        return float(self.truth[item] + self._errors[item, seed] - self._start_errors[seed])
+        return float(self.truth[item] + self._errors[item, seed] - self._start_error)
 
 
 class Records:
@@ -84,7 +85,7 @@ class Records:
         bits = np.array([entry.bits for entry in table.entries])[:, -(rungs or len(table.steps)) :] * log(2)
         start, *entries = table.entries
         self.reference_loss = float(bits[0, -1].mean())
-        gains = bits[0] - bits[1:]  # with the same seed, as a campaign pairs them
+        gains = bits[0].mean(1)[:, None] - bits[1:]  # over start_from's mean, as a campaign measures them
         items, _, seeds = gains.shape
         self.costs = tuple(steps / table.steps[-1] for steps in table.steps[-bits.shape[1] :])
         self.worth = gains.mean(2)
