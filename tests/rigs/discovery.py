@@ -23,20 +23,22 @@ ENDING_S = 120  # what an interrupted run may take to end its trials
 
 
 @click.command()
-@click.option("--campaign", default="asi_arch", show_default=True)
+@click.option("--campaign", default="asi_arch", show_default=True, help="of campaigns/campaign_NAME.py")
+@click.option("--search", default="", help="another campaign of that file")
 @click.option("--tier", type=click.Choice(TIERS), default="full", show_default=True)
 @click.option("--minutes", type=float, default=60.0, show_default=True, help="interrupted after them")
 @click.option("--store", type=click.Path(path_type=Path), default=Path(".asiarc/discovery"), show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), default=FOLDER, show_default=True)
-def main(campaign: str, tier: Tier, minutes: float, store: Path, output: Path) -> None:
+def main(campaign: str, search: str, tier: Tier, minutes: float, store: Path, output: Path) -> None:
     """A shipped campaign in pieces: its next minutes."""
-    with carried(store, output / f"{campaign}-{tier}.jsonl.gz"):
-        click.echo(piece(ROOT / "campaigns" / f"campaign_{campaign}.py", tier, minutes, store))
+    file, name = ROOT / "campaigns" / f"campaign_{campaign}.py", search or campaign
+    with carried(store, output / f"{name}-{tier}.jsonl.gz"):
+        click.echo(piece(f"{file}::{name}", tier, minutes, store))
 
 
-def piece(file: Path, tier: Tier, minutes: float, store: Path) -> str:
-    """Run a campaign's file for some minutes; how that ended, in words."""
-    command = [sys.executable, "-m", "pytest", str(file), "--tier", tier, "--store", str(store), "-q", "--no-report"]
+def piece(asked: str, tier: Tier, minutes: float, store: Path) -> str:
+    """Run a campaign, FILE::NAME, for some minutes; how that ended, in words."""
+    command = [sys.executable, "-m", "pytest", asked, "--tier", tier, "--store", str(store), "-q", "--no-report"]
     with subprocess.Popen(command, cwd=ROOT) as running:
         try:
             status = running.wait(60 * minutes)
