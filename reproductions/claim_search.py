@@ -20,7 +20,7 @@ from asiarc.evidence.shares import wilson
 from asiarc.evidence.transfer import rank_correlation
 from asiarc.researcher.grammar import GrammarResearcher
 from asiarc.studies import Search
-from asiarc.studies.arms import DISCOVERY, FULL, first_rung_gains
+from asiarc.studies.arms import DISCOVERY, FULL, address_in, first_rung_gains
 from asiarc.studies.verdicts import USEFUL, both, progress, stance, told, verdict
 from asiarc.tasks import get_task
 
@@ -281,13 +281,14 @@ def later_generations_propose_better(evidence):
     generation."""
     result = evidence.campaign("delta_text")
     gains = first_rung_gains(result.archive, result.run, result.spec["start_from"])
+    start = address_in(result.archive, result.run, result.spec["start_from"])
     rows = [row for row in result.archive.proposals(result.run) if row["address"] in gains]
     late = rows[len(rows) // 2 :]
     trend = rank_correlation([row["number"] for row in late], [gains[row["address"]] for row in late])
     whole = rank_correlation([row["number"] for row in rows], [gains[row["address"]] for row in rows])
     children, strangers = {}, {}
     for index, row in enumerate(rows):
-        parent = gains.get(row["parents"][0]) if row["parents"] else None
+        parent = (gains | {start: 0.0}).get(row["parents"][0]) if row["parents"] else None
         others = [
             gains[other["address"]]
             for other in rows
