@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from asiarc.archive.results import paired_by_seed
+from asiarc.archive.results import address_in, paired_by_seed
 from asiarc.core.errors import EvidenceError
 from asiarc.core.genome import Genome
 from asiarc.core.seeds import rng_of
@@ -20,7 +20,7 @@ from asiarc.evidence.shares import wilson
 from asiarc.evidence.transfer import rank_correlation
 from asiarc.researcher.grammar import GrammarResearcher
 from asiarc.studies import Search
-from asiarc.studies.arms import DISCOVERY, FULL, address_in, first_rung_gains
+from asiarc.studies.arms import DISCOVERY, FULL, first_rung_gains
 from asiarc.studies.verdicts import USEFUL, both, progress, stance, told, verdict
 from asiarc.tasks import get_task
 
