@@ -331,8 +331,8 @@ class Bench:
         return sum(losses) / len(losses)
 
     def evaluate(self, wanted: Sequence[Place]) -> dict[Place, list[Trial]]:
-        """Explore's trials of each place, and of start_from on the same rungs, by place: on the same seeds, and on those
-        of `reference`.
+        """Explore's trials of each place, and of start_from on the same rungs, by place: on the same seeds, and on
+        those of `reference`.
 
         What decides is trained everywhere; on the first seed of the last rung the capability checks are trained too.
         Text is trained at each mixer's own best rate, where the stage searches a grid.

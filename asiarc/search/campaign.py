@@ -1,10 +1,11 @@
 """A campaign's board and the policy that decides on it, with every draw seeded by address.
 
 Proposal n is candidate n + 1 of the board; a proposal that was not admitted stands there unfit. The budget is in
-evaluations on the last rung (`StagePlan.runs`); start_from's own trials, which gains are measured against, and capability
-checks come on top. Whatever is left of it, a candidate's first evaluation is always paid: none that was admitted ends
-without a number. The paper's policy is told start_from's loss and the judge's marks, which its fitness is made of; its
-filter on the loss is left out, because small mixers lie further apart than the paper's 10 %. No other policy is told.
+evaluations on the last rung (`StagePlan.runs`); start_from's own trials, which gains are measured against, and
+capability checks come on top. Whatever is left of it, a candidate's first evaluation is always paid: none that was
+admitted ends without a number. The paper's policy is told start_from's loss and the judge's marks, which its fitness is
+made of; its filter on the loss is left out, because small mixers lie further apart than the paper's 10 %. No other
+policy is told.
 """
 
 from __future__ import annotations
