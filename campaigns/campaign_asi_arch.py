@@ -10,8 +10,8 @@ asi_arch = Campaign(
     start_from="delta_net",
     baselines=("delta_net", "gated_delta_net", "mamba2"),
     explore=Stage(tasks=("mixed:zipf",), seeds=1),
-    verify=Stage(tasks=("mixed:zipf", "overwrite", "reset"), seeds=2, top=2, learning_rates=(4e-3, 8e-3, 16e-3)),
-    confirm=Stage(tasks=("mixed:zipf", "text"), seeds=3),
+    verify=Stage(tasks=("mixed:zipf", "overwrite", "reset"), seeds=3, top=2, learning_rates=(4e-3, 8e-3, 16e-3)),
+    confirm=Stage(tasks=("mixed:zipf", "text"), seeds=9),
     budget=by_tier(
         smoke=Budget(candidates=2, minutes=15),
         quick=Budget(candidates=8, minutes=60),

@@ -40,7 +40,7 @@ def test_noise_alone_is_an_empty_gallery_and_says_so():
     found = values()
     told = discoveries.judged(found, ["ahead", "level"])
     assert not any(one.is_discovery for one in told)
-    assert "0 of 2 finalists are ahead" in discoveries.markdown(told, found)
+    assert "0 of 2 finalists are ahead" in discoveries.markdown(told, found, ["ahead", "level"])
 
 
 def test_all_that_entered_pay_for_one_another():
@@ -50,10 +50,22 @@ def test_all_that_entered_pay_for_one_another():
     assert beside.adjusted > alone.adjusted == pytest.approx(alone.p_value)
 
 
-def test_one_that_was_not_scored_on_three_seeds_is_not_judged():
+@pytest.mark.parametrize("task", [discoveries.DECIDES, discoveries.BESIDE])
+def test_one_that_was_not_scored_on_three_seeds_is_not_judged_but_has_entered(task):
+    found = values(ahead=0.93)
+    found[task] = found[task] | {"level": {"0": 1.0}}
+    told = judged(found)
+    assert set(told) == {"ahead", "behind_one"}
+    assert told["ahead"].adjusted == pytest.approx(3 * told["ahead"].p_value)
+    text = discoveries.markdown(list(told.values()), found, ["ahead", "level", "behind_one"])
+    assert "of 3 finalists" in text and "compared with nothing: level." in text
+
+
+def test_a_mixer_of_the_panel_without_scores_is_named_where_every_mixer_is_said():
     found = values(ahead=0.5)
-    found[discoveries.DECIDES]["level"] = {"0": 1.0}
-    assert "level" not in judged(found)
+    found[discoveries.DECIDES]["kda"] = {}
+    told = discoveries.judged(found, ["ahead"])
+    assert "compared with nothing: kda." in discoveries.markdown(told, found, ["ahead"])
 
 
 def test_an_unfinished_search_has_no_finalists(tmp_path):

@@ -41,6 +41,7 @@ DECIDES, BESIDE = "mixed:zipf", "text"
 START = "delta_net"
 TOP, SEEDS = 24, 5
 FALSE = 0.05  # expected share among what is called a discovery
+ENOUGH = 3  # scored seeds, for an effect
 
 
 class AgainstPanel(OfPanel):
@@ -109,12 +110,21 @@ def weakest(values: Values, name: str, among: Sequence[str]) -> tuple[str, Effec
     return found, effects[found]
 
 
+def without_scores(values: Mapping[str, Values], names: Sequence[str]) -> list[str]:
+    """Those with too few scored seeds on a task for an effect."""
+    return [name for name in names if any(len(values[task][name]) < ENOUGH for task in (DECIDES, BESIDE))]
+
+
 def judged(values: Mapping[str, Values], finalists: Sequence[str]) -> list[Finalist]:
-    """Every finalist with a score on each task, the best first; `values` are by task, mixer and seed."""
+    """Every finalist that was scored, the best first; `values` are by task, mixer and seed.
+
+    One that was not has entered all the same: it counts among the comparisons, as one with nothing to show.
+    """
     decides, beside = values[DECIDES], values[BESIDE]
-    rivals = [name for name in PANEL_NAMES if len(decides[name]) >= 3]
+    unscored = without_scores(values, finalists)
+    rivals = [name for name in PANEL_NAMES if name not in without_scores(values, PANEL_NAMES)]
     found = []
-    for name in (name for name in finalists if len(decides[name]) >= 3):
+    for name in (name for name in finalists if name not in unscored):
         other, effect = weakest(decides, name, rivals)
         found.append(
             Finalist(
@@ -122,20 +132,23 @@ def judged(values: Mapping[str, Values], finalists: Sequence[str]) -> list[Final
                 gain(beside, name, START, BESIDE), gain(beside, name, MEMORY_FREE, BESIDE),
             )
         )  # fmt: skip
-    adjusted = benjamini_hochberg({one.name: one.p_value for one in found})
+    adjusted = benjamini_hochberg({one.name: one.p_value for one in found} | dict.fromkeys(unscored, 1.0))
     return sorted((replace(one, adjusted=adjusted[one.name]) for one in found), key=lambda one: one.mean)
 
 
-def markdown(found: Sequence[Finalist], values: Mapping[str, Values]) -> str:
+def markdown(found: Sequence[Finalist], values: Mapping[str, Values], finalists: Sequence[str]) -> str:
     """The gallery (which may be empty), every finalist, and the panel beside them."""
+    left = ", ".join(without_scores(values, [*finalists, *PANEL_NAMES]))
     discoveries = [one for one in found if one.is_discovery]
     means, on_prose = (means_of({n: v for n, v in values[task].items() if v}) for task in (DECIDES, BESIDE))
     leader = best(means, [name for name in PANEL_NAMES if name in means], higher_is_better=False)
     lines = [
         f"# Discoveries on {DECIDES}, {PANEL}", "",
-        f"{len(discoveries)} of {len(found)} finalists are ahead of every mixer of the panel ({SEEDS} fresh seeds, "
+        f"{len(discoveries)} of {len(finalists)} finalists are ahead of every mixer of the panel ({SEEDS} fresh seeds, "
         f"the weakest comparison of each, false discovery rate {FALSE:.0%} over all that entered). The panel's best is "
-        f"{leader} at {means[leader]:.4f} bits a byte that is asked for: no gain over it can be larger than that.", "",
+        f"{leader} at {means[leader]:.4f} bits a byte that is asked for: no gain over it can be larger than that.",
+        *(["", f"Without scores on {ENOUGH} seeds, and so compared with nothing: {left}."] if left else []),
+        "",
         "| finalist | bits | weakest over | gain there | p (BH) | over the start | prose: over the start | "
         "prose: over the memory-free control | |", "|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
@@ -202,8 +215,9 @@ def table(campaign: str, top: int, searched: Path | None, store: Path) -> None:
     with reading(store) as archive:
         result = wanted.result(archive, "full", f"discoveries_{campaign}")
     values = {task: {name: result.values(name, task) for name in wanted.mixers} for task in wanted.tasks}
-    found = judged(values, [name for name in wanted.mixers if name not in alone()])
-    text = markdown(found, values)
+    finalists = [name for name in wanted.mixers if name not in alone()]
+    found = judged(values, finalists)
+    text = markdown(found, values, finalists)
     record = {"panel": PANEL, "values": values, "finalists": [asdict(one) for one in found]}
     write_table(FOLDER / campaign, "table", text, record)
     click.echo(text)
