@@ -26,6 +26,7 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 TRIAL_MEMORY_BYTES = 8 * 2**30  # what a trial's process may take in the sandbox
 OWN_VOCABULARY = range(257, 65_537)  # sizes of a byte-pair encoding of our own: every byte and BOS, two bytes a token
 SIZE_TOLERANCE = 0.02  # by how much a model may miss the number of parameters that it is brought to
+REFERENCE_SEEDS = 3  # of start_from on a rung, at least: what a search's gains are measured against
 
 
 def vocabulary(tokenizer: str) -> int:
@@ -216,6 +217,10 @@ class StagePlan:
         pattern = (("layers", self.text.layers),) if self.text.layers else ()
         said = (*((name, size[name]) for name in sorted(size)), ("steps", rungs[-1]), *pattern)
         return replace(self, text=text, rungs=rungs, documents=4, most_seeds=2, most_entrants=2, said=said)
+
+    def reference_seeds(self, seeds: int) -> int:
+        """Seeds of start_from on a rung, where candidates have `seeds`: what a search's gains are measured against."""
+        return min(max(seeds, REFERENCE_SEEDS), self.most_seeds)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for a run's identity."""

@@ -31,7 +31,6 @@ from asiarc.researcher.novelty import SAME
 from asiarc.search.protocol import Traits
 from asiarc.tasks import Task, deciding, get_task
 
-REFERENCE_SEEDS = 3  # of start_from on a rung, at least: what the search's gains are measured against
 CAPABILITY_SHARE = 0.5  # the share of start_from's distance from chance that a capability check asks for
 LEARNT = 0.1  # accuracy above chance below which start_from itself has learnt nothing that could be lost
 MEASURED = {"state_bytes": "state_bytes", "flops": "flops_per_token", "parameters": "parameters"}
@@ -376,7 +375,7 @@ class Bench:
     @property
     def reference_seeds(self) -> int:
         """Seeds of start_from on a rung that the search's gains are measured against."""
-        return min(max(self.seeds("explore"), REFERENCE_SEEDS), self.plan("explore").most_seeds)
+        return self.plan("explore").reference_seeds(self.campaign.explore.seeds)
 
     def reference(self, found: Mapping[Place, Sequence[Trial]], rung: int) -> list[Trial]:
         """start_from's trials on a rung, the same for every candidate and seed."""

@@ -88,11 +88,14 @@ def stage_trials(campaign: Campaign, stage: StageName, tier: Tier) -> Trials:
 
     if stage == "explore":
         rows, entrants = tuning(campaign.budget.at(tier).candidates + baselines), campaign.budget.at(tier).candidates
+        reference = plan.reference_seeds(declared.seeds)
         for steps in plan.rungs[:-1]:
-            rows += [row(entrants + 1, task, steps) for task in decide]
+            rows += [row(entrants + reference, task, steps) for task in decide]
             entrants = ceil(entrants * plan.keep)
         for task in declared.tasks:
-            rows.append(row((seeds if task in decide else 1) * (entrants + baselines), task, plan.rungs[-1]))
+            others = entrants + baselines - 1
+            count = seeds * others + reference if task in decide else others + 1
+            rows.append(row(count, task, plan.rungs[-1]))
         return rows
     entrants = min(campaign.finalists, plan.most_entrants) if stage == "verify" else 1
     controls = len(campaign.controls_at(tier))

@@ -85,7 +85,7 @@ def test_the_same_seed_finds_the_same_with_any_number_of_workers_and_after_a_kil
         result.assert_outcomes(passed=2)
     one, two = (what_happened(pytester.path / f"store{workers}") for workers in (1, 2))
     assert one == two
-    assert len(one[1]) == 3, "two candidates and the baseline, one trial each"
+    assert len(one[1]) == 4, "two candidates, and the baseline on the two seeds that gains are measured against"
     assert all(value is not None for _, _, value, _, _ in one[1].values())
     assert any("went on from step" in note for note in notes(pytester.path / "store2"))
     again = pytester.runpytest_subprocess(campaign, "--store", "store1", "-v", "--asiarc-no-report")

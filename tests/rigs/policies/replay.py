@@ -23,9 +23,9 @@ from typing import Protocol
 
 import numpy as np
 
+from asiarc.core.recipe import REFERENCE_SEEDS
 from asiarc.core.seeds import seed_of
 from asiarc.evidence.shares import Z, wilson
-from asiarc.loop.trials import REFERENCE_SEEDS
 from asiarc.search.campaign import generations
 from asiarc.search.policies import POLICIES
 from asiarc.search.policies.controls import BestOfN
