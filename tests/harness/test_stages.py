@@ -263,7 +263,8 @@ def test_plan_says_what_would_be_done_and_does_none_of_it(harness, quiet):
     rows = [line.split() for line in result.outlines if line.strip().startswith("campaign_a.py::")]
     assert [row[0].rpartition("::")[2] for row in rows] == ["explore", "verify", "confirm"]
     assert [row[1] for row in rows] == ["4", "0", "0"] and {row[-1] for row in rows} == {"no"}
-    # explore: 4 candidates, and the baseline on the three seeds that gains are measured against; verify: 2 and 1 on two seeds; confirm: 1 and 1 on two seeds
+    # explore: 4 candidates, and the baseline on the three seeds that gains are measured against;
+    # verify: 2 and 1 on two seeds; confirm: 1 and 1 on two seeds
     assert [row[2] for row in rows] == ["7", "6", "4"]
     assert not (harness.pytester.path / ".asiarc").exists()
     harness.run("-k", "verify")
