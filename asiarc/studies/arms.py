@@ -374,7 +374,7 @@ def winner_name(address: str) -> str:
 
 
 def first_rung_gains(archive: Archive, run: str, start_from: str) -> dict[str, float]:
-    """Address to gain over the start on the first rung of explore, the one measure that every candidate has.
+    """Address to gain over the start's mean on the first rung of explore, the one measure that every candidate has.
 
     Bits on the first seed, on the first task that decides; a candidate that was rejected or failed is absent.
     """
@@ -385,9 +385,10 @@ def first_rung_gains(archive: Archive, run: str, start_from: str) -> dict[str, f
         raise EvidenceError("the run has no scored trial on a text that decides in explore")
     steps, start = min(scored)[0], address_in(archive, run, start_from)
     first = {(address, seed): value for rung, address, seed, value in scored if rung == steps}
-    seed = min(its_seed for address, its_seed in first if address == start)
+    theirs = {seed: value for (address, seed), value in first.items() if address == start}
+    seed, base = min(theirs), fmean(theirs.values())
     return {
-        address: first[start, seed] - value
+        address: base - value
         for (address, its_seed), value in first.items()
         if its_seed == seed and address != start
     }

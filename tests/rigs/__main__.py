@@ -46,6 +46,7 @@ RIGS = {
     "panel": Rig("panel", "every mixer of the panel, alone and in a hybrid, at one size"),
     "scaling": Rig("scaling", "laws along the ladder, each rung foretold before it is trained"),
     "discovery": Rig("discovery", "a campaign of hours in pieces, carried from one machine to the next"),
+    "law": Rig("law", "what searches bought for their compute: good candidates along it, hour by hour"),
     "discoveries": Rig("discoveries", "what a search found, against every mixer of the panel"),
     "cognition": Rig("cognition.quality", "does retrieval find what answers a weakness?"),
     "kernels": Rig("kernels.__main__", "speed gate, benches, compiled binaries, GPU checks of the kernels"),
