@@ -27,7 +27,7 @@ def questions() -> dict[str, str]:
 
 
 def answers() -> dict[str, str]:
-    """What each campaign of the committed reports found, by its name; a finished run before one that is not."""
+    """What each campaign of the committed reports found, by its name: its last run, a finished one before others."""
     folders = [file.parent for file in sorted(EVIDENCE.glob("*/report.json"))] + [PUBLISHED]
     reports = [read_report(folder) for folder in folders]
     found = [(campaign, report["arms"]) for report in reports for campaign in report["campaigns"]]
@@ -38,7 +38,7 @@ def answers() -> dict[str, str]:
     }
     return of_kernels | {
         campaign["name"]: "; ".join([answer(campaign), *against(arms, campaign["name"])])
-        for campaign, arms in sorted(found, key=lambda one: bool(one[0]["finished"]))
+        for campaign, arms in sorted(found, key=lambda one: (bool(one[0]["finished"]), one[0]["created_at"]))
     }
 
 
