@@ -182,6 +182,11 @@ PAPER_340M = TrialRecipe(
 RECIPES = {p.name: p for p in (MICRO, SMALL, MEDIUM, GPU_20M, PAPER_20M, PAPER_340M)}
 
 
+def reference_seeds(seeds: int, most: int) -> int:
+    """See `StagePlan.reference_seeds`, by the plan's own bound."""
+    return min(max(seeds, REFERENCE_SEEDS), most)
+
+
 @dataclass(frozen=True)
 class StagePlan:
     """What one stage trains at one tier: text rungs in steps, and how far capability checks are trained."""
@@ -220,7 +225,7 @@ class StagePlan:
 
     def reference_seeds(self, seeds: int) -> int:
         """Seeds of start_from on a rung, where candidates have `seeds`: what a search's gains are measured against."""
-        return min(max(seeds, REFERENCE_SEEDS), self.most_seeds)
+        return reference_seeds(seeds, self.most_seeds)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for a run's identity."""

@@ -9,10 +9,11 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from asiarc.archive.results import CampaignResult
-from asiarc.core.recipe import StageName
+from asiarc.core.recipe import StageName, reference_seeds
 from asiarc.search.estimate import posterior
 from asiarc.search.policies import POLICIES
 from asiarc.search.policies.bayes import screened_on
@@ -70,7 +71,8 @@ def _board(result: CampaignResult, addresses: list[tuple[str, bool]]) -> Board:
     identity = found["identity"]
     rungs: list[int] = identity["plans"][EXPLORE]["rungs"]
     board = Board(tuple(steps / rungs[-1] for steps in rungs), 0.0, len(addresses), None)
-    gains = _gains(result, rungs, identity["baselines"][result.spec["start_from"]])
+    seeds = reference_seeds(result.spec[EXPLORE]["seeds"], identity["plans"][EXPLORE]["most_seeds"])
+    gains = _gains(result, rungs, identity["baselines"][result.spec["start_from"]], seeds)
     for address, holds in addresses:
         i = board.enter(Traits())
         board.fit[i] = holds
@@ -80,19 +82,31 @@ def _board(result: CampaignResult, addresses: list[tuple[str, bool]]) -> Board:
     return board
 
 
-def _gains(result: CampaignResult, rungs: list[int], start: str) -> defaultdict[str, defaultdict[int, list[float]]]:
-    """Address to rung to the gain of each seed, the mean over what decides, where all of that was scored."""
+def _gains(
+    result: CampaignResult, rungs: list[int], start: str, seeds: int
+) -> defaultdict[str, defaultdict[int, list[float]]]:
+    """Address to rung to the gain of each seed over start_from's mean on its first seeds there, the mean over what
+    decides, where all of that was scored."""
     deciding = result.ranking_tasks(EXPLORE)
     values: dict[tuple[str, int, str], dict[str, float]] = defaultdict(dict)
     for address, rung, seed, task, value in _values(result, rungs, deciding):
         values[address, rung, seed][task] = value
+    signs = {task: 1 if get_task(task).higher_is_better else -1 for task in deciding}
+    reference: dict[int, list[float]] = defaultdict(list)
+    whole = [(where, _mean_of(scores, signs)) for where, scores in sorted(values.items()) if len(scores) == len(signs)]
+    for (address, rung, seed), score in whole:
+        if address == start and int(seed.rpartition("/")[2]) < seeds:
+            reference[rung].append(score)
     found: defaultdict[str, defaultdict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for (address, rung, seed), mine in sorted(values.items()):
-        theirs = values.get((start, rung, seed), {})
-        if len(mine) == len(theirs) == len(deciding):
-            signs = {task: 1 if get_task(task).higher_is_better else -1 for task in deciding}
-            found[address][rung].append(sum(signs[t] * (mine[t] - theirs[t]) for t in deciding) / len(deciding))
+    for (address, rung, _), score in whole:
+        if reference[rung]:
+            found[address][rung].append(score - fmean(reference[rung]))
     return found
+
+
+def _mean_of(scores: dict[str, float], signs: dict[str, int]) -> float:
+    """The mean over what decides, each with the sign by which more is better."""
+    return fmean(signs[task] * score for task, score in scores.items())
 
 
 def _values(result: CampaignResult, rungs: list[int], tasks: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
