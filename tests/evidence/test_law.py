@@ -12,7 +12,7 @@ from tests.rigs import law
 def searched(gains, cpu_s=10.0):
     """One proposal every `cpu_s`; a gain of None was not scored."""
     seen = tuple(law.Seen(cpu_s * (number + 1), gain) for number, gain in enumerate(gains))
-    return law.Searched(seen, {"scored": sum(gain is not None for gain in gains)})
+    return law.Course(seen, {"scored": sum(gain is not None for gain in gains)})
 
 
 @pytest.mark.parametrize("b", [0.5, 1.0, 2.0])

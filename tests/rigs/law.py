@@ -23,7 +23,7 @@ from asiarc.archive.store import Archive
 from asiarc.core.errors import EvidenceError
 from asiarc.harness.archive_verbs import reading
 from asiarc.studies.arms import ends_of, first_rung_gains
-from tests.rigs.arms.laboratory import expected_maximum
+from tests.rigs.arms.laboratory import expected_maximum, spent_by_address
 from tests.rigs.discovery import FOLDER
 from tests.rigs.kept import put_back, write_table
 
@@ -44,7 +44,7 @@ class Seen(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Searched:
+class Course:
     """One search: its proposals in order, and how they ended."""
 
     seen: tuple[Seen, ...]
@@ -72,7 +72,7 @@ class Exponent(NamedTuple):
     high: float
 
 
-def read(archive: Archive, campaign: str) -> Searched:
+def read(archive: Archive, campaign: str) -> Course:
     """The latest run of a search; `EvidenceError` where there is none."""
     runs = archive.runs(campaign)
     if not runs:
@@ -81,21 +81,18 @@ def read(archive: Archive, campaign: str) -> Searched:
     run = runs[-1]["run"]
     gains = first_rung_gains(archive, run, START)
     rows = archive.proposals(run)
-    spent = {row["address"]: 0.0 for row in rows}
-    before = 0.0  # the start's trials and the baselines', which every search pays first
-    for trial in archive.trials(run, "explore"):
-        if trial.address in spent:
-            spent[trial.address] += trial.cpu_s
-        else:
-            before += trial.cpu_s
+    spent = spent_by_address(archive, run)
+    proposed = {row["address"] for row in rows}
+    # The start's trials and the baselines', which every search pays first.
+    before = sum(cpu_s for address, cpu_s in spent.items() if address not in proposed)
     seen = []
     for row in rows:
         before += spent.pop(row["address"], 0.0)
         seen.append(Seen(before, gains.get(row["address"])))
-    return Searched(tuple(seen), dict(ends_of(archive, run)))
+    return Course(tuple(seen), dict(ends_of(archive, run)))
 
 
-def level_of(found: Mapping[str, Searched]) -> float:
+def level_of(found: Mapping[str, Course]) -> float:
     """The gain that one in a hundred of random's candidates is ahead of; 0, the start's, without random."""
     if RANDOM not in found:
         return 0.0
@@ -117,7 +114,7 @@ def exponent(arrivals: Sequence[float], end: float) -> Exponent | None:
     return Exponent(b, low, high)
 
 
-def best_of(searched: Searched, draws: int, *, exchangeable: bool) -> float | None:
+def best_of(searched: Course, draws: int, *, exchangeable: bool) -> float | None:
     """The best of the first so many scored; its expectation where any order could have been (random's)."""
     gains = searched.gains()
     if len(gains) < draws:
@@ -125,7 +122,7 @@ def best_of(searched: Searched, draws: int, *, exchangeable: bool) -> float | No
     return expected_maximum(gains, draws) if exchangeable else max(gains[:draws])
 
 
-def hours(searched: Searched, level: float) -> list[dict[str, Any]]:
+def hours(searched: Course, level: float) -> list[dict[str, Any]]:
     """What each hour of two cores bought: proposals, scored ones, good ones, and the best so far."""
     rows: dict[int, dict[str, Any]] = {}
     best = None
@@ -146,7 +143,7 @@ def signed(value: float | None) -> str:
     return "–" if value is None else f"{value:+.3f}"
 
 
-def markdown(found: Mapping[str, Searched]) -> str:
+def markdown(found: Mapping[str, Course]) -> str:
     """The searches side by side, and what each hour bought."""
     level = level_of(found)
     known = RANDOM in found
@@ -180,7 +177,7 @@ def markdown(found: Mapping[str, Searched]) -> str:
     return "\n".join([*lines, ""])
 
 
-def draw(file: Path, found: Mapping[str, Searched]) -> None:
+def draw(file: Path, found: Mapping[str, Course]) -> None:
     """Good candidates so far along compute, a line a search."""
     from matplotlib.figure import Figure
 

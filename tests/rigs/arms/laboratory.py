@@ -105,7 +105,7 @@ def searched(surrogate: Surrogate, arm: str, number: int, candidates: int) -> Se
         generation = {row["number"]: row["generation"] for row in archive.proposals(run.run)}
         late = [gain(row["address"], first) for row in scored if generation[row["number"]] > 0]
         winner = next(iter(explored["finalists"]), None)
-        spent = _spent(archive, run.run)
+        spent = spent_by_address(archive, run.run)
         return Searched(
             winner=gain(winner, last) if winner else 0.0,
             scored=tuple(gain(row["address"], last) for row in scored),
@@ -122,7 +122,8 @@ def _campaign(arm: str, number: int, candidates: int) -> Campaign:
     return search.campaign(arm, number, "quick")
 
 
-def _spent(archive: Archive, run: str) -> dict[str, float]:
+def spent_by_address(archive: Archive, run: str) -> dict[str, float]:
+    """CPU-seconds of explore's trials, by candidate or baseline."""
     found: dict[str, float] = {}
     for trial in archive.trials(run, "explore"):
         found[trial.address] = found.get(trial.address, 0.0) + trial.cpu_s
