@@ -21,14 +21,21 @@ def declared(file: Path) -> tuple[str, Campaign]:
 
 def any_declared(file: Path) -> tuple[str, AnyCampaign]:
     """As `declared`, of either kind."""
-    if file.suffix == ".toml":
-        return file.stem.removeprefix("campaign_"), load_toml(file)
-    if file.suffix != ".py":
-        raise CampaignError(f"{file} is no campaign file; give a campaign_*.py or campaign_*.toml")
-    found = declared_in(module_of(file))
+    found = all_declared(file)
     if len(found) != 1:
         raise CampaignError(f"{file} declares {len(found)} campaigns; give a file that declares exactly one")
     return found[0]
+
+
+def all_declared(file: Path) -> list[tuple[str, AnyCampaign]]:
+    """Every campaign of a Python or TOML file, by name, of either kind; `CampaignError` where there is none."""
+    if file.suffix == ".toml":
+        return [(file.stem.removeprefix("campaign_"), load_toml(file))]
+    if file.suffix != ".py":
+        raise CampaignError(f"{file} is no campaign file; give a campaign_*.py or campaign_*.toml")
+    if found := declared_in(module_of(file)):
+        return found
+    raise CampaignError(f"{file} declares 0 campaigns; give a file that declares exactly one")
 
 
 def declared_in(module: object) -> list[tuple[str, AnyCampaign]]:

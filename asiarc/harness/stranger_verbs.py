@@ -102,12 +102,12 @@ TEXT = click.option(
 
 
 def _promises(files: tuple[Path, ...], tier: Tier) -> dict[str, str]:
-    from asiarc.campaign.loading import declared
+    from asiarc.campaign.loading import all_declared, of_models
     from asiarc.core.digest import digest
     from asiarc.report.facts import project_folder
     from asiarc.studies.sealed import promises
 
-    found = [(*declared(file), file) for file in files]
+    found = [(name, of_models(name, campaign), file) for file in files for name, campaign in all_declared(file)]
     specs = {f"{name} at {tier}": digest(campaign.at(file.parent).resolved(tier)) for name, campaign, file in found}
     return promises(specs, project_folder(Path()) / "reproductions")
 

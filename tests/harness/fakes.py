@@ -88,6 +88,7 @@ def constants_of(source: str) -> dict[str, Any]:
     return found
 
 
+@cache
 def is_python(source: str) -> bool:
     try:
         return bool(ast.parse(source))
@@ -188,8 +189,8 @@ def answer(job: Job) -> Result:
 
 
 def place_of(payload: dict[str, Any]) -> str:
-    """``"text/explore/0"``: the task, stage and seed of a trial."""
-    stage, number = payload["seed"].split("/")[1:]
+    """``"text/explore/0"``: the task, stage and seed of a trial; a study's seeds begin with the stage."""
+    stage, number = payload["seed"].split("/")[-2:]
     return f"{payload['task'].partition(':')[0]}/{stage}/{number}"
 
 

@@ -139,6 +139,15 @@ def test_a_seal_commits_and_tells_nothing(place, ask):
     assert "stays as it is" in said
 
 
+def test_every_campaign_of_a_file_is_promised(place, ask):
+    asked = QUESTION.format(seeds=2)
+    (place / "campaign_mine.py").write_text(f'{asked}\nbeside = mine.model_copy(update={{"researcher": "random"}})\n')
+    seal(ask)
+    promised = json.loads((place / "final" / "sealed.json").read_text())["promised"]
+    assert set(promised) == {"campaign mine at smoke", "campaign beside at smoke", "claim_mine.py"}
+    assert promised["campaign mine at smoke"] != promised["campaign beside at smoke"]
+
+
 def test_it_is_opened_once_for_the_table_of_every_winner_and_says_what_changed(
     place, written, report, bench_of_fakes, ask
 ):

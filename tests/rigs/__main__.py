@@ -48,6 +48,7 @@ RIGS = {
     "discovery": Rig("discovery", "a campaign of hours in pieces, carried from one machine to the next"),
     "law": Rig("law", "what searches bought for their compute: good candidates along it, hour by hour"),
     "discoveries": Rig("discoveries", "what a search found, against every mixer of the panel"),
+    "cards": Rig("cards", "of each discovery: lineage, the parts that it needs, cost, how to train it again"),
     "cognition": Rig("cognition.quality", "does retrieval find what answers a weakness?"),
     "kernels": Rig("kernels.__main__", "speed gate, benches, compiled binaries, GPU checks of the kernels"),
     "questions": Rig("questions", "the shipped campaigns with their answers, from the committed reports"),

@@ -27,11 +27,12 @@ from asiarc.evidence.multiplicity import benjamini_hochberg
 from asiarc.harness.archive_verbs import reading
 from asiarc.models.baselines import PANEL, PANEL_NAMES
 from asiarc.models.controls import MEMORY_FREE
+from asiarc.report.document import EXTRACT
 from asiarc.studies.study import trained
 from asiarc.studies.verdicts import shown
 from asiarc.tasks import get_task
 from tests.rigs.discovery import FOLDER
-from tests.rigs.kept import TRIALS, carried, put_back, write_table
+from tests.rigs.kept import carried, put_back, write_table
 from tests.rigs.panel import RATES, OfPanel, Values, alone, best, means_of
 
 if TYPE_CHECKING:
@@ -175,12 +176,17 @@ SEARCHED = click.option(
 TAKEN = click.option("--top", type=click.IntRange(min=1), default=TOP, show_default=True)
 
 
-def asked(campaign: str, top: int, searched: Path | None, store: Path) -> AgainstPanel:
-    """The study of a campaign's leading candidates."""
+def searched_in(campaign: str, searched: Path | None, store: Path) -> Path:
+    """The store with the search: the one that is named, or the carried one, put back."""
     if searched is None:
         searched = store / "searched"
         put_back(FOLDER / f"{campaign}-full.jsonl.gz", searched)
-    with reading(searched) as archive:
+    return searched
+
+
+def asked(campaign: str, top: int, searched: Path | None, store: Path) -> AgainstPanel:
+    """The study of a campaign's leading candidates."""
+    with reading(searched_in(campaign, searched, store)) as archive:
         return study(leading(archive, campaign, top))
 
 
@@ -198,7 +204,7 @@ def main() -> None:
 def train(campaign: str, top: int, searched: Path | None, store: Path, workers: int) -> None:
     """Train the finalists and the panel, or go on with it."""
     wanted = asked(campaign, top, searched, store)
-    with carried(store, FOLDER / campaign / TRIALS):
+    with carried(store, FOLDER / campaign / EXTRACT):
         found = trained(wanted, f"discoveries_{campaign}", "full", store, workers, click.echo)
     click.echo(f"{len(found.trials)} trials, {found.cpu_s:,.0f} CPU-seconds")
 
@@ -211,7 +217,7 @@ def train(campaign: str, top: int, searched: Path | None, store: Path, workers: 
 def table(campaign: str, top: int, searched: Path | None, store: Path) -> None:
     """Write what was found."""
     wanted = asked(campaign, top, searched, store)
-    put_back(FOLDER / campaign / TRIALS, store)
+    put_back(FOLDER / campaign / EXTRACT, store)
     with reading(store) as archive:
         result = wanted.result(archive, "full", f"discoveries_{campaign}")
     values = {task: {name: result.values(name, task) for name in wanted.mixers} for task in wanted.tasks}
