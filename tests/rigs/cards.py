@@ -24,6 +24,7 @@ from asiarc.core.recipe import Tier
 from asiarc.harness.archive_verbs import reading
 from asiarc.models.baselines import baseline_source
 from asiarc.report.document import EXTRACT
+from asiarc.report.wording import effect
 from asiarc.researcher.mechanisms import phrase
 from asiarc.studies.reduce import Conduct, Reduced, genome_of, reduce
 from asiarc.studies.study import Study, StudyResult, trained
@@ -132,12 +133,11 @@ def reduced(row: dict[str, Any], store: Path, workers: int) -> Reduced | str:
 def markdown(card: Card, folder: str) -> str:
     """One card."""
     kind = "A discovery" if card.found["adjusted"] <= FALSE else "No discovery: a finalist that came near"
-    effect = card.found["effect"]
     lines = [
         f"# {card.name}", "", card.motivation.strip(), "",
         f"{kind}. Address {card.address}, source in [{card.name}.py]({card.name}.py). On {DECIDES} it is "
-        f"{effect['mean']:+.4f} [{effect['low']:+.4f}, {effect['high']:+.4f}] over {card.found['weakest']}, the mixer "
-        f"of the panel that is hardest for it (p = {card.found['adjusted']:.3g} over all that entered).",
+        f"{effect(card.found['effect'])} over {card.found['weakest']}, the mixer of the panel that is hardest "
+        f"for it (p = {card.found['adjusted']:.3g} over all that entered).",
         "", "## Where it comes from", "",
         "| | gain over the start | over its parent | new | gone |", "|---|---|---|---|---|",
         *map(_ancestor, card.line), "", "## Which of its parts are needed", "",
@@ -183,11 +183,12 @@ def main(campaign: str, top: int, searched: Path | None, store: Path, workers: i
     if not file.exists():
         raise EvidenceError(f"no {file.name} in {folder}; python -m tests.rigs discoveries table")
     chosen = carded(json.loads(file.read_text(encoding="utf-8")))
+    searched = searched_in(campaign, searched, store)
     addresses = asked(campaign, top, searched, store).addresses
     cards = []
     put_back(folder / EXTRACT, store)
     with carried(store / "parts", folder / "parts.jsonl.gz"), reading(store) as archive, \
-         reading(searched_in(campaign, searched, store)) as search:  # fmt: skip
+         reading(searched) as search:  # fmt: skip
         run = search.runs(campaign)[-1]["run"]
         start = cost_of(archive, addresses[START])
         for found in chosen:
