@@ -2,15 +2,20 @@
 them in.
 
 Every design is trained in each of its forms (`reproductions/headline`): as the original computes, and repaired where a
-mechanism of it is inert. One grid of learning rates for all, on a seed of its own.
+mechanism of it is inert. One grid of learning rates for all, on a seed of its own. What is said of a design is said of
+text, as the paper measures, and of what a text asks to be remembered, as `delta_text` does: text alone is won without a
+memory.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from asiarc.archive.results import paired_by_seed
-from asiarc.core.errors import EvidenceError
+from asiarc.core.recipe import ON_GPU, QUICK
 from asiarc.evidence import Verdict, decides
 from asiarc.evidence.effects import widened
+from asiarc.loop.trials import trial_recipe
 from asiarc.models.baselines import baseline_source
 from asiarc.studies import Study
 from asiarc.studies.verdicts import USEFUL, both, stance, told, verdict
@@ -21,13 +26,22 @@ ORDER = (("mamba2", "gated_delta_net"), ("gated_delta_net", "delta_net"))
 FORMS = headline_forms()
 BASELINES = {name: baseline_source(name) for name in HUMAN}
 RATES = (8e-3, 1.6e-2, 3.2e-2, 6.4e-2)
+MEMORY = "mixed:zipf"
 CAUSAL = {"causality", "future_gradient", "prefix_consistency", "state_handover", "padding", "batch_independence"}
 COSTS = {"complexity", "backward_cost"}
 
 WORKING_FORMS = tuple(name for name in FORMS if f"{name}_repaired" not in FORMS)
 
+class Remembered(Study):
+    """What a campaign at quick decides on, and as it is judged there."""
+
+    def recipe(self, task, tier):
+        return super().recipe(task, tier) if tier in ON_GPU else trial_recipe(task, QUICK, QUICK.steps, self.share)
+
+
 admitted = Study(mixers=FORMS, tasks=(), tier="smoke", size_of=None)
 headlines = Study(mixers=FORMS | BASELINES, seeds=6, learning_rates=RATES)
+remembered = Remembered(mixers=FORMS | BASELINES, tasks=(MEMORY,), seeds=8, learning_rates=(4e-3, 8e-3, 1.6e-2))
 own_size = Study(
     mixers={"delta_net": BASELINES["delta_net"]} | {name: FORMS[name] for name in WORKING_FORMS},
     seeds=5,
@@ -41,26 +55,52 @@ def forms_of(design):
     return [name for name in FORMS if name in (design, f"{design}_repaired")]
 
 
+def measured(evidence):
+    """What was found on text, and on what a text asks to be remembered."""
+    studies = {"headlines": headlines, "remembered": remembered}
+    return [study.result(evidence.archive, evidence.tier, name) for name, study in studies.items()]
+
+
+def said_of_both(claim, found, gains, stances, note=""):
+    """The verdict on a claim that is asked of two studies; its headline is of the first that says what both do.
+
+    `gains` and `stances` of each: the effects, and what those that are judged together say.
+    """
+    alone = [both(*some) for some in stances]
+    name = both(*(one for some in stances for one in some))
+    first = alone.index(name) if name in alone else 0
+    spoken = verdict(claim, name, gains[first], run=found[first].run, subject=subject_of(found[first]), note=note)
+    beside = f"{subject_of(found[1 - first])} ({alone[1 - first]}): {told(gains[1 - first])}"
+    return replace(spoken, note="; ".join(filter(None, (beside, spoken.note))))
+
+
+def subject_of(found):
+    """What a gain in a study is of."""
+    (task,) = found.study.tasks
+    return "gain in bits a byte" if task == "text" else f"gain in bits on {task}"
+
+
 def beats_the_baselines(claim, evidence, design):
-    """Each admitted form against each baseline; the claim holds as far as all forms say the same."""
-    found = headlines.result(evidence.archive, evidence.tier, "headlines")
-    effects, stances = {}, []
-    for form in forms_of(design):
-        if found.admitted(form):
-            mine = {f"{form} over {b}": found.gain(form, b) for b in HUMAN}
-            stances.append(stance(mine))
-            effects |= mine
-    if not effects:
-        refused = "; ".join(f"{form}: {found.outcomes[form]}" for form in forms_of(design))
-        return Verdict(claim, "inconclusive", f"no form passes the gates: {refused}", evidence_path=f"run {found.run}")
-    rates = ", ".join(
-        f"{mixer} {found.rates[mixer]:g}" for mixer in (*forms_of(design), *HUMAN) if mixer in found.rates
+    """Each admitted form against each baseline, in both studies; the claim holds as far as all say the same."""
+    found = measured(evidence)
+    forms = [form for form in forms_of(design) if found[0].admitted(form)]
+    refused = [f"{form} was not admitted: {found[0].outcomes[form]}" for form in forms_of(design) if form not in forms]
+    if not forms:
+        reasons = "; ".join(refused)
+        return Verdict(
+            claim, "inconclusive", f"no form passes the gates: {reasons}", evidence_path=f"run {found[0].run}"
+        )
+    gains, stances = [], []
+    for result in found:
+        mine = [{f"{form} over {b}": result.gain(form, b, *result.study.tasks) for b in HUMAN} for form in forms]
+        stances.append(list(map(stance, mine)))
+        gains.append({what: gain for effects in mine for what, gain in effects.items()})
+    rates = "; ".join(
+        f"learning rates on {result.study.tasks[0]} "
+        + ", ".join(f"{mixer} {result.rates[mixer]:g}" for mixer in (*forms, *HUMAN) if mixer in result.rates)
+        for result in found
     )
-    refused = [
-        f"{form} was not admitted: {found.outcomes[form]}" for form in forms_of(design) if not found.admitted(form)
-    ]
-    note = "; ".join([f"learning rates {rates}", *refused])
-    return verdict(claim, both(*stances), effects, run=found.run, note=note)
+    return said_of_both(claim, found, gains, stances, "; ".join([rates, *refused]))
 
 
 @decides("C09e")
@@ -95,15 +135,10 @@ def ada_multi_path_gate_net(evidence):
 
 @decides("C09j")
 def order_of_the_baselines(evidence):
-    """Mamba2, Gated DeltaNet, DeltaNet: in the study where it has run, else on confirm's seeds of the campaign."""
-    try:
-        found = headlines.result(evidence.archive, evidence.tier, "headlines")
-        effects = {f"{a} over {b}": found.gain(a, b) for a, b in ORDER}
-        return verdict("C09j", stance(effects), effects, run=found.run)
-    except EvidenceError:
-        found = evidence.campaign("delta_text")
-    effects = {f"{a} over {b}": found.compare(a, b, "text", "confirm", num_comparisons=1) for a, b in ORDER}
-    return verdict("C09j", stance(effects), effects, run=found.run, note="trained by the campaign delta_text")
+    """Mamba2, Gated DeltaNet, DeltaNet."""
+    found = measured(evidence)
+    gains = [{f"{a} over {b}": result.gain(a, b, *result.study.tasks) for a, b in ORDER} for result in found]
+    return said_of_both("C09j", found, gains, [[stance(effects)] for effects in gains])
 
 
 @decides("C10a")

@@ -63,7 +63,7 @@ WITH_GATES = ("sharp", "sharp, no temperature", "ada", "ada, no temperature", "a
 
 mechanisms = Study(
     mixers={"delta_net": baseline_source("delta_net")} | {name: changed(name) for name in (*FULL_NAMES, *ABLATIONS)},
-    seeds=5,
+    seeds=10,
     steps=125,
     watched=WITH_GATES,
 )
@@ -81,7 +81,7 @@ entropy = Study(
 retention = Study(
     mixers={kind: headline_source("fusion_gated_fir_net", RETENTION=kind) for kind in ("none", "chunk", "token")},
     tasks=("text", "reset"),
-    seeds=5,
+    seeds=10,
     steps=150,
     size_of="none",
     gated=False,

@@ -68,8 +68,8 @@ class Unchecked(GrammarResearcher):
 # generation, which arms share, and every arm but random named the same winner (results/LOG.md)
 ENOUGH = {"repeats": 6, "candidates": 20, "explore_seeds": 2}
 arms = Search(arms=(FULL, "random", "best_of_n", "no_analyst", "no_cognition"), **ENOUGH)
-unchecked = Search(arms=("no_novelty",), researcher=Unchecked(), steps=60, **ENOUGH)
-faults = Search(researcher=Faulty(), repeats=2, candidates=12, steps=60)
+unchecked = Search(arms=("no_novelty",), researcher=Unchecked(), **ENOUGH)
+faults = Search(researcher=Faulty(), repeats=2, candidates=12)
 
 
 def origins(found):
@@ -115,7 +115,7 @@ def against_arms(claim, evidence, others, note=lambda found: ""):
     ends = ", ".join(f"{arm} {told_ends(found.ended(arm))}" for arm in (FULL, *others))
     return verdict(
         claim, "inconclusive" if silent else stance(effects, useful=USEFUL), effects, run=found.run,
-        subject="winners' gain over the start in bits a byte, difference",
+        subject=f"winners' gain over the start in bits on {found.search.task}, difference",
         note=f"mean gains: {means}; the full loop's own winner in {shared} repeats; first-rung gain after the first "
         f"generation: {told(later)}; of those scored after it, beat the start by {DISCOVERY} bits at once: {hits}; "
         f"refused and failed: {ends}{note(found)}",

@@ -328,7 +328,8 @@ def _search(archive: Archive, row: Row) -> Iterator[str]:
         return
     trials = _decisive(archive.trials(measured["run"]))
     any_run = next(run for runs in row["identity"]["runs"].values() for run in runs)
-    start = values_of(trials, address_in(archive, any_run, declared["start_from"]), "text")
+    task = studies.searched_on(declared)
+    start = values_of(trials, address_in(archive, any_run, declared["start_from"]), task)
     for arm, runs in row["identity"]["runs"].items():
         for repeat, run in enumerate(runs):
             first = first_rung_gains(archive, run, declared["start_from"])
@@ -336,7 +337,7 @@ def _search(archive: Archive, row: Row) -> Iterator[str]:
             if not all(map(_close, record["first_rung"][arm][str(repeat)], due)):
                 yield f"{arm}, repeat {repeat}: its first gains are not what its trials give"
             winner = next(iter((archive.stage_result(run, "explore") or {"finalists": []})["finalists"]), None)
-            gain = mean_gain(values_of(trials, winner, "text"), start, higher_is_better=False) if winner else None
+            gain = mean_gain(values_of(trials, winner, task), start, higher_is_better=False) if winner else None
             if not _close(told := record["gains"][arm][str(repeat)], gain or 0.0):
                 yield f"{arm}, repeat {repeat}: its winner gains {told!r}, its trials give {gain!r}"
         spent = [sum(trial.cpu_s for trial in archive.trials(run, "explore")) for run in runs]

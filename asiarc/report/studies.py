@@ -193,7 +193,8 @@ def _search(archive: Archive, row: Row, measured: Row | None) -> Row:
     found = {
         "name": row["campaign"], "run": row["run"], "tier": row["tier"], "created_at": row["created_at"],
         "finished": record is not None, "provenance": row["provenance"], "repeats": declared["repeats"],
-        "candidates": declared["candidates"], "seeds": declared["seeds"], "steps": declared["steps"],
+        "candidates": declared["candidates"], "seeds": declared["seeds"],
+        "task": searched_on(declared),
         "spent": spend_of(archive, [*_explored(row), *([measured["run"]] if measured else [])]),
     }  # fmt: skip
     if record is None:
@@ -205,7 +206,12 @@ def _search(archive: Archive, row: Row, measured: Row | None) -> Row:
                                  for repeat in gains})}
         for arm, gains in record["gains"].items()
     ]  # fmt: skip
-    return {**found, "arms": arms, "effects": advantages(arms)}
+    return {**found, "arms": arms, "effects": advantages(arms, found["task"])}
+
+
+def searched_on(search: Row) -> str:
+    """The text that a search is judged on; before searches said so, it was `text`."""
+    return str(search.get("task", "text"))
 
 
 def discovered(gains: Sequence[float | None]) -> list[int]:
@@ -220,7 +226,7 @@ def per_scored(arm: Row) -> str:
     return f"{hits} of {len(gains)}" + (f" ({hits / len(gains):.2f})" if gains else "")
 
 
-def advantages(arms: Sequence[Row]) -> list[Row]:
+def advantages(arms: Sequence[Row], task: str) -> list[Row]:
     """How much more the first arm's winners gain than each other's, paired by repeat."""
     first, *others = arms
     rows = []
@@ -228,7 +234,7 @@ def advantages(arms: Sequence[Row]) -> list[Row]:
         effect = paired_effect(
             first["gain"]["values"], arm["gain"]["values"], higher_is_better=True, num_comparisons=len(others)
         )
-        rows.append({"ahead": first["arm"], "behind": arm["arm"], "task": "text", "effect": effect.as_dict(),
+        rows.append({"ahead": first["arm"], "behind": arm["arm"], "task": task, "effect": effect.as_dict(),
                      "problem": ""})  # fmt: skip
     return rows
 

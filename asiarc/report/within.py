@@ -58,7 +58,8 @@ def derived(report: Row, folder: Path) -> Row:
         study["effects"] = studies.effects(study["mixers"], study["tasks"], study["size_of"])
         study["correlations"] = studies.correlations(study["mixers"], study["tasks"])
     for search in due["searches"]:
-        search["effects"] = studies.advantages(search["arms"]) if search["finished"] else []
+        task = studies.searched_on(search)
+        search["effects"] = studies.advantages(search["arms"], task) if search["finished"] else []
         for arm in search["arms"] if search["finished"] else ():
             counts = {repeat: float(studies.discovered(gains)[-1]) for repeat, gains in arm["first_rung"].items()}
             arm["discoveries"] = summary(counts)

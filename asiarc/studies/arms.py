@@ -40,11 +40,23 @@ if TYPE_CHECKING:
 
 UNLIMITED_MINUTES = 1e6  # the budget is in candidates
 RECORD = "arms"  # under which a finished search is kept, and the field of its identity
-DISCOVERY = 0.05  # bits a byte over the start on the first rung, well above its seed noise
+DISCOVERY = 0.05  # bits over the start's mean on the first rung, on one seed: promising, to be counted and not believed
 FULL = "full"  # the loop with all of its parts
 BEHAVIOUR = "behaviour"  # under which a run's fingerprints are kept
 TOKENS_PER_CPU_S = 25_000  # of one thread and the micro model, gates and scoring included
 RESAMPLES = 2000
+
+
+class Winners(Study):
+    """What the arms put first and the start, judged as the searches' last rung judges, on seeds and text of its own."""
+
+    judged: TrialRecipe
+
+    def recipe(self, task: str, tier: Tier) -> TrialRecipe:
+        """The last rung's."""
+        from asiarc.loop.trials import trial_recipe
+
+        return trial_recipe(task, self.judged, self.judged.steps, self.share)
 
 
 class Search(CampaignDeclaration):
@@ -53,12 +65,12 @@ class Search(CampaignDeclaration):
     arms: tuple[str, ...] = Field(default=(FULL,), min_length=1)
     researcher: Any = "grammar"
     start_from: str = "delta_net"
+    task: str = Field(default="mixed:zipf", description="the text that is searched and judged on")
     repeats: int = Field(default=5, ge=2)
     candidates: int = Field(default=10, ge=1, description="of one arm in one repeat")
     explore_seeds: int = 1
     explore_as: Tier = Field(default="quick", description="the tier whose rungs it explores on, below gpu")
     seeds: int = Field(default=2, ge=2, description="fresh seeds of a winner")
-    steps: int = 125
     tier: Tier = "full"
 
     @field_validator("arms")
@@ -74,7 +86,7 @@ class Search(CampaignDeclaration):
         campaign = Campaign(
             start_from=self.start_from,
             baselines=(self.start_from,),
-            explore=Stage(tasks=("text",), seeds=self.explore_seeds),
+            explore=Stage(tasks=(self.task,), seeds=self.explore_seeds),
             researcher=self.researcher,
             at_most={"state_bytes": 2.0, "flops": 2.0},
             budget=by_tier(**{tier: Budget(candidates=self.candidates, minutes=UNLIMITED_MINUTES)}),
@@ -100,7 +112,7 @@ class Search(CampaignDeclaration):
         explored = self.explored_at(tier)
         rows = stage_trials(self.campaign(self.arms[0], 0, explored), "explore", explored)
         runs = len(self.arms) * self.repeats
-        measured = self._study({self.start_from: self._start.source}).trials(tier)
+        measured = self._study({self.start_from: self._start.source}, tier).trials(tier)
         return [
             *((runs * count, recipe) for count, recipe in rows),
             *(((runs + 1) * count, recipe) for count, recipe in measured),
@@ -182,11 +194,16 @@ class Search(CampaignDeclaration):
                     row = archive.candidate(winner)
                     assert row is not None, winner
                     sources[winner_name(winner)] = row["source"]
-        return self._study(sources), winners
+        return self._study(sources, tier), winners
 
-    def _study(self, sources: dict[str, str]) -> Study:
+    def _study(self, sources: dict[str, str], tier: Tier) -> Study:
         """The fresh trials of some mixers, the start among them."""
-        return Study(mixers=sources, seeds=self.seeds, steps=self.steps, size_of=self.start_from, tier=self.tier)
+        explored = self.explored_at(tier)
+        plan = self.campaign(self.arms[0], 0, explored).plan("explore", explored)
+        return Winners(
+            mixers=sources, tasks=(self.task,), seeds=self.seeds, size_of=self.start_from, tier=self.tier,
+            judged=plan.text.at(steps=plan.rungs[-1]),
+        )  # fmt: skip
 
     def result(self, archive: Archive, tier: Tier, name: str) -> SearchResult:
         """What a finished search found; `EvidenceError` where it has not been run, or needs a larger tier."""
@@ -236,20 +253,20 @@ def arms_of(
     """The comparison of a campaign's full loop with some arms; winners train as long as explore's last rung."""
     if not arms:
         raise CampaignError("name at least one arm to compare with the full loop, e.g. --arm no_cognition")
-    sizes = dict(question.plan("explore", tier).said).keys() - {"steps", "tokens"}
-    if sizes:
+    texts = judged_on(question.explore.tasks)
+    if not texts:
         raise CampaignError(
-            f"the arms' winners are trained at the micro size, and this campaign's recipe says "
-            f"{', '.join(sorted(sizes))}: declare arms=('no_cognition',) in the campaign, whose stages train as it says"
+            f"arms are compared in bits on a text that decides, and explore asks {', '.join(question.explore.tasks)}: "
+            "declare arms=('no_cognition',) in the campaign, whose stages compare them on its own tasks"
         )
     return ArmsOf(
         question=question,
         arms=(FULL, *arms),
         start_from=question.start_from,
+        task=texts[0],
         repeats=repeats,
         candidates=candidates,
         seeds=seeds,
-        steps=question.plan("explore", tier).rungs[-1],
         explore_as=tier,
         tier=tier,
     )
@@ -272,14 +289,14 @@ class SearchResult:
         return self.measured.run
 
     def gains(self, arm: str) -> dict[int, float]:
-        """Repeat to the winner's mean gain over the start on fresh seeds, bits a byte; no winner gained nothing."""
+        """Repeat to the winner's mean gain over the start on fresh seeds, in bits; no winner gained nothing."""
         if arm not in self.search.arms:
             raise EvidenceError(unknown_name("arm of this search", arm, self.search.arms))
-        start = self.measured.values(self.search.start_from)
+        start = self.measured.values(self.search.start_from, self.search.task)
         found = {}
         for repeat in range(self.search.repeats):
             winner = self.winners[arm, repeat]
-            values = self.measured.values(winner_name(winner)) if winner else {}
+            values = self.measured.values(winner_name(winner), self.search.task) if winner else {}
             gain = mean_gain(values, start, higher_is_better=False)
             found[repeat] = 0.0 if gain is None else gain
         return found
@@ -373,13 +390,18 @@ def winner_name(address: str) -> str:
     return f"winner {address}"
 
 
+def judged_on(tasks: Iterable[str]) -> list[str]:
+    """Of some tasks, the texts that decide: a search is compared in bits on the first of them."""
+    return [task for task in deciding(tasks) if not get_task(task).higher_is_better]
+
+
 def first_rung_gains(archive: Archive, run: str, start_from: str) -> dict[str, float]:
     """Address to gain over the start's mean on the first rung of explore, the one measure that every candidate has.
 
     Bits on the first seed, on the first task that decides; a candidate that was rejected or failed is absent.
     """
     trials = [t for t in archive.trials(run, "explore") if "tuning" not in t.seed]
-    texts = [task for task in deciding(sorted({t.task for t in trials})) if not get_task(task).higher_is_better]
+    texts = judged_on(sorted({t.task for t in trials}))
     scored = [(t.steps, t.address, t.seed, t.value) for t in trials if t.task in texts[:1] and t.value is not None]
     if not scored:
         raise EvidenceError("the run has no scored trial on a text that decides in explore")
@@ -451,6 +473,7 @@ def report(result: SearchResult) -> dict[str, Any]:
         "repeats": search.repeats,
         "candidates": search.candidates,
         "start_from": search.start_from,
+        "task": search.task,
         "arms": [
             {
                 "arm": arm,
@@ -498,7 +521,7 @@ def lines(found: Mapping[str, Any], comparisons: list[Comparison]) -> list[str]:
     ]
     title = (
         f"{found['search']} at tier {found['tier']}: {found['repeats']} repeats of {found['candidates']} "
-        f"candidates an arm; gains over {found['start_from']} in bits a byte"
+        f"candidates an arm; gains over {found['start_from']} in bits on {found['task']}"
     )
     return [title, *table, *(line for comparison in comparisons for line in comparison.lines())]
 

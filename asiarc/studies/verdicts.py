@@ -104,8 +104,9 @@ def verdict(
     subject: str = "gain in bits a byte",
     note: str = "",
 ) -> Verdict:
-    """The verdict with its weakest effect as headline and all of them told; one left open says what would decide it."""
-    weakest = min(effects.values(), key=lambda effect: effect.low)
+    """The verdict with its weakest effect as headline (what most speaks against it, where it is contradicted) and all
+    of them told; one left open says what would decide it."""
+    weakest = min(effects.values(), key=lambda effect: effect.high if name == "contradicted" else effect.low)
     which = f", each at {weakest.level:.0%}, the weakest of {len(effects)}" if len(effects) > 1 else ""
     family = f", widened for {weakest.num_comparisons}" if weakest.num_comparisons > 1 else ""
     price = cost(effects) if name == "inconclusive" else ""

@@ -18,6 +18,7 @@ from asiarc.core.seeds import rng_of
 from asiarc.engineer.workshop import Workshop
 from asiarc.evidence.paper import load_paper
 from asiarc.execution import Job, Result
+from asiarc.tasks import get_task
 from tests.harness.fakes import A_MACHINE, address_of, asks_of_the_machine
 
 FOLDER = Path(__file__).parents[2] / "reproductions"
@@ -75,7 +76,7 @@ class Laboratory:
         where = (name, job.payload["task"], job.payload["seed"])
         if job.function.endswith("probe:run"):
             return Result("ok", self.probes(*where), cpu_s=1.0)
-        metric = "bits_per_byte" if where[1].partition(":")[0] == "text" else "accuracy"
+        metric = get_task(where[1]).metric
         value = self.world(*where) + 0.01 * abs(job.payload["recipe"]["learning_rate"] - 8e-3) * (metric != "accuracy")
         return Result("ok", trial(metric, value), cpu_s=1.0)
 

@@ -21,6 +21,7 @@ from asiarc.evidence.claims import load_register, mark_of
 from asiarc.evidence.paper import load_paper
 from asiarc.evidence.release import Member, Node, Release, read_shipped
 from asiarc.studies.study import StudyResult
+from asiarc.tasks import get_task
 
 from .laboratory import FOLDER, load, noise
 from .test_studies import FakeResult, gained
@@ -80,7 +81,7 @@ def lower(gains, spread=0.002):
 
     def world(mixer, task, seed):
         gain = gains(mixer, task) if callable(gains) else gains.get(mixer, 0.0)
-        return (2.5 - gain if task == "text" else 0.5 + gain) + noise(mixer, task, seed, spread)
+        return (0.5 + gain if get_task(task).higher_is_better else 2.5 - gain) + noise(mixer, task, seed, spread)
 
     return world
 
@@ -260,9 +261,9 @@ FORMS = tuple(MODULES["headlines"].FORMS)
 
 
 def headline(gain, spread=0.002, others=None):
-    """The headline study where every design gains so much over every baseline."""
+    """The headline studies where every design gains so much over every baseline."""
     world = lower(dict.fromkeys(FORMS, gain) | (others or {}), spread)
-    return {"studies": [study("headlines", "headlines", world)]}
+    return {"studies": [study("headlines", name, world) for name in ("headlines", "remembered")]}
 
 
 def half(gain):
@@ -272,8 +273,8 @@ def half(gain):
 
 def sized(own, equal):
     """Designs at their own size and at the baseline's."""
-    at_own, at_equal = (lower(dict.fromkeys(FORMS, gain)) for gain in (own, equal))
-    return {"studies": [study("headlines", "own_size", at_own), study("headlines", "headlines", at_equal)]}
+    at_own = study("headlines", "own_size", lower(dict.fromkeys(FORMS, own)))
+    return {"studies": [at_own, *headline(equal)["studies"]]}
 
 
 def admitted(gate=None, **counted):
@@ -347,7 +348,7 @@ def gated(others, spread):
     """The survey's random mixers, and re-seeded DeltaNets, at the paper's first gate."""
     def world(mixer, task, seed):
         gain = others if mixer.startswith("random") else 0.0
-        return (2.5 - gain if task == "text" else 0.5 + gain) + noise(mixer, task, seed, spread)
+        return (0.5 + gain if get_task(task).higher_is_better else 2.5 - gain) + noise(mixer, task, seed, spread)
 
     return {"studies": [study("published", name, world) for name in ("survey", "reseeded")]}
 
@@ -458,7 +459,11 @@ CASES = {
     "C28": [ranked(1.0), ranked(-1.0), ranked(0.5)],
     "C29": [winner(0.2), winner(-0.2), winner(0.0, 0.1)],
     "C30": [winner(0.2), winner(0.0, 0.005), winner(0.0, 0.1)],
-    **{claim: [winner(0.2), winner(-0.2), winner(0.0, 0.1)] for claim in ("C31", "C32", "C33")},
+    "C31": trained("signatures", "on_text", lower({"gated_delta_net": 0.2, "mamba2": 0.2, "linear_attention": -0.2}),
+                   lower({"mamba2": -0.2}), lower({}, NOISY)),
+    "C32": [winner(0.2), winner(-0.2), winner(0.0, 0.1)],
+    "C33": trained("signatures", "on_reset", lower({"gated_delta_net": 0.2, "mamba2": 0.2}), lower({"mamba2": -0.2}),
+                   lower({}, NOISY)),
     "C34": [proposed("", ""), proposed("me", "you", ""), proposed("", "", "", lost=1)],
     "C35": [printed("programs", one_pattern=20), printed("programs", one_pattern=106), {}],
     "C36": [paper(untabulated=tuple(row.model for row in PAPER.table1)), {},

@@ -322,11 +322,14 @@ def test_every_claim_has_a_decider_and_every_study_a_claim_that_needs_it():
     assert studies == named - {"campaign", "delta_text"}
 
 
+BOTH = ("headlines", "remembered")
+
+
 class TestHeadlines:
     names = tuple(HEADLINES.FORMS)
 
     def test_nobody_is_better_where_all_are_equal(self, archive):
-        conduct(HEADLINES, ("headlines", "own_size"), archive, equal)
+        conduct(HEADLINES, ("headlines", "own_size", "remembered"), archive, equal)
         for claim in ("C09e", "C09f", "C09g", "C09h", "C09i", "C10a", "C09j"):
             found = decided(HEADLINES, claim, archive)
             assert found.verdict == "inconclusive", found
@@ -339,7 +342,7 @@ class TestHeadlines:
             "content_sharp_router_repaired": 0.5,
         }
         gains |= {"fusion_gated_fir_net": 0.05, "fusion_gated_fir_net_repaired": 0.5, "hier_gate_net": 0.15}
-        conduct(HEADLINES, ("headlines",), archive, lower(gains))
+        conduct(HEADLINES, BOTH, archive, lower(gains))
         assert decided(HEADLINES, "C09f", archive).verdict == "reproduced at smaller scale"
         split = decided(HEADLINES, "C09g", archive)
         assert split.verdict == "partly" and "fusion_gated_fir_net over mamba2 -0.1" in split.statement
@@ -350,10 +353,22 @@ class TestHeadlines:
 
     def test_a_form_that_the_gates_reject_does_not_speak(self, archive):
         world = lower({"content_sharp_router_repaired": 0.5})
-        conduct(HEADLINES, ("headlines",), archive, world, rejected={"content_sharp_router": "padding"})
+        conduct(HEADLINES, BOTH, archive, world, rejected={"content_sharp_router": "padding"})
         found = decided(HEADLINES, "C09f", archive)
         assert found.verdict == "reproduced at smaller scale"
         assert "content_sharp_router was not admitted: rejected(padding: as told)" in found.note
+
+    def test_a_design_that_is_ahead_on_text_alone_or_on_memory_alone_is_partly_ahead(self, archive):
+        on_text = lower({"hier_gate_net": 0.3, "mamba2": 0.2, "gated_delta_net": 0.1})
+        conduct(HEADLINES, ("headlines",), archive, on_text)
+        forms = dict.fromkeys(("path_gate_fusion_net", "path_gate_fusion_net_repaired"), 2.0)
+        conduct(HEADLINES, ("remembered",), archive, lower(forms | {"mamba2": -3.0}))
+        alone, remembering = (decided(HEADLINES, claim, archive) for claim in ("C09h", "C09e"))
+        assert alone.verdict == remembering.verdict == "partly"
+        assert alone.effect == pytest.approx(0.1, abs=0.01) and "gain in bits a byte: " in alone.statement
+        assert "gain in bits on mixed:zipf (reproduced): path_gate_fusion_net over delta_net +" in remembering.note
+        order = decided(HEADLINES, "C09j", archive)
+        assert order.verdict == "partly" and "mixed:zipf (contradicted): mamba2 over gated_delta_net -" in order.note
 
     @pytest.mark.parametrize(
         ("at_own", "matched", "expected"),
