@@ -6,7 +6,7 @@ from pathlib import Path
 
 from asiarc.report.document import read_report
 from tests.rigs import questions
-from tests.rigs.readme import BLOCK, EVIDENCE, FULL, SHOWN, SHOWN_IN_FULL, block
+from tests.rigs.readme import BLOCK, EVIDENCE, FULL, SHOWN, SHOWN_IN_FULL, _overtaken, block
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,6 +33,15 @@ def test_it_says_what_the_report_says(monkeypatch):
     assert fresh and all(f"{effect['mean']:+.4f}" in text for effect in fresh)
     (svg,) = [line.rpartition("(")[2].rstrip(")") for line in text.splitlines() if line.startswith("![")]
     assert Path(svg).exists()
+
+
+def test_claims_that_are_asked_otherwise_since_a_report_was_made_are_named(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    report, now = read_report(EVIDENCE), read_report(EVIDENCE)
+    assert _overtaken(now) == "", "the published run is of today's register"
+    entry = next(row["register"] for row in report["claims"]["decided"] if row["verdict"]["claim"] == "C29")
+    entry["counts_for"] = "something else"
+    assert _overtaken(report).startswith("; C29 are asked otherwise since")
 
 
 def test_the_table_of_questions_is_current(monkeypatch):

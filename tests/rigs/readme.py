@@ -10,8 +10,10 @@ import click
 
 from asiarc.archive.results import Row
 from asiarc.core.errors import EvidenceError
+from asiarc.evidence.claims import load_register
 from asiarc.report.document import read_report
 from asiarc.report.wording import effect, md, ours
+from tests.rigs import ROOT
 
 EVIDENCE = Path("results/reproduction/quick")
 # claims of each kind: arithmetic, the release, trained
@@ -51,7 +53,7 @@ def block(folder: Path = EVIDENCE, full: Path = FULL) -> str:
         *_claims(report, SHOWN),
         "",
         f"The trained claims are decided by the studies of the `{studied['tier']}` tier, "
-        f"[`{full}/`]({full}/report.md) ({_counts(studied)}), in part:",
+        f"[`{full}/`]({full}/report.md) ({_counts(studied)}){_overtaken(studied)}, in part:",
         "",
         *_claims(studied, SHOWN_IN_FULL),
     ]
@@ -60,6 +62,14 @@ def block(folder: Path = EVIDENCE, full: Path = FULL) -> str:
 
 def _counts(report: Row) -> str:
     return ", ".join(f"{n} {verdict}" for verdict, n in sorted(report["claims"]["counts"].items()))
+
+
+def _overtaken(report: Row) -> str:
+    """What the register asks otherwise by now than when a report was made; empty where it asks the same."""
+    register = load_register(ROOT / "reproductions" / "claims.toml")
+    asked = {row["verdict"]["claim"]: row["register"] for row in report["claims"]["decided"]}
+    moved = [name for name, entry in asked.items() if name in register and entry != register[name].model_dump()]
+    return f"; {', '.join(moved)} are asked otherwise since, and what is told here is of the former words" * bool(moved)
 
 
 def _claims(report: Row, shown: Collection[str]) -> list[str]:
