@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from asiarc.evidence.claims import VERDICTS
+from asiarc.evidence.claims import VERDICTS, load_register
+from asiarc.report import checks
 from asiarc.report.checks import verify
 from asiarc.report.document import render
 
-REPRODUCTION = Path(__file__).parents[2] / "results" / "reproduction"
+ROOT = Path(__file__).parents[2]
+REPRODUCTION = ROOT / "results" / "reproduction"
 REPORTS = [folder for folder in sorted(REPRODUCTION.iterdir()) if (folder / "manifest.json").exists()]
 QUICK = REPRODUCTION / "quick"
 pytestmark = pytest.mark.usefixtures("drawn_once")
@@ -60,3 +63,15 @@ def test_every_changed_verdict_is_found_though_signed_again(copy):
     problems = verify(copy)
     told = {problem.partition(":")[0].partition(" ")[0] for problem in problems}
     assert {verdict["claim"] for verdict in decided} <= told
+
+
+def test_a_report_of_an_earlier_register_is_held_against_its_words_and_no_others():
+    reproductions = ROOT / "reproductions"
+    register, former = load_register(reproductions / "claims.toml"), reproductions / "former.toml"
+    (claim, words), *_ = tomllib.loads(former.read_text(encoding="utf-8")).items()
+    entry = register[claim].model_dump() | words
+    told = {"claims": {"decided": [{"verdict": {"claim": claim}, "register": entry}]}}
+    assert checks._overtaken(told, reproductions) == [claim]
+    entry["counts_for"] = "whatever comes out"
+    assert checks._overtaken(told, reproductions) == []
+    assert register[claim].model_dump().items() & words.items() != words.items(), "what is former is not today's"
