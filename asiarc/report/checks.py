@@ -235,14 +235,14 @@ def _register(report: Row, folder: Path, found: Verification) -> None:
     claims, register = report["claims"], load_register(reproductions / "claims.toml")
     told = [row["register"] or {"id": row["verdict"]["claim"]} for row in claims["decided"]] + claims["open"]
     ids = [claim["id"] for claim in told]
-    overtaken = _overtaken(report, reproductions)
-    if overtaken:
-        found.unproved.append(f"{', '.join(overtaken)}: asked otherwise since this was made; told here in former words")
+    former = overtaken(report, reproductions)
+    if former:
+        found.unproved.append(f"{', '.join(former)}: asked otherwise since this was made; told here in former words")
     found.problems += [f"{c}: in the register, missing in the report" for c in register if c not in ids]
     for claim in told:
         if claim["id"] not in register:
             found.problems.append(f"{claim['id']}: no claim of the register")
-        elif claim["id"] not in overtaken:
+        elif claim["id"] not in former:
             due = register[claim["id"]].model_dump()
             found.problems += [f"{claim['id']}: {line} (the register)" for line in differences(claim, due)]
     found.problems += [f"{row['verdict']['claim']}: of tier {row['verdict']['tier']!r}" for row in claims["decided"]
@@ -254,7 +254,7 @@ def _register(report: Row, folder: Path, found: Verification) -> None:
     found.compared.append(f"{len(register)} claims of the register in its words, and the verdicts last accepted")
 
 
-def _overtaken(report: Row, reproductions: Path) -> list[str]:
+def overtaken(report: Row, reproductions: Path) -> list[str]:
     """Claims that a report decides in the words that `former.toml` says the register once had."""
     path = reproductions / "former.toml"
     former = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -276,7 +276,7 @@ def _verdicts(archive: Archive, report: Row, folder: Path, found: Verification, 
     ran = {
         row["name"] for row in (*report["studies"], *report["searches"], *(report["campaigns"] if without_rows else ()))
     }
-    away = set(_overtaken(report, reproductions))
+    away = set(overtaken(report, reproductions))
     away |= {c for c in told if ran & set(re.findall(r"(?:campaign|study) (\w+)", needs.get(c, "")))}
     asked = [claim for claim in told if not (without_rows and needs.get(claim))]
     again = decided_again(archive, cast("Tier", report["tier"]), reproductions, asked) if asked else {}

@@ -71,7 +71,7 @@ def test_a_report_of_an_earlier_register_is_held_against_its_words_and_no_others
     (claim, words), *_ = tomllib.loads(former.read_text(encoding="utf-8")).items()
     entry = register[claim].model_dump() | words
     told = {"claims": {"decided": [{"verdict": {"claim": claim}, "register": entry}]}}
-    assert checks._overtaken(told, reproductions) == [claim]
+    assert checks.overtaken(told, reproductions) == [claim]
     entry["counts_for"] = "whatever comes out"
-    assert checks._overtaken(told, reproductions) == []
+    assert checks.overtaken(told, reproductions) == []
     assert register[claim].model_dump().items() & words.items() != words.items(), "what is former is not today's"

@@ -10,7 +10,7 @@ import click
 
 from asiarc.archive.results import Row
 from asiarc.core.errors import EvidenceError
-from asiarc.evidence.claims import load_register
+from asiarc.report.checks import overtaken
 from asiarc.report.document import read_report
 from asiarc.report.wording import effect, md, ours
 from tests.rigs import ROOT
@@ -66,9 +66,7 @@ def _counts(report: Row) -> str:
 
 def _overtaken(report: Row) -> str:
     """What the register asks otherwise by now than when a report was made; empty where it asks the same."""
-    register = load_register(ROOT / "reproductions" / "claims.toml")
-    asked = {row["verdict"]["claim"]: row["register"] for row in report["claims"]["decided"]}
-    moved = [name for name, entry in asked.items() if name in register and entry != register[name].model_dump()]
+    moved = overtaken(report, ROOT / "reproductions")
     return f"; {', '.join(moved)} are asked otherwise since, and what is told here is of the former words" * bool(moved)
 
 
