@@ -15,7 +15,6 @@ from asiarc.archive.results import paired_by_seed
 from asiarc.core.recipe import ON_GPU, QUICK
 from asiarc.evidence import Verdict, decides
 from asiarc.evidence.effects import widened
-from asiarc.loop.trials import trial_recipe
 from asiarc.models.baselines import baseline_source
 from asiarc.studies import Study
 from asiarc.studies.verdicts import USEFUL, both, stance, told, verdict
@@ -35,8 +34,8 @@ WORKING_FORMS = tuple(name for name in FORMS if f"{name}_repaired" not in FORMS)
 class Remembered(Study):
     """What a campaign at quick decides on, and as it is judged there."""
 
-    def recipe(self, task, tier):
-        return super().recipe(task, tier) if tier in ON_GPU else trial_recipe(task, QUICK, QUICK.steps, self.share)
+    def text(self, tier):
+        return super().text(tier) if tier in ON_GPU else QUICK
 
 
 admitted = Study(mixers=FORMS, tasks=(), tier="smoke", size_of=None)

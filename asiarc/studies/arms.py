@@ -52,11 +52,9 @@ class Winners(Study):
 
     judged: TrialRecipe
 
-    def recipe(self, task: str, tier: Tier) -> TrialRecipe:
+    def text(self, tier: Tier) -> TrialRecipe:
         """The last rung's."""
-        from asiarc.loop.trials import trial_recipe
-
-        return trial_recipe(task, self.judged, self.judged.steps, self.share)
+        return self.judged
 
 
 class Search(CampaignDeclaration):

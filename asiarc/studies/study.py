@@ -83,11 +83,15 @@ class Study(CampaignDeclaration):
         """Content address by name."""
         return {name: content_address(source) for name, source in self.mixers.items()}
 
+    def text(self, tier: Tier) -> TrialRecipe:
+        """The model and budget of a trial on text: micro, from the gpu tier upwards that tier's smallest."""
+        return stage_plan(tier, "explore").text if tier in ON_GPU else MICRO.at(steps=self.steps)
+
     def recipe(self, task: str, tier: Tier) -> TrialRecipe:
-        """The model and budget of a trial: micro on text, from the gpu tier upwards that tier's smallest."""
+        """The model and budget of a trial: `text`'s, or a synthetic task's own."""
         from asiarc.loop.trials import trial_recipe
 
-        text = stage_plan(tier, "explore").text if tier in ON_GPU else MICRO.at(steps=self.steps)
+        text = self.text(tier)
         return trial_recipe(task, text, text.steps, self.share)
 
     def identity(self, tier: Tier) -> dict[str, Any]:

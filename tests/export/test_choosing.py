@@ -31,7 +31,7 @@ def test_a_campaign_means_its_winner(archive, winner):
         "SELECT result ->> 'winner' AS winner FROM stages WHERE stage = 'verify' AND winner NOT NULL"
     )
     assert winner.address == stage["winner"]
-    assert (winner.trial.stage, winner.trial.task, winner.run["campaign"]) == ("confirm", "text", "delta_text")
+    assert (winner.trial.stage, winner.trial.task, winner.run["campaign"]) == ("confirm", "mixed:zipf", "delta_text")
 
 
 def test_an_address_its_beginning_and_a_name_mean_the_same(archive, winner):
@@ -41,8 +41,9 @@ def test_an_address_its_beginning_and_a_name_mean_the_same(archive, winner):
 
 def test_the_first_seed_is_taken_whatever_it_scored(archive, winner):
     seeds = archive.rows(
-        "SELECT seed FROM trials WHERE address = ? AND stage = 'confirm' AND task = 'text' ORDER BY seed",
+        "SELECT seed FROM trials WHERE address = ? AND stage = 'confirm' AND task = ? ORDER BY seed",
         winner.address,
+        winner.trial.task,
     )
     assert len(seeds) > 1 and winner.trial.seed == seeds[0]["seed"]
 

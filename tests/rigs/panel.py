@@ -23,7 +23,6 @@ from asiarc.core.recipe import QUICK, Tier, TrialRecipe
 from asiarc.evidence.effects import Effect, paired_effect
 from asiarc.evidence.multiplicity import holm
 from asiarc.harness.archive_verbs import reading
-from asiarc.loop.trials import trial_recipe
 from asiarc.models.baselines import PANEL, PANEL_NAMES
 from asiarc.models.controls import CONTROL_NAMES, MEMORY_FREE
 from asiarc.studies.study import trained
@@ -56,9 +55,9 @@ class OfPanel(Rung):
 
     size: str = SIZE
 
-    def recipe(self, task: str, tier: Tier) -> TrialRecipe:
+    def text(self, tier: Tier) -> TrialRecipe:
         """The panel's own."""
-        return trial_recipe(task, self.RECIPE, self.RECIPE.steps, self.share)
+        return self.RECIPE
 
 
 def alone() -> dict[str, str]:

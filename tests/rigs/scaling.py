@@ -28,7 +28,6 @@ from asiarc.core.pattern import pattern_text
 from asiarc.core.recipe import GPU_20M, MICRO, Tier, TrialRecipe
 from asiarc.evidence.scaling import MeasuredRung, Prediction, Tally, predict, score, turns
 from asiarc.harness.archive_verbs import reading
-from asiarc.loop.trials import trial_recipe
 from asiarc.studies.study import Study, StudyResult, trained
 from tests.rigs import ROOT
 from tests.rigs.kept import TRIALS, carried, put_back, write_table
@@ -70,10 +69,9 @@ class Rung(Study):
 
     size: str = Field(description="of SIZES")
 
-    def recipe(self, task: str, tier: Tier) -> TrialRecipe:
+    def text(self, tier: Tier) -> TrialRecipe:
         """The size's own."""
-        text = SIZES[self.size].recipe
-        return trial_recipe(task, text, text.steps, self.share)
+        return SIZES[self.size].recipe
 
     def request(
         self, mixer: str, task: str, seed: str, tier: Tier, *, rate: float | None = None, purpose: str = ""
