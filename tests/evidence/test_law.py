@@ -62,9 +62,11 @@ def test_a_search_is_read_from_its_archive(tmp_path):
         found = law.read(archive, "question")
         run = archive.runs()[0]["run"]
         spent = sum(trial.cpu_s for trial in archive.trials(run, "explore"))
+        gates = [row["cpu_s"] for row in archive.rows("SELECT cpu_s FROM admissions")]
     gains = [one.gain for one in found.seen]
     assert len(gains) == 5 and gains[4] is None and gains[:4] == sorted(gains[:4])
-    assert found.cpu_s == pytest.approx(spent) and found.ends == {"scored": 4, "refused": 1}
+    assert set(gates) == {1.0} and found.cpu_s == pytest.approx(spent + 5 * 1.0)  # the refused one's, too
+    assert found.ends == {"scored": 4, "refused": 1}
     text = law.markdown({"asi_arch": found})
     assert "| asi_arch | 5 | 4 | 1 | 0 |" in text and "random was not searched" in text
     law.draw(tmp_path / "law.svg", {"asi_arch": found})

@@ -72,6 +72,18 @@ class Exponent(NamedTuple):
     high: float
 
 
+def spent_on(archive: Archive, run: str) -> dict[str, float]:
+    """CPU-seconds of explore's gates and trials, by candidate or baseline: what is refused has its price too."""
+    found = spent_by_address(archive, run)
+    for row in archive.rows(
+        "SELECT address, SUM(cpu_s) AS cpu_s FROM admissions "
+        "WHERE address IN (SELECT address FROM proposals WHERE run = ?) GROUP BY address",
+        run,
+    ):
+        found[row["address"]] = found.get(row["address"], 0.0) + (row["cpu_s"] or 0.0)
+    return found
+
+
 def read(archive: Archive, campaign: str) -> Course:
     """The latest run of a search; `EvidenceError` where there is none."""
     runs = archive.runs(campaign)
@@ -81,9 +93,9 @@ def read(archive: Archive, campaign: str) -> Course:
     run = runs[-1]["run"]
     gains = first_rung_gains(archive, run, START)
     rows = archive.proposals(run)
-    spent = spent_by_address(archive, run)
+    spent = spent_on(archive, run)
     proposed = {row["address"] for row in rows}
-    # The start's trials and the baselines', which every search pays first.
+    # What the start and the baselines cost, which every search pays first.
     before = sum(cpu_s for address, cpu_s in spent.items() if address not in proposed)
     seen = []
     for row in rows:
@@ -143,6 +155,20 @@ def signed(value: float | None) -> str:
     return "–" if value is None else f"{value:+.3f}"
 
 
+def bought(one: Course, level: float) -> dict[str, Any]:
+    """One search in numbers."""
+    arrivals = one.arrivals(level)
+    law = exponent(arrivals, one.cpu_s)
+    return {
+        "proposed": len(one.seen),
+        **{end: one.ends.get(end, 0) for end in ("scored", "refused", "failed")},
+        "cpu_hours": one.cpu_s / 3_600,
+        "ahead": len(one.arrivals(0.0)),
+        "good": len(arrivals),
+        "b": f"{law.b:.2f} [{law.low:.2f}, {law.high:.2f}]" if law else "too few",
+    }
+
+
 def markdown(found: Mapping[str, Course]) -> str:
     """The searches side by side, and what each hour bought."""
     level = level_of(found)
@@ -158,15 +184,9 @@ def markdown(found: Mapping[str, Course]) -> str:
         f"|---|---|---|---|---|---|---|---|---|{'---|' * len(MARKS)}",
     ]  # fmt: skip
     for name, one in found.items():
-        arrivals = one.arrivals(level)
-        law = exponent(arrivals, one.cpu_s)
-        told = f"{law.b:.2f} [{law.low:.2f}, {law.high:.2f}]" if law else "too few"
         best = " | ".join(signed(best_of(one, mark, exchangeable=name == RANDOM)) for mark in MARKS)
-        ends = " | ".join(str(one.ends.get(end, 0)) for end in ("scored", "refused", "failed"))
-        lines.append(
-            f"| {name} | {len(one.seen):,} | {ends} | {one.cpu_s / 3_600:.1f} | {len(one.arrivals(0.0))} | "
-            f"{len(arrivals)} | {told} | {best} |"
-        )
+        told = (f"{cell:,.1f}" if isinstance(cell, float) else f"{cell}" for cell in bought(one, level).values())
+        lines.append(f"| {name} | {' | '.join(told)} | {best} |")
     for name, one in found.items():
         lines += ["", f"## {name}, hour by hour on {CORES} cores", ""]
         lines += ["| hour | proposed | scored | good | best so far |", "|---|---|---|---|---|"]
@@ -209,7 +229,8 @@ def main(searches: Path, output: Path) -> None:
     if not found:
         raise EvidenceError(f"no search in {searches}; begin one with: python -m tests.rigs discovery")
     text = markdown(found)
-    searched = {name: asdict(one) for name, one in found.items()}
-    write_table(output, "law", text, {"level": level_of(found), "searches": searched})
+    level = level_of(found)
+    searched = {name: {"bought": bought(one, level)} | asdict(one) for name, one in found.items()}
+    write_table(output, "law", text, {"level": level, "searches": searched})
     draw(output / "law.svg", found)
     click.echo(text)

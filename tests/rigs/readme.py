@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -14,6 +15,7 @@ from asiarc.report.checks import overtaken
 from asiarc.report.document import read_report
 from asiarc.report.wording import effect, md, ours
 from tests.rigs import ROOT
+from tests.rigs.discoveries import FALSE, SEEDS
 
 EVIDENCE = Path("results/reproduction/quick")
 # claims of each kind: arithmetic, the release, trained
@@ -21,13 +23,14 @@ SHOWN = ("C07a", "C07c", "C08b", "C11a", "C29", "C30")
 FULL = Path("results/reproduction/full")
 # what only the full tier's studies decide
 SHOWN_IN_FULL = ("C09f", "C09j", "C10a", "C11c", "C20", "C25", "C28")
+SEARCHED = Path("results/discovery")
 BLOCK = re.compile(
     r"(<!-- result: python -m tests.rigs readme --write -->\n).*?(<!-- end of the result -->)", re.DOTALL
 )
 
 
-def block(folder: Path = EVIDENCE, full: Path = FULL) -> str:
-    """The winner against each baseline on fresh seeds, one figure, and some rows of two claim tables, as Markdown."""
+def block(folder: Path = EVIDENCE, full: Path = FULL, searched: Path = SEARCHED) -> str:
+    """The winner on fresh seeds, what long searches bought, and some rows of two claim tables, as Markdown."""
     report, studied = read_report(folder), read_report(full)
     campaign = report["campaigns"][0]
     figure = next(f for f in campaign["figures"] if f["kind"] == "effects")
@@ -48,7 +51,8 @@ def block(folder: Path = EVIDENCE, full: Path = FULL) -> str:
             if row["fresh"] and row["effect"]
         ),
         "",
-        f"The claim table of the same run ({_counts(report)}) in part:",
+        *_long(searched),
+        f"The claim table of the shipped campaign's run ({_counts(report)}) in part:",
         "",
         *_claims(report, SHOWN),
         "",
@@ -58,6 +62,39 @@ def block(folder: Path = EVIDENCE, full: Path = FULL) -> str:
         *_claims(studied, SHOWN_IN_FULL),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _long(folder: Path) -> list[str]:
+    """What the paper's number of experiments bought, and what of it is ahead of the whole panel."""
+    if not (folder / "law.json").exists():
+        return []
+    searches = json.loads((folder / "law.json").read_text(encoding="utf-8"))["searches"]
+    lines = [
+        f"The paper's number of experiments, searched on the same text ([hour by hour]({folder}/law.md)):",
+        "",
+        "| search | proposed | scored | CPU-hours | ahead of the start on the first rung |",
+        "|---|---|---|---|---|",
+    ]
+    for name, searched in searches.items():
+        row = searched["bought"]
+        counts = f"{row['proposed']:,} | {row['scored']:,} | {row['cpu_hours']:.1f} | {row['ahead']:,}"
+        lines.append(f"| {md(name)} | {counts} |")
+    lines += ["", f"![Candidates ahead of the start along compute, a line a search]({folder}/law.svg)", ""]
+    return [*lines, *_gallery(folder / "asi_arch")]
+
+
+def _gallery(folder: Path) -> list[str]:
+    """How many of a search's finalists are ahead of every mixer of the panel."""
+    if not (folder / "table.json").exists():
+        return []
+    table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
+    finalists = table["finalists"]
+    ahead = sum(one["adjusted"] <= FALSE for one in finalists)
+    return [
+        f"{ahead} of its {len(finalists)} finalists are ahead of every mixer of {table['panel']} on {SEEDS} fresh "
+        f"seeds (false discovery rate {FALSE:.0%}): [the table]({folder}/table.md).",
+        "",
+    ]
 
 
 def _counts(report: Row) -> str:
