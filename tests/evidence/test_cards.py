@@ -74,9 +74,9 @@ def test_what_is_trained_for_a_card_is_not_trained_again(desk, table, monkeypatc
 
 
 def test_an_empty_gallery_has_cards_of_the_nearest_and_says_so():
-    rows = [{"name": f"n{i}", "mean": 1.0 + i, "adjusted": 0.5} for i in range(6)]
+    rows = [{"name": f"n{i}", "mean": 1.0 + i, "is_discovery": False} for i in range(6)]
     assert [row["name"] for row in cards.carded({"finalists": rows[::-1]})] == ["n0", "n1", "n2"]
-    rows[4]["adjusted"] = 0.01
+    rows[4]["is_discovery"] = True
     assert [row["name"] for row in cards.carded({"finalists": rows})] == ["n4"], "a gallery has the discoveries alone"
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 
 from asiarc.report.document import read_report
-from tests.rigs import questions
+from tests.rigs import law, questions
 from tests.rigs.readme import BLOCK, EVIDENCE, FULL, SHOWN, SHOWN_IN_FULL, _overtaken, block
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +35,20 @@ def test_it_says_what_the_report_says(monkeypatch):
     assert fresh and all(f"{effect['mean']:+.4f}" in text for effect in fresh)
     (svg,) = [line.rpartition("(")[2].rstrip(")") for line in text.splitlines() if line.startswith("![")]
     assert Path(svg).exists()
+
+
+def test_long_searches_are_told_once_they_are_there(monkeypatch, tmp_path):
+    """And of the gallery, how many entered and are ahead of everyone, though one of them has no score."""
+    monkeypatch.chdir(ROOT)
+    assert block(searched=tmp_path) == block(searched=tmp_path / "nowhere")
+    seen = tuple(law.Seen(7_200.0 * number, 0.1) for number in range(1, 1_201))
+    bought = law.bought(law.Course(seen, {"scored": 1_200}), 0.0)
+    (tmp_path / "law.json").write_text(json.dumps({"searches": {"asi_arch": {"bought": bought}}}))
+    assert "| asi\\_arch | 1,200 | 1,200 | 2400.0 | 1,200 |" in block(searched=tmp_path)
+    (tmp_path / "asi_arch").mkdir()
+    table = {"panel": "panel 2026-11", "entered": 3, "finalists": [{"is_discovery": True}, {"is_discovery": False}]}
+    (tmp_path / "asi_arch" / "table.json").write_text(json.dumps(table))
+    assert "1 of its 3 finalists are ahead of every mixer of panel 2026-11" in block(searched=tmp_path)
 
 
 def test_claims_that_are_asked_otherwise_since_a_report_was_made_are_named(monkeypatch):

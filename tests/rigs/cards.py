@@ -31,7 +31,6 @@ from asiarc.studies.study import Study, StudyResult, trained
 from tests.rigs.discoveries import (
     CAMPAIGN,
     DECIDES,
-    FALSE,
     FOLDER,
     SEARCHED,
     SEEDS,
@@ -92,7 +91,7 @@ class Card:
 def carded(record: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows of the table that get a card: the discoveries, or else the `NEAREST` finalists by their mean."""
     rows = sorted(record["finalists"], key=lambda row: row["mean"])
-    return [row for row in rows if row["adjusted"] <= FALSE] or rows[:NEAREST]
+    return [row for row in rows if row["is_discovery"]] or rows[:NEAREST]
 
 
 def cost_of(archive: Archive, address: str) -> Cost:
@@ -132,7 +131,7 @@ def reduced(row: dict[str, Any], store: Path, workers: int) -> Reduced | str:
 
 def markdown(card: Card, folder: str) -> str:
     """One card."""
-    kind = "A discovery" if card.found["adjusted"] <= FALSE else "No discovery: a finalist that came near"
+    kind = "A discovery" if card.found["is_discovery"] else "No discovery: a finalist that came near"
     lines = [
         f"# {card.name}", "", card.motivation.strip(), "",
         f"{kind}. Address {card.address}, source in [{card.name}.py]({card.name}.py). On {DECIDES} it is "

@@ -224,6 +224,7 @@ def table(campaign: str, top: int, searched: Path | None, store: Path) -> None:
     finalists = [name for name in wanted.mixers if name not in alone()]
     found = judged(values, finalists)
     text = markdown(found, values, finalists)
-    record = {"panel": PANEL, "values": values, "finalists": [asdict(one) for one in found]}
+    told = [asdict(one) | {"is_discovery": one.is_discovery} for one in found]
+    record = {"panel": PANEL, "entered": len(finalists), "values": values, "finalists": told}
     write_table(FOLDER / campaign, "table", text, record)
     click.echo(text)

@@ -158,14 +158,13 @@ def signed(value: float | None) -> str:
 def bought(one: Course, level: float) -> dict[str, Any]:
     """One search in numbers."""
     arrivals = one.arrivals(level)
-    law = exponent(arrivals, one.cpu_s)
     return {
         "proposed": len(one.seen),
         **{end: one.ends.get(end, 0) for end in ("scored", "refused", "failed")},
         "cpu_hours": one.cpu_s / 3_600,
         "ahead": len(one.arrivals(0.0)),
         "good": len(arrivals),
-        "b": f"{law.b:.2f} [{law.low:.2f}, {law.high:.2f}]" if law else "too few",
+        "exponent": exponent(arrivals, one.cpu_s),
     }
 
 
@@ -185,8 +184,10 @@ def markdown(found: Mapping[str, Course]) -> str:
     ]  # fmt: skip
     for name, one in found.items():
         best = " | ".join(signed(best_of(one, mark, exchangeable=name == RANDOM)) for mark in MARKS)
-        told = (f"{cell:,.1f}" if isinstance(cell, float) else f"{cell}" for cell in bought(one, level).values())
-        lines.append(f"| {name} | {' | '.join(told)} | {best} |")
+        *counts, law = bought(one, level).values()
+        told = " | ".join(f"{cell:,.1f}" if isinstance(cell, float) else f"{cell:,}" for cell in counts)
+        b = f"{law.b:.2f} [{law.low:.2f}, {law.high:.2f}]" if law else "too few"
+        lines.append(f"| {name} | {told} | {b} | {best} |")
     for name, one in found.items():
         lines += ["", f"## {name}, hour by hour on {CORES} cores", ""]
         lines += ["| hour | proposed | scored | good | best so far |", "|---|---|---|---|---|"]

@@ -88,10 +88,9 @@ def _gallery(folder: Path) -> list[str]:
     if not (folder / "table.json").exists():
         return []
     table = json.loads((folder / "table.json").read_text(encoding="utf-8"))
-    finalists = table["finalists"]
-    ahead = sum(one["adjusted"] <= FALSE for one in finalists)
+    ahead = sum(one["is_discovery"] for one in table["finalists"])
     return [
-        f"{ahead} of its {len(finalists)} finalists are ahead of every mixer of {table['panel']} on {SEEDS} fresh "
+        f"{ahead} of its {table['entered']} finalists are ahead of every mixer of {table['panel']} on {SEEDS} fresh "
         f"seeds (false discovery rate {FALSE:.0%}): [the table]({folder}/table.md).",
         "",
     ]
