@@ -8,7 +8,7 @@ from pathlib import Path
 
 from asiarc.report.document import read_report
 from tests.rigs import law, questions
-from tests.rigs.readme import BLOCK, EVIDENCE, FULL, SHOWN, SHOWN_IN_FULL, _overtaken, block
+from tests.rigs.readme import BLOCK, EVIDENCE, FULL, SEARCHED, SHOWN, SHOWN_IN_FULL, _overtaken, block
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,8 +33,8 @@ def test_it_says_what_the_report_says(monkeypatch):
     assert len(told) == len(SHOWN) + len(SHOWN_IN_FULL)
     fresh = [row["effect"] for row in report["campaigns"][0]["gains"] if row["fresh"]]
     assert fresh and all(f"{effect['mean']:+.4f}" in text for effect in fresh)
-    (svg,) = [line.rpartition("(")[2].rstrip(")") for line in text.splitlines() if line.startswith("![")]
-    assert Path(svg).exists()
+    figures = [line.rpartition("(")[2].rstrip(")") for line in text.splitlines() if line.startswith("![")]
+    assert len(figures) == 1 + (SEARCHED / "law.svg").exists() and all(Path(svg).exists() for svg in figures)
 
 
 def test_long_searches_are_told_once_they_are_there(monkeypatch, tmp_path):
