@@ -16,6 +16,7 @@ from asiarc.report.wording import md
 
 CAMPAIGNS, EVIDENCE, PAGE = Path("campaigns"), Path("results/campaigns"), Path("docs/campaigns.md")
 PUBLISHED = Path("results/reproduction/quick")  # what the paper's claims rest on is published there
+TIER = "quick"
 BLOCK = re.compile(r"(<!-- python -m tests.rigs questions --write -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -27,18 +28,20 @@ def questions() -> dict[str, str]:
 
 
 def answers() -> dict[str, str]:
-    """What each campaign of the committed reports found, by its name: its last run, a finished one before others."""
+    """What each campaign of the committed reports found, by its name: its last run, a finished one before others; with
+    the tier where that is not quick."""
     folders = [file.parent for file in sorted(EVIDENCE.glob("*/report.json"))] + [PUBLISHED]
     reports = [read_report(folder) for folder in folders]
-    found = [(campaign, report["arms"]) for report in reports for campaign in report["campaigns"]]
+    found = [(campaign, report) for report in reports for campaign in report["campaigns"]]
     timed = {run["name"]: run["answer"] for report in reports for run in report["kernels"]}
     of_kernels = {
         name: "; ".join([said, *(f"{arm}: {its}" for arm, its in timed.items() if arm.startswith(f"{name}/"))])
         for name, said in timed.items()
     }
     return of_kernels | {
-        campaign["name"]: "; ".join([answer(campaign), *against(arms, campaign["name"])])
-        for campaign, arms in sorted(found, key=lambda one: (bool(one[0]["finished"]), one[0]["created_at"]))
+        campaign["name"]: f"at {report['tier']}: " * (report["tier"] != TIER)
+        + "; ".join([answer(campaign), *against(report["arms"], campaign["name"])])
+        for campaign, report in sorted(found, key=lambda one: (bool(one[0]["finished"]), one[0]["created_at"]))
     }
 
 
@@ -50,13 +53,13 @@ def against(lines: Sequence[str], campaign: str) -> list[str]:
 
 
 def block() -> str:
-    """The table as Markdown; a campaign that has not been run at quick says so."""
+    """The table as Markdown; a campaign that has not been run says so."""
     found = answers()
     rows = [
-        f"| `{name}` | {md(question)} | {md(found.get(name, 'not run at quick yet'))} |"
+        f"| `{name}` | {md(question)} | {md(found.get(name, f'not run at {TIER} yet'))} |"
         for name, question in questions().items()
     ]
-    return "\n".join(["", "| campaign | question | at quick |", "|---|---|---|", *rows, "", ""])
+    return "\n".join(["", f"| campaign | question | at {TIER} |", "|---|---|---|", *rows, "", ""])
 
 
 @click.command()

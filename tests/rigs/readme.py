@@ -11,6 +11,7 @@ import click
 
 from asiarc.archive.results import Row
 from asiarc.core.errors import EvidenceError
+from asiarc.report.answer import answer
 from asiarc.report.checks import overtaken
 from asiarc.report.document import read_report
 from asiarc.report.wording import effect, md, ours
@@ -24,6 +25,7 @@ FULL = Path("results/reproduction/full")
 # what only the full tier's studies decide
 SHOWN_IN_FULL = ("C09f", "C09j", "C10a", "C11c", "C20", "C25", "C28")
 SEARCHED = Path("results/discovery")
+REPORTED = Path("results/campaigns/sixth")  # the first of the long searches, whole
 BLOCK = re.compile(
     r"(<!-- result: python -m tests.rigs readme --write -->\n).*?(<!-- end of the result -->)", re.DOTALL
 )
@@ -80,6 +82,9 @@ def _long(folder: Path) -> list[str]:
         counts = f"{row['proposed']:,} | {row['scored']:,} | {row['cpu_hours']:.1f} | {row['ahead']:,}"
         lines.append(f"| {md(name)} | {counts} |")
     lines += ["", f"![Candidates ahead of the start along compute, a line a search]({folder}/law.svg)", ""]
+    (campaign,) = read_report(REPORTED)["campaigns"]
+    found = md(answer(campaign))
+    lines += [f"On fresh seeds and items of the `full` tier, {found}: [the report]({REPORTED}/report.md).", ""]
     return [*lines, *_gallery(folder / "asi_arch")]
 
 
