@@ -16,6 +16,7 @@ import re
 import tempfile
 import tomllib
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -186,7 +187,7 @@ def _derived(report: Row, folder: Path, extract: Extract, found: Verification) -
             form=report["format"],
         )  # fmt: skip
         due = read_report(again)
-        found.problems += _some(differences(report, due), "report.json")
+        found.problems += _some(differences(_in_todays_words(report, folder), due), "report.json")
         for file in sorted({figure["csv"] for figure in [*figures_of(report), *figures_of(due)]}):
             found.problems += _some(differences(_cells(folder / file), _cells(again / file)), file)
     found.compared.append(f"report.json and {len(figures_of(due))} tables, gathered again from the rows of {EXTRACT}")
@@ -255,12 +256,28 @@ def _register(report: Row, folder: Path, found: Verification) -> None:
 
 
 def overtaken(report: Row, reproductions: Path) -> list[str]:
-    """Claims that a report decides in the words that `former.toml` says the register once had."""
+    """Claims that a report tells in the words that `former.toml` says the register once had."""
     path = reproductions / "former.toml"
     former = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     register = load_register(reproductions / "claims.toml")
     told = {row["verdict"]["claim"]: row["register"] for row in report["claims"]["decided"]}
+    told |= {claim["id"]: claim for claim in report["claims"]["open"]}
     return [c for c, words in former.items() if c in told and told[c] == register[c].model_dump() | words]
+
+
+def _in_todays_words(report: Row, folder: Path) -> Row:
+    """The report, with what it tells in the register's former words told in today's."""
+    reproductions = facts.project_folder(folder) / "reproductions"
+    if not (reproductions / "claims.toml").exists() or not (moved := overtaken(report, reproductions)):
+        return report
+    register, now = load_register(reproductions / "claims.toml"), deepcopy(report)
+    for row in now["claims"]["decided"]:
+        if row["verdict"]["claim"] in moved:
+            row["register"] = register[row["verdict"]["claim"]].model_dump()
+    now["claims"]["open"] = [
+        register[one["id"]].model_dump() if one["id"] in moved else one for one in report["claims"]["open"]
+    ]
+    return now
 
 
 def _verdicts(archive: Archive, report: Row, folder: Path, found: Verification, *, without_rows: bool = False) -> None:

@@ -522,8 +522,11 @@ def _baseline_cell(name: str, task: str, trials: Sequence[Row]) -> Row:
 
 
 def _signature(values: dict[tuple[str, str], Values], ahead: str, behind: str, task: str) -> Row:
-    sides = (values.get((task, name), {}) for name in (ahead, behind))
-    found = compared(*sides, higher_is_better=get_task(task).higher_is_better)
+    sides = [values.get((task, name), {}) for name in (ahead, behind)]
+    if left := [name for name, side in zip((ahead, behind), sides, strict=True) if not side]:
+        found: Row = {"problem": f"{' and '.join(left)} was not trained on it here", "effect": None}
+    else:
+        found = compared(*sides, higher_is_better=get_task(task).higher_is_better)
     return {"ahead": ahead, "behind": behind, "task": task, **found}
 
 

@@ -25,6 +25,7 @@ FULL = Path("results/reproduction/full")
 # what only the full tier's studies decide
 SHOWN_IN_FULL = ("C09f", "C09j", "C10a", "C11c", "C20", "C25", "C28")
 SEARCHED = Path("results/discovery")
+SEALED = Path("results/sealed/discovery")
 REPORTED = Path("results/campaigns/sixth")  # the first of the long searches, whole
 BLOCK = re.compile(
     r"(<!-- result: python -m tests.rigs readme --write -->\n).*?(<!-- end of the result -->)", re.DOTALL
@@ -85,7 +86,17 @@ def _long(folder: Path) -> list[str]:
     (campaign,) = read_report(REPORTED)["campaigns"]
     found = md(answer(campaign))
     lines += [f"On fresh seeds and items of the `full` tier, {found}: [the report]({REPORTED}/report.md).", ""]
-    return [*lines, *_gallery(folder / "asi_arch")]
+    return [*lines, *_unsealed(), *_gallery(folder / "asi_arch")]
+
+
+def _unsealed() -> list[str]:
+    """What the winner was worth on the text that was sealed before its run."""
+    if not (SEALED / "opened.json").exists():
+        return []
+    rows = json.loads((SEALED / "opened.json").read_text(encoding="utf-8"))["table"]
+    told = "; ".join(f"{md(one['behind'])} {effect(one['effect'])}, {one['decision']}" for one in rows)
+    sealed = f"prose and {rows[0]['effect']['n']} seeds that were [sealed](docs/verdicts.md) until the search was over"
+    return [f"On {sealed}, the winner's gain over {told}.", ""]
 
 
 def _gallery(folder: Path) -> list[str]:
