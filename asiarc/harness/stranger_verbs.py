@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import sys
@@ -170,7 +171,8 @@ def unseal(
     folder: Path, report: Path, files: tuple[Path, ...], key: Path | None, tier: Tier, store: Path, workers: int,
     as_json: bool,
 ) -> None:  # fmt: skip
-    """Once, after a run: train every winner of REPORT and its baselines on the sealed text and seeds: the final table.
+    """Once, after a run: train every winner of REPORT and its baselines on the sealed seeds, on what decided and on the
+    sealed text: the final table.
 
     Says what has changed since the seal. A second opening is refused, unless the first was interrupted.
     """
@@ -193,13 +195,14 @@ def unseal(
         say(f"since {seal.sealed_at}: {line}")
     for row in table:
         gain = row["effect"]
-        say(f"{row['ahead']} over {row['behind']}: {gain['mean']:+.4f} [{gain['low']:+.4f}, {gain['high']:+.4f}], "
-            f"n={gain['n']}: {row['decision']}")  # fmt: skip
+        say(f"{row['ahead']} over {row['behind']} on {row['task']}: {gain['mean']:+.4f} "
+            f"[{gain['low']:+.4f}, {gain['high']:+.4f}], n={gain['n']}: {row['decision']}")  # fmt: skip
     say(f"kept in {folder / sealed.OPENED}: commit it")
 
 
 def _table(report: Path, text: Path, seeds: int, salt: str, store: Path, workers: int) -> list[Row]:
-    """Every winner's gain over each baseline of its campaign, on a text and seeds, widened for all of them."""
+    """Every winner's gain over each baseline of its campaign on the seeds, on the task that decided and on the text,
+    widened for all of them."""
     from asiarc.evidence.effects import decide
     from asiarc.tasks import opened
 
@@ -208,14 +211,14 @@ def _table(report: Path, text: Path, seeds: int, salt: str, store: Path, workers
         finals = list(_finals(archive, task, seeds, salt))
     if not finals:
         raise EvidenceError(f"{report} has no winner to put to the text; its campaigns have to finish verify first")
-    count, table = sum(len(study.mixers) - 1 for *_, study in finals), []
+    count, table = sum(len(study.tasks) * (len(study.mixers) - 1) for *_, study in finals), []
     for name, tier, study in finals:
         found, (winner, *baselines) = _train(study, f"sealed {name}", tier, store, workers), study.mixers
-        for baseline in baselines:
-            effect = found.gain(winner, baseline, task, num_comparisons=count)
+        for where, baseline in itertools.product(study.tasks, baselines):
+            effect = found.gain(winner, baseline, where, num_comparisons=count)
             decision = decide(effect, fresh_seeds=True, fresh_items=True)
-            table.append({"campaign": name, "ahead": winner, "behind": baseline, "effect": asdict(effect),
-                          "decision": decision})  # fmt: skip
+            table.append({"campaign": name, "task": "the sealed text" if where == task else where, "ahead": winner,
+                          "behind": baseline, "effect": asdict(effect), "decision": decision})  # fmt: skip
     return table
 
 
@@ -235,4 +238,4 @@ def _finals(archive: Archive, task: str, seeds: int, salt: str) -> Iterator[tupl
                 assert row is not None, place
                 mixers[known or row["name"]] = (row["source"], recipe)
         if found is not None:
-            yield run["campaign"], run["tier"], again(archive, found, mixers, seeds=seeds, salt=salt, task=task)
+            yield run["campaign"], run["tier"], again(archive, found, mixers, seeds=seeds, salt=salt, beside=(task,))

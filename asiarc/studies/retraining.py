@@ -109,16 +109,17 @@ def published(archive: Archive, ahead: str, behind: str, runs: Sequence[Row] = (
 
 
 def again(
-    archive: Archive, found: Published, mixers: Mapping[str, tuple[str, Row]], *, seeds: int, salt: str, task: str = ""
+    archive: Archive, found: Published, mixers: Mapping[str, tuple[str, Row]], *, seeds: int, salt: str,
+    beside: Sequence[str] = (),
 ) -> Retraining:
-    """The study that trains published mixers once more, each given by name as its source and its recipe; on another
-    `task` where one is named. `EvidenceError` where a recipe fills blocks with other mixers."""
+    """The study that trains published mixers once more, each given by name as its source and its recipe; on other tasks
+    `beside` its own where some are named. `EvidenceError` where a recipe fills blocks with other mixers."""
     if any(recipe.get("layers") for _, recipe in mixers.values()):
         raise EvidenceError("its model has other mixers beside it (a hybrid): those are trained again by its campaign")
     identity = found.run["identity"]
     plan = identity.get("plans", {}).get(found.stage, {})
     return Retraining(
-        mixers={name: source for name, (source, _) in mixers.items()}, tasks=(task or found.task,), seeds=seeds,
+        mixers={name: source for name, (source, _) in mixers.items()}, tasks=(found.task, *beside), seeds=seeds,
         salt=salt, matched=_size_of(archive, identity), scored_on=plan.get("documents", DOCUMENTS),
         recipes={name: recipe for name, (_, recipe) in mixers.items()},
     )  # fmt: skip

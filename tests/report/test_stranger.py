@@ -157,13 +157,16 @@ def test_it_is_opened_once_for_the_table_of_every_winner_and_says_what_changed(
     found = unseal(ask, written, "--json")
     assert found["changed"] == ["campaign mine at smoke: changed", "claim_mine.py: changed"]
     winner = report["campaigns"][0]["winner"]["name"]
-    assert [(row["ahead"], row["behind"]) for row in found["table"]] == [(winner, name) for name in BASELINES]
+    assert [(row["task"], row["ahead"], row["behind"]) for row in found["table"]] == [
+        (task, winner, name) for task in ("text", "the sealed text") for name in BASELINES
+    ]
     for row in found["table"]:
         assert row["effect"]["mean"] == pytest.approx(0.1, abs=0.01) and row["decision"] == "better"
-        assert row["effect"]["n"] == 3 and row["effect"]["num_comparisons"] == 3, "widened for the whole table"
+        assert row["effect"]["n"] == 3 and row["effect"]["num_comparisons"] == 6, "widened for the whole table"
     seeds = {job.payload["seed"] for job in bench_of_fakes.jobs if job.function.endswith("trial:train")}
     assert len(seeds) == 3 and all(seed.startswith("sealed-") for seed in seeds)
-    assert {job.payload["task"] for job in bench_of_fakes.jobs if "task" in job.payload}.pop().startswith("text:final-")
+    own, text = sorted({job.payload["task"] for job in bench_of_fakes.jobs if "task" in job.payload}, key=len)
+    assert own == "text" and text.startswith("text:final-")
     kept = json.loads((place / "final" / "opened.json").read_text())
     assert kept == found
     assert "a second opening is no test" in unseal(ask, written, status=1)
