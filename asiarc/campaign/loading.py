@@ -35,7 +35,7 @@ def all_declared(file: Path) -> list[tuple[str, AnyCampaign]]:
         raise CampaignError(f"{file} is no campaign file; give a campaign_*.py or campaign_*.toml")
     if found := declared_in(module_of(file)):
         return found
-    raise CampaignError(f"{file} declares 0 campaigns; give a file that declares exactly one")
+    raise CampaignError(f"{file} declares no campaign; give a file that declares one: NAME = asiarc.Campaign(...)")
 
 
 def declared_in(module: object) -> list[tuple[str, AnyCampaign]]:
