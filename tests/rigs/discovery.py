@@ -35,7 +35,7 @@ ENDING_S = 120  # what an interrupted run may take to end its trials
 def main(campaign: str, search: str, claims: bool, tier: Tier, minutes: float, store: Path, output: Path) -> None:
     """A shipped campaign in pieces: its next minutes."""
     name = "reproduction" if claims else search or campaign
-    asked = ["pytest", f"{ROOT / 'campaigns' / f'campaign_{campaign}.py'}::{name}", "-q", "--no-report"]
+    asked = ["pytest", f"campaigns/campaign_{campaign}.py::{name}", "-q", "--no-report"]  # as anybody would type it
     words = ["asiarc", "reproduce"] if claims else asked
     with carried(store, output / f"{name}-{tier}.jsonl.gz"):
         click.echo(piece([*words, "--tier", tier, "--store", str(store)], minutes))
