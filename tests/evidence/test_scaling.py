@@ -154,6 +154,24 @@ def test_every_size_trains_the_same_mixers_and_hybrids_with_tuned_rates():
     assert max(tokens) / min(tokens) < 1.3  # in proportion
 
 
+def test_recall_is_given_the_same_steps_at_every_size():
+    rungs = [scaling.rung_of(size, "mixed:zipf") for size in scaling.SIZES]
+    assert len({rung.recipe("mixed:zipf", "full").steps for rung in rungs}) == 1
+    for rung in rungs:
+        tuning = rung.request("mamba2", "mixed:zipf", "tuning/0", "full", rate=1e-3, purpose=" tuning")
+        assert tuning.recipe.steps == rung.recipe("mixed:zipf", "full").steps
+    assert scaling.folder_of("mixed:zipf", None) != scaling.folder_of("text", None)
+
+
+def test_the_best_discoveries_climb_and_nobody_else(tmp_path):
+    file = tmp_path / "table.json"
+    assert scaling.survivors(file) == {}
+    means = {"a": 0.1, "b": 0.3, "c": 0.2, "d": 0.05}
+    rows = [{"name": name, "mean": mean, "is_discovery": name != "d"} for name, mean in means.items()]
+    file.write_text(json.dumps({"finalists": rows, "sources": {name: f"# {name}" for name in means}}))
+    assert scaling.survivors(file) == {"a": "# a", "c": "# c"}
+
+
 def test_without_trials_the_rig_says_what_to_do(tmp_path):
     with Archive(tmp_path):
         pass

@@ -226,5 +226,6 @@ def table(campaign: str, top: int, searched: Path | None, store: Path) -> None:
     text = markdown(found, values, finalists)
     told = [asdict(one) | {"is_discovery": one.is_discovery} for one in found]
     record = {"panel": PANEL, "entered": len(finalists), "values": values, "finalists": told}
+    record["sources"] = {name: wanted.mixers[name] for name in finalists}
     write_table(FOLDER / campaign, "table", text, record)
     click.echo(text)

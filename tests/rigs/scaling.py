@@ -1,12 +1,14 @@
 """The ladder: the same mixers and hybrids at growing sizes, each rung foretold before it is trained.
 
     python -m tests.rigs scaling train --rung 100k     # as often as it takes: what is done is not done again
-    python -m tests.rigs scaling predict --rung 300k   # results/ladder/300k.json: commit it
+    python -m tests.rigs scaling predict --rung 300k   # results/ladder/text/300k.json: commit it
     python -m tests.rigs scaling train --rung 300k     # refused while its prediction is not committed
-    python -m tests.rigs scaling table                 # results/ladder: laws, predictions with their commit, scores
+    python -m tests.rigs scaling table                 # results/ladder/text: laws, predictions, their scores
 
 Tokens grow with parameters, and each mixer's rate is tuned at each size, from one grid around the size's own, on a
-quarter of the steps and a seed that nothing is measured on. All are brought to DeltaNet's size.
+quarter of the steps and a seed that nothing is measured on. All are brought to DeltaNet's size. The first discoveries
+of the 1,773, where they have been told, climb beside the mixers of the panel. With ``--task mixed:zipf`` the ladder
+is on the task that decides, in the same number of steps at every size: what it measures is how soon recall is learnt.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from asiarc.core.recipe import GPU_20M, MICRO, Tier, TrialRecipe
 from asiarc.evidence.scaling import MeasuredRung, Prediction, Tally, predict, score, turns
 from asiarc.harness.archive_verbs import reading
 from asiarc.studies.study import Study, StudyResult, trained
+from asiarc.tasks import get_task
 from tests.rigs import ROOT
 from tests.rigs.kept import TRIALS, carried, put_back, write_table
 
@@ -42,6 +45,9 @@ ATTENTION = "softmax_attention"
 TURNING = ("mamba2", "gated_delta_net")  # the pair whose order is said to turn
 RATES = (0.5, 1.0, 2.0)  # times the size's own
 STORE, FOLDER = Path(".asiarc/ladder"), ROOT / "results" / "ladder"
+DISCOVERED = ROOT / "results" / "discovery" / "asi_arch" / "table.json"
+SURVIVORS = 2  # discoveries that climb, the best by their mean
+STEPS_OF_RECALL = 100  # after 160, DeltaNet is at the ceiling of the larger sizes
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,25 @@ class Rung(Study):
         return dict.fromkeys(self.mixers, SCORED)
 
 
+class RungOfRecall(Rung):
+    """The same on a task that is learnt once and then known: one budget at all sizes, and rates tuned at the whole."""
+
+    TUNED_ON: ClassVar[int] = 1
+
+    def text(self, tier: Tier) -> TrialRecipe:
+        """The size's own, in its rows and steps."""
+        return SIZES[self.size].recipe.at(steps=STEPS_OF_RECALL)
+
+
+def survivors(file: Path = DISCOVERED) -> dict[str, str]:
+    """Sources by name of the best discoveries; none where none has been told."""
+    if not file.exists():
+        return {}
+    told = json.loads(file.read_text(encoding="utf-8"))
+    found = sorted((row for row in told["finalists"] if row["is_discovery"]), key=lambda row: row["mean"])
+    return {row["name"]: told["sources"][row["name"]] for row in found[:SURVIVORS]}
+
+
 def mixed(mixer: str) -> tuple[str, str]:
     """A mixer in three blocks of four, attention in the fourth: the hybrid's name and source."""
     return f"{mixer} 3:1", pattern_text((mixer,) * 3 + (ATTENTION,))
@@ -96,9 +121,11 @@ def rung_of(size: str, task: str) -> Rung:
     from asiarc.models.baselines import baseline_source
 
     found = SIZES[size]
-    return Rung(
-        size=size, mixers={name: baseline_source(name) for name in MIXERS} | dict(map(mixed, HYBRIDS)), tasks=(task,),
-        seeds=found.seeds, learning_rates=tuple(factor * found.recipe.learning_rate for factor in RATES),
+    kind = RungOfRecall if get_task(task).trains_on_answers else Rung
+    alone = {name: baseline_source(name) for name in MIXERS}
+    return kind(
+        size=size, mixers=alone | dict(map(mixed, HYBRIDS)) | survivors(), tasks=(task,), seeds=found.seeds,
+        learning_rates=tuple(factor * found.recipe.learning_rate for factor in RATES),
     )  # fmt: skip
 
 
@@ -220,9 +247,14 @@ def _draw(file: Path, rungs: Sequence[MeasuredRung]) -> None:
 # --- the commands -----------------------------------------------------------------------------------------------------
 
 RUNG = click.option("--rung", "size", type=click.Choice(list(SIZES)), required=True)
-TASK = click.option("--task", default="text", show_default=True, help="a text to train and score on")
+TASK = click.option("--task", default="text", show_default=True, help="text, or the task that decides")
 KEPT = click.option("--store", type=click.Path(path_type=Path), default=STORE, show_default=True)
-WRITTEN = click.option("--output", type=click.Path(path_type=Path), default=FOLDER, show_default=True)
+WRITTEN = click.option("--output", type=click.Path(path_type=Path), help="[default: results/ladder/TASK]")
+
+
+def folder_of(task: str, output: Path | None) -> Path:
+    """Where a task's ladder lies."""
+    return output or FOLDER / task.replace(":", "-")
 
 
 def finished(archive: Archive, task: str, sizes: Sequence[str]) -> list[MeasuredRung]:
@@ -247,8 +279,9 @@ def main() -> None:
 @KEPT
 @WRITTEN
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True)
-def train(size: str, task: str, store: Path, output: Path, workers: int) -> None:
+def train(size: str, task: str, store: Path, output: Path | None, workers: int) -> None:
     """Train a rung, or go on with it."""
+    output = folder_of(task, output)
     require_foretold(size, output)
     with carried(store, output / TRIALS):
         found = trained(rung_of(size, task), f"ladder_{size}", "full", store, workers, click.echo)
@@ -260,10 +293,11 @@ def train(size: str, task: str, store: Path, output: Path, workers: int) -> None
 @TASK
 @KEPT
 @WRITTEN
-def foretell_command(size: str, task: str, store: Path, output: Path) -> None:
+def foretell_command(size: str, task: str, store: Path, output: Path | None) -> None:
     """Write what the rungs below say of one, before it is trained."""
     from asiarc.core.digest import digest
 
+    output = folder_of(task, output)
     put_back(output / TRIALS, store)
     with reading(store) as archive:
         study = rung_of(size, task)
@@ -288,8 +322,9 @@ def _parameters(size: str) -> float:
 @TASK
 @KEPT
 @WRITTEN
-def table(task: str, store: Path, output: Path) -> None:
+def table(task: str, store: Path, output: Path | None) -> None:
     """Write what the finished rungs measured, and what became of the predictions."""
+    output = folder_of(task, output)
     put_back(output / TRIALS, store)
     with reading(store) as archive:
         rungs = finished(archive, task, list(SIZES))
