@@ -14,9 +14,7 @@ import csv
 import json
 import re
 import tempfile
-import tomllib
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -28,7 +26,7 @@ from asiarc.archive.secret import read_secret
 from asiarc.archive.store import Archive
 from asiarc.core.errors import AsiarcError, EvidenceError
 from asiarc.core.recipe import Tier
-from asiarc.evidence.claims import Verdict, check_snapshot, load_register
+from asiarc.evidence.claims import Verdict, check_snapshot
 from asiarc.report import facts, ground, rows, signature, within
 from asiarc.report.compare import differences
 from asiarc.report.document import (
@@ -43,6 +41,7 @@ from asiarc.report.document import (
     text_of,
 )
 from asiarc.report.evidence import decided_again, needs_of
+from asiarc.report.register import Register
 
 ANOTHER = "if another version wrote it: asiarc report --again"
 SHOWN = 20  # differences that are told of one file
@@ -124,12 +123,16 @@ def _data(folder: Path, _: Path | None, found: Verification) -> None:
     if text != text_of(json.loads(text)):
         found.problems.append("report.json: not the text that its data are written as (a key twice, other spaces)")
     _rendering(report, folder, found)
+    register = Register.of(facts.project_folder(folder))
     if report["format"] != facts.WITHOUT_EXTRACT:
         with opened(folder / EXTRACT) as extract:
-            _derived(report, folder, extract, found)
+            _derived(report, folder, extract, register, found)
     else:
-        _without_extract(report, folder, found)
-    _register(report, folder, found)
+        _without_extract(report, folder, register, found)
+    if register is None:
+        found.unproved.append("the claims' own words: no register (reproductions/claims.toml) here")
+    else:
+        _register(report, register, found)
 
 
 def _rendering(report: Row, folder: Path, found: Verification) -> None:
@@ -172,7 +175,7 @@ def _first_line(stored: Path, rendered: Path) -> str:
     return "not what its data give"
 
 
-def _derived(report: Row, folder: Path, extract: Extract, found: Verification) -> None:
+def _derived(report: Row, folder: Path, extract: Extract, register: Register | None, found: Verification) -> None:
     """The extract's rows against each other; report.json, its tables and its verdicts against the rows."""
     found.problems += islice(ground.problems(extract), SHOWN)
     scored = len(extract.values)
@@ -187,20 +190,23 @@ def _derived(report: Row, folder: Path, extract: Extract, found: Verification) -
             form=report["format"],
         )  # fmt: skip
         due = read_report(again)
-        found.problems += _some(differences(_in_todays_words(report, folder), due), "report.json")
+        now = register.former_as_today(report) if register else report
+        found.problems += _some(differences(now, due), "report.json")
         for file in sorted({figure["csv"] for figure in [*figures_of(report), *figures_of(due)]}):
             found.problems += _some(differences(_cells(folder / file), _cells(again / file)), file)
     found.compared.append(f"report.json and {len(figures_of(due))} tables, gathered again from the rows of {EXTRACT}")
     found.unproved.append("what provenance says of machine, commit and command")
-    _verdicts(extract.archive, report, folder, found)
+    if register:
+        _verdicts(extract.archive, report, register, found)
 
 
-def _without_extract(report: Row, folder: Path, found: Verification) -> None:
+def _without_extract(report: Row, folder: Path, register: Register | None, found: Verification) -> None:
     found.problems += within.problems(report, folder)
     found.compared.append("means, intervals, comparisons, effects, orders and sums from the values of trials")
     found.unproved.append("the values of trials: no extract, they are as committed, not derived")
-    with tempfile.TemporaryDirectory() as name, Archive(Path(name)) as archive:
-        _verdicts(archive, report, folder, found, without_rows=True)
+    if register:
+        with tempfile.TemporaryDirectory() as name, Archive(Path(name)) as archive:
+            _verdicts(archive, report, register, found, without_rows=True)
 
 
 def _some(told: Iterator[str], file: str) -> Iterator[str]:
@@ -227,76 +233,46 @@ def _cell(text: str) -> float | str:
 # --- claims -----------------------------------------------------------------------------------------------------------
 
 
-def _register(report: Row, folder: Path, found: Verification) -> None:
+def _register(report: Row, register: Register, found: Verification) -> None:
     """Every claim of the register, as it stands there; verdicts as last accepted, where the checkout has any."""
-    reproductions = facts.project_folder(folder) / "reproductions"
-    if not (reproductions / "claims.toml").exists():
-        found.unproved.append("the claims' own words: no register (reproductions/claims.toml) here")
-        return
-    claims, register = report["claims"], load_register(reproductions / "claims.toml")
+    claims = report["claims"]
     told = [row["register"] or {"id": row["verdict"]["claim"]} for row in claims["decided"]] + claims["open"]
     ids = [claim["id"] for claim in told]
-    former = overtaken(report, reproductions)
+    former = register.overtaken(report)
     if former:
         found.unproved.append(f"{', '.join(former)}: asked otherwise since this was made; told here in former words")
-    found.problems += [f"{c}: in the register, missing in the report" for c in register if c not in ids]
+    found.problems += [f"{c}: in the register, missing in the report" for c in register.claims if c not in ids]
     for claim in told:
-        if claim["id"] not in register:
+        due = register.entry(claim["id"])
+        if due is None:
             found.problems.append(f"{claim['id']}: no claim of the register")
         elif claim["id"] not in former:
-            due = register[claim["id"]].model_dump()
             found.problems += [f"{claim['id']}: {line} (the register)" for line in differences(claim, due)]
     found.problems += [f"{row['verdict']['claim']}: of tier {row['verdict']['tier']!r}" for row in claims["decided"]
                        if row["verdict"]["tier"] != report["tier"]]  # fmt: skip
-    if (reproductions / "verdicts.toml").exists():
+    if (register.folder / "verdicts.toml").exists():
         verdicts = [Verdict(**row["verdict"]) for row in claims["decided"]]
-        drifts = check_snapshot(verdicts, reproductions / "verdicts.toml")
+        drifts = check_snapshot(verdicts, register.folder / "verdicts.toml")
         found.problems += [drift.explain() for drift in drifts if drift.recorded is not None]
-    found.compared.append(f"{len(register)} claims of the register in its words, and the verdicts last accepted")
+    found.compared.append(f"{len(register.claims)} claims of the register in its words, and the verdicts last accepted")
 
 
-def overtaken(report: Row, reproductions: Path) -> list[str]:
-    """Claims that a report tells in the words that `former.toml` says the register once had."""
-    path = reproductions / "former.toml"
-    former = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    register = load_register(reproductions / "claims.toml")
-    told = {row["verdict"]["claim"]: row["register"] for row in report["claims"]["decided"]}
-    told |= {claim["id"]: claim for claim in report["claims"]["open"]}
-    return [c for c, words in former.items() if c in told and told[c] == register[c].model_dump() | words]
-
-
-def _in_todays_words(report: Row, folder: Path) -> Row:
-    """The report, with what it tells in the register's former words told in today's."""
-    reproductions = facts.project_folder(folder) / "reproductions"
-    if not (reproductions / "claims.toml").exists() or not (moved := overtaken(report, reproductions)):
-        return report
-    register, now = load_register(reproductions / "claims.toml"), deepcopy(report)
-    for row in now["claims"]["decided"]:
-        if row["verdict"]["claim"] in moved:
-            row["register"] = register[row["verdict"]["claim"]].model_dump()
-    now["claims"]["open"] = [
-        register[one["id"]].model_dump() if one["id"] in moved else one for one in report["claims"]["open"]
-    ]
-    return now
-
-
-def _verdicts(archive: Archive, report: Row, folder: Path, found: Verification, *, without_rows: bool = False) -> None:
+def _verdicts(
+    archive: Archive, report: Row, register: Register, found: Verification, *, without_rows: bool = False
+) -> None:
     """Verdicts against those that their deciders reach again from an archive.
 
     What cannot be: of a study whose code has moved on since; and, of an archive without rows, of whatever ran.
     """
-    reproductions = facts.project_folder(folder) / "reproductions"
-    if not (reproductions / "claims.toml").exists():
-        return
     told = {row["verdict"]["claim"]: row["verdict"] for row in report["claims"]["decided"]}
-    needs = needs_of(reproductions)
+    needs = needs_of(register.folder)
     ran = {
         row["name"] for row in (*report["studies"], *report["searches"], *(report["campaigns"] if without_rows else ()))
     }
-    away = set(overtaken(report, reproductions))
+    away = set(register.overtaken(report))
     away |= {c for c in told if ran & set(re.findall(r"(?:campaign|study) (\w+)", needs.get(c, "")))}
     asked = [claim for claim in told if not (without_rows and needs.get(claim))]
-    again = decided_again(archive, cast("Tier", report["tier"]), reproductions, asked) if asked else {}
+    again = decided_again(archive, cast("Tier", report["tier"]), register.folder, asked) if asked else {}
     reached, lost = 0, []
     for claim, verdict in told.items():
         due = again[claim].as_dict() if claim in again else {"verdict": "not testable here"}

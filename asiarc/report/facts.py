@@ -20,12 +20,13 @@ from asiarc.archive.store import Archive
 from asiarc.campaign.identity import kernels_folder
 from asiarc.core.errors import EvidenceError
 from asiarc.core.recipe import STAGES, StageName
-from asiarc.evidence.claims import Claim, Verdict, load_register
+from asiarc.evidence.claims import Verdict
 from asiarc.evidence.effects import Effect, decide, mean_interval, paired_effect
 from asiarc.evidence.multiplicity import benjamini_hochberg
 from asiarc.evidence.transfer import rank_correlation
 from asiarc.report.memory import memory_facts
 from asiarc.report.paths import paths_of
+from asiarc.report.register import Register
 from asiarc.studies.baselines import NAME as BASELINES_RUN
 from asiarc.studies.baselines import SIGNATURES
 from asiarc.tasks import deciding, get_task
@@ -51,19 +52,17 @@ def project_folder(folder: Path) -> Path:
 
 def claim_facts(archive: Archive, tier: str, folder: Path) -> Row:
     """The verdicts of a tier, each with what the register says of its claim, and the claims without one."""
-    register = _register(folder)
+    register = _entries(folder)
     decided: list[Row] = []
     for verdict in archive.verdicts(tier):
-        claim = register.get(verdict["claim"])
         row = Verdict(**verdict).as_dict()
-        told = {"verdict": row, "register": claim.model_dump() if claim else None}
+        told = {"verdict": row, "register": register.get(verdict["claim"])}
         analyses = paths_of(archive, row)
         decided.append(told | ({"analyses": analyses} if analyses else {}))
     asked = {row["verdict"]["claim"] for row in decided}
-    open_claims = [claim.model_dump() for claim_id, claim in register.items() if claim_id not in asked]
     return {
         "decided": decided,
-        "open": open_claims,
+        "open": [entry for claim, entry in register.items() if claim not in asked],
         "counts": dict(Counter(row["verdict"]["verdict"] for row in decided)),
     }
 
@@ -73,7 +72,7 @@ def in_todays_words(claims: Row, folder: Path) -> Row:
 
     What a tier's cap once noted beside "inconclusive" is a verdict of its own today.
     """
-    now = {claim_id: claim.model_dump() for claim_id, claim in _register(folder).items()}
+    now = _entries(folder)
     decided = [
         {
             **row,
@@ -85,19 +84,19 @@ def in_todays_words(claims: Row, folder: Path) -> Row:
     asked = {row["verdict"]["claim"] for row in decided}
     return {
         "decided": decided,
-        "open": [claim for claim_id, claim in now.items() if claim_id not in asked],
+        "open": [entry for claim, entry in now.items() if claim not in asked],
         "counts": dict(Counter(row["verdict"]["verdict"] for row in decided)),
     }
+
+
+def _entries(folder: Path) -> dict[str, Row]:
+    register = Register.of(project_folder(folder))
+    return {claim: entry.model_dump() for claim, entry in register.claims.items()} if register else {}
 
 
 def _capped_as_today(verdict: Row) -> Row:
     note, times = _CAPPED.subn("", verdict["note"])
     return {**verdict, "verdict": "contradicted at smaller scale", "note": note} if times else verdict
-
-
-def _register(folder: Path) -> dict[str, Claim]:
-    path = project_folder(folder) / "reproductions" / "claims.toml"
-    return load_register(path) if path.exists() else {}
 
 
 # --- campaigns --------------------------------------------------------------------------------------------------------

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import tomllib
 from pathlib import Path
 
 import pytest
 
-from asiarc.evidence.claims import VERDICTS, load_register
-from asiarc.report import checks
+from asiarc.evidence.claims import VERDICTS
 from asiarc.report.checks import verify
 from asiarc.report.document import render
+from asiarc.report.register import Register
 
 ROOT = Path(__file__).parents[2]
 REPRODUCTION = ROOT / "results" / "reproduction"
@@ -66,15 +65,15 @@ def test_every_changed_verdict_is_found_though_signed_again(copy):
 
 
 def test_a_report_of_an_earlier_register_is_held_against_its_words_and_no_others():
-    reproductions = ROOT / "reproductions"
-    register, former = load_register(reproductions / "claims.toml"), reproductions / "former.toml"
-    (claim, words), *_ = tomllib.loads(former.read_text(encoding="utf-8")).items()
-    entry = register[claim].model_dump() | words
+    register = Register.of(ROOT)
+    (claim, words), *_ = register.former.items()
+    entry = register.entry(claim) | words
     decided = {"claims": {"decided": [{"verdict": {"claim": claim}, "register": entry}], "open": []}}
     left = {"claims": {"decided": [], "open": [entry]}}
     for told in (decided, left):
-        assert checks.overtaken(told, reproductions) == [claim]
+        assert register.overtaken(told) == [claim]
+    assert register.former_as_today(left)["claims"]["open"] == [register.entry(claim)]
     entry["counts_for"] = "whatever comes out"
     for told in (decided, left):
-        assert checks.overtaken(told, reproductions) == []
-    assert register[claim].model_dump().items() & words.items() != words.items(), "what is former is not today's"
+        assert register.overtaken(told) == []
+    assert register.entry(claim).items() & words.items() != words.items(), "what is former is not today's"

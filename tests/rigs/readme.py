@@ -12,8 +12,8 @@ import click
 from asiarc.archive.results import Row
 from asiarc.core.errors import EvidenceError
 from asiarc.report.answer import answer
-from asiarc.report.checks import overtaken
 from asiarc.report.document import read_report
+from asiarc.report.register import Register
 from asiarc.report.wording import effect, md, ours
 from tests.rigs import ROOT
 from tests.rigs.discoveries import FALSE, SEEDS
@@ -118,7 +118,8 @@ def _counts(report: Row) -> str:
 
 def _overtaken(report: Row) -> str:
     """What the register asks otherwise by now than when a report was made; empty where it asks the same."""
-    moved = overtaken(report, ROOT / "reproductions")
+    register = Register.of(ROOT)
+    moved = register.overtaken(report) if register else []
     return f"; {', '.join(moved)} are asked otherwise since, and what is told here is of the former words" * bool(moved)
 
 
