@@ -19,7 +19,7 @@ class Register:
 
     folder: Path
     claims: Mapping[str, Claim]
-    former: Mapping[str, Mapping[str, Any]]
+    former: Mapping[str, dict[str, Any]]
 
     @classmethod
     def of(cls, project: Path) -> Register | None:
