@@ -127,3 +127,16 @@ def test_arms_are_told_apart_where_they_are_apart(tmp_path):
     assert read(file) == made(12)
     with pytest.raises(EvidenceError, match="arms record"):
         read(tmp_path / "none")
+
+
+def test_a_member_of_two_files_is_one_with_the_trials_of_both(tmp_path):
+    here, there, both = made(12), made(12)[3:], tmp_path / "both"
+    for member in there:
+        member.bits = {steps: {f"again/{seed}": value for seed, value in some.items()}
+                       for steps, some in member.bits.items()}  # fmt: skip
+    write(here, tmp_path / "here")
+    write(there, both)
+    found = read(tmp_path / "here", both)
+    assert [member.address for member in found] == [member.address for member in here]
+    assert found[0] == here[0]
+    assert {*found[3].bits[str(FIRST)]} == {"0", "1", "2", "again/0", "again/1", "again/2"}

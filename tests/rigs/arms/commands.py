@@ -1,7 +1,9 @@
 """Arms of the search, with the power to tell them apart: hundreds of simulated repeats, and what real ones would need.
 
-    python -m tests.rigs arms record      # trains the genomes; as often as it takes
-    python -m tests.rigs arms simulate    # results/search/arms.json and .txt
+    python -m tests.rigs arms harvest results/campaigns/sixth    # what a search trained: results/search/genomes.jsonl
+    python -m tests.rigs arms record                             # a few on several seeds, for the noise, and by no
+                                                                 # search's choice; as often as it takes
+    python -m tests.rigs arms simulate                           # results/search/arms.json and .txt
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from tests.rigs.arms.world import Surrogate
 from tests.rigs.kept import carried
 
 FOLDER = ROOT / "results" / "search"
-GENOMES = FOLDER / "genomes.jsonl"
+GENOMES, RECORDED = FOLDER / "genomes.jsonl", FOLDER / "recorded.jsonl"
 RUNGS = stage_plan("quick", "explore").rungs
 REAL = 20  # repeats that are trained, to hold the simulated ones against
 MARKS = (1, 2, 4, 8, 16, 32)  # scored candidates at which the best so far is told
@@ -38,10 +40,10 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--store", type=click.Path(path_type=Path), required=True, help="folder of the recording's archive")
+@click.option("--store", type=click.Path(path_type=Path), default=Path(".asiarc/genomes"), show_default=True)
 @click.option("--minutes", type=float, default=8.0, show_default=True, help="stop after about so long")
-@click.option("--genomes", "size", type=click.IntRange(30), default=2_000, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), default=GENOMES, show_default=True)
+@click.option("--genomes", "size", type=click.IntRange(30), default=30, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=RECORDED, show_default=True)
 @WORKERS
 def record(store: Path, minutes: float, size: int, out: Path, workers: int) -> None:
     """Train a population of genomes piece by piece; what there is so far is written each time."""
@@ -59,9 +61,9 @@ def record(store: Path, minutes: float, size: int, out: Path, workers: int) -> N
 
 @main.command()
 @click.argument("folders", nargs=-1, type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--out", type=click.Path(path_type=Path), required=True)
+@click.option("--out", type=click.Path(path_type=Path), default=GENOMES, show_default=True)
 def harvest(folders: Sequence[Path], out: Path) -> None:
-    """Genomes out of published runs: FOLDERS with an extract. For a first look, where nothing is recorded yet."""
+    """Genomes out of published runs: FOLDERS with an extract."""
     members = harvested(folders)
     write(members, out)
     click.echo(f"{len(members)} genomes in {out}")
@@ -70,12 +72,14 @@ def harvest(folders: Sequence[Path], out: Path) -> None:
 @main.command()
 @click.argument("repeats", type=click.IntRange(min=3), default=200)
 @click.option("--candidates", type=click.IntRange(min=4), default=48, show_default=True, help="of one search")
-@click.option("--genomes", "file", type=click.Path(path_type=Path), default=GENOMES, show_default=True)
+@click.option(
+    "--genomes", "files", type=click.Path(path_type=Path), multiple=True, default=(GENOMES, RECORDED), show_default=True
+)
 @click.option("--arm", "arms", multiple=True, type=click.Choice(ARMS), help="default: all")
 @click.option("--out", type=click.Path(path_type=Path), default=FOLDER, show_default=True)
-def simulate(repeats: int, candidates: int, file: Path, arms: tuple[str, ...], out: Path) -> None:
+def simulate(repeats: int, candidates: int, files: tuple[Path, ...], arms: tuple[str, ...], out: Path) -> None:
     """Every arm searches REPEATS worlds; what it finds, what tells it from the full loop, and what real repeats can."""
-    members = read(file)
+    members = read(*files)
     surrogate = Surrogate(members, RUNGS)
     head = [*surrogate.lines(), *refusals(members)]
     click.echo("\n".join(head))

@@ -190,11 +190,20 @@ def write(members: Sequence[Member], file: Path) -> None:
     file.write_text("".join(json.dumps(asdict(member), sort_keys=True) + "\n" for member in members))
 
 
-def read(file: Path) -> list[Member]:
-    """What was written; `EvidenceError` where there is none."""
-    try:
-        return [Member(**json.loads(line)) for line in file.read_text().splitlines()]
-    except (OSError, ValueError, TypeError) as error:
-        raise EvidenceError(
-            f"{file} holds no genomes ({error!r}); record some: python -m tests.rigs arms record"
-        ) from error
+def read(*files: Path) -> list[Member]:
+    """What was written, a member of several files once; `EvidenceError` where there is none."""
+    found: dict[str, Member] = {}
+    for file in files:
+        try:
+            members = [Member(**json.loads(line)) for line in file.read_text().splitlines()]
+        except (OSError, ValueError, TypeError) as error:
+            raise EvidenceError(
+                f"{file} holds no genomes ({error!r}); record some: python -m tests.rigs arms record"
+            ) from error
+        for member in members:
+            known = found.setdefault(member.address, member)
+            if known is not member:
+                known.cpu_s += member.cpu_s
+                for steps, values in member.bits.items():
+                    known.bits[steps] = known.bits.get(steps, {}) | values
+    return list(found.values())
