@@ -97,4 +97,4 @@ def test_a_stranger_finds_the_rows_that_a_card_speaks_of(table):
         name = json.loads((table / "table.json").read_text())["finalists"][0]["name"]
         address = {row["name"]: row["address"] for row in archive.rows("SELECT name, address FROM candidates")}
         found = published(archive, address[name], address["kda"])
-        assert found.task == discoveries.DECIDES and found.effect.n == discoveries.SEEDS
+        assert found.task == discoveries.DECIDES and found.effect.n == discoveries.SEEDS_AGAIN

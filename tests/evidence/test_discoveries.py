@@ -1,11 +1,14 @@
 """What is called a discovery, from values whose order is known."""
 
 import random
+from types import SimpleNamespace
 
 import pytest
+from scipy.stats import t
 
 from asiarc.archive.store import Archive
 from asiarc.core.errors import EvidenceError
+from asiarc.models.baselines import PANEL_NAMES
 from asiarc.models.controls import CONTROL_NAMES
 from tests.rigs import discoveries
 
@@ -16,6 +19,10 @@ def values(**levels):
     names = [*discoveries.alone(), "ahead", "level", "behind_one"]
     some = {name: {str(seed): levels.get(name, 1.0) + draws.gauss(0, 0.02) for seed in range(5)} for name in names}
     return {discoveries.DECIDES: some, discoveries.BESIDE: some}
+
+
+def markdown(told, found, finalists):
+    return discoveries.markdown(told, found, finalists, found[discoveries.DECIDES])
 
 
 def judged(found):
@@ -40,7 +47,7 @@ def test_noise_alone_is_an_empty_gallery_and_says_so():
     found = values()
     told = discoveries.judged(found, ["ahead", "level"])
     assert not any(one.is_discovery for one in told)
-    assert "0 of 2 finalists are ahead" in discoveries.markdown(told, found, ["ahead", "level"])
+    assert "0 of 2 finalists are ahead" in markdown(told, found, ["ahead", "level"])
 
 
 def test_all_that_entered_pay_for_one_another():
@@ -57,7 +64,7 @@ def test_one_that_was_not_scored_on_three_seeds_is_not_judged_but_has_entered(ta
     told = judged(found)
     assert set(told) == {"ahead", "behind_one"}
     assert told["ahead"].adjusted == pytest.approx(3 * told["ahead"].p_value)
-    text = discoveries.markdown(list(told.values()), found, ["ahead", "level", "behind_one"])
+    text = markdown(list(told.values()), found, ["ahead", "level", "behind_one"])
     assert "of 3 finalists" in text and "compared with nothing: level." in text
 
 
@@ -65,7 +72,39 @@ def test_a_mixer_of_the_panel_without_scores_is_named_where_every_mixer_is_said(
     found = values(ahead=0.5)
     found[discoveries.DECIDES]["kda"] = {}
     told = discoveries.judged(found, ["ahead"])
-    assert "compared with nothing: kda." in discoveries.markdown(told, found, ["ahead"])
+    assert "compared with nothing: kda." in markdown(told, found, ["ahead"])
+
+
+def test_a_gain_is_welchs():
+    """By hand: means 1 and 3, variances 1 and 4 over 3 and 4: 1/3 + 1 of variance, (4/3)^2 / (1/18 + 1/3) degrees."""
+    some = {"a": dict(zip("123", (0.0, 1.0, 2.0), strict=True)), "b": dict(zip("1234", (1, 1, 5, 5), strict=True))}
+    some["b"] = {seed: 3 + (value - 3) * (3 / 4) ** 0.5 for seed, value in some["b"].items()}
+    found = discoveries.gain(some, "a", "b")
+    degrees = (4 / 3) ** 2 / (1 / 18 + 1 / 3)
+    assert found.mean == pytest.approx(2) and found.n == 3
+    assert found.high - 2 == pytest.approx(t.ppf(0.975, degrees) * (4 / 3) ** 0.5)
+    assert found.p_value == pytest.approx(2 * t.sf(2 / (4 / 3) ** 0.5, degrees))
+
+
+def test_the_second_look_is_of_the_best_of_the_first_on_other_seeds_and_the_rates_found_there():
+    names = [f"finalist_{number:02}" for number in range(20)]
+    study = discoveries.study({name: f'"""{name}"""\n' for name in names})
+    rates = {name: 1e-3 * number for number, name in enumerate(study.mixers, 1)}
+    scores = {name: {str(seed): 1.0 for seed in range(5)} for name in study.mixers}
+    scores |= {name: {str(seed): number / 100 for seed in range(5)} for number, name in enumerate(names)}
+    scores["finalist_03"] = {"0": 0.0}  # too few seeds
+    first = SimpleNamespace(study=study, rates=rates, values=lambda name, task: scores[name])
+    again = discoveries.second(first)
+    entered = [name for name in again.mixers if name in names]
+    assert entered == [name for name in names if name != "finalist_03"][: discoveries.ENTER]
+    assert set(again.mixers) - set(names) == set(PANEL_NAMES)
+    requests = again.requests(list(again.mixers), again.rates, "full")
+    assert len(requests) == again.trials("full")[0][0]
+    asked = [key for key in requests if key[0] == discoveries.START]
+    assert len(asked) == discoveries.SEEDS_OF_START > discoveries.SEEDS_AGAIN
+    assert {request.recipe.learning_rate for key, request in requests.items() if key[0] == "kda"} == {rates["kda"]}
+    seeds = {request.seed for request in requests.values()}
+    assert not seeds & {study.request("kda", discoveries.DECIDES, str(seed), "full").seed for seed in range(30)}
 
 
 def test_an_unfinished_search_has_no_finalists(tmp_path):
