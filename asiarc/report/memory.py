@@ -36,9 +36,16 @@ def _of_task(name: str, addresses: Mapping[str, str], trials: Sequence[Trial], r
         return None
     task = get_task(name)
     lacking = [t for t in trials if t.task == name and t.address in addresses.values()]
-    uninformed = task.chance if task.chance is not None else _mean(_sums(t, "uninformed") for t in lacking)
-    row: Row = {"task": name, "shown": task.shown.study if task.shown else "", "uninformed": uninformed}
+    shown = task.shown.study if task.shown else ""
+    row: Row = {"task": name, "shown": shown, "uninformed": uninformed_on(name, lacking)}
     return row | judged(row, rows, controls) | _within(name, trials, rows, addresses.get(MEMORY_FREE, ""))
+
+
+def uninformed_on(name: str, trials: Iterable[Trial]) -> float | None:
+    """What one who reads nothing scores on a task: chance, or as the trials' referees measured it; None where neither
+    is known."""
+    task = get_task(name)
+    return task.chance if task.chance is not None else _mean(_sums(trial, "uninformed") for trial in trials)
 
 
 def judged(row: Row, rows: Sequence[Row], controls: Mapping[str, Values]) -> Row:

@@ -22,7 +22,9 @@ def values(**levels):
 
 
 def markdown(told, found, finalists):
-    return discoveries.markdown(told, found, finalists, found[discoveries.DECIDES])
+    parts = {"recurring": 3.0, "new": 5.0}
+    reading = discoveries.Read(dict.fromkeys(finalists, 0.97), dict.fromkeys([*finalists, discoveries.START], parts))
+    return discoveries.markdown(told, found, finalists, found[discoveries.DECIDES], reading)
 
 
 def judged(found):
@@ -105,6 +107,27 @@ def test_the_second_look_is_of_the_best_of_the_first_on_other_seeds_and_the_rate
     assert {request.recipe.learning_rate for key, request in requests.items() if key[0] == "kda"} == {rates["kda"]}
     seeds = {request.seed for request in requests.values()}
     assert not seeds & {study.request("kda", discoveries.DECIDES, str(seed), "full").seed for seed in range(30)}
+
+
+def test_what_is_memory_is_told_apart_from_what_is_near():
+    """By hand: control 3, nobody informed 4, a finalist at 1: two of three bits are memory."""
+    names = ["delta_net", *CONTROL_NAMES, "finalist"]
+    levels = dict.fromkeys(names, 3.0) | {"finalist": 1.0}
+    novelty = {"delta_net": (6.0, 8.0), "finalist": (4.0, 7.5)}
+
+    def trial(name, task):
+        recurring, new = novelty.get(name, (0.0, 0.0))
+        within = {"positions": [], "novelty": {"recurring": [2, recurring], "new": [2, new]}, "uninformed": 4.0}
+        return SimpleNamespace(address=name, task=task, details={"within": within}, value=levels[name])
+
+    first = SimpleNamespace(
+        study=SimpleNamespace(addresses={name: name for name in names}),
+        trials=[trial(name, task) for name in names for task in (discoveries.DECIDES, discoveries.BESIDE)],
+        values=lambda name, task: {"0": levels[name]},
+    )
+    found = discoveries.read(first, ["finalist"])
+    assert found.shares == {"finalist": pytest.approx(2 / 3)}
+    assert found.on_prose("finalist") == "+1.000 / +0.250"
 
 
 def test_an_unfinished_search_has_no_finalists(tmp_path):

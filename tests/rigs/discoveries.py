@@ -29,10 +29,12 @@ from asiarc.core.errors import EvidenceError
 from asiarc.core.recipe import QUICK, Tier, TrialRecipe
 from asiarc.evidence.effects import Effect
 from asiarc.evidence.multiplicity import benjamini_hochberg
+from asiarc.evidence.validity import memory_share
 from asiarc.harness.archive_verbs import reading
 from asiarc.models.baselines import PANEL, PANEL_NAMES
-from asiarc.models.controls import MEMORY_FREE
+from asiarc.models.controls import CONTROL_NAMES, MEMORY_FREE
 from asiarc.report.document import EXTRACT
+from asiarc.report.memory import parts_of, uninformed_on
 from asiarc.studies.study import trained
 from asiarc.studies.verdicts import shown
 from tests.rigs.discovery import FOLDER
@@ -192,8 +194,40 @@ def judged(values: Mapping[str, Values], finalists: Sequence[str]) -> list[Final
     return sorted((replace(one, adjusted=adjusted[one.name]) for one in found), key=lambda one: one.mean)
 
 
+@dataclass(frozen=True)
+class Read:
+    """What is memory of what the finalists read: memory's share of it on the task that decides, by finalist, and on
+    prose the bits a token of each mixer by what stood before (`report.memory.parts_of`). Empty where the referee
+    of the trials measured neither."""
+
+    shares: Mapping[str, float]
+    parts: Mapping[str, Mapping[str, float]]
+
+    def on_prose(self, name: str) -> str:
+        """A finalist's gain over the start where a token recurs, and where it is new, in bits a token."""
+        mine, start = self.parts[name], self.parts[START]
+        if not mine or not start:
+            return "–"
+        gains = (start[part] - mine[part] for part in ("recurring", "new"))
+        return " / ".join(f"{gain:+.3f}" for gain in gains)
+
+
+def read(first: StudyResult, finalists: Sequence[str]) -> Read:
+    """From the first look's trials, which the controls have part in."""
+    by_name = {
+        name: [trial for trial in first.trials if trial.address == address]
+        for name, address in first.study.addresses.items()
+    }
+    means = {name: fmean(values) for name in by_name if (values := [*first.values(name, DECIDES).values()])}
+    control = min(means[name] for name in CONTROL_NAMES)
+    uninformed = uninformed_on(DECIDES, (t for t in by_name[MEMORY_FREE] if t.task == DECIDES))
+    shares = {name: memory_share(means[name], control, uninformed) for name in finalists} if uninformed else {}
+    parts = {name: parts_of(t for t in by_name[name] if t.task == BESIDE) for name in (START, *finalists)}
+    return Read(shares, parts)
+
+
 def markdown(
-    found: Sequence[Finalist], values: Mapping[str, Values], finalists: Sequence[str], first: Values
+    found: Sequence[Finalist], values: Mapping[str, Values], finalists: Sequence[str], first: Values, memory: Read
 ) -> str:
     """The gallery (which may be empty), every finalist of the second look, and all of the first."""
     left = ", ".join(without_scores(values, [*finalists, *PANEL_NAMES]))
@@ -202,7 +236,7 @@ def markdown(
     means, before = means_of({n: v for n, v in values[DECIDES].items() if v}), means_of(looked)
     on_prose = means_of({n: v for n, v in values[BESIDE].items() if v})
     leader = best(means, [name for name in PANEL_NAMES if name in means], higher_is_better=False)
-    entered = len([name for name in first if name not in alone()])
+    entered, shares = len([name for name in first if name not in alone()]), memory.shares.values()
     lines = [
         f"# Discoveries on {DECIDES}, {PANEL}", "",
         f"{len(discoveries)} of {len(finalists)} finalists are ahead of every mixer of the panel ({SEEDS_AGAIN} fresh "
@@ -210,10 +244,13 @@ def markdown(
         f"{FALSE:.0%} over all that entered). They had the best means of {entered} in a first look on {SEEDS} other "
         f"seeds. The panel's best is {leader} at {means[leader]:.4f} bits a byte that is asked for: no gain over it "
         "can be larger than that.",
+        *([f"Of all that a finalist reads from the context there, {min(shares):.0%} to {max(shares):.0%} is memory, "
+           "which no control has."] if shares else []),
         *(["", f"Without scores on {ENOUGH} seeds, and so compared with nothing: {left}."] if left else []),
         "",
         "| finalist | bits | weakest over | gain there | p (BH) | over the start | prose: over the start | "
-        "prose: over the memory-free control | |", "|---|---|---|---|---|---|---|---|---|",
+        "where tokens recur / are new | prose: over the memory-free control | |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for one in found:
         told = (one.effect, one.over_start, one.prose, one.prose_over_control)
@@ -221,7 +258,7 @@ def markdown(
         verdict = "discovery" if one.is_discovery else ""
         lines.append(
             f"| {one.name} | {one.mean:.4f} | {one.weakest} | {weak} | {one.adjusted:.3g} | {start} | {prose} | "
-            f"{control} | {verdict} |"
+            f"{memory.on_prose(one.name)} | {control} | {verdict} |"
         )
     lines += ["", "| mixer | second look | first look | on prose |", "|---|---|---|---|"]
     for name in sorted(before, key=before.__getitem__):
@@ -292,10 +329,12 @@ def table(campaign: str, top: int, searched: Path | None, store: Path) -> None:
     }
     finalists = [name for name in again.study.mixers if name not in alone()]
     found = judged(values, finalists)
-    text = markdown(found, values, finalists, before)
+    memory = read(first, finalists)
+    text = markdown(found, values, finalists, before, memory)
     told = [asdict(one) | {"is_discovery": one.is_discovery} for one in found]
     record = {"panel": PANEL, "searched": len(wanted.mixers) - len(alone()), "entered": len(finalists),
               "values": values, "first_look": before, "finalists": told}  # fmt: skip
+    record["read"] = asdict(memory)
     record["sources"] = {name: wanted.mixers[name] for name in finalists}
     write_table(FOLDER / campaign, "table", text, record)
     click.echo(text)
