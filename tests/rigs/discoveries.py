@@ -221,7 +221,9 @@ def read(first: StudyResult, finalists: Sequence[str]) -> Read:
     means = {name: fmean(values) for name in by_name if (values := [*first.values(name, DECIDES).values()])}
     control = min(means[name] for name in CONTROL_NAMES)
     uninformed = uninformed_on(DECIDES, (t for t in by_name[MEMORY_FREE] if t.task == DECIDES))
-    shares = {name: memory_share(means[name], control, uninformed) for name in finalists} if uninformed else {}
+    shares = {} if uninformed is None else {
+        name: min(1.0, memory_share(means[name], control, uninformed)) for name in finalists
+    }  # fmt: skip
     parts = {name: parts_of(t for t in by_name[name] if t.task == BESIDE) for name in (START, *finalists)}
     return Read(shares, parts)
 
@@ -244,8 +246,8 @@ def markdown(
         f"{FALSE:.0%} over all that entered). They had the best means of {entered} in a first look on {SEEDS} other "
         f"seeds. The panel's best is {leader} at {means[leader]:.4f} bits a byte that is asked for: no gain over it "
         "can be larger than that.",
-        *([f"Of all that a finalist reads from the context there, {min(shares):.0%} to {max(shares):.0%} is memory, "
-           "which no control has."] if shares else []),
+        *([f"Of all that a finalist reads from the context there, {min(shares):.0%} or more is memory, which no "
+           "control has."] if shares else []),
         *(["", f"Without scores on {ENOUGH} seeds, and so compared with nothing: {left}."] if left else []),
         "",
         "| finalist | bits | weakest over | gain there | p (BH) | over the start | prose: over the start | "
