@@ -27,7 +27,7 @@ def carried(store: Path, file: Path) -> Iterator[None]:
 def put_back(file: Path, store: Path) -> int:
     """Put a file's rows into a store, beside those that it has; how many trials it has now. No file, no rows.
 
-    Items are not put back: a trial's value and where its bits were lost are in its row.
+    Items are put back, too, to what `extract` keeps of a likelihood: a file that is written again loses none.
     """
     with Archive(store) as archive:
         if file.exists():
@@ -35,8 +35,15 @@ def put_back(file: Path, store: Path) -> int:
                 for table, row in extract.each(file):
                     if table != "items":
                         archive.restore(table, row)
+                    elif not archive.items(row["trial"]):
+                        archive.add_items(row["trial"], _items(row))
         (counted,) = archive.rows("SELECT COUNT(*) AS trials FROM trials")
         return int(counted["trials"])
+
+
+def _items(row: dict[str, Any]) -> list[dict[str, Any]]:
+    values, lengths = row["values"], row["bytes"]
+    return [{"value": value} for value in (values if lengths is None else zip(values, lengths, strict=True))]
 
 
 def keep(store: Path, file: Path) -> None:

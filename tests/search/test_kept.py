@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
+from asiarc.archive import extract
 from asiarc.archive.store import Archive
 from tests.harness.fakes import Bench, FakeExecutor, Refusing, candidate, written
 from tests.rigs.kept import carried, keep, put_back
@@ -29,6 +32,23 @@ def test_what_was_carried_is_not_trained_again(searched, tmp_path):
     count = put_back(tmp_path / "trials.jsonl.gz", tmp_path / "second")
     assert count == len(trials(folder)) and trials(tmp_path / "second") == trials(folder)
     Bench(question, tmp_path / "second").run(Refusing())
+
+
+def test_what_is_written_again_has_the_items_that_it_had(searched, tmp_path):
+    folder = shutil.copytree(searched[1], tmp_path / "store")
+    first, second = tmp_path / "first.jsonl.gz", tmp_path / "second.jsonl.gz"
+    with Archive(folder) as archive:
+        keys = [row["key"] for row in archive.rows("SELECT key FROM trials ORDER BY key")]
+        archive.add_items(keys[0], [{"value": [-1.23, 4]}, {"value": [-70.04, 9]}, {"value": [-0.06, 4]}])
+        archive.add_items(keys[1], [{"value": 1}, {"value": 0}])
+    keep(folder, first)
+    assert sum(table == "items" for table, _ in extract.each(first)) >= 2
+    put_back(first, tmp_path / "second")
+    keep(tmp_path / "second", second)
+    assert second.read_bytes() == first.read_bytes()
+    with carried(tmp_path / "second", second):
+        pass
+    assert second.read_bytes() == first.read_bytes(), "rounded once"
 
 
 def test_what_is_added_within_is_kept_however_it_ends(searched, tmp_path):
