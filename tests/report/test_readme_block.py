@@ -46,9 +46,12 @@ def test_long_searches_are_told_once_they_are_there(monkeypatch, tmp_path):
     (tmp_path / "law.json").write_text(json.dumps({"searches": {"asi_arch": {"bought": bought}}}))
     assert "| asi\\_arch | 1,200 | 1,200 | 2400.0 | 1,200 |" in block(searched=tmp_path)
     (tmp_path / "asi_arch").mkdir()
-    table = {"panel": "panel 2026-11", "entered": 3, "finalists": [{"is_discovery": True}, {"is_discovery": False}]}
+    table = {"panel": "panel 2026-11", "searched": 9, "entered": 3,
+             "finalists": [{"is_discovery": True}, {"is_discovery": False}]}  # fmt: skip
     (tmp_path / "asi_arch" / "table.json").write_text(json.dumps(table))
-    assert "1 of its 3 finalists are ahead of every mixer of panel 2026-11" in block(searched=tmp_path)
+    written = block(searched=tmp_path)
+    assert "1 of its 3 finalists are ahead of every mixer of panel 2026-11" in written
+    assert "the best means of 9 in a first look" in written
 
 
 def test_claims_that_are_asked_otherwise_since_a_report_was_made_are_named(monkeypatch):
