@@ -60,6 +60,16 @@ class OfPanel(Rung):
         return self.RECIPE
 
 
+class Stacked(OfPanel):
+    """The panel's mixers in blocks enough for hybrids; the recipe is a part of what was asked."""
+
+    stack: TrialRecipe = RECIPE
+
+    def text(self, tier: Tier) -> TrialRecipe:
+        """The stack's."""
+        return self.stack
+
+
 def alone() -> dict[str, str]:
     """Every mixer of the panel and every control, its source by name."""
     from asiarc.models.baselines import baseline_source
@@ -67,9 +77,9 @@ def alone() -> dict[str, str]:
     return {name: baseline_source(name) for name in (*PANEL_NAMES, *CONTROL_NAMES)}
 
 
-def study(task: str) -> OfPanel:
+def study(task: str) -> Stacked:
     """Everything that is trained on a task."""
-    return OfPanel(mixers=alone() | dict(map(mixed, HYBRIDS)), tasks=(task,), seeds=SEEDS, learning_rates=RATES)
+    return Stacked(mixers=alone() | dict(map(mixed, HYBRIDS)), tasks=(task,), seeds=SEEDS, learning_rates=RATES)
 
 
 @dataclass(frozen=True)
