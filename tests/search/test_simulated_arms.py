@@ -85,6 +85,7 @@ def test_noise_is_read_off_those_that_were_trained_again():
     luck = Luck.of(made(30, 0.02), FIRST)
     assert luck is not None and luck.own == pytest.approx(0.02, rel=0.5) and luck.shared == pytest.approx(0.1, rel=0.3)
     assert Luck.of(made(30)[10:], FIRST) is None
+    assert Luck.of(made(30)[:1], FIRST) is None, "of one member alone nobody knows whose luck its seeds had"
     with pytest.raises(EvidenceError, match="two seeds"):
         Surrogate(made(40)[10:], RUNGS)
     with pytest.raises(EvidenceError, match="a surrogate takes 20"):

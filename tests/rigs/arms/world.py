@@ -126,6 +126,8 @@ class Luck:
         if len({seed for _, seed in scores}) < 2:
             return None
         layout = Layout(scores)
+        if layout.freedom < 1:  # one member alone: its own luck and its seeds' are the same
+            return None
         own = sqrt(layout.squares / layout.freedom)
         means = [np.mean([v for (_, seed), v in scores.items() if seed == one]) for one in {s for _, s in scores}]
         return cls(float(np.std(means, ddof=1)), own)
