@@ -246,8 +246,8 @@ def markdown(
         f"{FALSE:.0%} over all that entered). They had the best means of {entered} in a first look on {SEEDS} other "
         f"seeds. The panel's best is {leader} at {means[leader]:.4f} bits a byte that is asked for: no gain over it "
         "can be larger than that.",
-        *([f"Of all that a finalist reads from the context there, {min(shares):.0%} or more is memory, which no "
-           "control has."] if shares else []),
+        *([f"Of what a finalist reads from the context there, {_at_least(min(shares))} is memory, which no control has."]
+          if shares else []),
         *(["", f"Without scores on {ENOUGH} seeds, and so compared with nothing: {left}."] if left else []),
         "",
         "| finalist | bits | weakest over | gain there | p (BH) | over the start | prose: over the start | "
@@ -267,6 +267,10 @@ def markdown(
         again, prose = (f"{some[name]:.4f}" if name in some else "–" for some in (means, on_prose))
         lines.append(f"| {name} | {again} | {before[name]:.4f} | {prose} |")
     return "\n".join([*lines, ""])
+
+
+def _at_least(share: float) -> str:
+    return "all" if share >= 1 else f"{share:.0%} or more"
 
 
 STORE = click.option("--store", type=click.Path(path_type=Path), default=Path(".asiarc/discoveries"), show_default=True)
