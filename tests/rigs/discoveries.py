@@ -246,8 +246,8 @@ def markdown(
         f"{FALSE:.0%} over all that entered). They had the best means of {entered} in a first look on {SEEDS} other "
         f"seeds. The panel's best is {leader} at {means[leader]:.4f} bits a byte that is asked for: no gain over it "
         "can be larger than that.",
-        *([f"Of what a finalist reads from the context there, {_at_least(min(shares))} is memory, which no control has."]
-          if shares else []),
+        *([f"Of what a finalist reads from the context there, {_at_least(min(shares))} is memory, which no control "
+           "has."] if shares else []),
         *(["", f"Without scores on {ENOUGH} seeds, and so compared with nothing: {left}."] if left else []),
         "",
         "| finalist | bits | weakest over | gain there | p (BH) | over the start | prose: over the start | "
