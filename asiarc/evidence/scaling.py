@@ -1,10 +1,16 @@
 """Laws over sizes, predictions from them, and what became of the predictions.
 
-What carries from one size to the next is the order of the mixers, not the level that all share. So each mixer has a law
-for its distance from the mean of all on its rung: a straight line in log10 of the parameters, d(N) = a + b log10 N,
-fitted to the rungs below; from a single rung, the distance stays as it is. Intervals are prediction intervals of what
-the next rung will measure: noise of the seeds below, carried through the fit, and of the seeds to come. They hold if
-the law does; how often they cover is the score.
+What carries from one size to the next is the order of the mixers, not the level that all share. So a law is one of
+distances from the mean of all mixers on a rung:
+
+- `line`, d(N) = a + b log10 N for each mixer: two numbers of its own. From a single rung, the distance stays as it is.
+  Intervals carry the noise of the seeds below through the fit, and that of the seeds to come.
+- `shrinking`, d(N) = c N^-g with one g for all: losses come together as sizes grow, and a mixer that keeps its place
+  keeps its share of what lies between them. Intervals carry what the fit leaves, seeds' noise and the law's own misfit
+  together. It takes two rungs.
+
+Intervals are prediction intervals of what the next rung will measure. They hold if the law does; how often they cover
+is the score.
 """
 
 from __future__ import annotations
@@ -12,13 +18,16 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import numpy as np
 
 from asiarc.core.errors import EvidenceError
 
 Pair = tuple[str, str]
+SHRINKS = (-2.0, 4.0)  # where the exponent g is looked for
 
 
 @dataclass(frozen=True)
@@ -119,7 +128,7 @@ class Tally:
 
 
 def predict(rungs: Sequence[MeasuredRung], parameters: float, seeds: int, *, level: float = 0.95) -> Prediction:
-    """What a rung of so many parameters and seeds will measure, from the rungs below it.
+    """What a rung of so many parameters and seeds will measure, by a line from the rungs below it.
 
     Raises `EvidenceError` where there is no rung, they hold other mixers, one has no noise to be seen (a single seed
     everywhere), or they are not below.
@@ -142,6 +151,51 @@ def predict(rungs: Sequence[MeasuredRung], parameters: float, seeds: int, *, lev
             for w, rung, (variance, _) in zip(weights, rungs, noise, strict=True)
         )
         return math.sqrt(carried + len(mixers) * noise[-1][0] / seeds)
+
+    return _prediction(rungs, parameters, value, radius, spread)
+
+
+def predict_shrinking(rungs: Sequence[MeasuredRung], parameters: float, *, level: float = 0.95) -> Prediction:
+    """The same by d(N) = c N^-g, one exponent g for all mixers, by least squares over all rungs.
+
+    What the fit leaves has M (R - 1) - 1 degrees of freedom for M mixers on R rungs. Raises `EvidenceError` as
+    `predict` does, and where a single rung is below: it says nothing of g.
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.stats import t as student
+
+    _check(rungs, parameters)
+    mixers = sorted(rungs[0].losses)
+    freedom = len(mixers) * (len(rungs) - 1) - 1
+    if freedom < 1:
+        raise EvidenceError("how distances shrink takes two rungs of two mixers at least; train the next rung")
+    sizes_R = np.array([rung.parameters for rung in rungs]) / rungs[0].parameters
+    distances_RM = np.array([[rung.distances()[mixer] for mixer in mixers] for rung in rungs])
+
+    def fitted(exponent: float) -> tuple[Any, Any]:
+        """The mixers' c at the first size for an exponent, and what is left."""
+        shrunk_R = sizes_R**-exponent
+        c_M = shrunk_R @ distances_RM / (shrunk_R @ shrunk_R)
+        return c_M, distances_RM - np.outer(shrunk_R, c_M)
+
+    exponent = float(minimize_scalar(lambda g: float((fitted(g)[1] ** 2).sum()), bounds=SHRINKS, method="bounded").x)
+    c_M, left_RM = fitted(exponent)
+    shrunk_R, shrunk = sizes_R**-exponent, (parameters / rungs[0].parameters) ** -exponent
+    variance = float((left_RM**2).sum()) / freedom
+    one = variance * (1 + shrunk**2 / float(shrunk_R @ shrunk_R))  # of c, and of what the law leaves on the next rung
+    value = {mixer: shrunk * float(c) for mixer, c in zip(mixers, c_M, strict=True)}
+    radius = float(student.ppf((1 + level) / 2, freedom))
+    return _prediction(rungs, parameters, value, radius, lambda *some: math.sqrt(len(some) * one))
+
+
+def _prediction(
+    rungs: Sequence[MeasuredRung],
+    parameters: float,
+    value: Mapping[str, float],
+    radius: float,
+    spread: Callable[..., float],
+) -> Prediction:
+    """Values with their intervals, of each mixer and each pair."""
 
     def foretold(found: float, sd: float) -> Expected:
         return Expected(found, found - radius * sd, found + radius * sd)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from asiarc.archive.store import Archive
 from asiarc.core.errors import EvidenceError
 from asiarc.core.pattern import pattern_of
-from asiarc.evidence.scaling import MeasuredRung, Prediction, predict, score, turns
+from asiarc.evidence.scaling import MeasuredRung, Prediction, predict, predict_shrinking, score, turns
 from tests.rigs import scaling
 
 SMALL = MeasuredRung("100k", 1e5, {"a": [2.0, 2.2], "b": [2.4, 2.6], "c": [3.0, 3.2]})
@@ -62,6 +62,57 @@ def test_intervals_cover_what_they_say_where_the_law_holds():
 
     shares = [score(predict([rung(5, 5), rung(5.5, 4)], 1e6, seeds=3), rung(6, 3)).coverage for _ in range(200)]
     assert 0.92 <= statistics.fmean(shares) <= 0.98
+
+
+def shrinking(decade, places, exponent, seeds=2, noise=1e-3, draw=None):
+    """A rung on which every mixer is at its place times N^-g, from a level that all share."""
+    def off(seed):
+        return draw.gauss(0, noise) if draw else noise * (-1) ** seed
+
+    losses = {str(i): [5 - decade + place * 10 ** (-exponent * (decade - 5)) + off(seed) for seed in range(seeds)]
+              for i, place in enumerate(places)}  # fmt: skip
+    return MeasuredRung(str(decade), 10.0**decade, losses)
+
+
+@given(st.lists(st.floats(-1, 1), min_size=3, max_size=6), st.floats(0.0, 1.5))
+def test_distances_that_shrink_alike_are_foretold_to_the_digit(places, exponent):
+    found = predict_shrinking([shrinking(decade, places, exponent) for decade in (5, 5.5)], 1e6)
+    for mixer, distance in shrinking(6, places, exponent).distances().items():
+        assert found.mixers[mixer].value == pytest.approx(distance, abs=1e-4)
+
+
+def test_what_a_law_leaves_is_in_its_intervals_and_covers_as_it_says():
+    draw = random.Random(0)
+    places = [draw.uniform(-1, 1) for _ in range(8)]
+
+    def rung(decade):
+        return shrinking(decade, places, 0.8, seeds=1, noise=0.02, draw=draw)
+
+    shares = []
+    for _ in range(200):
+        below = [MeasuredRung(one.name, one.parameters, {m: [v[0], v[0]] for m, v in one.losses.items()})
+                 for one in (rung(5), rung(5.5))]  # fmt: skip
+        shares.append(score(predict_shrinking(below, 1e6), rung(6)).coverage)
+    assert 0.9 <= statistics.fmean(shares) <= 0.99
+
+
+def test_where_all_come_together_a_line_turns_the_order_over_and_shrinking_keeps_it():
+    places = [-0.4, -0.1, 0.1, 0.4]
+    below = [shrinking(5, places, 0.8), shrinking(5.5, places, 0.8)]
+    assert predict_shrinking(below, 1e7).order == ["0", "1", "2", "3"]
+    assert predict(below, 1e7, 3).order == ["3", "2", "1", "0"]
+    with pytest.raises(EvidenceError, match="takes two rungs"):
+        predict_shrinking(below[:1], 1e7)
+
+
+def test_from_two_rungs_both_laws_are_foretold_and_scored(tmp_path):
+    places = [-0.4, -0.1, 0.1, 0.4]
+    below, then = [shrinking(5, places, 0.8), shrinking(5.5, places, 0.8)], shrinking(6.5, places, 0.8)
+    record = scaling.foretell("1M", below, "text", then.parameters)
+    assert record["law"] == "shrinking" and [*record["beside"]] == ["line"]
+    (tmp_path / f"{then.name}.json").write_text(json.dumps(record))
+    told = {one.law: one.score.right for one in scaling.judged([then], tmp_path)}
+    assert told == {"shrinking": 6, "line": 0}
 
 
 def test_the_score_counts_pairs_and_what_was_told_apart():
@@ -136,7 +187,7 @@ def test_the_table_says_what_became_of_a_prediction(repository):
     renamed = {"mamba2": "a", "gated_delta_net": "b", "c": "c"}
     judged = scaling.judged([MeasuredRung("300k", 1e6, {renamed[m]: v for m, v in rungs[1].losses.items()})], folder)
     text = scaling.write(folder, rungs, judged)
-    assert f"| 300k | {judged[0].commit[:10]} | 2 of 3 | 2 of 2 |" in text
+    assert f"| 300k | line | {judged[0].commit[:10]} | 2 of 3 | 2 of 2 |" in text
     assert "turns at 630,957 parameters" in text
     assert (folder / "ladder.svg").exists() and json.loads((folder / "table.json").read_text())["scores"]
 

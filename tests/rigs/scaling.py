@@ -28,7 +28,7 @@ from asiarc.core.errors import EvidenceError
 from asiarc.core.outcome import SCORED, Outcome
 from asiarc.core.pattern import pattern_text
 from asiarc.core.recipe import GPU_20M, MICRO, Tier, TrialRecipe
-from asiarc.evidence.scaling import MeasuredRung, Prediction, Tally, predict, score, turns
+from asiarc.evidence.scaling import MeasuredRung, Prediction, Tally, predict, predict_shrinking, score, turns
 from asiarc.harness.archive_verbs import reading
 from asiarc.studies.study import Study, StudyResult, trained
 from asiarc.tasks import get_task
@@ -47,6 +47,7 @@ RATES = (0.5, 1.0, 2.0)  # times the size's own
 STORE, FOLDER = Path(".asiarc/ladder"), ROOT / "results" / "ladder"
 DISCOVERED = ROOT / "results" / "discovery" / "asi_arch" / "table.json"
 SURVIVORS = 2  # discoveries that climb, the best by their mean
+STRAIGHT, SHRINKING = "line", "shrinking"  # laws of distances (`evidence.scaling`); the second from two rungs on
 STEPS_OF_RECALL = 100  # after 160, DeltaNet is at the ceiling of the larger sizes
 
 
@@ -168,9 +169,15 @@ def require_foretold(size: str, folder: Path) -> None:
 
 def foretell(size: str, rungs: Sequence[MeasuredRung], task: str, parameters: float) -> dict[str, Any]:
     """The record of a prediction: what it was made from is in it, so that anyone can make it again."""
-    found = predict(rungs, parameters, SIZES[size].seeds)
     seen = {rung.name: {"parameters": rung.parameters, "losses": dict(rung.losses)} for rung in rungs}
-    return {"rung": size, "task": task, "from": seen, "prediction": found.as_dict()}
+    laws = {STRAIGHT: predict(rungs, parameters, SIZES[size].seeds)}
+    if len(rungs) > 1:
+        laws = {SHRINKING: predict_shrinking(rungs, parameters), **laws}
+    law, *beside = laws
+    return {
+        "rung": size, "task": task, "from": seen, "law": law, "prediction": laws[law].as_dict(),
+        "beside": {other: laws[other].as_dict() for other in beside},
+    }  # fmt: skip
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
@@ -181,17 +188,22 @@ class Judged:
     """A rung with what was foretold of it."""
 
     rung: str
+    law: str
     commit: str
     score: Tally
 
 
 def judged(rungs: Sequence[MeasuredRung], folder: Path) -> list[Judged]:
-    """Every measured rung whose prediction lies in the folder, with its score."""
+    """Every measured rung whose prediction lies in the folder, with its score by each law."""
     found = []
     for rung in rungs:
         if (file := folder / f"{rung.name}.json").exists():
             record = json.loads(file.read_text(encoding="utf-8"))
-            found.append(Judged(rung.name, committed(file), score(Prediction.from_dict(record["prediction"]), rung)))
+            laws = {record.get("law", STRAIGHT): record["prediction"], **record.get("beside", {})}
+            found += [
+                Judged(rung.name, law, committed(file), score(Prediction.from_dict(foretold), rung))
+                for law, foretold in laws.items()
+            ]
     return found
 
 
@@ -201,11 +213,11 @@ def markdown(rungs: Sequence[MeasuredRung], scores: Sequence[Judged]) -> str:
     lines = ["# The ladder", "", *_head("mixer", *means)]
     for mixer in sorted(rungs[-1].losses, key=means[rungs[-1].name].__getitem__):
         lines.append(_row(mixer, *(f"{means[r.name][mixer]:.4f} (n = {len(r.losses[mixer])})" for r in rungs)))
-    lines += ["", *_head("rung", "foretold in", "pairs right", "of those told apart", "intervals that cover")]
+    lines += ["", *_head("rung", "law", "foretold in", "pairs right", "of those told apart", "intervals that cover")]
     for one in scores:
         s, commit = one.score, one.commit[:10] or "not committed"
         shares = (f"{s.right} of {s.pairs}", f"{s.told_right} of {s.told}", f"{s.covered} of {s.pairs}")
-        lines.append(_row(one.rung, commit, *shares))
+        lines.append(_row(one.rung, one.law, commit, *shares))
     sizes = turns(rungs, *TURNING)
     where = f"turns at {', '.join(f'{size:,.0f}' for size in sizes)} parameters" if sizes else "does not turn"
     return "\n".join([*lines, "", f"The order of {' and '.join(TURNING)} {where} on these rungs.", ""])
