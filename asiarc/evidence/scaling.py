@@ -170,7 +170,7 @@ def predict_shrinking(rungs: Sequence[MeasuredRung], parameters: float, *, level
     if freedom < 1:
         raise EvidenceError("how distances shrink takes two rungs of two mixers at least; train the next rung")
     sizes_R = np.array([rung.parameters for rung in rungs]) / rungs[0].parameters
-    distances_RM = np.array([[rung.distances()[mixer] for mixer in mixers] for rung in rungs])
+    distances_RM = np.array([[apart[mixer] for mixer in mixers] for apart in (rung.distances() for rung in rungs)])
 
     def fitted(exponent: float) -> tuple[Any, Any]:
         """The mixers' c at the first size for an exponent, and what is left."""

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import click
 
 from asiarc.core.errors import EvidenceError
-from asiarc.core.recipe import QUICK, Tier, TrialRecipe
+from asiarc.core.recipe import Tier, TrialRecipe
 from asiarc.evidence.effects import Effect
 from asiarc.evidence.multiplicity import benjamini_hochberg
 from asiarc.evidence.validity import memory_share
@@ -59,7 +59,6 @@ class AgainstPanel(OfPanel):
     """The leading candidates and the panel, as the campaign's last stage trains them."""
 
     SEEDS_FROM: ClassVar[str] = "discovery"
-    RECIPE: ClassVar[TrialRecipe] = QUICK
 
     size: str = "micro"
 

@@ -55,10 +55,8 @@ class OfPanel(Rung):
     TUNED_ON: ClassVar[int] = 1
     RECIPE: ClassVar[TrialRecipe] = QUICK
 
-    size: str = "100k"
-
     def text(self, tier: Tier) -> TrialRecipe:
-        """The panel's own."""
+        """What decides there."""
         return self.RECIPE
 
 
