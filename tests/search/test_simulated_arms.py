@@ -9,12 +9,14 @@ from statistics import fmean
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from asiarc.core.errors import EvidenceError
 from asiarc.core.genome import Genome, random_genome
 from asiarc.core.seeds import rng_of
 from asiarc.researcher.designs import DESIGNS
-from tests.rigs.arms.commands import RUNGS, against, arm_lines, comparisons
+from tests.rigs.arms import commands
+from tests.rigs.arms.commands import RESULT, RUNGS, against, arm_lines, best_within, comparisons, share_lines, simulate
 from tests.rigs.arms.genomes import Member, population, read, write
 from tests.rigs.arms.laboratory import FULL, Searched, expected_maximum, searched
 from tests.rigs.arms.world import LEAST, Luck, Surrogate, World, coded, fitted
@@ -51,6 +53,11 @@ def test_a_population_is_the_beginning_of_a_larger_one():
     small, large = population(20), population(40)
     assert [*large][:20] == [*small] and len(large) == 40
     assert [*large.values()][: len(DESIGNS)] == [*DESIGNS.values()]
+
+
+def test_what_was_counted_is_not_foretold(surrogate):
+    for member in made(60, 0.01):
+        assert surrogate.measures(Genome(**member.genome)) == member.measures
 
 
 def test_the_surrogate_foretells_what_it_was_not_shown(surrogate):
@@ -114,6 +121,37 @@ def test_the_loop_searches_a_world(surrogate):
         assert len(one.scored) + one.refused == 16 and list(one.cpu_s) == sorted(one.cpu_s)
     assert full.winner > fmean(full.scored)
     assert searched(surrogate, FULL, 0, 16) == full
+
+
+def test_a_simulation_that_was_ended_goes_on_and_one_of_other_genomes_begins(tmp_path, monkeypatch):
+    genomes, asked = tmp_path / "genomes.jsonl", []
+    write(made(30, 0.01), genomes)
+
+    def counted(surrogate, arm, number, candidates):
+        asked.append((arm, number))
+        if len(asked) == 13:
+            raise KeyboardInterrupt
+        return Searched(0.1 * number, (0.0, 0.1), (1.0, 2.0), 0.0, 1)
+
+    monkeypatch.setattr(commands, "searched", counted)
+    options = ["7", "--arm", "random", "--genomes", str(genomes), "--out", str(tmp_path)]
+
+    def run(*more: str) -> int:
+        return CliRunner().invoke(simulate, [*options, *more]).exit_code
+
+    assert run() == 1 and (tmp_path / RESULT).exists()
+    assert run() == 0 and asked[13:] == [(arm, number) for number in (5, 6) for arm in (FULL, "random")]
+    assert run() == 0 and len(asked) == 17, "it is all there"
+    assert (tmp_path / "arms.svg").exists() and "7 worlds" in (tmp_path / "arms.txt").read_text()
+    assert run("--candidates", "5") == 0 and len(asked) == 31
+
+
+def test_what_was_spent_buys_what_was_scored_by_then():
+    found = [Searched(0.3, (0.1, 0.3, 0.2), (1.0, 2.0, 4.0), 0.2, 0), Searched(0.2, (0.2,), (3.0,), 0.2, 2)]
+    assert best_within(found, 0.5, exchangeable=False) == 0
+    assert best_within(found, 2.0, exchangeable=False) == pytest.approx(0.15)
+    assert best_within(found, 3.0, exchangeable=True) == pytest.approx(((0.3 + 0.2 + 0.3) / 3 + 0.2) / 2)
+    assert "of the 6 CPU-seconds" in share_lines({FULL: [found[0], replace(found[1], cpu_s=(8.0,))]})[0]
 
 
 def test_arms_are_told_apart_where_they_are_apart(tmp_path):

@@ -3,19 +3,22 @@
     python -m tests.rigs arms harvest results/campaigns/sixth    # what a search trained: results/search/genomes.jsonl
     python -m tests.rigs arms record                             # a few on several seeds, for the noise, and by no
                                                                  # search's choice; as often as it takes
-    python -m tests.rigs arms simulate                           # results/search/arms.json and .txt
+    python -m tests.rigs arms simulate                           # results/search/arms.{json,txt,svg}; goes on, too
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 import click
 
+from asiarc.core.digest import digest
 from asiarc.core.recipe import stage_plan
 from asiarc.evidence.effects import Effect, paired_effect
 from asiarc.evidence.power import pairs_needed, power_of
@@ -23,7 +26,7 @@ from asiarc.harness.options import WORKERS, Commands
 from asiarc.studies.verdicts import USEFUL, shown
 from tests.rigs import ROOT
 from tests.rigs.arms.genomes import Member, harvested, read, write
-from tests.rigs.arms.laboratory import ARMS, FULL, Searched, expected_maximum, worlds
+from tests.rigs.arms.laboratory import ARMS, FULL, Searched, expected_maximum, searched
 from tests.rigs.arms.world import Surrogate
 from tests.rigs.kept import carried
 
@@ -32,6 +35,9 @@ GENOMES, RECORDED = FOLDER / "genomes.jsonl", FOLDER / "recorded.jsonl"
 RUNGS = stage_plan("quick", "explore").rungs
 REAL = 20  # repeats that are trained, to hold the simulated ones against
 MARKS = (1, 2, 4, 8, 16, 32)  # scored candidates at which the best so far is told
+SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)  # of what the full loop's search takes, likewise
+RESULT = "arms.json"
+BETWEEN = 5  # worlds between two times that the searches are written
 
 
 @click.group(cls=Commands)
@@ -80,23 +86,42 @@ def harvest(folders: Sequence[Path], out: Path) -> None:
 def simulate(repeats: int, candidates: int, files: tuple[Path, ...], arms: tuple[str, ...], out: Path) -> None:
     """Every arm searches REPEATS worlds; what it finds, what tells it from the full loop, and what real repeats can."""
     members = read(*files)
+    identity = digest({"genomes": [asdict(member) for member in members], "candidates": candidates, "rungs": RUNGS})
     surrogate = Surrogate(members, RUNGS)
     head = [*surrogate.lines(), *refusals(members)]
     click.echo("\n".join(head))
     chosen = tuple(dict.fromkeys((FULL, *(arms or ARMS))))
-    found: dict[str, list[Searched]] = {arm: [] for arm in chosen}
-    for number, results in enumerate(worlds(surrogate, chosen, repeats, candidates), 1):
-        for arm, one in results.items():
-            found[arm].append(one)
-        if number % 10 == 0:
-            click.echo(f"{number} of {repeats} worlds", err=True)
+    found = kept(out / RESULT, identity)
+    for number in range(repeats):
+        for arm in chosen:
+            if number == len(found.setdefault(arm, [])):
+                found[arm].append(searched(surrogate, arm, number, candidates))
+        if (number + 1) % BETWEEN == 0:
+            keep(out / RESULT, identity, found)
+            click.echo(f"{number + 1} of {repeats} worlds", err=True)
+    keep(out / RESULT, identity, found)
+    told = {arm: found[arm][:repeats] for arm in chosen}
     table = [f"{repeats} worlds, {candidates} candidates a search; gains over the start in bits a byte, in truth"]
-    table += [*arm_lines(found), *comparisons(found)]
+    table += [*arm_lines(told), "", *share_lines(told), "", *comparisons(told)]
     click.echo("\n".join(table))
-    out.mkdir(parents=True, exist_ok=True)
     (out / "arms.txt").write_text("\n".join([*head, *table]) + "\n", encoding="utf-8")
+    draw(out / "arms.svg", told)
+
+
+def kept(file: Path, identity: str) -> dict[str, list[Searched]]:
+    """The searches by arm, world by world, that were simulated before with the same genomes."""
+    if not file.exists() or (record := json.loads(file.read_text(encoding="utf-8")))["identity"] != identity:
+        return {}
+    return {arm: [Searched.of(row) for row in rows] for arm, rows in record["arms"].items()}
+
+
+def keep(file: Path, identity: str, found: Mapping[str, list[Searched]]) -> None:
+    """Write the searches, whole or not at all: a run that ends early goes on from here."""
     rows = {arm: [vars(one) for one in searches] for arm, searches in found.items()}
-    (out / "arms.json").write_text(json.dumps({"candidates": candidates, "arms": rows}) + "\n", encoding="utf-8")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps({"identity": identity, "arms": rows}) + "\n", encoding="utf-8")
+    partial.replace(file)
 
 
 def refusals(members: Sequence[Member]) -> list[str]:
@@ -125,10 +150,55 @@ def arm_lines(found: dict[str, list[Searched]]) -> list[str]:
 
 def _best(searches: Sequence[Searched], count: int, *, exchangeable: bool) -> float:
     """The largest true gain among so many scored candidates, over the searches that scored so many."""
-    long = [one.scored for one in searches if len(one.scored) >= count]
-    if not long:
-        return float("nan")
-    return fmean(expected_maximum(one, count) if exchangeable else max(one[:count]) for one in long)
+    long = [one for one in searches if len(one.scored) >= count]
+    return fmean(_best_of(one, count, exchangeable) for one in long) if long else float("nan")
+
+
+def _best_of(one: Searched, count: int, exchangeable: bool) -> float:
+    return expected_maximum(one.scored, count) if exchangeable else max(one.scored[:count])
+
+
+def share_lines(found: dict[str, list[Searched]]) -> list[str]:
+    """The best so far by what was spent; an arm whose proposals are refused, or are dear, scores fewer for it."""
+    budget = budget_of(found)
+    heads = "  ".join(f"{f'{share:.4g}':>9}" for share in SHARES)
+    lines = [f"best after a share of the {budget:.0f} CPU-seconds of a full search", f"{'arm':16} {heads}"]
+    for arm, searches in found.items():
+        best = (best_within(searches, share * budget, exchangeable=arm == "random") for share in SHARES)
+        lines.append(f"{arm:16} {'  '.join(f'{value:>+9.4f}' for value in best)}")
+    return lines
+
+
+def budget_of(found: dict[str, list[Searched]]) -> float:
+    """Mean CPU-seconds of a search of the full loop."""
+    return fmean(one.cpu_s[-1] for one in found[FULL] if one.cpu_s)
+
+
+def best_within(searches: Sequence[Searched], cpu_s: float, *, exchangeable: bool) -> float:
+    """The largest true gain that so many CPU-seconds bought; the start's, 0, where they bought no score."""
+    counts = [sum(spent <= cpu_s for spent in one.cpu_s) for one in searches]
+    return fmean(_best_of(one, n, exchangeable) if n else 0.0 for one, n in zip(searches, counts, strict=True))
+
+
+def draw(file: Path, found: dict[str, list[Searched]]) -> None:
+    """Best so far by scored candidates, to as many as half of an arm's searches have, and by CPU-seconds; a line an
+    arm."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    axes: Any = figure.subplots(1, 2, sharey=True)
+    budget = budget_of(found)
+    for index, (arm, searches) in enumerate(found.items()):
+        free, lengths = arm == "random", sorted(len(one.scored) for one in searches)
+        counts = range(1, max(2, lengths[len(lengths) // 2] + 1))
+        spent = [budget * step / 40 for step in range(1, 41)]
+        axes[0].plot(counts, [_best(searches, n, exchangeable=free) for n in counts], color=f"C{index}", label=arm)
+        axes[1].plot(spent, [best_within(searches, s, exchangeable=free) for s in spent], color=f"C{index}")
+    axes[0].set_xlabel("scored candidates")
+    axes[1].set_xlabel("CPU-seconds")
+    axes[0].set_ylabel("best gain over the start, in truth\n(bits a byte)")
+    axes[0].legend(fontsize=7)
+    figure.savefig(file, metadata={"Date": None})
 
 
 def comparisons(found: dict[str, list[Searched]]) -> list[str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from tests.rigs.arms.world import Surrogate, World
 
 PAPER = "paper's policy"
 ARMS = (FULL, "random", "best_of_n", "no_cognition", "no_analyst", PAPER)
+DIGITS = 5  # of what is kept of a search
 FLOPS_PER_S = 1e10  # of forward flops and all that goes with them, about: only ratios count
 address_of = cache(content_address)
 
@@ -85,6 +87,12 @@ class Searched:
     later: float
     refused: int
 
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Searched:
+        """Back from `vars`, as JSON keeps it."""
+        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in row.items()}
+        return cls(**fields)
+
 
 def searched(surrogate: Surrogate, arm: str, number: int, candidates: int) -> Searched:
     """One arm's search of world `number`; equal numbers of two arms are the same world and the same seeds."""
@@ -98,7 +106,7 @@ def searched(surrogate: Surrogate, arm: str, number: int, candidates: int) -> Se
 
         def gain(address: str, steps: int) -> float:
             mine, theirs = (world.truth(a, laboratory.genome(a), steps) for a in (address, start))
-            return theirs - mine
+            return round(theirs - mine, DIGITS)
 
         ended = archive.results(run.run)
         scored = [row for row in ended if row["outcome"].kind == "scored"]
@@ -109,7 +117,7 @@ def searched(surrogate: Surrogate, arm: str, number: int, candidates: int) -> Se
         return Searched(
             winner=gain(winner, last) if winner else 0.0,
             scored=tuple(gain(row["address"], last) for row in scored),
-            cpu_s=tuple(np.cumsum([spent.get(row["address"], 0.0) for row in scored]).tolist()),
+            cpu_s=tuple(np.cumsum([spent.get(row["address"], 0.0) for row in scored]).round(DIGITS).tolist()),
             later=float(np.mean(late)) if late else 0.0,
             refused=len(ended) - len(scored),
         )
@@ -137,12 +145,6 @@ def _fast() -> str | None:
 
 def _quiet(_: str) -> None:
     pass
-
-
-def worlds(surrogate: Surrogate, arms: Sequence[str], repeats: int, candidates: int) -> Iterator[dict[str, Searched]]:
-    """Every arm's search of each world in turn."""
-    for number in range(repeats):
-        yield {arm: searched(surrogate, arm, number, candidates) for arm in arms}
 
 
 def expected_maximum(values: Sequence[float], draws: int) -> float:

@@ -28,6 +28,7 @@ from tests.rigs.arms.genomes import Member
 
 NEAR, REACH, NOISE = (0.1, 0.3, 0.6, 0.9), (2.0, 4.0, 8.0), (0.003, 0.01, 0.03, 0.1, 0.3)
 TINY = 1e-12  # of a variance
+COUNTED = ("state_bytes", "flops_per_token", "parameters")
 LEAST = 20  # members, for a surrogate of anything
 FIELDS = tuple(domain())
 
@@ -157,13 +158,16 @@ class Surrogate:
         self.left = sqrt(max(0.0, float(left_N @ left_N) / max(1, len(both) - 2) - noise))
         self.correlation = float(np.corrcoef(low_N, high_N)[0, 1])
         sized = [member for member in members if member.measures]
+        self.counted = {genomes[member.address]: member.measures for member in sized}
         self.size = {
             name: fitted({genomes[m.address]: log(max(1.0, m.measures[name])) for m in sized})
-            for name in ("state_bytes", "flops_per_token", "parameters")
+            for name in COUNTED
         }
 
     def measures(self, genome: Genome) -> dict[str, int]:
-        """What the gates would count, foretold."""
+        """What the gates counted, where they did, and what they would count, foretold, where they did not."""
+        if counted := self.counted.get(genome):
+            return {name: round(counted[name]) for name in COUNTED}
         return {name: round(exp(process.predicted(genome)[0])) for name, process in self.size.items()}
 
     def lines(self) -> list[str]:
