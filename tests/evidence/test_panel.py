@@ -54,7 +54,7 @@ def test_what_is_ahead_is_said(tmp_path):
     assert says["gla", "local_filter"] == "gla is ahead"
     assert says["kda 3:1", "kda"] == "kda is ahead" and says["mamba2 3:1", "mamba2"] == "mamba2 3:1 is ahead"
     assert says["kda 3:1", "mamba2 3:1"] == "mamba2 3:1 is ahead"
-    assert "Is the best mixer alone (kda) the best in a 3:1 hybrid? the best alone is behind" in text
+    assert "is the best alone (kda) the best in 3:1? the best alone is behind" in text
     assert "1 of 4 neighbours as published, 1 the other way" in text  # mamba2 3:1 over mamba2; and over attention
     assert "| mamba2 3:1 | 2.2" in text
 
@@ -64,7 +64,7 @@ def test_accuracies_run_the_other_way():
     family = panel.compared(found, higher_is_better=True)
     [one] = [one for one in family if one.first == "kda" and one.about == "memory"]
     assert one.effect.mean == pytest.approx(0.6, abs=0.01)
-    assert panel.verdicts(family, found, higher_is_better=True)[0].startswith("Is the best mixer alone (kda)")
+    assert panel.verdicts(family, found, higher_is_better=True)[0].startswith("Of the 8 mixers with a hybrid, is the best alone (kda)")
 
 
 def test_few_seeds_are_an_error():

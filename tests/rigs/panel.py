@@ -147,7 +147,7 @@ def verdicts(family: Sequence[Compared], values: Values, *, higher_is_better: bo
     agree = sum(one.says == f"{one.first} is ahead" for one in published)
     differ = sum(one.says == f"{one.second} is ahead" for one in published)
     return [
-        f"Is the best mixer alone ({alone}) the best in a 3:1 hybrid? {told}.",
+        f"Of the {len(HYBRIDS)} mixers with a hybrid, is the best alone ({alone}) the best in 3:1? {told}.",
         f"Does one attention layer in four help? In {len(gains)} of {len(attention)} mixers by an interval, "
         f"against it in {len(losses)}.",
         f"The published order {' > '.join(PUBLISHED)}: {agree} of {len(published)} neighbours as published, {differ} "
