@@ -555,6 +555,23 @@ def spend_of(archive: Archive, runs: Sequence[str]) -> Row:
     return row
 
 
+def latest_by_campaign(archive: Archive, runs: Iterable[tuple[Row, str]]) -> dict[str, Row]:
+    """Of runs, each with the name of its last stage, one of each campaign: the latest that finished that stage, else
+    the latest.
+
+    With it: the stage's `record`, None where it is not finished, and how many runs it was chosen before (`earlier`).
+    """
+    chosen: dict[str, Row] = {}
+    for row, stage in runs:
+        record, before = archive.stage_result(row["run"], stage), chosen.get(row["campaign"])
+        earlier = before["earlier"] + 1 if before else 0
+        if before is None or record is not None or before["record"] is None:
+            chosen[row["campaign"]] = {**row, "record": record, "earlier": earlier}
+        else:
+            before["earlier"] = earlier
+    return chosen
+
+
 def address_in(archive: Archive, run: str, baseline: str) -> str:
     """The address of a run's baseline, as its identity has it."""
     kept = archive.run(run)

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from asiarc.archive.gains import Gains, gains_of
-from asiarc.archive.results import TRIALS, CampaignResult, Row, Values, paired_by_seed, spend_of
+from asiarc.archive.results import TRIALS, CampaignResult, Row, Values, latest_by_campaign, paired_by_seed, spend_of
 from asiarc.archive.store import Archive
 from asiarc.campaign.identity import kernels_folder
 from asiarc.core.errors import EvidenceError
@@ -107,22 +107,15 @@ def latest_runs(archive: Archive, tier: str, campaigns: Sequence[str] | None) ->
 
     Arms are not campaigns of their own: those of a search are told with it, those of a campaign beside it.
     """
-    chosen: dict[str, Row] = {}
     searched = {row["campaign"] for row in archive.runs() if "arms" in row["identity"]}
+    told = []
     for row in archive.runs(tier=tier):
         spec = row["identity"].get("spec")
         if spec is None or spec.get("arm") or row["campaign"] in searched:
             continue
-        if campaigns is not None and row["campaign"] not in campaigns:
-            continue
-        last = "confirm" if spec.get("verify") else "explore"
-        finished = archive.stage_result(row["run"], last) is not None
-        before = chosen.get(row["campaign"])
-        if before is None or finished or not before["finished"]:
-            chosen[row["campaign"]] = {**row, "finished": finished, "earlier": (before["earlier"] + 1) if before else 0}
-        else:
-            before["earlier"] += 1
-    return list(chosen.values())
+        if campaigns is None or row["campaign"] in campaigns:
+            told.append((row, "confirm" if spec.get("verify") else "explore"))
+    return list(latest_by_campaign(archive, told).values())
 
 
 def arm_runs(archive: Archive, runs: Sequence[Row]) -> list[tuple[str, str, str]]:
@@ -150,7 +143,7 @@ def campaign_facts(reading: CampaignResult, row: Row, folder: Path, form: int = 
         "tier": row["tier"],
         "seed": row["seed"],
         "created_at": row["created_at"],
-        "finished": row["finished"],
+        "finished": row["record"] is not None,
         "earlier_runs": row["earlier"],
         "stages_finished": list(reading.stages),
         "question": question_of(row["campaign"], folder),

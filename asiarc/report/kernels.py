@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from asiarc.archive.results import Row
+from asiarc.archive.results import Row, latest_by_campaign
 from asiarc.archive.store import Archive
 from asiarc.core.recipe import STAGES, StageName
 from asiarc.evidence.effects import Effect
@@ -28,16 +28,12 @@ _PROPOSALS = """
 
 def latest_runs(archive: Archive, tier: str, campaigns: Sequence[str] | None) -> list[Row]:
     """One run of each campaign of kernels and of each of its arms: the latest that is finished, else the latest."""
-    chosen: dict[str, Row] = {}
-    for row in archive.runs(tier=tier):
-        if "start" not in row["identity"]:  # of a campaign of models
-            continue
-        if campaigns is not None and row["identity"]["campaign"] not in campaigns:
-            continue
-        finished = archive.stage_result(row["run"], "confirm") is not None
-        if finished or not chosen.get(row["campaign"], {"finished": False})["finished"]:
-            chosen[row["campaign"]] = {**row, "finished": finished}
-    return list(chosen.values())
+    told = [
+        (row, "confirm")
+        for row in archive.runs(tier=tier)
+        if "start" in row["identity"] and (campaigns is None or row["identity"]["campaign"] in campaigns)
+    ]
+    return list(latest_by_campaign(archive, told).values())
 
 
 def kernel_facts(archive: Archive, run: Row) -> Row:
@@ -56,7 +52,7 @@ def kernel_facts(archive: Archive, run: Row) -> Row:
     )  # fmt: skip
     return {
         "name": run["campaign"], "run": run["run"], "tier": run["tier"], "seed": run["seed"],
-        "created_at": run["created_at"], "finished": run["finished"], "operator": spec["operator"],
+        "created_at": run["created_at"], "finished": run["record"] is not None, "operator": spec["operator"],
         "planned": spec["candidates"], "answer": outcome.explain(), "winner": winner, "proposals": proposals,
         "rejected": dict(Counter(row["gate"] for row in proposals if row["outcome"] == "rejected")),
         "rows": [row for stage in STAGES for row in _rows(times, stage, names)],

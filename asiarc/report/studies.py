@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 
-from asiarc.archive.results import TRIALS, Row, spend_of
+from asiarc.archive.results import TRIALS, Row, latest_by_campaign, spend_of
 from asiarc.archive.store import Archive
 from asiarc.core.errors import EvidenceError
 from asiarc.evidence.effects import paired_effect
@@ -34,14 +34,12 @@ STUDY, SEARCH = "study", "arms"  # fields of a run's identity, and the stage tha
 
 def latest(archive: Archive, tier: str, field: str) -> dict[str, Row]:
     """The latest finished run of each study (or search) of a tier, else the latest, by name in order."""
-    chosen: dict[str, Row] = {}
-    for row in archive.runs(tier=tier):
-        if field not in row["identity"] or row["campaign"] == BASELINES_RUN:  # told in a table of their own
-            continue
-        record = archive.stage_result(row["run"], field)
-        if record is not None or chosen.get(row["campaign"], {"record": None})["record"] is None:
-            chosen[row["campaign"]] = {**row, "record": record}
-    return chosen
+    told = [
+        (row, field)
+        for row in archive.runs(tier=tier)
+        if field in row["identity"] and row["campaign"] != BASELINES_RUN  # which are told in a table of their own
+    ]
+    return latest_by_campaign(archive, told)
 
 
 # --- studies ----------------------------------------------------------------------------------------------------------

@@ -211,7 +211,7 @@ def test_latest_finished_run_is_taken(bench):
     other = bench(name="other")
     other.start()
     rows = facts.latest_runs(done.archive, "quick", None)
-    assert [(row["run"], row["finished"], row["earlier"]) for row in rows] == [
+    assert [(row["run"], row["record"] is not None, row["earlier"]) for row in rows] == [
         (done.run, True, 1),
         (other.run, False, 0),
     ]
