@@ -25,7 +25,7 @@ from asiarc.evidence.power import pairs_needed, power_of
 from asiarc.harness.options import WORKERS, Commands
 from asiarc.studies.verdicts import USEFUL, shown
 from tests.rigs import ROOT
-from tests.rigs.arms.genomes import Member, harvested, read, write
+from tests.rigs.arms.genomes import harvested, read, write
 from tests.rigs.arms.laboratory import ARMS, FULL, Searched, expected_maximum, searched
 from tests.rigs.arms.world import Surrogate
 from tests.rigs.kept import carried
@@ -88,7 +88,7 @@ def simulate(repeats: int, candidates: int, files: tuple[Path, ...], arms: tuple
     members = read(*files)
     identity = digest({"genomes": [asdict(member) for member in members], "candidates": candidates, "rungs": RUNGS})
     surrogate = Surrogate(members, RUNGS)
-    head = [*surrogate.lines(), *refusals(members)]
+    head = surrogate.lines()
     click.echo("\n".join(head))
     chosen = tuple(dict.fromkeys((FULL, *(arms or ARMS))))
     found = kept(out / RESULT, identity)
@@ -122,13 +122,6 @@ def keep(file: Path, identity: str, found: Mapping[str, list[Searched]]) -> None
     partial = file.with_suffix(".partial")
     partial.write_text(json.dumps({"identity": identity, "arms": rows}) + "\n", encoding="utf-8")
     partial.replace(file)
-
-
-def refusals(members: Sequence[Member]) -> list[str]:
-    """How the members ended: refused by a gate, and failed in training, apart."""
-    refused = sum(member.outcome.startswith("rejected") for member in members)
-    failed = sum(not member.outcome.startswith(("rejected", "scored")) for member in members)
-    return [f"of {len(members)} genomes {refused} were refused by a gate, {failed} failed in training"]
 
 
 def arm_lines(found: dict[str, list[Searched]]) -> list[str]:
