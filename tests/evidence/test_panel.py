@@ -64,7 +64,8 @@ def test_accuracies_run_the_other_way():
     family = panel.compared(found, higher_is_better=True)
     [one] = [one for one in family if one.first == "kda" and one.about == "memory"]
     assert one.effect.mean == pytest.approx(0.6, abs=0.01)
-    assert panel.verdicts(family, found, higher_is_better=True)[0].startswith("Of the 8 mixers with a hybrid, is the best alone (kda)")
+    told = panel.verdicts(family, found, higher_is_better=True)
+    assert told[0].startswith("Of the 8 mixers with a hybrid, is the best alone (kda)")
 
 
 def test_few_seeds_are_an_error():
