@@ -149,6 +149,8 @@ def test_a_simulation_that_was_ended_goes_on_and_one_of_other_genomes_begins(tmp
 def test_what_was_spent_buys_what_was_scored_by_then():
     found = [Searched(0.3, (0.1, 0.3, 0.2), (1.0, 2.0, 4.0), 0.2, 0), Searched(0.2, (0.2,), (3.0,), 0.2, 2)]
     assert best_within(found, 0.5, exchangeable=False) == 0
+    poor = replace(found[0], scored=(-1.0, -2.0, 0.4))
+    assert best_within([poor], 2.0, exchangeable=False) == 0, "the start is better, and was there before"
     assert best_within(found, 2.0, exchangeable=False) == pytest.approx(0.15)
     assert best_within(found, 3.0, exchangeable=True) == pytest.approx(((0.3 + 0.2 + 0.3) / 3 + 0.2) / 2)
     assert "of the 6 CPU-seconds" in share_lines({FULL: [found[0], replace(found[1], cpu_s=(8.0,))]})[0]

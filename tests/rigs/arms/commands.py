@@ -144,11 +144,11 @@ def arm_lines(found: dict[str, list[Searched]]) -> list[str]:
 def _best(searches: Sequence[Searched], count: int, *, exchangeable: bool) -> float:
     """The largest true gain among so many scored candidates, over the searches that scored so many."""
     long = [one for one in searches if len(one.scored) >= count]
-    return fmean(_best_of(one, count, exchangeable) for one in long) if long else float("nan")
+    return fmean(_best_of(one.scored, count, exchangeable) for one in long) if long else float("nan")
 
 
-def _best_of(one: Searched, count: int, exchangeable: bool) -> float:
-    return expected_maximum(one.scored, count) if exchangeable else max(one.scored[:count])
+def _best_of(gains: Sequence[float], count: int, exchangeable: bool) -> float:
+    return expected_maximum(gains, count) if exchangeable else max(gains[:count])
 
 
 def share_lines(found: dict[str, list[Searched]]) -> list[str]:
@@ -168,9 +168,12 @@ def budget_of(found: dict[str, list[Searched]]) -> float:
 
 
 def best_within(searches: Sequence[Searched], cpu_s: float, *, exchangeable: bool) -> float:
-    """The largest true gain that so many CPU-seconds bought; the start's, 0, where they bought no score."""
-    counts = [sum(spent <= cpu_s for spent in one.cpu_s) for one in searches]
-    return fmean(_best_of(one, n, exchangeable) if n else 0.0 for one, n in zip(searches, counts, strict=True))
+    """The largest true gain that so many CPU-seconds bought; the start, whose gain is 0, is had for nothing."""
+    found = []
+    for one in searches:
+        count, over = sum(spent <= cpu_s for spent in one.cpu_s), [max(0.0, gain) for gain in one.scored]
+        found.append(_best_of(over, count, exchangeable) if count else 0.0)
+    return fmean(found)
 
 
 def draw(file: Path, found: dict[str, list[Searched]]) -> None:
